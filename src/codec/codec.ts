@@ -1,0 +1,77 @@
+import type { AugmentationBatch } from '../augment/record.js';
+import type { LabelArray, ThreadOptions } from '../native/kernels.js';
+
+/**
+ * How the codes of one row (the labels of one epoch, in sample order) lie in bytes.
+ *
+ * - `fixed`: label i occupies bits [i * bitsPerLabel, (i + 1) * bitsPerLabel), least significant bit first,
+ *   with no padding between labels; the row ends on a whole byte.
+ * - `blocks`: variable-length blocks of `labelsPerBlock` labels, found through an index of byte offsets.
+ *   Reserved for entropy-coded codecs; no codec writes it yet.
+ */
+export type CodeLayout =
+  | { readonly kind: 'fixed'; readonly bitsPerLabel: number }
+  | { readonly kind: 'blocks'; readonly labelsPerBlock: number };
+
+/** What both encoder and decoder know of some labels at no cost in bytes. */
+export interface LabelContext {
+  readonly epoch: number;
+  /** Global sample ids of the labels. */
+  readonly samples: { readonly start: number; readonly count: number } | Uint32Array;
+  /** Crop, flip and mix of each label, derived from the archive's seed; absent for labels without a record. */
+  readonly augmentation?: AugmentationBatch;
+}
+
+export type TensorDtype = 'U8' | 'U16' | 'U32' | 'I32' | 'F16' | 'F32' | 'F64' | 'U64';
+
+/** A named array of a safetensors file. `data` are the little-endian bytes. */
+export interface Tensor {
+  readonly dtype: TensorDtype;
+  readonly shape: readonly number[];
+  readonly data: Uint8Array;
+}
+
+/** Everything needed to rebuild a codec: what `codec.safetensors` and `samples.safetensors` hold. */
+export interface CodecParts {
+  readonly name: string;
+  /** Plain JSON: shapes, temperature, head. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Codebooks, decoder weights: shared by all labels. */
+  readonly tensors: ReadonlyMap<string, Tensor>;
+  /** Side data with one row a sample, shared by all epochs (base vectors, embeddings); often empty. */
+  readonly sampleTensors: ReadonlyMap<string, Tensor>;
+}
+
+export interface DecodeLabelsArgs extends ThreadOptions {
+  /** One row of codes, whole. */
+  readonly row: Uint8Array;
+  /** Positions in the row, that is sample ids relative to the row's first sample. */
+  readonly labels: { readonly start: number; readonly count: number } | Uint32Array;
+  readonly context: LabelContext;
+  /** [labels, classes] probabilities: float32, or float16 bit patterns in a Uint16Array. */
+  readonly out: LabelArray;
+}
+
+/**
+ * A way to store soft labels. Immutable once trained: a codec decodes what it encoded, for ever.
+ *
+ * Labels go in as logits z, [count, classes] float32, so that a codec may work in logits or in
+ * probabilities softmax(z / tau), and come out as probabilities at the temperature in its config.
+ */
+export interface Codec extends Disposable {
+  readonly name: string;
+  readonly classes: number;
+  /** Temperature of the decoded probabilities. */
+  readonly tau: number;
+  readonly layout: CodeLayout;
+  /**
+   * Codes of `count` consecutive labels. For a `fixed` layout the bytes of several calls may be joined where
+   * each call but the last held a multiple of 8 labels.
+   */
+  encode(logits: Float32Array, context: LabelContext, options?: ThreadOptions): Promise<Uint8Array>;
+  /** Synchronous, for worker threads. */
+  decode(args: DecodeLabelsArgs): void;
+  decodeAsync(args: DecodeLabelsArgs): Promise<void>;
+  parts(): CodecParts;
+  dispose(): void;
+}

@@ -1,0 +1,69 @@
+/**
+ * Every failure that softpack foresees, by a stable code that programs may test for.
+ *
+ * - `INVALID_ARGUMENT`: a caller's value is of the wrong type, shape or range.
+ * - `INVALID_FILE`: a file's bytes contradict its format.
+ * - `CORRUPT_DATA`: a checksum or hash does not match the stored bytes.
+ * - `NOT_FOUND`: a named file, archive or tensor does not exist.
+ * - `ALREADY_EXISTS`: writing would replace something that is already there.
+ * - `INCOMPLETE`: an archive that was never finished.
+ * - `UNSUPPORTED`: well-formed, but not something this version can do.
+ * - `TOO_FEW_LABELS`: not enough labels to train the codec that was asked for.
+ * - `NON_FINITE`: NaN or infinity where a number is needed.
+ * - `BACKEND_UNAVAILABLE`: the kernel or TensorFlow.js backend asked for is not ready.
+ * - `NATIVE_FAILED`: native code reported a failure that was not the caller's.
+ * - `WORKER_FAILED`: a worker thread died or threw.
+ * - `ABORTED`: the caller's signal was aborted.
+ */
+export type SoftpackErrorCode =
+  | 'INVALID_ARGUMENT'
+  | 'INVALID_FILE'
+  | 'CORRUPT_DATA'
+  | 'NOT_FOUND'
+  | 'ALREADY_EXISTS'
+  | 'INCOMPLETE'
+  | 'UNSUPPORTED'
+  | 'TOO_FEW_LABELS'
+  | 'NON_FINITE'
+  | 'BACKEND_UNAVAILABLE'
+  | 'NATIVE_FAILED'
+  | 'WORKER_FAILED'
+  | 'ABORTED';
+
+export interface SoftpackErrorDetails {
+  /** The argument, option or file field that is wrong, e.g. `codebook` or `manifest.json: epochs`. */
+  readonly field?: string;
+  readonly expected?: unknown;
+  readonly found?: unknown;
+  readonly cause?: unknown;
+}
+
+/** The one error class of the library: a sentence for people, a `code` for programs. */
+export class SoftpackError extends Error {
+  readonly code: SoftpackErrorCode;
+  readonly field: string | undefined;
+  readonly expected: unknown;
+  readonly found: unknown;
+
+  constructor(code: SoftpackErrorCode, message: string, details: SoftpackErrorDetails = {}) {
+    super(withDetails(message, details), { cause: details.cause });
+    this.name = 'SoftpackError';
+    this.code = code;
+    this.field = details.field;
+    this.expected = details.expected;
+    this.found = details.found;
+  }
+}
+
+function withDetails(message: string, { field, expected, found }: SoftpackErrorDetails): string {
+  const parts: string[] = [];
+  if (expected !== undefined) parts.push(`expected ${String(expected)}`);
+  if (found !== undefined) parts.push(`found ${String(found)}`);
+  const where = field === undefined ? '' : `${field}: `;
+  return parts.length === 0 ? `${where}${message}` : `${where}${message} (${parts.join(', ')})`;
+}
+
+/** Throws `ABORTED` with the signal's reason as its cause, if the signal is aborted. */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new SoftpackError('ABORTED', 'aborted', { cause: signal.reason });
+}

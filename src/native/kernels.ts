@@ -1,0 +1,144 @@
+/**
+ * The operations every kernel backend offers, and the arguments they take.
+ *
+ * All matrices are row-major and dense. All outputs are allocated by the caller; any typed array works,
+ * also a view into a larger buffer or one over a SharedArrayBuffer. Every operation has a synchronous form,
+ * for worker threads, and an asynchronous one, for the main thread: do not touch its arrays until it resolves.
+ */
+
+/** Output elements of `decode`: float32 values, or IEEE float16 bit patterns in a Uint16Array. */
+export type LabelArray = Float32Array | Uint16Array;
+
+export interface ThreadOptions {
+  /** Threads to use, the caller's included. 0 (default): all processors. 1: none besides the caller. */
+  readonly threads?: number;
+}
+
+/** `out = op(a) op(b)`, or `out += ...` with `accumulate`; op transposes when asked. Float32. */
+export interface ProjectArgs extends ThreadOptions {
+  /** [rows, inner], or [inner, rows] with `transposeA`. */
+  readonly a: Float32Array;
+  /** [inner, columns], or [columns, inner] with `transposeB`. */
+  readonly b: Float32Array;
+  /** [rows, columns]. */
+  readonly out: Float32Array;
+  readonly rows: number;
+  readonly inner: number;
+  readonly columns: number;
+  readonly transposeA?: boolean;
+  readonly transposeB?: boolean;
+  readonly accumulate?: boolean;
+}
+
+/** For each vector the index of the nearest codeword by squared distance; ties go to the lowest index. */
+export interface NearestArgs extends ThreadOptions {
+  /** [count, width]. */
+  readonly vectors: Float32Array;
+  /** [levels, width], 1 <= levels <= 65536. */
+  readonly codebook: Float32Array;
+  /** [count]. */
+  readonly out: Uint16Array;
+  readonly width: number;
+}
+
+/** Packs `indices` at `bits` each, least significant bit first, starting at bit `bitOffset` of `out`. */
+export interface PackArgs {
+  readonly indices: Uint16Array;
+  readonly bits: number;
+  /** Bits outside the packed range keep their value. */
+  readonly out: Uint8Array;
+  readonly bitOffset?: number;
+}
+
+/** The inverse of {@link PackArgs}: fills all of `out`. */
+export interface UnpackArgs {
+  readonly packed: Uint8Array;
+  readonly bits: number;
+  readonly out: Uint16Array;
+  readonly bitOffset?: number;
+}
+
+/** project, split into segments of `width`, nearest codeword, pack: labels in, packed codes out. */
+export interface EncodeArgs extends ThreadOptions {
+  /** [count, classes]. */
+  readonly labels: Float32Array;
+  readonly classes: number;
+  /** P, [classes, latent]; latent is a multiple of width. */
+  readonly projection: Float32Array;
+  readonly latent: number;
+  /** mu, [levels, width], shared by all segments. */
+  readonly codebook: Float32Array;
+  readonly width: number;
+  readonly bits: number;
+  /** count * (latent / width) * bits bits, padded with zero bits to a whole byte. */
+  readonly out: Uint8Array;
+}
+
+/** What turns the decoded vector v into a distribution. */
+export type Head =
+  /** y_j = max(v_j, eps) / sum_l max(v_l, eps): equation 9 of the paper. */
+  | { readonly kind: 'clamp'; readonly eps: number }
+  /** y = softmax(v / tau). */
+  | { readonly kind: 'softmax'; readonly tau: number }
+  /** y = v. */
+  | { readonly kind: 'identity' };
+
+/**
+ * A decoder in the general form of every dense codec: a sum of looked-up vectors, then a head.
+ *
+ * Stage s of a label looks up codeword q_s (width floats, at `s * codebookStride + q_s * width` of
+ * `codebooks`) and adds it to the latent vector at `s * latentStep`; then v = bias + latent . basis.
+ * - VQAE: one shared codebook (codebookStride 0), segments side by side (latentStep = width).
+ * - Residual: a codebook a stage (codebookStride = levels * width), all added in place (latentStep 0).
+ */
+export interface DecoderSpec {
+  readonly classes: number;
+  /** Length r of the latent vector: (stages - 1) * latentStep + width. */
+  readonly latent: number;
+  readonly stages: number;
+  readonly levels: number;
+  readonly width: number;
+  readonly codebookStride: number;
+  readonly latentStep: number;
+  /** Bits an index, 1 to 16; a label is stages * bits bits, and labels follow each other bit by bit. */
+  readonly bits: number;
+  readonly codebooks: Float32Array;
+  /** D or V^T, [latent, classes]. */
+  readonly basis: Float32Array;
+  /** [classes]; zeros when absent. */
+  readonly bias?: Float32Array;
+  readonly head: Head;
+}
+
+export interface DecodeArgs extends ThreadOptions {
+  /** Packed codes; label i starts at bit i * stages * bits. */
+  readonly codes: Uint8Array;
+  /** Which labels: `count` from `start` on, or any list, repeats allowed. */
+  readonly labels: { readonly start: number; readonly count: number } | Uint32Array;
+  /** [labels, classes]. */
+  readonly out: LabelArray;
+}
+
+/** A decoder's tables, held natively until disposed. An index beyond the codebook is an error, not a read. */
+export interface Decoder extends Disposable {
+  readonly spec: DecoderSpec;
+  decode(args: DecodeArgs): void;
+  decodeAsync(args: DecodeArgs): Promise<void>;
+  dispose(): void;
+}
+
+export interface Kernels {
+  /** `cpu` (the addon) or `reference` (TypeScript). */
+  readonly name: 'cpu' | 'reference';
+  /** The instruction set in use, e.g. `avx2`; `javascript` for the reference. */
+  readonly isa: string;
+  project(args: ProjectArgs): void;
+  projectAsync(args: ProjectArgs): Promise<void>;
+  nearest(args: NearestArgs): void;
+  nearestAsync(args: NearestArgs): Promise<void>;
+  pack(args: PackArgs): void;
+  unpack(args: UnpackArgs): void;
+  encode(args: EncodeArgs): void;
+  encodeAsync(args: EncodeArgs): Promise<void>;
+  createDecoder(spec: DecoderSpec): Decoder;
+}

@@ -1,0 +1,25 @@
+import type { Reporter, TestModule } from 'vitest/node';
+
+/** Prints every skipped test with its reason, then `N passed, N failed, N skipped` as the last line. */
+export default class SummaryReporter implements Reporter {
+  onTestRunEnd(modules: readonly TestModule[], errors: readonly unknown[]): void {
+    const count = { passed: 0, failed: errors.length, skipped: 0, pending: 0 };
+    for (const module of modules) {
+      let failedInModule = 0;
+      for (const test of module.children.allTests()) {
+        const result = test.result();
+        count[result.state] += 1;
+        if (result.state === 'failed') failedInModule += 1;
+        if (result.state === 'skipped') {
+          console.log(`skipped: ${test.fullName} (${result.note ?? 'no reason given'})`);
+        }
+      }
+      // A module that failed outside its tests (an import error, a hook) counts as one failure.
+      if (module.state() === 'failed' && failedInModule === 0) count.failed += 1;
+    }
+    // Tests that never ran because the run was cut off are failures, not silence.
+    console.log(
+      `${count.passed} passed, ${count.failed + count.pending} failed, ${count.skipped} skipped`,
+    );
+  }
+}

@@ -103,6 +103,18 @@ async function begunRows(
   return journal.rows;
 }
 
+/**
+ * Throws `ALREADY_EXISTS` where the directory holds a finished archive or anything else that is not an
+ * unfinished one: for callers with long work to do before they can create the archive.
+ */
+export async function requireUnfinished(directory: string): Promise<void> {
+  const names = await readdir(directory).catch((): string[] => []);
+  if (names.includes(MANIFEST_FILE)) throw alreadyExists(directory, 'a finished archive');
+  if (names.length > 0 && (await Journal.read(directory)) === undefined) {
+    throw alreadyExists(directory, names.join(', '));
+  }
+}
+
 function alreadyExists(directory: string, found: string): SoftpackError {
   return new SoftpackError('ALREADY_EXISTS', 'directory is not empty', {
     field: directory,

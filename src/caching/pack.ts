@@ -1,6 +1,6 @@
 import { type ArchiveBytes, openArchive } from '../archive/archive.js';
 import type { ArchiveSpec } from '../archive/spec.js';
-import { createArchive } from '../archive/writer.js';
+import { createArchive, requireUnfinished } from '../archive/writer.js';
 import type { Codec } from '../codec/codec.js';
 import { codesRatio, vqaeForRatio } from '../codec/vqae/plan.js';
 import { VqaeTrainer, type VqaeTraining, type VqaeTrainingOptions } from '../codec/vqae/trainer.js';
@@ -20,7 +20,7 @@ export type PackCodec =
 export interface PackOptions {
   /** Logits [epochs, samples, classes], float16 or float32: a .npy or .safetensors file, or an open source. */
   readonly source: string | LabelSource;
-  /** Directory to write; must not hold an archive yet. An unfinished one of the same run is resumed. */
+  /** Directory to write: new, empty, or with the unfinished archive of the same run, which is taken up. */
   readonly out: string;
   readonly codec: PackCodec;
   /** Temperature of the labels, default 20. */
@@ -69,6 +69,7 @@ const CHUNK_BYTES = 16 * 2 ** 20;
 
 /** Trains a codec on a file of logits and writes them, compressed, into an archive. Streams: the file is never whole in memory. */
 export async function packLogits(options: PackOptions): Promise<PackResult> {
+  await requireUnfinished(options.out);
   const opened = typeof options.source === 'string';
   const source = opened ? await openLabelSource(options.source) : options.source;
   const kernels = options.kernels ?? loadKernels();

@@ -1,12 +1,14 @@
 import * as tf from '@tensorflow/tfjs';
 import { SoftpackError } from '../errors.js';
 import { batchNormalise, normaliseWith } from './batch-norm.js';
+import { rectify } from './rectify.js';
 
 /**
  * A small residual network for square colour images.
  *
- * Each stage is convolution 3x3, batch norm, ReLU, 2x2 max pooling, then its residual blocks (two 3x3 convolutions
- * each) at half the size. After the last stage: mean over the image, dense layer to logits.
+ * Each stage is convolution 3x3, 2x2 max pooling, batch norm, ReLU, then its residual blocks (two 3x3 convolutions
+ * each) at half the size. Pooling comes before the norm, which then has a quarter of the work. After the last
+ * stage: mean over the image, dense layer to logits.
  */
 export interface ConvNetConfig {
   /** Height and width of the images, pixels. */
@@ -96,11 +98,11 @@ export class ConvNet implements Disposable {
     return tf.tidy(() => {
       let x = images;
       this.config.widths.forEach((_, stage) => {
-        x = tf.maxPool(this.#convNorm(x, `stage${stage}`, training).relu<tf.Tensor4D>(), 2, 2, 'same');
+        x = rectify(this.#convNorm(x, `stage${stage}`, training, 2));
         for (let block = 0; block < this.config.blocks[stage]; block++) {
           const name = `stage${stage}.block${block}`;
-          const inner = this.#convNorm(x, `${name}.a`, training).relu<tf.Tensor4D>();
-          x = x.add(this.#convNorm(inner, `${name}.b`, training)).relu();
+          const inner = rectify(this.#convNorm(x, `${name}.a`, training));
+          x = rectify(x.add(this.#convNorm(inner, `${name}.b`, training)));
         }
       });
       const features = x.mean<tf.Tensor2D>([1, 2]);
@@ -142,15 +144,16 @@ export class ConvNet implements Disposable {
     this.dispose();
   }
 
-  #convNorm(x: tf.Tensor4D, name: string, training: boolean): tf.Tensor4D {
-    const convolved = tf.conv2d(x, this.#variable(`${name}.kernel`) as tf.Tensor4D, 1, 'same');
+  #convNorm(x: tf.Tensor4D, name: string, training: boolean, pool = 1): tf.Tensor4D {
+    let y = tf.conv2d(x, this.#variable(`${name}.kernel`) as tf.Tensor4D, 1, 'same');
+    if (pool > 1) y = tf.maxPool(y, pool, pool, 'same');
     const gamma = this.#variable(`${name}.gamma`) as tf.Tensor1D;
     const beta = this.#variable(`${name}.beta`) as tf.Tensor1D;
     const mean = this.#variable(`${name}.mean`);
     const variance = this.#variable(`${name}.variance`);
     if (!training) {
       return normaliseWith(
-        convolved,
+        y,
         gamma,
         beta,
         EPSILON,
@@ -158,7 +161,7 @@ export class ConvNet implements Disposable {
         variance as tf.Tensor as tf.Tensor1D,
       );
     }
-    return batchNormalise(convolved, gamma, beta, EPSILON, (batchMean, batchVariance) => {
+    return batchNormalise(y, gamma, beta, EPSILON, (batchMean, batchVariance) => {
       mean.assign(mean.mul(MOMENTUM).add(batchMean.mul(1 - MOMENTUM)));
       variance.assign(variance.mul(MOMENTUM).add(batchVariance.mul(1 - MOMENTUM)));
     });

@@ -72,6 +72,7 @@ export interface Codec extends Disposable {
   /** Synchronous, for worker threads. */
   decode(args: DecodeLabelsArgs): void;
   decodeAsync(args: DecodeLabelsArgs): Promise<void>;
-  parts(): CodecParts;
+  /** What an archive keeps; with `encoder` also what is needed to encode more labels. */
+  parts(options?: { readonly encoder?: boolean }): CodecParts;
   dispose(): void;
 }

@@ -2,15 +2,27 @@
  * The operations every kernel backend offers, and the arguments they take.
  *
  * All matrices are row-major and dense. All outputs are allocated by the caller; any typed array works,
- * also a view into a larger buffer or one over a SharedArrayBuffer. Every operation has a synchronous form,
- * for worker threads, and an asynchronous one, for the main thread: do not touch its arrays until it resolves.
+ * also a view into a larger buffer or one over a SharedArrayBuffer, but no output may overlap an input.
+ * Every operation has a synchronous form, for worker threads, and an asynchronous one, for the main thread:
+ * do not touch its arrays until it resolves. A wrong argument throws `INVALID_ARGUMENT` naming it.
+ *
+ * What is equal to the byte, and what only close:
+ * - The `cpu` backend gives the same bytes on every instruction set and for any number of threads. Every float32
+ *   sum has one order: `project` and `basis` products are chains of fused multiply-adds over ascending `inner`
+ *   that start at 0, at `out` (accumulate) or at the bias; table rows are added in stage order; a head's sum over
+ *   classes runs in 16 interleaved partial sums that are then added pairwise.
+ * - The `reference` accumulates in float64 and rounds once. A `cpu` result differs from it by float32 rounding:
+ *   at most (inner + 1) * 2^-24 * sum |a||b| for an element of `project`, and usually a hundredth of that.
+ *   Codes agree unless two codewords are nearly as near as each other.
+ * - `method: 'table'` and `'latent'` add in different orders and agree to float32 rounding.
+ * - float16 output is the float32 output rounded to nearest, ties to even.
  */
 
 /** Output elements of `decode`: float32 values, or IEEE float16 bit patterns in a Uint16Array. */
 export type LabelArray = Float32Array | Uint16Array;
 
 export interface ThreadOptions {
-  /** Threads to use, the caller's included. 0 (default): all processors. 1: none besides the caller. */
+  /** Threads to use, the caller's included, at most 256. 0 (default): all processors. 1: the caller alone. */
   readonly threads?: number;
 }
 
@@ -108,7 +120,15 @@ export interface DecoderSpec {
   /** [classes]; zeros when absent. */
   readonly bias?: Float32Array;
   readonly head: Head;
+  /**
+   * `latent`: add codewords up in the latent space, then multiply by `basis`. `table`: multiply every codeword by
+   * `basis` once, then add up rows of length `classes`. By default the quicker one, chosen from this spec alone,
+   * so that the bytes of a label never depend on what else was decoded.
+   */
+  readonly method?: DecodeMethod;
 }
+
+export type DecodeMethod = 'latent' | 'table';
 
 export interface DecodeArgs extends ThreadOptions {
   /** Packed codes; label i starts at bit i * stages * bits. */
@@ -119,9 +139,13 @@ export interface DecodeArgs extends ThreadOptions {
   readonly out: LabelArray;
 }
 
-/** A decoder's tables, held natively until disposed. An index beyond the codebook is an error, not a read. */
+/**
+ * A decoder's tables, copied from the spec and held until disposed. An index beyond the codebook is an
+ * `INVALID_ARGUMENT` error naming `codes`, never a read; `out` is then partly written.
+ */
 export interface Decoder extends Disposable {
   readonly spec: DecoderSpec;
+  readonly method: DecodeMethod;
   decode(args: DecodeArgs): void;
   decodeAsync(args: DecodeArgs): Promise<void>;
   dispose(): void;

@@ -1,0 +1,38 @@
+import { SoftpackError } from '../errors.js';
+import type { PixelSource } from './replay.js';
+
+/** Images of one size in one array, shared with the workers: uint8 [count, height, width, 3]. */
+export interface PackedImages extends PixelSource {
+  readonly data: Uint8Array;
+  readonly height: number;
+  readonly width: number;
+}
+
+/**
+ * Images from an array [count, height, width, 3]. Used as it is when it lies in a SharedArrayBuffer, else copied
+ * into one, so that worker threads read the same pixels.
+ */
+export function packedImages(data: Uint8Array, height: number, width: number): PackedImages {
+  const stride = height * width * 3;
+  if (data.length % stride !== 0) {
+    throw new SoftpackError('INVALID_ARGUMENT', 'not a whole number of images', {
+      field: 'data',
+      expected: `a multiple of ${stride} bytes`,
+      found: data.length,
+    });
+  }
+  let shared = data;
+  if (!(data.buffer instanceof SharedArrayBuffer)) {
+    shared = new Uint8Array(new SharedArrayBuffer(data.length));
+    shared.set(data);
+  }
+  const size = [height, width] as const;
+  return {
+    data: shared,
+    height,
+    width,
+    count: data.length / stride,
+    sizeOf: () => size,
+    pixels: (sample) => shared.subarray(sample * stride, (sample + 1) * stride),
+  };
+}

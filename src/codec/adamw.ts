@@ -1,0 +1,43 @@
+export interface AdamWOptions {
+  readonly beta1?: number;
+  readonly beta2?: number;
+  /** Decoupled: each step shrinks the parameter by learningRate * weightDecay. */
+  readonly weightDecay?: number;
+}
+
+const EPSILON = 1e-8;
+
+/** AdamW (Loshchilov and Hutter 2019, algorithm 2) for one float32 parameter array, updated in place. */
+export class AdamW {
+  readonly #mean: Float32Array;
+  readonly #square: Float32Array;
+  readonly #beta1: number;
+  readonly #beta2: number;
+  readonly #weightDecay: number;
+  #step = 0;
+
+  constructor(size: number, { beta1 = 0.9, beta2 = 0.99, weightDecay = 0 }: AdamWOptions = {}) {
+    this.#mean = new Float32Array(size);
+    this.#square = new Float32Array(size);
+    this.#beta1 = beta1;
+    this.#beta2 = beta2;
+    this.#weightDecay = weightDecay;
+  }
+
+  update(parameter: Float32Array, gradient: Float32Array, learningRate: number): void {
+    this.#step++;
+    const [beta1, beta2] = [this.#beta1, this.#beta2];
+    const rate = learningRate / (1 - beta1 ** this.#step);
+    const correction = 1 / (1 - beta2 ** this.#step);
+    const keep = 1 - learningRate * this.#weightDecay;
+    const mean = this.#mean;
+    const square = this.#square;
+    for (let i = 0; i < parameter.length; i++) {
+      const g = gradient[i];
+      mean[i] = beta1 * mean[i] + (1 - beta1) * g;
+      square[i] = beta2 * square[i] + (1 - beta2) * g * g;
+      const root = Math.sqrt(square[i] * correction) + EPSILON;
+      parameter[i] = parameter[i] * keep - (rate * mean[i]) / root;
+    }
+  }
+}

@@ -1,0 +1,152 @@
+import { SoftpackError } from '../../errors.js';
+import { softmaxRows } from '../../labels/temperature.js';
+import type { Decoder, Kernels, ThreadOptions } from '../../native/kernels.js';
+import type {
+  Codec,
+  CodecParts,
+  CodeLayout,
+  DecodeLabelsArgs,
+  LabelContext,
+  Tensor,
+} from '../codec.js';
+import { float32Tensor, readFloat32 } from '../tensors.js';
+import { bitsOf, checkVqaeConfig, segmentsOf, type VqaeConfig } from './config.js';
+
+export interface VqaeWeights {
+  /** P, [c, dh]; needed only to encode more, and so absent from an archive opened for decoding. */
+  readonly projection?: Float32Array;
+  /** D, [dh, c]. */
+  readonly decoder: Float32Array;
+  /** mu, [k, dc]. */
+  readonly codebook: Float32Array;
+  /** [c]: the mean label, which the codes leave out. */
+  readonly bias: Float32Array;
+}
+
+/** Labels softened at a time while encoding; a multiple of 8, so that chunks end on whole bytes. */
+const ENCODE_CHUNK = 4096;
+
+/** The paper's codec: h = y P, nearest codeword a segment, y^ = bias + mu[q] D, clamped and renormalised. */
+export class VqaeCodec implements Codec {
+  readonly name = 'vqae';
+  readonly config: VqaeConfig;
+  readonly weights: VqaeWeights;
+  readonly layout: CodeLayout;
+  readonly #kernels: Kernels;
+  #decoder: Decoder | undefined;
+
+  constructor(config: VqaeConfig, weights: VqaeWeights, kernels: Kernels) {
+    this.config = checkVqaeConfig(config);
+    this.weights = weights;
+    this.layout = { kind: 'fixed', bitsPerLabel: segmentsOf(config) * bitsOf(config) };
+    this.#kernels = kernels;
+  }
+
+  static fromParts(parts: CodecParts, kernels: Kernels): VqaeCodec {
+    const config = checkVqaeConfig(parts.config as unknown as VqaeConfig, 'INVALID_FILE');
+    const { classes, dh, dc, k } = config;
+    const weights = {
+      projection: readFloat32(parts.tensors, 'projection', [classes, dh], { optional: true }),
+      decoder: readFloat32(parts.tensors, 'decoder', [dh, classes]),
+      codebook: readFloat32(parts.tensors, 'codebook', [k, dc]),
+      bias: readFloat32(parts.tensors, 'bias', [classes]),
+    };
+    return new VqaeCodec(config, weights, kernels);
+  }
+
+  get classes(): number {
+    return this.config.classes;
+  }
+
+  get tau(): number {
+    return this.config.tau;
+  }
+
+  async encode(
+    logits: Float32Array,
+    _context: LabelContext,
+    { threads = 0 }: ThreadOptions = {},
+  ): Promise<Uint8Array> {
+    const { classes, dh, dc, tau } = this.config;
+    const { projection, codebook } = this.weights;
+    if (projection === undefined) {
+      throw new SoftpackError('UNSUPPORTED', 'this codec was kept without its encoder', {
+        field: 'projection',
+      });
+    }
+    const count = logits.length / classes;
+    const bits = segmentsOf(this.config) * bitsOf(this.config);
+    const codes = new Uint8Array(Math.ceil((count * bits) / 8));
+    const labels = new Float32Array(Math.min(count, ENCODE_CHUNK) * classes);
+    for (let start = 0; start < count; start += ENCODE_CHUNK) {
+      const rows = Math.min(ENCODE_CHUNK, count - start);
+      const chunk = labels.subarray(0, rows * classes);
+      const from = logits.subarray(start * classes, (start + rows) * classes);
+      softmaxRows(from, rows, classes, tau, chunk);
+      const at = (start * bits) / 8;
+      await this.#kernels.encodeAsync({
+        labels: chunk,
+        classes,
+        projection,
+        latent: dh,
+        codebook,
+        width: dc,
+        bits: bitsOf(this.config),
+        out: codes.subarray(at, at + Math.ceil((rows * bits) / 8)),
+        threads,
+      });
+    }
+    return codes;
+  }
+
+  decode({ row, labels, out, threads }: DecodeLabelsArgs): void {
+    this.#decoderOnce().decode({ codes: row, labels, out, threads });
+  }
+
+  decodeAsync({ row, labels, out, threads }: DecodeLabelsArgs): Promise<void> {
+    return this.#decoderOnce().decodeAsync({ codes: row, labels, out, threads });
+  }
+
+  /** P is kept only when asked for: decoding needs mu, D and the bias alone (paper, section 3.3). */
+  parts({ encoder = false }: { readonly encoder?: boolean } = {}): CodecParts {
+    const { classes, dh, dc, k } = this.config;
+    const { projection, decoder, codebook, bias } = this.weights;
+    const tensors = new Map<string, Tensor>([
+      ['decoder', float32Tensor(decoder, [dh, classes])],
+      ['codebook', float32Tensor(codebook, [k, dc])],
+      ['bias', float32Tensor(bias, [classes])],
+    ]);
+    if (encoder && projection !== undefined) {
+      tensors.set('projection', float32Tensor(projection, [classes, dh]));
+    }
+    return { name: this.name, config: { ...this.config }, tensors, sampleTensors: new Map() };
+  }
+
+  dispose(): void {
+    this.#decoder?.dispose();
+    this.#decoder = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #decoderOnce(): Decoder {
+    const { classes, dh, dc, k, eps } = this.config;
+    this.#decoder ??= this.#kernels.createDecoder({
+      classes,
+      latent: dh,
+      stages: segmentsOf(this.config),
+      levels: k,
+      width: dc,
+      codebookStride: 0,
+      latentStep: dc,
+      bits: bitsOf(this.config),
+      codebooks: this.weights.codebook,
+      basis: this.weights.decoder,
+      bias: this.weights.bias,
+      head: { kind: 'clamp', eps },
+    });
+    return this.#decoder;
+  }
+}

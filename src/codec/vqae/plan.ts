@@ -1,0 +1,55 @@
+import { SoftpackError } from '../../errors.js';
+import type { VqaeConfig } from './config.js';
+
+/** The paper's settings for 1,000 classes, by the compression of the codes they were chosen for. */
+const PAPER_SETTINGS = [
+  { dh: 795, dc: 5, k: 1024 },
+  { dh: 990, dc: 15, k: 2048 },
+  { dh: 1000, dc: 20, k: 1024 },
+  { dh: 1000, dc: 25, k: 512 },
+  { dh: 1000, dc: 50, k: 128 },
+  { dh: 1000, dc: 100, k: 64 },
+] as const;
+
+/** 16 bits a class over bits of codes: what the codes alone save, without codec, metadata or container. */
+export function codesRatio({
+  classes,
+  dh,
+  dc,
+  k,
+}: Pick<VqaeConfig, 'classes' | 'dh' | 'dc' | 'k'>): number {
+  return (16 * classes * dc) / (dh * Math.log2(k));
+}
+
+/**
+ * A (dh, dc, k) whose codes are at least `ratio` times smaller than float16 labels, after the paper: the
+ * codebook of its setting nearest in bits a class, and the largest m (segments) that keeps the ratio.
+ *
+ * `INVALID_ARGUMENT` where not even one segment fits, i.e. ratio > 16 classes / log2 k.
+ */
+export function vqaeForRatio(
+  classes: number,
+  ratio: number,
+): { dh: number; dc: number; k: number } {
+  if (!(ratio >= 1)) {
+    const details = { field: 'ratio', expected: 'a number of at least 1', found: ratio };
+    throw new SoftpackError('INVALID_ARGUMENT', 'not a compression ratio', details);
+  }
+  const distance = (setting: (typeof PAPER_SETTINGS)[number]) =>
+    Math.abs(Math.log(codesRatio({ classes: 1000, ...setting }) / ratio));
+  const nearest = PAPER_SETTINGS.reduce((best, next) =>
+    distance(next) < distance(best) ? next : best,
+  );
+  const { k } = nearest;
+  const m = Math.floor((16 * classes) / (ratio * Math.log2(k)));
+  if (m < 1) {
+    throw new SoftpackError('INVALID_ARGUMENT', `too high for ${classes} classes`, {
+      field: 'ratio',
+      expected: `at most ${(16 * classes) / Math.log2(k)}`,
+      found: ratio,
+    });
+  }
+  // dh close to c, as in all of the paper's settings, so that D is about square.
+  const dc = Math.max(1, Math.floor(classes / m));
+  return { dh: m * dc, dc, k };
+}

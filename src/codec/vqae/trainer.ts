@@ -1,0 +1,250 @@
+import { STREAM } from '../../augment/philox.js';
+import { SoftpackError, throwIfAborted } from '../../errors.js';
+import type { Kernels } from '../../native/kernels.js';
+import { AdamW } from '../adamw.js';
+import { RandomSequence } from '../random.js';
+import { VqaeCodec } from './codec.js';
+import { checkVqaeConfig, segmentsOf, type VqaeConfig } from './config.js';
+import { VqaeGradients, type VqaeLosses, type VqaeParameters } from './gradients.js';
+import { initialise, type VqaeInitialisation } from './initialise.js';
+
+/** What the paper leaves open, with softpack's defaults. */
+export interface VqaeTrainingOptions {
+  /** Default 1000. */
+  readonly steps?: number;
+  /** Labels a step, default 512. */
+  readonly batch?: number;
+  /** First step size, as a share of each parameter's own root mean square; default 0.01, cosine to 0. */
+  readonly learningRate?: number;
+  /** Decoupled weight decay of P and D; default 0. */
+  readonly weightDecay?: number;
+  /** Weight of the quantisation terms, in units where labels and latents have equal energy; default 1. */
+  readonly alpha?: number;
+  /** Weight of the commitment term, default 0.25. */
+  readonly beta?: number;
+  /** Default `principal`. */
+  readonly initialisation?: VqaeInitialisation;
+  /** Default 0. The same seed, labels and instruction set give the same codec, bit for bit. */
+  readonly seed?: number;
+  readonly threads?: number;
+}
+
+export interface VqaeProgress {
+  readonly step: number;
+  readonly steps: number;
+  readonly stepsPerSecond: number;
+  readonly secondsLeft: number;
+  /** Of the last step, as shares of the labels' variance. */
+  readonly losses: VqaeLosses;
+}
+
+export interface VqaeTraining {
+  readonly codec: VqaeCodec;
+  /** Losses as shares of the labels' variance, one entry a step. */
+  readonly curve: readonly VqaeLosses[];
+  /** Codewords revived over the whole run. */
+  readonly revived: number;
+  readonly stepsPerSecond: number;
+}
+
+/** Fewest segment vectors a codeword for training to mean anything. */
+const MIN_SEGMENTS_PER_CODE = 4;
+/** Steps between looks for codewords that nothing chose since the last look; none in the last quarter. */
+const REVIVE_EVERY = 50;
+
+/**
+ * Trains the paper's VQAE on soft labels (section 3.3): AdamW on P, D and the codebook, straight-through
+ * gradients in closed form, cosine step size, dead codewords moved onto random segments.
+ *
+ * Inside, labels are centred and scaled to mean squared norm m; both fold into P, D and a bias of c floats
+ * (labels sum to 1, so that (y - mean) P = y (P - 1 (mean P))), so the codes carry deviations alone.
+ */
+export class VqaeTrainer {
+  readonly #config: VqaeConfig;
+  readonly #kernels: Kernels;
+  readonly #options: Required<VqaeTrainingOptions>;
+  readonly #labels: Float32Array;
+  readonly #count: number;
+  readonly #mean: Float32Array;
+  readonly #scale: number;
+  readonly #random: RandomSequence;
+
+  /** `labels`: probabilities [count, c] at the config's temperature; kept, not changed. */
+  constructor(
+    config: VqaeConfig,
+    labels: Float32Array,
+    kernels: Kernels,
+    options: VqaeTrainingOptions = {},
+  ) {
+    this.#config = checkVqaeConfig(config);
+    this.#kernels = kernels;
+    this.#labels = labels;
+    this.#count = labels.length / config.classes;
+    this.#options = {
+      steps: options.steps ?? 1000,
+      batch: Math.min(options.batch ?? 512, Math.max(this.#count, 1)),
+      learningRate: options.learningRate ?? 0.01,
+      weightDecay: options.weightDecay ?? 0,
+      alpha: options.alpha ?? 1,
+      beta: options.beta ?? 0.25,
+      initialisation: options.initialisation ?? 'principal',
+      seed: options.seed ?? 0,
+      threads: options.threads ?? 0,
+    };
+    checkEnough(config, this.#count);
+    this.#random = new RandomSequence(this.#options.seed, STREAM.codec);
+    this.#mean = meanLabel(labels, config.classes);
+    const variance = varianceOf(labels, this.#mean);
+    // Labels that are all alike leave nothing to code; any scale will do.
+    this.#scale = variance > 0 ? Math.sqrt(segmentsOf(config) / variance) : 1;
+  }
+
+  async train(
+    hooks: { onProgress?: (progress: VqaeProgress) => void; signal?: AbortSignal } = {},
+  ): Promise<VqaeTraining> {
+    const { steps, batch, alpha, beta, learningRate, weightDecay, threads } = this.#options;
+    const m = segmentsOf(this.#config);
+    const parameters = await this.#initialise();
+    const gradients = new VqaeGradients(this.#config, batch, this.#kernels, threads);
+    const optimisers = (['projection', 'decoder', 'codebook'] as const).map((name) => ({
+      name,
+      unit: rootMeanSquare(parameters[name]),
+      adamw: new AdamW(parameters[name].length, {
+        weightDecay: name === 'codebook' ? 0 : weightDecay,
+      }),
+    }));
+    const usage = new Uint32Array(this.#config.k);
+    const labels = new Float32Array(batch * this.#config.classes);
+    const curve: VqaeLosses[] = [];
+    let revived = 0;
+    const start = performance.now();
+    for (let step = 0; step < steps; step++) {
+      throwIfAborted(hooks.signal);
+      this.#drawBatch(labels);
+      const losses = await gradients.compute(parameters, labels, { alpha, beta });
+      const cosine = 0.5 * (1 + Math.cos((Math.PI * step) / steps));
+      for (const { name, unit, adamw } of optimisers) {
+        adamw.update(parameters[name], gradients[name], learningRate * cosine * unit);
+      }
+      for (const code of gradients.codes) usage[code]++;
+      if ((step + 1) % REVIVE_EVERY === 0) {
+        if (step < 0.75 * steps)
+          revived += this.#revive(parameters.codebook, gradients.latent, usage);
+        usage.fill(0);
+      }
+      curve.push({
+        reconstruction: losses.reconstruction / m,
+        quantisation: losses.quantisation / m,
+      });
+      const stepsPerSecond = ((step + 1) * 1000) / (performance.now() - start);
+      hooks.onProgress?.({
+        step: step + 1,
+        steps,
+        stepsPerSecond,
+        secondsLeft: (steps - step - 1) / stepsPerSecond,
+        losses: curve[step],
+      });
+    }
+    const stepsPerSecond = (steps * 1000) / (performance.now() - start);
+    return { codec: this.#finish(parameters), curve, revived, stepsPerSecond };
+  }
+
+  async #initialise(): Promise<VqaeParameters> {
+    const { classes } = this.#config;
+    const rows = this.#random.distinct(Math.min(this.#count, 8192), this.#count);
+    const sample = new Float32Array(rows.length * classes);
+    this.#gather(rows, sample);
+    const kind = this.#options.initialisation;
+    return initialise(kind, sample, this.#config, this.#kernels, this.#random);
+  }
+
+  #drawBatch(out: Float32Array): void {
+    const rows = new Uint32Array(out.length / this.#config.classes);
+    for (let i = 0; i < rows.length; i++) rows[i] = this.#random.below(this.#count);
+    this.#gather(rows, out);
+  }
+
+  /** Centred, scaled labels of the given rows. */
+  #gather(rows: Uint32Array, out: Float32Array): void {
+    const { classes } = this.#config;
+    const mean = this.#mean;
+    const scale = this.#scale;
+    for (const [i, row] of rows.entries()) {
+      const from = row * classes;
+      const to = i * classes;
+      for (let j = 0; j < classes; j++) out[to + j] = scale * (this.#labels[from + j] - mean[j]);
+    }
+  }
+
+  /** Moves codewords without a member since the last look onto random latent segments; returns how many. */
+  #revive(codebook: Float32Array, latent: Float32Array, usage: Uint32Array): number {
+    const { dc } = this.#config;
+    let revived = 0;
+    for (const [code, members] of usage.entries()) {
+      if (members > 0) continue;
+      const from = this.#random.below(latent.length / dc) * dc;
+      codebook.set(latent.subarray(from, from + dc), code * dc);
+      revived++;
+    }
+    return revived;
+  }
+
+  /** Folds centring and scale into P and D. */
+  #finish({ projection, decoder, codebook }: VqaeParameters): VqaeCodec {
+    const { classes, dh } = this.#config;
+    const offset = new Float64Array(dh);
+    for (let i = 0; i < classes; i++) {
+      for (let j = 0; j < dh; j++) offset[j] += this.#mean[i] * projection[i * dh + j];
+    }
+    const folded = new Float32Array(projection.length);
+    for (let i = 0; i < classes; i++) {
+      for (let j = 0; j < dh; j++) {
+        folded[i * dh + j] = this.#scale * (projection[i * dh + j] - offset[j]);
+      }
+    }
+    return new VqaeCodec(
+      this.#config,
+      {
+        projection: folded,
+        decoder: decoder.map((value) => value / this.#scale),
+        codebook: codebook.slice(),
+        bias: this.#mean.slice(),
+      },
+      this.#kernels,
+    );
+  }
+}
+
+function checkEnough(config: VqaeConfig, count: number): void {
+  const needed = Math.max(2, Math.ceil((MIN_SEGMENTS_PER_CODE * config.k) / segmentsOf(config)));
+  if (Number.isInteger(count) && count >= needed) return;
+  throw new SoftpackError('TOO_FEW_LABELS', `cannot train a codebook of ${config.k} codewords`, {
+    field: 'labels',
+    expected: `at least ${needed} rows of ${config.classes} probabilities`,
+    found: count,
+  });
+}
+
+function meanLabel(labels: Float32Array, classes: number): Float32Array {
+  const sums = new Float64Array(classes);
+  for (let at = 0; at < labels.length; at += classes) {
+    for (let j = 0; j < classes; j++) sums[j] += labels[at + j];
+  }
+  return Float32Array.from(sums, (sum) => (sum * classes) / labels.length);
+}
+
+/** Mean over labels of ||y - mean||^2. */
+function varianceOf(labels: Float32Array, mean: Float32Array): number {
+  const classes = mean.length;
+  let sum = 0;
+  for (let at = 0; at < labels.length; at += classes) {
+    for (let j = 0; j < classes; j++) sum += (labels[at + j] - mean[j]) ** 2;
+  }
+  return (sum * classes) / labels.length;
+}
+
+function rootMeanSquare(values: Float32Array): number {
+  let sum = 0;
+  for (const value of values) sum += value * value;
+  return Math.sqrt(sum / values.length);
+}

@@ -1,0 +1,75 @@
+import { open } from 'node:fs/promises';
+import { SoftpackError } from '../errors.js';
+
+/** A file of known size, read by position. Nothing is cached or read ahead. */
+export interface RandomAccessFile {
+  /** For error messages. */
+  readonly name: string;
+  readonly bytes: number;
+  /** Fills all of `into` (a view over a SharedArrayBuffer will do) from byte `offset` on, or throws. */
+  read(offset: number, into: Uint8Array): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** One `read` of the file system stays below the 2 GiB that Linux moves at most. */
+const MAX_READ = 1 << 30;
+
+/** Opens a regular file; `NOT_FOUND` where there is none. */
+export async function openRandomAccess(path: string): Promise<RandomAccessFile> {
+  const handle = await open(path, 'r').catch((cause: unknown) => {
+    throw asNotFound(path, cause);
+  });
+  const stat = await handle.stat();
+  if (!stat.isFile()) {
+    await handle.close();
+    throw invalidFile(path, 'type', 'not a regular file', { expected: 'a file' });
+  }
+  return {
+    name: path,
+    bytes: stat.size,
+    async read(offset, into) {
+      let done = 0;
+      while (done < into.length) {
+        const length = Math.min(into.length - done, MAX_READ);
+        const { bytesRead } = await handle.read(into, done, length, offset + done);
+        if (bytesRead === 0) {
+          const expected = `${into.length} bytes at ${offset}`;
+          throw invalidFile(path, 'size', 'file ends early', { expected, found: done });
+        }
+        done += bytesRead;
+      }
+    },
+    close: () => handle.close(),
+  };
+}
+
+/** `NOT_FOUND` where the system says that a path does not exist; any other failure unchanged. */
+export function asNotFound(path: string, cause: unknown): unknown {
+  const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
+  if (code !== 'ENOENT' && code !== 'ENOTDIR') return cause;
+  return new SoftpackError('NOT_FOUND', 'no such file', { field: path, cause });
+}
+
+/** An error about the bytes of a file: `INVALID_FILE` naming file and field, with short forms of both values. */
+export function invalidFile(
+  file: string,
+  field: string,
+  message: string,
+  { expected, found, cause }: { expected?: unknown; found?: unknown; cause?: unknown } = {},
+): SoftpackError {
+  return new SoftpackError('INVALID_FILE', message, {
+    field: `${file}: ${field}`,
+    ...(expected === undefined ? {} : { expected: excerpt(expected) }),
+    ...(found === undefined ? {} : { found: excerpt(found) }),
+    cause,
+  });
+}
+
+const EXCERPT_LENGTH = 120;
+
+/** A value as a person would want to see it in an error: JSON where it is not text or a number, cut short. */
+export function excerpt(value: unknown): unknown {
+  if (typeof value === 'number' || typeof value === 'boolean') return value;
+  const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value));
+  return text.length <= EXCERPT_LENGTH ? text : `${text.slice(0, EXCERPT_LENGTH)}...`;
+}

@@ -1,0 +1,100 @@
+import { SoftpackError } from '../errors.js';
+
+/**
+ * How far decoded labels are from the teacher's. All sums run in float64 whatever the input.
+ * Labels are probabilities, [rows, classes], rows following each other.
+ */
+
+/**
+ * Probabilities below this are taken for it inside logarithms, so that a decoded zero costs a large, finite
+ * amount. Float32 softmax of a temperature-20 teacher stays far above it.
+ */
+export const PROBABILITY_FLOOR = 1e-12;
+
+export interface LabelDivergence {
+  /** Mean over rows of KL(y || q) = sum_j y_j log(y_j / q_j), nats. */
+  readonly kl: number;
+  /** Energy of the error of row-centred log-probabilities over their energy: 0 is exact, 1 is all lost. */
+  readonly nmse: number;
+  /** Share of rows whose most likely class is the same; ties go to the lowest class. */
+  readonly top1: number;
+}
+
+/** Sums up divergences batch by batch: labels need never be in memory at once. */
+export class DivergenceMeter {
+  readonly #classes: number;
+  #rows = 0;
+  #kl = 0;
+  #error = 0;
+  #energy = 0;
+  #agreeing = 0;
+
+  constructor(classes: number) {
+    this.#classes = classes;
+  }
+
+  /** Adds rows of labels y and of their decoded counterparts q. */
+  add(labels: Float32Array, decoded: Float32Array): void {
+    const classes = this.#classes;
+    if (labels.length % classes !== 0 || decoded.length !== labels.length) {
+      throw new SoftpackError('INVALID_ARGUMENT', 'not two arrays of whole rows', {
+        field: 'decoded',
+        expected: `as long as labels, a multiple of ${classes}`,
+        found: `${decoded.length} and ${labels.length}`,
+      });
+    }
+    for (let begin = 0; begin < labels.length; begin += classes) {
+      this.#addRow(labels, decoded, begin);
+    }
+  }
+
+  #addRow(labels: Float32Array, decoded: Float32Array, begin: number): void {
+    const end = begin + this.#classes;
+    let kl = 0;
+    let sum = 0;
+    let sumOfSquares = 0;
+    let errorSum = 0;
+    let errorSumOfSquares = 0;
+    let best = begin;
+    let bestDecoded = begin;
+    for (let j = begin; j < end; ++j) {
+      const logLabel = Math.log(Math.max(labels[j], PROBABILITY_FLOOR));
+      const error = logLabel - Math.log(Math.max(decoded[j], PROBABILITY_FLOOR));
+      kl += labels[j] * error;
+      sum += logLabel;
+      sumOfSquares += logLabel * logLabel;
+      errorSum += error;
+      errorSumOfSquares += error * error;
+      if (labels[j] > labels[best]) best = j;
+      if (decoded[j] > decoded[bestDecoded]) bestDecoded = j;
+    }
+    this.#rows += 1;
+    this.#kl += kl;
+    // Centring a row takes its mean out of the energy: |v - mean|^2 = |v|^2 - (sum v)^2 / n.
+    this.#energy += Math.max(0, sumOfSquares - (sum * sum) / this.#classes);
+    this.#error += Math.max(0, errorSumOfSquares - (errorSum * errorSum) / this.#classes);
+    this.#agreeing += best === bestDecoded ? 1 : 0;
+  }
+
+  /** Divergence of everything added so far; NaN before the first row. */
+  result(): LabelDivergence {
+    // Uniform labels have no energy; decoding them exactly is no error.
+    const exact = this.#rows > 0 && this.#error === 0;
+    return {
+      kl: this.#kl / this.#rows,
+      nmse: exact ? 0 : this.#error / this.#energy,
+      top1: this.#agreeing / this.#rows,
+    };
+  }
+}
+
+/** Divergence of labels [rows, classes] from their decoded counterparts. */
+export function labelDivergence(
+  labels: Float32Array,
+  decoded: Float32Array,
+  classes: number,
+): LabelDivergence {
+  const meter = new DivergenceMeter(classes);
+  meter.add(labels, decoded);
+  return meter.result();
+}

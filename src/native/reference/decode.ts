@@ -1,0 +1,83 @@
+import { SoftpackError } from '../../errors.js';
+import type { CheckedDecode } from '../check.js';
+import type { DecoderSpec, Head } from '../kernels.js';
+import { readIndex } from './bits.js';
+import { toHalf } from './half.js';
+
+/** Latent vector, basis product and head of one label after the other, in float64. */
+export function decode(spec: DecoderSpec, args: CheckedDecode): void {
+  const { classes } = spec;
+  const { out } = args;
+  const convert = out.BYTES_PER_ELEMENT === 2 ? toHalf : Number;
+  const latent = new Float64Array(spec.latent);
+  const values = new Float64Array(classes);
+  for (let i = 0; i < args.count; i++) {
+    addCodewords(spec, args.codes, labelAt(args, i), latent);
+    multiplyByBasis(spec, latent, values);
+    applyHead(spec.head, values);
+    for (let j = 0; j < classes; j++) out[i * classes + j] = convert(values[j] as number);
+  }
+}
+
+/** Throws for the first index beyond the codebook among the labels asked for. */
+export function checkCodes(spec: DecoderSpec, args: CheckedDecode): void {
+  for (let i = 0; i < args.count; i++) {
+    const label = labelAt(args, i);
+    for (let stage = 0; stage < spec.stages; stage++) codeAt(spec, args.codes, label, stage);
+  }
+}
+
+function labelAt(args: CheckedDecode, i: number): number {
+  return args.list === undefined ? args.start + i : (args.list[i] as number);
+}
+
+function codeAt(spec: DecoderSpec, codes: Uint8Array, label: number, stage: number): number {
+  const code = readIndex(codes, (label * spec.stages + stage) * spec.bits, spec.bits);
+  if (code >= spec.levels) {
+    throw new SoftpackError('INVALID_ARGUMENT', 'an index beyond the codebook', {
+      field: 'codes',
+      expected: `less than ${spec.levels}`,
+      found: `${code} at stage ${stage} of label ${label}`,
+    });
+  }
+  return code;
+}
+
+function addCodewords(
+  spec: DecoderSpec,
+  codes: Uint8Array,
+  label: number,
+  latent: Float64Array,
+): void {
+  latent.fill(0);
+  for (let stage = 0; stage < spec.stages; stage++) {
+    const code = codeAt(spec, codes, label, stage);
+    const codeword = stage * spec.codebookStride + code * spec.width;
+    for (let i = 0; i < spec.width; i++) {
+      (latent[stage * spec.latentStep + i] as number) += spec.codebooks[codeword + i] as number;
+    }
+  }
+}
+
+function multiplyByBasis(spec: DecoderSpec, latent: Float64Array, values: Float64Array): void {
+  const { classes, basis } = spec;
+  if (spec.bias === undefined) values.fill(0);
+  else values.set(spec.bias);
+  for (const [i, factor] of latent.entries()) {
+    for (let j = 0; j < classes; j++) {
+      (values[j] as number) += factor * (basis[i * classes + j] as number);
+    }
+  }
+}
+
+function applyHead(head: Head, values: Float64Array): void {
+  if (head.kind === 'identity') return;
+  if (head.kind === 'clamp') {
+    for (const [j, value] of values.entries()) values[j] = Math.max(value, head.eps);
+  } else {
+    const greatest = values.reduce((a, b) => Math.max(a, b), -Infinity);
+    for (const [j, value] of values.entries()) values[j] = Math.exp((value - greatest) / head.tau);
+  }
+  const sum = values.reduce((a, b) => a + b, 0);
+  for (const [j, value] of values.entries()) values[j] = value / sum;
+}

@@ -1,0 +1,34 @@
+import type { CheckedEncode } from '../check.js';
+import { writeIndex } from './bits.js';
+import { nearest } from './nearest.js';
+import { project } from './project.js';
+
+/** Labels a block: bounds the projected rows held at once. */
+const BLOCK = 64;
+
+export function encode(args: CheckedEncode): void {
+  const { labels, classes, projection, latent, codebook, width, bits, out, count, levels } = args;
+  const segments = latent / width;
+  out.fill(0);
+  for (let first = 0; first < count; first += BLOCK) {
+    const rows = Math.min(BLOCK, count - first);
+    const projected = new Float32Array(rows * latent);
+    project({
+      a: labels.subarray(first * classes, (first + rows) * classes),
+      b: projection,
+      out: projected,
+      rows,
+      inner: classes,
+      columns: latent,
+      transposeA: false,
+      transposeB: false,
+      accumulate: false,
+      threads: 1,
+    });
+    const indices = new Uint16Array(rows * segments);
+    nearest({ vectors: projected, codebook, out: indices, width, count: indices.length, levels });
+    for (const [i, index] of indices.entries()) {
+      writeIndex(out, (first * segments + i) * bits, bits, index);
+    }
+  }
+}

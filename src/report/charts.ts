@@ -1,0 +1,119 @@
+import * as vega from 'vega';
+import { compile, type TopLevelSpec } from 'vega-lite';
+import { formatBytes } from './format.js';
+
+/** `currentColor` takes the page's text colour, so that one SVG is legible in light and in dark. */
+const INK = 'currentColor';
+/** Okabe and Ito's colours, told apart by colour-blind readers, on white and on black. */
+export const SERIES_COLOURS = ['#0072b2', '#e69f00', '#009e73', '#cc79a7'] as const;
+
+const CONFIG = {
+  background: 'transparent',
+  font: 'system-ui, sans-serif',
+  view: { stroke: null },
+  axis: {
+    labelColor: INK,
+    titleColor: INK,
+    domainColor: INK,
+    tickColor: INK,
+    gridColor: '#8884',
+    labelFontSize: 12,
+    titleFontSize: 12,
+    titleFontWeight: 'normal',
+  },
+  legend: { labelColor: INK, titleColor: INK, labelFontSize: 12, orient: 'top', title: null },
+  text: { color: INK, fill: INK },
+} as const;
+
+export interface CurvePoint {
+  readonly series: string;
+  readonly x: number;
+  readonly y: number;
+}
+
+export interface CurveOptions {
+  readonly x: string;
+  readonly y: string;
+  readonly logY?: boolean;
+  readonly width?: number;
+  readonly height?: number;
+}
+
+/** Lines, one a series, as an SVG element. */
+export function lineChart(
+  points: readonly CurvePoint[],
+  { x, y, logY = false, width = 420, height = 220 }: CurveOptions,
+): Promise<string> {
+  const series = [...new Set(points.map((point) => point.series))];
+  return svg({
+    width,
+    height,
+    data: { values: [...points] },
+    mark: { type: 'line', strokeWidth: 1.8, clip: true },
+    encoding: {
+      x: { field: 'x', type: 'quantitative', title: x, axis: { grid: false } },
+      y: {
+        field: 'y',
+        type: 'quantitative',
+        title: y,
+        scale: logY ? { type: 'log', nice: false } : { zero: false },
+      },
+      color: {
+        field: 'series',
+        type: 'nominal',
+        scale: { domain: series, range: SERIES_COLOURS.slice(0, series.length) },
+        legend: series.length > 1 ? {} : null,
+      },
+    },
+  });
+}
+
+export interface Quantity {
+  readonly name: string;
+  readonly bytes: number;
+}
+
+/** Sizes that differ by orders of magnitude: dots on a logarithmic axis, each with its figure. */
+export function bytesChart(quantities: readonly Quantity[], width = 420): Promise<string> {
+  const values = quantities
+    .filter(({ bytes }) => bytes > 0)
+    .map(({ name, bytes }) => ({ name, bytes, text: formatBytes(bytes) }));
+  const y = { field: 'name', type: 'nominal', sort: null, title: null } as const;
+  const [low, high] = [
+    Math.min(...values.map(({ bytes }) => bytes)),
+    Math.max(...values.map(({ bytes }) => bytes)),
+  ];
+  const domain = [low / 2, high * 6];
+  return svg({
+    width,
+    height: { step: 30 },
+    data: { values },
+    encoding: {
+      y: { ...y, axis: { domain: false, ticks: false, grid: true } },
+      x: {
+        field: 'bytes',
+        type: 'quantitative',
+        title: 'bytes (logarithmic)',
+        scale: { type: 'log', domain, nice: false },
+        axis: { format: '~s', tickCount: 6, grid: false },
+      },
+    },
+    layer: [
+      { mark: { type: 'point', filled: true, size: 90, opacity: 1, color: SERIES_COLOURS[0] } },
+      {
+        mark: { type: 'text', align: 'left', dx: 10, fontSize: 12 },
+        encoding: { text: { field: 'text', type: 'nominal' } },
+      },
+    ],
+  });
+}
+
+async function svg(spec: Readonly<Record<string, unknown>>): Promise<string> {
+  const { spec: compiled } = compile({ ...spec, config: CONFIG } as unknown as TopLevelSpec);
+  const view = new vega.View(vega.parse(compiled), { renderer: 'none' });
+  try {
+    return await view.toSVG();
+  } finally {
+    view.finalize();
+  }
+}

@@ -1,0 +1,179 @@
+import { bytesChart, lineChart } from './charts.js';
+import { formatBytes } from './format.js';
+
+/** The figures of one run of the demo: `report.json`. */
+export interface DemoReport {
+  readonly classes: number;
+  readonly labels: number;
+  /** On disk; the four parts add up to `total`. */
+  readonly bytes: {
+    readonly codes: number;
+    readonly codec: number;
+    readonly metadata: number;
+    readonly container: number;
+    readonly total: number;
+  };
+  /** Float16 labels (2 bytes a class) over bytes of codes, and over bytes in total. */
+  readonly ratio: { readonly codes: number; readonly total: number };
+  /** Mean KL divergence of the decoded from the full labels, nats. */
+  readonly kl: number;
+  /** Share of the held-out images classified right. */
+  readonly top1: { readonly teacher: number; readonly full: number; readonly archive: number };
+  readonly seconds: number;
+  readonly seed: number;
+  /** TensorFlow.js backend of teacher and students. */
+  readonly backend: string;
+}
+
+export interface LabelExample {
+  /** Name of the image's own class. */
+  readonly name: string;
+  /** PNG of the labelled view, as the teacher saw it. */
+  readonly png: Uint8Array;
+  /** The classes with the largest full labels, largest first. */
+  readonly rows: readonly {
+    readonly name: string;
+    readonly full: number;
+    readonly decoded: number;
+  }[];
+}
+
+export interface DemoPage {
+  readonly report: DemoReport;
+  readonly codec: string;
+  readonly heldOut: string;
+  readonly examples: readonly LabelExample[];
+  readonly codecCurve: readonly number[];
+  readonly studentCurves: { readonly full: readonly number[]; readonly archive: readonly number[] };
+}
+
+/** One self-contained HTML page, legible in light and dark. */
+export async function demoPage(page: DemoPage): Promise<string> {
+  const { report } = page;
+  const codec = thin(page.codecCurve).map(([x, y]) => ({ series: 'reconstruction', x, y }));
+  const students = (['full', 'archive'] as const).flatMap((series) =>
+    thin(page.studentCurves[series]).map(([x, y]) => ({ series: `${series} labels`, x, y })),
+  );
+  const { codes, codec: codecBytes, metadata, container, total } = report.bytes;
+  const bytes = await bytesChart([
+    { name: 'float16 labels', bytes: 2 * report.labels * report.classes },
+    { name: 'archive, total', bytes: total },
+    { name: 'codes', bytes: codes },
+    { name: 'codec', bytes: codecBytes },
+    { name: 'metadata', bytes: metadata },
+    { name: 'container', bytes: container },
+  ]);
+  const codecChart = await lineChart(codec, {
+    x: 'step',
+    y: "error, share of the labels' variance",
+    logY: true,
+  });
+  const studentChart = await lineChart(students, {
+    x: 'step',
+    y: 'KL to the label, nats',
+    logY: true,
+  });
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>softpack demo</title>
+<style>${STYLE}</style>
+</head>
+<body>
+<main>
+<h1>Soft labels, hard-packed</h1>
+<p class="lead">${report.labels.toLocaleString('en')} soft labels of ${report.classes} classes in
+${formatBytes(total)} instead of ${formatBytes(2 * report.labels * report.classes)}:
+<strong>${report.ratio.codes.toFixed(1)}×</strong> counting codes,
+<strong>${report.ratio.total.toFixed(1)}×</strong> counting every byte on disk.</p>
+${figures(page)}
+<h2>Where the bytes are</h2>
+<figure>${bytes}</figure>
+<h2>Labels, full and decoded</h2>
+<p>Views as the teacher saw them (crop, flip, CutMix), with the classes it finds likeliest.
+Bars: full label above, decoded label below.</p>
+<div class="examples">${page.examples.map(example).join('\n')}</div>
+<h2>Training</h2>
+<div class="charts">
+<figure>${studentChart}<figcaption>Students: loss against the labels they learn from.</figcaption></figure>
+<figure>${codecChart}<figcaption>Codec: reconstruction error of ${escapeHtml(page.codec)}.</figcaption></figure>
+</div>
+</main>
+</body>
+</html>
+`;
+}
+
+function figures({ report, heldOut, codec }: DemoPage): string {
+  const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+  const rows: readonly (readonly [string, string])[] = [
+    [`Top-1 on ${heldOut}, teacher`, percent(report.top1.teacher)],
+    ['Top-1, student on full labels', percent(report.top1.full)],
+    ['Top-1, student from the archive', percent(report.top1.archive)],
+    ['Label KL, mean', `${report.kl.toExponential(2)} nats`],
+    ['Codec', codec],
+    ['Seed, backend, time', `${report.seed}, ${report.backend}, ${report.seconds.toFixed(0)} s`],
+  ];
+  const cells = rows.map(
+    ([name, value]) => `<tr><th>${escapeHtml(name)}</th><td>${escapeHtml(value)}</td></tr>`,
+  );
+  return `<table>${cells.join('')}</table>`;
+}
+
+function example({ name, png, rows }: LabelExample): string {
+  const largest = Math.max(...rows.flatMap(({ full, decoded }) => [full, decoded]));
+  const bar = (kind: string, value: number) =>
+    `<span class="bar ${kind}" style="width:${((70 * value) / largest).toFixed(1)}%"></span>` +
+    `<span class="value">${(100 * value).toFixed(2)}</span>`;
+  const list = rows.map(
+    (row) =>
+      `<li><span class="class">${escapeHtml(row.name)}</span>` +
+      `<span class="bars"><span>${bar('full', row.full)}</span><span>${bar('decoded', row.decoded)}</span></span></li>`,
+  );
+  const source = `data:image/png;base64,${Buffer.from(png).toString('base64')}`;
+  return `<section><img src="${source}" alt="${escapeHtml(name)}"><h3>${escapeHtml(name)}</h3><ul>${list.join('')}</ul></section>`;
+}
+
+/** At most 200 points, each the mean of its stretch, numbered by the last step in it. */
+function thin(curve: readonly number[], points = 200): [number, number][] {
+  const stretch = Math.max(1, Math.ceil(curve.length / points));
+  const thinned: [number, number][] = [];
+  for (let start = 0; start < curve.length; start += stretch) {
+    const part = curve.slice(start, start + stretch);
+    const mean = part.reduce((sum, value) => sum + value, 0) / part.length;
+    thinned.push([start + part.length, mean]);
+  }
+  return thinned;
+}
+
+function escapeHtml(text: string): string {
+  const entities: Record<string, string> = {
+    '&': '&amp;',
+    '<': '&lt;',
+    '>': '&gt;',
+    '"': '&quot;',
+  };
+  return text.replace(/[&<>"]/g, (character) => entities[character]);
+}
+
+const STYLE = `
+:root { color-scheme: light dark; --ink: #1b1b1f; --paper: #fff; --soft: #6668; --full: #0072b2; --decoded: #e69f00; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8e8ec; --paper: #16161a; --full: #56b4e9; } }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
+main { max-width: 62rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+h1 { font-size: 1.9rem; margin: 0 0 .5rem; } h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; } h3 { font-size: .95rem; margin: .4rem 0; }
+.lead { font-size: 1.1rem; } table { border-collapse: collapse; } th { text-align: left; font-weight: normal; padding: .2rem 1.5rem .2rem 0; }
+td { font-variant-numeric: tabular-nums; } figure { margin: 0; overflow-x: auto; } figcaption { font-size: .85rem; opacity: .8; }
+.charts { display: flex; flex-wrap: wrap; gap: 2rem; }
+.examples { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1.5rem; }
+.examples section { border: 1px solid var(--soft); border-radius: .5rem; padding: .9rem; }
+.examples img { width: 96px; height: 96px; image-rendering: pixelated; border-radius: .3rem; }
+.examples ul { list-style: none; margin: 0; padding: 0; font-size: .8rem; }
+.examples li { display: grid; grid-template-columns: 8.5rem 1fr; align-items: center; margin: .25rem 0; }
+.class { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; padding-right: .5rem; }
+.bars > span { display: flex; align-items: center; gap: .35rem; line-height: 1.15; }
+.bar { height: .5rem; border-radius: 1px; display: inline-block; } .bar.full { background: var(--full); } .bar.decoded { background: var(--decoded); }
+.value { font-variant-numeric: tabular-nums; font-size: .72rem; opacity: .85; }
+`;

@@ -1,14 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
 import { SoftpackError } from '../errors.js';
 import { batchNormalise, normaliseWith } from './batch-norm.js';
-import { rectify } from './rectify.js';
 
 /**
  * A small residual network for square colour images.
  *
- * Each stage is convolution 3x3, 2x2 max pooling, batch norm, ReLU, then its residual blocks (two 3x3 convolutions
- * each) at half the size. Pooling comes before the norm, which then has a quarter of the work. After the last
- * stage: mean over the image, dense layer to logits.
+ * Each stage halves the image by a convolution 4x4 of stride 2 with batch norm and ReLU, then has its residual
+ * blocks of two convolutions 3x3 each. After the last stage: mean over the image, dense layer to logits. Strides do
+ * the work of pooling layers, whose gradients take as long as the convolutions on the wasm backend.
  */
 export interface ConvNetConfig {
   /** Height and width of the images, pixels. */
@@ -98,11 +97,11 @@ export class ConvNet implements Disposable {
     return tf.tidy(() => {
       let x = images;
       this.config.widths.forEach((_, stage) => {
-        x = rectify(this.#convNorm(x, `stage${stage}`, training, 2));
+        x = this.#convNorm(x, `stage${stage}`, training, 2).relu();
         for (let block = 0; block < this.config.blocks[stage]; block++) {
           const name = `stage${stage}.block${block}`;
-          const inner = rectify(this.#convNorm(x, `${name}.a`, training));
-          x = rectify(x.add(this.#convNorm(inner, `${name}.b`, training)));
+          const inner = this.#convNorm(x, `${name}.a`, training).relu<tf.Tensor4D>();
+          x = x.add(this.#convNorm(inner, `${name}.b`, training)).relu();
         }
       });
       const features = x.mean<tf.Tensor2D>([1, 2]);
@@ -144,9 +143,8 @@ export class ConvNet implements Disposable {
     this.dispose();
   }
 
-  #convNorm(x: tf.Tensor4D, name: string, training: boolean, pool = 1): tf.Tensor4D {
-    let y = tf.conv2d(x, this.#variable(`${name}.kernel`) as tf.Tensor4D, 1, 'same');
-    if (pool > 1) y = tf.maxPool(y, pool, pool, 'same');
+  #convNorm(x: tf.Tensor4D, name: string, training: boolean, stride = 1): tf.Tensor4D {
+    const y = tf.conv2d(x, this.#variable(`${name}.kernel`) as tf.Tensor4D, stride, 'same');
     const gamma = this.#variable(`${name}.gamma`) as tf.Tensor1D;
     const beta = this.#variable(`${name}.beta`) as tf.Tensor1D;
     const mean = this.#variable(`${name}.mean`);
@@ -178,16 +176,16 @@ export class ConvNet implements Disposable {
 export function parameterShapes(config: ConvNetConfig): Map<string, readonly number[]> {
   checkConfig(config);
   const shapes = new Map<string, readonly number[]>();
-  const convNorm = (name: string, from: number, to: number): void => {
-    shapes.set(`${name}.kernel`, [3, 3, from, to]);
+  const convNorm = (name: string, size: number, from: number, to: number): void => {
+    shapes.set(`${name}.kernel`, [size, size, from, to]);
     for (const part of ['gamma', 'beta', 'mean', 'variance']) shapes.set(`${name}.${part}`, [to]);
   };
   let channels = IMAGE_CHANNELS;
   config.widths.forEach((width, stage) => {
-    convNorm(`stage${stage}`, channels, width);
+    convNorm(`stage${stage}`, 4, channels, width);
     for (let block = 0; block < config.blocks[stage]; block++) {
-      convNorm(`stage${stage}.block${block}.a`, width, width);
-      convNorm(`stage${stage}.block${block}.b`, width, width);
+      convNorm(`stage${stage}.block${block}.a`, 3, width, width);
+      convNorm(`stage${stage}.block${block}.b`, 3, width, width);
     }
     channels = width;
   });

@@ -49,7 +49,7 @@ export async function trainStep(
       () => loss(model.forward(xs, true), ys),
       model.trainable as tf.Variable[],
     );
-    optimizer.step(model.trainable, step.grads);
+    optimizer.step(step.grads);
     return step.value;
   });
   try {
@@ -69,7 +69,7 @@ export async function trainModel(
   let step = 0;
   for await (const batch of batches) {
     throwIfAborted(signal);
-    optimizer.setLearningRate(schedule(step));
+    optimizer.learningRate = schedule(step);
     losses[step] = await trainStep(model, batch, optimizer, loss);
     if (!Number.isFinite(losses[step])) {
       throw new SoftpackError('NON_FINITE', 'training diverged; a lower learning rate may help', {

@@ -12,7 +12,7 @@ interface Attributes {
 }
 type ConvInfo = ReturnType<typeof tf.backend_util.computeConv2DInfo>;
 
-/** Up to this many input channels, columns (9 copies of few channels) beat a convolution with few images. */
+/** Up to this many input channels, columns (a copy of few channels a tap) beat a convolution of few images. */
 const COLUMNS_CHANNELS = 8;
 
 /** The wasm backend has no such kernel at all, so that no convolution can be trained. */
@@ -23,7 +23,7 @@ export function repairConv2DBackpropFilter(): void {
     const info = tf.backend_util.computeConv2DInfo(x.shape, filterShape, strides, 1, pad);
     const plain = info.strideHeight === 1 && info.strideWidth === 1;
     if (plain && info.filterHeight === 1 && info.filterWidth === 1) return byProduct(x, dy);
-    if (info.inChannels <= COLUMNS_CHANNELS) return byColumns(x, dy, info);
+    if (plain && info.inChannels <= COLUMNS_CHANNELS) return byColumns(x, dy, info);
     return byConvolution(x, dy, info);
   });
 }
@@ -35,22 +35,16 @@ function byProduct(x: tf.Tensor4D, dy: tf.Tensor4D): tf.Tensor {
   return product.reshape([1, 1, from, to]);
 }
 
-/** dW as one product of the taps' shifted images, [taps * channels, pixels], with dy, [pixels, outputs]. */
+/** Stride 1: dW as one product of the taps' shifted images, [taps * channels, pixels], with dy, [pixels, outputs]. */
 function byColumns(x: tf.Tensor4D, dy: tf.Tensor4D, info: ConvInfo): tf.Tensor {
   const { batchSize, inChannels, outChannels, filterHeight, filterWidth } = info;
-  const { strideHeight, strideWidth, outHeight, outWidth } = info;
-  const byChannel = padImages(x, info).transpose([3, 0, 1, 2]);
+  const { outHeight, outWidth } = info;
+  const byChannel = padImages(x, info).transpose<tf.Tensor4D>([3, 0, 1, 2]);
   const pixels = batchSize * outHeight * outWidth;
   const columns: tf.Tensor2D[] = [];
   for (let i = 0; i < filterHeight; i++) {
     for (let j = 0; j < filterWidth; j++) {
-      const end = [i + (outHeight - 1) * strideHeight + 1, j + (outWidth - 1) * strideWidth + 1];
-      const tap = tf.stridedSlice(
-        byChannel,
-        [0, 0, i, j],
-        [inChannels, batchSize, ...end],
-        [1, 1, strideHeight, strideWidth],
-      );
+      const tap = tf.slice4d(byChannel, [0, 0, i, j], [inChannels, batchSize, outHeight, outWidth]);
       columns.push(tap.reshape([inChannels, pixels]));
     }
   }

@@ -11,68 +11,87 @@ interface Attributes {
   readonly pad: 'same' | 'valid' | number;
 }
 
+type ConvInfo = ReturnType<typeof tf.backend_util.computeConv2DInfo>;
+
 /**
- * The wasm kernel is a scalar loop. The same sums are a convolution, which is fast: of dy, with zeros between its
- * rows and columns for strides above 1, and the filter turned half around with its channels swapped.
+ * The wasm kernel is a scalar loop. The same sums are a convolution of stride 1, which is fast.
+ *
+ * Row s p + a of the padded dx (stride s, phase a) is the sum over u of filter row s u + a times dy row p - u. So one
+ * convolution of dy yields all s x s phases as channels, and the phases are then laid out in space.
  */
 export function repairConv2DBackpropInput(): void {
   repairKernel<Inputs, Attributes>(tf.Conv2DBackpropInput, ({ inputs, attrs }) => {
     const { dy, filter } = inputs;
     const { inputShape, strides, pad } = attrs;
     const info = tf.backend_util.computeConv2DInfo(inputShape, filter.shape, strides, 1, pad);
-    const { inHeight, inWidth, filterHeight, filterWidth } = info;
-    const spread = insertZeros(dy, info.strideHeight, info.strideWidth);
-    // Row r of dx gathers dy rows r + padTop - i of the spread dy, i in [0, filterHeight).
-    const top = filterHeight - 1 - info.padInfo.top;
-    const left = filterWidth - 1 - info.padInfo.left;
-    const bottom = inHeight + filterHeight - 1 - top - spread.shape[1];
-    const right = inWidth + filterWidth - 1 - left - spread.shape[2];
-    const padded = padOrCrop(spread, [top, bottom], [left, right]);
-    const turned = filter.reverse([0, 1]).transpose<tf.Tensor4D>([0, 1, 3, 2]);
-    return tf.conv2d(padded, turned, 1, 'valid');
+    const vertical = phaseSpan(info.inHeight, info.filterHeight, info.strideHeight, info.padInfo.top);
+    const horizontal = phaseSpan(info.inWidth, info.filterWidth, info.strideWidth, info.padInfo.left);
+    const padded = tf.pad4d(dy, [
+      [0, 0],
+      [vertical.taps - 1 - vertical.first, vertical.end - info.outHeight],
+      [horizontal.taps - 1 - horizontal.first, horizontal.end - info.outWidth],
+      [0, 0],
+    ]);
+    const kernel = phaseFilter(filter, info, vertical.taps, horizontal.taps);
+    const pixels = layOut(tf.conv2d(padded, kernel, 1, 'valid'), info);
+    if (pixels.shape[1] === info.inHeight && pixels.shape[2] === info.inWidth) return pixels;
+    return tf.slice4d(pixels, [0, vertical.skip, horizontal.skip, 0], inputShape);
   });
 }
 
-function insertZeros(x: tf.Tensor4D, rows: number, columns: number): tf.Tensor4D {
-  if (rows === 1 && columns === 1) return x;
-  const [batch, height, width, channels] = x.shape;
-  const spread = tf.pad(x.reshape([batch, height, 1, width, 1, channels]), [
-    [0, 0],
-    [0, 0],
-    [0, rows - 1],
-    [0, 0],
-    [0, columns - 1],
-    [0, 0],
-  ]);
-  return spread.reshape([batch, height * rows, width * columns, channels]);
+/** Along one axis: filter taps a phase, the range of p that holds the input, and the rows to skip of the first p. */
+function phaseSpan(
+  size: number,
+  filter: number,
+  stride: number,
+  padding: number,
+): { readonly taps: number; readonly first: number; readonly end: number; readonly skip: number } {
+  const first = Math.floor(padding / stride);
+  return {
+    taps: Math.ceil(filter / stride),
+    first,
+    end: Math.ceil((padding + size) / stride),
+    skip: padding - first * stride,
+  };
 }
 
-/** Adds zeros before and after rows and columns, or cuts them off where the number is negative. */
-function padOrCrop(
-  x: tf.Tensor4D,
-  rows: readonly [number, number],
-  columns: readonly [number, number],
+/** [rows, columns, outChannels, strideHeight * strideWidth * inChannels]: the filter of every phase, turned around. */
+function phaseFilter(
+  filter: tf.Tensor4D,
+  info: ConvInfo,
+  rows: number,
+  columns: number,
 ): tf.Tensor4D {
-  const crop = (n: number): number => Math.max(0, -n);
-  const grow = (n: number): number => Math.max(0, n);
-  const [batch, height, width, channels] = x.shape;
-  const inner =
-    Math.min(...rows, ...columns) >= 0
-      ? x
-      : tf.slice4d(
-          x,
-          [0, crop(rows[0]), crop(columns[0]), 0],
-          [
-            batch,
-            height - crop(rows[0]) - crop(rows[1]),
-            width - crop(columns[0]) - crop(columns[1]),
-            channels,
-          ],
-        );
-  return tf.pad4d(inner, [
+  const { filterHeight, filterWidth, strideHeight, strideWidth, inChannels, outChannels } = info;
+  const whole = tf.pad4d(filter, [
+    [0, rows * strideHeight - filterHeight],
+    [0, columns * strideWidth - filterWidth],
     [0, 0],
-    [grow(rows[0]), grow(rows[1])],
-    [grow(columns[0]), grow(columns[1])],
     [0, 0],
   ]);
+  const width = strideHeight * strideWidth * inChannels;
+  const taps: tf.Tensor2D[] = [];
+  // Slices and 2-D transposes are fast on this backend; its Reverse and its transposes of higher rank are not.
+  for (let row = rows - 1; row >= 0; row--) {
+    for (let column = columns - 1; column >= 0; column--) {
+      const tap = tf.slice4d(
+        whole,
+        [row * strideHeight, column * strideWidth, 0, 0],
+        [strideHeight, strideWidth, inChannels, outChannels],
+      );
+      taps.push(tap.reshape([width, outChannels]).transpose());
+    }
+  }
+  return tf.concat(taps, 0).reshape([rows, columns, outChannels, width]);
+}
+
+/** Phases as channels, [batch, p, q, strides * channels], to pixels, [batch, p strideHeight, q strideWidth, channels]. */
+function layOut(phases: tf.Tensor4D, info: ConvInfo): tf.Tensor4D {
+  const { strideHeight, strideWidth, inChannels } = info;
+  if (strideHeight === 1 && strideWidth === 1) return phases;
+  const [batch, p, q] = phases.shape;
+  return phases
+    .reshape([batch, p, q, strideHeight, strideWidth * inChannels])
+    .transpose([0, 1, 3, 2, 4])
+    .reshape([batch, p * strideHeight, q * strideWidth, inChannels]);
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import sharp, { type Region } from 'sharp';
 import type { PixelSource } from '../augment/replay.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
-import { readTensors, writeTensors } from '../nn/safetensors.js';
+import { readTensorFile, writeTensorFile } from '../files/tensor-file.js';
 
 /** One designer's drawings of all emoji, from npm. */
 interface EmojiSet {
@@ -289,7 +289,7 @@ function drawnExtent(rgba: Uint8Array, size: number): Region {
 async function writePacked(file: string, images: EmojiImages): Promise<void> {
   const { sets, classes, size, pixels, hash } = images;
   const shape = [sets.length, classes.length, size, size, CHANNELS];
-  await writeTensors(file, new Map([['pixels', { dtype: 'U8', shape, data: pixels }]]), {
+  await writeTensorFile(file, new Map([['pixels', { dtype: 'U8', shape, data: pixels }]]), {
     sets: JSON.stringify(sets),
     classes: JSON.stringify(classes),
     licences: EMOJI_SETS.map((set) => `${set.package}@${set.version} ${set.licence}`).join('; '),
@@ -298,19 +298,19 @@ async function writePacked(file: string, images: EmojiImages): Promise<void> {
 }
 
 async function readPacked(file: string): Promise<EmojiImages> {
-  const { tensors, metadata } = await readTensors(file);
+  const { tensors, metadata } = await readTensorFile(file);
   const packed = tensors.get('pixels');
   const hash = packed === undefined ? 'no tensor `pixels`' : sha256(packed.data);
-  if (packed === undefined || hash !== metadata.hash) {
+  if (packed === undefined || hash !== metadata.get('hash')) {
     throw new SoftpackError('CORRUPT_DATA', 'damaged image cache; delete it to make it again', {
       field: file,
-      expected: metadata.hash,
+      expected: metadata.get('hash'),
       found: hash,
     });
   }
   return {
-    sets: JSON.parse(metadata.sets),
-    classes: JSON.parse(metadata.classes),
+    sets: JSON.parse(metadata.get('sets') ?? ''),
+    classes: JSON.parse(metadata.get('classes') ?? ''),
     size: packed.shape[2],
     pixels: packed.data,
     hash,

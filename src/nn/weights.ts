@@ -1,52 +1,63 @@
-import type { Tensor } from '../codec/codec.js';
 import { SoftpackError } from '../errors.js';
-import { fromHalf, toHalf } from './half.js';
+import { readTensorFile, type StoredTensor, writeTensorFile } from '../files/tensor-file.js';
+import { float16ToFloat32, float32ToFloat16 } from '../labels/half.js';
 import { ConvNet, type ConvNetConfig } from './models.js';
-import { readTensors, writeTensors } from './safetensors.js';
 
 const CONFIG_KEY = 'convnet';
 
 /**
- * Writes a network as one safetensors file of float16 weights: half the bytes of float32 at a relative error of
- * 2^-11, which moves no prediction that was not a tie. The network's shape is in the metadata.
+ * Writes a network as one safetensors file of float16 weights: half the bytes of float32, each weight within
+ * 2^-11 of itself. The network's configuration is in the metadata, as JSON, beside the caller's.
  */
 export async function saveConvNet(
   model: ConvNet,
-  file: string,
+  path: string,
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
-  const tensors = new Map<string, Tensor>();
+  const tensors = new Map<string, StoredTensor>();
   for (const [name, { shape, values }] of await model.parameters()) {
-    const half = Uint16Array.from(values, toHalf);
-    tensors.set(name, { dtype: 'F16', shape, data: new Uint8Array(half.buffer) });
+    const halves = new Uint16Array(values.length);
+    float32ToFloat16(values, halves);
+    tensors.set(name, { dtype: 'F16', shape, data: new Uint8Array(halves.buffer) });
   }
-  await writeTensors(file, tensors, { ...metadata, [CONFIG_KEY]: JSON.stringify(model.config) });
+  await writeTensorFile(path, tensors, { ...metadata, [CONFIG_KEY]: JSON.stringify(model.config) });
 }
 
-/** Reads what `saveConvNet` wrote, for whichever backend is selected. */
-export async function loadConvNet(
-  file: string,
-): Promise<{ readonly model: ConvNet; readonly metadata: Readonly<Record<string, string>> }> {
-  const { tensors, metadata } = await readTensors(file);
-  const config = metadata[CONFIG_KEY];
-  if (config === undefined) {
-    throw new SoftpackError('INVALID_FILE', 'no network in this file', {
-      field: `${file}: metadata`,
-      expected: CONFIG_KEY,
-      found: Object.keys(metadata).join(', '),
-    });
-  }
+export interface LoadedConvNet {
+  /** Belongs to the caller, who disposes of it. */
+  readonly model: ConvNet;
+  readonly metadata: ReadonlyMap<string, string>;
+}
+
+/** Reads what `saveConvNet` wrote, for whichever backend is selected; `INVALID_FILE` for anything else. */
+export async function loadConvNet(path: string): Promise<LoadedConvNet> {
+  const { tensors, metadata } = await readTensorFile(path);
+  const config = parseConfig(path, metadata.get(CONFIG_KEY));
   const parameters = new Map<string, Float32Array>();
   for (const [name, { dtype, data }] of tensors) {
-    if (dtype !== 'F16') {
-      throw new SoftpackError('INVALID_FILE', 'wrong type', {
-        field: `${file}: ${name}`,
-        expected: 'F16',
-        found: dtype,
-      });
-    }
-    parameters.set(name, Float32Array.from(new Uint16Array(data.buffer), fromHalf));
+    if (dtype !== 'F16') throw invalid(`${path}: ${name}`, 'F16', dtype);
+    const halves = new Uint16Array(data.buffer, data.byteOffset, data.byteLength / 2);
+    const values = new Float32Array(halves.length);
+    float16ToFloat32(halves, values);
+    parameters.set(name, values);
   }
-  const model = ConvNet.fromParameters(JSON.parse(config) as ConvNetConfig, parameters);
-  return { model, metadata };
+  return { model: ConvNet.fromParameters(config, parameters), metadata };
+}
+
+function parseConfig(path: string, json: string | undefined): ConvNetConfig {
+  const field = `${path}: __metadata__.${CONFIG_KEY}`;
+  if (json === undefined) throw invalid(field, "a network's configuration", 'nothing');
+  try {
+    const { inputSize, widths, blocks, classes } = JSON.parse(json);
+    if (Array.isArray(widths) && Array.isArray(blocks)) {
+      return { inputSize, widths, blocks, classes };
+    }
+  } catch {
+    // Not JSON: falls through to the same error as JSON of another kind.
+  }
+  throw invalid(field, "a network's configuration", json);
+}
+
+function invalid(field: string, expected: string, found: string): SoftpackError {
+  return new SoftpackError('INVALID_FILE', 'not a saved network', { field, expected, found });
 }

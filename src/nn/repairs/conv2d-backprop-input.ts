@@ -24,8 +24,18 @@ export function repairConv2DBackpropInput(): void {
     const { dy, filter } = inputs;
     const { inputShape, strides, pad } = attrs;
     const info = tf.backend_util.computeConv2DInfo(inputShape, filter.shape, strides, 1, pad);
-    const vertical = phaseSpan(info.inHeight, info.filterHeight, info.strideHeight, info.padInfo.top);
-    const horizontal = phaseSpan(info.inWidth, info.filterWidth, info.strideWidth, info.padInfo.left);
+    const vertical = phaseSpan(
+      info.inHeight,
+      info.filterHeight,
+      info.strideHeight,
+      info.padInfo.top,
+    );
+    const horizontal = phaseSpan(
+      info.inWidth,
+      info.filterWidth,
+      info.strideWidth,
+      info.padInfo.left,
+    );
     const padded = tf.pad4d(dy, [
       [0, 0],
       [vertical.taps - 1 - vertical.first, vertical.end - info.outHeight],

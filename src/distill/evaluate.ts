@@ -1,5 +1,5 @@
 import { SoftpackError } from '../errors.js';
-import type { ConvNet } from './models.js';
+import type { ConvNet } from '../nn/models.js';
 
 /** Images with one true class each. */
 export interface LabelledImages {

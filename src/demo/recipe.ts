@@ -1,0 +1,60 @@
+import type { Normalisation } from '../augment/replay.js';
+import type { AugmentationSpec } from '../augment/spec.js';
+import type { ConvNetConfig } from '../nn/models.js';
+
+/** Height and width, pixels, at which the emoji are kept: a little above `IMAGE_SIZE`, so that crops stay sharp. */
+export const STORED_SIZE = 32;
+
+/** Height and width, pixels, of what the networks see. At 32 a training step takes 1.8 times as long. */
+export const IMAGE_SIZE = 24;
+
+/** Of pixels in [0, 1]; the mean is the grey that the emoji are drawn on. */
+export const NORMALISATION: Normalisation = { mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25] };
+
+/** Views of the distilled samples: random resized crop, flip, and CutMix on half of them. */
+export function demoAugmentation(seed: number): AugmentationSpec {
+  return {
+    generator: 'philox4x32-10',
+    seed,
+    size: [IMAGE_SIZE, IMAGE_SIZE],
+    crop: { scale: [0.5, 1], ratio: [3 / 4, 4 / 3] },
+    flip: 0.5,
+    mix: { kind: 'cutmix', alpha: 1, probability: 0.5 },
+  };
+}
+
+/** How the committed teacher was trained. */
+export const TEACHER = {
+  seed: 1,
+  widths: [32, 64, 128],
+  blocks: [1, 1, 1],
+  epochs: 100,
+  batch: 128,
+  lr: 0.004,
+  warmup: 100,
+  weightDecay: 0.05,
+  /** Random gain (1 +- colour) of each colour channel and shift (+- 2 colour) of all, on normalised pixels. */
+  colour: 0.25,
+} as const;
+
+/** How both students are trained, from full and from decoded labels. */
+export const STUDENT = {
+  widths: [32, 64, 128],
+  blocks: [0, 1, 1],
+  epochs: 20,
+  batch: 64,
+  lr: 0.004,
+  warmup: 50,
+  weightDecay: 0.05,
+} as const;
+
+/** Temperature of the soft labels. */
+export const TAU = 20;
+
+export function teacherConfig(classes: number): ConvNetConfig {
+  return { inputSize: IMAGE_SIZE, widths: TEACHER.widths, blocks: TEACHER.blocks, classes };
+}
+
+export function studentConfig(classes: number): ConvNetConfig {
+  return { inputSize: IMAGE_SIZE, widths: STUDENT.widths, blocks: STUDENT.blocks, classes };
+}

@@ -1,0 +1,217 @@
+import * as tf from '@tensorflow/tfjs';
+import { SoftpackError } from '../errors.js';
+import { batchNormalise, normaliseWith } from './batch-norm.js';
+
+/**
+ * A small residual network for square colour images.
+ *
+ * Each stage halves the image by a convolution 4x4 of stride 2 with batch norm and ReLU, then has its residual
+ * blocks of two convolutions 3x3 each. After the last stage: mean over the image, dense layer to logits. Strides do
+ * the work of pooling layers, whose gradients take as long as the convolutions on the wasm backend.
+ */
+export interface ConvNetConfig {
+  /** Height and width of the images, pixels. */
+  readonly inputSize: number;
+  /** Channels of each stage. */
+  readonly widths: readonly number[];
+  /** Residual blocks of each stage; as long as `widths`. */
+  readonly blocks: readonly number[];
+  readonly classes: number;
+}
+
+/** Share of the old value that moving statistics keep at each training step. */
+const MOMENTUM = 0.9;
+const EPSILON = 1e-5;
+const IMAGE_CHANNELS = 3;
+
+/** TensorFlow.js keeps variables by name, process-wide: each network gets a name of its own. */
+let networks = 0;
+
+export class ConvNet implements Disposable {
+  readonly config: ConvNetConfig;
+  /** What training changes by gradient, in a fixed order. */
+  readonly trainable: readonly tf.Variable[];
+  readonly #variables: ReadonlyMap<string, tf.Variable>;
+
+  private constructor(config: ConvNetConfig, variables: ReadonlyMap<string, tf.Variable>) {
+    this.config = config;
+    this.#variables = variables;
+    this.trainable = [...variables.values()].filter((variable) => variable.trainable);
+  }
+
+  /** A network with He-normal convolutions drawn from `seed`; the last norm of each block starts at zero. */
+  static create(config: ConvNetConfig, seed: number): ConvNet {
+    const shapes = parameterShapes(config);
+    let draws = 0;
+    return ConvNet.#from(config, shapes, (name, shape) => {
+      if (shape.length === 1) return tf.fill(shape, initialConstant(name));
+      const fanIn = shape.slice(0, -1).reduce((product, size) => product * size, 1);
+      const gain = shape.length === 4 ? 2 : 1;
+      draws += 1;
+      return tf.randomNormal(shape, 0, Math.sqrt(gain / fanIn), 'float32', seed * 1009 + draws);
+    });
+  }
+
+  /** A network with the given parameters, as `parameters()` names them. */
+  static fromParameters(
+    config: ConvNetConfig,
+    parameters: ReadonlyMap<string, Float32Array>,
+  ): ConvNet {
+    return ConvNet.#from(config, parameterShapes(config), (name, shape) => {
+      const values = parameters.get(name);
+      const size = shape.reduce((product, length) => product * length, 1);
+      if (values?.length === size) return tf.tensor(values, [...shape], 'float32');
+      throw new SoftpackError('INVALID_FILE', 'wrong number of values', {
+        field: name,
+        expected: size,
+        found: values?.length ?? 'no such parameter',
+      });
+    });
+  }
+
+  static #from(
+    config: ConvNetConfig,
+    shapes: ReadonlyMap<string, readonly number[]>,
+    initial: (name: string, shape: number[]) => tf.Tensor,
+  ): ConvNet {
+    networks += 1;
+    const variables = new Map<string, tf.Variable>();
+    try {
+      for (const [name, shape] of shapes) {
+        const value = initial(name, [...shape]);
+        variables.set(name, tf.variable(value, !isMoving(name), `convnet${networks}/${name}`));
+        value.dispose();
+      }
+    } catch (error) {
+      for (const variable of variables.values()) variable.dispose();
+      throw error;
+    }
+    return new ConvNet(config, variables);
+  }
+
+  /**
+   * Logits [batch, classes] of images [batch, size, size, 3]. Training uses the batch's own statistics and moves
+   * the stored ones towards them; otherwise the stored ones are used.
+   */
+  forward(images: tf.Tensor4D, training: boolean): tf.Tensor2D {
+    return tf.tidy(() => {
+      let x = images;
+      this.config.widths.forEach((_, stage) => {
+        x = this.#convNorm(x, `stage${stage}`, training, 2).relu();
+        for (let block = 0; block < this.config.blocks[stage]; block++) {
+          const name = `stage${stage}.block${block}`;
+          const inner = this.#convNorm(x, `${name}.a`, training).relu<tf.Tensor4D>();
+          x = x.add(this.#convNorm(inner, `${name}.b`, training)).relu();
+        }
+      });
+      const features = x.mean<tf.Tensor2D>([1, 2]);
+      const kernel = this.#variable('head.kernel') as tf.Tensor2D;
+      return tf.matMul(features, kernel).add(this.#variable('head.bias'));
+    });
+  }
+
+  /** Logits of float32 images [batch, size, size, 3], in inference mode. */
+  async predict(images: Float32Array): Promise<Float32Array> {
+    const { inputSize } = this.config;
+    const batch = images.length / (inputSize * inputSize * IMAGE_CHANNELS);
+    const logits = tf.tidy(() => {
+      const input = tf.tensor4d(images, [batch, inputSize, inputSize, IMAGE_CHANNELS]);
+      return this.forward(input, false);
+    });
+    try {
+      return (await logits.data()) as Float32Array;
+    } finally {
+      logits.dispose();
+    }
+  }
+
+  /** A copy of every parameter, moving statistics included: name -> shape and values. */
+  async parameters(): Promise<Map<string, { shape: readonly number[]; values: Float32Array }>> {
+    const parameters = new Map<string, { shape: readonly number[]; values: Float32Array }>();
+    for (const [name, variable] of this.#variables) {
+      const values = Float32Array.from(await variable.data());
+      parameters.set(name, { shape: variable.shape, values });
+    }
+    return parameters;
+  }
+
+  dispose(): void {
+    for (const variable of this.#variables.values()) variable.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #convNorm(x: tf.Tensor4D, name: string, training: boolean, stride = 1): tf.Tensor4D {
+    const y = tf.conv2d(x, this.#variable(`${name}.kernel`) as tf.Tensor4D, stride, 'same');
+    const gamma = this.#variable(`${name}.gamma`) as tf.Tensor1D;
+    const beta = this.#variable(`${name}.beta`) as tf.Tensor1D;
+    const mean = this.#variable(`${name}.mean`);
+    const variance = this.#variable(`${name}.variance`);
+    if (!training) {
+      return normaliseWith(
+        y,
+        gamma,
+        beta,
+        EPSILON,
+        mean as tf.Tensor as tf.Tensor1D,
+        variance as tf.Tensor as tf.Tensor1D,
+      );
+    }
+    return batchNormalise(y, gamma, beta, EPSILON, (batchMean, batchVariance) => {
+      mean.assign(mean.mul(MOMENTUM).add(batchMean.mul(1 - MOMENTUM)));
+      variance.assign(variance.mul(MOMENTUM).add(batchVariance.mul(1 - MOMENTUM)));
+    });
+  }
+
+  #variable(name: string): tf.Variable {
+    const variable = this.#variables.get(name);
+    if (variable === undefined) throw new Error(`no parameter named ${name}`);
+    return variable;
+  }
+}
+
+/** Name and shape of every parameter, in the order they are made and stored. */
+export function parameterShapes(config: ConvNetConfig): Map<string, readonly number[]> {
+  checkConfig(config);
+  const shapes = new Map<string, readonly number[]>();
+  const convNorm = (name: string, size: number, from: number, to: number): void => {
+    shapes.set(`${name}.kernel`, [size, size, from, to]);
+    for (const part of ['gamma', 'beta', 'mean', 'variance']) shapes.set(`${name}.${part}`, [to]);
+  };
+  let channels = IMAGE_CHANNELS;
+  config.widths.forEach((width, stage) => {
+    convNorm(`stage${stage}`, 4, channels, width);
+    for (let block = 0; block < config.blocks[stage]; block++) {
+      convNorm(`stage${stage}.block${block}.a`, 3, width, width);
+      convNorm(`stage${stage}.block${block}.b`, 3, width, width);
+    }
+    channels = width;
+  });
+  shapes.set('head.kernel', [channels, config.classes]);
+  shapes.set('head.bias', [config.classes]);
+  return shapes;
+}
+
+function initialConstant(name: string): number {
+  if (name.endsWith('.variance')) return 1;
+  // A block whose last norm starts at zero starts as the identity (Goyal et al. 2017, section 5.1).
+  if (name.endsWith('.b.gamma')) return 0;
+  return name.endsWith('.gamma') ? 1 : 0;
+}
+
+function isMoving(name: string): boolean {
+  return name.endsWith('.mean') || name.endsWith('.variance');
+}
+
+function checkConfig({ inputSize, widths, blocks, classes }: ConvNetConfig): void {
+  const positive = [inputSize, classes, ...widths].every((n) => Number.isSafeInteger(n) && n > 0);
+  const counts = blocks.every((n) => Number.isSafeInteger(n) && n >= 0);
+  if (positive && counts && widths.length > 0 && widths.length === blocks.length) return;
+  throw new SoftpackError('INVALID_ARGUMENT', 'not a valid network', {
+    field: 'config',
+    expected: 'positive sizes, and a number of blocks for each width',
+    found: JSON.stringify({ inputSize, widths, blocks, classes }),
+  });
+}

@@ -1,0 +1,106 @@
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { evaluateTop1 } from '#src/distill/evaluate.js';
+import { trainStudent } from '#src/distill/train.js';
+import { selectBackend } from '#src/nn/backend.js';
+import type { ConvNet, ConvNetConfig } from '#src/nn/models.js';
+import type { Batch } from '#src/nn/train.js';
+
+const CONFIG: ConvNetConfig = { inputSize: 8, widths: [6], blocks: [0], classes: 4 };
+const PIXELS = 8 * 8 * 3;
+const TAU = 2;
+
+/** An image with noise and the colour of its class: red, green, blue or black. */
+function image(own: number, random: () => number): Float32Array {
+  return Float32Array.from(
+    { length: PIXELS },
+    (_, at) => (at % 3 === own ? 2 : 0) + random() - 0.5,
+  );
+}
+
+function generator(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+}
+
+async function* softBatches(count: number): AsyncGenerator<Batch> {
+  const random = generator(1);
+  for (let step = 0; step < count; step++) {
+    const xs = new Float32Array(16 * PIXELS);
+    const ys = new Float32Array(16 * 4);
+    for (let i = 0; i < 16; i++) {
+      const own = Math.floor(random() * 4);
+      xs.set(image(own, random), i * PIXELS);
+      const scores = [0, 1, 2, 3].map((c) => Math.exp((c === own ? 4 : 0) / TAU));
+      const total = scores.reduce((sum, score) => sum + score, 0);
+      scores.forEach((score, c) => {
+        ys[i * 4 + c] = score / total;
+      });
+    }
+    yield { xs, ys };
+  }
+}
+
+function train(seed: number): Promise<{ model: ConvNet; losses: Float32Array }> {
+  return trainStudent({
+    config: CONFIG,
+    seed,
+    batches: softBatches(60),
+    steps: 60,
+    lr: 0.02,
+    warmup: 5,
+    tau: TAU,
+  });
+}
+
+describe('trainStudent', () => {
+  beforeAll(async () => {
+    await selectBackend({ backend: 'wasm' });
+  });
+
+  it('learns classes from soft labels alone, and nothing is left but the model', async () => {
+    const before = tf.memory().numTensors;
+    const { model, losses } = await train(1);
+    expect(losses).toHaveLength(60);
+    expect(losses[59]).toBeLessThan(losses[0] / 5);
+    const random = generator(99);
+    const xs = new Float32Array(200 * PIXELS);
+    const classes = Uint16Array.from({ length: 200 }, (_, i) => i % 4);
+    classes.forEach((own, i) => {
+      xs.set(image(own, random), i * PIXELS);
+    });
+    expect(await evaluateTop1(model, { xs, classes })).toBeGreaterThan(0.9);
+    const wrong = classes.map((own) => (own + 1) % 4);
+    expect(await evaluateTop1(model, { xs, classes: wrong })).toBeLessThan(0.1);
+    model.dispose();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  it('frees the model when training fails', async () => {
+    const before = tf.memory().numTensors;
+    const failing = trainStudent({
+      config: CONFIG,
+      seed: 1,
+      batches: softBatches(3),
+      steps: 4,
+      lr: 0.01,
+      tau: TAU,
+    });
+    await expect(failing).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
+describe('evaluateTop1', () => {
+  it('refuses images that do not match their classes', async () => {
+    const { model } = await train(1);
+    const classes = new Uint16Array(2);
+    await expect(
+      evaluateTop1(model, { xs: new Float32Array(PIXELS), classes }),
+    ).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    model.dispose();
+  });
+});

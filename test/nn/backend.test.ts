@@ -1,0 +1,39 @@
+import * as tf from '@tensorflow/tfjs';
+import { describe, expect, it } from 'vitest';
+import { selectBackend, tensorflowStatus } from '#src/nn/backend.js';
+
+describe('backends', () => {
+  it('are each listed with a state and a reason', async () => {
+    const statuses = await tensorflowStatus();
+    expect(statuses.map(({ name }) => name)).toEqual(['tensorflow', 'wasm', 'cpu']);
+    for (const { name, state, reason } of statuses) {
+      expect(reason.length, name).toBeGreaterThan(10);
+      if (name !== 'tensorflow') expect(state).toBe('ready');
+      else if (state !== 'ready') expect(reason).toContain('npm ');
+    }
+  });
+
+  it('auto takes native TensorFlow where it is ready, else wasm', async () => {
+    const [native] = await tensorflowStatus();
+    const { name } = await selectBackend();
+    expect(name).toBe(native.state === 'ready' ? 'tensorflow' : 'wasm');
+    expect(tf.getBackend()).toBe(name);
+  });
+
+  it('one that was asked for and is not ready is an error, not another one', async () => {
+    const [native] = await tensorflowStatus();
+    const selected = selectBackend({ backend: 'tensorflow' });
+    if (native.state === 'ready') expect((await selected).name).toBe('tensorflow');
+    else await expect(selected).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
+  });
+
+  it('can be changed, and computes on the one selected', async () => {
+    for (const backend of ['wasm', 'cpu', 'wasm'] as const) {
+      expect((await selectBackend({ backend })).name).toBe(backend);
+      expect(tf.getBackend()).toBe(backend);
+      const product = tf.tidy(() => tf.matMul(tf.ones([2, 3]), tf.ones([3, 2])));
+      expect([...(await product.data())]).toEqual([3, 3, 3, 3]);
+      product.dispose();
+    }
+  });
+});

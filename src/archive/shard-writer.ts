@@ -58,12 +58,17 @@ export class ShardWriter {
     // Not truncated: rows that are in it already may count.
     const handle = await open(path, constants.O_RDWR | constants.O_CREAT);
     const writer = new ShardWriter(directory, plan, handle, xxh64);
-    if (!(await writer.#hasHeader())) {
-      await handle.truncate(0);
-      await handle.truncate(plan.index.fileBytes);
-      await writeFully(handle, plan.header, 0);
+    try {
+      if (!(await writer.#hasHeader())) {
+        await handle.truncate(0);
+        await handle.truncate(plan.index.fileBytes);
+        await writeFully(handle, plan.header, 0);
+      }
+      return writer;
+    } catch (error) {
+      await handle.close();
+      throw error;
     }
-    return writer;
   }
 
   async #hasHeader(): Promise<boolean> {
@@ -112,10 +117,18 @@ export class ShardWriter {
   }
 
   /**
-   * Adds the checksums and puts the file in place. If a valid shard of this rectangle is there already, that
+   * Adds the checksums, puts the file in place and closes it. If a valid shard of this rectangle is there already, that
    * one stays: the first wins.
    */
   async finish(): Promise<ShardRecord> {
+    const ours = await this.#seal().finally(() => this.#handle.close());
+    const record = await this.#publish(ours);
+    await syncDirectory(this.#directory);
+    return record;
+  }
+
+  /** Adds the checksums of what is in the file, and hashes it whole. */
+  async #seal(): Promise<ShardRecord> {
     const { header, index } = this.plan;
     const table = new Uint8Array(8 * index.blocks);
     const view = new DataView(table.buffer);
@@ -127,11 +140,10 @@ export class ShardWriter {
     }
     await writeFully(this.#handle, table, index.tableOffset);
     await this.#handle.sync();
-    await this.#handle.close();
-    const ours = { sha256: hash.update(table).digest('hex'), indexSha256: sha256(header, table) };
-    const record = await this.#publish(shardRecord(this.plan, ours));
-    await syncDirectory(this.#directory);
-    return record;
+    return shardRecord(this.plan, {
+      sha256: hash.update(table).digest('hex'),
+      indexSha256: sha256(header, table),
+    });
   }
 
   async #publish(ours: ShardRecord): Promise<ShardRecord> {

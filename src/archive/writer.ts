@@ -166,32 +166,40 @@ export class ArchiveWriter implements AsyncDisposable {
     journalled: ReadonlyMap<number, string>,
   ): Promise<ArchiveWriter> {
     const writer = new ArchiveWriter(directory, plan, xxh64);
+    try {
+      await writer.#recover(journalled);
+      return writer;
+    } catch (error) {
+      await writer.close();
+      throw error;
+    }
+  }
+
+  async #recover(journalled: ReadonlyMap<number, string>): Promise<void> {
     const rows = new Map<number, string>();
-    while (writer.#nextEpoch < plan.identity.epochs) {
-      const shardPlan = writer.#nextShardPlan();
+    while (this.#nextEpoch < this.#plan.identity.epochs) {
+      const shardPlan = this.#nextShardPlan();
       const [begin, end] = shardPlan.rectangle.epochs;
-      const record = await finishedShard(directory, shardPlan, xxh64);
-      if (record !== undefined) {
-        writer.#records.push(record);
-        writer.#nextEpoch = end;
+      const finished = await finishedShard(this.#directory, shardPlan, this.#xxh64);
+      if (finished !== undefined) {
+        this.#records.push(finished);
+        this.#nextEpoch = end;
         continue;
       }
-      const shard = await ShardWriter.open(directory, shardPlan, xxh64);
+      const shard = await ShardWriter.open(this.#directory, shardPlan, this.#xxh64);
+      this.#shard = shard;
       rows.clear();
       for (let epoch = begin; epoch < end; ++epoch) {
         const hash = journalled.get(epoch);
         if (hash === undefined || hash !== (await shard.storedRowHash(epoch))) break;
         rows.set(epoch, hash);
       }
-      writer.#nextEpoch = begin + rows.size;
-      if (writer.#nextEpoch < end) {
-        writer.#shard = shard;
-        break;
-      }
-      writer.#records.push(await shard.finish());
+      this.#nextEpoch = begin + rows.size;
+      if (this.#nextEpoch < end) break;
+      await this.#finishShard(shard);
     }
-    writer.#journal = await Journal.create(directory, { head: plan.head, rows });
-    return writer;
+    const head = this.#plan.head;
+    this.#journal = await Journal.create(this.#directory, { head, rows });
   }
 
   /** The epoch whose row is to be written next: 0 in a new archive, `epochs` when all are there. */
@@ -217,11 +225,15 @@ export class ArchiveWriter implements AsyncDisposable {
       await this.#journal?.addRow(epoch, rowHash(this.#xxh64, this.#plan.identity, row));
       await this.#syncNowAndThen();
       if (epoch + 1 === this.#shard.plan.rectangle.epochs[1]) {
-        this.#records.push(await this.#shard.finish());
-        this.#shard = undefined;
+        await this.#finishShard(this.#shard);
       }
       this.#nextEpoch = epoch + 1;
     });
+  }
+
+  async #finishShard(shard: ShardWriter): Promise<void> {
+    this.#records.push(await shard.finish());
+    this.#shard = undefined;
   }
 
   /**

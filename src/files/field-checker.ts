@@ -57,8 +57,9 @@ export class FieldChecker {
   }
 
   range(value: JsonValue | undefined, field: string): readonly [number, number] {
-    const [begin, end] = this.list(value, field).map((item) => this.count(item, field, 0));
-    this.that(begin < end, value, field, '[begin, end], begin < end');
+    const edges = this.list(value, field).map((item) => this.count(item, field, 0));
+    const [begin, end] = edges;
+    this.that(edges.length === 2 && begin < end, value, field, '[begin, end], begin < end');
     return [begin, end];
   }
 

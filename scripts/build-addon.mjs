@@ -27,7 +27,10 @@ function findNodeGyp() {
   const candidates = [
     process.env.npm_config_node_gyp,
     path.join(prefix, 'lib/node_modules/npm/node_modules/node-gyp/bin/node-gyp.js'),
-    path.join(path.dirname(process.execPath), 'node_modules/npm/node_modules/node-gyp/bin/node-gyp.js'),
+    path.join(
+      path.dirname(process.execPath),
+      'node_modules/npm/node_modules/node-gyp/bin/node-gyp.js',
+    ),
     resolveLocal('node-gyp/bin/node-gyp.js'),
   ];
   return candidates.find((file) => file !== undefined && existsSync(file));
@@ -49,7 +52,8 @@ function run(nodeGyp) {
 }
 
 function explain(result) {
-  const output = result === undefined ? 'no node-gyp was found' : `${result.stdout}\n${result.stderr}`;
+  const output =
+    result === undefined ? 'no node-gyp was found' : `${result.stdout}\n${result.stderr}`;
   writeFileSync(logFile, output);
   const errors = output.split('\n').filter((line) => /error|ERR!|not found/i.test(line));
   const shown = (errors.length === 0 ? output.split('\n').slice(-5) : errors).slice(0, 5);

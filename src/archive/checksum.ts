@@ -20,7 +20,15 @@ export function loadXxh64(): Promise<Xxh64> {
     hash: (bytes) => h64Raw(bytes),
     stream() {
       const state = create64();
-      return { update: (bytes) => void state.update(bytes), digest: () => state.digest() };
+      return {
+        update(bytes) {
+          // The library copies what it hashes into memory that it keeps for ever: in small pieces.
+          for (let at = 0; at < bytes.length; at += BLOCK_BYTES) {
+            state.update(bytes.subarray(at, at + BLOCK_BYTES));
+          }
+        },
+        digest: () => state.digest(),
+      };
     },
   }));
   return loaded;

@@ -28,12 +28,39 @@ export interface BackendStatus {
   readonly reason: string;
 }
 
+/** What the native packages have beyond TensorFlow.js: models as TensorFlow itself saves them. */
+export interface NativeNode {
+  loadSavedModel(path: string, tags: readonly string[], signature: string): Promise<SavedModel>;
+  getMetaGraphsFromSavedModel(path: string): Promise<
+    readonly {
+      readonly tags: readonly string[];
+      readonly signatureDefs: Readonly<Record<string, SavedModelSignature>>;
+    }[]
+  >;
+}
+
+export interface SavedModel {
+  predict(images: tf.Tensor): unknown;
+  dispose(): void;
+}
+
+/** A SavedModel's ends by name; axes are numbers or protocol buffer messages. */
+export interface SavedModelSignature {
+  readonly inputs: Readonly<Record<string, { readonly shape?: readonly unknown[] }>>;
+  readonly outputs: Readonly<Record<string, { readonly shape?: readonly unknown[] }>>;
+}
+
 /** Optional peers that hold the native binding, best first. The first also uses a GPU if TensorFlow lists one. */
 const NATIVE_PACKAGES = ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node'] as const;
 /** Where both packages look for their addon on every Node.js version since 10. */
 const ADDON = join('lib', 'napi-v8', 'tfjs_binding.node');
 
 const require = createRequire(import.meta.url);
+
+/** The native package, once it is loaded. */
+let native:
+  | { readonly node?: NativeNode; readonly default?: { readonly node?: NativeNode } }
+  | undefined;
 
 /** Sets TensorFlow.js to a backend that can train; throws `BACKEND_UNAVAILABLE` if the one asked for cannot. */
 export async function selectBackend(options: SelectBackendOptions = {}): Promise<SelectedBackend> {
@@ -49,6 +76,15 @@ export async function selectBackend(options: SelectBackendOptions = {}): Promise
   const selected = await activate('wasm');
   repairWasm();
   return selected;
+}
+
+/** Native TensorFlow's own functions, with its backend selected; `BACKEND_UNAVAILABLE` where it is not ready. */
+export async function nativeNode(): Promise<NativeNode> {
+  await selectBackend({ backend: 'tensorflow' });
+  const node = native?.node ?? native?.default?.node;
+  if (node === undefined)
+    throw unavailable('tensorflow', 'its package has no SavedModel functions');
+  return node;
 }
 
 /** The state of every backend, as `softpack doctor` prints it. */
@@ -92,7 +128,7 @@ async function loadNative(): Promise<BackendStatus> {
   }
   defineIsNullOrUndefined();
   try {
-    await import(built.packageName);
+    native = await import(built.packageName);
     return { name, state: 'ready', reason: built.packageName };
   } catch (error) {
     const reason = `${built.packageName} does not load: ${firstLine(error)}`;

@@ -7,9 +7,12 @@ export {
   selectBackend,
   tensorflowStatus,
 } from './backend.js';
+export { type LoadTeacherOptions, loadTeacher } from './load-teacher.js';
 export { kdLoss } from './loss.js';
 export { ConvNet, type ConvNetConfig } from './models.js';
 export { type CosineOptions, cosineSchedule, type Schedule } from './schedule.js';
+export type { Teacher } from './teacher.js';
+export type { TeacherDescription } from './teachers/description.js';
 export {
   type Batch,
   type Loss,

@@ -1,51 +1,87 @@
-import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-import type { Normalisation } from '../augment/replay.js';
+import { existsSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { basename, dirname, extname, join, resolve } from 'node:path';
 import { SoftpackError } from '../errors.js';
-import { type BackendName, selectBackend } from './backend.js';
+import { asNotFound } from '../files/random-access.js';
+import type { BackendName } from './backend.js';
 import type { Teacher } from './teacher.js';
-import { loadConvNet } from './weights.js';
+import { loadConvNetTeacher } from './teachers/convnet.js';
+import type { TeacherDescription } from './teachers/description.js';
 
-/** Metadata entry of a model file: JSON of the {@link Normalisation} that its pixels need. */
-export const NORMALISATION_KEY = 'normalisation';
+export { NORMALISATION_KEY } from './teachers/convnet.js';
+
+export interface LoadTeacherOptions {
+  /** Of TensorFlow.js; a SavedModel needs `tensorflow`, an ONNX model uses none. */
+  readonly backend?: 'auto' | BackendName;
+  /** What the model's files do not say; goes before a `teacher.json` in the model's folder. */
+  readonly description?: TeacherDescription;
+}
+
+type Kind = 'convnet' | 'tfjs' | 'saved-model' | 'onnx';
 
 /**
- * A teacher from a file that `saveConvNet` wrote, for the calling thread.
+ * A teacher for the calling thread, from:
  *
- * @throws `INVALID_FILE` for any other file, `BACKEND_UNAVAILABLE` if the backend asked for is not ready.
+ * - a `.safetensors` file that `saveConvNet` wrote,
+ * - a TensorFlow.js layers or graph model: its folder, or its `model.json`,
+ * - a SavedModel folder, on native TensorFlow,
+ * - an `.onnx` file, through the optional package onnxruntime-node.
+ *
+ * @throws `NOT_FOUND` or `INVALID_FILE` if there is no model of these kinds, `INVALID_ARGUMENT` naming the field
+ *   where model and description differ, `UNSUPPORTED` if it does not take one batch of images and give one row of
+ *   logits an image, `BACKEND_UNAVAILABLE` with what to type if what runs it is not ready.
  */
 export async function loadTeacher(
   path: string,
-  options: { readonly backend?: 'auto' | BackendName } = {},
+  { backend = 'auto', description = {} }: LoadTeacherOptions = {},
 ): Promise<Teacher> {
-  await selectBackend(options);
-  const { model, metadata } = await loadConvNet(path);
-  const sha256 = createHash('sha256')
-    .update(await readFile(path))
-    .digest('hex');
-  const { inputSize, classes } = model.config;
-  return {
-    classes,
-    size: [inputSize, inputSize],
-    normalisation: parseNormalisation(path, metadata.get(NORMALISATION_KEY)),
-    fingerprint: { kind: 'convnet', sha256 },
-    logits: (images) => model.predict(images),
-    [Symbol.dispose]: () => model.dispose(),
-  };
+  const model = await locate(resolve(path));
+  if (model.kind === 'convnet') return loadConvNetTeacher(model.path, backend, description);
+  // What other models need takes a second to load: only for those who have one.
+  if (model.kind === 'tfjs') {
+    const { loadTfjsTeacher } = await import('./teachers/tfjs.js');
+    return loadTfjsTeacher(model.path, backend, description);
+  }
+  requireBackend(model.path, backend, model.kind === 'onnx' ? ['auto'] : ['auto', 'tensorflow']);
+  if (model.kind === 'onnx') {
+    const { loadOnnxTeacher } = await import('./teachers/onnx.js');
+    return loadOnnxTeacher(model.path, description);
+  }
+  const { loadSavedModelTeacher } = await import('./teachers/saved-model.js');
+  return loadSavedModelTeacher(model.path, description);
 }
 
-function parseNormalisation(path: string, json: string | undefined): Normalisation {
-  const three = (value: unknown): value is [number, number, number] =>
-    Array.isArray(value) && value.length === 3 && value.every(Number.isFinite);
-  try {
-    const { mean, std } = JSON.parse(json ?? '');
-    if (three(mean) && three(std) && !std.includes(0)) return { mean, std };
-  } catch {
-    // Not JSON: falls through to the same error as JSON of another kind.
+const EXTENSIONS: Readonly<Record<string, Kind>> = {
+  '.safetensors': 'convnet',
+  '.onnx': 'onnx',
+  '.json': 'tfjs',
+};
+
+async function locate(path: string): Promise<{ readonly kind: Kind; readonly path: string }> {
+  const found = await stat(path).catch((cause: unknown) => {
+    throw asNotFound(path, cause);
+  });
+  if (found.isDirectory()) {
+    if (existsSync(join(path, 'saved_model.pb'))) return { kind: 'saved-model', path };
+    if (existsSync(join(path, 'model.json')))
+      return { kind: 'tfjs', path: join(path, 'model.json') };
+  } else {
+    const kind = EXTENSIONS[extname(path)];
+    if (kind !== undefined) return { kind, path };
+    if (basename(path) === 'saved_model.pb') return { kind: 'saved-model', path: dirname(path) };
   }
-  throw new SoftpackError('INVALID_FILE', 'the model does not say what pixels it expects', {
-    field: `${path}: __metadata__.${NORMALISATION_KEY}`,
-    expected: '{"mean": [r, g, b], "std": [r, g, b]}',
-    found: json ?? 'nothing',
+  throw new SoftpackError('INVALID_FILE', 'not a model', {
+    field: path,
+    expected: 'a .safetensors or .onnx file, or a folder with model.json or saved_model.pb',
+    found: found.isDirectory() ? 'a folder with neither' : 'another file',
+  });
+}
+
+function requireBackend(path: string, backend: string, expected: readonly string[]): void {
+  if (expected.includes(backend)) return;
+  throw new SoftpackError('INVALID_ARGUMENT', `this backend cannot run ${path}`, {
+    field: 'backend',
+    expected: expected.join(' or '),
+    found: backend,
   });
 }

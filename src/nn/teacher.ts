@@ -4,6 +4,8 @@ import type { Normalisation } from '../augment/replay.js';
 export interface Teacher extends Disposable {
   /** c, length of a row of logits. */
   readonly classes: number;
+  /** One name a class, where the model or its description tells them. */
+  readonly classNames?: readonly string[];
   /** Height and width of the images, pixels. */
   readonly size: readonly [number, number];
   /** What the network expects of its pixels. */

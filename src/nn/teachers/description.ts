@@ -1,0 +1,194 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Normalisation } from '../../augment/replay.js';
+import { SoftpackError } from '../../errors.js';
+import { FieldChecker } from '../../files/field-checker.js';
+import { isJsonObject, type JsonObject, type JsonValue, parseJson } from '../../files/json.js';
+import { excerpt, invalidFile } from '../../files/random-access.js';
+
+/** Order of an image's axes: height, width, channel (TensorFlow) or channel, height, width (PyTorch). */
+export type Layout = 'nhwc' | 'nchw';
+
+/** What the numbers that a network puts out are; probabilities p become logits log p. */
+export type TeacherOutput = 'logits' | 'probabilities';
+
+/**
+ * What a model's files do not say, or what they must say. Given as an option, or as `teacher.json` in the model's
+ * folder with the same fields; an option goes before the file.
+ */
+export interface TeacherDescription {
+  /** Of pixels in [0, 1], a channel each: the network sees (pixel - mean) / std. */
+  readonly mean?: readonly [number, number, number];
+  readonly std?: readonly [number, number, number];
+  /** Needed only where the input's shape fits both. */
+  readonly layout?: Layout;
+  /** Default `logits`. */
+  readonly output?: TeacherOutput;
+  /** Height and width; needed only where the model leaves them open. */
+  readonly size?: readonly [number, number];
+  /** Needed only where the model leaves it open. */
+  readonly classes?: number;
+  /** One a class, in the order of the logits. */
+  readonly classNames?: readonly string[];
+}
+
+/** What a model says of itself; `undefined` where it leaves that open. */
+export interface ModelFacts {
+  /** Shape of the input, -1 for axes of any length. */
+  readonly input: readonly number[];
+  /** Shape of the output, likewise. */
+  readonly output: readonly number[];
+  /** Where the input's shape fits both. */
+  readonly layout: Layout;
+}
+
+/** Everything a teacher needs besides its network. */
+export interface TeacherShape {
+  readonly size: readonly [number, number];
+  readonly classes: number;
+  readonly classNames?: readonly string[];
+  readonly normalisation: Normalisation;
+  readonly layout: Layout;
+  readonly output: TeacherOutput;
+}
+
+export const DESCRIPTION_FILE = 'teacher.json';
+
+/** The options given, completed by `teacher.json` in the folder where there is one. */
+export async function readDescription(
+  folder: string,
+  given: TeacherDescription = {},
+): Promise<TeacherDescription> {
+  const options = checkDescription(
+    new FieldChecker('description', 'INVALID_ARGUMENT'),
+    given as JsonObject,
+  );
+  const path = join(folder, DESCRIPTION_FILE);
+  const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (bytes === undefined) return options;
+  const json = parseJson(path, 'content', bytes);
+  if (!isJsonObject(json)) throw invalidFile(path, 'content', 'not an object', { found: json });
+  return { ...checkDescription(new FieldChecker(path, 'INVALID_FILE'), json), ...options };
+}
+
+const FIELDS = ['mean', 'std', 'layout', 'output', 'size', 'classes', 'classNames'];
+
+function checkDescription(check: FieldChecker, json: JsonObject): TeacherDescription {
+  const unknown = Object.keys(json).find((key) => !FIELDS.includes(key));
+  check.that(unknown === undefined, unknown, 'field', `one of ${FIELDS.join(', ')}`);
+  const given = <T>(name: string, read: (value: JsonValue, name: string) => T) =>
+    json[name] === undefined ? {} : { [name]: read(json[name], name) };
+  const oneOf =
+    (...names: string[]) =>
+    (value: JsonValue, field: string) =>
+      check.that(names.includes(String(value)), value, field, names.join(' or '));
+  const numbers = (value: JsonValue, field: string) => {
+    const valid = Array.isArray(value) && value.length === 3 && value.every(Number.isFinite);
+    check.that(valid && (field !== 'std' || !value.includes(0)), value, field, 'three numbers');
+    return value;
+  };
+  return {
+    ...given('mean', numbers),
+    ...given('std', numbers),
+    ...given('layout', oneOf('nhwc', 'nchw')),
+    ...given('output', oneOf('logits', 'probabilities')),
+    ...given('size', (value, field) => {
+      const axes = check.list(value, field).map((item) => check.count(item, field, 1));
+      return check.that(axes.length === 2, axes, field, '[height, width]');
+    }),
+    ...given('classes', (value, field) => check.count(value, field, 1)),
+    ...given('classNames', (value, field) => check.texts(value, field)),
+  };
+}
+
+/** Holds the model against its description; `INVALID_ARGUMENT` naming the field in which they differ. */
+export function settleShape(
+  path: string,
+  facts: ModelFacts,
+  description: TeacherDescription,
+): TeacherShape {
+  const layout = settleLayout(path, facts, description.layout);
+  const axes = layout === 'nhwc' ? facts.input.slice(1, 3) : facts.input.slice(2, 4);
+  const size = ['height', 'width'].map((name, i) =>
+    settle(path, `size (${name})`, axes[i], description.size?.[i]),
+  );
+  if (facts.output.length !== 2) {
+    throw mismatch(path, 'output', '[batch, classes]', shapeText(facts.output), 'UNSUPPORTED');
+  }
+  const classes = settle(path, 'classes', facts.output[1], description.classes);
+  const { mean, std, output = 'logits', classNames } = description;
+  if (mean === undefined || std === undefined) {
+    const field = mean === undefined ? 'mean' : 'std';
+    const expected = `"${field}": [r, g, b] in ${DESCRIPTION_FILE} beside the model`;
+    throw mismatch(path, field, expected, 'nothing');
+  }
+  requireNames(path, classes, classNames);
+  return {
+    ...{ size: [size[0], size[1]], classes, layout, output, normalisation: { mean, std } },
+    ...(classNames === undefined ? {} : { classNames }),
+  };
+}
+
+/** `INVALID_ARGUMENT` unless there are as many names as classes. */
+export function requireNames(
+  path: string,
+  classes: number,
+  names: readonly string[] | undefined,
+): void {
+  if (names === undefined || names.length === classes) return;
+  throw mismatch(path, 'classNames', `${classes} names`, names.length);
+}
+
+/** The model's own value where it has one, which the description must not contradict. */
+function settle(
+  path: string,
+  field: string,
+  own: number | undefined,
+  described: number | undefined,
+): number {
+  const fixed = own !== undefined && own > 0 ? own : undefined;
+  const value = fixed ?? described;
+  if (value === undefined) {
+    throw mismatch(path, field, `a value in ${DESCRIPTION_FILE}: the model has none`, 'nothing');
+  }
+  if (described !== undefined && described !== value) throw mismatch(path, field, value, described);
+  return value;
+}
+
+function settleLayout(path: string, facts: ModelFacts, described: Layout | undefined): Layout {
+  const { input } = facts;
+  if (input.length !== 4) {
+    throw mismatch(path, 'input', 'four axes of images', shapeText(input), 'UNSUPPORTED');
+  }
+  if (input[0] > 0) {
+    throw mismatch(path, 'input', 'a batch of any size', shapeText(input), 'UNSUPPORTED');
+  }
+  const fits = { nhwc: input[3] === 3 || input[3] <= 0, nchw: input[1] === 3 || input[1] <= 0 };
+  if (!fits.nhwc && !fits.nchw) {
+    throw mismatch(path, 'input', 'three channels', shapeText(input), 'UNSUPPORTED');
+  }
+  const own = fits[facts.layout] ? facts.layout : facts.layout === 'nhwc' ? 'nchw' : 'nhwc';
+  if (described === undefined || fits[described]) return described ?? own;
+  throw mismatch(path, 'layout', `${own}: the input is ${shapeText(input)}`, described);
+}
+
+export function shapeText(shape: readonly number[]): string {
+  return `[${shape.map((n) => (n > 0 ? n : 'any')).join(', ')}]`;
+}
+
+export function mismatch(
+  path: string,
+  field: string,
+  expected: unknown,
+  found: unknown,
+  code: 'INVALID_ARGUMENT' | 'UNSUPPORTED' = 'INVALID_ARGUMENT',
+): SoftpackError {
+  return new SoftpackError(code, 'the teacher cannot be used like this', {
+    field: `${path}: ${field}`,
+    expected: excerpt(expected),
+    found: excerpt(found),
+  });
+}

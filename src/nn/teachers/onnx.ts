@@ -1,0 +1,79 @@
+import { existsSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
+import type * as ort from 'onnxruntime-node';
+import { SoftpackError } from '../../errors.js';
+import { asNotFound, invalidFile } from '../../files/random-access.js';
+import type { Teacher } from '../teacher.js';
+import type { TeacherDescription } from './description.js';
+import { type ModelFacts, mismatch, readDescription, settleShape } from './description.js';
+import { filesSha256 } from './fingerprint.js';
+import { networkTeacher } from './network-teacher.js';
+
+/** A teacher from an ONNX file, run by onnxruntime-node on one thread: labelling has a teacher a thread. */
+export async function loadOnnxTeacher(path: string, given: TeacherDescription): Promise<Teacher> {
+  const runtime = await loadRuntime();
+  const description = await readDescription(dirname(path), given);
+  // Large models keep their weights beside them, under the names that PyTorch and the onnx package choose.
+  const names = [basename(path), `${basename(path)}.data`, `${basename(path)}_data`];
+  const present = names.filter((name, i) => i === 0 || existsSync(`${dirname(path)}/${name}`));
+  const sha256 = await filesSha256(dirname(path), present);
+  const session = await createSession(runtime, path);
+  try {
+    const shape = settleShape(path, factsOf(path, session), description);
+    const { size, layout } = shape;
+    const axes = layout === 'nhwc' ? [...size, 3] : [3, ...size];
+    return networkTeacher({
+      ...{ path, kind: 'onnx', sha256, shape },
+      async run(images, count) {
+        const input = new runtime.Tensor('float32', images, [count, ...axes]);
+        const found = await session.run({ [session.inputNames[0]]: input });
+        return (await found[session.outputNames[0]].getData()) as Float32Array;
+      },
+      dispose: () => {
+        session.release().catch(() => undefined); // Nobody waits for it; nothing depends on it.
+      },
+    });
+  } catch (error) {
+    await session.release();
+    throw error;
+  }
+}
+
+async function loadRuntime(): Promise<typeof ort> {
+  try {
+    return await import('onnxruntime-node');
+  } catch (cause) {
+    const reason = (cause instanceof Error ? cause.message : String(cause)).split('\n')[0];
+    const type = 'npm install onnxruntime-node --onnxruntime-node-install=skip';
+    const message = `ONNX teachers need onnxruntime-node: ${reason}; ${type}`;
+    throw new SoftpackError('BACKEND_UNAVAILABLE', message, { field: 'teacher', cause });
+  }
+}
+
+async function createSession(runtime: typeof ort, path: string): Promise<ort.InferenceSession> {
+  try {
+    return await runtime.InferenceSession.create(path, {
+      intraOpNumThreads: 1,
+      interOpNumThreads: 1,
+      logSeverityLevel: 3,
+    });
+  } catch (cause) {
+    if (!existsSync(path)) throw asNotFound(path, { code: 'ENOENT' });
+    const found = cause instanceof Error ? cause.message : cause;
+    throw invalidFile(path, 'model', 'onnxruntime cannot load it', { found, cause });
+  }
+}
+
+function factsOf(path: string, session: ort.InferenceSession): ModelFacts {
+  const { inputMetadata: inputs, outputMetadata: outputs } = session;
+  const shapes = Object.entries({ inputs, outputs }).map(([field, list]) => {
+    const [value] = list;
+    if (list.length !== 1) throw mismatch(path, field, 'one', list.length, 'UNSUPPORTED');
+    if (!value.isTensor || value.type !== 'float32') {
+      const found = value.isTensor ? value.type : 'no tensor';
+      throw mismatch(path, field, 'a float32 tensor', found, 'UNSUPPORTED');
+    }
+    return value.shape.map((n) => (typeof n === 'number' ? n : -1));
+  });
+  return { input: shapes[0], output: shapes[1], layout: 'nchw' };
+}

@@ -1,0 +1,63 @@
+import { readdir } from 'node:fs/promises';
+import { invalidFile } from '../../files/random-access.js';
+import { type NativeNode, nativeNode } from '../backend.js';
+import type { Teacher } from '../teacher.js';
+import type { TeacherDescription } from './description.js';
+import { type ModelFacts, mismatch, readDescription, settleShape } from './description.js';
+import { filesSha256 } from './fingerprint.js';
+import { networkTeacher } from './network-teacher.js';
+import { runOnTensor } from './tensor-run.js';
+
+const TAGS = ['serve'];
+const SIGNATURE = 'serving_default';
+
+/** A teacher from a SavedModel directory: native TensorFlow runs it as it is. */
+export async function loadSavedModelTeacher(
+  path: string,
+  given: TeacherDescription,
+): Promise<Teacher> {
+  const node = await nativeNode();
+  const shape = settleShape(path, await factsOf(path, node), await readDescription(path, given));
+  const files = await readdir(path, { recursive: true, withFileTypes: true });
+  // The model itself: what TensorFlow reads to run it, not what other tools leave beside it.
+  const names = files
+    .filter((entry) => entry.isFile())
+    .map((entry) => `${entry.parentPath}/${entry.name}`.slice(path.length + 1))
+    .filter((name) => name === 'saved_model.pb' || /^(variables|assets)\//.test(name));
+  const sha256 = await filesSha256(path, names);
+  const model = await node.loadSavedModel(path, TAGS, SIGNATURE).catch((cause: unknown) => {
+    const found = cause instanceof Error ? cause.message : cause;
+    throw invalidFile(path, 'model', 'TensorFlow cannot load it', { found, cause });
+  });
+  return networkTeacher({
+    ...{ path, kind: 'saved-model', sha256, shape },
+    run: (images, count) => runOnTensor(shape, images, count, (x) => model.predict(x)),
+    dispose: () => model.dispose(),
+  });
+}
+
+async function factsOf(path: string, node: NativeNode): Promise<ModelFacts> {
+  const graphs = await node.getMetaGraphsFromSavedModel(path).catch((cause: unknown) => {
+    const found = cause instanceof Error ? cause.message : cause;
+    throw invalidFile(path, 'saved_model.pb', 'not a SavedModel', { found, cause });
+  });
+  const graph = graphs.find(({ tags }) => TAGS.every((tag) => tags.includes(tag)));
+  const signature = graph?.signatureDefs[SIGNATURE];
+  if (signature === undefined) {
+    const found = Object.keys(graph?.signatureDefs ?? {}).join(', ') || 'none';
+    throw mismatch(path, 'signature', SIGNATURE, found, 'UNSUPPORTED');
+  }
+  const shapes = (['inputs', 'outputs'] as const).map((field) => {
+    const ends = Object.values(signature[field]);
+    if (ends.length !== 1) throw mismatch(path, field, 'one', ends.length, 'UNSUPPORTED');
+    return (ends[0].shape ?? []).map(axisLength);
+  });
+  return { input: shapes[0], output: shapes[1], layout: 'nhwc' };
+}
+
+/** The binding hands on protocol buffer messages where its types promise numbers. */
+function axisLength(axis: unknown): number {
+  const message = axis as { readonly getSize?: () => number };
+  const length = typeof axis === 'number' ? axis : message.getSize?.();
+  return Number.isSafeInteger(length) ? Number(length) : -1;
+}

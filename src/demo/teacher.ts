@@ -120,9 +120,9 @@ function classCodes(images: EmojiImages): string {
 
 /** Augmented views with their true classes (two of them where CutMix mixed), each epoch in an order of its own. */
 function* teacherBatches(images: EmojiImages): Generator<Batch> {
-  const { seed, epochs, batch, colour } = TEACHER;
+  const { seed, epochs, batch, colour, smallestCrop } = TEACHER;
   const source = trainingSamples(images);
-  const augmenter = new Augmenter(demoAugmentation(seed), source);
+  const augmenter = new Augmenter(demoAugmentation(seed, smallestCrop), source);
   const classes = images.classes.length;
   for (let epoch = 0; epoch < epochs; epoch++) {
     const random = new RandomSequence(seed, STREAM.training, epoch);

@@ -64,6 +64,8 @@ export interface Codec extends Disposable {
   /** Temperature of the decoded probabilities. */
   readonly tau: number;
   readonly layout: CodeLayout;
+  /** How a label comes from its bits and the codec's tensors, in words, for readers without this library. */
+  readonly decoding: string;
   /**
    * Codes of `count` consecutive labels. For a `fixed` layout the bytes of several calls may be joined where
    * each call but the last held a multiple of 8 labels.

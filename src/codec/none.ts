@@ -17,10 +17,15 @@ export class NoneCodec implements Codec {
   readonly name = 'none';
   readonly config: NoneConfig;
   readonly layout: CodeLayout;
+  readonly decoding: string;
 
   constructor(config: NoneConfig) {
     this.config = config;
     this.layout = { kind: 'fixed', bitsPerLabel: 16 * config.classes };
+    this.decoding =
+      config.store === 'logits'
+        ? 'a label is one little-endian float16 logit z a class; y = softmax(z / tau)'
+        : 'a label is one little-endian float16 probability p a class; y = p / sum(p)';
   }
 
   static fromParts(parts: CodecParts): NoneCodec {

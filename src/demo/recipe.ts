@@ -11,7 +11,7 @@ export const IMAGE_SIZE = 24;
 /** Of pixels in [0, 1]; the mean is the grey that the emoji are drawn on. */
 export const NORMALISATION: Normalisation = { mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25] };
 
-/** Views of the distilled samples: random resized crop, flip, and CutMix on half of them. */
+/** Random resized crop, flip, and CutMix on half of the views: of the teacher's images and of the labelled ones. */
 export function demoAugmentation(seed: number, smallestCrop = 0.5): AugmentationSpec {
   return {
     generator: 'philox4x32-10',
@@ -55,8 +55,11 @@ export const STUDENT = {
   weightDecay: 0.05,
 } as const;
 
-/** Temperature of the soft labels. */
+/** Temperature of the soft labels, the paper's. */
 export const TAU = 20;
+
+/** The archive: how many times smaller than float16 its codes must be, and how long its codec is trained. */
+export const CODEC = { ratio: 40, steps: 1000 } as const;
 
 export function teacherConfig(classes: number): ConvNetConfig {
   return { inputSize: IMAGE_SIZE, widths: TEACHER.widths, blocks: TEACHER.blocks, classes };

@@ -1,4 +1,4 @@
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { SoftpackError } from '../errors.js';
 
 /** A file of known size, read by position. Nothing is cached or read ahead. */
@@ -24,9 +24,14 @@ export async function openRandomAccess(path: string): Promise<RandomAccessFile> 
     await handle.close();
     throw invalidFile(path, 'type', 'not a regular file', { expected: 'a file' });
   }
+  return asRandomAccess(path, handle, stat.size);
+}
+
+/** An open file of this many bytes; closing it closes the handle. */
+export function asRandomAccess(name: string, handle: FileHandle, bytes: number): RandomAccessFile {
   return {
-    name: path,
-    bytes: stat.size,
+    name,
+    bytes,
     async read(offset, into) {
       let done = 0;
       while (done < into.length) {
@@ -34,7 +39,7 @@ export async function openRandomAccess(path: string): Promise<RandomAccessFile> 
         const { bytesRead } = await handle.read(into, done, length, offset + done);
         if (bytesRead === 0) {
           const expected = `${into.length} bytes at ${offset}`;
-          throw invalidFile(path, 'size', 'file ends early', { expected, found: done });
+          throw invalidFile(name, 'size', 'file ends early', { expected, found: done });
         }
         done += bytesRead;
       }

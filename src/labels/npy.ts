@@ -179,9 +179,15 @@ export class NpyWriter implements AsyncDisposable {
   static async create(path: string, shape: readonly number[]): Promise<NpyWriter> {
     const header = npyHeader(shape);
     const handle = await open(partialName(path), 'w');
-    await writeFully(handle, header, 0);
     const elements = shape.reduce((product, n) => product * n, 1);
-    return new NpyWriter(path, handle, header.length, elements);
+    const writer = new NpyWriter(path, handle, header.length, elements);
+    try {
+      await writeFully(handle, header, 0);
+      return writer;
+    } catch (error) {
+      await writer[Symbol.asyncDispose]();
+      throw error;
+    }
   }
 
   /** Appends elements, C order. */

@@ -172,19 +172,26 @@ describe('vqaeForRatio', () => {
   test('reaches the ratio with whole segments, and wastes less than a segment', () => {
     fc.assert(
       fc.property(
-        fc.integer({ min: 50, max: 60_000 }),
-        fc.double({ min: 2, max: 200, noNaN: true }),
-        (classes, ratio) => {
-          fc.pre((16 * classes) / ratio >= 11);
-          const shape = vqaeForRatio(classes, ratio);
+        fc.integer({ min: 2, max: 60_000 }),
+        fc.double({ min: 1, max: 400, noNaN: true }),
+        fc.integer({ min: 1, max: 1e9 }),
+        (classes, ratio, labels) => {
+          fc.pre(16 * classes >= ratio);
+          const shape = vqaeForRatio(classes, ratio, labels);
           expect(shape.dh % shape.dc).toBe(0);
-          expect(shape.dh).toBeLessThanOrEqual(classes);
-          expect(codesRatio({ classes, ...shape })).toBeGreaterThanOrEqual(ratio);
+          expect(codesRatio({ classes, ...shape })).toBeGreaterThanOrEqual(ratio * (1 - 1e-12));
           const m = shape.dh / shape.dc;
+          expect(Math.abs(shape.dh - classes)).toBeLessThanOrEqual(Math.max(m, classes / 2));
           expect((16 * classes) / ((m + 1) * Math.log2(shape.k))).toBeLessThan(ratio);
         },
       ),
     );
+  });
+
+  test('takes a smaller codebook where labels are few', () => {
+    expect(vqaeForRatio(1000, 40).k).toBe(512);
+    expect(vqaeForRatio(1000, 40, 500).k).toBe(256);
+    expect(vqaeForRatio(1000, 40, 100).k).toBe(64);
   });
 
   test('takes the codebook of the paper near its ratios', () => {

@@ -32,6 +32,9 @@ export class VqaeCodec implements Codec {
   readonly config: VqaeConfig;
   readonly weights: VqaeWeights;
   readonly layout: CodeLayout;
+  readonly decoding =
+    'a label is m = dh / dc indices of log2 k bits; h = concatenation of codebook[q_1], ..., codebook[q_m]; ' +
+    'v = bias + h @ decoder; y = max(v, eps) / sum(max(v, eps))';
   readonly #kernels: Kernels;
   #decoder: Decoder | undefined;
 

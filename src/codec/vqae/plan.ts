@@ -21,15 +21,20 @@ export function codesRatio({
   return (16 * classes * dc) / (dh * Math.log2(k));
 }
 
+/** Segments that each codeword should see on average while it is trained. */
+const SEGMENTS_PER_CODE = 64;
+
 /**
  * A (dh, dc, k) whose codes are at least `ratio` times smaller than float16 labels, after the paper: the
- * codebook of its setting nearest in bits a class, and the largest m (segments) that keeps the ratio.
+ * codebook of its setting nearest in compression, halved while `labels` are too few to train it, and the
+ * largest m (segments) that keeps the ratio.
  *
- * `INVALID_ARGUMENT` where not even one segment fits, i.e. ratio > 16 classes / log2 k.
+ * `INVALID_ARGUMENT` where not even one segment fits, i.e. ratio > 16 classes.
  */
 export function vqaeForRatio(
   classes: number,
   ratio: number,
+  labels = Number.POSITIVE_INFINITY,
 ): { dh: number; dc: number; k: number } {
   if (!(ratio >= 1)) {
     const details = { field: 'ratio', expected: 'a number of at least 1', found: ratio };
@@ -37,15 +42,16 @@ export function vqaeForRatio(
   }
   const distance = (setting: (typeof PAPER_SETTINGS)[number]) =>
     Math.abs(Math.log(codesRatio({ classes: 1000, ...setting }) / ratio));
-  const nearest = PAPER_SETTINGS.reduce((best, next) =>
+  let k: number = PAPER_SETTINGS.reduce((best, next) =>
     distance(next) < distance(best) ? next : best,
-  );
-  const { k } = nearest;
-  const m = Math.floor((16 * classes) / (ratio * Math.log2(k)));
+  ).k;
+  const segments = () => Math.floor((16 * classes) / (ratio * Math.log2(k)));
+  while (k > 2 && (segments() < 1 || labels * segments() < SEGMENTS_PER_CODE * k)) k /= 2;
+  const m = segments();
   if (m < 1) {
     throw new SoftpackError('INVALID_ARGUMENT', `too high for ${classes} classes`, {
       field: 'ratio',
-      expected: `at most ${(16 * classes) / Math.log2(k)}`,
+      expected: `at most ${16 * classes}`,
       found: ratio,
     });
   }

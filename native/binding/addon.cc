@@ -1,0 +1,174 @@
+// The addon's face: each method reads its arguments and runs one operation of the backend, now or later. It keeps no
+// state of its own, in the process or in an environment, so any number of threads may load it.
+#include "binding/arguments.h"
+#include "binding/decoder.h"
+#include "binding/napi_setup.h"
+#include "binding/work.h"
+#include "core/backend.h"
+#include "cpu/cpu_backend.h"
+
+namespace softpack {
+namespace {
+
+constexpr uint32_t kMaxThreads = 256;
+
+using Reader = Work (*)(Arguments& arguments);
+
+template <Reader Read>
+Napi::Value Now(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  return RunNow(arguments, Read(arguments));
+}
+
+template <Reader Read>
+Napi::Value Later(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  return RunLater(arguments, Read(arguments));
+}
+
+// project(a: Float32Array, b: Float32Array, out: Float32Array, rows: number, inner: number, columns: number,
+//         transposeA: boolean, transposeB: boolean, accumulate: boolean, threads: number): number
+Work ReadProject(Arguments& arguments) {
+  SoftpackProjectArgs args = {};
+  args.rows = arguments.Size(3, "rows");
+  args.inner = arguments.Size(4, "inner");
+  args.columns = arguments.Size(5, "columns");
+  args.a = arguments.Floats(0, "a", arguments.Product("a", args.rows, args.inner));
+  args.b = arguments.Floats(1, "b", arguments.Product("b", args.inner, args.columns));
+  args.out = arguments.Floats(2, "out", arguments.Product("out", args.rows, args.columns));
+  args.transpose_a = arguments.Flag(6, "transposeA");
+  args.transpose_b = arguments.Flag(7, "transposeB");
+  args.accumulate = arguments.Flag(8, "accumulate");
+  args.threads = arguments.Small(9, "threads", 0, kMaxThreads);
+  return [args] { return SoftpackCpuBackend()->project(&args); };
+}
+
+// Codewords of `width` floats; the count must lie in 1 to `most`.
+uint64_t ReadLevels(const Arguments& arguments, const Span<float>& codebook, uint64_t width, uint64_t most) {
+  const uint64_t levels = codebook.length / width;
+  if (codebook.length % width != 0 || levels < 1 || levels > most) {
+    arguments.Refuse("codebook", "1 to " + std::to_string(most) + " whole codewords");
+  }
+  return levels;
+}
+
+// nearest(vectors: Float32Array, codebook: Float32Array, out: Uint16Array, width: number, threads: number): number
+Work ReadNearest(Arguments& arguments) {
+  SoftpackNearestArgs args = {};
+  args.width = arguments.Size(3, "width", 1);
+  const Span<float> vectors = arguments.Floats(0, "vectors");
+  const Span<float> codebook = arguments.Floats(1, "codebook");
+  if (vectors.length % args.width != 0) arguments.Refuse("vectors", "whole vectors");
+  args.vectors = vectors.data;
+  args.codebook = codebook.data;
+  args.count = vectors.length / args.width;
+  args.levels = ReadLevels(arguments, codebook, args.width, 65536);
+  args.out = arguments.Words(2, "out", args.count);
+  args.threads = arguments.Small(4, "threads", 0, kMaxThreads);
+  return [args] { return SoftpackCpuBackend()->nearest(&args); };
+}
+
+void CheckBits(const Arguments& arguments, const char* name, uint64_t bytes, uint64_t offset, uint64_t count,
+               uint32_t bits) {
+  // Offsets are below 2^53 and counts below 2^48, so the sum does not wrap.
+  if (offset + count * bits > bytes * 8) arguments.Refuse(name, "room for all indices");
+}
+
+// pack(indices: Uint16Array, bits: number, out: Uint8Array, bitOffset: number): number
+Work ReadPack(Arguments& arguments) {
+  SoftpackPackArgs args = {};
+  const Span<uint16_t> indices = arguments.Words(0, "indices");
+  const Span<uint8_t> bytes = arguments.Bytes(2, "out");
+  args.bits = arguments.Small(1, "bits", 1, 16);
+  args.bit_offset = arguments.Size(3, "bitOffset");
+  args.count = indices.length;
+  CheckBits(arguments, "out", bytes.length, args.bit_offset, args.count, args.bits);
+  args.indices = indices.data;
+  args.bytes = bytes.data;
+  return [args] { return SoftpackCpuBackend()->pack(&args); };
+}
+
+// unpack(packed: Uint8Array, bits: number, out: Uint16Array, bitOffset: number): number
+Work ReadUnpack(Arguments& arguments) {
+  SoftpackUnpackArgs args = {};
+  const Span<uint8_t> bytes = arguments.Bytes(0, "packed");
+  const Span<uint16_t> indices = arguments.Words(2, "out");
+  args.bits = arguments.Small(1, "bits", 1, 16);
+  args.bit_offset = arguments.Size(3, "bitOffset");
+  args.count = indices.length;
+  CheckBits(arguments, "packed", bytes.length, args.bit_offset, args.count, args.bits);
+  args.bytes = bytes.data;
+  args.indices = indices.data;
+  return [args] { return SoftpackCpuBackend()->unpack(&args); };
+}
+
+// encode(labels: Float32Array, projection: Float32Array, codebook: Float32Array, out: Uint8Array, classes: number,
+//        latent: number, width: number, bits: number, threads: number): number
+Work ReadEncode(Arguments& arguments) {
+  SoftpackEncodeArgs args = {};
+  args.classes = arguments.Size(4, "classes", 1);
+  args.latent = arguments.Size(5, "latent", 1);
+  args.width = arguments.Size(6, "width", 1);
+  args.bits = arguments.Small(7, "bits", 1, 16);
+  args.threads = arguments.Small(8, "threads", 0, kMaxThreads);
+  if (args.latent % args.width != 0) arguments.Refuse("latent", "a multiple of width");
+  const Span<float> labels = arguments.Floats(0, "labels");
+  if (labels.length % args.classes != 0) arguments.Refuse("labels", "whole labels");
+  args.labels = labels.data;
+  args.count = labels.length / args.classes;
+  args.projection =
+      arguments.Floats(1, "projection", arguments.Product("projection", args.classes, args.latent));
+  const Span<float> codebook = arguments.Floats(2, "codebook");
+  args.codebook = codebook.data;
+  args.levels = ReadLevels(arguments, codebook, args.width, uint64_t{1} << args.bits);
+  const Span<uint8_t> out = arguments.Bytes(3, "out");
+  const uint64_t indices = arguments.Product("out", args.count, args.latent / args.width);
+  if (out.length != (arguments.Product("out", indices, args.bits) + 7) / 8) {
+    arguments.Refuse("out", "room for exactly all codes");
+  }
+  args.out = out.data;
+  return [args] { return SoftpackCpuBackend()->encode(&args); };
+}
+
+// info(): {isa: string | null, availableIsas: string, processors: number}
+Napi::Value Info(const Napi::CallbackInfo& info) {
+  SoftpackInfo found = {};
+  SoftpackCpuBackend()->info(&found);
+  const Napi::Env env = info.Env();
+  Napi::Object result = Napi::Object::New(env);
+  result["isa"] = found.isa == nullptr ? env.Null() : Napi::Value(Napi::String::New(env, found.isa));
+  result["availableIsas"] = Napi::String::New(env, found.available_isas);
+  result["processors"] = Napi::Number::New(env, found.processors);
+  return result;
+}
+
+// statusText(status: number): string
+Napi::Value StatusText(const Napi::CallbackInfo& info) {
+  const int status = info[0].IsNumber() ? info[0].As<Napi::Number>().Int32Value() : -1;
+  return Napi::String::New(info.Env(), SoftpackStatusText(status));
+}
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  const auto method = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
+    exports.Set(name, Napi::Function::New(env, function, name));
+  };
+  method("info", Info);
+  method("statusText", StatusText);
+  method("project", Now<ReadProject>);
+  method("projectAsync", Later<ReadProject>);
+  method("nearest", Now<ReadNearest>);
+  method("nearestAsync", Later<ReadNearest>);
+  method("pack", Now<ReadPack>);
+  method("unpack", Now<ReadUnpack>);
+  method("encode", Now<ReadEncode>);
+  method("encodeAsync", Later<ReadEncode>);
+  exports.Set("Decoder", Decoder::Define(env));
+  return exports;
+}
+
+}  // namespace
+}  // namespace softpack
+
+static Napi::Object InitSoftpack(Napi::Env env, Napi::Object exports) { return softpack::Init(env, exports); }
+
+NODE_API_MODULE(NODE_GYP_MODULE_NAME, InitSoftpack)

@@ -1,0 +1,96 @@
+#include "binding/arguments.h"
+
+#include <cmath>
+
+namespace softpack {
+namespace {
+
+constexpr double kMaxSafeInteger = 9007199254740991.0;
+
+bool HasType(const Napi::Value& value, napi_typedarray_type type) {
+  return value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == type;
+}
+
+}  // namespace
+
+template <class T>
+Span<T> Arguments::Array(size_t index, const char* name, napi_typedarray_type type, const char* expected) {
+  const Napi::Value value = info_[index];
+  if (!HasType(value, type)) Refuse(name, expected);
+  size_t length = 0;
+  void* data = nullptr;
+  const napi_status status =
+      napi_get_typedarray_info(Env(), value, nullptr, &length, &data, nullptr, nullptr);
+  if (status != napi_ok) throw Napi::Error::New(Env());
+  arrays_.push_back(value);
+  return {static_cast<T*>(data), length};
+}
+
+Span<float> Arguments::Floats(size_t index, const char* name) {
+  return Array<float>(index, name, napi_float32_array, "a Float32Array");
+}
+
+Span<uint8_t> Arguments::Bytes(size_t index, const char* name) {
+  return Array<uint8_t>(index, name, napi_uint8_array, "a Uint8Array");
+}
+
+Span<uint16_t> Arguments::Words(size_t index, const char* name) {
+  return Array<uint16_t>(index, name, napi_uint16_array, "a Uint16Array");
+}
+
+Span<uint32_t> Arguments::DoubleWords(size_t index, const char* name) {
+  return Array<uint32_t>(index, name, napi_uint32_array, "a Uint32Array");
+}
+
+float* Arguments::Floats(size_t index, const char* name, uint64_t length) {
+  const Span<float> span = Floats(index, name);
+  if (span.length != length) Refuse(name, std::to_string(length) + " elements");
+  return span.data;
+}
+
+uint16_t* Arguments::Words(size_t index, const char* name, uint64_t length) {
+  const Span<uint16_t> span = Words(index, name);
+  if (span.length != length) Refuse(name, std::to_string(length) + " elements");
+  return span.data;
+}
+
+bool Arguments::IsFloats(size_t index) const { return HasType(info_[index], napi_float32_array); }
+
+uint64_t Arguments::Size(size_t index, const char* name, uint64_t least) const {
+  const Napi::Value value = info_[index];
+  const double size = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
+  const bool whole = size >= 0 && size <= kMaxSafeInteger && std::floor(size) == size;
+  if (!whole || size < static_cast<double>(least)) {
+    Refuse(name, "an integer >= " + std::to_string(least));
+  }
+  return static_cast<uint64_t>(size);
+}
+
+uint32_t Arguments::Small(size_t index, const char* name, uint32_t least, uint32_t most) const {
+  const uint64_t value = Size(index, name, least);
+  if (value > most) Refuse(name, "at most " + std::to_string(most));
+  return static_cast<uint32_t>(value);
+}
+
+float Arguments::Float(size_t index, const char* name) const {
+  const Napi::Value value = info_[index];
+  if (!value.IsNumber()) Refuse(name, "a number");
+  return value.As<Napi::Number>().FloatValue();
+}
+
+bool Arguments::Flag(size_t index, const char* name) const {
+  const Napi::Value value = info_[index];
+  if (!value.IsBoolean()) Refuse(name, "a boolean");
+  return value.As<Napi::Boolean>().Value();
+}
+
+void Arguments::Refuse(const char* name, const std::string& expected) const {
+  throw Napi::TypeError::New(Env(), std::string(name) + ": expected " + expected);
+}
+
+uint64_t Arguments::Product(const char* name, uint64_t a, uint64_t b) const {
+  if (b != 0 && a > UINT64_MAX / b) Refuse(name, "a size that fits in memory");
+  return a * b;
+}
+
+}  // namespace softpack

@@ -1,0 +1,60 @@
+// Reading the arguments of a native method. TypeScript has checked them with better words; these checks keep a wrong
+// call from touching memory that is not its own. Each throws a TypeError naming the argument.
+#ifndef SOFTPACK_BINDING_ARGUMENTS_H_
+#define SOFTPACK_BINDING_ARGUMENTS_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "binding/napi_setup.h"
+
+namespace softpack {
+
+template <class T>
+struct Span {
+  T* data;
+  uint64_t length;
+};
+
+class Arguments {
+ public:
+  explicit Arguments(const Napi::CallbackInfo& info) : info_(info) {}
+
+  // Data pointers come from the view itself, never from its buffer: right for views with an offset and for shared
+  // buffers, on every supported Node.js.
+  Span<float> Floats(size_t index, const char* name);
+  Span<uint8_t> Bytes(size_t index, const char* name);
+  Span<uint16_t> Words(size_t index, const char* name);
+  Span<uint32_t> DoubleWords(size_t index, const char* name);
+
+  // Arrays of exactly `length` elements.
+  float* Floats(size_t index, const char* name, uint64_t length);
+  uint16_t* Words(size_t index, const char* name, uint64_t length);
+
+  bool IsNull(size_t index) const { return info_[index].IsNull(); }
+  bool IsFloats(size_t index) const;
+
+  uint64_t Size(size_t index, const char* name, uint64_t least = 0) const;
+  uint32_t Small(size_t index, const char* name, uint32_t least, uint32_t most) const;
+  float Float(size_t index, const char* name) const;
+  bool Flag(size_t index, const char* name) const;
+
+  // Every array read so far: what an asynchronous call must keep alive.
+  const std::vector<Napi::Value>& arrays() const { return arrays_; }
+  Napi::Env Env() const { return info_.Env(); }
+
+  [[noreturn]] void Refuse(const char* name, const std::string& expected) const;
+  uint64_t Product(const char* name, uint64_t a, uint64_t b) const;
+
+ private:
+  template <class T>
+  Span<T> Array(size_t index, const char* name, napi_typedarray_type type, const char* expected);
+
+  const Napi::CallbackInfo& info_;
+  std::vector<Napi::Value> arrays_;
+};
+
+}  // namespace softpack
+
+#endif  // SOFTPACK_BINDING_ARGUMENTS_H_

@@ -1,0 +1,37 @@
+#ifndef SOFTPACK_BINDING_DECODER_H_
+#define SOFTPACK_BINDING_DECODER_H_
+
+#include <memory>
+
+#include "binding/napi_setup.h"
+#include "binding/work.h"
+#include "core/backend.h"
+
+namespace softpack {
+
+// A SoftpackDecoder in JavaScript's hands. Freed by dispose(), else by the garbage collector, which is told of its
+// size; calls still running keep it until they end.
+class Decoder : public Napi::ObjectWrap<Decoder> {
+ public:
+  static Napi::Function Define(Napi::Env env);
+  explicit Decoder(const Napi::CallbackInfo& info);
+  void Finalize(Napi::BasicEnv env) override;
+
+ private:
+  Napi::Value Decode(const Napi::CallbackInfo& info);
+  Napi::Value DecodeAsync(const Napi::CallbackInfo& info);
+  Napi::Value Method(const Napi::CallbackInfo& info);
+  Napi::Value Bytes(const Napi::CallbackInfo& info);
+  void Dispose(const Napi::CallbackInfo& info);
+
+  Work ReadDecode(Arguments& arguments) const;
+  void Release(Napi::BasicEnv env);
+
+  std::shared_ptr<SoftpackDecoder> decoder_;
+  SoftpackDecoderInfo info_ = {};
+  uint64_t classes_ = 0;
+};
+
+}  // namespace softpack
+
+#endif  // SOFTPACK_BINDING_DECODER_H_

@@ -1,0 +1,18 @@
+#include "core/status.h"
+
+extern "C" const char* SoftpackStatusText(int status) {
+  switch (status) {
+    case kSoftpackOk:
+      return "done";
+    case kSoftpackInvalidArgument:
+      return "arguments contradict each other";
+    case kSoftpackInvalidCodes:
+      return "an index beyond the codebook";
+    case kSoftpackOutOfMemory:
+      return "out of memory";
+    case kSoftpackUnsupportedIsa:
+      return "SOFTPACK_ISA names an instruction set that this processor or build lacks";
+    default:
+      return "unknown status";
+  }
+}

@@ -1,0 +1,27 @@
+// What every native operation returns: 0, or why it failed.
+#ifndef SOFTPACK_CORE_STATUS_H_
+#define SOFTPACK_CORE_STATUS_H_
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum SoftpackStatus {
+  kSoftpackOk = 0,
+  // An argument contradicts another one, e.g. labels beyond the end of the codes.
+  kSoftpackInvalidArgument = 1,
+  // A packed index is not below the number of codewords.
+  kSoftpackInvalidCodes = 2,
+  kSoftpackOutOfMemory = 3,
+  // SOFTPACK_ISA names an instruction set that this build or this processor lacks.
+  kSoftpackUnsupportedIsa = 4,
+};
+
+// A static sentence for people; never null.
+const char* SoftpackStatusText(int status);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // SOFTPACK_CORE_STATUS_H_

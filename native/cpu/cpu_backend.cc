@@ -1,0 +1,79 @@
+#include "cpu/cpu_backend.h"
+
+#include <new>
+
+#include "core/bits.h"
+#include "core/thread_pool.h"
+#include "cpu/decoder.h"
+#include "cpu/dispatch.h"
+#include "cpu/operations.h"
+
+namespace softpack {
+namespace {
+
+int Info(SoftpackInfo* info) {
+  const KernelTable* const table = SelectedKernels();
+  *info = {table == nullptr ? nullptr : table->isa, AvailableIsas(), ProcessorCount()};
+  return kSoftpackOk;
+}
+
+// An operation on the selected kernels.
+template <class Args, int (*Operation)(const KernelTable&, const Args&)>
+int OnSelected(const Args* args) {
+  const KernelTable* const table = SelectedKernels();
+  return table == nullptr ? kSoftpackUnsupportedIsa : Operation(*table, *args);
+}
+
+int Pack(const SoftpackPackArgs* args) {
+  PackIndices(args->indices, args->bit_offset, args->bits, args->count, args->bytes);
+  return kSoftpackOk;
+}
+
+int Unpack(const SoftpackUnpackArgs* args) {
+  UnpackIndices(args->bytes, args->bit_offset, args->bits, args->count, args->indices);
+  return kSoftpackOk;
+}
+
+int CreateDecoder(const SoftpackDecoderSpec* spec, SoftpackDecoder** decoder) {
+  *decoder = nullptr;
+  const KernelTable* const table = SelectedKernels();
+  if (table == nullptr) return kSoftpackUnsupportedIsa;
+  SoftpackDecoder* const created = new (std::nothrow) SoftpackDecoder;
+  if (created == nullptr) return kSoftpackOutOfMemory;
+  const int status = created->Create(*table, *spec);
+  if (status == kSoftpackOk) *decoder = created;
+  else delete created;
+  return status;
+}
+
+int DecoderInfo(const SoftpackDecoder* decoder, SoftpackDecoderInfo* info) {
+  *info = decoder->Info();
+  return kSoftpackOk;
+}
+
+int Decode(const SoftpackDecoder* decoder, const SoftpackDecodeArgs* args) {
+  return decoder->Decode(*args);
+}
+
+void DestroyDecoder(SoftpackDecoder* decoder) { delete decoder; }
+
+constexpr SoftpackBackend kBackend = {
+    SOFTPACK_ABI_VERSION,
+    sizeof(SoftpackBackend),
+    "cpu",
+    Info,
+    OnSelected<SoftpackProjectArgs, Project>,
+    OnSelected<SoftpackNearestArgs, Nearest>,
+    Pack,
+    Unpack,
+    OnSelected<SoftpackEncodeArgs, Encode>,
+    CreateDecoder,
+    DecoderInfo,
+    Decode,
+    DestroyDecoder,
+};
+
+}  // namespace
+}  // namespace softpack
+
+extern "C" const SoftpackBackend* SoftpackCpuBackend(void) { return &softpack::kBackend; }

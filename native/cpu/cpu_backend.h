@@ -1,0 +1,9 @@
+// The backend that every processor has.
+#ifndef SOFTPACK_CPU_CPU_BACKEND_H_
+#define SOFTPACK_CPU_CPU_BACKEND_H_
+
+#include "core/backend.h"
+
+extern "C" const SoftpackBackend* SoftpackCpuBackend(void);
+
+#endif  // SOFTPACK_CPU_CPU_BACKEND_H_

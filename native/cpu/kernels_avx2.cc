@@ -1,0 +1,24 @@
+#include "cpu/kernel_table.h"
+
+#ifdef SOFTPACK_X86_KERNELS
+
+#include <immintrin.h>
+
+#include "cpu/target.h"
+
+SOFTPACK_TARGET_BEGIN("avx2,fma,f16c")
+namespace softpack {
+namespace {
+
+#include "cpu/simd_avx2.h"
+
+#include "cpu/kernels_simd.h"
+
+}  // namespace
+
+extern const KernelTable kAvx2Kernels = TableNamed("avx2");
+
+}  // namespace softpack
+SOFTPACK_TARGET_END
+
+#endif  // SOFTPACK_X86_KERNELS

@@ -1,0 +1,30 @@
+#include "cpu/kernel_table.h"
+
+#ifdef SOFTPACK_X86_KERNELS
+
+// GCC 12 takes its own headers' "undefined" vectors for uninitialised variables (GCC bug 105593).
+#if !defined(__clang__) && __GNUC__ < 14
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#endif
+
+#include <immintrin.h>
+
+#include "cpu/target.h"
+
+SOFTPACK_TARGET_BEGIN("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,f16c")
+namespace softpack {
+namespace {
+
+#include "cpu/simd_avx512.h"
+
+#include "cpu/kernels_simd.h"
+
+}  // namespace
+
+extern const KernelTable kAvx512Kernels = TableNamed("avx512");
+
+}  // namespace softpack
+SOFTPACK_TARGET_END
+
+#endif  // SOFTPACK_X86_KERNELS

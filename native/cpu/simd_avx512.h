@@ -1,0 +1,52 @@
+// Sixteen floats at a time, for kernels_simd.h. Included inside a target region and the namespace of its kernels.
+using Vec = __m512;
+
+constexpr uint32_t kLanes = 16;
+constexpr uint32_t kStripRows = 8;     // 8 x 48 accumulators fill 24 of 32 registers
+constexpr uint32_t kPanelVectors = 3;
+constexpr uint32_t kNearestRows = 8;
+constexpr uint32_t kNearestVectors = 2;
+constexpr uint32_t kInnerBlock = 256;  // a panel of 48 kB: L2, read once a strip
+constexpr uint32_t kRowBlock = 128;    // a block of 128 kB: a part of L2
+
+SOFTPACK_INLINE Vec Zero() { return _mm512_setzero_ps(); }
+SOFTPACK_INLINE Vec Broadcast(float value) { return _mm512_set1_ps(value); }
+SOFTPACK_INLINE Vec Load(const float* from) { return _mm512_loadu_ps(from); }
+SOFTPACK_INLINE void Store(float* to, Vec a) { _mm512_storeu_ps(to, a); }
+SOFTPACK_INLINE Vec Add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
+SOFTPACK_INLINE Vec Subtract(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
+SOFTPACK_INLINE Vec Times(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
+// a where a > b, else b, also where one is NaN.
+SOFTPACK_INLINE Vec Greater(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+SOFTPACK_INLINE Vec Fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+SOFTPACK_INLINE Vec NegatedFma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }
+
+// 2^n from the low bits of n + 1.5 * 2^23.
+SOFTPACK_INLINE Vec PowerOfTwo(Vec shifted) {
+  const __m512i bits = _mm512_add_epi32(_mm512_castps_si512(shifted), _mm512_set1_epi32(127));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 23));
+}
+
+SOFTPACK_INLINE void StoreHalf(uint16_t* to, Vec a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
+
+// The least score of each lane and where it was.
+struct Best {
+  Vec score;
+  __m512i index;
+};
+
+SOFTPACK_INLINE Best NoBest() { return {Broadcast(__builtin_inff()), _mm512_setzero_si512()}; }
+SOFTPACK_INLINE Best BetterOf(Best best, Vec score, uint32_t first_index) {
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i index = _mm512_add_epi32(lane, _mm512_set1_epi32(static_cast<int>(first_index)));
+  const __mmask16 less = _mm512_cmp_ps_mask(score, best.score, _CMP_LT_OQ);
+  best.score = _mm512_min_ps(score, best.score);
+  best.index = _mm512_mask_mov_epi32(best.index, less, index);
+  return best;
+}
+SOFTPACK_INLINE void StoreBest(Best best, float* scores, uint32_t* indices) {
+  _mm512_storeu_ps(scores, best.score);
+  _mm512_storeu_si512(indices, best.index);
+}

@@ -1,0 +1,270 @@
+import { createHash } from 'node:crypto';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { CodecParts, Tensor } from '../codec/codec.js';
+import { SoftpackError } from '../errors.js';
+import { asNotFound, invalidFile } from '../files/random-access.js';
+import { type ByteSource, directorySource, sourceFile } from './byte-source.js';
+import {
+  BLOCK_BYTES,
+  loadXxh64,
+  readBlocks,
+  requireSha256,
+  requireSize,
+  type Xxh64,
+} from './checksum.js';
+import {
+  type FileRecord,
+  MANIFEST_FILE,
+  MAX_MANIFEST_BYTES,
+  type Manifest,
+  parseManifest,
+  type ShardRecord,
+} from './manifest.js';
+import { type OpenShard, openShard, requireBlock, verifyShard } from './shard.js';
+import { readTensorFile } from './tensor-file.js';
+
+export interface OpenArchiveOptions {
+  /** `block` (default): everything read is held against its checksum. `none`: only sizes and headers are. */
+  readonly verify?: 'block' | 'none';
+}
+
+/** Sizes in bytes; `total` is the sum of the four others and the size of all the archive's files. */
+export interface ArchiveBytes {
+  /** The packed codes. */
+  readonly codes: number;
+  /** The codec's tensors and its side data per sample. */
+  readonly codec: number;
+  /** Columns beside the codes, and the manifest: augmentation, class names, teacher. */
+  readonly metadata: number;
+  /** Headers, padding and checksums. */
+  readonly container: number;
+  readonly total: number;
+}
+
+/** A finished archive, open for reading. It hands out codes and what its codec is made of, not labels. */
+export interface LabelArchive extends AsyncDisposable {
+  readonly manifest: Manifest;
+  readonly classes: number;
+  readonly samples: number;
+  readonly epochs: number;
+  readonly codecParts: CodecParts;
+  /**
+   * The row of one epoch, over a SharedArrayBuffer of its own that workers may share.
+   *
+   * @throws `CORRUPT_DATA` naming file and block if the bytes are not those that were written,
+   *   `INVALID_ARGUMENT` if there is no such epoch or column.
+   */
+  readRow(epoch: number, column?: string): Promise<Uint8Array<SharedArrayBuffer>>;
+  bytes(): ArchiveBytes;
+  /** Reads every byte of every file and holds it against its recorded hash; `CORRUPT_DATA` naming the first that differs. */
+  verify(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens an archive; reads manifest and codec, no codes.
+ *
+ * @throws `NOT_FOUND` if there is no such directory, `INCOMPLETE` if it holds no manifest, `UNSUPPORTED` if
+ *   the archive needs a newer reader, `INVALID_FILE` or `CORRUPT_DATA` if its files are not what was written.
+ */
+export async function openArchive(
+  from: string | ByteSource,
+  options: OpenArchiveOptions = {},
+): Promise<LabelArchive> {
+  const source = typeof from === 'string' ? await existingDirectory(from) : from;
+  const verify = options.verify ?? 'block';
+  const manifestBytes = await readManifestBytes(source);
+  const manifest = parseManifest(join(source.name, MANIFEST_FILE), manifestBytes);
+  const read = async (record: FileRecord | undefined): Promise<ReadonlyMap<string, Tensor>> => {
+    if (record === undefined) return new Map();
+    return readTensorFile(await sourceFile(source, record.file), record, verify === 'block');
+  };
+  const codecParts = {
+    name: manifest.codec.name,
+    config: manifest.codec.config,
+    tensors: await read(manifest.codecFile),
+    sampleTensors: await read(manifest.samplesFile),
+  };
+  const xxh64 = await loadXxh64();
+  return new SourceArchive(source, manifest, manifestBytes.length, codecParts, verify, xxh64);
+}
+
+async function existingDirectory(directory: string): Promise<ByteSource> {
+  await readdir(directory).catch((cause: unknown) => {
+    throw asNotFound(directory, cause);
+  });
+  return directorySource(directory);
+}
+
+async function readManifestBytes(source: ByteSource): Promise<Uint8Array> {
+  const file = await sourceFile(source, MANIFEST_FILE).catch((cause: unknown) => {
+    if (!(cause instanceof SoftpackError) || cause.code !== 'NOT_FOUND') throw cause;
+    throw new SoftpackError('INCOMPLETE', 'no manifest: not an archive, or one never finished', {
+      field: join(source.name, MANIFEST_FILE),
+      cause,
+    });
+  });
+  if (file.bytes > MAX_MANIFEST_BYTES) {
+    const details = { expected: `at most ${MAX_MANIFEST_BYTES}`, found: file.bytes };
+    throw invalidFile(file.name, 'size', 'too large for a manifest', details);
+  }
+  const bytes = new Uint8Array(file.bytes);
+  await file.read(0, bytes);
+  return bytes;
+}
+
+class SourceArchive implements LabelArchive {
+  readonly manifest: Manifest;
+  readonly codecParts: CodecParts;
+  readonly #source: ByteSource;
+  readonly #manifestBytes: number;
+  readonly #verify: 'block' | 'none';
+  readonly #xxh64: Xxh64;
+  /** Headers and checksums of shards that were read from. */
+  readonly #shards = new Map<ShardRecord, Promise<OpenShard>>();
+  #closed = false;
+
+  constructor(
+    source: ByteSource,
+    manifest: Manifest,
+    manifestBytes: number,
+    codecParts: CodecParts,
+    verify: 'block' | 'none',
+    xxh64: Xxh64,
+  ) {
+    this.#source = source;
+    this.manifest = manifest;
+    this.#manifestBytes = manifestBytes;
+    this.codecParts = codecParts;
+    this.#verify = verify;
+    this.#xxh64 = xxh64;
+  }
+
+  get classes(): number {
+    return this.manifest.classes;
+  }
+
+  get samples(): number {
+    return this.manifest.samples;
+  }
+
+  get epochs(): number {
+    return this.manifest.epochs;
+  }
+
+  async readRow(epoch: number, name = 'codes'): Promise<Uint8Array<SharedArrayBuffer>> {
+    this.#requireOpen();
+    const { columns, epochs, shards } = this.manifest;
+    const column = columns.find((candidate) => candidate.name === name);
+    const record = shards.find((shard) => shard.epochs[0] <= epoch && epoch < shard.epochs[1]);
+    if (column === undefined) {
+      const expected = columns.map((candidate) => candidate.name).join(', ');
+      const details = { field: 'column', expected, found: name };
+      throw new SoftpackError('INVALID_ARGUMENT', 'no such column', details);
+    }
+    if (record === undefined || !Number.isInteger(epoch)) {
+      const details = { field: 'epoch', expected: `0 to ${epochs - 1}`, found: epoch };
+      throw new SoftpackError('INVALID_ARGUMENT', 'no such epoch', details);
+    }
+    const shard = await this.#openShard(record);
+    const begin = shard.index.columns.get(name) ?? 0;
+    const row = new Uint8Array(new SharedArrayBuffer(column.rowBytes));
+    await this.#readSpan(shard, begin + (epoch - record.epochs[0]) * row.length, row);
+    return row;
+  }
+
+  /** Fills `into` from byte `begin` of the file on, whole blocks at a time where they are verified. */
+  async #readSpan(shard: OpenShard, begin: number, into: Uint8Array): Promise<void> {
+    const { dataOffset, tableOffset } = shard.index;
+    if (this.#verify === 'none') return shard.file.read(begin, into);
+    const end = begin + into.length;
+    let at = begin;
+    while (at < end) {
+      const i = Math.floor((at - dataOffset) / BLOCK_BYTES);
+      const blockBegin = dataOffset + i * BLOCK_BYTES;
+      const blockEnd = Math.min(blockBegin + BLOCK_BYTES, tableOffset);
+      const whole = blockBegin === at && blockEnd <= end;
+      // A block that is wanted in part only is read beside the row, and the part copied.
+      const block = whole
+        ? into.subarray(at - begin, blockEnd - begin)
+        : new Uint8Array(blockEnd - blockBegin);
+      await shard.file.read(blockBegin, block);
+      requireBlock(shard, this.#xxh64, i, block);
+      const next = Math.min(blockEnd, end);
+      if (!whole) into.set(block.subarray(at - blockBegin, next - blockBegin), at - begin);
+      at = next;
+    }
+  }
+
+  #openShard(record: ShardRecord): Promise<OpenShard> {
+    const known = this.#shards.get(record);
+    if (known !== undefined) return known;
+    const opening = this.#openShardAnew(record);
+    this.#shards.set(record, opening);
+    // A failure may pass (a file that is copied back): it is not kept.
+    opening.catch(() => this.#shards.delete(record));
+    return opening;
+  }
+
+  async #openShardAnew(record: ShardRecord): Promise<OpenShard> {
+    const { archiveId, columns } = this.manifest;
+    const file = await sourceFile(this.#source, record.file);
+    requireSize(file, record);
+    const shard = await openShard(file, columns, archiveId, record);
+    if (this.#verify === 'block' && shard.indexSha256 !== record.indexSha256) {
+      throw new SoftpackError('CORRUPT_DATA', 'header or checksums were changed', {
+        field: `${file.name}: indexSha256`,
+        expected: record.indexSha256,
+        found: shard.indexSha256,
+      });
+    }
+    return shard;
+  }
+
+  bytes(): ArchiveBytes {
+    const { codecFile, columns, epochs, samplesFile, shards } = this.manifest;
+    const sum = (sizes: readonly number[]) => sizes.reduce((a, b) => a + b, 0);
+    const { tensors, sampleTensors } = this.codecParts;
+    const [codes, ...others] = columns.map(({ rowBytes }) => rowBytes * epochs);
+    const codec = sum([...tensors.values(), ...sampleTensors.values()].map((t) => t.data.length));
+    const metadata = sum(others) + this.#manifestBytes;
+    const files = [codecFile, ...(samplesFile === undefined ? [] : [samplesFile]), ...shards];
+    const total = this.#manifestBytes + sum(files.map((file) => file.bytes));
+    return { codes, codec, metadata, container: total - codes - codec - metadata, total };
+  }
+
+  async verify(): Promise<void> {
+    this.#requireOpen();
+    const { codecFile, samplesFile, shards } = this.manifest;
+    for (const record of [codecFile, samplesFile]) {
+      if (record !== undefined) await this.#verifyFile(record);
+    }
+    for (const record of shards) {
+      const shard = await this.#openShardAnew(record);
+      requireSha256(shard.file, record, await verifyShard(shard, this.#xxh64));
+    }
+  }
+
+  async #verifyFile(record: FileRecord): Promise<void> {
+    const file = await sourceFile(this.#source, record.file);
+    requireSize(file, record);
+    const hash = createHash('sha256');
+    for await (const block of readBlocks(file, 0, file.bytes)) hash.update(block);
+    requireSha256(file, record, hash.digest('hex'));
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#shards.clear();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #requireOpen(): void {
+    if (!this.#closed) return;
+    throw new SoftpackError('INVALID_ARGUMENT', 'archive is closed', { field: 'archive' });
+  }
+}

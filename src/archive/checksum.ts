@@ -1,0 +1,80 @@
+import { createHash } from 'node:crypto';
+import xxhash from 'xxhash-wasm';
+import { SoftpackError } from '../errors.js';
+import { invalidFile, type RandomAccessFile } from '../files/random-access.js';
+
+/** Bytes of the data section that one checksum covers: the unit of verification. */
+export const BLOCK_BYTES = 1 << 20;
+
+export interface Xxh64 {
+  /** xxh64 with seed 0. */
+  hash(bytes: Uint8Array): bigint;
+  /** The same over the concatenation of several pieces. */
+  stream(): { update(bytes: Uint8Array): void; digest(): bigint };
+}
+
+let loaded: Promise<Xxh64> | undefined;
+
+export function loadXxh64(): Promise<Xxh64> {
+  loaded ??= xxhash().then(({ h64Raw, create64 }) => ({
+    hash: (bytes) => h64Raw(bytes),
+    stream() {
+      const state = create64();
+      return {
+        update(bytes) {
+          // The library copies what it hashes into memory that it keeps for ever: in small pieces.
+          for (let at = 0; at < bytes.length; at += BLOCK_BYTES) {
+            state.update(bytes.subarray(at, at + BLOCK_BYTES));
+          }
+        },
+        digest: () => state.digest(),
+      };
+    },
+  }));
+  return loaded;
+}
+
+export function blockCount(bytes: number): number {
+  return Math.ceil(bytes / BLOCK_BYTES);
+}
+
+/** The pieces of a file from `begin` to `end`, one block at most each. A piece is overwritten by the next. */
+export async function* readBlocks(
+  file: RandomAccessFile,
+  begin: number,
+  end: number,
+): AsyncGenerator<Uint8Array> {
+  const buffer = new Uint8Array(Math.min(BLOCK_BYTES, end - begin));
+  for (let at = begin; at < end; at += BLOCK_BYTES) {
+    const block = buffer.subarray(0, Math.min(BLOCK_BYTES, end - at));
+    await file.read(at, block);
+    yield block;
+  }
+}
+
+export function sha256(...pieces: readonly Uint8Array[]): string {
+  const hash = createHash('sha256');
+  for (const piece of pieces) hash.update(piece);
+  return hash.digest('hex');
+}
+
+/** What a manifest says of a file. */
+interface Recorded {
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
+export function requireSize(file: RandomAccessFile, { bytes }: Recorded): void {
+  if (file.bytes === bytes) return;
+  const details = { expected: `${bytes} bytes`, found: file.bytes };
+  throw invalidFile(file.name, 'size', 'not the file of this archive', details);
+}
+
+export function requireSha256(file: RandomAccessFile, recorded: Recorded, found: string): void {
+  if (found === recorded.sha256) return;
+  throw new SoftpackError('CORRUPT_DATA', 'file was changed after it was written', {
+    field: `${file.name}: sha256`,
+    expected: recorded.sha256,
+    found,
+  });
+}

@@ -1,0 +1,73 @@
+import { type FileHandle, open, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { replaceFile } from '../files/durable.js';
+import { isJsonObject, type JsonObject, parseJson } from '../files/json.js';
+import { invalidFile } from '../files/random-access.js';
+
+/** What tells an unfinished archive from a directory of anything else; removed once the manifest is written. */
+export const JOURNAL_FILE = 'journal.jsonl';
+
+export interface JournalContent {
+  /** What is being written: identity and shards. */
+  readonly head: JsonObject;
+  /** xxh64 of each epoch's row, all columns together; the last one counts where an epoch occurs twice. */
+  readonly rows: ReadonlyMap<number, string>;
+}
+
+/**
+ * Lines of JSON: the head, then a line a row, written after the row's bytes. A row counts only if the bytes
+ * match its line, so neither order nor durability of the two writes matters for correctness.
+ */
+export class Journal {
+  readonly #handle: FileHandle;
+
+  private constructor(handle: FileHandle) {
+    this.#handle = handle;
+  }
+
+  /** Starts afresh with these rows, which are known to be good. */
+  static async create(directory: string, content: JournalContent): Promise<Journal> {
+    const path = join(directory, JOURNAL_FILE);
+    const lines = [...content.rows].map(([epoch, hash]) => rowLine(epoch, hash));
+    const text = `${JSON.stringify(content.head)}\n${lines.join('')}`;
+    await replaceFile(path, Buffer.from(text));
+    return new Journal(await open(path, 'a'));
+  }
+
+  /** `undefined` where there is no journal. Whatever follows the first damaged line is ignored. */
+  static async read(directory: string): Promise<JournalContent | undefined> {
+    const path = join(directory, JOURNAL_FILE);
+    const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return undefined;
+      throw error;
+    });
+    if (text === undefined) return undefined;
+    // A line without its newline was cut off while it was written.
+    const [first = '', ...lines] = text.split('\n').slice(0, -1);
+    const head = parseJson(path, 'line 1', Buffer.from(first));
+    if (!isJsonObject(head)) throw invalidFile(path, 'line 1', 'not an object', { found: head });
+    const rows = new Map<number, string>();
+    for (const line of lines) {
+      const match = /^\{"epoch":(\d+),"xxh64":"([0-9a-f]{16})"\}$/.exec(line);
+      if (match === null) break;
+      rows.set(Number(match[1]), match[2]);
+    }
+    return { head, rows };
+  }
+
+  async addRow(epoch: number, hash: string): Promise<void> {
+    await this.#handle.appendFile(rowLine(epoch, hash));
+  }
+
+  sync(): Promise<void> {
+    return this.#handle.datasync();
+  }
+
+  close(): Promise<void> {
+    return this.#handle.close();
+  }
+}
+
+function rowLine(epoch: number, hash: string): string {
+  return `{"epoch":${epoch},"xxh64":"${hash}"}\n`;
+}

@@ -1,0 +1,306 @@
+import type { CodeLayout, TensorDtype } from '../codec/codec.js';
+import { SoftpackError } from '../errors.js';
+import { FieldChecker } from '../files/field-checker.js';
+import {
+  canonicalJson,
+  isJsonObject,
+  type JsonObject,
+  type JsonValue,
+  parseJson,
+} from '../files/json.js';
+import { excerpt, invalidFile } from '../files/random-access.js';
+import { DTYPE_BITS } from '../files/safetensors.js';
+import { sha256 } from './checksum.js';
+
+/** `manifest.json`: what an archive holds. Written last, so that its presence says that the rest is whole. */
+
+export const MANIFEST_FILE = 'manifest.json';
+export const CODEC_FILE = 'codec.safetensors';
+export const SAMPLES_FILE = 'samples.safetensors';
+
+/** Version of the format that this code writes, and the newest `minReader` that it reads. */
+export const FORMAT_VERSION = 1;
+/** Features that a manifest may demand of its reader. Version 1 has none. */
+export const KNOWN_FEATURES: readonly string[] = [];
+
+export const MAX_MANIFEST_BYTES = 64 * 2 ** 20;
+export const MAX_SHARDS = 10_000;
+
+export interface FileRecord {
+  readonly file: string;
+  readonly bytes: number;
+  /** Hex. */
+  readonly sha256: string;
+}
+
+/** A file with the rows of some epochs, for all samples. */
+export interface ShardRecord extends FileRecord {
+  /** [first, after the last]. */
+  readonly epochs: readonly [number, number];
+  readonly samples: readonly [number, number];
+  /** Of header and block checksums together: what must be trusted before a block can be verified. */
+  readonly indexSha256: string;
+}
+
+/** A kind of data with one row an epoch. Every archive has `codes`; codecs may add more. */
+export interface Column {
+  readonly name: string;
+  readonly dtype: TensorDtype;
+  readonly rowBytes: number;
+}
+
+/** What the archive is, apart from the labels in it. Its hash is the archive's id. */
+export interface ArchiveIdentity {
+  readonly classes: number;
+  readonly samples: number;
+  readonly epochs: number;
+  /** Temperature of the decoded probabilities. */
+  readonly tau: number;
+  readonly codec: { readonly name: string; readonly config: JsonObject };
+  readonly codecFile: FileRecord;
+  /** Only where the codec keeps side data per sample. */
+  readonly samplesFile?: FileRecord;
+  readonly layout: CodeLayout;
+  /** How every labelled view was made, seed included; null for labels without a record of it. */
+  readonly augmentation: JsonObject | null;
+  readonly classNames?: readonly string[];
+  /** Whatever tells the teacher from others. */
+  readonly teacher?: JsonValue;
+  /** `codes` first. */
+  readonly columns: readonly Column[];
+}
+
+export interface Manifest extends ArchiveIdentity {
+  readonly format: 'softpack';
+  readonly version: number;
+  readonly minReader: number;
+  readonly features: {
+    readonly required: readonly string[];
+    readonly optional: readonly string[];
+  };
+  /** sha256 of the {@link ArchiveIdentity}, hex. */
+  readonly archiveId: string;
+  /** In order of epochs. */
+  readonly shards: readonly ShardRecord[];
+}
+
+export function makeManifest(identity: ArchiveIdentity, shards: readonly ShardRecord[]): Manifest {
+  return {
+    format: 'softpack',
+    version: FORMAT_VERSION,
+    minReader: FORMAT_VERSION,
+    features: { required: [], optional: [] },
+    archiveId: archiveIdOf(identity),
+    ...identity,
+    shards,
+  };
+}
+
+export function manifestBytes(manifest: Manifest): Uint8Array {
+  return Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`);
+}
+
+export function archiveIdOf(identity: ArchiveIdentity): string {
+  return sha256(Buffer.from(JSON.stringify(canonicalJson(identity, 'archive'))));
+}
+
+/** Bytes of one row of codes. */
+export function codesRowBytes(layout: CodeLayout, samples: number): number {
+  if (layout.kind === 'fixed') return Math.ceil((samples * layout.bitsPerLabel) / 8);
+  throw new SoftpackError('UNSUPPORTED', 'rows of variable length', {
+    field: 'layout.kind',
+    expected: 'fixed',
+    found: layout.kind,
+  });
+}
+
+/**
+ * Reads an untrusted manifest. `UNSUPPORTED` if it asks for a newer reader or an unknown feature,
+ * `INVALID_FILE` naming the field that is wrong, `CORRUPT_DATA` if the archive's id does not match.
+ */
+export function parseManifest(file: string, bytes: Uint8Array): Manifest {
+  const json = parseJson(file, 'content', bytes);
+  if (!isJsonObject(json)) throw invalidFile(file, 'content', 'not an object', { found: json });
+  const check = new FieldChecker(file, 'INVALID_FILE');
+  const format = check.that(json.format === 'softpack', json.format, 'format', 'softpack');
+  const features = checkReader(check, json);
+  const identity = checkIdentity(check, json);
+  const manifest = {
+    format: format as 'softpack',
+    version: check.count(json.version, 'version', 1),
+    minReader: check.count(json.minReader, 'minReader', 1),
+    features,
+    archiveId: check.digest(json.archiveId, 'archiveId'),
+    ...identity,
+    shards: checkShards(check, json.shards, identity),
+  };
+  const id = archiveIdOf(identity);
+  if (id !== manifest.archiveId) {
+    throw new SoftpackError('CORRUPT_DATA', 'manifest was changed after it was written', {
+      field: `${file}: archiveId`,
+      expected: manifest.archiveId,
+      found: id,
+    });
+  }
+  return manifest;
+}
+
+/** Refuses what needs a newer reader before looking at anything that a newer format may have changed. */
+function checkReader(check: FieldChecker, json: JsonObject): Manifest['features'] {
+  const minReader = check.count(json.minReader, 'minReader', 1);
+  if (minReader > FORMAT_VERSION) {
+    throw new SoftpackError('UNSUPPORTED', 'archive needs a newer reader', {
+      field: `${check.name}: minReader`,
+      expected: `at most ${FORMAT_VERSION}`,
+      found: minReader,
+    });
+  }
+  const features = check.object(json.features, 'features');
+  const required = check.texts(features.required, 'features.required');
+  const unknown = required.filter((feature) => !KNOWN_FEATURES.includes(feature));
+  if (unknown.length > 0) {
+    throw new SoftpackError('UNSUPPORTED', 'archive needs a feature that this reader lacks', {
+      field: `${check.name}: features.required`,
+      expected: KNOWN_FEATURES.length === 0 ? 'none' : `among ${KNOWN_FEATURES.join(', ')}`,
+      found: excerpt(unknown.join(', ')),
+    });
+  }
+  return { required, optional: check.texts(features.optional, 'features.optional') };
+}
+
+/** Checks every field, of a manifest or of what a caller gave for one. */
+export function checkIdentity(check: FieldChecker, json: JsonObject): ArchiveIdentity {
+  const samples = check.count(json.samples, 'samples', 1);
+  const codec = check.object(json.codec, 'codec');
+  const layout = checkLayout(check, json.layout);
+  const classes = check.count(json.classes, 'classes', 1);
+  const { augmentation, classNames, samplesFile, teacher } = json;
+  const identity: ArchiveIdentity = {
+    classes,
+    samples,
+    epochs: check.count(json.epochs, 'epochs', 1),
+    tau: check.positive(json.tau, 'tau'),
+    codec: {
+      name: check.text(codec.name, 'codec.name'),
+      config: check.object(codec.config, 'codec.config'),
+    },
+    codecFile: checkFileRecord(check, json.codecFile, 'codecFile'),
+    ...(samplesFile === undefined
+      ? {}
+      : { samplesFile: checkFileRecord(check, samplesFile, 'samplesFile') }),
+    layout,
+    augmentation: augmentation === null ? null : check.object(augmentation, 'augmentation'),
+    ...(classNames === undefined ? {} : { classNames: check.texts(classNames, 'classNames') }),
+    ...(teacher === undefined ? {} : { teacher }),
+    columns: checkColumns(check, json.columns, codesRowBytes(layout, samples)),
+  };
+  const names = identity.classNames?.length ?? classes;
+  check.that(names === classes, names, 'classNames', `${classes} names`);
+  return identity;
+}
+
+function checkLayout(check: FieldChecker, value: JsonValue | undefined): CodeLayout {
+  const layout = check.object(value, 'layout');
+  if (layout.kind !== 'fixed') {
+    throw new SoftpackError('UNSUPPORTED', 'unknown layout of codes', {
+      field: `${check.name}: layout.kind`,
+      expected: 'fixed',
+      found: excerpt(layout.kind),
+    });
+  }
+  const bitsPerLabel = check.count(layout.bitsPerLabel, 'layout.bitsPerLabel', 0);
+  return { kind: 'fixed', bitsPerLabel };
+}
+
+function checkColumns(
+  check: FieldChecker,
+  value: JsonValue | undefined,
+  rowBytes: number,
+): readonly Column[] {
+  const columns = check.list(value, 'columns').map((item, i) => {
+    const column = check.object(item, `columns[${i}]`);
+    const { dtype } = column;
+    const known = typeof dtype === 'string' && isTensorDtype(dtype);
+    check.that(known, dtype, `columns[${i}].dtype`, TENSOR_DTYPES.join(', '));
+    return {
+      name: check.text(column.name, `columns[${i}].name`, COLUMN_NAME),
+      dtype: dtype as TensorDtype,
+      rowBytes: check.count(column.rowBytes, `columns[${i}].rowBytes`, 0),
+    };
+  });
+  const problem = columnsProblem(columns, rowBytes);
+  check.that(problem === undefined, excerpt(columns), 'columns', problem ?? '');
+  return columns;
+}
+
+export const TENSOR_DTYPES: readonly TensorDtype[] = [
+  'U8',
+  'U16',
+  'U32',
+  'I32',
+  'F16',
+  'F32',
+  'F64',
+  'U64',
+];
+
+export function isTensorDtype(dtype: string): dtype is TensorDtype {
+  return (TENSOR_DTYPES as readonly string[]).includes(dtype);
+}
+
+const COLUMN_NAME = /^[A-Za-z][A-Za-z0-9_-]{0,63}$/;
+
+/** What is wrong with columns, if anything: `codes` must come first, names differ, rows hold whole elements. */
+export function columnsProblem(columns: readonly Column[], codesBytes: number): string | undefined {
+  const [codes] = columns;
+  if (codes?.name !== 'codes' || codes.dtype !== 'U8' || codes.rowBytes !== codesBytes) {
+    return `first column codes, U8, ${codesBytes} bytes a row`;
+  }
+  if (columns.some(({ name }) => !COLUMN_NAME.test(name)))
+    return `names like ${COLUMN_NAME.source}`;
+  const names = new Set(columns.map(({ name }) => name));
+  if (names.size !== columns.length || names.has('block_xxh64')) return 'names of their own';
+  const whole = columns.every(({ dtype, rowBytes }) => rowBytes % (DTYPE_BITS[dtype] / 8) === 0);
+  return whole ? undefined : 'rows of whole elements';
+}
+
+/** Shards must follow each other without gap or overlap, from the first epoch to the last, with all samples. */
+function checkShards(
+  check: FieldChecker,
+  value: JsonValue | undefined,
+  { epochs, samples, codecFile, samplesFile }: ArchiveIdentity,
+): readonly ShardRecord[] {
+  const list = check.list(value, 'shards');
+  check.that(list.length <= MAX_SHARDS, list.length, 'shards', `at most ${MAX_SHARDS}`);
+  const files = new Set([MANIFEST_FILE, codecFile.file, samplesFile?.file]);
+  let next = 0;
+  const shards = list.map((item, i) => {
+    const at = `shards[${i}]`;
+    const shard = check.object(item, at);
+    const record = checkFileRecord(check, item, at);
+    const [begin, end] = check.range(shard.epochs, `${at}.epochs`);
+    check.that(begin === next && end <= epochs, [begin, end], `${at}.epochs`, `from ${next} on`);
+    next = end;
+    const range = check.range(shard.samples, `${at}.samples`);
+    check.that(range[0] === 0 && range[1] === samples, range, `${at}.samples`, `[0,${samples}]`);
+    check.that(!files.has(record.file), record.file, `${at}.file`, 'a file of its own');
+    files.add(record.file);
+    const indexSha256 = check.digest(shard.indexSha256, `${at}.indexSha256`);
+    return { ...record, epochs: [begin, end] as const, samples: range, indexSha256 };
+  });
+  check.that(next === epochs, next, 'shards', `all of ${epochs} epochs`);
+  return shards;
+}
+
+function checkFileRecord(
+  check: FieldChecker,
+  value: JsonValue | undefined,
+  field: string,
+): FileRecord {
+  const record = check.object(value, field);
+  return {
+    file: check.fileName(record.file, `${field}.file`),
+    bytes: check.count(record.bytes, `${field}.bytes`, 0),
+    sha256: check.digest(record.sha256, `${field}.sha256`),
+  };
+}

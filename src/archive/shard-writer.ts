@@ -1,0 +1,204 @@
+import { createHash } from 'node:crypto';
+import { constants, type FileHandle, link, open, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { SoftpackError } from '../errors.js';
+import { syncDirectory, writeFully } from '../files/durable.js';
+import { asRandomAccess, openRandomAccess, type RandomAccessFile } from '../files/random-access.js';
+import { readBlocks, sha256, type Xxh64 } from './checksum.js';
+import type { ArchiveIdentity, ShardRecord } from './manifest.js';
+import { openShard, planShard, type Rectangle, type ShardIndex, verifyShard } from './shard.js';
+
+/** One row of every column, by name. */
+export type ArchiveRow = Readonly<Record<string, Uint8Array>>;
+
+export interface ShardPlan {
+  readonly identity: ArchiveIdentity;
+  readonly archiveId: string;
+  readonly rectangle: Rectangle;
+  readonly header: Uint8Array;
+  readonly index: ShardIndex;
+}
+
+export function makeShardPlan(
+  identity: ArchiveIdentity,
+  archiveId: string,
+  rectangle: Rectangle,
+): ShardPlan {
+  return { identity, archiveId, rectangle, ...planShard(identity, archiveId, rectangle) };
+}
+
+/** Hash of a row as the journal keeps it: all columns, in order. */
+export function rowHash(xxh64: Xxh64, identity: ArchiveIdentity, row: ArchiveRow): string {
+  const stream = xxh64.stream();
+  for (const { name } of identity.columns) stream.update(row[name]);
+  return hex(stream.digest());
+}
+
+function hex(hash: bigint): string {
+  return hash.toString(16).padStart(16, '0');
+}
+
+/** Writes rows into a file under a temporary name, of its final size from the start. */
+export class ShardWriter {
+  readonly plan: ShardPlan;
+  readonly #directory: string;
+  readonly #handle: FileHandle;
+  readonly #xxh64: Xxh64;
+
+  private constructor(directory: string, plan: ShardPlan, handle: FileHandle, xxh64: Xxh64) {
+    this.plan = plan;
+    this.#directory = directory;
+    this.#handle = handle;
+    this.#xxh64 = xxh64;
+  }
+
+  /** Opens the partial file; one that is not this shard's is started anew. */
+  static async open(directory: string, plan: ShardPlan, xxh64: Xxh64): Promise<ShardWriter> {
+    const path = partialPath(directory, plan);
+    // Not truncated: rows that are in it already may count.
+    const handle = await open(path, constants.O_RDWR | constants.O_CREAT);
+    const writer = new ShardWriter(directory, plan, handle, xxh64);
+    try {
+      if (!(await writer.#hasHeader())) {
+        await handle.truncate(0);
+        await handle.truncate(plan.index.fileBytes);
+        await writeFully(handle, plan.header, 0);
+      }
+      return writer;
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+  }
+
+  async #hasHeader(): Promise<boolean> {
+    const { header, index } = this.plan;
+    if ((await this.#handle.stat()).size !== index.fileBytes) return false;
+    const found = new Uint8Array(header.length);
+    await this.#file().read(0, found);
+    return Buffer.compare(found, header) === 0;
+  }
+
+  async writeRow(epoch: number, row: ArchiveRow): Promise<void> {
+    for (const { name } of this.plan.identity.columns) {
+      await writeFully(this.#handle, row[name], this.#rowOffset(epoch, name));
+    }
+  }
+
+  /** Hash of a row as it is in the file. */
+  async storedRowHash(epoch: number): Promise<string> {
+    const stream = this.#xxh64.stream();
+    for (const { name, rowBytes } of this.plan.identity.columns) {
+      const begin = this.#rowOffset(epoch, name);
+      for await (const piece of readBlocks(this.#file(), begin, begin + rowBytes)) {
+        stream.update(piece);
+      }
+    }
+    return hex(stream.digest());
+  }
+
+  #rowOffset(epoch: number, column: string): number {
+    const { identity, index, rectangle } = this.plan;
+    const begin = index.columns.get(column);
+    const rowBytes = identity.columns.find(({ name }) => name === column)?.rowBytes;
+    if (begin === undefined || rowBytes === undefined) {
+      const details = { field: 'column', expected: [...index.columns.keys()], found: column };
+      throw new SoftpackError('INVALID_ARGUMENT', 'no such column', details);
+    }
+    return begin + (epoch - rectangle.epochs[0]) * rowBytes;
+  }
+
+  sync(): Promise<void> {
+    return this.#handle.datasync();
+  }
+
+  close(): Promise<void> {
+    return this.#handle.close();
+  }
+
+  /**
+   * Adds the checksums, puts the file in place and closes it. If a valid shard of this rectangle is there already, that
+   * one stays: the first wins.
+   */
+  async finish(): Promise<ShardRecord> {
+    const ours = await this.#seal().finally(() => this.#handle.close());
+    const record = await this.#publish(ours);
+    await syncDirectory(this.#directory);
+    return record;
+  }
+
+  /** Adds the checksums of what is in the file, and hashes it whole. */
+  async #seal(): Promise<ShardRecord> {
+    const { header, index } = this.plan;
+    const table = new Uint8Array(8 * index.blocks);
+    const view = new DataView(table.buffer);
+    const hash = createHash('sha256').update(header);
+    let i = 0;
+    for await (const block of readBlocks(this.#file(), index.dataOffset, index.tableOffset)) {
+      view.setBigUint64(8 * i++, this.#xxh64.hash(block), true);
+      hash.update(block);
+    }
+    await writeFully(this.#handle, table, index.tableOffset);
+    await this.#handle.sync();
+    return shardRecord(this.plan, {
+      sha256: hash.update(table).digest('hex'),
+      indexSha256: sha256(header, table),
+    });
+  }
+
+  async #publish(ours: ShardRecord): Promise<ShardRecord> {
+    const partial = partialPath(this.#directory, this.plan);
+    const final = join(this.#directory, this.plan.rectangle.file);
+    try {
+      await link(partial, final);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      const first = await finishedShard(this.#directory, this.plan, this.#xxh64);
+      if (first === undefined) {
+        await rename(partial, final);
+        return ours;
+      }
+      await rm(partial);
+      return first;
+    }
+    await rm(partial);
+    return ours;
+  }
+
+  #file(): RandomAccessFile {
+    const path = partialPath(this.#directory, this.plan);
+    return asRandomAccess(path, this.#handle, this.plan.index.fileBytes);
+  }
+}
+
+function partialPath(directory: string, plan: ShardPlan): string {
+  return join(directory, `${plan.rectangle.file}.partial`);
+}
+
+function shardRecord(
+  { rectangle, index }: ShardPlan,
+  hashes: { readonly sha256: string; readonly indexSha256: string },
+): ShardRecord {
+  return { ...rectangle, bytes: index.fileBytes, ...hashes };
+}
+
+/** The record of a shard that is in place and valid throughout; `undefined` if it is missing or is not. */
+export async function finishedShard(
+  directory: string,
+  plan: ShardPlan,
+  xxh64: Xxh64,
+): Promise<ShardRecord | undefined> {
+  const { identity, archiveId, rectangle } = plan;
+  let file: RandomAccessFile | undefined;
+  try {
+    file = await openRandomAccess(join(directory, rectangle.file));
+    const shard = await openShard(file, identity.columns, archiveId, rectangle);
+    const hash = await verifyShard(shard, xxh64);
+    return shardRecord(plan, { sha256: hash, indexSha256: shard.indexSha256 });
+  } catch (error) {
+    if (error instanceof SoftpackError) return undefined;
+    throw error;
+  } finally {
+    await file?.close();
+  }
+}

@@ -1,0 +1,209 @@
+import { createHash } from 'node:crypto';
+import { SoftpackError } from '../errors.js';
+import { invalidFile, type RandomAccessFile } from '../files/random-access.js';
+import {
+  DTYPE_BITS,
+  parseSafetensorsHeader,
+  readSafetensorsHeader,
+  type SafetensorsLayout,
+} from '../files/safetensors.js';
+import { planSafetensors } from '../files/safetensors-plan.js';
+import { BLOCK_BYTES, blockCount, readBlocks, sha256, type Xxh64 } from './checksum.js';
+import { type ArchiveIdentity, type Column, MAX_SHARDS } from './manifest.js';
+import { packingWords } from './tensor-file.js';
+
+/**
+ * A shard: the rows of some consecutive epochs as one safetensors file. Each column is one tensor, a row an
+ * epoch; the last tensor holds the checksum of every block of the data section before it.
+ */
+
+/** Epochs [begin, end) of all samples. */
+export interface Rectangle {
+  readonly file: string;
+  readonly epochs: readonly [number, number];
+  readonly samples: readonly [number, number];
+}
+
+/** Where the parts of a shard lie, counted from the start of the file. */
+export interface ShardIndex {
+  readonly dataOffset: number;
+  /** Where each column's tensor starts; its rows follow each other. */
+  readonly columns: ReadonlyMap<string, number>;
+  /** Where the checksums start: the end of what they cover, and of the blocks. */
+  readonly tableOffset: number;
+  readonly blocks: number;
+  readonly fileBytes: number;
+}
+
+const DEFAULT_SHARD_BYTES = 256 * 2 ** 20;
+const MAX_SHARD_BYTES = 2 ** 30;
+
+/** Divides the epochs evenly among as few shards of about `shardBytes` as they need. */
+export function planRectangles(
+  { epochs, samples, columns }: Pick<ArchiveIdentity, 'epochs' | 'samples' | 'columns'>,
+  shardBytes = DEFAULT_SHARD_BYTES,
+): readonly Rectangle[] {
+  const rowBytes = columns.reduce((sum, column) => sum + column.rowBytes, 0);
+  if (rowBytes > MAX_SHARD_BYTES) {
+    throw new SoftpackError('UNSUPPORTED', 'one epoch is more than a shard can hold', {
+      field: 'columns',
+      expected: `at most ${MAX_SHARD_BYTES} bytes an epoch`,
+      found: rowBytes,
+    });
+  }
+  if (!(shardBytes >= 1 && shardBytes <= MAX_SHARD_BYTES)) {
+    const details = { field: 'shardBytes', expected: `1 to ${MAX_SHARD_BYTES}`, found: shardBytes };
+    throw new SoftpackError('INVALID_ARGUMENT', 'not a size of shards', details);
+  }
+  const epochsEach = Math.max(1, Math.floor(shardBytes / Math.max(1, rowBytes)));
+  const count = Math.ceil(epochs / epochsEach);
+  if (count > MAX_SHARDS) {
+    const details = { field: 'shardBytes', expected: `at most ${MAX_SHARDS} shards`, found: count };
+    throw new SoftpackError('INVALID_ARGUMENT', 'too many shards', details);
+  }
+  const edge = (i: number) => Math.floor((i * epochs) / count);
+  return Array.from({ length: count }, (_, i) => ({
+    file: `codes-${digits(i, 5)}-of-${digits(count, 5)}.safetensors`,
+    epochs: [edge(i), edge(i + 1)] as const,
+    samples: [0, samples] as const,
+  }));
+}
+
+/** The header of a shard and where its parts lie, before any of its rows is known. */
+export function planShard(
+  identity: ArchiveIdentity,
+  archiveId: string,
+  rectangle: Rectangle,
+): { readonly header: Uint8Array; readonly index: ShardIndex } {
+  const rows = rectangle.epochs[1] - rectangle.epochs[0];
+  const columns = identity.columns.map(({ name, dtype, rowBytes }) => ({
+    name: tensorName(name, rectangle),
+    dtype,
+    shape: [rows, rowBytes / (DTYPE_BITS[dtype] / 8)],
+  }));
+  // Where the checksums start does not depend on how many there are.
+  const covered = planSafetensors([...columns, table(rectangle, 0)]).layout;
+  const blocks = blockCount(covered.fileBytes - covered.dataOffset);
+  const { header, layout } = planSafetensors([...columns, table(rectangle, blocks)], {
+    format: 'softpack shard',
+    archive: archiveId,
+    epochs: rectangle.epochs.join(':'),
+    samples: rectangle.samples.join(':'),
+    packing: packingWords(identity.layout, identity.samples),
+    checksums:
+      `${table(rectangle, 0).name}[i] is xxh64 (seed 0) of bytes i*${BLOCK_BYTES} to (i+1)*${BLOCK_BYTES}-1 ` +
+      'of the data section, the last block ending where this tensor begins.',
+  });
+  return { header, index: locate('planned shard', layout, identity.columns, rectangle) };
+}
+
+function table(rectangle: Rectangle, blocks: number) {
+  return { name: tensorName('block_xxh64', rectangle), dtype: 'U64', shape: [blocks] } as const;
+}
+
+/** Tensor names say which rectangle they hold, so that they differ from shard to shard. */
+function tensorName(column: string, { epochs, samples }: Rectangle): string {
+  const [e0, e1] = epochs.map((epoch) => digits(epoch, 5));
+  const [s0, s1] = samples.map((sample) => digits(sample, 8));
+  return `${column}.e${e0}-${e1}.s${s0}-${s1}`;
+}
+
+function digits(value: number, count: number): string {
+  return String(value).padStart(count, '0');
+}
+
+function locate(
+  file: string,
+  layout: SafetensorsLayout,
+  columns: readonly Column[],
+  rectangle: Rectangle,
+): ShardIndex {
+  const rows = rectangle.epochs[1] - rectangle.epochs[0];
+  const begins = columns.map(({ name, dtype, rowBytes }) => {
+    const shape = [rows, rowBytes / (DTYPE_BITS[dtype] / 8)];
+    const begin = requireTensor(file, layout, tensorName(name, rectangle), dtype, shape);
+    return [name, layout.dataOffset + begin] as const;
+  });
+  const { name } = table(rectangle, 0);
+  const blocks = blockCount(layout.tensors.get(name)?.begin ?? 0);
+  const begin = requireTensor(file, layout, name, 'U64', [blocks]);
+  const tableOffset = layout.dataOffset + begin;
+  if (tableOffset + 8 * blocks !== layout.fileBytes) {
+    throw invalidFile(file, `tensor ${name}`, 'data that no checksum covers', {
+      expected: 'the last tensor',
+    });
+  }
+  const { dataOffset, fileBytes } = layout;
+  return { dataOffset, columns: new Map(begins), tableOffset, blocks, fileBytes };
+}
+
+function requireTensor(
+  file: string,
+  layout: SafetensorsLayout,
+  name: string,
+  dtype: string,
+  shape: readonly number[],
+): number {
+  const tensor = layout.tensors.get(name);
+  const expected = `${dtype} [${shape}]`;
+  const found = tensor === undefined ? 'nothing' : `${tensor.dtype} [${tensor.shape}]`;
+  if (tensor !== undefined && found === expected) return tensor.begin;
+  throw invalidFile(file, `tensor ${name}`, 'not the tensor of this archive', { expected, found });
+}
+
+/** A shard that is open for reading: its index, and the checksums that its blocks are held against. */
+export interface OpenShard {
+  readonly file: RandomAccessFile;
+  readonly index: ShardIndex;
+  readonly header: Uint8Array;
+  readonly table: Uint8Array;
+  /** Of header and checksums together. */
+  readonly indexSha256: string;
+}
+
+/**
+ * Reads header and checksums. `INVALID_FILE` if the file is not the shard of this archive and rectangle.
+ */
+export async function openShard(
+  file: RandomAccessFile,
+  columns: readonly Column[],
+  archiveId: string,
+  rectangle: Rectangle,
+): Promise<OpenShard> {
+  const header = await readSafetensorsHeader(file);
+  const layout = parseSafetensorsHeader(file.name, header, file.bytes);
+  const found = layout.metadata.get('archive');
+  if (found !== archiveId) {
+    const details = { expected: archiveId, found: found ?? 'nothing' };
+    throw invalidFile(file.name, '__metadata__.archive', 'shard of another archive', details);
+  }
+  const index = locate(file.name, layout, columns, rectangle);
+  const table = new Uint8Array(8 * index.blocks);
+  await file.read(index.tableOffset, table);
+  return { file, index, header, table, indexSha256: sha256(header, table) };
+}
+
+/** Throws `CORRUPT_DATA`, naming file and block, unless the bytes of block `i` match their checksum. */
+export function requireBlock(shard: OpenShard, xxh64: Xxh64, i: number, bytes: Uint8Array): void {
+  const { buffer, byteOffset, byteLength } = shard.table;
+  const expected = new DataView(buffer, byteOffset, byteLength).getBigUint64(8 * i, true);
+  const found = xxh64.hash(bytes);
+  if (found === expected) return;
+  throw new SoftpackError('CORRUPT_DATA', 'stored bytes do not match their checksum', {
+    field: `${shard.file.name}: block ${i}`,
+    expected: expected.toString(16),
+    found: found.toString(16),
+  });
+}
+
+/** Holds every block against its checksum and gives the sha256 of the whole file. */
+export async function verifyShard(shard: OpenShard, xxh64: Xxh64): Promise<string> {
+  const { dataOffset, tableOffset } = shard.index;
+  const hash = createHash('sha256').update(shard.header);
+  let i = 0;
+  for await (const block of readBlocks(shard.file, dataOffset, tableOffset)) {
+    requireBlock(shard, xxh64, i++, block);
+    hash.update(block);
+  }
+  return hash.update(shard.table).digest('hex');
+}

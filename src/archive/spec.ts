@@ -1,0 +1,130 @@
+import type { CodecParts, CodeLayout } from '../codec/codec.js';
+import { SoftpackError } from '../errors.js';
+import { FieldChecker } from '../files/field-checker.js';
+import { canonicalJson, type JsonObject, type JsonValue } from '../files/json.js';
+import {
+  type ArchiveIdentity,
+  archiveIdOf,
+  CODEC_FILE,
+  type Column,
+  checkIdentity,
+  codesRowBytes,
+  SAMPLES_FILE,
+} from './manifest.js';
+import { planRectangles, type Rectangle } from './shard.js';
+import { packingWords, planCodecFile, planSamplesFile, type TensorFile } from './tensor-file.js';
+
+/** What an archive is to hold, known before its first row. */
+export interface ArchiveSpec {
+  readonly classes: number;
+  readonly samples: number;
+  readonly epochs: number;
+  /** Temperature of the decoded probabilities. */
+  readonly tau: number;
+  readonly codec: CodecParts;
+  /** How the codec's codes lie in a row. */
+  readonly layout: CodeLayout;
+  /** How a label comes from its bits and the codec's tensors, in words, for readers without this library. */
+  readonly decoding: string;
+  /** How every labelled view was made, as plain JSON; null for labels without a record of it. */
+  readonly augmentation: object | null;
+  readonly classNames?: readonly string[];
+  /** Whatever tells the teacher from others, as plain JSON. */
+  readonly teacher?: unknown;
+  /** Data beside the codes with one row an epoch. */
+  readonly columns?: readonly Column[];
+  /** Size that shards are divided for, at most 1 GiB; 256 MiB when absent. */
+  readonly shardBytes?: number;
+}
+
+/** A checked spec and everything that follows from it. */
+export interface ArchivePlan {
+  readonly identity: ArchiveIdentity;
+  readonly archiveId: string;
+  readonly rectangles: readonly Rectangle[];
+  readonly codecFile: TensorFile;
+  readonly samplesFile: TensorFile | undefined;
+  /** Everything of the above that must be equal for two writers to work on one archive. */
+  readonly head: JsonObject;
+}
+
+/** `INVALID_ARGUMENT` naming the field of the spec that is wrong. */
+export function planArchive(spec: ArchiveSpec): ArchivePlan {
+  const { classes, samples, epochs, tau, codec, layout, classNames } = spec;
+  const check = new FieldChecker('archive spec', 'INVALID_ARGUMENT');
+  const config = check.object(canonicalJson(codec.config, 'codec.config'), 'codec.config');
+  check.count(samples, 'samples', 1);
+  const words = {
+    packing: packingWords(layout, samples),
+    decoding: check.text(spec.decoding, 'decoding'),
+  };
+  const codecFile = planCodecFile(CODEC_FILE, codec, config, words);
+  const samplesFile = planSamplesFile(SAMPLES_FILE, codec);
+  const codes: Column = { name: 'codes', dtype: 'U8', rowBytes: codesRowBytes(layout, samples) };
+  const given = {
+    classes,
+    samples,
+    epochs,
+    tau,
+    codec: { name: codec.name, config },
+    codecFile: codecFile.record,
+    samplesFile: samplesFile?.record,
+    layout,
+    augmentation: spec.augmentation,
+    classNames,
+    teacher: spec.teacher,
+    columns: [codes, ...(spec.columns ?? [])],
+  };
+  const identity = checkIdentity(check, canonicalJson(given, 'archive spec') as JsonObject);
+  const archiveId = archiveIdOf(identity);
+  const rectangles = planRectangles(identity, spec.shardBytes);
+  const head = planHead(identity, rectangles);
+  return { identity, archiveId, rectangles, codecFile, samplesFile, head };
+}
+
+export function planHead(
+  identity: ArchiveIdentity,
+  rectangles: readonly Pick<Rectangle, 'epochs'>[],
+): JsonObject {
+  const { classes, samples, epochs, tau, codec, codecFile, samplesFile } = identity;
+  const { layout, augmentation, classNames, teacher, columns } = identity;
+  const head = {
+    ...{ classes, samples, epochs, tau, codec, codecFile, samplesFile },
+    ...{ layout, augmentation, classNames, teacher, columns },
+    shards: rectangles.map((rectangle) => rectangle.epochs.join(':')),
+  };
+  return canonicalJson(head, 'archive') as JsonObject;
+}
+
+/** `INVALID_ARGUMENT` with both values, if what was begun is not what is asked for now. */
+export function requireSameHead(begun: JsonObject, asked: JsonObject): void {
+  const difference = firstDifference(begun, asked, 'spec');
+  if (difference === undefined) return;
+  const [field, expected, found] = difference;
+  throw new SoftpackError('INVALID_ARGUMENT', 'another archive was begun in this directory', {
+    field,
+    expected: JSON.stringify(expected) ?? 'nothing',
+    found: JSON.stringify(found) ?? 'nothing',
+  });
+}
+
+type Difference = readonly [string, JsonValue | undefined, JsonValue | undefined];
+
+/** Path and values of the first leaf that differs. */
+function firstDifference(
+  a: JsonValue | undefined,
+  b: JsonValue | undefined,
+  path: string,
+): Difference | undefined {
+  const composite = (value: unknown) => typeof value === 'object' && value !== null;
+  if (!composite(a) || !composite(b) || Array.isArray(a) !== Array.isArray(b)) {
+    return a === b ? undefined : [path, a, b];
+  }
+  const left = new Map(Object.entries(a as JsonObject));
+  const right = new Map(Object.entries(b as JsonObject));
+  for (const key of new Set([...left.keys(), ...right.keys()])) {
+    const found = firstDifference(left.get(key), right.get(key), `${path}.${key}`);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}

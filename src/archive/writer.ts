@@ -1,0 +1,346 @@
+import { mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { SoftpackError } from '../errors.js';
+import { replaceFile } from '../files/durable.js';
+import { excerpt } from '../files/random-access.js';
+import { loadXxh64, type Xxh64 } from './checksum.js';
+import { JOURNAL_FILE, Journal } from './journal.js';
+import {
+  MANIFEST_FILE,
+  type Manifest,
+  makeManifest,
+  manifestBytes,
+  parseManifest,
+  type ShardRecord,
+} from './manifest.js';
+import {
+  type ArchiveRow,
+  finishedShard,
+  makeShardPlan,
+  rowHash,
+  type ShardPlan,
+  ShardWriter,
+} from './shard-writer.js';
+import {
+  type ArchivePlan,
+  type ArchiveSpec,
+  planArchive,
+  planHead,
+  requireSameHead,
+} from './spec.js';
+import { writeTensorFile } from './tensor-file.js';
+
+export interface CreateArchiveOptions {
+  /** Go on with what an earlier writer of the same spec left behind, finished or not. */
+  readonly resume?: boolean;
+}
+
+/** Rows survive a power cut after at most this many bytes; a killed process loses none. */
+const SYNC_BYTES = 64 * 2 ** 20;
+
+/**
+ * Begins an archive in a new or empty directory, or with `resume` goes on with an unfinished one, after
+ * every row that it holds has been read back and verified (about a second a gigabyte).
+ *
+ * Equal specs and rows give equal bytes, however often the writer was interrupted. One writer at a time.
+ *
+ * @throws `ALREADY_EXISTS` if the directory holds something (without `resume`: also an unfinished archive),
+ *   `INVALID_ARGUMENT` naming the field if the spec is wrong, or not the one that was begun.
+ */
+export async function createArchive(
+  directory: string,
+  spec: ArchiveSpec,
+  options: CreateArchiveOptions = {},
+): Promise<ArchiveWriter> {
+  const plan = planArchive(spec);
+  const xxh64 = await loadXxh64();
+  await mkdir(directory, { recursive: true });
+  const finished = await finishedManifest(directory, plan, options);
+  if (finished !== undefined) return ArchiveWriter.finished(directory, plan, xxh64, finished);
+  const rows = await begunRows(directory, plan, options);
+  if (rows === undefined) {
+    const journal = await Journal.create(directory, { head: plan.head, rows: new Map() });
+    await journal.close();
+  }
+  await writeTensorFile(directory, plan.codecFile);
+  if (plan.samplesFile !== undefined) await writeTensorFile(directory, plan.samplesFile);
+  return ArchiveWriter.recover(directory, plan, xxh64, rows ?? new Map());
+}
+
+async function finishedManifest(
+  directory: string,
+  plan: ArchivePlan,
+  options: CreateArchiveOptions,
+): Promise<Manifest | undefined> {
+  const path = join(directory, MANIFEST_FILE);
+  const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (bytes === undefined) return undefined;
+  if (!options.resume) throw alreadyExists(directory, 'a finished archive');
+  const manifest = parseManifest(path, bytes);
+  requireSameHead(planHead(manifest, manifest.shards), plan.head);
+  return manifest;
+}
+
+/** Rows that the journal lists; `undefined` where nothing was begun. */
+async function begunRows(
+  directory: string,
+  plan: ArchivePlan,
+  options: CreateArchiveOptions,
+): Promise<ReadonlyMap<number, string> | undefined> {
+  const journal = await Journal.read(directory);
+  if (journal === undefined) {
+    // A journal that never got its name is all that a writer killed in its first moment leaves.
+    const names = (await readdir(directory)).filter((name) => name !== `${JOURNAL_FILE}.tmp`);
+    if (names.length > 0) throw alreadyExists(directory, names.join(', '));
+    return undefined;
+  }
+  if (!options.resume)
+    throw alreadyExists(directory, 'an unfinished archive (resume goes on with it)');
+  requireSameHead(journal.head, plan.head);
+  return journal.rows;
+}
+
+/**
+ * Throws `ALREADY_EXISTS` where the directory holds a finished archive or anything else that is not an
+ * unfinished one: for callers with long work to do before they can create the archive.
+ */
+export async function requireUnfinished(directory: string): Promise<void> {
+  const names = await readdir(directory).catch((): string[] => []);
+  if (names.includes(MANIFEST_FILE)) throw alreadyExists(directory, 'a finished archive');
+  if (names.length > 0 && (await Journal.read(directory)) === undefined) {
+    throw alreadyExists(directory, names.join(', '));
+  }
+}
+
+function alreadyExists(directory: string, found: string): SoftpackError {
+  return new SoftpackError('ALREADY_EXISTS', 'directory is not empty', {
+    field: directory,
+    expected: 'a new or empty directory',
+    found: excerpt(found),
+  });
+}
+
+/** Takes the rows of one epoch after the other, and makes them an archive. Made by {@link createArchive}. */
+export class ArchiveWriter implements AsyncDisposable {
+  readonly archiveId: string;
+  readonly #directory: string;
+  readonly #plan: ArchivePlan;
+  readonly #xxh64: Xxh64;
+  #journal: Journal | undefined;
+  #shard: ShardWriter | undefined;
+  readonly #records: ShardRecord[] = [];
+  /** What is in place already. */
+  #finished: Manifest | undefined;
+  #nextEpoch = 0;
+  #unsyncedBytes = 0;
+  #state: 'idle' | 'busy' | 'failed' | 'closed' = 'idle';
+
+  private constructor(directory: string, plan: ArchivePlan, xxh64: Xxh64) {
+    this.archiveId = plan.archiveId;
+    this.#directory = directory;
+    this.#plan = plan;
+    this.#xxh64 = xxh64;
+  }
+
+  /** @internal */
+  static finished(
+    directory: string,
+    plan: ArchivePlan,
+    xxh64: Xxh64,
+    manifest: Manifest,
+  ): ArchiveWriter {
+    const writer = new ArchiveWriter(directory, plan, xxh64);
+    writer.#finished = manifest;
+    writer.#nextEpoch = manifest.epochs;
+    return writer;
+  }
+
+  /** @internal Verifies what is there, and starts after the last good row. */
+  static async recover(
+    directory: string,
+    plan: ArchivePlan,
+    xxh64: Xxh64,
+    journalled: ReadonlyMap<number, string>,
+  ): Promise<ArchiveWriter> {
+    const writer = new ArchiveWriter(directory, plan, xxh64);
+    try {
+      await writer.#recover(journalled);
+      return writer;
+    } catch (error) {
+      await writer.close();
+      throw error;
+    }
+  }
+
+  async #recover(journalled: ReadonlyMap<number, string>): Promise<void> {
+    const rows = new Map<number, string>();
+    while (this.#nextEpoch < this.#plan.identity.epochs) {
+      const shardPlan = this.#nextShardPlan();
+      const [begin, end] = shardPlan.rectangle.epochs;
+      const finished = await finishedShard(this.#directory, shardPlan, this.#xxh64);
+      if (finished !== undefined) {
+        this.#records.push(finished);
+        this.#nextEpoch = end;
+        continue;
+      }
+      const shard = await ShardWriter.open(this.#directory, shardPlan, this.#xxh64);
+      this.#shard = shard;
+      rows.clear();
+      for (let epoch = begin; epoch < end; ++epoch) {
+        const hash = journalled.get(epoch);
+        if (hash === undefined || hash !== (await shard.storedRowHash(epoch))) break;
+        rows.set(epoch, hash);
+      }
+      this.#nextEpoch = begin + rows.size;
+      if (this.#nextEpoch < end) break;
+      await this.#finishShard(shard);
+    }
+    const head = this.#plan.head;
+    this.#journal = await Journal.create(this.#directory, { head, rows });
+  }
+
+  /** The epoch whose row is to be written next: 0 in a new archive, `epochs` when all are there. */
+  get nextEpoch(): number {
+    return this.#nextEpoch;
+  }
+
+  /**
+   * Writes the row of one epoch: `codes` (the codes of all samples in order, labels joined bit by bit, zero
+   * bits up to a whole byte) and every other column of the spec. Epochs come in order.
+   */
+  async writeRow(epoch: number, row: ArchiveRow): Promise<void> {
+    const { epochs } = this.#plan.identity;
+    if (epoch !== this.#nextEpoch || epoch >= epochs) {
+      const expected = this.#nextEpoch < epochs ? this.#nextEpoch : `no more than ${epochs} epochs`;
+      const details = { field: 'epoch', expected, found: epoch };
+      throw new SoftpackError('INVALID_ARGUMENT', 'rows must come in order of epochs', details);
+    }
+    this.#requireColumns(row);
+    await this.#exclusively(async () => {
+      this.#shard ??= await ShardWriter.open(this.#directory, this.#nextShardPlan(), this.#xxh64);
+      await this.#shard.writeRow(epoch, row);
+      await this.#journal?.addRow(epoch, rowHash(this.#xxh64, this.#plan.identity, row));
+      await this.#syncNowAndThen();
+      if (epoch + 1 === this.#shard.plan.rectangle.epochs[1]) {
+        await this.#finishShard(this.#shard);
+      }
+      this.#nextEpoch = epoch + 1;
+    });
+  }
+
+  async #finishShard(shard: ShardWriter): Promise<void> {
+    this.#records.push(await shard.finish());
+    this.#shard = undefined;
+  }
+
+  /**
+   * Makes the archive readable by writing its manifest. `INCOMPLETE` while epochs are missing.
+   * Does nothing more to an archive that was finished before.
+   */
+  async finish(): Promise<Manifest> {
+    const { identity } = this.#plan;
+    if (this.#nextEpoch < identity.epochs) {
+      const details = { field: 'epochs', expected: identity.epochs, found: this.#nextEpoch };
+      throw new SoftpackError('INCOMPLETE', 'rows are missing', details);
+    }
+    return this.#exclusively(async () => {
+      if (this.#finished === undefined) {
+        const manifest = makeManifest(identity, this.#records);
+        await replaceFile(join(this.#directory, MANIFEST_FILE), manifestBytes(manifest));
+        this.#finished = manifest;
+      }
+      await this.#journal?.close();
+      this.#journal = undefined;
+      await this.#removeLeftovers();
+      return this.#finished;
+    });
+  }
+
+  /** Leaves an unfinished archive for a later `resume`. */
+  async close(): Promise<void> {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    await this.#shard?.close();
+    await this.#journal?.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #nextShardPlan(): ShardPlan {
+    const { identity, archiveId, rectangles } = this.#plan;
+    const rectangle = rectangles[this.#records.length];
+    return makeShardPlan(identity, archiveId, rectangle);
+  }
+
+  /** What killed writers left under temporary names, and the journal, which is of no more use. */
+  async #removeLeftovers(): Promise<void> {
+    const { codecFile, samplesFile, rectangles } = this.#plan;
+    const names = [
+      JOURNAL_FILE,
+      `${JOURNAL_FILE}.tmp`,
+      `${MANIFEST_FILE}.tmp`,
+      `${codecFile.record.file}.tmp`,
+      ...(samplesFile === undefined ? [] : [`${samplesFile.record.file}.tmp`]),
+      ...rectangles.map(({ file }) => `${file}.partial`),
+    ];
+    for (const name of names) await rm(join(this.#directory, name), { force: true });
+    const directory = await open(this.#directory, 'r');
+    await directory.sync().finally(() => directory.close());
+  }
+
+  async #syncNowAndThen(): Promise<void> {
+    const { columns } = this.#plan.identity;
+    this.#unsyncedBytes += columns.reduce((sum, { rowBytes }) => sum + rowBytes, 0);
+    if (this.#unsyncedBytes < SYNC_BYTES) return;
+    await this.#shard?.sync();
+    await this.#journal?.sync();
+    this.#unsyncedBytes = 0;
+  }
+
+  #requireColumns(row: ArchiveRow): void {
+    const { columns, layout, samples } = this.#plan.identity;
+    for (const { name, rowBytes } of columns) {
+      const found = row[name]?.length ?? 'nothing';
+      if (found === rowBytes) continue;
+      const details = { field: `row.${name}`, expected: `${rowBytes} bytes`, found };
+      throw new SoftpackError('INVALID_ARGUMENT', 'wrong length of a row', details);
+    }
+    const names = columns.map(({ name }) => name);
+    const unknown = Object.keys(row).find((name) => !names.includes(name));
+    if (unknown !== undefined) {
+      const details = { field: `row.${unknown}`, expected: names.join(', ') };
+      throw new SoftpackError('INVALID_ARGUMENT', 'no such column', details);
+    }
+    if (layout.kind !== 'fixed') return;
+    const usedBits = (samples * layout.bitsPerLabel) % 8;
+    const rest = usedBits === 0 ? 0 : (row.codes.at(-1) ?? 0) >> usedBits;
+    if (rest === 0) return;
+    const details = { field: 'row.codes', expected: 'zero bits after the last label', found: rest };
+    throw new SoftpackError('INVALID_ARGUMENT', 'bits beyond the last label are set', details);
+  }
+
+  /** One call at a time; after a failure the files may be ahead of what this object knows. */
+  async #exclusively<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#state !== 'idle') {
+      throw new SoftpackError('INVALID_ARGUMENT', 'archive writer cannot take this call', {
+        field: 'writer',
+        expected: 'idle (await each call; after a failure resume with a new writer)',
+        found: this.#state,
+      });
+    }
+    this.#state = 'busy';
+    try {
+      const result = await work();
+      this.#state = 'idle';
+      return result;
+    } catch (error) {
+      this.#state = 'failed';
+      throw error;
+    }
+  }
+}

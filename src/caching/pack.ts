@@ -1,0 +1,203 @@
+import { type ArchiveBytes, openArchive } from '../archive/archive.js';
+import type { ArchiveSpec } from '../archive/spec.js';
+import { createArchive, requireUnfinished } from '../archive/writer.js';
+import type { Codec } from '../codec/codec.js';
+import { codesRatio, vqaeForRatio } from '../codec/vqae/plan.js';
+import { VqaeTrainer, type VqaeTraining, type VqaeTrainingOptions } from '../codec/vqae/trainer.js';
+import { SoftpackError, throwIfAborted } from '../errors.js';
+import { DivergenceMeter, type LabelDivergence } from '../labels/divergence.js';
+import { type LabelSource, openLabelSource } from '../labels/source.js';
+import { softmaxRows } from '../labels/temperature.js';
+import { loadKernels } from '../native/index.js';
+import type { Kernels } from '../native/kernels.js';
+import { drawTrainingLabels } from './training-labels.js';
+
+/** Which VQAE: by the compression its codes must reach, or by its shape (dh, dc, k). */
+export type PackCodec =
+  | { readonly ratio: number }
+  | { readonly dh: number; readonly dc: number; readonly k: number };
+
+export interface PackOptions {
+  /** Logits [epochs, samples, classes], float16 or float32: a .npy or .safetensors file, or an open source. */
+  readonly source: string | LabelSource;
+  /** Directory to write: new, empty, or with the unfinished archive of the same run, which is taken up. */
+  readonly out: string;
+  readonly codec: PackCodec;
+  /** Temperature of the labels, default 20. */
+  readonly tau?: number;
+  /** Floor of the decoded probabilities before they are renormalised, default 1e-6. */
+  readonly eps?: number;
+  readonly training?: VqaeTrainingOptions;
+  /** Most labels the codec is trained on; default as many as fit 128 MB, at most 32,768. */
+  readonly trainingLabels?: number;
+  /** Recorded in the manifest as they are. */
+  readonly augmentation?: ArchiveSpec['augmentation'];
+  readonly classNames?: readonly string[];
+  readonly teacher?: ArchiveSpec['teacher'];
+  readonly kernels?: Kernels;
+  readonly onProgress?: (progress: PackProgress) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface PackProgress {
+  readonly phase: 'read' | 'train' | 'encode';
+  readonly done: number;
+  readonly total: number;
+  /** Of the last training step: reconstruction error, a share of the labels' variance. */
+  readonly error?: number;
+}
+
+export interface PackResult {
+  readonly codec: { readonly dh: number; readonly dc: number; readonly k: number };
+  readonly labels: number;
+  readonly classes: number;
+  /** On disk, by part. */
+  readonly bytes: ArchiveBytes;
+  /** 2 bytes a class over bytes of codes, and over all bytes on disk. */
+  readonly ratio: { readonly codes: number; readonly total: number };
+  /** Of the decoded labels from the full ones, over all labels in the archive. */
+  readonly divergence: LabelDivergence;
+  readonly training: Pick<VqaeTraining, 'curve' | 'revived' | 'stepsPerSecond'>;
+}
+
+const DEFAULT_TAU = 20;
+const DEFAULT_EPS = 1e-6;
+const TRAINING_BYTES = 128 * 2 ** 20;
+const TRAINING_LABELS = 32_768;
+/** Labels read, encoded and checked at a time, by bytes; a multiple of 8 labels. */
+const CHUNK_BYTES = 16 * 2 ** 20;
+
+/** Trains a codec on a file of logits and writes them, compressed, into an archive. Streams: the file is never whole in memory. */
+export async function packLogits(options: PackOptions): Promise<PackResult> {
+  await requireUnfinished(options.out);
+  const opened = typeof options.source === 'string';
+  const source = opened ? await openLabelSource(options.source) : options.source;
+  const kernels = options.kernels ?? loadKernels();
+  try {
+    const shape = shapeOf(options.codec, source);
+    const training = await trainCodec(source, shape, kernels, options);
+    using codec = training.codec;
+    const spec = archiveSpec(source, codec, options);
+    const divergence = await writeArchive(source, codec, spec, options);
+    const archive = await openArchive(options.out);
+    const bytes = archive.bytes();
+    await archive.close();
+    const labels = source.epochs * source.samples;
+    return {
+      codec: shape,
+      labels,
+      classes: source.classes,
+      bytes,
+      ratio: {
+        codes: codesRatio({ classes: source.classes, ...shape }),
+        total: (2 * labels * source.classes) / bytes.total,
+      },
+      divergence,
+      training,
+    };
+  } finally {
+    if (opened) await source.close();
+  }
+}
+
+function shapeOf(codec: PackCodec, { classes, epochs, samples }: LabelSource) {
+  return 'ratio' in codec ? vqaeForRatio(classes, codec.ratio, epochs * samples) : codec;
+}
+
+async function trainCodec(
+  source: LabelSource,
+  shape: { readonly dh: number; readonly dc: number; readonly k: number },
+  kernels: Kernels,
+  {
+    tau = DEFAULT_TAU,
+    eps = DEFAULT_EPS,
+    training,
+    trainingLabels,
+    onProgress,
+    signal,
+  }: PackOptions,
+): Promise<VqaeTraining> {
+  const { classes } = source;
+  const fitting = Math.floor(TRAINING_BYTES / (4 * classes));
+  const limit = trainingLabels ?? Math.max(1, Math.min(TRAINING_LABELS, fitting));
+  const labels = await drawTrainingLabels(source, {
+    tau,
+    limit,
+    seed: training?.seed ?? 0,
+    signal,
+    onProgress: (done, total) => onProgress?.({ phase: 'read', done, total }),
+  });
+  const trainer = new VqaeTrainer({ classes, ...shape, tau, eps }, labels, kernels, training);
+  return trainer.train({
+    signal,
+    onProgress: ({ step, steps, losses }) =>
+      onProgress?.({ phase: 'train', done: step, total: steps, error: losses.reconstruction }),
+  });
+}
+
+function archiveSpec(source: LabelSource, codec: Codec, options: PackOptions): ArchiveSpec {
+  return {
+    classes: source.classes,
+    samples: source.samples,
+    epochs: source.epochs,
+    tau: codec.tau,
+    codec: codec.parts(),
+    layout: codec.layout,
+    decoding: codec.decoding,
+    augmentation: options.augmentation ?? null,
+    classNames: options.classNames,
+    teacher: options.teacher,
+  };
+}
+
+/** Encodes every label, row by row, and measures what decoding gives back. */
+async function writeArchive(
+  source: LabelSource,
+  codec: Codec,
+  spec: ArchiveSpec,
+  { out, onProgress, signal }: PackOptions,
+): Promise<LabelDivergence> {
+  if (codec.layout.kind !== 'fixed')
+    throw new SoftpackError('UNSUPPORTED', 'variable-length codes');
+  const writer = await createArchive(out, spec, { resume: true });
+  const meter = new DivergenceMeter(source.classes);
+  const { bitsPerLabel } = codec.layout;
+  const chunk = 8 * Math.max(1, Math.floor(CHUNK_BYTES / (32 * source.classes)));
+  const total = source.epochs * source.samples;
+  try {
+    for (let epoch = 0; epoch < source.epochs; epoch++) {
+      const row = new Uint8Array(Math.ceil((source.samples * bitsPerLabel) / 8));
+      for (let start = 0; start < source.samples; start += chunk) {
+        throwIfAborted(signal);
+        const count = Math.min(chunk, source.samples - start);
+        const logits = await source.read(epoch, start, count);
+        const context = { epoch, samples: { start, count } };
+        const codes = await codec.encode(logits, context);
+        row.set(codes, (start * bitsPerLabel) / 8);
+        await measure(codec, codes, context, logits, meter);
+        onProgress?.({ phase: 'encode', done: epoch * source.samples + start + count, total });
+      }
+      if (epoch >= writer.nextEpoch) await writer.writeRow(epoch, { codes: row });
+    }
+    await writer.finish();
+  } finally {
+    await writer.close();
+  }
+  return meter.result();
+}
+
+/** Decodes what was just encoded, as a reader will, and adds its divergence from softmax(logits / tau). */
+async function measure(
+  codec: Codec,
+  row: Uint8Array,
+  context: { readonly epoch: number; readonly samples: { start: number; count: number } },
+  logits: Float32Array,
+  meter: DivergenceMeter,
+): Promise<void> {
+  const { count } = context.samples;
+  const decoded = new Float32Array(logits.length);
+  await codec.decodeAsync({ row, labels: { start: 0, count }, context, out: decoded });
+  const labels = new Float32Array(logits.length);
+  softmaxRows(logits, count, codec.classes, codec.tau, labels);
+  meter.add(labels, decoded);
+}

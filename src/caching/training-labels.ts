@@ -1,0 +1,52 @@
+import { STREAM } from '../augment/philox.js';
+import { RandomSequence } from '../codec/random.js';
+import { throwIfAborted } from '../errors.js';
+import type { LabelSource } from '../labels/source.js';
+import { softmaxRows } from '../labels/temperature.js';
+
+export interface TrainingLabelsOptions {
+  readonly tau: number;
+  /** Most labels to take. */
+  readonly limit: number;
+  readonly seed: number;
+  readonly onProgress?: (done: number, total: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Soft labels to train a codec on: all of the source's, or `limit` of them drawn evenly over epochs and
+ * samples (one at random from each of `limit` equal stretches). Probabilities, float32 [count, classes].
+ */
+export async function drawTrainingLabels(
+  source: LabelSource,
+  { tau, limit, seed, onProgress, signal }: TrainingLabelsOptions,
+): Promise<Float32Array> {
+  const total = source.epochs * source.samples;
+  const count = Math.min(total, limit);
+  const random = new RandomSequence(seed, STREAM.codec, 1);
+  const labels = new Float32Array(count * source.classes);
+  let i = 0;
+  while (i < count) {
+    throwIfAborted(signal);
+    const first = count === total ? i : stretch(i, count, total, random);
+    const epoch = Math.floor(first / source.samples);
+    const sample = first % source.samples;
+    // Where every label is taken, read whole stretches; else one at a time.
+    const rows = count === total ? Math.min(READ_ROWS, source.samples - sample) : 1;
+    const logits = await source.read(epoch, sample, rows);
+    const at = i * source.classes;
+    const out = labels.subarray(at, at + logits.length);
+    softmaxRows(logits, rows, source.classes, tau, out);
+    i += rows;
+    onProgress?.(i, count);
+  }
+  return labels;
+}
+
+const READ_ROWS = 1024;
+
+function stretch(i: number, count: number, total: number, random: RandomSequence): number {
+  const from = Math.floor((i * total) / count);
+  const to = Math.floor(((i + 1) * total) / count);
+  return from + random.below(to - from);
+}

@@ -1,0 +1,153 @@
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import type { LabelArray } from './kernels.js';
+
+/** The whole native surface. Methods return a status, 0 for done; wrong arguments throw a TypeError. */
+export interface Addon {
+  info(): AddonInfo;
+  statusText(status: number): string;
+  project(...args: NativeProjectArgs): number;
+  projectAsync(...args: NativeProjectArgs): Promise<number>;
+  nearest(...args: NativeNearestArgs): number;
+  nearestAsync(...args: NativeNearestArgs): Promise<number>;
+  pack(indices: Uint16Array, bits: number, out: Uint8Array, bitOffset: number): number;
+  unpack(packed: Uint8Array, bits: number, out: Uint16Array, bitOffset: number): number;
+  encode(...args: NativeEncodeArgs): number;
+  encodeAsync(...args: NativeEncodeArgs): Promise<number>;
+  readonly Decoder: new (...args: NativeDecoderArgs) => NativeDecoder;
+}
+
+export interface AddonInfo {
+  /** Null where SOFTPACK_ISA asks for an instruction set that is not available. */
+  readonly isa: string | null;
+  /** Names separated by spaces, slowest first. */
+  readonly availableIsas: string;
+  readonly processors: number;
+}
+
+export interface NativeDecoder {
+  /** 1: latent, 2: table. */
+  readonly method: number;
+  readonly bytes: number;
+  decode(...args: NativeDecodeArgs): number;
+  decodeAsync(...args: NativeDecodeArgs): Promise<number>;
+  dispose(): void;
+}
+
+/** Statuses that TypeScript tells apart; see native/core/status.h. */
+export const STATUS_OK = 0;
+export const STATUS_INVALID_CODES = 2;
+
+export type NativeProjectArgs = [
+  a: Float32Array,
+  b: Float32Array,
+  out: Float32Array,
+  rows: number,
+  inner: number,
+  columns: number,
+  transposeA: boolean,
+  transposeB: boolean,
+  accumulate: boolean,
+  threads: number,
+];
+
+export type NativeNearestArgs = [
+  vectors: Float32Array,
+  codebook: Float32Array,
+  out: Uint16Array,
+  width: number,
+  threads: number,
+];
+
+export type NativeEncodeArgs = [
+  labels: Float32Array,
+  projection: Float32Array,
+  codebook: Float32Array,
+  out: Uint8Array,
+  classes: number,
+  latent: number,
+  width: number,
+  bits: number,
+  threads: number,
+];
+
+export type NativeDecoderArgs = [
+  codebooks: Float32Array,
+  basis: Float32Array,
+  bias: Float32Array | null,
+  classes: number,
+  latent: number,
+  stages: number,
+  levels: number,
+  width: number,
+  codebookStride: number,
+  latentStep: number,
+  bits: number,
+  /** 0: identity, 1: clamp, 2: softmax. */
+  head: number,
+  headParameter: number,
+  /** 0: the quicker one, 1: latent, 2: table. */
+  method: number,
+];
+
+export type NativeDecodeArgs = [
+  codes: Uint8Array,
+  list: Uint32Array | null,
+  start: number,
+  count: number,
+  out: LabelArray,
+  threads: number,
+];
+
+export type AddonState =
+  | {
+      readonly state: 'ready';
+      readonly addon: Addon;
+      readonly info: AddonInfo;
+      readonly isa: string;
+    }
+  | { readonly state: 'absent' | 'broken' | 'unsupported'; readonly reason: string };
+
+/** Where the two builds put the addon, in the order they are tried. */
+const FILES = ['build/Release/softpack.node', 'build-cmake/Release/softpack.node'] as const;
+
+const REBUILD = 'type `npm rebuild softpack`, or in a checkout `node scripts/build-addon.mjs`';
+
+let found: AddonState | undefined;
+
+/** The addon, or every reason why there is none and what to do about it. Looked for once a thread. */
+export function findAddon(): AddonState {
+  found ??= describe(loadFirst());
+  return found;
+}
+
+function loadFirst(): Addon | readonly string[] {
+  const require = createRequire(import.meta.url);
+  const causes: string[] = [];
+  for (const file of FILES) {
+    const path = fileURLToPath(new URL(`../../${file}`, import.meta.url));
+    if (!existsSync(path)) continue;
+    try {
+      return require(path) as Addon;
+    } catch (error) {
+      causes.push(`${path}: ${error instanceof Error ? error.message : String(error)}`);
+    }
+  }
+  return causes;
+}
+
+function describe(loaded: Addon | readonly string[]): AddonState {
+  if (!('info' in loaded)) {
+    return loaded.length === 0
+      ? { state: 'absent', reason: `the addon is not built (no ${FILES[0]}): ${REBUILD}` }
+      : { state: 'broken', reason: `the addon does not load (${loaded.join('; ')}): ${REBUILD}` };
+  }
+  const info = loaded.info();
+  if (info.isa === null) {
+    const forced = process.env.SOFTPACK_ISA ?? '';
+    const reason = `SOFTPACK_ISA=${forced}, but this processor offers only: ${info.availableIsas}`;
+    return { state: 'unsupported', reason: `${reason}. Unset it, or name one of these.` };
+  }
+  return { state: 'ready', addon: loaded, info, isa: info.isa };
+}

@@ -1,0 +1,62 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ArchiveSpec } from '#src/archive/spec.js';
+import { createArchive } from '#src/archive/writer.js';
+import type { Tensor } from '#src/codec/codec.js';
+
+export function tensor(values: readonly number[], shape: readonly number[]): Tensor {
+  return { dtype: 'F32', shape, data: new Uint8Array(Float32Array.from(values).buffer) };
+}
+
+/** 11 samples of 13 bits, 5 epochs, a column beside the codes, side data per sample: nothing is round. */
+export const SMALL: ArchiveSpec = {
+  classes: 3,
+  samples: 11,
+  epochs: 5,
+  tau: 20,
+  codec: {
+    name: 'test',
+    config: { tau: 20, sizes: [1, 2], head: { kind: 'clamp', eps: 1e-8 } },
+    tensors: new Map([
+      ['codebook', tensor([1, 2, 3, 4, 5, 6], [3, 2])],
+      ['decoder', tensor([7], [1, 1])],
+    ]),
+    sampleTensors: new Map([['bases', tensor(Array(11).fill(0.5), [11, 1])]]),
+  },
+  layout: { kind: 'fixed', bitsPerLabel: 13 },
+  decoding: 'a label is the sum of its codewords',
+  augmentation: { generator: 'test', seed: 7, mix: { kind: 'none' } },
+  classNames: ['a', 'b', 'c'],
+  teacher: { name: 'teacher', sha256: 'ab' },
+  columns: [{ name: 'weight', dtype: 'F16', rowBytes: 22 }],
+  shardBytes: 100,
+};
+
+/** 143 bits of codes in 18 bytes, the last bit clear; different in every epoch. */
+export function smallRow(epoch: number): { codes: Uint8Array; weight: Uint8Array } {
+  const codes = Uint8Array.from({ length: 18 }, (_, i) => (epoch * 31 + i * 7 + 1) & 0xff);
+  codes[17] &= 0x7f;
+  const weight = Uint8Array.from({ length: 22 }, (_, i) => (epoch * 17 + i) & 0xff);
+  return { codes, weight };
+}
+
+/** Writes an archive of small rows, from wherever an earlier writer stopped. */
+export async function writeSmall(
+  directory: string,
+  spec: ArchiveSpec = SMALL,
+  options: { resume?: boolean; until?: number } = {},
+): Promise<void> {
+  await using writer = await createArchive(directory, spec, { resume: options.resume ?? false });
+  const end = options.until ?? spec.epochs;
+  for (let epoch = writer.nextEpoch; epoch < end; ++epoch) {
+    await writer.writeRow(epoch, smallRow(epoch));
+  }
+  if (end === spec.epochs) await writer.finish();
+}
+
+/** Every file of a directory, by name; bytes as Latin-1 text, which compares quickly and prints shortly. */
+export async function readTree(directory: string): Promise<Map<string, string>> {
+  const names = (await readdir(directory)).sort();
+  const files = await Promise.all(names.map((name) => readFile(join(directory, name), 'latin1')));
+  return new Map(names.map((name, i) => [name, files[i]]));
+}

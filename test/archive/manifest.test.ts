@@ -1,0 +1,159 @@
+import { describe, expect, test } from 'vitest';
+import { openArchive } from '#src/archive/archive.js';
+import {
+  type ArchiveIdentity,
+  type Manifest,
+  makeManifest,
+  manifestBytes,
+  parseManifest,
+} from '#src/archive/manifest.js';
+import { temporaryDirectory } from '../temporary.js';
+import { writeSmall } from './fixture.js';
+
+const directory = await temporaryDirectory();
+await writeSmall(directory.path('archive'));
+const { manifest } = await openArchive(directory.path('archive'));
+
+const parse = (json: unknown) => parseManifest('m.json', Buffer.from(JSON.stringify(json)));
+
+/** The manifest with the value at a path replaced; undefined removes it. */
+function changed(path: string, value: unknown): unknown {
+  const copy = structuredClone(manifest) as unknown as Record<string, unknown>;
+  const keys = path.split('.');
+  const last = keys.pop() ?? '';
+  let parent = copy;
+  for (const key of keys) parent = parent[key] as Record<string, unknown>;
+  if (value === undefined) delete parent[last];
+  else parent[last] = value;
+  return copy;
+}
+
+describe('parseManifest', () => {
+  test('reads what makeManifest writes', () => {
+    expect(parseManifest('m.json', manifestBytes(manifest))).toEqual(manifest);
+  });
+
+  test('ignores what it does not know', () => {
+    expect(
+      parse({ ...manifest, extra: 1, features: { ...manifest.features, optional: ['x'] } }),
+    ).toEqual({
+      ...manifest,
+      features: { required: [], optional: ['x'] },
+    });
+  });
+
+  test('names what a newer archive needs, before it looks at anything else', () => {
+    expect(() => parse({ ...manifest, minReader: 3, classes: 'many' })).toThrow(
+      expect.objectContaining({
+        code: 'UNSUPPORTED',
+        field: 'm.json: minReader',
+        expected: 'at most 1',
+        found: 3,
+      }),
+    );
+    const features = { required: ['entropy-coded'], optional: [] };
+    expect(() => parse({ ...manifest, features, classes: 'many' })).toThrow(
+      expect.objectContaining({
+        code: 'UNSUPPORTED',
+        field: 'm.json: features.required',
+        expected: 'none',
+        found: 'entropy-coded',
+      }),
+    );
+    expect(() => parse(changed('layout', { kind: 'blocks', labelsPerBlock: 256 }))).toThrow(
+      expect.objectContaining({ code: 'UNSUPPORTED', found: 'blocks' }),
+    );
+  });
+
+  test.each([
+    ['format', 'hardpack'],
+    ['version', 0],
+    ['minReader', '1'],
+    ['features', null],
+    ['features.optional', 'none'],
+    ['archiveId', 'abc'],
+    ['classes', 0],
+    ['samples', 2 ** 60],
+    ['epochs', 1.5],
+    ['tau', 0],
+    ['tau', '20'],
+    ['codec', undefined],
+    ['codec.name', ''],
+    ['codec.config', []],
+    ['codecFile.file', '../codec.safetensors'],
+    ['codecFile.file', '/etc/passwd'],
+    ['codecFile.file', 'a\u0000b'],
+    ['codecFile.file', '.hidden'],
+    ['codecFile.bytes', -1],
+    ['codecFile.sha256', 'F'.repeat(64)],
+    ['samplesFile.sha256', null],
+    ['layout.bitsPerLabel', 1.5],
+    ['augmentation', 'crop'],
+    ['classNames', ['a', 'b']],
+    ['classNames.1', 7],
+    ['columns', []],
+    ['columns.0.name', 'weight'],
+    ['columns.0.dtype', 'U7'],
+    ['columns.0.rowBytes', 17],
+    ['columns.1.rowBytes', 21],
+    ['columns.1.name', 'a/b'],
+    ['shards', []],
+    ['shards', {}],
+    ['shards.0.file', 'codec.safetensors'],
+    ['shards.1.file', manifest.shards[0].file],
+    ['shards.0.epochs', [0, 0]],
+    ['shards.0.epochs', [0, 2]],
+    ['shards.1.epochs', [2, 3]],
+    ['shards.2.epochs', [3, 4]],
+    ['shards.2.epochs', [3, 6]],
+    ['shards.0.epochs', [0, 1, 2]],
+    ['shards.0.samples', [0, 10]],
+    ['shards.0.samples', [1, 11]],
+    ['shards.0.indexSha256', undefined],
+    ['shards.0.bytes', 1e300],
+  ])('refuses %s: %j', (path, value) => {
+    expect(() => parse(changed(path, value))).toThrow(
+      expect.objectContaining({
+        code: 'INVALID_FILE',
+        message: expect.stringMatching(/^m\.json: /),
+      }),
+    );
+  });
+
+  test.each([
+    ['tau', 19],
+    ['augmentation.seed', 8],
+    ['codec.config.tau', 21],
+    ['teacher', undefined],
+    ['classNames.0', 'b'],
+    ['codecFile.sha256', '0'.repeat(64)],
+  ])('notices that %s was changed', (path, value) => {
+    expect(() => parse(changed(path, value))).toThrow(
+      expect.objectContaining({ code: 'CORRUPT_DATA', field: 'm.json: archiveId' }),
+    );
+  });
+
+  test.each([
+    ['no JSON', '{'],
+    ['a list', '[]'],
+    ['a key twice', '{"format":"softpack","format":"softpack"}'],
+    ['nothing', ''],
+    ['a deep document', `{"a":${'['.repeat(1e5)}${']'.repeat(1e5)}}`],
+  ])('refuses %s', (_, text) => {
+    expect(() => parseManifest('m.json', Buffer.from(text))).toThrow(
+      expect.objectContaining({ code: 'INVALID_FILE' }),
+    );
+  });
+});
+
+describe('makeManifest', () => {
+  test('gives an id that does not depend on the order of keys, but on every value', () => {
+    const { format, version, minReader, features, archiveId, shards, ...identity } = manifest;
+    const reversed = Object.fromEntries(Object.entries(identity).reverse());
+    const again: Manifest = makeManifest(reversed as unknown as ArchiveIdentity, shards);
+    expect(again.archiveId).toBe(archiveId);
+    expect(makeManifest({ ...identity, tau: 21 }, shards).archiveId).not.toBe(archiveId);
+    expect(makeManifest(identity, []).archiveId).toBe(archiveId);
+    expect([format, version, minReader, features.required]).toEqual(['softpack', 1, 1, []]);
+  });
+});

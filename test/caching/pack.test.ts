@@ -1,0 +1,156 @@
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openArchive } from '#src/archive/archive.js';
+import { archiveSource } from '#src/caching/archive-source.js';
+import { type PackOptions, type PackProgress, packLogits } from '#src/caching/pack.js';
+import { drawTrainingLabels } from '#src/caching/training-labels.js';
+import { loadCodec } from '#src/codec/load.js';
+import { labelDivergence } from '#src/labels/divergence.js';
+import { type LabelSource, memoryLabelSource } from '#src/labels/source.js';
+import { softmaxRows } from '#src/labels/temperature.js';
+import { loadKernels } from '#src/native/index.js';
+import { syntheticLogits } from '../codec/labels.js';
+
+const shape = { epochs: 3, samples: 111, classes: 30 };
+const logits = syntheticLogits(333, 30);
+const source = memoryLabelSource(logits, shape);
+const kernels = loadKernels();
+let dir: string;
+
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'softpack-pack-'));
+});
+
+afterAll(() => rm(dir, { recursive: true }));
+
+function pack(name: string, change: Partial<PackOptions> = {}) {
+  const training = { steps: 60, batch: 64 };
+  return packLogits({ source, out: join(dir, name), codec: { ratio: 10 }, training, ...change });
+}
+
+async function filesOf(name: string): Promise<Map<string, Buffer>> {
+  const names = await readdir(join(dir, name));
+  const files = names
+    .sort()
+    .map(async (file) => [file, await readFile(join(dir, name, file))] as const);
+  return new Map(await Promise.all(files));
+}
+
+describe('packLogits', () => {
+  test('writes what decodes to the reported divergence, and counts every byte on disk', async () => {
+    const phases: PackProgress['phase'][] = [];
+    const result = await pack('plain', { onProgress: ({ phase }) => phases.push(phase) });
+    expect([...new Set(phases)]).toEqual(['read', 'train', 'encode']);
+    await using archive = await openArchive(join(dir, 'plain'));
+    using codec = loadCodec(archive.codecParts, kernels);
+    const decoded = new Float32Array(logits.length);
+    for (let epoch = 0; epoch < 3; epoch++) {
+      const labels = { start: 0, count: 111 };
+      const out = decoded.subarray(epoch * 111 * 30, (epoch + 1) * 111 * 30);
+      const row = await archive.readRow(epoch);
+      codec.decode({ row, labels, context: { epoch, samples: labels }, out });
+    }
+    const labels = new Float32Array(logits.length);
+    softmaxRows(logits, 333, 30, 20, labels);
+    const divergence = labelDivergence(labels, decoded, 30);
+    expect(result.divergence.kl).toBeCloseTo(divergence.kl, 10);
+    expect(divergence.nmse).toBeLessThan(0.3);
+
+    let onDisk = 0;
+    for (const bytes of (await filesOf('plain')).values()) onDisk += bytes.length;
+    expect(result.bytes.total).toBe(onDisk);
+    const { codes, codec: codecBytes, metadata, container } = result.bytes;
+    expect(codes + codecBytes + metadata + container).toBe(onDisk);
+    expect(result.ratio.total).toBeCloseTo((333 * 30 * 2) / onDisk, 10);
+    expect(result.ratio.codes).toBeGreaterThanOrEqual(10);
+  });
+
+  test('gives the same bytes for the same seed, and leaves a finished archive alone', async () => {
+    await pack('first');
+    await pack('second');
+    const files = await filesOf('first');
+    expect(await filesOf('second')).toEqual(files);
+    await expect(pack('first')).rejects.toMatchObject({ code: 'ALREADY_EXISTS' });
+    expect(await filesOf('first')).toEqual(files);
+  });
+
+  test('goes on where an aborted run stopped, to the same bytes', async () => {
+    await pack('whole');
+    const controller = new AbortController();
+    const aborted = pack('broken', {
+      signal: controller.signal,
+      onProgress: ({ phase, done }) => phase === 'encode' && done === 222 && controller.abort(),
+    });
+    await expect(aborted).rejects.toMatchObject({ code: 'ABORTED' });
+    await expect(openArchive(join(dir, 'broken'))).rejects.toMatchObject({ code: 'INCOMPLETE' });
+    await pack('broken');
+    expect(await filesOf('broken')).toEqual(await filesOf('whole'));
+  });
+
+  test('refuses a directory that holds something else, before any work', async () => {
+    const phases: string[] = [];
+    const call = packLogits({
+      source,
+      out: new URL('.', import.meta.url).pathname,
+      codec: { ratio: 10 },
+      onProgress: ({ phase }) => phases.push(phase),
+    });
+    await expect(call).rejects.toMatchObject({ code: 'ALREADY_EXISTS' });
+    expect(phases).toEqual([]);
+  });
+
+  test('refuses too few labels', async () => {
+    const few = memoryLabelSource(logits.slice(0, 300), { epochs: 1, samples: 10, classes: 30 });
+    const call = pack('few', { source: few, codec: { dh: 30, dc: 15, k: 64 } });
+    await expect(call).rejects.toMatchObject({ code: 'TOO_FEW_LABELS', found: 10 });
+  });
+
+  test('reads an archive as a source: packing packed labels loses little more', async () => {
+    await pack('once', { codec: { ratio: 4 } });
+    await using archive = await openArchive(join(dir, 'once'));
+    const again = archiveSource(archive, kernels);
+    const labels = new Float32Array(30 * 5);
+    softmaxRows(await again.read(2, 100, 5), 5, 30, 20, labels);
+    const original = new Float32Array(30 * 5);
+    softmaxRows(logits.subarray((222 + 100) * 30, (222 + 105) * 30), 5, 30, 20, original);
+    expect(labelDivergence(original, labels, 30).nmse).toBeLessThan(0.3);
+    await again.close();
+  });
+});
+
+describe('drawTrainingLabels', () => {
+  /** Labels that tell where they come from: class 0's logit is the label's number. */
+  const numbered: LabelSource = {
+    ...shape,
+    dtype: 'F32',
+    async read(epoch, start, count) {
+      expect(start + count).toBeLessThanOrEqual(111);
+      const out = new Float32Array(count * 30);
+      for (let i = 0; i < count; i++) out[i * 30] = (epoch * 111 + start + i) / 100;
+      return out;
+    },
+    async close() {},
+    async [Symbol.asyncDispose]() {},
+  };
+
+  function numbersOf(labels: Float32Array): number[] {
+    return Array.from({ length: labels.length / 30 }, (_, i) =>
+      Math.round(100 * Math.log(labels[i * 30] / labels[i * 30 + 1])),
+    );
+  }
+
+  test('takes every label once where all fit', async () => {
+    const labels = await drawTrainingLabels(numbered, { tau: 1, limit: 1000, seed: 0 });
+    expect(numbersOf(labels)).toEqual(Array.from({ length: 333 }, (_, i) => i));
+  });
+
+  test('takes one of each stretch where they do not', async () => {
+    const labels = await drawTrainingLabels(numbered, { tau: 1, limit: 50, seed: 0 });
+    for (const [i, number] of numbersOf(labels).entries()) {
+      expect(number).toBeGreaterThanOrEqual(Math.floor((i * 333) / 50));
+      expect(number).toBeLessThan(Math.floor(((i + 1) * 333) / 50));
+    }
+  });
+});

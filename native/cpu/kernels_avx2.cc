@@ -10,9 +10,8 @@ SOFTPACK_TARGET_BEGIN("avx2,fma,f16c")
 namespace softpack {
 namespace {
 
-#include "cpu/simd_avx2.h"
-
 #include "cpu/kernels_simd.h"
+#include "cpu/simd_avx2.h"
 
 }  // namespace
 

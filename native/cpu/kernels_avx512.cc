@@ -16,9 +16,8 @@ SOFTPACK_TARGET_BEGIN("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,f16c")
 namespace softpack {
 namespace {
 
-#include "cpu/simd_avx512.h"
-
 #include "cpu/kernels_simd.h"
+#include "cpu/simd_avx512.h"
 
 }  // namespace
 

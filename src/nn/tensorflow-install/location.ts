@@ -22,6 +22,8 @@ export type TensorflowVariant = 'cpu' | 'gpu';
 
 export const STATE_FILE = 'state.json';
 export const BINDING_PACKAGE = '@tensorflow/tfjs-node-gpu';
+/** What the package requires and softpack hands in. */
+export const ENGINE_PACKAGES = ['@tensorflow/tfjs', '@tensorflow/tfjs-core'] as const;
 export const BINDING_FOLDER = join('node_modules', BINDING_PACKAGE);
 /** Where the package looks for its addon on every Node.js version since 10. */
 export const ADDON = join('lib', 'napi-v8', 'tfjs_binding.node');

@@ -1,2 +1,42 @@
+export { type ArchiveBytes, type LabelArchive, openArchive } from './archive/archive.js';
+export type { Manifest } from './archive/manifest.js';
+export type { ArchiveSpec } from './archive/spec.js';
+export { type ArchiveWriter, createArchive } from './archive/writer.js';
+export { Augmenter, type ImageSizes } from './augment/augmenter.js';
+export { type PackedImages, packedImages } from './augment/packed-images.js';
+export type { AugmentationBatch } from './augment/record.js';
+export {
+  type Normalisation,
+  type PixelSource,
+  renderViews,
+  renderWhole,
+} from './augment/replay.js';
+export type { AugmentationSpec, MixSpec } from './augment/spec.js';
+export { type LabelViewsOptions, labelViews } from './caching/label-views.js';
+export {
+  type PackCodec,
+  type PackOptions,
+  type PackProgress,
+  type PackResult,
+  packLogits,
+} from './caching/pack.js';
 export type { Codec, CodecParts, CodeLayout, LabelContext } from './codec/codec.js';
+export { loadCodec } from './codec/load.js';
+export { NoneCodec } from './codec/none.js';
+export { VqaeCodec } from './codec/vqae/codec.js';
+export type { VqaeConfig } from './codec/vqae/config.js';
+export { vqaeForRatio } from './codec/vqae/plan.js';
+export { VqaeTrainer, type VqaeTrainingOptions } from './codec/vqae/trainer.js';
 export { SoftpackError, type SoftpackErrorCode } from './errors.js';
+export { labelDivergence } from './labels/divergence.js';
+export { type LabelSource, memoryLabelSource, openLabelSource } from './labels/source.js';
+export { softmaxRows } from './labels/temperature.js';
+export {
+  type Batch,
+  createLoader,
+  type LabelLoader,
+  type LoaderOptions,
+  type LoaderState,
+} from './loader/loader.js';
+export { kernelStatus, loadKernels } from './native/index.js';
+export type { Kernels } from './native/kernels.js';

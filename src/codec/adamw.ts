@@ -27,17 +27,21 @@ export class AdamW {
   update(parameter: Float32Array, gradient: Float32Array, learningRate: number): void {
     this.#step++;
     const [beta1, beta2] = [this.#beta1, this.#beta2];
-    const rate = learningRate / (1 - beta1 ** this.#step);
-    const correction = 1 / (1 - beta2 ** this.#step);
+    // rate m^ / (sqrt(v^) + epsilon) with the bias corrections taken out of the loop.
+    const root = Math.sqrt(1 - beta2 ** this.#step);
+    const rate = (learningRate * root) / (1 - beta1 ** this.#step);
+    const epsilon = EPSILON * root;
     const keep = 1 - learningRate * this.#weightDecay;
     const mean = this.#mean;
     const square = this.#square;
-    for (let i = 0; i < parameter.length; i++) {
+    const size = parameter.length;
+    for (let i = 0; i < size; i++) {
       const g = gradient[i];
-      mean[i] = beta1 * mean[i] + (1 - beta1) * g;
-      square[i] = beta2 * square[i] + (1 - beta2) * g * g;
-      const root = Math.sqrt(square[i] * correction) + EPSILON;
-      parameter[i] = parameter[i] * keep - (rate * mean[i]) / root;
+      const m = beta1 * mean[i] + (1 - beta1) * g;
+      const v = beta2 * square[i] + (1 - beta2) * g * g;
+      mean[i] = m;
+      square[i] = v;
+      parameter[i] = parameter[i] * keep - (rate * m) / (Math.sqrt(v) + epsilon);
     }
   }
 }

@@ -11,13 +11,13 @@ export const IMAGE_SIZE = 24;
 /** Of pixels in [0, 1]; the mean is the grey that the emoji are drawn on. */
 export const NORMALISATION: Normalisation = { mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25] };
 
-/** Views of the distilled samples: random resized crop, flip, and CutMix on half of them. */
-export function demoAugmentation(seed: number): AugmentationSpec {
+/** Random resized crop, flip, and CutMix on half of the views: of the teacher's images and of the labelled ones. */
+export function demoAugmentation(seed: number, smallestCrop = 0.5): AugmentationSpec {
   return {
     generator: 'philox4x32-10',
     seed,
     size: [IMAGE_SIZE, IMAGE_SIZE],
-    crop: { scale: [0.5, 1], ratio: [3 / 4, 4 / 3] },
+    crop: { scale: [smallestCrop, 1], ratio: [3 / 4, 4 / 3] },
     flip: 0.5,
     mix: { kind: 'cutmix', alpha: 1, probability: 0.5 },
   };
@@ -26,15 +26,17 @@ export function demoAugmentation(seed: number): AugmentationSpec {
 /** How the committed teacher was trained. */
 export const TEACHER = {
   seed: 1,
-  widths: [32, 64, 128],
+  widths: [40, 80, 160],
   blocks: [1, 1, 1],
-  epochs: 100,
+  epochs: 150,
+  /** Share of the image that a crop takes at least. Smaller than the students': it has time for harder views. */
+  smallestCrop: 0.4,
   batch: 128,
   lr: 0.004,
   warmup: 100,
   weightDecay: 0.05,
   /** Random gain (1 +- colour) of each colour channel and shift (+- 2 colour) of all, on normalised pixels. */
-  colour: 0.25,
+  colour: 0.3,
 } as const;
 
 /** How both students are trained, from full and from decoded labels. */
@@ -48,8 +50,11 @@ export const STUDENT = {
   weightDecay: 0.05,
 } as const;
 
-/** Temperature of the soft labels. */
+/** Temperature of the soft labels, the paper's. */
 export const TAU = 20;
+
+/** The archive: how many times smaller than float16 its codes must be, and how long its codec is trained. */
+export const CODEC = { ratio: 40, steps: 1000 } as const;
 
 export function teacherConfig(classes: number): ConvNetConfig {
   return { inputSize: IMAGE_SIZE, widths: TEACHER.widths, blocks: TEACHER.blocks, classes };

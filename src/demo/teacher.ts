@@ -1,12 +1,16 @@
 import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Augmenter } from '../augment/augmenter.js';
+import { type PackedImages, packedImages } from '../augment/packed-images.js';
 import { STREAM } from '../augment/philox.js';
-import { type PixelSource, renderViews, renderWhole } from '../augment/replay.js';
+import { renderViews, renderWhole } from '../augment/replay.js';
 import { RandomSequence } from '../codec/random.js';
 import { evaluateTop1, type LabelledImages } from '../distill/evaluate.js';
 import { SoftpackError } from '../errors.js';
 import { AdamW } from '../nn/adamw.js';
+import type { BackendName } from '../nn/backend.js';
+import { loadTeacher, NORMALISATION_KEY } from '../nn/load-teacher.js';
 import { kdLoss } from '../nn/loss.js';
 import { ConvNet } from '../nn/models.js';
 import { cosineSchedule } from '../nn/schedule.js';
@@ -22,12 +26,10 @@ export const TEACHER_FILE = fileURLToPath(
 
 const IMAGE_VALUES = IMAGE_SIZE * IMAGE_SIZE * 3;
 
-/** The samples that teacher and students are trained on: every set but the last. */
-export function trainingSamples(images: EmojiImages): PixelSource {
-  return emojiSamples(
-    images,
-    images.sets.slice(0, -1).map((_, set) => set),
-  );
+/** The samples that teacher and students are trained on: every set but the last, set after set. */
+export function trainingSamples({ sets, classes, size, pixels }: EmojiImages): PackedImages {
+  const bytes = (sets.length - 1) * classes.length * size * size * 3;
+  return packedImages(pixels.subarray(0, bytes), size, size);
 }
 
 /** One image a class of the set that no network trains on, whole. */
@@ -37,6 +39,45 @@ export function heldOutImages(images: EmojiImages): LabelledImages {
   const xs = new Float32Array(count * IMAGE_VALUES);
   renderWhole(source, { start: 0, count }, [IMAGE_SIZE, IMAGE_SIZE], NORMALISATION, xs);
   return { xs, classes: Uint16Array.from({ length: count }, (_, index) => index) };
+}
+
+export interface DemoTeacher {
+  /** Where its weights are. */
+  readonly file: string;
+  readonly fingerprint: Readonly<Record<string, unknown>>;
+  /** Share of the held-out images classified right, measured now. */
+  readonly top1: number;
+}
+
+export interface DemoTeacherOptions extends TeacherOptions {
+  /** Where a teacher trained here is kept. */
+  readonly dir: string;
+  /** Train anew instead of taking the one that comes with softpack. */
+  readonly train: boolean;
+  readonly backend: BackendName;
+}
+
+/** The teacher, loaded or trained, on the selected backend. */
+export async function demoTeacher(options: DemoTeacherOptions): Promise<DemoTeacher> {
+  const { images, dir, train, backend } = options;
+  let file = TEACHER_FILE;
+  if (train) {
+    file = join(dir, 'demo-teacher.safetensors');
+    const model = await trainTeacher(options);
+    try {
+      await saveTeacher(model, images, file, backend);
+    } finally {
+      model.dispose();
+    }
+  }
+  const model = await loadDemoTeacher(images, file);
+  try {
+    const top1 = await evaluateTop1(model, heldOutImages(images));
+    using teacher = await loadTeacher(file, { backend });
+    return { file, fingerprint: teacher.fingerprint, top1 };
+  } finally {
+    model.dispose();
+  }
 }
 
 export interface TeacherOptions {
@@ -89,6 +130,7 @@ export async function saveTeacher(
     backend,
     recipe: JSON.stringify(TEACHER),
     data: EMOJI_SETS.map((set) => `${set.package}@${set.version}`).join(' '),
+    [NORMALISATION_KEY]: JSON.stringify(NORMALISATION),
     heldOut: images.sets[images.sets.length - 1],
     top1: top1.toFixed(4),
     classes: classCodes(images),
@@ -97,7 +139,7 @@ export async function saveTeacher(
 }
 
 /** Reads a teacher of these images' classes; the caller disposes of it. */
-export async function loadTeacher(images: EmojiImages, path = TEACHER_FILE): Promise<ConvNet> {
+export async function loadDemoTeacher(images: EmojiImages, path: string): Promise<ConvNet> {
   if (!existsSync(path)) {
     throw new SoftpackError('NOT_FOUND', 'no teacher; softpack demo --train-teacher makes one', {
       field: path,
@@ -120,9 +162,9 @@ function classCodes(images: EmojiImages): string {
 
 /** Augmented views with their true classes (two of them where CutMix mixed), each epoch in an order of its own. */
 function* teacherBatches(images: EmojiImages): Generator<Batch> {
-  const { seed, epochs, batch, colour } = TEACHER;
+  const { seed, epochs, batch, colour, smallestCrop } = TEACHER;
   const source = trainingSamples(images);
-  const augmenter = new Augmenter(demoAugmentation(seed), source);
+  const augmenter = new Augmenter(demoAugmentation(seed, smallestCrop), source);
   const classes = images.classes.length;
   for (let epoch = 0; epoch < epochs; epoch++) {
     const random = new RandomSequence(seed, STREAM.training, epoch);

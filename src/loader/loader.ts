@@ -147,7 +147,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
   }
 
   /** A data set for `model.fitDataset`: each iterator delivers the next epoch as `{ xs, ys }` tensors. */
-  asTfDataset<T>(tf: TfLike<T>): TfDataset<T> {
+  asTfDataset<Images, Labels>(tf: TfLike<Images, Labels>): TfDataset<Images, Labels> {
     return tfDatasetOf(tf, this);
   }
 

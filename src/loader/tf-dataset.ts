@@ -1,16 +1,16 @@
 import type { LabelLoader } from './loader.js';
 
 /** The two functions of TensorFlow.js that a data set needs; pass the `tf` of your own training code. */
-export interface TfLike<T> {
-  tensor4d(values: Float32Array, shape: [number, number, number, number]): T;
-  tensor2d(values: Float32Array, shape: [number, number]): T;
+export interface TfLike<Images, Labels> {
+  tensor4d(values: Float32Array, shape: [number, number, number, number]): Images;
+  tensor2d(values: Float32Array, shape: [number, number]): Labels;
 }
 
 /** What `fitDataset` and `evaluateDataset` ask of a data set. */
-export interface TfDataset<T> {
+export interface TfDataset<Images, Labels> {
   /** Batches an epoch. */
   readonly size: number;
-  iterator(): Promise<{ next(): Promise<IteratorResult<{ xs: T; ys: T }>> }>;
+  iterator(): Promise<{ next(): Promise<IteratorResult<{ xs: Images; ys: Labels }>> }>;
 }
 
 /**
@@ -18,7 +18,10 @@ export interface TfDataset<T> {
  * every step itself, and never calls `return()`. So an iterator starts work at its first `next()` and is then
  * bound to the loader's next unstarted epoch.
  */
-export function tfDatasetOf<T>(tf: TfLike<T>, loader: LabelLoader): TfDataset<T> {
+export function tfDatasetOf<Images, Labels>(
+  tf: TfLike<Images, Labels>,
+  loader: LabelLoader,
+): TfDataset<Images, Labels> {
   return {
     size: loader.batchesPerEpoch,
     async iterator() {

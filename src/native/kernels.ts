@@ -90,7 +90,7 @@ export interface EncodeArgs extends ThreadOptions {
 export type Head =
   /** y_j = max(v_j, eps) / sum_l max(v_l, eps): equation 9 of the paper. */
   | { readonly kind: 'clamp'; readonly eps: number }
-  /** y = softmax(v / tau). */
+  /** y = softmax(v / tau), where exponents below -87 count as -87: no probability is zero. */
   | { readonly kind: 'softmax'; readonly tau: number }
   /** y = v. */
   | { readonly kind: 'identity' };

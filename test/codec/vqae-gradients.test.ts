@@ -96,7 +96,8 @@ test.each(['projection', 'decoder', 'codebook'] as const)(
   'the gradient of %s is that of a finite difference',
   async (name) => {
     const gradients = new VqaeGradients(shape, batch, loadKernels());
-    await gradients.compute(parameters, labels, weights);
+    await gradients.decoderPass(parameters, labels, weights);
+    await gradients.encoderPass(labels);
     const step = 1e-4;
     for (let i = 0; i < parameters[name].length; i++) {
       const shifted = (by: number) =>
@@ -111,7 +112,7 @@ test.each(['projection', 'decoder', 'codebook'] as const)(
 
 test('losses and codes are those of the formulas', async () => {
   const gradients = new VqaeGradients(shape, batch, loadKernels());
-  const losses = await gradients.compute(parameters, labels, weights);
+  const losses = await gradients.decoderPass(parameters, labels, weights);
   expect([...gradients.codes]).toEqual(codes);
   expect(losses.reconstruction).toBeCloseTo(squaredError(chosen, parameters.decoder), 4);
   expect(losses.quantisation).toBeCloseTo(squaredDistance(start, chosen), 4);

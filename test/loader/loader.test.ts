@@ -182,7 +182,7 @@ describe('asTfDataset', () => {
     });
     model.compile({ optimizer: 'sgd', loss: 'categoricalCrossentropy' });
     await using loader = createLoader(options({ workers: 1 }));
-    const dataset = loader.asTfDataset(tf) as unknown as tf.data.Dataset<tf.TensorContainer>;
+    const dataset = loader.asTfDataset(tf);
     let ends = 0;
     const before = tf.memory().numTensors;
     const history = await model.fitDataset(dataset, {

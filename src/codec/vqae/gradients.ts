@@ -35,6 +35,8 @@ export interface VqaeLosses {
  *   dD  = (2 / B) h^T e            dh  = (2 / B) (e D^T + alpha beta (h - h^))
  *   dP  = y^T dh                   dmu_j = (2 alpha / B) sum over segments with q = j of (mu_j - h(i))
  * Cost: five GEMMs of 2 B c dh flops each and one nearest-codeword search of 2 B dh k.
+ *
+ * In two passes, so that the caller can update D and mu while the kernels work on the gradient of P.
  */
 export class VqaeGradients {
   readonly projection: Float32Array;
@@ -68,8 +70,8 @@ export class VqaeGradients {
     this.#latentGradient = new Float32Array(batch * dh);
   }
 
-  /** Fills the gradient arrays for `labels` [B, c]. */
-  async compute(
+  /** Fills `decoder` and `codebook` for `labels` [B, c], and readies what `encoderPass` needs. */
+  async decoderPass(
     parameters: VqaeParameters,
     labels: Float32Array,
     weights: VqaeLossWeights,
@@ -121,17 +123,22 @@ export class VqaeGradients {
       threads,
     });
     this.#addCommitment(weights);
-    await this.#kernels.projectAsync({
+    return { reconstruction, quantisation };
+  }
+
+  /** Fills `projection`, for the labels of the last `decoderPass`. Reads no parameter. */
+  encoderPass(labels: Float32Array): Promise<void> {
+    const { classes, dh } = this.#shape;
+    return this.#kernels.projectAsync({
       a: labels,
       b: this.#latentGradient,
       out: this.projection,
       rows: classes,
-      inner: rows,
+      inner: this.#batch,
       columns: dh,
       transposeA: true,
-      threads,
+      threads: this.#threads,
     });
-    return { reconstruction, quantisation };
   }
 
   /** Looks up h^, accumulates the codebook's gradient; returns sum ||h - h^||^2. */

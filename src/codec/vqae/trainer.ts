@@ -14,7 +14,7 @@ export interface VqaeTrainingOptions {
   readonly steps?: number;
   /** Labels a step, default 512. */
   readonly batch?: number;
-  /** First step size, as a share of each parameter's own root mean square; default 0.01, cosine to 0. */
+  /** First step size, as a share of each parameter's own root mean square; default 0.03, cosine to 0. */
   readonly learningRate?: number;
   /** Decoupled weight decay of P and D; default 0. */
   readonly weightDecay?: number;
@@ -83,7 +83,7 @@ export class VqaeTrainer {
     this.#options = {
       steps: options.steps ?? 1000,
       batch: Math.min(options.batch ?? 512, Math.max(this.#count, 1)),
-      learningRate: options.learningRate ?? 0.01,
+      learningRate: options.learningRate ?? 0.03,
       weightDecay: options.weightDecay ?? 0,
       alpha: options.alpha ?? 1,
       beta: options.beta ?? 0.25,
@@ -106,13 +106,17 @@ export class VqaeTrainer {
     const m = segmentsOf(this.#config);
     const parameters = await this.#initialise();
     const gradients = new VqaeGradients(this.#config, batch, this.#kernels, threads);
-    const optimisers = (['projection', 'decoder', 'codebook'] as const).map((name) => ({
-      name,
-      unit: rootMeanSquare(parameters[name]),
-      adamw: new AdamW(parameters[name].length, {
-        weightDecay: name === 'codebook' ? 0 : weightDecay,
-      }),
-    }));
+    const optimisers = {
+      projection: optimiserOf(parameters.projection, weightDecay),
+      decoder: optimiserOf(parameters.decoder, weightDecay),
+      codebook: optimiserOf(parameters.codebook, 0),
+    };
+    const update = (name: keyof VqaeParameters, rate: number) =>
+      optimisers[name].adamw.update(
+        parameters[name],
+        gradients[name],
+        rate * optimisers[name].unit,
+      );
     const usage = new Uint32Array(this.#config.k);
     const labels = new Float32Array(batch * this.#config.classes);
     const curve: VqaeLosses[] = [];
@@ -121,11 +125,13 @@ export class VqaeTrainer {
     for (let step = 0; step < steps; step++) {
       throwIfAborted(hooks.signal);
       this.#drawBatch(labels);
-      const losses = await gradients.compute(parameters, labels, { alpha, beta });
-      const cosine = 0.5 * (1 + Math.cos((Math.PI * step) / steps));
-      for (const { name, unit, adamw } of optimisers) {
-        adamw.update(parameters[name], gradients[name], learningRate * cosine * unit);
-      }
+      const losses = await gradients.decoderPass(parameters, labels, { alpha, beta });
+      const rate = 0.5 * learningRate * (1 + Math.cos((Math.PI * step) / steps));
+      const encoderPass = gradients.encoderPass(labels);
+      update('decoder', rate);
+      update('codebook', rate);
+      await encoderPass;
+      update('projection', rate);
       for (const code of gradients.codes) usage[code]++;
       if ((step + 1) % REVIVE_EVERY === 0) {
         if (step < 0.75 * steps)
@@ -241,6 +247,11 @@ function varianceOf(labels: Float32Array, mean: Float32Array): number {
     for (let j = 0; j < classes; j++) sum += (labels[at + j] - mean[j]) ** 2;
   }
   return (sum * classes) / labels.length;
+}
+
+/** AdamW with the unit of its step: the parameter's root mean square at the start. */
+function optimiserOf(parameter: Float32Array, weightDecay: number) {
+  return { unit: rootMeanSquare(parameter), adamw: new AdamW(parameter.length, { weightDecay }) };
 }
 
 function rootMeanSquare(values: Float32Array): number {

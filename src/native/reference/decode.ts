@@ -4,6 +4,9 @@ import type { DecoderSpec, Head } from '../kernels.js';
 import { readIndex } from './bits.js';
 import { toHalf } from './half.js';
 
+/** exp of this is about the least normal float32, so that no probability of a softmax head is zero. */
+const LEAST_EXPONENT = -87;
+
 /** Latent vector, basis product and head of one label after the other, in float64. */
 export function decode(spec: DecoderSpec, args: CheckedDecode): void {
   const { classes } = spec;
@@ -76,7 +79,9 @@ function applyHead(head: Head, values: Float64Array): void {
     for (const [j, value] of values.entries()) values[j] = Math.max(value, head.eps);
   } else {
     const greatest = values.reduce((a, b) => Math.max(a, b), -Infinity);
-    for (const [j, value] of values.entries()) values[j] = Math.exp((value - greatest) / head.tau);
+    for (const [j, value] of values.entries()) {
+      values[j] = Math.exp(Math.max((value - greatest) / head.tau, LEAST_EXPONENT));
+    }
   }
   const sum = values.reduce((a, b) => a + b, 0);
   for (const [j, value] of values.entries()) values[j] = value / sum;

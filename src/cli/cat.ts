@@ -1,0 +1,59 @@
+import { type Command, Option } from 'commander';
+import { openArchive } from '../archive/archive.js';
+import { loadCodec } from '../codec/load.js';
+import { SoftpackError, throwIfAborted } from '../errors.js';
+import { NpyWriter } from '../labels/npy.js';
+import { loadKernels } from '../native/index.js';
+import { nonNegativeInteger, type Slice, slice } from './options.js';
+
+interface CatFlags {
+  readonly epoch: number;
+  readonly samples: Slice;
+  readonly format: 'npy';
+  readonly out: string;
+}
+
+/** Labels decoded at a time. */
+const CHUNK = 4096;
+
+export function addCat(program: Command, signal: AbortSignal): void {
+  program
+    .command('cat')
+    .description('Decode labels of an archive into a file of probabilities [samples, classes].')
+    .argument('<dir>', 'archive')
+    .requiredOption('-e, --epoch <n>', 'epoch, from 0', nonNegativeInteger)
+    .option('-s, --samples <range>', 'samples, as in Python: 0:100', slice, { from: 0, to: 'end' })
+    .addOption(new Option('-f, --format <name>', 'of the file').choices(['npy']).default('npy'))
+    .requiredOption('-o, --out <file>', 'float32 .npy file to write')
+    .action((dir: string, flags: CatFlags) => cat(dir, flags, signal));
+}
+
+async function cat(dir: string, { epoch, samples, out }: CatFlags, signal: AbortSignal) {
+  await using archive = await openArchive(dir);
+  const { from } = samples;
+  const to = samples.to === 'end' ? archive.samples : samples.to;
+  within('--epoch', epoch, archive.epochs - 1);
+  within('--samples', to, archive.samples);
+  within('--samples', from, to);
+  using codec = loadCodec(archive.codecParts, loadKernels());
+  const row = await archive.readRow(epoch);
+  await using writer = await NpyWriter.create(out, [to - from, archive.classes]);
+  for (let start = from; start < to; start += CHUNK) {
+    throwIfAborted(signal);
+    const labels = { start, count: Math.min(CHUNK, to - start) };
+    const probabilities = new Float32Array(labels.count * archive.classes);
+    const context = { epoch, samples: labels };
+    await codec.decodeAsync({ row, labels, context, out: probabilities });
+    await writer.write(probabilities);
+  }
+  await writer.finish();
+}
+
+function within(field: string, value: number, high: number): void {
+  if (value <= high) return;
+  throw new SoftpackError('INVALID_ARGUMENT', 'not in this archive', {
+    field,
+    expected: `at most ${high}`,
+    found: value,
+  });
+}

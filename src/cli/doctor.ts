@@ -1,0 +1,43 @@
+import type { Command } from 'commander';
+import { kernelStatus } from '../native/index.js';
+
+export function addDoctor(program: Command): void {
+  program
+    .command('doctor')
+    .description(
+      'Say which kernels and TensorFlow.js backends are ready, and what the others lack.',
+    )
+    .option('--json', 'print as JSON')
+    .action(async ({ json }: { readonly json?: boolean }) => {
+      // TensorFlow.js takes a second to load: only for those who ask.
+      const { tensorflowStatus } = await import('../nn/backend.js');
+      const facts = {
+        node: process.version,
+        kernels: kernelStatus(),
+        tensorflow: await tensorflowStatus(),
+      };
+      process.stdout.write(`${json ? JSON.stringify(facts, null, 2) : describe(facts)}\n`);
+    });
+}
+
+interface BackendState {
+  readonly name: string;
+  readonly state: string;
+  readonly reason: string;
+}
+
+function describe(facts: {
+  readonly node: string;
+  readonly kernels: readonly BackendState[];
+  readonly tensorflow: readonly BackendState[];
+}): string {
+  const line = ({ name, state, reason }: BackendState) =>
+    `  ${name.padEnd(12)}${state.padEnd(14)}${reason}`;
+  return [
+    `Node ${facts.node}`,
+    'kernels',
+    ...facts.kernels.map(line),
+    'TensorFlow.js',
+    ...facts.tensorflow.map(line),
+  ].join('\n');
+}

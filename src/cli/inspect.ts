@@ -1,0 +1,70 @@
+import type { Command } from 'commander';
+import { openArchive } from '../archive/archive.js';
+import { formatBytes } from '../report/format.js';
+
+export function addInspect(program: Command): void {
+  program
+    .command('inspect')
+    .description('Say what an archive holds and where its bytes are.')
+    .argument('<dir>', 'archive')
+    .option('--json', 'print as JSON')
+    .action(async (dir: string, { json }: { readonly json?: boolean }) => {
+      const facts = await inspect(dir);
+      process.stdout.write(`${json ? JSON.stringify(facts, null, 2) : describe(facts)}\n`);
+    });
+}
+
+type Facts = Awaited<ReturnType<typeof inspect>>;
+
+async function inspect(dir: string) {
+  await using archive = await openArchive(dir);
+  const { manifest, classes, samples, epochs } = archive;
+  const bytes = archive.bytes();
+  const labels = epochs * samples;
+  return {
+    archiveId: manifest.archiveId,
+    epochs,
+    samples,
+    classes,
+    labels,
+    tau: manifest.tau,
+    codec: manifest.codec,
+    layout: manifest.layout,
+    augmentation: manifest.augmentation,
+    teacher: manifest.teacher ?? null,
+    shards: manifest.shards.map(({ file, epochs, samples, bytes }) => ({
+      file,
+      epochs,
+      samples,
+      bytes,
+    })),
+    bytes,
+    ratio: {
+      codes: (2 * labels * classes) / bytes.codes,
+      total: (2 * labels * classes) / bytes.total,
+    },
+  };
+}
+
+function describe(facts: Facts): string {
+  const { bytes, ratio, codec, shards } = facts;
+  const line = (name: string, value: string) => `${name.padEnd(14)}${value}`;
+  return [
+    line('labels', `${facts.epochs} epochs x ${facts.samples} samples = ${facts.labels}`),
+    line('classes', String(facts.classes)),
+    line('temperature', String(facts.tau)),
+    line('codec', `${codec.name} ${JSON.stringify(codec.config)}`),
+    line('augmentation', facts.augmentation === null ? 'none' : JSON.stringify(facts.augmentation)),
+    line(
+      'shards',
+      shards.map(({ file, bytes: size }) => `${file} (${formatBytes(size)})`).join(', '),
+    ),
+    line('codes', formatBytes(bytes.codes)),
+    line('codec', formatBytes(bytes.codec)),
+    line('metadata', formatBytes(bytes.metadata)),
+    line('container', formatBytes(bytes.container)),
+    line('total', formatBytes(bytes.total)),
+    line('ratio', `${ratio.codes.toFixed(1)} by codes, ${ratio.total.toFixed(1)} in total`),
+    line('id', facts.archiveId),
+  ].join('\n');
+}

@@ -1,0 +1,94 @@
+import type { Command } from 'commander';
+import { type PackCodec, type PackProgress, type PackResult, packLogits } from '../caching/pack.js';
+import { SoftpackError } from '../errors.js';
+import { formatBytes } from '../report/format.js';
+import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
+import { createProgress, type ProgressStep } from './progress.js';
+
+interface PackFlags {
+  readonly out: string;
+  readonly tau: number;
+  readonly ratio?: number;
+  readonly dh?: number;
+  readonly dc?: number;
+  readonly k?: number;
+  readonly steps: number;
+  readonly seed: number;
+  readonly json?: boolean;
+}
+
+export function addPack(program: Command, signal: AbortSignal): void {
+  program
+    .command('pack')
+    .description('Compress a file of teacher logits into an archive.')
+    .argument('<logits>', '.npy or .safetensors: float16 or float32 [epochs, samples, classes]')
+    .requiredOption('-o, --out <dir>', 'archive to write; an interrupted run is taken up again')
+    .option(
+      '-r, --ratio <x>',
+      'how many times smaller than float16 the codes shall be',
+      positiveNumber,
+    )
+    .option('--dh <n>', 'latent length, instead of --ratio', positiveInteger)
+    .option('--dc <n>', 'segment length, divides dh', positiveInteger)
+    .option('--k <n>', 'codewords, a power of two', positiveInteger)
+    .option('-t, --tau <t>', 'temperature of the labels softmax(logits / tau)', positiveNumber, 20)
+    .option('--steps <n>', 'training steps of the codec', positiveInteger, 1000)
+    .option('--seed <n>', 'seed of the training', nonNegativeInteger, 0)
+    .option('--json', 'print the result as JSON')
+    .action(async (logits: string, flags: PackFlags) => {
+      const result = await packLogits({
+        source: logits,
+        out: flags.out,
+        codec: codecOf(flags),
+        tau: flags.tau,
+        training: { steps: flags.steps, seed: flags.seed },
+        onProgress: packProgress(),
+        signal,
+      });
+      const text = flags.json ? JSON.stringify(jsonOf(result)) : describe(result, flags.out);
+      process.stdout.write(`${text}\n`);
+    });
+}
+
+function codecOf({ ratio, dh, dc, k }: PackFlags): PackCodec {
+  if (ratio !== undefined && dh === undefined && dc === undefined && k === undefined)
+    return { ratio };
+  if (ratio === undefined && dh !== undefined && dc !== undefined && k !== undefined) {
+    return { dh, dc, k };
+  }
+  throw new SoftpackError('INVALID_ARGUMENT', 'give either --ratio, or --dh, --dc and --k', {
+    field: '--ratio',
+  });
+}
+
+/** A progress bar for each phase of packing. */
+export function packProgress(): (progress: PackProgress) => void {
+  const names = { read: 'reading labels', train: 'training the codec', encode: 'writing codes' };
+  const bars = createProgress();
+  let open: { readonly phase: string; readonly step: ProgressStep } | undefined;
+  return ({ phase, done, total, error }) => {
+    if (open?.phase !== phase) open = { phase, step: bars.step(names[phase], total) };
+    const note = error === undefined ? '' : `error ${(100 * error).toFixed(1)} % of variance`;
+    open.step.update(done, note);
+    if (done === total) open.step.finish(note);
+  };
+}
+
+function jsonOf({ training, ...result }: PackResult) {
+  return { ...result, stepsPerSecond: training.stepsPerSecond };
+}
+
+function describe({ codec, labels, classes, bytes, ratio, divergence }: PackResult, out: string) {
+  const size = (name: string, value: number) => `  ${name.padEnd(12)}${formatBytes(value)}`;
+  return [
+    `${labels} labels of ${classes} classes in ${out}, VQAE dh ${codec.dh}, dc ${codec.dc}, k ${codec.k}`,
+    size('codes', bytes.codes),
+    size('codec', bytes.codec),
+    size('metadata', bytes.metadata),
+    size('container', bytes.container),
+    size('total', bytes.total),
+    `ratio to float16: ${ratio.codes.toFixed(1)} by codes, ${ratio.total.toFixed(1)} in total`,
+    `decoded labels: KL ${divergence.kl.toExponential(2)} nats, ` +
+      `same top class in ${(100 * divergence.top1).toFixed(1)} %`,
+  ].join('\n');
+}

@@ -1,0 +1,74 @@
+/** One long step of a command: how far it is, how long it will take. */
+export interface ProgressStep {
+  /** `done` of the step's total; `note` is a short figure shown behind, e.g. a loss. */
+  update(done: number, note?: string): void;
+  /** Ends the step with its duration and an optional result. */
+  finish(note?: string): void;
+}
+
+export interface Progress {
+  step(name: string, total: number): ProgressStep;
+}
+
+/** Between lines where the output is not a terminal, milliseconds. */
+const LINE_INTERVAL = 10_000;
+/** Between redraws of a bar on a terminal, milliseconds. */
+const BAR_INTERVAL = 100;
+const BAR_WIDTH = 24;
+
+/** Bars with ETA on a terminal; elsewhere a line when a step ends and one every ten seconds before. */
+export function createProgress(stream: NodeJS.WriteStream = process.stderr): Progress {
+  return { step: (name, total) => new StepLine(stream, name, total) };
+}
+
+class StepLine implements ProgressStep {
+  readonly #stream: NodeJS.WriteStream;
+  readonly #name: string;
+  readonly #total: number;
+  readonly #start = performance.now();
+  #shown: number;
+
+  constructor(stream: NodeJS.WriteStream, name: string, total: number) {
+    this.#stream = stream;
+    this.#name = name;
+    this.#total = total;
+    this.#shown = stream.isTTY ? Number.NEGATIVE_INFINITY : this.#start;
+    this.update(0);
+  }
+
+  update(done: number, note = ''): void {
+    const now = performance.now();
+    const interval = this.#stream.isTTY ? BAR_INTERVAL : LINE_INTERVAL;
+    if (now - this.#shown < interval) return;
+    this.#shown = now;
+    const share = Math.min(done / Math.max(this.#total, 1), 1);
+    const elapsed = (now - this.#start) / 1000;
+    const left = share > 0 ? `${seconds((elapsed * (1 - share)) / share)} left` : '';
+    const percent = `${Math.round(100 * share)}%`.padStart(4);
+    if (this.#stream.isTTY) {
+      const filled = Math.round(share * BAR_WIDTH);
+      const bar = '█'.repeat(filled) + '░'.repeat(BAR_WIDTH - filled);
+      this.#write(`\r\x1b[K${this.#name.padEnd(28)} ${bar}${percent}  ${left}  ${note}`);
+    } else {
+      this.#write(`${this.#name}: ${percent.trim()}, ${left}${note && `, ${note}`}\n`);
+    }
+  }
+
+  finish(note = ''): void {
+    const took = seconds((performance.now() - this.#start) / 1000);
+    const clear = this.#stream.isTTY ? '\r\x1b[K' : '';
+    this.#write(`${clear}${this.#name.padEnd(28)} ${took}${note && `  ${note}`}\n`);
+  }
+
+  #write(text: string): void {
+    this.#stream.write(text);
+  }
+}
+
+/** `0.4 s`, `12 s` or `3 min 05 s`. */
+export function seconds(value: number): string {
+  if (value < 9.95) return `${value.toFixed(1)} s`;
+  const whole = Math.round(value);
+  if (whole < 60) return `${whole} s`;
+  return `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, '0')} s`;
+}

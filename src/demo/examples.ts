@@ -1,0 +1,77 @@
+import sharp from 'sharp';
+import { type LabelArchive, openArchive } from '../archive/archive.js';
+import { Augmenter } from '../augment/augmenter.js';
+import { type PixelSource, renderViews } from '../augment/replay.js';
+import { parseAugmentationSpec } from '../augment/spec.js';
+import { loadCodec } from '../codec/load.js';
+import { loadKernels } from '../native/index.js';
+import type { LabelExample } from '../report/demo-page.js';
+import type { EmojiImages } from './emoji.js';
+import { trainingSamples } from './teacher.js';
+
+/** Views shown, spread over epochs and samples; classes listed for each. */
+const EXAMPLES = 9;
+const ROWS = 6;
+/** No normalisation: pixels from 0 to 1. */
+const PIXELS = { mean: [0, 0, 0], std: [1, 1, 1] } as const;
+
+/** Some labelled views, each with its label before and after compression. */
+export async function labelExamples(
+  emoji: EmojiImages,
+  paths: { readonly full: string; readonly archive: string },
+): Promise<LabelExample[]> {
+  await using full = await openArchive(paths.full);
+  await using packed = await openArchive(paths.archive);
+  const images = trainingSamples(emoji);
+  const spec = parseAugmentationSpec(full.manifest.augmentation);
+  const augmenter = new Augmenter(spec, images);
+  const examples: LabelExample[] = [];
+  for (let i = 0; i < EXAMPLES; i++) {
+    const epoch = Math.floor(((i + 0.5) * full.epochs) / EXAMPLES);
+    // A step that shares no factor with the number of samples visits all sets and categories.
+    const sample = (i * 997 + 101) % full.samples;
+    const [before, after] = [
+      await labelOf(full, epoch, sample),
+      await labelOf(packed, epoch, sample),
+    ];
+    const likeliest = [...before.keys()].sort((a, b) => before[b] - before[a]).slice(0, ROWS);
+    examples.push({
+      name: emoji.classes[sample % emoji.classes.length].name,
+      png: await viewPng(augmenter, images, epoch, sample),
+      rows: likeliest.map((j) => ({
+        name: emoji.classes[j].name,
+        full: before[j],
+        decoded: after[j],
+      })),
+    });
+  }
+  return examples;
+}
+
+async function labelOf(
+  archive: LabelArchive,
+  epoch: number,
+  sample: number,
+): Promise<Float32Array> {
+  using codec = loadCodec(archive.codecParts, loadKernels());
+  const labels = { start: sample, count: 1 };
+  const out = new Float32Array(archive.classes);
+  const row = await archive.readRow(epoch);
+  await codec.decodeAsync({ row, labels, context: { epoch, samples: labels }, out });
+  return out;
+}
+
+async function viewPng(
+  augmenter: Augmenter,
+  images: PixelSource,
+  epoch: number,
+  sample: number,
+): Promise<Uint8Array> {
+  const [height, width] = augmenter.spec.size;
+  const view = new Float32Array(height * width * 3);
+  renderViews(augmenter, images, epoch, Uint32Array.of(sample), PIXELS, view);
+  const bytes = Uint8Array.from(view, (value) => Math.round(255 * value));
+  return sharp(bytes, { raw: { width, height, channels: 3 } })
+    .png()
+    .toBuffer();
+}

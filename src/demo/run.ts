@@ -1,0 +1,190 @@
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { openArchive } from '../archive/archive.js';
+import { archiveSource } from '../caching/archive-source.js';
+import { labelViews } from '../caching/label-views.js';
+import { type PackProgress, type PackResult, packLogits } from '../caching/pack.js';
+import { throwIfAborted } from '../errors.js';
+import { loadKernels } from '../native/index.js';
+import { type BackendName, selectBackend } from '../nn/backend.js';
+import { type DemoReport, demoPage } from '../report/demo-page.js';
+import { type EmojiImages, loadEmoji } from './emoji.js';
+import { labelExamples } from './examples.js';
+import { CODEC, demoAugmentation, STORED_SIZE, STUDENT, TAU } from './recipe.js';
+import { runStudent, type StudentResult } from './students.js';
+import { type DemoTeacher, demoTeacher, trainingSamples } from './teacher.js';
+
+export interface DemoOptions {
+  /** Folder for everything the demo installs and writes. */
+  readonly dir: string;
+  /** Of augmentations, codec and students. */
+  readonly seed: number;
+  readonly backend?: 'auto' | BackendName;
+  /** Train the teacher anew instead of taking the one that comes with softpack. */
+  readonly trainTeacher?: boolean;
+  readonly onProgress?: (progress: DemoProgress) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** What the demo is at; `total` is 1 for steps without a measure. */
+export type DemoProgress =
+  | {
+      readonly phase: 'install' | 'decode' | 'teacher' | 'label';
+      readonly done: number;
+      readonly total: number;
+      readonly note?: string;
+    }
+  | ({ readonly phase: 'pack' } & { readonly pack: PackProgress })
+  | {
+      readonly phase: 'students';
+      readonly done: number;
+      readonly total: number;
+      readonly full: number;
+      readonly archive: number;
+    };
+
+export interface DemoResult {
+  readonly report: DemoReport;
+  readonly reportFile: string;
+  readonly pageFile: string;
+}
+
+/** The whole job on real images: label, pack, train from full labels and from the archive, compare. */
+export async function runDemo(options: DemoOptions): Promise<DemoResult> {
+  const { dir, seed, signal, onProgress } = options;
+  await mkdir(dir, { recursive: true });
+  const emoji = await loadEmoji({
+    dir,
+    size: STORED_SIZE,
+    signal,
+    onProgress: (step) =>
+      onProgress?.(step.phase === 'install' ? { ...step, done: 0, total: 1 } : step),
+  });
+  // Installation is the network's time, not softpack's.
+  const start = performance.now();
+  const { name: backend } = await selectBackend({ backend: options.backend });
+  const teacher = await demoTeacher({
+    images: emoji,
+    dir,
+    train: options.trainTeacher ?? false,
+    backend,
+    signal,
+    onProgress: ({ step, steps, loss }) =>
+      onProgress?.({ phase: 'teacher', done: step, total: steps, note: `loss ${loss.toFixed(3)}` }),
+  });
+  const run = join(dir, `seed-${seed}`);
+  const paths = { full: join(run, 'full'), archive: join(run, 'archive') };
+  await label(emoji, teacher, backend, paths.full, options);
+  const packed = await pack(paths, seed, options);
+  throwIfAborted(signal);
+  const students = await trainBoth(paths, backend, options);
+  const report: DemoReport = {
+    classes: packed.classes,
+    labels: packed.labels,
+    bytes: packed.bytes,
+    ratio: packed.ratio,
+    kl: packed.divergence.kl,
+    top1: { teacher: teacher.top1, full: students.full.top1, archive: students.archive.top1 },
+    seconds: (performance.now() - start) / 1000,
+    seed,
+    backend,
+  };
+  const reportFile = join(dir, 'report.json');
+  const pageFile = join(dir, 'report.html');
+  await writeFile(reportFile, `${JSON.stringify(report, null, 2)}\n`);
+  await writeFile(pageFile, await page(report, packed, students, emoji, paths));
+  return { report, reportFile, pageFile };
+}
+
+async function label(
+  emoji: EmojiImages,
+  teacher: DemoTeacher,
+  backend: BackendName,
+  out: string,
+  { seed, signal, onProgress }: DemoOptions,
+): Promise<void> {
+  // The run's own folder: another recipe may have left other archives there.
+  await rm(out, { recursive: true, force: true });
+  await labelViews({
+    teacher: teacher.file,
+    fingerprint: teacher.fingerprint,
+    backend,
+    images: trainingSamples(emoji),
+    augmentation: demoAugmentation(seed),
+    epochs: STUDENT.epochs,
+    classes: emoji.classes.length,
+    classNames: emoji.classes.map(({ name }) => name),
+    tau: TAU,
+    out,
+    signal,
+    onProgress: (done, total) => onProgress?.({ phase: 'label', done, total }),
+  });
+}
+
+async function pack(
+  paths: { readonly full: string; readonly archive: string },
+  seed: number,
+  { signal, onProgress }: DemoOptions,
+): Promise<PackResult> {
+  await rm(paths.archive, { recursive: true, force: true });
+  await using full = await openArchive(paths.full);
+  const { augmentation, classNames, teacher, tau } = full.manifest;
+  return await packLogits({
+    source: archiveSource(full, loadKernels()),
+    out: paths.archive,
+    codec: { ratio: CODEC.ratio },
+    tau,
+    training: { steps: CODEC.steps, seed },
+    augmentation,
+    classNames,
+    teacher,
+    signal,
+    onProgress: (progress) => onProgress?.({ phase: 'pack', pack: progress }),
+  });
+}
+
+/** Both students at once: one core each on a machine of two. */
+async function trainBoth(
+  paths: { readonly full: string; readonly archive: string },
+  backend: BackendName,
+  { dir, seed, signal, onProgress }: DemoOptions,
+): Promise<{ readonly full: StudentResult; readonly archive: StudentResult }> {
+  const at = { full: { done: 0, loss: 0 }, archive: { done: 0, loss: 0 } };
+  const student = (which: 'full' | 'archive') =>
+    runStudent(
+      { archive: paths[which], dir, size: STORED_SIZE, backend, seed },
+      {
+        signal,
+        onProgress: (done, total, loss) => {
+          at[which] = { done, loss };
+          onProgress?.({
+            phase: 'students',
+            done: Math.min(at.full.done, at.archive.done),
+            total,
+            full: at.full.loss,
+            archive: at.archive.loss,
+          });
+        },
+      },
+    );
+  const [full, archive] = await Promise.all([student('full'), student('archive')]);
+  return { full, archive };
+}
+
+async function page(
+  report: DemoReport,
+  packed: PackResult,
+  students: { readonly full: StudentResult; readonly archive: StudentResult },
+  emoji: EmojiImages,
+  paths: { readonly full: string; readonly archive: string },
+): Promise<string> {
+  const { dh, dc, k } = packed.codec;
+  return demoPage({
+    report,
+    codec: `VQAE, dh ${dh}, dc ${dc}, k ${k}`,
+    heldOut: `${emoji.sets[emoji.sets.length - 1]} (held out)`,
+    examples: await labelExamples(emoji, paths),
+    codecCurve: packed.training.curve.map(({ reconstruction }) => reconstruction),
+    studentCurves: { full: students.full.losses, archive: students.archive.losses },
+  });
+}

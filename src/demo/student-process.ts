@@ -1,0 +1,68 @@
+import { openArchive } from '../archive/archive.js';
+import { evaluateTop1 } from '../distill/evaluate.js';
+import { trainStudent } from '../distill/train.js';
+import { SoftpackError } from '../errors.js';
+import { createLoader } from '../loader/loader.js';
+import { selectBackend } from '../nn/backend.js';
+import { loadEmoji } from './emoji.js';
+import { NORMALISATION, STUDENT, studentConfig } from './recipe.js';
+import type { StudentJob, StudentMessage } from './students.js';
+import { heldOutImages, trainingSamples } from './teacher.js';
+
+/**
+ * A student in a process of its own: two of them use two cores, and each has the TensorFlow.js engine to itself.
+ * Takes one `StudentJob`, answers with progress and then with its result or the error.
+ */
+process.once('message', async (job: StudentJob) => {
+  const stop = new AbortController();
+  process.once('disconnect', () => stop.abort());
+  try {
+    const result = await runStudent(job, stop.signal);
+    send({ kind: 'result', ...result });
+  } catch (error) {
+    const { message, code } = error instanceof SoftpackError ? error : failure(error);
+    send({ kind: 'failed', message, code });
+  }
+  process.disconnect?.();
+});
+
+async function runStudent(job: StudentJob, signal: AbortSignal) {
+  const { name: backend } = await selectBackend({ backend: job.backend });
+  const emoji = await loadEmoji({ dir: job.dir, size: job.size, signal });
+  await using archive = await openArchive(job.archive);
+  await using loader = createLoader({
+    archive,
+    images: trainingSamples(emoji),
+    normalisation: NORMALISATION,
+    batchSize: STUDENT.batch,
+    dropLast: true,
+    seed: job.seed,
+    signal,
+  });
+  const steps = archive.epochs * loader.batchesPerEpoch;
+  const { model, losses } = await trainStudent({
+    config: studentConfig(emoji.classes.length),
+    seed: job.seed,
+    batches: loader,
+    steps,
+    lr: STUDENT.lr,
+    warmup: STUDENT.warmup,
+    weightDecay: STUDENT.weightDecay,
+    tau: archive.manifest.tau,
+    onProgress: ({ step, loss }) => {
+      if (step % 10 === 0 || step === steps) send({ kind: 'progress', step, steps, loss });
+    },
+    signal,
+  });
+  const top1 = await evaluateTop1(model, heldOutImages(emoji));
+  return { top1, losses: [...losses], backend, metrics: loader.metrics() };
+}
+
+function send(message: StudentMessage): void {
+  process.send?.(message);
+}
+
+function failure(error: unknown): { message: string; code: 'WORKER_FAILED' } {
+  const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return { message, code: 'WORKER_FAILED' };
+}

@@ -1,0 +1,197 @@
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openArchive } from '#src/archive/archive.js';
+import { loadCodec } from '#src/codec/load.js';
+import { NpyWriter } from '#src/labels/npy.js';
+import { openLabelSource } from '#src/labels/source.js';
+import { loadKernels } from '#src/native/index.js';
+import { syntheticLogits } from '../codec/labels.js';
+
+const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+const [EPOCHS, SAMPLES, CLASSES] = [2, 150, 24];
+let dir: string;
+let logits: string;
+let packed: string;
+
+interface Run {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs the command; `interruptAt` sends SIGINT once its messages hold that text. */
+function softpack(args: readonly string[], interruptAt?: string): Promise<Run> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, [main, ...args], { cwd: dir });
+    const run = { out: '', err: '' };
+    let interrupted = false;
+    child.stdout.on('data', (chunk) => {
+      run.out += chunk;
+    });
+    child.stderr.on('data', (chunk) => {
+      run.err += chunk;
+      if (interruptAt === undefined || interrupted || !run.err.includes(interruptAt)) return;
+      interrupted = true;
+      child.kill('SIGINT');
+    });
+    child.on('close', (code) => resolve({ code, ...run }));
+  });
+}
+
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'softpack cli '));
+  logits = join(dir, 'logits.npy');
+  await using writer = await NpyWriter.create(logits, [EPOCHS, SAMPLES, CLASSES]);
+  await writer.write(syntheticLogits(EPOCHS * SAMPLES, CLASSES));
+  await writer.finish();
+  packed = join(dir, 'packed');
+  const run = await softpack([
+    'pack',
+    logits,
+    '--ratio',
+    '12',
+    '--out',
+    packed,
+    '--steps',
+    '40',
+    '--json',
+  ]);
+  expect(run).toMatchObject({ code: 0 });
+  expect(JSON.parse(run.out)).toMatchObject({ labels: EPOCHS * SAMPLES, classes: CLASSES });
+});
+
+afterAll(() => rm(dir, { recursive: true }));
+
+describe('pack', () => {
+  test.each([
+    ['no codec', ['pack', 'logits.npy', '--out', 'x'], 2, '--ratio'],
+    ['two codecs', ['pack', 'logits.npy', '--out', 'x', '--ratio', '9', '--k', '4'], 2, '--ratio'],
+    ['half a shape', ['pack', 'logits.npy', '--out', 'x', '--k', '4'], 2, '--dh'],
+    ['a ratio that is none', ['pack', 'logits.npy', '--out', 'x', '--ratio', 'ten'], 2, '--ratio'],
+    ['a ratio out of reach', ['pack', 'logits.npy', '--out', 'x', '--ratio', '9999'], 2, 'ratio'],
+    ['no output', ['pack', 'logits.npy', '--ratio', '9'], 2, '--out'],
+    ['an unknown option', ['pack', 'logits.npy', '--out', 'x', '--fast'], 2, '--fast'],
+    ['an unknown command', ['squeeze'], 2, 'squeeze'],
+    ['no such file', ['pack', 'none.npy', '--out', 'x', '--ratio', '9'], 1, 'NOT_FOUND'],
+    ['text for numbers', ['pack', 'text.npy', '--out', 'x', '--ratio', '9'], 1, 'INVALID_FILE'],
+    ['one axis', ['pack', 'flat.npy', '--out', 'x', '--ratio', '9'], 1, 'INVALID_FILE'],
+    ['NaN', ['pack', 'nan.npy', '--out', 'x', '--ratio', '4'], 1, 'NON_FINITE'],
+    [
+      'an archive in the way',
+      ['pack', 'logits.npy', '--out', 'packed', '--ratio', '9'],
+      1,
+      'ALREADY_EXISTS',
+    ],
+    [
+      'too few labels',
+      ['pack', 'logits.npy', '--out', 'x', '--dh', '24', '--dc', '24', '--k', '1024'],
+      1,
+      'TOO_FEW_LABELS',
+    ],
+  ] as const)('%s', async (_, args, code, message) => {
+    await writeFile(join(dir, 'text.npy'), 'not numbers');
+    await write('flat.npy', [24], new Float32Array(24));
+    await write('nan.npy', [2, 40, 24], new Float32Array(2 * 40 * 24).fill(Number.NaN, 1000, 1001));
+    const run = await softpack(args);
+    expect(run.code).toBe(code);
+    expect(run.err).toContain(message);
+    expect(run.err).not.toContain('    at ');
+    expect(run.out).toBe('');
+    expect(existsSync(join(dir, 'x'))).toBe(false);
+  });
+
+  test('interrupted, it leaves nothing broken, and goes on to the same archive', async () => {
+    const args = ['pack', logits, '--ratio', '12', '--steps', '20000', '--out', join(dir, 'cut')];
+    const run = await softpack(args, 'reading labels');
+    expect(run.code).toBe(130);
+    const short = ['pack', logits, '--ratio', '12', '--steps', '40', '--out', join(dir, 'cut')];
+    expect(await softpack(short)).toMatchObject({ code: 0 });
+    for (const file of await readdir(packed)) {
+      expect(await readFile(join(dir, 'cut', file))).toEqual(await readFile(join(packed, file)));
+    }
+  });
+
+  async function write(name: string, shape: readonly number[], values: Float32Array) {
+    await using writer = await NpyWriter.create(join(dir, name), shape);
+    await writer.write(values);
+    await writer.finish();
+  }
+});
+
+describe('cat', () => {
+  test('writes the decoded probabilities of the samples asked for', async () => {
+    const out = join(dir, 'cat.npy');
+    const run = await softpack(['cat', packed, '--epoch', '1', '--samples', '10:', '--out', out]);
+    expect(run).toMatchObject({ code: 0, err: '' });
+    await using file = await openLabelSource(out);
+    expect([file.epochs, file.samples, file.classes]).toEqual([1, SAMPLES - 10, CLASSES]);
+    const found = await file.read(0, 0, SAMPLES - 10);
+    await using archive = await openArchive(packed);
+    using codec = loadCodec(archive.codecParts, loadKernels());
+    const labels = { start: 10, count: SAMPLES - 10 };
+    const expected = new Float32Array(labels.count * CLASSES);
+    const row = await archive.readRow(1);
+    codec.decode({ row, labels, context: { epoch: 1, samples: labels }, out: expected });
+    expect(found).toEqual(expected);
+  });
+
+  test.each([
+    ['--epoch', ['--epoch', '2']],
+    ['--samples', ['--epoch', '0', '--samples', '0:151']],
+    ['--samples', ['--epoch', '0', '--samples', '5']],
+    ['--format', ['--epoch', '0', '--format', 'csv']],
+  ])('refuses a bad %s', async (option, args) => {
+    const run = await softpack(['cat', packed, ...args, '--out', join(dir, 'bad.npy')]);
+    expect(run.code).toBe(2);
+    expect(run.err).toContain(option);
+    expect(existsSync(join(dir, 'bad.npy'))).toBe(false);
+  });
+});
+
+describe('inspect', () => {
+  test('accounts for every byte', async () => {
+    const run = await softpack(['inspect', packed, '--json']);
+    const { bytes, labels, ratio } = JSON.parse(run.out);
+    let total = 0;
+    for (const file of await readdir(packed)) total += (await readFile(join(packed, file))).length;
+    expect(bytes.total).toBe(total);
+    expect(labels).toBe(EPOCHS * SAMPLES);
+    expect(ratio.codes).toBeGreaterThanOrEqual(12);
+    const text = await softpack(['inspect', packed]);
+    expect(text.out).toContain('2 epochs x 150 samples');
+  });
+
+  test('says what is wrong with a directory that is no archive', async () => {
+    const run = await softpack(['inspect', dir]);
+    expect(run).toMatchObject({ code: 1, out: '' });
+    expect(run.err).toContain('INCOMPLETE');
+  });
+});
+
+test('doctor lists every backend with state and reason', async () => {
+  const run = await softpack(['doctor', '--json']);
+  const { node, kernels, tensorflow } = JSON.parse(run.out);
+  expect(node).toBe(process.version);
+  const names = (list: readonly { name: string }[]) => list.map(({ name }) => name);
+  expect(names(kernels)).toEqual(['cpu', 'cuda', 'reference']);
+  expect(names(tensorflow)).toEqual(['tensorflow', 'wasm', 'cpu']);
+  for (const { state, reason } of [...kernels, ...tensorflow]) {
+    expect(state).toMatch(/^[a-z-]+$/);
+    expect(reason.length).toBeGreaterThan(5);
+  }
+  expect((await softpack(['doctor'])).out).toContain('TensorFlow.js');
+});
+
+test.each([[[]], [['pack']], [['cat']], [['inspect']], [['doctor']], [['demo']]])(
+  '%s --help explains itself',
+  async (command) => {
+    const run = await softpack([...command, '--help']);
+    expect(run).toMatchObject({ code: 0, err: '' });
+    expect(run.out).toContain('Usage: softpack');
+  },
+);

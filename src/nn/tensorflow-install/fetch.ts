@@ -24,7 +24,7 @@ export async function downloadTensorflow(
   const poll = setInterval(async () => {
     // pip reports progress to terminals only: the size of what it has written so far says the same.
     const done = (await folderBytes(wheels)) + (await folderBytes(join(options.work, 'tmp')));
-    options.onProgress?.(Math.min(done, plan.wheelBytes), plan.wheelBytes);
+    options.onProgress?.(Math.min(done, plan.wheelBytes - 1), plan.wheelBytes);
   }, 500);
   try {
     await pipDownload(pip, plan, ['--require-hashes', '-r', requirements], wheels, options);
@@ -81,7 +81,10 @@ export async function installBindingPackage(
     await mkdir(folder, { recursive: true });
     const manifest = { name, version: BINDING_VERSION, main: 'index.js' };
     await writeFile(join(folder, 'package.json'), JSON.stringify(manifest));
-    await writeFile(join(folder, 'index.js'), `throw new Error('${name} is handed in by softpack');\n`);
+    await writeFile(
+      join(folder, 'index.js'),
+      `throw new Error('${name} is handed in by softpack');\n`,
+    );
   }
   const engines = ENGINE_PACKAGES.map((name) => [name, `file:engine/${name}`]);
   const dependencies = {

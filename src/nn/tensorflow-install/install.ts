@@ -193,7 +193,8 @@ async function writeState(
 
 /** Puts the finished folder in its place; an older installation there is replaced. */
 async function publish(work: string, dir: string): Promise<void> {
-  for (const rest of ['wheels', 'owner']) await rm(join(work, rest), { recursive: true, force: true });
+  for (const rest of ['wheels', 'owner'])
+    await rm(join(work, rest), { recursive: true, force: true });
   const old = `${work}.old`;
   await rm(old, { recursive: true, force: true });
   await mkdir(dir, { recursive: true });
@@ -212,7 +213,7 @@ function matching(dir: string, variant: TensorflowVariant, wheel: string | undef
 
 /** Refuses a folder that holds something else: it would be replaced. */
 async function checkFolder(dir: string): Promise<void> {
-  const entries = await readdir(dir).catch((error: NodeJS.ErrnoException) => {
+  const entries = await readdir(dir).catch((error: NodeJS.ErrnoException): string[] => {
     if (error.code === 'ENOENT') return [];
     throw error;
   });

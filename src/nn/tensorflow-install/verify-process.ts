@@ -33,7 +33,9 @@ async function verify(dir: string): Promise<VerifyMessage> {
 async function productError(): Promise<number> {
   const a = Float32Array.from({ length: SIZE * SIZE }, (_, i) => Math.sin(i));
   const b = Float32Array.from({ length: SIZE * SIZE }, (_, i) => Math.cos(3 * i));
-  const product = tf.tidy(() => tf.matMul(tf.tensor2d(a, [SIZE, SIZE]), tf.tensor2d(b, [SIZE, SIZE])));
+  const product = tf.tidy(() =>
+    tf.matMul(tf.tensor2d(a, [SIZE, SIZE]), tf.tensor2d(b, [SIZE, SIZE])),
+  );
   const values = await product.data();
   product.dispose();
   let worst = 0;

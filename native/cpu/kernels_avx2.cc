@@ -10,8 +10,10 @@ SOFTPACK_TARGET_BEGIN("avx2,fma,f16c")
 namespace softpack {
 namespace {
 
-#include "cpu/kernels_simd.h"
 #include "cpu/simd_avx2.h"
+
+// After the vectors that it is written in.
+#include "cpu/kernels_simd.h"
 
 }  // namespace
 

@@ -16,8 +16,10 @@ SOFTPACK_TARGET_BEGIN("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,f16c")
 namespace softpack {
 namespace {
 
-#include "cpu/kernels_simd.h"
 #include "cpu/simd_avx512.h"
+
+// After the vectors that it is written in.
+#include "cpu/kernels_simd.h"
 
 }  // namespace
 

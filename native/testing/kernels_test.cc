@@ -1,5 +1,6 @@
-// Tests of the kernels without Node.js, for sanitizers: every instruction set against the scalar bytes on odd shapes in
-// buffers of exactly the right size, packing at every offset, and the thread pool with many callers at once.
+// Tests of the kernels without Node.js, for sanitizers: every instruction set against the scalar
+// bytes on odd shapes in buffers of exactly the right size, packing at every offset, and the thread
+// pool with many callers at once.
 #include <cstdio>
 #include <cstring>
 #include <random>
@@ -34,7 +35,8 @@ std::vector<float> RandomFloats(std::mt19937& random, uint64_t length) {
 
 template <class T>
 bool SameBytes(const std::vector<T>& a, const std::vector<T>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
+  return a.size() == b.size() &&
+         (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
 }
 
 constexpr uint64_t kSizes[] = {0, 1, 7, 17, 97, 260};
@@ -50,14 +52,15 @@ void TestProject(const KernelTable& table) {
         const uint32_t flags = static_cast<uint32_t>(random() % 8);
         auto expected = before;
         auto found = before;
-        SoftpackProjectArgs args{a.data(), b.data(), expected.data(), rows,           inner,
-                                 columns,  flags & 1, flags >> 1 & 1, flags >> 2 & 1, 1};
+        SoftpackProjectArgs args{a.data(), b.data(),  expected.data(), rows,           inner,
+                                 columns,  flags & 1, flags >> 1 & 1,  flags >> 2 & 1, 1};
         Expect(Project(kScalarKernels, args) == kSoftpackOk, "project returns");
         args.out = found.data();
         args.threads = 3;
         Expect(Project(table, args) == kSoftpackOk, "project returns");
-        Expect(SameBytes(expected, found), std::string("project ") + table.isa + " " + std::to_string(rows) +
-                                               "x" + std::to_string(inner) + "x" + std::to_string(columns));
+        Expect(SameBytes(expected, found), std::string("project ") + table.isa + " " +
+                                               std::to_string(rows) + "x" + std::to_string(inner) +
+                                               "x" + std::to_string(columns));
       }
     }
   }
@@ -73,8 +76,17 @@ void TestEncode(const KernelTable& table) {
       const auto codebook = RandomFloats(random, levels * width);
       std::vector<uint8_t> expected((count * 3 * 5 + 7) / 8, 0xaa);
       std::vector<uint8_t> found(expected.size(), 0x55);
-      SoftpackEncodeArgs args{labels.data(), projection.data(), codebook.data(), expected.data(), count, classes,
-                              latent,        width,             levels,          5,               1};
+      SoftpackEncodeArgs args{labels.data(),
+                              projection.data(),
+                              codebook.data(),
+                              expected.data(),
+                              count,
+                              classes,
+                              latent,
+                              width,
+                              levels,
+                              5,
+                              1};
       Expect(Encode(kScalarKernels, args) == kSoftpackOk, "encode returns");
       args.out = found.data();
       args.threads = 2;
@@ -93,8 +105,20 @@ void TestDecode(const KernelTable& table) {
         const auto codebooks = RandomFloats(random, stages * levels * width);
         const auto basis = RandomFloats(random, width * classes);
         const auto bias = RandomFloats(random, classes);
-        SoftpackDecoderSpec spec{codebooks.data(), basis.data(), bias.data(), classes, width, stages, levels, width,
-                                 levels * width,   0,            4,           head,    0.5f,  method};
+        SoftpackDecoderSpec spec{codebooks.data(),
+                                 basis.data(),
+                                 bias.data(),
+                                 classes,
+                                 width,
+                                 stages,
+                                 levels,
+                                 width,
+                                 levels * width,
+                                 0,
+                                 4,
+                                 head,
+                                 0.5f,
+                                 method};
         std::vector<uint8_t> codes((count * stages * 4 + 7) / 8);
         for (uint64_t i = 0; i < count * stages; ++i) {
           WriteIndex(codes.data(), i * 4, 4, static_cast<uint16_t>(random() % levels));
@@ -104,8 +128,10 @@ void TestDecode(const KernelTable& table) {
         SoftpackDecoder scalar, vector;
         Expect(scalar.Create(kScalarKernels, spec) == kSoftpackOk, "decoder is created");
         Expect(vector.Create(table, spec) == kSoftpackOk, "decoder is created");
-        const auto decode = [&](const SoftpackDecoder& decoder, float* out, uint16_t* half, uint32_t threads) {
-          return decoder.Decode({codes.data(), codes.size(), nullptr, 0, count, out, half, threads});
+        const auto decode = [&](const SoftpackDecoder& decoder, float* out, uint16_t* half,
+                                uint32_t threads) {
+          return decoder.Decode(
+              {codes.data(), codes.size(), nullptr, 0, count, out, half, threads});
         };
         Expect(decode(scalar, expected.data(), nullptr, 1) == kSoftpackOk, "decode returns");
         Expect(decode(scalar, nullptr, expected_half.data(), 1) == kSoftpackOk, "decode returns");
@@ -114,10 +140,11 @@ void TestDecode(const KernelTable& table) {
         Expect(SameBytes(expected, found), std::string("decode ") + table.isa);
         Expect(SameBytes(expected_half, found_half), std::string("decode to half ") + table.isa);
         WriteIndex(codes.data(), (100 * stages + 4) * 4, 4, 13);
-        Expect(decode(vector, found.data(), nullptr, 2) == kSoftpackInvalidCodes, "a wrong index is told");
+        Expect(decode(vector, found.data(), nullptr, 2) == kSoftpackInvalidCodes,
+               "a wrong index is told");
         const uint32_t beyond = 102;
-        Expect(vector.Decode({codes.data(), codes.size(), &beyond, 0, 1, found.data(), nullptr, 1}) ==
-                   kSoftpackInvalidArgument,
+        Expect(vector.Decode({codes.data(), codes.size(), &beyond, 0, 1, found.data(), nullptr,
+                              1}) == kSoftpackInvalidArgument,
                "a label beyond the codes is told");
       }
     }
@@ -130,7 +157,8 @@ void TestBits() {
     for (uint64_t offset = 0; offset < 16; ++offset) {
       for (const uint64_t count : {0, 1, 2, 9}) {
         std::vector<uint16_t> indices(count), back(count);
-        for (uint16_t& index : indices) index = static_cast<uint16_t>(random() & ((1u << bits) - 1));
+        for (uint16_t& index : indices)
+          index = static_cast<uint16_t>(random() & ((1u << bits) - 1));
         // Exactly as long as the bits need: a sanitizer sees any byte read or written beyond.
         std::vector<uint8_t> bytes((offset + count * bits + 7) / 8, 0xaa);
         PackIndices(indices.data(), offset, bits, count, bytes.data());

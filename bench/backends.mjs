@@ -28,8 +28,8 @@ for (const { name, state, reason } of await tensorflowStatus()) {
 async function measureBackend(backend) {
   await selectBackend({ backend });
   const config = studentConfig(CLASSES);
-  using model = ConvNet.create(config, 1);
-  using optimizer = new AdamW(model.trainable, { learningRate: 1e-3 });
+  const model = ConvNet.create(config, 1);
+  const optimizer = new AdamW(model.trainable, { learningRate: 1e-3 });
   const loss = (logits, labels) => kdLoss(logits, labels, 20);
   for (const batch of BATCHES) {
     const images = () => new Float32Array(batch * config.inputSize ** 2 * 3).fill(0.5);
@@ -39,6 +39,8 @@ async function measureBackend(backend) {
     const rate = ((1000 * batch) / step.median).toFixed(0);
     console.log(`| ${backend} | ${batch} | ${cell(forward)} | ${cell(step)} | ${rate} |`);
   }
+  optimizer.dispose();
+  model.dispose();
 }
 
 async function measure(run) {

@@ -83,6 +83,7 @@ export async function installTensorflow(options: InstallOptions = {}): Promise<I
     compiler: await findCompiler(signal),
   };
   await checkSpace(dir, plan);
+  if (options.wheel !== undefined) await checkWheel(options.wheel, plan);
   const report = (phase: InstallProgress['phase'], done = 0, total = 1) =>
     onProgress?.({ phase, done, total });
   const work = await takeWorkFolder(dir, () => report('wait'), signal);
@@ -126,7 +127,7 @@ async function build(job: Job, { pip, npm, compiler }: Tools, report: Report) {
   const file =
     job.wheel ?? (await downloadTensorflow(pip, plan, wheels, { work, env, signal, onProgress }));
   const unpack = { into: work, needed: isNeeded, signal };
-  const { facts, files } = await unpackTensorflow(file, plan, {
+  const { facts, files } = await unpackTensorflow(file, {
     ...unpack,
     onProgress: (done, total) => report('unpack', done, total),
   });
@@ -154,9 +155,15 @@ async function build(job: Job, { pip, npm, compiler }: Tools, report: Report) {
 
 async function unpackTensorflow(
   file: string,
-  plan: TensorflowPlan,
   options: Parameters<Wheel['extract']>[0],
 ): Promise<{ facts: WheelFacts; files: ExtractedFile[] }> {
+  using wheel = await Wheel.open(file);
+  const files = await wheel.extract(options);
+  return { facts: wheel.facts, files: files.filter(({ path }) => !path.includes('/include/')) };
+}
+
+/** Throws `INVALID_FILE` unless it is TensorFlow for this machine, in a release that is known to work. */
+async function checkWheel(file: string, plan: TensorflowPlan): Promise<void> {
   using wheel = await Wheel.open(file);
   const { name, version, tags } = wheel.facts;
   const [expected] = plan.requirement.split('==');
@@ -168,8 +175,6 @@ async function unpackTensorflow(
       found: `${name} ${version}, ${tags}`,
     });
   }
-  const files = await wheel.extract(options);
-  return { facts: wheel.facts, files: files.filter(({ path }) => !path.includes('/include/')) };
 }
 
 async function writeState(

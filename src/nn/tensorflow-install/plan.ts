@@ -84,7 +84,7 @@ export function tensorflowPlan(variant: TensorflowVariant, platform: Platform): 
 
 /** Requirements of an extra, e.g. `and-cuda`, from a wheel's METADATA, without their markers. */
 export function requirementsOfExtra(metadata: string, extra: string): string[] {
-  const pattern = /^Requires-Dist:\s*([^;]+);.*\bextra\s*==\s*["']([^"']+)["']/gm;
+  const pattern = /^Requires-Dist:[ \t]*([^;\n]+);.*\bextra\s*==\s*["']([^"']+)["']/gm;
   return [...metadata.matchAll(pattern)]
     .filter(([, , name]) => name === extra)
     .map(([, requirement]) => requirement.replaceAll(/[\s()]/g, ''));

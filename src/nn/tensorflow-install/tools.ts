@@ -77,7 +77,7 @@ export async function findNpm(signal?: AbortSignal): Promise<readonly string[]> 
 
 /** The lines of a program's output that say what went wrong. */
 export function errorLines(output: string): string {
-  const lines = output.split('\n').filter((line) => line.trim() !== '');
+  const lines = output.split('\n').filter((line) => !/^\s*$|Retrying/.test(line));
   const telling = lines.filter((line) => /error|ERR!|not match|expected|got /i.test(line));
   return (telling.length > 0 ? telling : lines).slice(-4).join('\n').trim();
 }

@@ -4,7 +4,7 @@ import type {
   InstallProgress,
   InstallResult,
 } from '../nn/tensorflow-install/install.js';
-import { createProgress, type ProgressStep } from './progress.js';
+import { phaseProgress } from './progress.js';
 
 interface InstallFlags {
   readonly gpu?: boolean;
@@ -50,13 +50,9 @@ const PHASES: Readonly<Record<InstallProgress['phase'], string>> = {
 };
 
 function installProgress(): (progress: InstallProgress) => void {
-  const bars = createProgress();
-  let open: { readonly phase: string; readonly step: ProgressStep } | undefined;
+  const show = phaseProgress(PHASES);
   return ({ phase, done, total }) => {
-    if (open?.phase !== phase) open = { phase, step: bars.step(PHASES[phase], total) };
-    const note = total > 1 ? `${(total / 1e6).toFixed(0)} MB` : '';
-    open.step.update(done, note);
-    if (done === total) open.step.finish(note);
+    show(phase, done, total, total > 1 ? `${(total / 1e6).toFixed(0)} MB` : '');
   };
 }
 

@@ -13,6 +13,10 @@
  * - `BACKEND_UNAVAILABLE`: the kernel or TensorFlow.js backend asked for is not ready.
  * - `NATIVE_FAILED`: native code reported a failure that was not the caller's.
  * - `WORKER_FAILED`: a worker thread died or threw.
+ * - `TOOL_MISSING`: a program that the task needs (pip, npm, a compiler) was not found.
+ * - `NO_SPACE`: too little free disk space.
+ * - `DOWNLOAD_FAILED`: a package could not be fetched.
+ * - `BUILD_FAILED`: a compiler reported an error.
  * - `ABORTED`: the caller's signal was aborted.
  */
 export type SoftpackErrorCode =
@@ -28,6 +32,10 @@ export type SoftpackErrorCode =
   | 'BACKEND_UNAVAILABLE'
   | 'NATIVE_FAILED'
   | 'WORKER_FAILED'
+  | 'TOOL_MISSING'
+  | 'NO_SPACE'
+  | 'DOWNLOAD_FAILED'
+  | 'BUILD_FAILED'
   | 'ABORTED';
 
 export interface SoftpackErrorDetails {

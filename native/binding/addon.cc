@@ -1,5 +1,6 @@
-// The addon's face: each method reads its arguments and runs one operation of the backend, now or later. It keeps no
-// state of its own, in the process or in an environment, so any number of threads may load it.
+// The addon's face: each method reads its arguments and runs one operation of the backend, now or
+// later. It keeps no state of its own, in the process or in an environment, so any number of
+// threads may load it.
 #include "binding/arguments.h"
 #include "binding/decoder.h"
 #include "binding/napi_setup.h"
@@ -26,7 +27,8 @@ Napi::Value Later(const Napi::CallbackInfo& info) {
   return RunLater(arguments, Read(arguments));
 }
 
-// project(a: Float32Array, b: Float32Array, out: Float32Array, rows: number, inner: number, columns: number,
+// project(a: Float32Array, b: Float32Array, out: Float32Array, rows: number, inner: number,
+// columns: number,
 //         transposeA: boolean, transposeB: boolean, accumulate: boolean, threads: number): number
 Work ReadProject(Arguments& arguments) {
   SoftpackProjectArgs args = {};
@@ -44,7 +46,8 @@ Work ReadProject(Arguments& arguments) {
 }
 
 // Codewords of `width` floats; the count must lie in 1 to `most`.
-uint64_t ReadLevels(const Arguments& arguments, const Span<float>& codebook, uint64_t width, uint64_t most) {
+uint64_t ReadLevels(const Arguments& arguments, const Span<float>& codebook, uint64_t width,
+                    uint64_t most) {
   const uint64_t levels = codebook.length / width;
   if (codebook.length % width != 0 || levels < 1 || levels > most) {
     arguments.Refuse("codebook", "1 to " + std::to_string(most) + " whole codewords");
@@ -52,7 +55,8 @@ uint64_t ReadLevels(const Arguments& arguments, const Span<float>& codebook, uin
   return levels;
 }
 
-// nearest(vectors: Float32Array, codebook: Float32Array, out: Uint16Array, width: number, threads: number): number
+// nearest(vectors: Float32Array, codebook: Float32Array, out: Uint16Array, width: number, threads:
+// number): number
 Work ReadNearest(Arguments& arguments) {
   SoftpackNearestArgs args = {};
   args.width = arguments.Size(3, "width", 1);
@@ -68,8 +72,8 @@ Work ReadNearest(Arguments& arguments) {
   return [args] { return SoftpackCpuBackend()->nearest(&args); };
 }
 
-void CheckBits(const Arguments& arguments, const char* name, uint64_t bytes, uint64_t offset, uint64_t count,
-               uint32_t bits) {
+void CheckBits(const Arguments& arguments, const char* name, uint64_t bytes, uint64_t offset,
+               uint64_t count, uint32_t bits) {
   // Offsets are below 2^53 and counts below 2^48, so the sum does not wrap.
   if (offset + count * bits > bytes * 8) arguments.Refuse(name, "room for all indices");
 }
@@ -102,7 +106,8 @@ Work ReadUnpack(Arguments& arguments) {
   return [args] { return SoftpackCpuBackend()->unpack(&args); };
 }
 
-// encode(labels: Float32Array, projection: Float32Array, codebook: Float32Array, out: Uint8Array, classes: number,
+// encode(labels: Float32Array, projection: Float32Array, codebook: Float32Array, out: Uint8Array,
+// classes: number,
 //        latent: number, width: number, bits: number, threads: number): number
 Work ReadEncode(Arguments& arguments) {
   SoftpackEncodeArgs args = {};
@@ -136,7 +141,8 @@ Napi::Value Info(const Napi::CallbackInfo& info) {
   SoftpackCpuBackend()->info(&found);
   const Napi::Env env = info.Env();
   Napi::Object result = Napi::Object::New(env);
-  result["isa"] = found.isa == nullptr ? env.Null() : Napi::Value(Napi::String::New(env, found.isa));
+  result["isa"] =
+      found.isa == nullptr ? env.Null() : Napi::Value(Napi::String::New(env, found.isa));
   result["availableIsas"] = Napi::String::New(env, found.available_isas);
   result["processors"] = Napi::Number::New(env, found.processors);
   return result;
@@ -169,6 +175,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
 }  // namespace
 }  // namespace softpack
 
-static Napi::Object InitSoftpack(Napi::Env env, Napi::Object exports) { return softpack::Init(env, exports); }
+static Napi::Object InitSoftpack(Napi::Env env, Napi::Object exports) {
+  return softpack::Init(env, exports);
+}
 
 NODE_API_MODULE(NODE_GYP_MODULE_NAME, InitSoftpack)

@@ -14,7 +14,8 @@ bool HasType(const Napi::Value& value, napi_typedarray_type type) {
 }  // namespace
 
 template <class T>
-Span<T> Arguments::Array(size_t index, const char* name, napi_typedarray_type type, const char* expected) {
+Span<T> Arguments::Array(size_t index, const char* name, napi_typedarray_type type,
+                         const char* expected) {
   const Napi::Value value = info_[index];
   if (!HasType(value, type)) Refuse(name, expected);
   size_t length = 0;

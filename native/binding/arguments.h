@@ -1,5 +1,6 @@
-// Reading the arguments of a native method. TypeScript has checked them with better words; these checks keep a wrong
-// call from touching memory that is not its own. Each throws a TypeError naming the argument.
+// Reading the arguments of a native method. TypeScript has checked them with better words; these
+// checks keep a wrong call from touching memory that is not its own. Each throws a TypeError naming
+// the argument.
 #ifndef SOFTPACK_BINDING_ARGUMENTS_H_
 #define SOFTPACK_BINDING_ARGUMENTS_H_
 
@@ -21,8 +22,8 @@ class Arguments {
  public:
   explicit Arguments(const Napi::CallbackInfo& info) : info_(info) {}
 
-  // Data pointers come from the view itself, never from its buffer: right for views with an offset and for shared
-  // buffers, on every supported Node.js.
+  // Data pointers come from the view itself, never from its buffer: right for views with an offset
+  // and for shared buffers, on every supported Node.js.
   Span<float> Floats(size_t index, const char* name);
   Span<uint8_t> Bytes(size_t index, const char* name);
   Span<uint16_t> Words(size_t index, const char* name);

@@ -15,9 +15,10 @@ Napi::Function Decoder::Define(Napi::Env env) {
                      });
 }
 
-// new (codebooks: Float32Array, basis: Float32Array, bias: Float32Array | null, classes: number, latent: number,
-//      stages: number, levels: number, width: number, codebookStride: number, latentStep: number, bits: number,
-//      head: number, headParameter: number, method: number): NativeDecoder
+// new (codebooks: Float32Array, basis: Float32Array, bias: Float32Array | null, classes: number,
+// latent: number,
+//      stages: number, levels: number, width: number, codebookStride: number, latentStep: number,
+//      bits: number, head: number, headParameter: number, method: number): NativeDecoder
 Decoder::Decoder(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Decoder>(info) {
   Arguments arguments(info);
   SoftpackDecoderSpec spec = {};
@@ -35,8 +36,10 @@ Decoder::Decoder(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Decoder>(inf
   }
   // Both factors fit in 53 bits and 17, so neither their product nor the sum below wraps unnoticed.
   const uint64_t codebook = arguments.Product("width", spec.levels, spec.width);
-  const uint64_t strides = arguments.Product("codebookStride", spec.stages - 1, spec.codebook_stride);
-  if (strides > UINT64_MAX - codebook) arguments.Refuse("codebookStride", "a size that fits in memory");
+  const uint64_t strides =
+      arguments.Product("codebookStride", spec.stages - 1, spec.codebook_stride);
+  if (strides > UINT64_MAX - codebook)
+    arguments.Refuse("codebookStride", "a size that fits in memory");
   spec.codebooks = arguments.Floats(0, "codebooks", strides + codebook);
   spec.basis = arguments.Floats(1, "basis", arguments.Product("basis", spec.latent, spec.classes));
   if (!arguments.IsNull(2)) spec.bias = arguments.Floats(2, "bias", spec.classes);
@@ -102,8 +105,10 @@ Work Decoder::ReadDecode(Arguments& arguments) const {
     args.list = list.data;
   }
   const uint64_t length = arguments.Product("out", args.count, classes_);
-  if (arguments.IsFloats(4)) args.out_float = arguments.Floats(4, "out", length);
-  else args.out_half = arguments.Words(4, "out", length);
+  if (arguments.IsFloats(4))
+    args.out_float = arguments.Floats(4, "out", length);
+  else
+    args.out_half = arguments.Words(4, "out", length);
   args.threads = arguments.Small(5, "threads", 0, 256);
   return [decoder = decoder_, args] { return SoftpackCpuBackend()->decode(decoder.get(), &args); };
 }

@@ -5,8 +5,8 @@
 // Node-API 8: every Node.js that the package supports.
 #define NAPI_VERSION 8
 #define NODE_ADDON_API_DISABLE_DEPRECATED
-// A worker thread that is terminated inside a native call cannot take an exception: drop it instead of aborting the
-// process.
+// A worker thread that is terminated inside a native call cannot take an exception: drop it instead
+// of aborting the process.
 #define NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS
 
 #if !defined(NODE_ADDON_API_CPP_EXCEPTIONS_ALL)

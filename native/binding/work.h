@@ -14,7 +14,8 @@ namespace softpack {
 // Returns a status. Holds plain data only: it may run on any thread.
 using Work = std::function<int()>;
 
-// Resolves a promise with the status of its work. Touches no JavaScript while it works; keeps the arrays alive.
+// Resolves a promise with the status of its work. Touches no JavaScript while it works; keeps the
+// arrays alive.
 class PromiseWorker : public Napi::AsyncWorker {
  public:
   PromiseWorker(const Arguments& arguments, Work work)

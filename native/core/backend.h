@@ -1,13 +1,13 @@
-// The table of operations that every kernel backend fills in: plain C, so that a backend may live in a module
-// of its own, built by another compiler.
+// The table of operations that every kernel backend fills in: plain C, so that a backend may live
+// in a module of its own, built by another compiler.
 //
-// Nothing throws or aborts behind it; every operation returns a status of core/status.h. Sizes are counts of
-// elements unless the name says bytes or bits. Matrices are row-major and dense. Callers check lengths first;
-// what a backend checks itself is only what would make it read or write out of bounds in `decode`.
-// Operations may be called from any number of threads at once.
+// Nothing throws or aborts behind it; every operation returns a status of core/status.h. Sizes are
+// counts of elements unless the name says bytes or bits. Matrices are row-major and dense. Callers
+// check lengths first; what a backend checks itself is only what would make it read or write out of
+// bounds in `decode`. Operations may be called from any number of threads at once.
 //
-// Growing: new operations are appended to SoftpackBackend and found by its `size`; a change of meaning or of an
-// argument struct raises the ABI version.
+// Growing: new operations are appended to SoftpackBackend and found by its `size`; a change of
+// meaning or of an argument struct raises the ABI version.
 #ifndef SOFTPACK_CORE_BACKEND_H_
 #define SOFTPACK_CORE_BACKEND_H_
 
@@ -32,8 +32,8 @@ typedef struct SoftpackInfo {
 
 // In all arguments `threads` counts the caller; 0 means all processors.
 
-// out[rows, columns] = op(a) op(b), or += with accumulate. Each sum is a chain of fused multiply-adds over
-// ascending inner, so the bytes depend on neither instruction set nor threads.
+// out[rows, columns] = op(a) op(b), or += with accumulate. Each sum is a chain of fused
+// multiply-adds over ascending inner, so the bytes depend on neither instruction set nor threads.
 typedef struct SoftpackProjectArgs {
   const float* a;  // [rows, inner], or [inner, rows] with transpose_a
   const float* b;  // [inner, columns], or [columns, inner] with transpose_b
@@ -47,7 +47,8 @@ typedef struct SoftpackProjectArgs {
   uint32_t threads;
 } SoftpackProjectArgs;
 
-// out[i] = the lowest j with the least ||mu_j||^2 / 2 - h_i . mu_j; 0 where no score is below infinity.
+// out[i] = the lowest j with the least ||mu_j||^2 / 2 - h_i . mu_j; 0 where no score is below
+// infinity.
 typedef struct SoftpackNearestArgs {
   const float* vectors;   // [count, width]
   const float* codebook;  // [levels, width]
@@ -58,8 +59,8 @@ typedef struct SoftpackNearestArgs {
   uint32_t threads;
 } SoftpackNearestArgs;
 
-// Indices of `bits` bits (1 to 16) from bit `bit_offset` on, least significant bit first. Packing leaves all
-// other bits of `bytes` as they are, and takes the low `bits` bits of each index.
+// Indices of `bits` bits (1 to 16) from bit `bit_offset` on, least significant bit first. Packing
+// leaves all other bits of `bytes` as they are, and takes the low `bits` bits of each index.
 typedef struct SoftpackPackArgs {
   const uint16_t* indices;
   uint8_t* bytes;
@@ -76,7 +77,8 @@ typedef struct SoftpackUnpackArgs {
   uint32_t bits;
 } SoftpackUnpackArgs;
 
-// project, nearest, pack. Writes ceil(count * (latent / width) * bits / 8) bytes, zero bits at the end.
+// project, nearest, pack. Writes ceil(count * (latent / width) * bits / 8) bytes, zero bits at the
+// end.
 typedef struct SoftpackEncodeArgs {
   const float* labels;      // [count, classes]
   const float* projection;  // [classes, latent]
@@ -103,8 +105,8 @@ enum SoftpackMethod {
   kSoftpackMethodTable = 2,
 };
 
-// Stage s adds codeword q_s, at codebooks + s * codebook_stride + q_s * width, to the latent vector at
-// s * latent_step; then v = bias + latent . basis, then the head. The arrays are copied.
+// Stage s adds codeword q_s, at codebooks + s * codebook_stride + q_s * width, to the latent vector
+// at s * latent_step; then v = bias + latent . basis, then the head. The arrays are copied.
 typedef struct SoftpackDecoderSpec {
   const float* codebooks;
   const float* basis;  // [latent, classes]

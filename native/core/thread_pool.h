@@ -1,8 +1,10 @@
-// One pool of threads for the whole process, whatever the number of JavaScript environments and callers.
+// One pool of threads for the whole process, whatever the number of JavaScript environments and
+// callers.
 //
-// A caller always works on its own job and never waits for a free thread, so jobs of several callers, and jobs
-// started from inside a job, cannot block each other. Threads sleep between jobs. They are created when first
-// asked for, never joined and never destroyed: at process exit they are asleep and own nothing.
+// A caller always works on its own job and never waits for a free thread, so jobs of several
+// callers, and jobs started from inside a job, cannot block each other. Threads sleep between jobs.
+// They are created when first asked for, never joined and never destroyed: at process exit they are
+// asleep and own nothing.
 #ifndef SOFTPACK_CORE_THREAD_POOL_H_
 #define SOFTPACK_CORE_THREAD_POOL_H_
 
@@ -23,12 +25,13 @@ inline uint32_t ResolveThreads(uint32_t threads) {
 
 using TaskFunction = void (*)(void* context, uint64_t task);
 
-// Calls run(context, task) once for each task in [0, tasks), on the caller and at most `threads` - 1 helpers
-// (0: all processors), and returns when all are done. Tasks start in ascending order. `run` must not throw.
+// Calls run(context, task) once for each task in [0, tasks), on the caller and at most `threads` -
+// 1 helpers (0: all processors), and returns when all are done. Tasks start in ascending order.
+// `run` must not throw.
 void RunTasks(uint32_t threads, uint64_t tasks, TaskFunction run, void* context);
 
-// RunTasks for a callable `int task(uint64_t)`: the status of the failed task that failed first, or kSoftpackOk.
-// Tasks that have not started when one fails are skipped.
+// RunTasks for a callable `int task(uint64_t)`: the status of the failed task that failed first, or
+// kSoftpackOk. Tasks that have not started when one fails are skipped.
 template <class Task>
 int ParallelFor(uint32_t threads, uint64_t tasks, const Task& task) {
   struct Context {

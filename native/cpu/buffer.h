@@ -1,4 +1,5 @@
-// Uninitialised arrays of kernels: aligned to a cache line, and null instead of an exception when memory is out.
+// Uninitialised arrays of kernels: aligned to a cache line, and null instead of an exception when
+// memory is out.
 #ifndef SOFTPACK_CPU_BUFFER_H_
 #define SOFTPACK_CPU_BUFFER_H_
 
@@ -8,7 +9,8 @@
 
 namespace softpack {
 
-// Asks for huge pages where the system has them: random reads of a large table miss the TLB otherwise.
+// Asks for huge pages where the system has them: random reads of a large table miss the TLB
+// otherwise.
 void AdviseHugePages(void* data, uint64_t bytes);
 
 template <class T>

@@ -41,8 +41,10 @@ int CreateDecoder(const SoftpackDecoderSpec* spec, SoftpackDecoder** decoder) {
   SoftpackDecoder* const created = new (std::nothrow) SoftpackDecoder;
   if (created == nullptr) return kSoftpackOutOfMemory;
   const int status = created->Create(*table, *spec);
-  if (status == kSoftpackOk) *decoder = created;
-  else delete created;
+  if (status == kSoftpackOk)
+    *decoder = created;
+  else
+    delete created;
   return status;
 }
 

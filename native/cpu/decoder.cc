@@ -14,10 +14,12 @@ using softpack::RoundUp;
 
 namespace {
 
-// Beyond this a table costs more memory than it is worth, and its rows come from memory, not from cache.
-constexpr double kTableCapBytes = 64 << 20;
-// Adding an element of a table row takes about as long as this many multiply-adds of the latent method.
-constexpr uint64_t kTableCost = 4;
+// Beyond this a table costs more memory than it is worth. The paper's 1,000 classes at (1000, 25,
+// 512) need 78 MiB.
+constexpr double kTableCapBytes = 96 << 20;
+// Adding an element of a table row takes as long as 4 (table in L2) to 10 (table in memory)
+// multiply-adds of the latent method.
+constexpr uint64_t kTableCost = 8;
 // Labels a task of the table method, whose rows are independent.
 constexpr uint64_t kTableBlock = 64;
 
@@ -30,10 +32,10 @@ bool PrefersTable(const SoftpackDecoderSpec& spec) {
 
 // Working memory of one task.
 struct SoftpackDecoder::Scratch {
-  Buffer<uint16_t> indices;     // [stages]
-  Buffer<float> values;         // [labels, stride]; one row for the table method
-  Buffer<float> latents;        // [labels, latent]
-  Buffer<float> product;        // the kernel table's
+  Buffer<uint16_t> indices;      // [stages]
+  Buffer<float> values;          // [labels, stride]; one row for the table method
+  Buffer<float> latents;         // [labels, latent]
+  Buffer<float> product;         // the kernel table's
   Buffer<const float*> sources;  // [stages], rows of the table
 };
 
@@ -57,13 +59,15 @@ int SoftpackDecoder::BuildLatent(const SoftpackDecoderSpec& spec) {
   if (!codebooks_.Allocate(floats)) return kSoftpackOutOfMemory;
   std::copy_n(spec.codebooks, floats, codebooks_.data());
   const MatrixView basis{spec.basis, spec.classes, 1};
-  return basis_.Pack(*table_, basis, spec.latent, spec.classes) ? kSoftpackOk : kSoftpackOutOfMemory;
+  return basis_.Pack(*table_, basis, spec.latent, spec.classes) ? kSoftpackOk
+                                                                : kSoftpackOutOfMemory;
 }
 
 int SoftpackDecoder::BuildTable(const SoftpackDecoderSpec& spec) {
   if (spec.stages > UINT64_MAX / stride_ / spec.levels) return kSoftpackOutOfMemory;
   if (!rows_.Allocate(spec.stages * spec.levels * stride_)) return kSoftpackOutOfMemory;
-  return softpack::ParallelFor(0, spec.stages, [&](uint64_t stage) { return BuildStage(spec, stage); });
+  return softpack::ParallelFor(0, spec.stages,
+                               [&](uint64_t stage) { return BuildStage(spec, stage); });
 }
 
 int SoftpackDecoder::BuildStage(const SoftpackDecoderSpec& spec, uint64_t stage) {
@@ -98,10 +102,12 @@ uint64_t SoftpackDecoder::LabelsATask(const SoftpackDecodeArgs& args) const {
   return std::min<uint64_t>(table_->row_block, RoundUp(share, table_->strip_rows));
 }
 
-int SoftpackDecoder::DecodeBlock(const SoftpackDecodeArgs& args, uint64_t first, uint64_t count) const {
+int SoftpackDecoder::DecodeBlock(const SoftpackDecodeArgs& args, uint64_t first,
+                                 uint64_t count) const {
   const bool latent = spec_.method == kSoftpackMethodLatent;
   Scratch scratch;
-  if (!scratch.indices.Allocate(spec_.stages) || !scratch.values.Allocate(latent ? count * stride_ : stride_)) {
+  if (!scratch.indices.Allocate(spec_.stages) ||
+      !scratch.values.Allocate(latent ? count * stride_ : stride_)) {
     return kSoftpackOutOfMemory;
   }
   if (!latent) {
@@ -113,7 +119,8 @@ int SoftpackDecoder::DecodeBlock(const SoftpackDecodeArgs& args, uint64_t first,
         const uint64_t row = stage * spec_.levels + scratch.indices.data()[stage];
         scratch.sources.data()[stage] = rows_.data() + row * stride_;
       }
-      table_->add_rows(bias_.data(), scratch.sources.data(), spec_.stages, stride_, scratch.values.data());
+      table_->add_rows(bias_.data(), scratch.sources.data(), spec_.stages, stride_,
+                       scratch.values.data());
       Finish(args, i, scratch.values.data());
     }
     return kSoftpackOk;
@@ -129,13 +136,15 @@ int SoftpackDecoder::DecodeBlock(const SoftpackDecodeArgs& args, uint64_t first,
     std::copy_n(bias_.data(), stride_, scratch.values.data() + i * stride_);
   }
   const MatrixView latents{scratch.latents.data(), spec_.latent, 1};
-  basis_.MultiplyInto(*table_, latents, count, scratch.values.data(), stride_, scratch.product.data());
+  basis_.MultiplyInto(*table_, latents, count, scratch.values.data(), stride_,
+                      scratch.product.data());
   for (uint64_t i = 0; i < count; ++i) Finish(args, first + i, scratch.values.data() + i * stride_);
   return kSoftpackOk;
 }
 
 // Indices of the label at `position` of the ones asked for.
-int SoftpackDecoder::ReadIndices(const SoftpackDecodeArgs& args, uint64_t position, uint16_t* indices) const {
+int SoftpackDecoder::ReadIndices(const SoftpackDecodeArgs& args, uint64_t position,
+                                 uint16_t* indices) const {
   const uint64_t label = args.list == nullptr ? args.first + position : args.list[position];
   const uint64_t label_bits = spec_.stages * spec_.bits;
   if (label >= args.codes_bytes * 8 / label_bits) return kSoftpackInvalidArgument;
@@ -148,14 +157,18 @@ void SoftpackDecoder::AddCodewords(const uint16_t* indices, float* latent) const
   const bool apart = spec_.latent_step >= spec_.width;
   std::fill_n(latent, spec_.latent, 0.0f);
   for (uint64_t stage = 0; stage < spec_.stages; ++stage) {
-    const float* codeword = codebooks_.data() + stage * spec_.codebook_stride + indices[stage] * spec_.width;
+    const float* codeword =
+        codebooks_.data() + stage * spec_.codebook_stride + indices[stage] * spec_.width;
     float* const to = latent + stage * spec_.latent_step;
-    if (apart) std::copy_n(codeword, spec_.width, to);
-    else for (uint64_t i = 0; i < spec_.width; ++i) to[i] += codeword[i];
+    if (apart)
+      std::copy_n(codeword, spec_.width, to);
+    else
+      for (uint64_t i = 0; i < spec_.width; ++i) to[i] += codeword[i];
   }
 }
 
-void SoftpackDecoder::Finish(const SoftpackDecodeArgs& args, uint64_t position, float* values) const {
+void SoftpackDecoder::Finish(const SoftpackDecodeArgs& args, uint64_t position,
+                             float* values) const {
   const uint64_t start = position * spec_.classes;
   float* const out_float = args.out_float == nullptr ? nullptr : args.out_float + start;
   uint16_t* const out_half = args.out_half == nullptr ? nullptr : args.out_half + start;

@@ -1,10 +1,11 @@
 // A decoder of the general form: looked-up vectors summed, then a head (see SoftpackDecoderSpec).
 //
-// Two methods. `latent` adds codewords up in the latent space, a block of labels at a time, and multiplies the block
-// by the basis: latent * classes multiply-adds a label. `table` holds every codeword times its part of the basis,
-// stages * levels rows of `classes` floats, and adds up one row a stage: stages * classes additions a label, bound by
-// how fast the rows come from cache or memory. The choice depends on the spec alone: the methods round differently,
-// and a label's bytes must depend neither on the machine nor on what else was decoded.
+// Two methods. `latent` adds codewords up in the latent space, a block of labels at a time, and
+// multiplies the block by the basis: latent * classes multiply-adds a label. `table` holds every
+// codeword times its part of the basis, stages * levels rows of `classes` floats, and adds up one
+// row a stage: stages * classes additions a label, bound by how fast the rows come from cache or
+// memory. The choice depends on the spec alone: the methods round differently, and a label's bytes
+// must depend neither on the machine nor on what else was decoded.
 #ifndef SOFTPACK_CPU_DECODER_H_
 #define SOFTPACK_CPU_DECODER_H_
 

@@ -1,5 +1,5 @@
-// Which instruction set the kernels run on: the best that the processor has, or the one that the environment
-// variable SOFTPACK_ISA names. Chosen on first use, once a process.
+// Which instruction set the kernels run on: the best that the processor has, or the one that the
+// environment variable SOFTPACK_ISA names. Chosen on first use, once a process.
 #ifndef SOFTPACK_CPU_DISPATCH_H_
 #define SOFTPACK_CPU_DISPATCH_H_
 

@@ -1,4 +1,5 @@
-// project, nearest and pack, a block of labels at a time: projections and indices never leave the cache.
+// project, nearest and pack, a block of labels at a time: projections and indices never leave the
+// cache.
 #include <algorithm>
 
 #include "core/bits.h"
@@ -33,7 +34,8 @@ struct Encoder {
     std::fill_n(projected.data(), labels * args.latent, 0.0f);
     const MatrixView block{args.labels + first * args.classes, args.classes, 1};
     projection.MultiplyInto(table, block, labels, projected.data(), args.latent, scratch.data());
-    table.nearest(projected.data(), groups.data(), indices_count, args.width, args.levels, indices.data());
+    table.nearest(projected.data(), groups.data(), indices_count, args.width, args.levels,
+                  indices.data());
     const uint64_t start = first * (args.latent / args.width) * args.bits / 8;
     const uint64_t bytes = (indices_count * args.bits + 7) / 8;
     std::fill_n(args.out + start, bytes, uint8_t{0});

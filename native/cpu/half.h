@@ -1,5 +1,5 @@
-// float32 to IEEE float16 without hardware: to nearest, ties to even; NaN as vcvtps2ph gives it (quiet, with the
-// upper payload bits).
+// float32 to IEEE float16 without hardware: to nearest, ties to even; NaN as vcvtps2ph gives it
+// (quiet, with the upper payload bits).
 #ifndef SOFTPACK_CPU_HALF_H_
 #define SOFTPACK_CPU_HALF_H_
 
@@ -23,7 +23,8 @@ inline uint16_t FloatToHalf(float value) {
   } else if (magnitude < 0x33000000u) {
     half = 0;  // below 2^-25, half of the least half
   } else {
-    // Halves below 2^-14 are multiples of 2^-24: shift the significand there and round what falls off.
+    // Halves below 2^-14 are multiples of 2^-24: shift the significand there and round what falls
+    // off.
     const uint32_t shift = 126 - (magnitude >> 23);
     const uint32_t significand = 0x800000u | (magnitude & 0x7fffffu);
     const uint32_t half_unit = 1u << (shift - 1);

@@ -12,6 +12,7 @@ namespace {
 
 #include "cpu/simd_avx2.h"
 
+// After the vectors that it is written in.
 #include "cpu/kernels_simd.h"
 
 }  // namespace

@@ -18,6 +18,7 @@ namespace {
 
 #include "cpu/simd_avx512.h"
 
+// After the vectors that it is written in.
 #include "cpu/kernels_simd.h"
 
 }  // namespace

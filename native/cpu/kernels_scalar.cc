@@ -1,5 +1,6 @@
-// The specification of every kernel: one obvious loop each, in the order of operations that all instruction sets
-// keep. Runs everywhere; quick only where the compiler has a fused multiply-add instruction to inline.
+// The specification of every kernel: one obvious loop each, in the order of operations that all
+// instruction sets keep. Runs everywhere; quick only where the compiler has a fused multiply-add
+// instruction to inline.
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -19,8 +20,8 @@ void PackPanels(const MatrixView& b, uint64_t inner, uint64_t columns, float* pa
   }
 }
 
-void Multiply(const MatrixView& a, const float* panels, uint64_t rows, uint64_t inner, uint64_t columns,
-              float* out, uint64_t out_stride, float* /*scratch*/) {
+void Multiply(const MatrixView& a, const float* panels, uint64_t rows, uint64_t inner,
+              uint64_t columns, float* out, uint64_t out_stride, float* /*scratch*/) {
   for (uint64_t row = 0; row < rows; ++row) {
     for (uint64_t column = 0; column < columns; ++column) {
       float sum = out[row * out_stride + column];
@@ -44,8 +45,8 @@ void GroupCodebook(const float* codebook, uint64_t levels, uint64_t width, float
   }
 }
 
-void Nearest(const float* vectors, const float* groups, uint64_t count, uint64_t width, uint64_t levels,
-             uint16_t* out) {
+void Nearest(const float* vectors, const float* groups, uint64_t count, uint64_t width,
+             uint64_t levels, uint16_t* out) {
   for (uint64_t i = 0; i < count; ++i, vectors += width) {
     float least = std::numeric_limits<float>::infinity();
     uint64_t best = 0;
@@ -62,7 +63,8 @@ void Nearest(const float* vectors, const float* groups, uint64_t count, uint64_t
   }
 }
 
-void AddRows(const float* start, const float* const* rows, uint64_t count, uint64_t length, float* sum) {
+void AddRows(const float* start, const float* const* rows, uint64_t count, uint64_t length,
+             float* sum) {
   for (uint64_t j = 0; j < length; ++j) {
     float value = start[j];
     for (uint64_t row = 0; row < count; ++row) value += rows[row][j];
@@ -70,11 +72,12 @@ void AddRows(const float* start, const float* const* rows, uint64_t count, uint6
   }
 }
 
-// exp(x) for x <= 0, to 2 units in the last place; never below exp(-87), the least normal float or so.
-// x = n ln 2 + r with |r| <= ln(2) / 2, then the Taylor series of exp(r) to degree 7 (Horner).
+// exp(x) for x <= 0, to 2 units in the last place; never below exp(-87), the least normal float or
+// so. x = n ln 2 + r with |r| <= ln(2) / 2, then the Taylor series of exp(r) to degree 7 (Horner).
 float Exp(float x) {
   x = x > -87.0f ? x : -87.0f;
-  const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, held in the low bits
+  const float magic =
+      12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, held in the low bits
   const float shifted = std::fmaf(x, 1.44269504f, magic);
   const float n = shifted - magic;
   float r = std::fmaf(n, -0.693359375f, x);  // ln 2 in two parts, the first exact in 9 bits
@@ -104,7 +107,8 @@ float SumClasses(const float* values, uint64_t classes) {
   return sums[0];
 }
 
-void Finish(const Head& head, float* values, uint64_t classes, float* out_float, uint16_t* out_half) {
+void Finish(const Head& head, float* values, uint64_t classes, float* out_float,
+            uint16_t* out_half) {
   float scale = 1.0f;
   if (head.kind == HeadKind::kClamp) {
     for (uint64_t j = 0; j < classes; ++j) {
@@ -119,8 +123,10 @@ void Finish(const Head& head, float* values, uint64_t classes, float* out_float,
   }
   for (uint64_t j = 0; j < classes; ++j) {
     const float value = head.kind == HeadKind::kIdentity ? values[j] : values[j] * scale;
-    if (out_float != nullptr) out_float[j] = value;
-    else out_half[j] = FloatToHalf(value);
+    if (out_float != nullptr)
+      out_float[j] = value;
+    else
+      out_half[j] = FloatToHalf(value);
   }
 }
 

@@ -1,18 +1,22 @@
-// The kernels of kernel_table.h over the vectors of a simd_<isa>.h, included once for each instruction set inside a
-// target region and a namespace of its own. Calls nothing from the standard library: an inline function shared with
-// other files must not be compiled for an instruction set that those files do not ask for.
+// The kernels of kernel_table.h over the vectors of a simd_<isa>.h, included once for each
+// instruction set inside a target region and a namespace of its own. Calls nothing from the
+// standard library: an inline function shared with other files must not be compiled for an
+// instruction set that those files do not ask for.
 //
-// multiply: a register tile of kStripRows rows by kPanelVectors vectors of columns, started from `out` so that the
-// chain of fused multiply-adds goes on from one inner block to the next. Per inner step it loads kPanelVectors
-// vectors and broadcasts kStripRows floats for kStripRows * kPanelVectors multiply-adds.
+// multiply: a register tile of kStripRows rows by kPanelVectors vectors of columns, started from
+// `out` so that the chain of fused multiply-adds goes on from one inner block to the next. Per
+// inner step it loads kPanelVectors vectors and broadcasts kStripRows floats for kStripRows *
+// kPanelVectors multiply-adds.
 //
-// nearest: lanes are codewords. kNearestRows vectors share each load of the codebook; scores never leave registers.
+// nearest: lanes are codewords. kNearestRows vectors share each load of the codebook; scores never
+// leave registers.
 
 constexpr uint32_t kPanelColumns = kPanelVectors * kLanes;
 constexpr uint32_t kGroupSize = kNearestVectors * kLanes;
 constexpr uint32_t kHeadVectors = kHeadSums / kLanes;
 
-// Cuts the rows of a matrix into tiles of Tile rows, each laid out [inner][Tile], zeros beyond the last row.
+// Cuts the rows of a matrix into tiles of Tile rows, each laid out [inner][Tile], zeros beyond the
+// last row.
 template <uint32_t Tile>
 void PackTiles(const float* from, uint64_t row_stride, uint64_t inner_stride, uint64_t rows,
                uint64_t inner, float* to) {
@@ -32,48 +36,57 @@ void PackTiles(const float* from, uint64_t row_stride, uint64_t inner_stride, ui
   }
 }
 
-// A unit stride known at compile time turns a tile's row into vector moves.
+// One of the two strides is always 1; knowing which at compile time turns copies into vector moves.
 template <uint32_t Tile>
 void PackTilesOf(const float* from, uint64_t row_stride, uint64_t inner_stride, uint64_t rows,
                  uint64_t inner, float* to) {
-  if (row_stride == 1) PackTiles<Tile>(from, 1, inner_stride, rows, inner, to);
-  else PackTiles<Tile>(from, row_stride, 1, rows, inner, to);
+  if (row_stride == 1)
+    PackTiles<Tile>(from, 1, inner_stride, rows, inner, to);
+  else
+    PackTiles<Tile>(from, row_stride, 1, rows, inner, to);
 }
 
 void PackPanels(const MatrixView& b, uint64_t inner, uint64_t columns, float* panels) {
   PackTilesOf<kPanelColumns>(b.data, b.column_stride, b.row_stride, columns, inner, panels);
 }
 
-SOFTPACK_INLINE void MultiplyTile(const float* strip, const float* panel, uint64_t inner, float* out,
-                                  uint64_t out_stride) {
+SOFTPACK_INLINE void MultiplyTile(const float* strip, const float* panel, uint64_t inner,
+                                  float* out, uint64_t out_stride) {
   Vec sums[kStripRows][kPanelVectors];
-  SOFTPACK_UNROLL for (uint32_t i = 0; i < kStripRows; ++i) {
-    SOFTPACK_UNROLL for (uint32_t v = 0; v < kPanelVectors; ++v) {
+  SOFTPACK_UNROLL
+  for (uint32_t i = 0; i < kStripRows; ++i) {
+    SOFTPACK_UNROLL
+    for (uint32_t v = 0; v < kPanelVectors; ++v) {
       sums[i][v] = Load(out + i * out_stride + v * kLanes);
     }
   }
   for (uint64_t k = 0; k < inner; ++k, strip += kStripRows, panel += kPanelColumns) {
     Vec columns[kPanelVectors];
-    SOFTPACK_UNROLL for (uint32_t v = 0; v < kPanelVectors; ++v) {
+    SOFTPACK_UNROLL
+    for (uint32_t v = 0; v < kPanelVectors; ++v) {
       columns[v] = Load(panel + v * kLanes);
     }
-    SOFTPACK_UNROLL for (uint32_t i = 0; i < kStripRows; ++i) {
+    SOFTPACK_UNROLL
+    for (uint32_t i = 0; i < kStripRows; ++i) {
       const Vec factor = Broadcast(strip[i]);
-      SOFTPACK_UNROLL for (uint32_t v = 0; v < kPanelVectors; ++v) {
+      SOFTPACK_UNROLL
+      for (uint32_t v = 0; v < kPanelVectors; ++v) {
         sums[i][v] = Fma(factor, columns[v], sums[i][v]);
       }
     }
   }
-  SOFTPACK_UNROLL for (uint32_t i = 0; i < kStripRows; ++i) {
-    SOFTPACK_UNROLL for (uint32_t v = 0; v < kPanelVectors; ++v) {
+  SOFTPACK_UNROLL
+  for (uint32_t i = 0; i < kStripRows; ++i) {
+    SOFTPACK_UNROLL
+    for (uint32_t v = 0; v < kPanelVectors; ++v) {
       Store(out + i * out_stride + v * kLanes, sums[i][v]);
     }
   }
 }
 
 // A tile that sticks out over the last row or column is computed on the side.
-void MultiplyEdge(const float* strip, const float* panel, uint64_t inner, uint64_t rows, uint64_t columns,
-                  float* out, uint64_t out_stride) {
+void MultiplyEdge(const float* strip, const float* panel, uint64_t inner, uint64_t rows,
+                  uint64_t columns, float* out, uint64_t out_stride) {
   float tile[kStripRows * kPanelColumns] = {};
   for (uint64_t i = 0; i < rows; ++i) {
     for (uint64_t j = 0; j < columns; ++j) tile[i * kPanelColumns + j] = out[i * out_stride + j];
@@ -84,12 +97,12 @@ void MultiplyEdge(const float* strip, const float* panel, uint64_t inner, uint64
   }
 }
 
-void Multiply(const MatrixView& a, const float* panels, uint64_t rows, uint64_t inner, uint64_t columns,
-              float* out, uint64_t out_stride, float* scratch) {
+void Multiply(const MatrixView& a, const float* panels, uint64_t rows, uint64_t inner,
+              uint64_t columns, float* out, uint64_t out_stride, float* scratch) {
   for (uint64_t first = 0; first < rows; first += kRowBlock) {
     const uint64_t block = rows - first < kRowBlock ? rows - first : kRowBlock;
-    PackTilesOf<kStripRows>(a.data + first * a.row_stride, a.row_stride, a.column_stride, block, inner,
-                            scratch);
+    PackTilesOf<kStripRows>(a.data + first * a.row_stride, a.row_stride, a.column_stride, block,
+                            inner, scratch);
     for (uint64_t column = 0; column < columns; column += kPanelColumns) {
       const float* panel = panels + column * inner;
       for (uint64_t row = 0; row < block; row += kStripRows) {
@@ -134,15 +147,15 @@ uint16_t LowestOfBest(Best best) {
   StoreBest(best, scores, indices);
   uint32_t lane = 0;
   for (uint32_t i = 1; i < kLanes; ++i) {
-    const bool better = scores[i] < scores[lane] ||
-                        (scores[i] == scores[lane] && indices[i] < indices[lane]);
+    const bool better =
+        scores[i] < scores[lane] || (scores[i] == scores[lane] && indices[i] < indices[lane]);
     if (better) lane = i;
   }
   return static_cast<uint16_t>(indices[lane]);
 }
 
-void Nearest(const float* vectors, const float* groups, uint64_t count, uint64_t width, uint64_t levels,
-             uint16_t* out) {
+void Nearest(const float* vectors, const float* groups, uint64_t count, uint64_t width,
+             uint64_t levels, uint16_t* out) {
   for (uint64_t first = 0; first < count; first += kNearestRows) {
     // Rows beyond the last repeat it; their results are dropped.
     const uint64_t present = count - first < kNearestRows ? count - first : kNearestRows;
@@ -155,25 +168,32 @@ void Nearest(const float* vectors, const float* groups, uint64_t count, uint64_t
     const float* group = groups;
     for (uint64_t level = 0; level < levels; level += kGroupSize) {
       Vec scores[kNearestRows][kNearestVectors];
-      SOFTPACK_UNROLL for (uint32_t v = 0; v < kNearestVectors; ++v) {
+      SOFTPACK_UNROLL
+      for (uint32_t v = 0; v < kNearestVectors; ++v) {
         const Vec half_norm = Load(group + v * kLanes);
-        SOFTPACK_UNROLL for (uint32_t i = 0; i < kNearestRows; ++i) scores[i][v] = half_norm;
+        SOFTPACK_UNROLL
+        for (uint32_t i = 0; i < kNearestRows; ++i) scores[i][v] = half_norm;
       }
       group += kGroupSize;
       for (uint64_t d = 0; d < width; ++d, group += kGroupSize) {
         Vec codes[kNearestVectors];
-        SOFTPACK_UNROLL for (uint32_t v = 0; v < kNearestVectors; ++v) {
+        SOFTPACK_UNROLL
+        for (uint32_t v = 0; v < kNearestVectors; ++v) {
           codes[v] = Load(group + v * kLanes);
         }
-        SOFTPACK_UNROLL for (uint32_t i = 0; i < kNearestRows; ++i) {
+        SOFTPACK_UNROLL
+        for (uint32_t i = 0; i < kNearestRows; ++i) {
           const Vec value = Broadcast(rows[i][d]);
-          SOFTPACK_UNROLL for (uint32_t v = 0; v < kNearestVectors; ++v) {
+          SOFTPACK_UNROLL
+          for (uint32_t v = 0; v < kNearestVectors; ++v) {
             scores[i][v] = NegatedFma(value, codes[v], scores[i][v]);
           }
         }
       }
-      SOFTPACK_UNROLL for (uint32_t i = 0; i < kNearestRows; ++i) {
-        SOFTPACK_UNROLL for (uint32_t v = 0; v < kNearestVectors; ++v) {
+      SOFTPACK_UNROLL
+      for (uint32_t i = 0; i < kNearestRows; ++i) {
+        SOFTPACK_UNROLL
+        for (uint32_t v = 0; v < kNearestVectors; ++v) {
           best[i] = BetterOf(best[i], scores[i][v], static_cast<uint32_t>(level + v * kLanes));
         }
       }
@@ -182,26 +202,32 @@ void Nearest(const float* vectors, const float* groups, uint64_t count, uint64_t
   }
 }
 
-// Up to eight rows are read side by side, each from start to end: streams that the hardware prefetches, which
-// matters more than the extra pass over `sum`, once tables outgrow the caches.
+// Up to eight rows are read side by side, each from start to end: streams that the hardware
+// prefetches, which matters more than the extra pass over `sum`, once tables outgrow the caches.
 template <uint32_t Rows>
 SOFTPACK_INLINE void AddSomeRows(const float* start, const float* const* rows, uint64_t length,
                                  float* sum) {
   for (uint64_t j = 0; j < length; j += kLanes) {
     Vec value = Load(start + j);
-    SOFTPACK_UNROLL for (uint32_t i = 0; i < Rows; ++i) value = Add(value, Load(rows[i] + j));
+    SOFTPACK_UNROLL
+    for (uint32_t i = 0; i < Rows; ++i) value = Add(value, Load(rows[i] + j));
     Store(sum + j, value);
   }
 }
 
-void AddRows(const float* start, const float* const* rows, uint64_t count, uint64_t length, float* sum) {
+void AddRows(const float* start, const float* const* rows, uint64_t count, uint64_t length,
+             float* sum) {
   if (count == 0) AddSomeRows<0>(start, rows, length, sum);
   while (count > 0) {
     const uint32_t taken = count >= 8 ? 8 : count >= 4 ? 4 : count >= 2 ? 2 : 1;
-    if (taken == 8) AddSomeRows<8>(start, rows, length, sum);
-    else if (taken == 4) AddSomeRows<4>(start, rows, length, sum);
-    else if (taken == 2) AddSomeRows<2>(start, rows, length, sum);
-    else AddSomeRows<1>(start, rows, length, sum);
+    if (taken == 8)
+      AddSomeRows<8>(start, rows, length, sum);
+    else if (taken == 4)
+      AddSomeRows<4>(start, rows, length, sum);
+    else if (taken == 2)
+      AddSomeRows<2>(start, rows, length, sum);
+    else
+      AddSomeRows<1>(start, rows, length, sum);
     start = sum;
     rows += taken;
     count -= taken;
@@ -226,24 +252,29 @@ SOFTPACK_INLINE Vec Exp(Vec x) {
   return Times(sum, PowerOfTwo(shifted));
 }
 
-// Writes f(value) over each value, and zeros from `classes` to the next multiple of kHeadSums; returns their sum.
+// Writes f(value) over each value, and zeros from `classes` to the next multiple of kHeadSums;
+// returns their sum.
 template <HeadKind Kind>
 SOFTPACK_INLINE float MapAndSum(float* values, uint64_t classes, Vec a, Vec b) {
   Vec sums[kHeadVectors];
-  SOFTPACK_UNROLL for (uint32_t v = 0; v < kHeadVectors; ++v) sums[v] = Zero();
+  SOFTPACK_UNROLL
+  for (uint32_t v = 0; v < kHeadVectors; ++v) sums[v] = Zero();
   for (uint64_t j = 0; j < classes; j += kHeadSums) {
-    SOFTPACK_UNROLL for (uint32_t v = 0; v < kHeadVectors; ++v) {
+    SOFTPACK_UNROLL
+    for (uint32_t v = 0; v < kHeadVectors; ++v) {
       const Vec value = Load(values + j + v * kLanes);
       Store(values + j + v * kLanes,
             Kind == HeadKind::kClamp ? Greater(value, a) : Exp(Times(Subtract(value, a), b)));
     }
     for (uint64_t i = classes; i < j + kHeadSums; ++i) values[i] = 0.0f;
-    SOFTPACK_UNROLL for (uint32_t v = 0; v < kHeadVectors; ++v) {
+    SOFTPACK_UNROLL
+    for (uint32_t v = 0; v < kHeadVectors; ++v) {
       sums[v] = Add(sums[v], Load(values + j + v * kLanes));
     }
   }
   float parts[kHeadSums];
-  SOFTPACK_UNROLL for (uint32_t v = 0; v < kHeadVectors; ++v) Store(parts + v * kLanes, sums[v]);
+  SOFTPACK_UNROLL
+  for (uint32_t v = 0; v < kHeadVectors; ++v) Store(parts + v * kLanes, sums[v]);
   for (uint32_t width = kHeadSums / 2; width > 0; width /= 2) {
     for (uint32_t i = 0; i < width; ++i) parts[i] += parts[i + width];
   }
@@ -262,21 +293,25 @@ float GreatestOf(const float* values, uint64_t classes) {
   return result;
 }
 
-void Finish(const Head& head, float* values, uint64_t classes, float* out_float, uint16_t* out_half) {
+void Finish(const Head& head, float* values, uint64_t classes, float* out_float,
+            uint16_t* out_half) {
   float scale = 1.0f;
   if (head.kind == HeadKind::kClamp) {
     const Vec eps = Broadcast(head.parameter);
     scale = 1.0f / MapAndSum<HeadKind::kClamp>(values, classes, eps, eps);
   } else if (head.kind == HeadKind::kSoftmax) {
     const Vec greatest = Broadcast(GreatestOf(values, classes));
-    scale = 1.0f / MapAndSum<HeadKind::kSoftmax>(values, classes, greatest, Broadcast(head.parameter));
+    scale =
+        1.0f / MapAndSum<HeadKind::kSoftmax>(values, classes, greatest, Broadcast(head.parameter));
   }
   const Vec factor = Broadcast(scale);  // for identity a product with 1, which is exact
   uint64_t j = 0;
   for (; j + kLanes <= classes; j += kLanes) {
     const Vec value = Times(Load(values + j), factor);
-    if (out_float != nullptr) Store(out_float + j, value);
-    else StoreHalf(out_half + j, value);
+    if (out_float != nullptr)
+      Store(out_float + j, value);
+    else
+      StoreHalf(out_half + j, value);
   }
   if (j == classes) return;
   float rest[kLanes];
@@ -284,8 +319,10 @@ void Finish(const Head& head, float* values, uint64_t classes, float* out_float,
   Store(rest, Times(Load(values + j), factor));
   StoreHalf(half_rest, Load(rest));
   for (uint32_t i = 0; j < classes; ++i, ++j) {
-    if (out_float != nullptr) out_float[j] = rest[i];
-    else out_half[j] = half_rest[i];
+    if (out_float != nullptr)
+      out_float[j] = rest[i];
+    else
+      out_half[j] = half_rest[i];
   }
 }
 

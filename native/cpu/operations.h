@@ -1,4 +1,5 @@
-// The backend's operations over one kernel table: blocking, threads and memory, the same for every instruction set.
+// The backend's operations over one kernel table: blocking, threads and memory, the same for every
+// instruction set.
 #ifndef SOFTPACK_CPU_OPERATIONS_H_
 #define SOFTPACK_CPU_OPERATIONS_H_
 

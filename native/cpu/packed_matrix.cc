@@ -4,7 +4,8 @@
 
 namespace softpack {
 
-bool PackedMatrix::Pack(const KernelTable& table, const MatrixView& b, uint64_t inner, uint64_t columns) {
+bool PackedMatrix::Pack(const KernelTable& table, const MatrixView& b, uint64_t inner,
+                        uint64_t columns) {
   if (!panels_.Allocate(PackedFloats(table, inner, columns))) return false;
   inner_ = inner;
   columns_ = columns;
@@ -16,8 +17,8 @@ bool PackedMatrix::Pack(const KernelTable& table, const MatrixView& b, uint64_t 
   return true;
 }
 
-void PackedMatrix::MultiplyInto(const KernelTable& table, const MatrixView& a, uint64_t rows, float* out,
-                                uint64_t out_stride, float* scratch) const {
+void PackedMatrix::MultiplyInto(const KernelTable& table, const MatrixView& a, uint64_t rows,
+                                float* out, uint64_t out_stride, float* scratch) const {
   for (uint64_t first = 0; first < inner_; first += table.inner_block) {
     const MatrixView block{a.data + first * a.column_stride, a.row_stride, a.column_stride};
     const uint64_t depth = std::min<uint64_t>(table.inner_block, inner_ - first);

@@ -1,5 +1,5 @@
-// Matrix product: `out` is cut into a grid of blocks, one a thread, each of which packs its own share of both
-// operands. Some packing is done twice that way, but no thread waits for another.
+// Matrix product: `out` is cut into a grid of blocks, one a thread, each of which packs its own
+// share of both operands. Some packing is done twice that way, but no thread waits for another.
 #include <algorithm>
 
 #include "core/thread_pool.h"
@@ -42,11 +42,12 @@ struct Block {
   uint64_t first_row, rows, first_column, columns;
 };
 
-int ProjectBlock(const KernelTable& table, const MatrixView& a, const MatrixView& b, const Block& block,
-                 const SoftpackProjectArgs& args) {
+int ProjectBlock(const KernelTable& table, const MatrixView& a, const MatrixView& b,
+                 const Block& block, const SoftpackProjectArgs& args) {
   float* const out = args.out + block.first_row * args.columns + block.first_column;
   if (!args.accumulate) {
-    for (uint64_t i = 0; i < block.rows; ++i) std::fill_n(out + i * args.columns, block.columns, 0.0f);
+    for (uint64_t i = 0; i < block.rows; ++i)
+      std::fill_n(out + i * args.columns, block.columns, 0.0f);
   }
   const uint64_t depth = std::min<uint64_t>(args.inner, table.inner_block);
   Buffer<float> panels(PackedFloats(table, depth, std::min(block.columns, kColumnBlock)));
@@ -72,7 +73,8 @@ int ProjectBlock(const KernelTable& table, const MatrixView& a, const MatrixView
 
 int Project(const KernelTable& table, const SoftpackProjectArgs& args) {
   if (args.rows == 0 || args.columns == 0) return kSoftpackOk;
-  const MatrixView a = args.transpose_a ? MatrixView{args.a, 1, args.rows} : MatrixView{args.a, args.inner, 1};
+  const MatrixView a =
+      args.transpose_a ? MatrixView{args.a, 1, args.rows} : MatrixView{args.a, args.inner, 1};
   const MatrixView b =
       args.transpose_b ? MatrixView{args.b, 1, args.inner} : MatrixView{args.b, args.columns, 1};
   const double work = static_cast<double>(args.rows) * args.columns * args.inner;

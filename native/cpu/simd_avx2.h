@@ -1,8 +1,9 @@
-// Eight floats at a time, for kernels_simd.h. Included inside a target region and the namespace of its kernels.
+// Eight floats at a time, for kernels_simd.h. Included inside a target region and the namespace of
+// its kernels.
 using Vec = __m256;
 
 constexpr uint32_t kLanes = 8;
-constexpr uint32_t kStripRows = 6;     // 6 x 16 accumulators fill 12 of 16 registers
+constexpr uint32_t kStripRows = 6;  // 6 x 16 accumulators fill 12 of 16 registers
 constexpr uint32_t kPanelVectors = 2;
 constexpr uint32_t kNearestRows = 6;
 constexpr uint32_t kNearestVectors = 2;

@@ -1,8 +1,9 @@
-// Sixteen floats at a time, for kernels_simd.h. Included inside a target region and the namespace of its kernels.
+// Sixteen floats at a time, for kernels_simd.h. Included inside a target region and the namespace
+// of its kernels.
 using Vec = __m512;
 
 constexpr uint32_t kLanes = 16;
-constexpr uint32_t kStripRows = 8;     // 8 x 48 accumulators fill 24 of 32 registers
+constexpr uint32_t kStripRows = 8;  // 8 x 48 accumulators fill 24 of 32 registers
 constexpr uint32_t kPanelVectors = 3;
 constexpr uint32_t kNearestRows = 8;
 constexpr uint32_t kNearestVectors = 2;
@@ -28,7 +29,8 @@ SOFTPACK_INLINE Vec PowerOfTwo(Vec shifted) {
 }
 
 SOFTPACK_INLINE void StoreHalf(uint16_t* to, Vec a) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
+                      _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
 }
 
 // The least score of each lane and where it was.

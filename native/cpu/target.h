@@ -1,4 +1,5 @@
-// Compiling a part of a file for an instruction set beyond the build's own, with no flag for the whole file.
+// Compiling a part of a file for an instruction set beyond the build's own, with no flag for the
+// whole file.
 #ifndef SOFTPACK_CPU_TARGET_H_
 #define SOFTPACK_CPU_TARGET_H_
 

@@ -4,7 +4,7 @@ import type { DemoReport } from '../report/demo-page.js';
 import { formatBytes } from '../report/format.js';
 import { nonNegativeInteger } from './options.js';
 import { packProgress } from './pack.js';
-import { createProgress, type ProgressStep, seconds } from './progress.js';
+import { phaseProgress, seconds } from './progress.js';
 
 interface DemoFlags {
   readonly dir: string;
@@ -39,36 +39,23 @@ export function addDemo(program: Command, signal: AbortSignal): void {
     });
 }
 
-const NAMES = {
-  install: 'installing images (npm)',
-  decode: 'decoding images',
-  teacher: 'training the teacher',
-  label: "the teacher's labels",
-  students: 'two students',
-};
-
 function demoProgress(): (progress: DemoProgress) => void {
-  const bars = createProgress();
+  const show = phaseProgress({
+    install: 'installing images (npm)',
+    decode: 'decoding images',
+    teacher: 'training the teacher',
+    label: "the teacher's labels",
+    students: 'two students',
+  });
   const onPack = packProgress();
-  let open: { readonly phase: string; readonly step: ProgressStep } | undefined;
   return (progress) => {
     if (progress.phase === 'pack') return onPack(progress.pack);
     const { phase, done, total } = progress;
-    if (open !== undefined && open.phase !== phase) {
-      // A phase without a measure ends when the next one begins.
-      if (open.phase === 'install') open.step.finish();
-      open = undefined;
-    }
-    open ??= { phase, step: bars.step(NAMES[phase], total) };
     const note =
       progress.phase === 'students'
         ? `KL full ${progress.full.toPrecision(3)}, archive ${progress.archive.toPrecision(3)}`
         : progress.note;
-    open.step.update(done, note);
-    if (done === total) {
-      open.step.finish(note);
-      open = undefined;
-    }
+    show(phase, done, total, note);
   };
 }
 

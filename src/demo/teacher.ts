@@ -87,7 +87,7 @@ export interface TeacherOptions {
 }
 
 /**
- * Trains the teacher on true classes, by the recipe: about 8 minutes on two cores by native TensorFlow, an hour by
+ * Trains the teacher on true classes, by the recipe: a quarter of an hour by native TensorFlow, three times that by
  * wasm. The caller disposes of it.
  */
 export async function trainTeacher({

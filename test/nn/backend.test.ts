@@ -9,7 +9,7 @@ describe('backends', () => {
     for (const { name, state, reason } of statuses) {
       expect(reason.length, name).toBeGreaterThan(10);
       if (name !== 'tensorflow') expect(state).toBe('ready');
-      else if (state !== 'ready') expect(reason).toContain('npm ');
+      else if (state !== 'ready') expect(reason).toContain('softpack tensorflow install');
     }
   });
 

@@ -1,6 +1,9 @@
 import { readdir } from 'node:fs/promises';
+import type * as tf from '@tensorflow/tfjs';
+import { SoftpackError } from '../../errors.js';
 import { invalidFile } from '../../files/random-access.js';
-import { type NativeNode, nativeNode } from '../backend.js';
+import { selectBackend } from '../backend.js';
+import { loadNativeTensorflow } from '../native-tensorflow.js';
 import type { Teacher } from '../teacher.js';
 import type { TeacherDescription } from './description.js';
 import { type ModelFacts, mismatch, readDescription, settleShape } from './description.js';
@@ -34,6 +37,33 @@ export async function loadSavedModelTeacher(
     run: (images, count) => runOnTensor(shape, images, count, (x) => model.predict(x)),
     dispose: () => model.dispose(),
   });
+}
+
+/** What native TensorFlow's package has for models as TensorFlow itself saves them. */
+interface NativeNode {
+  loadSavedModel(path: string, tags: readonly string[], signature: string): Promise<SavedModel>;
+  getMetaGraphsFromSavedModel(path: string): Promise<
+    readonly {
+      readonly tags: readonly string[];
+      readonly signatureDefs: Readonly<Record<string, Signature>>;
+    }[]
+  >;
+}
+
+interface SavedModel {
+  predict(images: tf.Tensor): unknown;
+  dispose(): void;
+}
+
+/** A SavedModel's ends by name; axes are numbers or protocol buffer messages. */
+type Signature = Readonly<Record<'inputs' | 'outputs', Readonly<Record<string, End>>>>;
+type End = { readonly shape?: readonly unknown[] };
+
+async function nativeNode(): Promise<NativeNode> {
+  await selectBackend({ backend: 'tensorflow' });
+  const native = await loadNativeTensorflow();
+  if (native.state === 'ready') return native.exports.node as NativeNode;
+  throw new SoftpackError('BACKEND_UNAVAILABLE', native.reason, { field: 'backend' });
 }
 
 async function factsOf(path: string, node: NativeNode): Promise<ModelFacts> {

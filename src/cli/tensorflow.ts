@@ -1,0 +1,69 @@
+import type { Command } from 'commander';
+import type {
+  InstallOptions,
+  InstallProgress,
+  InstallResult,
+} from '../nn/tensorflow-install/install.js';
+import { phaseProgress } from './progress.js';
+
+interface InstallFlags {
+  readonly gpu?: boolean;
+  readonly wheel?: string;
+  readonly dir?: string;
+}
+
+export function addTensorflow(program: Command, signal: AbortSignal): void {
+  const group = program
+    .command('tensorflow')
+    .description('Install or remove native TensorFlow, the fast backend of the networks.');
+  group
+    .command('install')
+    .description('Build it from the TensorFlow wheel of the Python package index (274 MB).')
+    .option('--gpu', "with CUDA kernels and NVIDIA's libraries (several GB)")
+    .option('--wheel <path>', 'a downloaded wheel instead')
+    .option('--dir <dir>', 'where to; default: SOFTPACK_TENSORFLOW_DIR or the user cache folder')
+    .action(async ({ gpu, ...flags }: InstallFlags) => {
+      const { installTensorflow } = await import('../nn/tensorflow-install/install.js');
+      const variant: InstallOptions['variant'] = gpu ? 'gpu' : 'cpu';
+      const onProgress = installProgress();
+      const result = await installTensorflow({ ...flags, variant, onProgress, signal });
+      process.stdout.write(`${describe(result)}\n`);
+    });
+  group
+    .command('uninstall')
+    .description('Remove it, and what interrupted installations left.')
+    .option('--dir <dir>', 'where it is')
+    .action(async ({ dir }: { readonly dir?: string }) => {
+      const { uninstallTensorflow } = await import('../nn/tensorflow-install/install.js');
+      const removed = await uninstallTensorflow(dir);
+      process.stdout.write(removed ? 'removed\n' : 'nothing was installed\n');
+    });
+}
+
+const PHASES: Readonly<Record<InstallProgress['phase'], string>> = {
+  wait: 'another installation runs',
+  package: 'fetching the binding',
+  download: 'downloading TensorFlow',
+  unpack: 'unpacking libraries',
+  compile: 'compiling the binding',
+  verify: 'verifying',
+};
+
+function installProgress(): (progress: InstallProgress) => void {
+  const show = phaseProgress(PHASES);
+  return ({ phase, done, total }) => {
+    show(phase, done, total, total > 1 ? `${(total / 1e6).toFixed(0)} MB` : '');
+  };
+}
+
+function describe({ dir, installed, verified, driver }: InstallResult): string {
+  const { tensorflow, variant } = installed;
+  const devices = verified === undefined ? '' : ` on ${verified.devices.join(' and ')}`;
+  const how = verified === undefined ? 'was installed already' : `is ready${devices}`;
+  const lines = [`TensorFlow ${tensorflow} (${variant}) ${how}: ${dir}`];
+  if (driver !== undefined) lines.push(`It needs ${driver}.`);
+  if (verified !== undefined && variant === 'gpu' && !verified.devices.includes('GPU')) {
+    lines.push('It sees no GPU here and computes on the processor.');
+  }
+  return lines.join('\n');
+}

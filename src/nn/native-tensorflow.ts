@@ -1,0 +1,120 @@
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import * as tf from '@tensorflow/tfjs';
+import {
+  ADDON,
+  BINDING_FOLDER,
+  BINDING_PACKAGE,
+  ENGINE_PACKAGES,
+  installedTensorflow,
+  tensorflowFolder,
+} from './tensorflow-install/location.js';
+
+/** Optional peers that hold the native binding, best first. The first also uses a GPU if TensorFlow lists one. */
+const PACKAGES = [BINDING_PACKAGE, '@tensorflow/tfjs-node'] as const;
+const INSTALL = 'softpack tensorflow install';
+
+export type NativeTensorflow =
+  | {
+      readonly state: 'ready';
+      /** Package or folder that it was loaded from. */
+      readonly origin: string;
+      /** Of TensorFlow, e.g. `2.21.0`. */
+      readonly version: string;
+      /** Kinds of device that operations run on. */
+      readonly devices: readonly string[];
+      /** All exports of the package, `node` among them; it reads SavedModels. */
+      readonly exports: Readonly<Record<string, unknown>>;
+    }
+  | { readonly state: 'absent' | 'incomplete'; readonly reason: string };
+
+interface Candidate {
+  readonly origin: string;
+  /** Of the package with the binding. */
+  readonly folder: string;
+  readonly load: () => Promise<Record<string, unknown>>;
+}
+
+const require = createRequire(import.meta.url);
+
+/**
+ * Loads native TensorFlow, which registers and selects the backend `tensorflow`: from an installed
+ * @tensorflow/tfjs-node-gpu or tfjs-node, else from the folder of `softpack tensorflow install`. Each worker thread and
+ * each process loads it for itself; threads share the libraries but not tensors.
+ *
+ * TensorFlow's own switches, read from the environment when it is first loaded:
+ * - `TF_FORCE_GPU_ALLOW_GROWTH` (set to `true` unless set): GPU memory is taken as needed, not all at once.
+ * - `NVIDIA_TF32_OVERRIDE=0`: full float32 products on GPUs; TensorFlow uses TF32 (10 bits of fraction) where it can.
+ * - `TF_DETERMINISTIC_OPS=1`: GPU kernels that give the same bits in every run, slower.
+ * - `TF_ENABLE_ONEDNN_OPTS=0`: CPU kernels without oneDNN, whose sums differ in order between machines.
+ */
+export async function loadNativeTensorflow(): Promise<NativeTensorflow> {
+  const found = [...PACKAGES.flatMap(packageCandidate), ...builtCandidate(tensorflowFolder())];
+  const built = found.find(({ folder }) => existsSync(join(folder, ADDON)));
+  if (built !== undefined) return load(built);
+  const [first] = found;
+  if (first === undefined) return { state: 'absent', reason: `not installed; ${INSTALL}` };
+  return { state: 'incomplete', reason: `${first.origin} has no addon; ${INSTALL}` };
+}
+
+/** Loads the installation in one folder, whatever else is there. */
+export async function loadBuiltTensorflow(dir: string): Promise<NativeTensorflow> {
+  return load(folderCandidate(dir));
+}
+
+async function load({ origin, load }: Candidate): Promise<NativeTensorflow> {
+  defineIsNullOrUndefined();
+  process.env.TF_FORCE_GPU_ALLOW_GROWTH ??= 'true';
+  process.env.TF_CPP_MIN_LOG_LEVEL ??= '1';
+  try {
+    const exports = await load();
+    const backend = tf.findBackend('tensorflow') as unknown as NodeBackend;
+    const devices = backend.isUsingGpuDevice ? ['GPU', 'CPU'] : ['CPU'];
+    return { state: 'ready', origin, version: backend.binding.TF_Version, devices, exports };
+  } catch (error) {
+    const [line] = String(error instanceof Error ? error.message : error).split('\n');
+    return { state: 'incomplete', reason: `${origin} does not load: ${line}; ${INSTALL}` };
+  }
+}
+
+/** What tfjs-node's backend has beyond others. */
+interface NodeBackend {
+  readonly binding: { readonly TF_Version: string };
+  readonly isUsingGpuDevice: boolean;
+}
+
+function packageCandidate(name: string): Candidate[] {
+  try {
+    const folder = dirname(require.resolve(`${name}/package.json`));
+    return [{ origin: name, folder, load: () => import(name) }];
+  } catch {
+    return [];
+  }
+}
+
+function builtCandidate(dir: string): Candidate[] {
+  return installedTensorflow(dir) === undefined ? [] : [folderCandidate(dir)];
+}
+
+function folderCandidate(dir: string): Candidate {
+  const folder = join(dir, BINDING_FOLDER);
+  return { origin: dir, folder, load: async () => handInEngine(dir)(BINDING_PACKAGE) };
+}
+
+/** Makes `require` inside an installation answer with softpack's own TensorFlow.js: there is one engine. */
+function handInEngine(dir: string): NodeJS.Require {
+  const inner = createRequire(join(dir, 'package.json'));
+  const ofTfjs = createRequire(require.resolve('@tensorflow/tfjs'));
+  for (const name of ENGINE_PACKAGES) {
+    ofTfjs(name);
+    inner.cache[inner.resolve(name)] = inner.cache[ofTfjs.resolve(name)];
+  }
+  return inner;
+}
+
+/** tfjs-node 4.22 calls this function of node:util, which Node.js 23 removed, in nearly every operation. */
+function defineIsNullOrUndefined(): void {
+  const util = require('node:util') as { isNullOrUndefined?: (value: unknown) => boolean };
+  util.isNullOrUndefined ??= (value) => value === null || value === undefined;
+}

@@ -1,0 +1,46 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { SoftpackError } from '../../errors.js';
+import type { FetchOptions } from './fetch.js';
+import { ADDON, BINDING_FOLDER } from './location.js';
+import { errorLines, runTool } from './tools.js';
+
+const DEFAULTS = fileURLToPath(new URL('../../../native/tensorflow/defaults.cc', import.meta.url));
+
+/** One set of names for all threads, inserted into without a lock: each thread must have its own. */
+const SHARED_NAMES = 'static std::set<std::string> ATTR_NAME_SET;';
+const NAMES_PER_THREAD = 'static thread_local std::set<std::string> ATTR_NAME_SET;';
+
+/** Compiles the binding against the unpacked libraries, which it finds relative to itself. */
+export async function buildAddon(
+  compiler: readonly string[],
+  { work, env, signal }: FetchOptions,
+): Promise<void> {
+  const folder = join(work, BINDING_FOLDER);
+  const source = join(folder, 'binding', 'tfjs_backend.cc');
+  const text = await readFile(source, 'utf8');
+  if (!text.includes(SHARED_NAMES)) throw new Error(`${source} is not the release expected`);
+  await writeFile(source, text.replace(SHARED_NAMES, NAMES_PER_THREAD));
+  await mkdir(dirname(join(folder, ADDON)), { recursive: true });
+  const up = dirname(join(BINDING_FOLDER, ADDON)).replaceAll(/[^/]+/g, '..');
+  const command = [
+    ...compiler,
+    ...['-O2', '-std=c++17', '-shared', '-fPIC', '-DNAPI_VERSION=8'],
+    ...['-Inode_modules/node-api-headers/include', '-Itensorflow/include'],
+    join(BINDING_FOLDER, 'binding', 'tfjs_backend.cc'),
+    join(BINDING_FOLDER, 'binding', 'tfjs_binding.cc'),
+    DEFAULTS,
+    ...['-o', join(BINDING_FOLDER, ADDON), '-Ltensorflow'],
+    // In this order: the first needs symbols of the second.
+    ...['-l:libtensorflow_cc.so.2', '-l:libtensorflow_framework.so.2'],
+    `-Wl,-rpath,$ORIGIN/${up}/tensorflow`,
+  ];
+  const result = await runTool(command, { cwd: work, env, signal });
+  if (result?.ok) return;
+  throw new SoftpackError(
+    'BUILD_FAILED',
+    `${compiler.join(' ')} failed:\n${errorLines(result?.output ?? '')}`,
+    { field: 'binding' },
+  );
+}

@@ -1,0 +1,87 @@
+import { spawn } from 'node:child_process';
+import { SoftpackError, throwIfAborted } from '../../errors.js';
+
+export interface ToolResult {
+  readonly ok: boolean;
+  /** Standard output and standard error, as they came. */
+  readonly output: string;
+}
+
+export interface ToolOptions {
+  readonly cwd?: string;
+  readonly env?: NodeJS.ProcessEnv;
+  readonly signal?: AbortSignal;
+}
+
+/** Runs a program to its end, without a shell; undefined if there is no such program. */
+export function runTool(
+  command: readonly string[],
+  { cwd, env = process.env, signal }: ToolOptions = {},
+): Promise<ToolResult | undefined> {
+  throwIfAborted(signal);
+  return new Promise((done, fail) => {
+    const [program, ...args] = command;
+    const child = spawn(program, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const stop = () => child.kill('SIGTERM');
+    signal?.addEventListener('abort', stop, { once: true });
+    let output = '';
+    const collect = (chunk: Buffer) => {
+      output += chunk.toString('utf8');
+    };
+    child.stdout.on('data', collect);
+    child.stderr.on('data', collect);
+    child.once('error', (error: NodeJS.ErrnoException) => {
+      signal?.removeEventListener('abort', stop);
+      if (error.code === 'ENOENT' || error.code === 'EACCES') done(undefined);
+      else fail(error);
+    });
+    child.once('close', (status) => {
+      signal?.removeEventListener('abort', stop);
+      if (signal?.aborted) {
+        fail(new SoftpackError('ABORTED', 'aborted', { cause: signal.reason }));
+      } else {
+        done({ ok: status === 0, output });
+      }
+    });
+  });
+}
+
+/** A Python with pip: `PYTHON`, `python3` or `python`. */
+export async function findPip(signal?: AbortSignal): Promise<readonly string[]> {
+  const names = process.env.PYTHON ? [process.env.PYTHON] : ['python3', 'python'];
+  for (const name of names) {
+    const command = [name, '-m', 'pip'];
+    if ((await runTool([...command, '--version'], { signal }))?.ok) return command;
+  }
+  throw missing(
+    'python',
+    `no pip for ${names.join(', ')}; apt install python3-pip, or give a downloaded wheel by --wheel`,
+  );
+}
+
+/** A C++ compiler: `CXX` (which may carry arguments), `g++`, `c++` or `clang++`. */
+export async function findCompiler(signal?: AbortSignal): Promise<readonly string[]> {
+  const { CXX } = process.env;
+  const commands = CXX ? [[CXX], CXX.trim().split(/\s+/)] : [['g++'], ['c++'], ['clang++']];
+  for (const command of commands) {
+    if ((await runTool([...command, '--version'], { signal }))?.ok) return command;
+  }
+  const tried = commands.map((command) => command.join(' ')).at(-1);
+  throw missing('compiler', `${CXX ? `CXX=${tried}` : 'no g++'} does not run; apt install g++`);
+}
+
+export async function findNpm(signal?: AbortSignal): Promise<readonly string[]> {
+  if ((await runTool(['npm', '--version'], { signal }))?.ok) return ['npm'];
+  throw missing('npm', 'npm is not on PATH; it comes with Node.js');
+}
+
+/** The lines of a program's output that say what went wrong. */
+export function errorLines(output: string): string {
+  const lines = output.split('\n').filter((line) => !/^\s*$|Retrying/.test(line));
+  const telling = lines.filter((line) => /error|ERR!|not match|expected|got /i.test(line));
+  return (telling.length > 0 ? telling : lines).slice(-4).join('\n').trim();
+}
+
+function missing(field: string, message: string): SoftpackError {
+  return new SoftpackError('TOOL_MISSING', message, { field });
+}

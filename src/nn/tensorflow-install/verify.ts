@@ -1,0 +1,42 @@
+import { fork } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { SoftpackError } from '../../errors.js';
+import type { VerifyMessage } from './verify-process.js';
+
+export interface VerifiedTensorflow {
+  readonly version: string;
+  readonly devices: readonly string[];
+}
+
+const PROCESS = fileURLToPath(new URL('./verify-process.js', import.meta.url));
+
+/**
+ * Loads an installation in a process of its own, multiplies matrices and takes two training steps; throws
+ * `BACKEND_UNAVAILABLE` with what went wrong, a crash included.
+ */
+export function verifyTensorflow(dir: string, signal?: AbortSignal): Promise<VerifiedTensorflow> {
+  return new Promise((done, fail) => {
+    const child = fork(PROCESS, [dir], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], signal });
+    let output = '';
+    let answer: VerifyMessage | undefined;
+    child.stderr?.on('data', (chunk: Buffer) => {
+      output = (output + chunk.toString('utf8')).slice(-2000);
+    });
+    child.stdout?.resume();
+    child.once('message', (message: VerifyMessage) => {
+      answer = message;
+    });
+    child.once('error', (error) => {
+      fail(signal?.aborted ? new SoftpackError('ABORTED', 'aborted', { cause: error }) : error);
+    });
+    child.once('close', (status, killed) => {
+      if (answer !== undefined && 'version' in answer) return done(answer);
+      const problem = answer?.problem ?? `its process ended with ${killed ?? status}: ${output}`;
+      fail(
+        new SoftpackError('BACKEND_UNAVAILABLE', `TensorFlow was built but fails: ${problem}`, {
+          field: dir,
+        }),
+      );
+    });
+  });
+}

@@ -1,0 +1,83 @@
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, expect, it } from 'vitest';
+import { kernelStatus, loadKernels } from '#src/native/index.js';
+import { cpu, errorOf } from './support.js';
+
+const dist = fileURLToPath(new URL('../../dist/', import.meta.url));
+const bare = mkdtempSync(path.join(tmpdir(), 'softpack-bare-'));
+cpSync(dist, path.join(bare, 'dist'), { recursive: true });
+writeFileSync(path.join(bare, 'package.json'), '{"type": "module"}');
+afterAll(() => rmSync(bare, { recursive: true, force: true }));
+
+/** Runs code against the compiled package as it is where no addon was built. */
+function runBare(code: string, env: Record<string, string> = {}) {
+  const source = `import { kernelStatus, loadKernels } from './dist/native/index.js'; ${code}`;
+  return spawnSync(process.execPath, ['--input-type=module', '-e', source], {
+    cwd: bare,
+    env: { ...process.env, SOFTPACK_BACKEND: '', ...env },
+    encoding: 'utf8',
+  });
+}
+
+it('prefers the addon and tells its instruction set and threads', () => {
+  expect(loadKernels().name).toBe('cpu');
+  const [first, cuda, last] = kernelStatus();
+  expect(first).toMatchObject({ name: 'cpu', state: 'ready' });
+  expect(first?.reason).toContain(cpu.isa);
+  expect(first?.reason).toMatch(/\d+ threads/);
+  expect(cuda).toEqual({ name: 'cuda', state: 'absent', reason: 'not part of this build' });
+  expect(last).toMatchObject({ name: 'reference', state: 'ready' });
+});
+
+it('refuses an unknown backend', () => {
+  expect(errorOf(() => loadKernels({ backend: 'gpu' as never }))).toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    field: 'backend',
+    found: 'gpu',
+  });
+});
+
+it('falls back to the reference with one warning that says what to type', () => {
+  const { stdout, stderr } = runBare(
+    'loadKernels(); console.log(loadKernels().name, loadKernels().isa)',
+  );
+  expect(stdout.trim()).toBe('reference javascript');
+  expect(stderr.match(/SOFTPACK_REFERENCE_KERNELS/g)).toHaveLength(1);
+  expect(stderr).toContain('npm rebuild softpack');
+});
+
+it('throws where the addon is asked for and missing, and says so in the status', () => {
+  const { stdout, stderr } = runBare(`
+    console.log(JSON.stringify(kernelStatus()[0]));
+    try { loadKernels({ backend: 'cpu' }) } catch (error) { console.log(error.code, error.message) }
+  `);
+  expect(stderr).toBe('');
+  const [status = '', error] = stdout.trim().split('\n');
+  expect(JSON.parse(status)).toMatchObject({ name: 'cpu', state: 'absent' });
+  expect(error).toMatch(/^BACKEND_UNAVAILABLE.*npm rebuild/);
+});
+
+it('tells why an addon that is there does not load', () => {
+  const folder = path.join(bare, 'build/Release');
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(path.join(folder, 'softpack.node'), 'not a library');
+  const { stdout } = runBare('console.log(JSON.stringify(kernelStatus()[0]))');
+  rmSync(path.join(bare, 'build'), { recursive: true });
+  const status = JSON.parse(stdout) as { state: string; reason: string };
+  expect(status.state).toBe('broken');
+  expect(status.reason).toMatch(/softpack\.node: .+npm rebuild/);
+});
+
+it('lets SOFTPACK_BACKEND choose for auto', () => {
+  const quiet = runBare('console.log(loadKernels().name)', { SOFTPACK_BACKEND: 'reference' });
+  expect([quiet.stdout.trim(), quiet.stderr]).toEqual(['reference', '']);
+  const forced = runBare('loadKernels()', { SOFTPACK_BACKEND: 'cpu' });
+  expect(forced.status).toBe(1);
+  expect(forced.stderr).toContain('BACKEND_UNAVAILABLE');
+  const wrong = runBare('loadKernels()', { SOFTPACK_BACKEND: 'gpu' });
+  expect(wrong.stderr).toContain('SOFTPACK_BACKEND: unknown backend');
+});

@@ -1,0 +1,26 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, it } from 'vitest';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const groups = JSON.parse(readFileSync(path.join(root, 'native/sources.json'), 'utf8')) as Record<
+  string,
+  string[]
+>;
+const listed = Object.values(groups).flat();
+
+it('lists every C++ source under native/ once, and no other file', () => {
+  const present = readdirSync(path.join(root, 'native'), { recursive: true, encoding: 'utf8' })
+    .map((file) => `native/${file.replaceAll(path.sep, '/')}`)
+    .filter((file) => file.endsWith('.cc'));
+  expect(present.length).toBeGreaterThan(10);
+  expect([...listed].sort()).toEqual(present.sort());
+  for (const file of listed) expect(existsSync(path.join(root, file))).toBe(true);
+});
+
+it.each(['binding.gyp', 'CMakeLists.txt'])('is the list that %s reads', (build) => {
+  const text = readFileSync(path.join(root, build), 'utf8');
+  expect(text).toContain('native/sources.json');
+  for (const file of listed) expect(text).not.toContain(path.basename(file));
+});

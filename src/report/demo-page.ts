@@ -93,7 +93,7 @@ ${figures(page)}
 <figure>${bytes}</figure>
 <h2>Labels, full and decoded</h2>
 <p>Views as the teacher saw them (crop, flip, CutMix), with the classes it finds likeliest.
-Bars: full label above, decoded label below.</p>
+Bars, in percent: full label above, decoded label below.</p>
 <div class="examples">${page.examples.map(example).join('\n')}</div>
 <h2>Training</h2>
 <div class="charts">

@@ -15,8 +15,8 @@ import type { VqaeParameters, VqaeShape } from './gradients.js';
  */
 export type VqaeInitialisation = 'principal' | 'random';
 
-/** Labels looked at by the initialisation; enough for hundreds of components. */
-const SAMPLE = 8192;
+/** Labels that the initialisation needs at most; enough for hundreds of components. */
+export const INITIAL_LABELS = 8192;
 /** Components found in closed form; labels lie in a few dozen directions, the rest is started at random. */
 const MAX_RANK = 192;
 /** Segment vectors that k-means sees, a codeword. */
@@ -31,15 +31,14 @@ export async function initialise(
   random: RandomSequence,
 ): Promise<VqaeParameters> {
   const { classes, dh } = shape;
-  const rows = Math.min(labels.length / classes, SAMPLE);
-  const sample = labels.subarray(0, rows * classes);
+  const rows = labels.length / classes;
   const { projection, decoder } =
     kind === 'principal'
-      ? await principalTransform(sample, rows, shape, kernels, random)
+      ? await principalTransform(labels, rows, shape, kernels, random)
       : randomTransform(shape, random);
   const latent = new Float32Array(rows * dh);
   await kernels.projectAsync({
-    a: sample,
+    a: labels,
     b: projection,
     out: latent,
     rows,

@@ -6,7 +6,7 @@ import { RandomSequence } from '../random.js';
 import { VqaeCodec } from './codec.js';
 import { checkVqaeConfig, segmentsOf, type VqaeConfig } from './config.js';
 import { VqaeGradients, type VqaeLosses, type VqaeParameters } from './gradients.js';
-import { initialise, type VqaeInitialisation } from './initialise.js';
+import { INITIAL_LABELS, initialise, type VqaeInitialisation } from './initialise.js';
 
 /** What the paper leaves open, with softpack's defaults. */
 export interface VqaeTrainingOptions {
@@ -157,7 +157,7 @@ export class VqaeTrainer {
 
   async #initialise(): Promise<VqaeParameters> {
     const { classes } = this.#config;
-    const rows = this.#random.distinct(Math.min(this.#count, 8192), this.#count);
+    const rows = this.#random.distinct(Math.min(this.#count, INITIAL_LABELS), this.#count);
     const sample = new Float32Array(rows.length * classes);
     this.#gather(rows, sample);
     const kind = this.#options.initialisation;

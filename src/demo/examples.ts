@@ -3,6 +3,7 @@ import { type LabelArchive, openArchive } from '../archive/archive.js';
 import { Augmenter } from '../augment/augmenter.js';
 import { type PixelSource, renderViews } from '../augment/replay.js';
 import { parseAugmentationSpec } from '../augment/spec.js';
+import type { Codec } from '../codec/codec.js';
 import { loadCodec } from '../codec/load.js';
 import { loadKernels } from '../native/index.js';
 import type { LabelExample } from '../report/demo-page.js';
@@ -22,6 +23,8 @@ export async function labelExamples(
 ): Promise<LabelExample[]> {
   await using full = await openArchive(paths.full);
   await using packed = await openArchive(paths.archive);
+  using fullCodec = loadCodec(full.codecParts, loadKernels());
+  using packedCodec = loadCodec(packed.codecParts, loadKernels());
   const images = trainingSamples(emoji);
   const spec = parseAugmentationSpec(full.manifest.augmentation);
   const augmenter = new Augmenter(spec, images);
@@ -31,8 +34,8 @@ export async function labelExamples(
     // A step that shares no factor with the number of samples visits all sets and categories.
     const sample = (i * 997 + 101) % full.samples;
     const [before, after] = [
-      await labelOf(full, epoch, sample),
-      await labelOf(packed, epoch, sample),
+      await labelOf(full, fullCodec, epoch, sample),
+      await labelOf(packed, packedCodec, epoch, sample),
     ];
     const likeliest = [...before.keys()].sort((a, b) => before[b] - before[a]).slice(0, ROWS);
     examples.push({
@@ -50,10 +53,10 @@ export async function labelExamples(
 
 async function labelOf(
   archive: LabelArchive,
+  codec: Codec,
   epoch: number,
   sample: number,
 ): Promise<Float32Array> {
-  using codec = loadCodec(archive.codecParts, loadKernels());
   const labels = { start: sample, count: 1 };
   const out = new Float32Array(archive.classes);
   const row = await archive.readRow(epoch);

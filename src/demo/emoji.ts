@@ -94,6 +94,8 @@ export interface EmojiOptions {
   readonly dir: string;
   /** Height and width to decode to, pixels. */
   readonly size: number;
+  /** Unicode categories to take; default `EMOJI_CATEGORIES`. */
+  readonly categories?: readonly string[];
   readonly onProgress?: (progress: EmojiProgress) => void;
   readonly signal?: AbortSignal;
 }
@@ -104,7 +106,7 @@ export type EmojiProgress =
 
 /** The images, from the packed file if there is one, else installed and decoded (10 s on two cores). */
 export async function loadEmoji(options: EmojiOptions): Promise<EmojiImages> {
-  const packed = join(options.dir, `emoji-${packKey(options.size)}.safetensors`);
+  const packed = join(options.dir, `emoji-${packKey(options)}.safetensors`);
   if (existsSync(packed)) return readPacked(packed);
   const root = await installSets(options);
   const images = await decodeSets(root, options);
@@ -128,9 +130,9 @@ export function emojiSamples(images: EmojiImages, sets: readonly number[]): Pixe
 }
 
 /** Changes whenever the packed pixels would: with the versions, the categories or the size. */
-function packKey(size: number): string {
+function packKey({ size, categories = EMOJI_CATEGORIES }: EmojiOptions): string {
   const sources = EMOJI_SETS.map((set) => `${set.package}@${set.version}`);
-  const key = JSON.stringify({ sources, EMOJI_CATEGORIES, BACKGROUND, CANVAS, VISIBLE, size });
+  const key = JSON.stringify({ sources, categories, BACKGROUND, CANVAS, VISIBLE, size });
   return createHash('sha256').update(key).digest('hex').slice(0, 12);
 }
 
@@ -189,13 +191,14 @@ interface CataloguedEmoji {
 /** Emoji of the chosen categories that every set has, in Unicode's order, with the file of each set. */
 async function commonClasses(
   root: string,
+  categories: readonly string[],
 ): Promise<{ readonly classes: EmojiClass[]; readonly files: string[][] }> {
   const catalogue: CataloguedEmoji[] = JSON.parse(
     await readFile(join(root, 'emoji-datasource-google', 'emoji.json'), 'utf8'),
   );
   const folders = await Promise.all(EMOJI_SETS.map((set) => filesByCode(root, set)));
   const chosen = catalogue
-    .filter((emoji) => EMOJI_CATEGORIES.includes(emoji.category))
+    .filter((emoji) => categories.includes(emoji.category))
     .sort((a, b) => a.sort_order - b.sort_order);
   const classes: EmojiClass[] = [];
   const files: string[][] = EMOJI_SETS.map(() => []);
@@ -231,9 +234,9 @@ function normaliseCode(code: string): string {
 
 async function decodeSets(
   root: string,
-  { size, onProgress, signal }: EmojiOptions,
+  { size, categories = EMOJI_CATEGORIES, onProgress, signal }: EmojiOptions,
 ): Promise<EmojiImages> {
-  const { classes, files } = await commonClasses(root);
+  const { classes, files } = await commonClasses(root, categories);
   const all = files.flat();
   const stride = size * size * CHANNELS;
   const pixels = new Uint8Array(all.length * stride);

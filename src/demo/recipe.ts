@@ -23,21 +23,35 @@ export function demoAugmentation(seed: number, smallestCrop = 0.5): Augmentation
   };
 }
 
-/** How the committed teacher was trained. */
-export const TEACHER = {
+/** How a teacher is trained on true classes. */
+export interface TeacherRecipe {
+  readonly seed: number;
+  readonly widths: readonly number[];
+  readonly blocks: readonly number[];
+  readonly epochs: number;
+  /** Share of the image that a crop takes at least. */
+  readonly smallestCrop: number;
+  readonly batch: number;
+  readonly lr: number;
+  readonly warmup: number;
+  readonly weightDecay: number;
+  /** Random gain (1 +- colour) of each colour channel and shift (+- 2 colour) of all, on normalised pixels. */
+  readonly colour: number;
+}
+
+/** How the committed teacher was trained. Its crops are smaller than the students': it has time for harder views. */
+export const TEACHER: TeacherRecipe = {
   seed: 1,
   widths: [40, 80, 160],
   blocks: [1, 1, 1],
   epochs: 150,
-  /** Share of the image that a crop takes at least. Smaller than the students': it has time for harder views. */
   smallestCrop: 0.4,
   batch: 128,
   lr: 0.004,
   warmup: 100,
   weightDecay: 0.05,
-  /** Random gain (1 +- colour) of each colour channel and shift (+- 2 colour) of all, on normalised pixels. */
   colour: 0.3,
-} as const;
+};
 
 /**
  * How both students are trained, from full and from decoded labels: what reaches the best held-out accuracy in three
@@ -62,8 +76,8 @@ export const TAU = 20;
 /** The archive: how many times smaller than float16 its codes must be, and how long its codec is trained. */
 export const CODEC = { ratio: 40, steps: 1000 } as const;
 
-export function teacherConfig(classes: number): ConvNetConfig {
-  return { inputSize: IMAGE_SIZE, widths: TEACHER.widths, blocks: TEACHER.blocks, classes };
+export function teacherConfig(classes: number, recipe: TeacherRecipe = TEACHER): ConvNetConfig {
+  return { inputSize: IMAGE_SIZE, widths: recipe.widths, blocks: recipe.blocks, classes };
 }
 
 export function studentConfig(classes: number): ConvNetConfig {

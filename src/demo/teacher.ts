@@ -17,7 +17,14 @@ import { cosineSchedule } from '../nn/schedule.js';
 import { type Batch, type TrainProgress, trainModel } from '../nn/train.js';
 import { loadConvNet, saveConvNet } from '../nn/weights.js';
 import { EMOJI_SETS, type EmojiImages, emojiSamples } from './emoji.js';
-import { demoAugmentation, IMAGE_SIZE, NORMALISATION, TEACHER, teacherConfig } from './recipe.js';
+import {
+  demoAugmentation,
+  IMAGE_SIZE,
+  NORMALISATION,
+  TEACHER,
+  type TeacherRecipe,
+  teacherConfig,
+} from './recipe.js';
 
 /** The committed teacher, in the package. */
 export const TEACHER_FILE = fileURLToPath(
@@ -82,6 +89,8 @@ export async function demoTeacher(options: DemoTeacherOptions): Promise<DemoTeac
 
 export interface TeacherOptions {
   readonly images: EmojiImages;
+  /** Default the committed teacher's. */
+  readonly recipe?: TeacherRecipe;
   readonly onProgress?: (progress: TrainProgress) => void;
   readonly signal?: AbortSignal;
 }
@@ -92,15 +101,16 @@ export interface TeacherOptions {
  */
 export async function trainTeacher({
   images,
+  recipe = TEACHER,
   onProgress,
   signal,
 }: TeacherOptions): Promise<ConvNet> {
-  const { seed, epochs, batch, lr, warmup, weightDecay } = TEACHER;
+  const { seed, epochs, batch, lr, warmup, weightDecay } = recipe;
   const steps = Math.floor(trainingSamples(images).count / batch) * epochs;
-  const model = ConvNet.create(teacherConfig(images.classes.length), seed);
+  const model = ConvNet.create(teacherConfig(images.classes.length, recipe), seed);
   const optimizer = new AdamW(model.trainable, { learningRate: lr, weightDecay });
   try {
-    await trainModel(model, teacherBatches(images), {
+    await trainModel(model, teacherBatches(images, recipe), {
       optimizer,
       schedule: cosineSchedule({ peak: lr, steps, warmup }),
       loss: (logits, labels) => kdLoss(logits, labels, 1),
@@ -123,12 +133,13 @@ export async function saveTeacher(
   images: EmojiImages,
   path: string,
   backend: string,
+  { command = 'softpack demo --train-teacher', recipe = TEACHER } = {},
 ): Promise<number> {
   const top1 = await evaluateTop1(model, heldOutImages(images));
   await saveConvNet(model, path, {
-    command: 'softpack demo --train-teacher',
+    command,
     backend,
-    recipe: JSON.stringify(TEACHER),
+    recipe: JSON.stringify(recipe),
     data: EMOJI_SETS.map((set) => `${set.package}@${set.version}`).join(' '),
     [NORMALISATION_KEY]: JSON.stringify(NORMALISATION),
     heldOut: images.sets[images.sets.length - 1],
@@ -161,8 +172,8 @@ function classCodes(images: EmojiImages): string {
 }
 
 /** Augmented views with their true classes (two of them where CutMix mixed), each epoch in an order of its own. */
-function* teacherBatches(images: EmojiImages): Generator<Batch> {
-  const { seed, epochs, batch, colour, smallestCrop } = TEACHER;
+function* teacherBatches(images: EmojiImages, recipe: TeacherRecipe): Generator<Batch> {
+  const { seed, epochs, batch, colour, smallestCrop } = recipe;
   const source = trainingSamples(images);
   const augmenter = new Augmenter(demoAugmentation(seed, smallestCrop), source);
   const classes = images.classes.length;

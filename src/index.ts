@@ -14,7 +14,6 @@ export {
 export type { AugmentationSpec, MixSpec } from './augment/spec.js';
 export { type LabelViewsOptions, labelViews } from './caching/label-views.js';
 export {
-  type PackCodec,
   type PackOptions,
   type PackProgress,
   type PackResult,
@@ -23,6 +22,7 @@ export {
 export type { Codec, CodecParts, CodeLayout, LabelContext } from './codec/codec.js';
 export { loadCodec } from './codec/load.js';
 export { NoneCodec } from './codec/none.js';
+export type { CodecChoice } from './codec/train.js';
 export { VqaeCodec } from './codec/vqae/codec.js';
 export type { VqaeConfig } from './codec/vqae/config.js';
 export { vqaeForRatio } from './codec/vqae/plan.js';

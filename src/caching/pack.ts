@@ -2,8 +2,8 @@ import { type ArchiveBytes, openArchive } from '../archive/archive.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import { createArchive, requireUnfinished } from '../archive/writer.js';
 import type { Codec } from '../codec/codec.js';
-import { codesRatio, vqaeForRatio } from '../codec/vqae/plan.js';
-import { VqaeTrainer, type VqaeTraining, type VqaeTrainingOptions } from '../codec/vqae/trainer.js';
+import { type CodecChoice, type TrainedCodec, trainCodec } from '../codec/train.js';
+import type { VqaeTraining, VqaeTrainingOptions } from '../codec/vqae/trainer.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import { DivergenceMeter, type LabelDivergence } from '../labels/divergence.js';
 import { type LabelSource, openLabelSource } from '../labels/source.js';
@@ -12,17 +12,12 @@ import { loadKernels } from '../native/index.js';
 import type { Kernels } from '../native/kernels.js';
 import { drawTrainingLabels } from './training-labels.js';
 
-/** Which VQAE: by the compression its codes must reach, or by its shape (dh, dc, k). */
-export type PackCodec =
-  | { readonly ratio: number }
-  | { readonly dh: number; readonly dc: number; readonly k: number };
-
 export interface PackOptions {
   /** Logits [epochs, samples, classes], float16 or float32: a .npy or .safetensors file, or an open source. */
   readonly source: string | LabelSource;
   /** Directory to write: new, empty, or with the unfinished archive of the same run, which is taken up. */
   readonly out: string;
-  readonly codec: PackCodec;
+  readonly codec: CodecChoice;
   /** Temperature of the labels, default 20. */
   readonly tau?: number;
   /** Floor of the decoded probabilities before they are renormalised, default 1e-6. */
@@ -48,7 +43,7 @@ export interface PackProgress {
 }
 
 export interface PackResult {
-  readonly codec: { readonly dh: number; readonly dc: number; readonly k: number };
+  readonly codec: { readonly name: string; readonly config: Readonly<Record<string, unknown>> };
   readonly labels: number;
   readonly classes: number;
   /** On disk, by part. */
@@ -57,7 +52,8 @@ export interface PackResult {
   readonly ratio: { readonly codes: number; readonly total: number };
   /** Of the decoded labels from the full ones, over all labels in the archive. */
   readonly divergence: LabelDivergence;
-  readonly training: Pick<VqaeTraining, 'curve' | 'revived' | 'stepsPerSecond'>;
+  /** Of the VQAE, the one codec that is trained by steps. */
+  readonly training?: Pick<VqaeTraining, 'curve' | 'revived' | 'stepsPerSecond'>;
 }
 
 const DEFAULT_TAU = 20;
@@ -74,41 +70,34 @@ export async function packLogits(options: PackOptions): Promise<PackResult> {
   const source = opened ? await openLabelSource(options.source) : options.source;
   const kernels = options.kernels ?? loadKernels();
   try {
-    const shape = shapeOf(options.codec, source);
-    const training = await trainCodec(source, shape, kernels, options);
-    using codec = training.codec;
+    const trained = await trainOn(source, kernels, options);
+    using codec = trained.codec;
     const spec = archiveSpec(source, codec, options);
     const divergence = await writeArchive(source, codec, spec, options);
     const archive = await openArchive(options.out);
     const bytes = archive.bytes();
     await archive.close();
     const labels = source.epochs * source.samples;
+    const full = 2 * labels * source.classes;
     return {
-      codec: shape,
+      codec: { name: codec.name, config: spec.codec.config },
       labels,
       classes: source.classes,
       bytes,
-      ratio: {
-        codes: codesRatio({ classes: source.classes, ...shape }),
-        total: (2 * labels * source.classes) / bytes.total,
-      },
+      ratio: { codes: full / bytes.codes, total: full / bytes.total },
       divergence,
-      training,
+      training: trained.training,
     };
   } finally {
     if (opened) await source.close();
   }
 }
 
-function shapeOf(codec: PackCodec, { classes, epochs, samples }: LabelSource) {
-  return 'ratio' in codec ? vqaeForRatio(classes, codec.ratio, epochs * samples) : codec;
-}
-
-async function trainCodec(
+function trainOn(
   source: LabelSource,
-  shape: { readonly dh: number; readonly dc: number; readonly k: number },
   kernels: Kernels,
   {
+    codec,
     tau = DEFAULT_TAU,
     eps = DEFAULT_EPS,
     training,
@@ -116,22 +105,27 @@ async function trainCodec(
     onProgress,
     signal,
   }: PackOptions,
-): Promise<VqaeTraining> {
+): Promise<TrainedCodec> {
   const { classes } = source;
   const fitting = Math.floor(TRAINING_BYTES / (4 * classes));
   const limit = trainingLabels ?? Math.max(1, Math.min(TRAINING_LABELS, fitting));
-  const labels = await drawTrainingLabels(source, {
+  return trainCodec(codec, {
+    classes,
+    labels: source.epochs * source.samples,
     tau,
-    limit,
-    seed: training?.seed ?? 0,
+    eps,
+    draw: () =>
+      drawTrainingLabels(source, {
+        tau,
+        limit,
+        seed: training?.seed ?? 0,
+        signal,
+        onProgress: (done, total) => onProgress?.({ phase: 'read', done, total }),
+      }),
+    kernels,
+    training,
     signal,
-    onProgress: (done, total) => onProgress?.({ phase: 'read', done, total }),
-  });
-  const trainer = new VqaeTrainer({ classes, ...shape, tau, eps }, labels, kernels, training);
-  return trainer.train({
-    signal,
-    onProgress: ({ step, steps, losses }) =>
-      onProgress?.({ phase: 'train', done: step, total: steps, error: losses.reconstruction }),
+    onProgress: (done, total, error) => onProgress?.({ phase: 'train', done, total, error }),
   });
 }
 

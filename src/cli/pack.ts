@@ -1,36 +1,25 @@
 import type { Command } from 'commander';
-import { type PackCodec, type PackProgress, type PackResult, packLogits } from '../caching/pack.js';
-import { SoftpackError } from '../errors.js';
+import { type PackProgress, type PackResult, packLogits } from '../caching/pack.js';
 import { formatBytes } from '../report/format.js';
+import { addCodecOptions, type CodecFlags, codecOf, codecWords } from './codec-options.js';
 import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
 import { phaseProgress } from './progress.js';
 
-interface PackFlags {
+interface PackFlags extends CodecFlags {
   readonly out: string;
   readonly tau: number;
-  readonly ratio?: number;
-  readonly dh?: number;
-  readonly dc?: number;
-  readonly k?: number;
   readonly steps: number;
   readonly seed: number;
   readonly json?: boolean;
 }
 
 export function addPack(program: Command, signal: AbortSignal): void {
-  program
+  const command = program
     .command('pack')
     .description('Compress a file of teacher logits into an archive.')
     .argument('<logits>', '.npy or .safetensors: float16 or float32 [epochs, samples, classes]')
-    .requiredOption('-o, --out <dir>', 'archive to write; an interrupted run is taken up again')
-    .option(
-      '-r, --ratio <x>',
-      'how many times smaller than float16 the codes shall be',
-      positiveNumber,
-    )
-    .option('--dh <n>', 'latent length, instead of --ratio', positiveInteger)
-    .option('--dc <n>', 'segment length, divides dh', positiveInteger)
-    .option('--k <n>', 'codewords, a power of two', positiveInteger)
+    .requiredOption('-o, --out <dir>', 'archive to write; an interrupted run is taken up again');
+  addCodecOptions(command)
     .option('-t, --tau <t>', 'temperature of the labels softmax(logits / tau)', positiveNumber, 20)
     .option('--steps <n>', 'training steps of the codec', positiveInteger, 1000)
     .option('--seed <n>', 'seed of the training', nonNegativeInteger, 0)
@@ -50,17 +39,6 @@ export function addPack(program: Command, signal: AbortSignal): void {
     });
 }
 
-function codecOf({ ratio, dh, dc, k }: PackFlags): PackCodec {
-  if (ratio !== undefined && dh === undefined && dc === undefined && k === undefined)
-    return { ratio };
-  if (ratio === undefined && dh !== undefined && dc !== undefined && k !== undefined) {
-    return { dh, dc, k };
-  }
-  throw new SoftpackError('INVALID_ARGUMENT', 'give either --ratio, or --dh, --dc and --k', {
-    field: '--ratio',
-  });
-}
-
 /** A progress bar for each phase of packing. */
 export function packProgress(): (progress: PackProgress) => void {
   const show = phaseProgress({
@@ -75,13 +53,13 @@ export function packProgress(): (progress: PackProgress) => void {
 }
 
 function jsonOf({ training, ...result }: PackResult) {
-  return { ...result, stepsPerSecond: training.stepsPerSecond };
+  return { ...result, stepsPerSecond: training?.stepsPerSecond };
 }
 
 function describe({ codec, labels, classes, bytes, ratio, divergence }: PackResult, out: string) {
   const size = (name: string, value: number) => `  ${name.padEnd(12)}${formatBytes(value)}`;
   return [
-    `${labels} labels of ${classes} classes in ${out}, VQAE dh ${codec.dh}, dc ${codec.dc}, k ${codec.k}`,
+    `${labels} labels of ${classes} classes in ${out}, ${codecWords(codec)}`,
     size('codes', bytes.codes),
     size('codec', bytes.codec),
     size('metadata', bytes.metadata),

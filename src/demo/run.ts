@@ -178,13 +178,13 @@ async function page(
   emoji: EmojiImages,
   paths: { readonly full: string; readonly archive: string },
 ): Promise<string> {
-  const { dh, dc, k } = packed.codec;
+  const { dh, dc, k } = packed.codec.config;
   return demoPage({
     report,
     codec: `VQAE, dh ${dh}, dc ${dc}, k ${k}`,
     heldOut: `${emoji.sets[emoji.sets.length - 1]} (held out)`,
     examples: await labelExamples(emoji, paths),
-    codecCurve: packed.training.curve.map(({ reconstruction }) => reconstruction),
+    codecCurve: (packed.training?.curve ?? []).map(({ reconstruction }) => reconstruction),
     studentCurves: { full: students.full.losses, archive: students.archive.losses },
   });
 }

@@ -1,16 +1,15 @@
 import { type ArchiveBytes, openArchive } from '../archive/archive.js';
 import type { ArchiveSpec } from '../archive/spec.js';
-import { createArchive, requireUnfinished } from '../archive/writer.js';
+import { requireUnfinished } from '../archive/writer.js';
 import type { Codec } from '../codec/codec.js';
 import { type CodecChoice, type TrainedCodec, trainCodec } from '../codec/train.js';
 import type { VqaeTraining, VqaeTrainingOptions } from '../codec/vqae/trainer.js';
-import { SoftpackError, throwIfAborted } from '../errors.js';
-import { DivergenceMeter, type LabelDivergence } from '../labels/divergence.js';
+import type { LabelDivergence } from '../labels/divergence.js';
 import { type LabelSource, openLabelSource } from '../labels/source.js';
-import { softmaxRows } from '../labels/temperature.js';
 import { loadKernels } from '../native/index.js';
 import type { Kernels } from '../native/kernels.js';
 import { drawTrainingLabels } from './training-labels.js';
+import { writeArchive } from './write-archive.js';
 
 export interface PackOptions {
   /** Logits [epochs, samples, classes], float16 or float32: a .npy or .safetensors file, or an open source. */
@@ -60,8 +59,6 @@ const DEFAULT_TAU = 20;
 const DEFAULT_EPS = 1e-6;
 const TRAINING_BYTES = 128 * 2 ** 20;
 const TRAINING_LABELS = 32_768;
-/** Labels read, encoded and checked at a time, by bytes; a multiple of 8 labels. */
-const CHUNK_BYTES = 16 * 2 ** 20;
 
 /** Trains a codec on a file of logits and writes them, compressed, into an archive. Streams: the file is never whole in memory. */
 export async function packLogits(options: PackOptions): Promise<PackResult> {
@@ -73,7 +70,11 @@ export async function packLogits(options: PackOptions): Promise<PackResult> {
     const trained = await trainOn(source, kernels, options);
     using codec = trained.codec;
     const spec = archiveSpec(source, codec, options);
-    const divergence = await writeArchive(source, codec, spec, options);
+    const divergence = await writeArchive(source, codec, spec, {
+      out: options.out,
+      onProgress: (done, total) => options.onProgress?.({ phase: 'encode', done, total }),
+      signal: options.signal,
+    });
     const archive = await openArchive(options.out);
     const bytes = archive.bytes();
     await archive.close();
@@ -142,56 +143,4 @@ function archiveSpec(source: LabelSource, codec: Codec, options: PackOptions): A
     classNames: options.classNames,
     teacher: options.teacher,
   };
-}
-
-/** Encodes every label, row by row, and measures what decoding gives back. */
-async function writeArchive(
-  source: LabelSource,
-  codec: Codec,
-  spec: ArchiveSpec,
-  { out, onProgress, signal }: PackOptions,
-): Promise<LabelDivergence> {
-  if (codec.layout.kind !== 'fixed')
-    throw new SoftpackError('UNSUPPORTED', 'variable-length codes');
-  const writer = await createArchive(out, spec, { resume: true });
-  const meter = new DivergenceMeter(source.classes);
-  const { bitsPerLabel } = codec.layout;
-  const chunk = 8 * Math.max(1, Math.floor(CHUNK_BYTES / (32 * source.classes)));
-  const total = source.epochs * source.samples;
-  try {
-    for (let epoch = 0; epoch < source.epochs; epoch++) {
-      const row = new Uint8Array(Math.ceil((source.samples * bitsPerLabel) / 8));
-      for (let start = 0; start < source.samples; start += chunk) {
-        throwIfAborted(signal);
-        const count = Math.min(chunk, source.samples - start);
-        const logits = await source.read(epoch, start, count);
-        const context = { epoch, samples: { start, count } };
-        const codes = await codec.encode(logits, context);
-        row.set(codes, (start * bitsPerLabel) / 8);
-        await measure(codec, codes, context, logits, meter);
-        onProgress?.({ phase: 'encode', done: epoch * source.samples + start + count, total });
-      }
-      if (epoch >= writer.nextEpoch) await writer.writeRow(epoch, { codes: row });
-    }
-    await writer.finish();
-  } finally {
-    await writer.close();
-  }
-  return meter.result();
-}
-
-/** Decodes what was just encoded, as a reader will, and adds its divergence from softmax(logits / tau). */
-async function measure(
-  codec: Codec,
-  row: Uint8Array,
-  context: { readonly epoch: number; readonly samples: { start: number; count: number } },
-  logits: Float32Array,
-  meter: DivergenceMeter,
-): Promise<void> {
-  const { count } = context.samples;
-  const decoded = new Float32Array(logits.length);
-  await codec.decodeAsync({ row, labels: { start: 0, count }, context, out: decoded });
-  const labels = new Float32Array(logits.length);
-  softmaxRows(logits, count, codec.classes, codec.tau, labels);
-  meter.add(labels, decoded);
 }

@@ -5,14 +5,7 @@ import type { CodecParts, Tensor } from '../codec/codec.js';
 import { SoftpackError } from '../errors.js';
 import { asNotFound, invalidFile } from '../files/random-access.js';
 import { type ByteSource, directorySource, sourceFile } from './byte-source.js';
-import {
-  BLOCK_BYTES,
-  loadXxh64,
-  readBlocks,
-  requireSha256,
-  requireSize,
-  type Xxh64,
-} from './checksum.js';
+import { loadXxh64, readBlocks, requireSha256, requireSize, type Xxh64 } from './checksum.js';
 import {
   type FileRecord,
   MANIFEST_FILE,
@@ -21,7 +14,7 @@ import {
   parseManifest,
   type ShardRecord,
 } from './manifest.js';
-import { type OpenShard, openShard, requireBlock, verifyShard } from './shard.js';
+import { type OpenShard, openShard, readVerified, verifyShard } from './shard.js';
 import { readTensorFile } from './tensor-file.js';
 
 export interface OpenArchiveOptions {
@@ -170,31 +163,10 @@ class SourceArchive implements LabelArchive {
     const shard = await this.#openShard(record);
     const begin = shard.index.columns.get(name) ?? 0;
     const row = new Uint8Array(new SharedArrayBuffer(column.rowBytes));
-    await this.#readSpan(shard, begin + (epoch - record.epochs[0]) * row.length, row);
+    const at = begin + (epoch - record.epochs[0]) * row.length;
+    if (this.#verify === 'none') await shard.file.read(at, row);
+    else await readVerified(shard, this.#xxh64, at, row);
     return row;
-  }
-
-  /** Fills `into` from byte `begin` of the file on, whole blocks at a time where they are verified. */
-  async #readSpan(shard: OpenShard, begin: number, into: Uint8Array): Promise<void> {
-    const { dataOffset, tableOffset } = shard.index;
-    if (this.#verify === 'none') return shard.file.read(begin, into);
-    const end = begin + into.length;
-    let at = begin;
-    while (at < end) {
-      const i = Math.floor((at - dataOffset) / BLOCK_BYTES);
-      const blockBegin = dataOffset + i * BLOCK_BYTES;
-      const blockEnd = Math.min(blockBegin + BLOCK_BYTES, tableOffset);
-      const whole = blockBegin === at && blockEnd <= end;
-      // A block that is wanted in part only is read beside the row, and the part copied.
-      const block = whole
-        ? into.subarray(at - begin, blockEnd - begin)
-        : new Uint8Array(blockEnd - blockBegin);
-      await shard.file.read(blockBegin, block);
-      requireBlock(shard, this.#xxh64, i, block);
-      const next = Math.min(blockEnd, end);
-      if (!whole) into.set(block.subarray(at - blockBegin, next - blockBegin), at - begin);
-      at = next;
-    }
   }
 
   #openShard(record: ShardRecord): Promise<OpenShard> {

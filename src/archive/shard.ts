@@ -7,7 +7,11 @@ import {
   readSafetensorsHeader,
   type SafetensorsLayout,
 } from '../files/safetensors.js';
-import { planSafetensors } from '../files/safetensors-plan.js';
+import {
+  type PlannedTensor,
+  planSafetensors,
+  type SafetensorsPlan,
+} from '../files/safetensors-plan.js';
 import { BLOCK_BYTES, blockCount, readBlocks, sha256, type Xxh64 } from './checksum.js';
 import { type ArchiveIdentity, type Column, MAX_SHARDS } from './manifest.js';
 import { packingWords } from './tensor-file.js';
@@ -81,24 +85,32 @@ export function planShard(
     dtype,
     shape: [rows, rowBytes / (DTYPE_BITS[dtype] / 8)],
   }));
-  // Where the checksums start does not depend on how many there are.
-  const covered = planSafetensors([...columns, table(rectangle, 0)]).layout;
-  const blocks = blockCount(covered.fileBytes - covered.dataOffset);
-  const { header, layout } = planSafetensors([...columns, table(rectangle, blocks)], {
+  const { header, layout } = planChecksummed(columns, tensorName('block_xxh64', rectangle), {
     format: 'softpack shard',
     archive: archiveId,
     epochs: rectangle.epochs.join(':'),
     samples: rectangle.samples.join(':'),
     packing: packingWords(identity.layout, identity.samples),
-    checksums:
-      `${table(rectangle, 0).name}[i] is xxh64 (seed 0) of bytes i*${BLOCK_BYTES} to (i+1)*${BLOCK_BYTES}-1 ` +
-      'of the data section, the last block ending where this tensor begins.',
   });
   return { header, index: locate('planned shard', layout, identity.columns, rectangle) };
 }
 
-function table(rectangle: Rectangle, blocks: number) {
-  return { name: tensorName('block_xxh64', rectangle), dtype: 'U64', shape: [blocks] } as const;
+/** Plans a file whose last tensor, `table`, holds a checksum for every block of the data before it. */
+export function planChecksummed(
+  tensors: readonly PlannedTensor[],
+  table: string,
+  metadata: Readonly<Record<string, string>>,
+): SafetensorsPlan {
+  const checksums = (blocks: number) => ({ name: table, dtype: 'U64', shape: [blocks] }) as const;
+  // Where the checksums start does not depend on how many there are.
+  const covered = planSafetensors([...tensors, checksums(0)]).layout;
+  const blocks = blockCount(covered.fileBytes - covered.dataOffset);
+  return planSafetensors([...tensors, checksums(blocks)], {
+    ...metadata,
+    checksums:
+      `${table}[i] is xxh64 (seed 0) of bytes i*${BLOCK_BYTES} to (i+1)*${BLOCK_BYTES}-1 ` +
+      'of the data section, the last block ending where this tensor begins.',
+  });
 }
 
 /** Tensor names say which rectangle they hold, so that they differ from shard to shard. */
@@ -124,20 +136,30 @@ function locate(
     const begin = requireTensor(file, layout, tensorName(name, rectangle), dtype, shape);
     return [name, layout.dataOffset + begin] as const;
   });
-  const { name } = table(rectangle, 0);
-  const blocks = blockCount(layout.tensors.get(name)?.begin ?? 0);
-  const begin = requireTensor(file, layout, name, 'U64', [blocks]);
+  return indexOf(file, layout, tensorName('block_xxh64', rectangle), new Map(begins));
+}
+
+/** The index of a checksummed file, once it is known where its tensors begin. */
+export function indexOf(
+  file: string,
+  layout: SafetensorsLayout,
+  table: string,
+  columns: ReadonlyMap<string, number>,
+): ShardIndex {
+  const blocks = blockCount(layout.tensors.get(table)?.begin ?? 0);
+  const begin = requireTensor(file, layout, table, 'U64', [blocks]);
   const tableOffset = layout.dataOffset + begin;
   if (tableOffset + 8 * blocks !== layout.fileBytes) {
-    throw invalidFile(file, `tensor ${name}`, 'data that no checksum covers', {
+    throw invalidFile(file, `tensor ${table}`, 'data that no checksum covers', {
       expected: 'the last tensor',
     });
   }
   const { dataOffset, fileBytes } = layout;
-  return { dataOffset, columns: new Map(begins), tableOffset, blocks, fileBytes };
+  return { dataOffset, columns, tableOffset, blocks, fileBytes };
 }
 
-function requireTensor(
+/** Where the tensor begins in the data section; `INVALID_FILE` unless it has this dtype and shape. */
+export function requireTensor(
   file: string,
   layout: SafetensorsLayout,
   name: string,
@@ -181,6 +203,33 @@ export async function openShard(
   const table = new Uint8Array(8 * index.blocks);
   await file.read(index.tableOffset, table);
   return { file, index, header, table, indexSha256: sha256(header, table) };
+}
+
+/** Fills `into` from byte `begin` of the file on, reading whole blocks and holding each against its checksum. */
+export async function readVerified(
+  shard: OpenShard,
+  xxh64: Xxh64,
+  begin: number,
+  into: Uint8Array,
+): Promise<void> {
+  const { dataOffset, tableOffset } = shard.index;
+  const end = begin + into.length;
+  let at = begin;
+  while (at < end) {
+    const i = Math.floor((at - dataOffset) / BLOCK_BYTES);
+    const blockBegin = dataOffset + i * BLOCK_BYTES;
+    const blockEnd = Math.min(blockBegin + BLOCK_BYTES, tableOffset);
+    const whole = blockBegin === at && blockEnd <= end;
+    // A block that is wanted in part only is read beside the row, and the part copied.
+    const block = whole
+      ? into.subarray(at - begin, blockEnd - begin)
+      : new Uint8Array(blockEnd - blockBegin);
+    await shard.file.read(blockBegin, block);
+    requireBlock(shard, xxh64, i, block);
+    const next = Math.min(blockEnd, end);
+    if (!whole) into.set(block.subarray(at - blockBegin, next - blockBegin), at - begin);
+    at = next;
+  }
 }
 
 /** Throws `CORRUPT_DATA`, naming file and block, unless the bytes of block `i` match their checksum. */

@@ -3,6 +3,7 @@ import type { PixelSource } from './replay.js';
 
 /** Images of one size in one array, shared with the workers: uint8 [count, height, width, 3]. */
 export interface PackedImages extends PixelSource {
+  /** Over a SharedArrayBuffer. */
   readonly data: Uint8Array;
   readonly height: number;
   readonly width: number;
@@ -35,4 +36,9 @@ export function packedImages(data: Uint8Array, height: number, width: number): P
     sizeOf: () => size,
     pixels: (sample) => shared.subarray(sample * stride, (sample + 1) * stride),
   };
+}
+
+/** Tells images in memory from sources that are read and decoded. */
+export function isPackedImages(images: object): images is PackedImages {
+  return 'data' in images && 'pixels' in images;
 }

@@ -7,6 +7,7 @@ import { addDemo } from './demo.js';
 import { addDoctor } from './doctor.js';
 import { addInspect } from './inspect.js';
 import { addPack } from './pack.js';
+import { addPackImages } from './pack-images.js';
 import { addTensorflow } from './tensorflow.js';
 
 /** 0 done, 1 failed, 2 wrong usage, 130 interrupted (128 + SIGINT, as shells have it). */
@@ -42,6 +43,7 @@ function createProgram(signal: AbortSignal): Command {
 
   addDemo(program, signal);
   addPack(program, signal);
+  addPackImages(program, signal);
   addCat(program, signal);
   addInspect(program);
   addDoctor(program);

@@ -1,0 +1,65 @@
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { ImageFit } from '../images/decode.js';
+import { openImages } from '../images/open.js';
+import { packImages } from '../images/pack.js';
+import type { ImageEncoding } from '../images/packed-manifest.js';
+import { formatBytes } from '../report/format.js';
+import { positiveInteger } from './options.js';
+import { createProgress } from './progress.js';
+
+interface PackImagesFlags extends FitFlags {
+  readonly out: string;
+  readonly encoding: ImageEncoding;
+  readonly quality: number;
+  readonly split?: string;
+  readonly json?: boolean;
+}
+
+export interface FitFlags {
+  readonly shortSide?: number;
+  readonly size?: readonly [number, number];
+}
+
+export function addPackImages(program: Command, signal: AbortSignal): void {
+  program
+    .command('pack-images')
+    .description('Pack image files into few large ones that the loader reads many times quicker.')
+    .argument('<images>', 'folder with one folder a class, or a text file that lists images')
+    .requiredOption('-o, --out <dir>', 'directory to write; an interrupted run is taken up again')
+    .addOption(
+      new Option(
+        '-e, --encoding <name>',
+        'pixels as they are, or JPEG: smaller, decoded every time',
+      )
+        .choices(['raw', 'jpeg'])
+        .default('raw'),
+    )
+    .option('--quality <n>', 'of JPEGs that are not copied as they are', positiveInteger, 95)
+    .option('--split <name>', 'part of an ImageNet-style tree, e.g. train')
+    .option('--short-side <n>', 'shrink the shorter side to this many pixels', positiveInteger)
+    .option('--size <HxW>', 'resize and cut every image to this size', size)
+    .option('--json', 'print the result as JSON')
+    .action(async (path: string, flags: PackImagesFlags) => {
+      const { split, out, encoding, quality } = flags;
+      const images = await openImages(path, { split, fit: fitOf(flags) });
+      const bar = createProgress().step('packing images', images.count);
+      const onProgress = (done: number) => bar.update(done);
+      const result = await packImages({ images, out, encoding, quality, onProgress, signal });
+      bar.finish();
+      const { count, bytes, shards } = result;
+      const text = `${count} images in ${out}: ${formatBytes(bytes)} in ${shards} shards`;
+      process.stdout.write(`${flags.json ? JSON.stringify(result) : text}\n`);
+    });
+}
+
+/** What the options of a size ask for. */
+export function fitOf({ shortSide, size }: FitFlags): ImageFit | undefined {
+  if (size !== undefined) return { kind: 'exact', size };
+  return shortSide === undefined ? undefined : { kind: 'short-side', pixels: shortSide };
+}
+
+function size(text: string): readonly [number, number] {
+  const match = /^([1-9]\d{0,4})x([1-9]\d{0,4})$/.exec(text);
+  if (match === null) throw new InvalidArgumentError('Not a height and width like 224x224.');
+  return [Number(match[1]), Number(match[2])];
+}

@@ -1,0 +1,53 @@
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { MANIFEST_FILE } from '../archive/manifest.js';
+import { SoftpackError } from '../errors.js';
+import { asNotFound } from '../files/random-access.js';
+import { type ImageFolderOptions, imageFolder, imageList } from './files.js';
+import { readPackedIndex } from './packed-index.js';
+import type { ImageSource } from './source.js';
+
+/**
+ * Images at a path, by what is found there: a directory that `softpack pack-images` wrote, a folder with one
+ * folder a class, or a text file that lists images.
+ *
+ * @throws `NOT_FOUND` if there is nothing, `INVALID_FILE` if it is none of these, `CORRUPT_DATA` if a packed file was
+ *   changed, `INCOMPLETE` if it was never finished.
+ */
+export async function openImages(
+  path: string,
+  options: ImageFolderOptions = {},
+): Promise<ImageSource> {
+  const found = await stat(path).catch((cause: unknown) => {
+    throw asNotFound(path, cause);
+  });
+  if (!found.isDirectory()) return imageList(path, options);
+  const names = await readdir(path);
+  if (names.includes(MANIFEST_FILE)) return packedSource(path, options);
+  if (names.some((name) => name.startsWith(SHARD_PREFIX) && name.endsWith('.safetensors'))) {
+    throw new SoftpackError('INCOMPLETE', 'packed images that were never finished', {
+      field: join(path, MANIFEST_FILE),
+    });
+  }
+  return imageFolder(path, options);
+}
+
+/** What the shards of a packed image file begin with. */
+export const SHARD_PREFIX = 'images-';
+
+async function packedSource(path: string, options: ImageFolderOptions): Promise<ImageSource> {
+  if (options.fit !== undefined || options.split !== undefined) {
+    throw new SoftpackError('INVALID_ARGUMENT', 'packed images are what they were packed as', {
+      field: options.fit === undefined ? 'split' : 'fit',
+      expected: 'none',
+    });
+  }
+  const { manifest, index } = await readPackedIndex(path);
+  return {
+    count: manifest.count,
+    ...(manifest.classNames && { classNames: manifest.classNames }),
+    ...(index.targets && { targets: index.targets }),
+    id: manifest.imagesId,
+    description: { kind: 'packed', index },
+  };
+}

@@ -1,0 +1,149 @@
+import { sha256 } from '../archive/checksum.js';
+import { MAX_SHARDS } from '../archive/manifest.js';
+import { SoftpackError } from '../errors.js';
+import { FieldChecker } from '../files/field-checker.js';
+import { canonicalJson, isJsonObject, type JsonValue, parseJson } from '../files/json.js';
+import { invalidFile } from '../files/random-access.js';
+import { MAX_SIDE } from './decode.js';
+
+/**
+ * The manifest of a packed image file: a directory of safetensors shards with the archive's checksums, written
+ * last, so that its presence says that the rest is whole.
+ */
+
+export const IMAGES_FORMAT = 'softpack images';
+export const IMAGES_VERSION = 1;
+
+/** How the bytes of an image are to be read: pixels as they are, or a JPEG. */
+export type ImageEncoding = 'raw' | 'jpeg';
+
+export interface ImageShardRecord {
+  readonly file: string;
+  readonly bytes: number;
+  /** Hex, of the whole file. */
+  readonly sha256: string;
+  /** Hex, of header and block checksums: what must be trusted before a block can be verified. */
+  readonly indexSha256: string;
+  /** [first, after the last]. */
+  readonly samples: readonly [number, number];
+}
+
+export interface ImagesManifest {
+  readonly format: typeof IMAGES_FORMAT;
+  readonly version: number;
+  readonly minReader: number;
+  /** sha256 of everything below, hex. */
+  readonly imagesId: string;
+  readonly count: number;
+  readonly encoding: ImageEncoding;
+  /** Height and width where all images share them. */
+  readonly size: readonly [number, number] | null;
+  readonly classNames?: readonly string[];
+  /** In order of samples. */
+  readonly shards: readonly ImageShardRecord[];
+}
+
+type ImagesContent = Omit<ImagesManifest, 'format' | 'version' | 'minReader' | 'imagesId'>;
+
+export function makeImagesManifest(content: ImagesContent): ImagesManifest {
+  return {
+    format: IMAGES_FORMAT,
+    version: IMAGES_VERSION,
+    minReader: IMAGES_VERSION,
+    imagesId: imagesIdOf(content),
+    ...content,
+  };
+}
+
+function imagesIdOf({ count, encoding, size, classNames, shards }: ImagesContent): string {
+  const content = { count, encoding, size, classNames, shards };
+  return sha256(Buffer.from(JSON.stringify(canonicalJson(content, 'images'))));
+}
+
+/** Whether a manifest is one of packed images, and not of labels. */
+export function isImagesManifest(json: JsonValue): boolean {
+  return isJsonObject(json) && json.format === IMAGES_FORMAT;
+}
+
+/**
+ * Reads an untrusted manifest. `UNSUPPORTED` if it asks for a newer reader, `INVALID_FILE` naming the field that is
+ * wrong, `CORRUPT_DATA` if its id does not match.
+ */
+export function parseImagesManifest(file: string, bytes: Uint8Array): ImagesManifest {
+  const json = parseJson(file, 'content', bytes);
+  if (!isJsonObject(json)) throw invalidFile(file, 'content', 'not an object', { found: json });
+  const check = new FieldChecker(file, 'INVALID_FILE');
+  check.that(json.format === IMAGES_FORMAT, json.format, 'format', IMAGES_FORMAT);
+  const minReader = check.count(json.minReader, 'minReader', 1);
+  if (minReader > IMAGES_VERSION) {
+    throw new SoftpackError('UNSUPPORTED', 'packed images need a newer reader', {
+      field: `${file}: minReader`,
+      expected: `at most ${IMAGES_VERSION}`,
+      found: minReader,
+    });
+  }
+  const { encoding, classNames } = json;
+  check.that(encoding === 'raw' || encoding === 'jpeg', encoding, 'encoding', 'raw or jpeg');
+  const count = check.count(json.count, 'count', 1);
+  const content: ImagesContent = {
+    count,
+    encoding: encoding as ImageEncoding,
+    size: json.size === null ? null : checkSize(check, json.size),
+    ...(classNames === undefined ? {} : { classNames: check.texts(classNames, 'classNames') }),
+    shards: checkShards(check, json.shards, count),
+  };
+  const manifest = {
+    format: IMAGES_FORMAT,
+    version: check.count(json.version, 'version', 1),
+    minReader,
+    imagesId: check.digest(json.imagesId, 'imagesId'),
+    ...content,
+  } as const;
+  const found = imagesIdOf(content);
+  if (found === manifest.imagesId) return manifest;
+  throw new SoftpackError('CORRUPT_DATA', 'manifest was changed after it was written', {
+    field: `${file}: imagesId`,
+    expected: manifest.imagesId,
+    found,
+  });
+}
+
+function checkSize(check: FieldChecker, value: JsonValue | undefined): readonly [number, number] {
+  const sides = check.list(value, 'size').map((side) => check.count(side, 'size', 1));
+  const valid = sides.length === 2 && sides.every((side) => side <= MAX_SIDE);
+  check.that(valid, value, 'size', `height and width, at most ${MAX_SIDE}`);
+  return [sides[0], sides[1]];
+}
+
+/** Shards must follow each other without gap or overlap, from the first sample to the last. */
+function checkShards(
+  check: FieldChecker,
+  value: JsonValue | undefined,
+  count: number,
+): readonly ImageShardRecord[] {
+  const list = check.list(value, 'shards');
+  check.that(list.length <= MAX_SHARDS, list.length, 'shards', `at most ${MAX_SHARDS}`);
+  let next = 0;
+  const shards = list.map((item, i) => {
+    const at = `shards[${i}]`;
+    const shard = check.object(item, at);
+    const [begin, end] = check.range(shard.samples, `${at}.samples`);
+    check.that(begin === next && end <= count, [begin, end], `${at}.samples`, `from ${next} on`);
+    next = end;
+    return {
+      file: check.fileName(shard.file, `${at}.file`),
+      bytes: check.count(shard.bytes, `${at}.bytes`, 0),
+      sha256: check.digest(shard.sha256, `${at}.sha256`),
+      indexSha256: check.digest(shard.indexSha256, `${at}.indexSha256`),
+      samples: [begin, end] as const,
+    };
+  });
+  check.that(next === count, next, 'shards', `all of ${count} samples`);
+  check.that(
+    new Set(shards.map(({ file }) => file)).size === shards.length,
+    shards.length,
+    'shards',
+    'files of their own',
+  );
+  return shards;
+}

@@ -1,0 +1,60 @@
+import { isPackedImages, type PackedImages } from '../augment/packed-images.js';
+import type { ImageFit } from './decode.js';
+import type { PackedIndex } from './packed-index.js';
+import type { TextTable } from './text-table.js';
+
+/**
+ * Images by sample id, wherever they are kept. Made by {@link imageFolder}, {@link imageList} and
+ * {@link openImages}; images in memory (`packedImages`) serve as well wherever one is asked for.
+ */
+export interface ImageSource {
+  readonly count: number;
+  /** Names of the classes, where they are known. */
+  readonly classNames?: readonly string[];
+  /** [count], index of each sample's class, where it is known. */
+  readonly targets?: Uint32Array;
+  /**
+   * Tells these images from others, hex. Of what names them (paths, or the hashes in a packed file's manifest),
+   * not of every pixel, so that it costs nothing.
+   */
+  readonly id: string;
+  /** Plain data, from which `openImageReader` reads the same images in any thread. */
+  readonly description: ImagesDescription;
+}
+
+/** Where images are: can be sent to another thread at no cost, large parts being shared. */
+export type ImagesDescription =
+  | {
+      readonly kind: 'memory';
+      readonly data: Uint8Array;
+      readonly height: number;
+      readonly width: number;
+    }
+  | {
+      readonly kind: 'files';
+      readonly root: string;
+      /** Paths below the root. */
+      readonly names: TextTable;
+      readonly fit?: ImageFit;
+    }
+  | {
+      readonly kind: 'packed';
+      readonly index: PackedIndex;
+    };
+
+export function describeImages(images: ImageSource | PackedImages): ImagesDescription {
+  if (!isPackedImages(images)) return images.description;
+  const { data, height, width } = images;
+  return { kind: 'memory', data, height, width };
+}
+
+export function imageCount(description: ImagesDescription): number {
+  switch (description.kind) {
+    case 'memory':
+      return description.data.length / (description.height * description.width * 3);
+    case 'files':
+      return description.names.count;
+    case 'packed':
+      return description.index.lengths.length;
+  }
+}

@@ -1,16 +1,19 @@
 import type { LabelArchive } from '../archive/archive.js';
 import { loadCodec } from '../codec/load.js';
+import { NoneCodec } from '../codec/none.js';
+import { float16ToFloat32 } from '../labels/half.js';
 import type { LabelSource } from '../labels/source.js';
 import { logitsFromProbabilities } from '../labels/temperature.js';
 import type { Kernels } from '../native/kernels.js';
 
 /**
- * An archive as a source of logits: tau log y of its decoded labels, which any codec at the same tau turns back
- * into y. The archive stays open when the source is closed.
+ * An archive as a source of logits: the teacher's own where it keeps them, else tau log y of its decoded labels,
+ * which any codec at the same tau turns back into y. The archive stays open when the source is closed.
  */
 export function archiveSource(archive: LabelArchive, kernels: Kernels): LabelSource {
   const codec = loadCodec(archive.codecParts, kernels);
   let cached: { readonly epoch: number; readonly row: Uint8Array } | undefined;
+  const close = async () => codec.dispose();
   return {
     epochs: archive.epochs,
     samples: archive.samples,
@@ -20,17 +23,25 @@ export function archiveSource(archive: LabelArchive, kernels: Kernels): LabelSou
       const row = cached?.epoch === epoch ? cached.row : await archive.readRow(epoch);
       cached = { epoch, row };
       const out = new Float32Array(count * archive.classes);
+      if (keepsLogits(archive)) {
+        const halves = row.slice(
+          2 * start * archive.classes,
+          2 * (start + count) * archive.classes,
+        );
+        float16ToFloat32(new Uint16Array(halves.buffer), out);
+        return out;
+      }
       const labels = { start, count };
-      const context = { epoch, samples: labels };
-      await codec.decodeAsync({ row, labels, context, out });
+      await codec.decodeAsync({ row, labels, context: { epoch, samples: labels }, out });
       logitsFromProbabilities(out, codec.tau, out);
       return out;
     },
-    async close() {
-      codec.dispose();
-    },
-    async [Symbol.asyncDispose]() {
-      codec.dispose();
-    },
+    close,
+    [Symbol.asyncDispose]: close,
   };
+}
+
+/** Whether the archive has the teacher's logits, from which labels follow at any temperature. */
+export function keepsLogits({ codecParts }: LabelArchive): boolean {
+  return codecParts.name === 'none' && NoneCodec.fromParts(codecParts).config.store === 'logits';
 }

@@ -5,19 +5,23 @@ import type { Codec } from '../codec/codec.js';
 import { type CodecChoice, type TrainedCodec, trainCodec } from '../codec/train.js';
 import type { VqaeTraining, VqaeTrainingOptions } from '../codec/vqae/trainer.js';
 import type { LabelDivergence } from '../labels/divergence.js';
-import { type LabelSource, openLabelSource } from '../labels/source.js';
+import type { LabelSource } from '../labels/source.js';
 import { loadKernels } from '../native/index.js';
 import type { Kernels } from '../native/kernels.js';
+import { openPackSource } from './pack-source.js';
 import { drawTrainingLabels } from './training-labels.js';
 import { writeArchive } from './write-archive.js';
 
 export interface PackOptions {
-  /** Logits [epochs, samples, classes], float16 or float32: a .npy or .safetensors file, or an open source. */
+  /**
+   * Logits [epochs, samples, classes], float16 or float32: a .npy or .safetensors file, or an open source; or an
+   * archive, whose labels are packed anew. What it knows of its labels goes into the new one, temperature included.
+   */
   readonly source: string | LabelSource;
   /** Directory to write: new, empty, or with the unfinished archive of the same run, which is taken up. */
   readonly out: string;
   readonly codec: CodecChoice;
-  /** Temperature of the labels, default 20. */
+  /** Temperature of the labels, default 20, or the archive's own. */
   readonly tau?: number;
   /** Floor of the decoded probabilities before they are renormalised, default 1e-6. */
   readonly eps?: number;
@@ -60,38 +64,48 @@ const DEFAULT_EPS = 1e-6;
 const TRAINING_BYTES = 128 * 2 ** 20;
 const TRAINING_LABELS = 32_768;
 
-/** Trains a codec on a file of logits and writes them, compressed, into an archive. Streams: the file is never whole in memory. */
+/** Trains a codec on logits and writes them, compressed, into an archive. Streams: a file is never whole in memory. */
 export async function packLogits(options: PackOptions): Promise<PackResult> {
   await requireUnfinished(options.out);
-  const opened = typeof options.source === 'string';
-  const source = opened ? await openLabelSource(options.source) : options.source;
   const kernels = options.kernels ?? loadKernels();
-  try {
-    const trained = await trainOn(source, kernels, options);
-    using codec = trained.codec;
-    const spec = archiveSpec(source, codec, options);
-    const divergence = await writeArchive(source, codec, spec, {
-      out: options.out,
-      onProgress: (done, total) => options.onProgress?.({ phase: 'encode', done, total }),
-      signal: options.signal,
-    });
-    const archive = await openArchive(options.out);
-    const bytes = archive.bytes();
-    await archive.close();
-    const labels = source.epochs * source.samples;
-    const full = 2 * labels * source.classes;
-    return {
-      codec: { name: codec.name, config: spec.codec.config },
-      labels,
-      classes: source.classes,
-      bytes,
-      ratio: { codes: full / bytes.codes, total: full / bytes.total },
-      divergence,
-      training: trained.training,
-    };
-  } finally {
-    if (opened) await source.close();
-  }
+  if (typeof options.source !== 'string') return packSource(options.source, kernels, options);
+  await using source = await openPackSource(options.source, kernels, options.tau);
+  const { labels, origin, tau } = source;
+  return await packSource(labels, kernels, { ...origin, tau, ...given(options) });
+}
+
+/** Options that are not left open. */
+function given(options: PackOptions): PackOptions {
+  const entries = Object.entries(options).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as unknown as PackOptions;
+}
+
+async function packSource(
+  source: LabelSource,
+  kernels: Kernels,
+  options: PackOptions,
+): Promise<PackResult> {
+  const trained = await trainOn(source, kernels, options);
+  using codec = trained.codec;
+  const spec = archiveSpec(source, codec, options);
+  const divergence = await writeArchive(source, codec, spec, {
+    out: options.out,
+    onProgress: (done, total) => options.onProgress?.({ phase: 'encode', done, total }),
+    signal: options.signal,
+  });
+  await using archive = await openArchive(options.out);
+  const bytes = archive.bytes();
+  const labels = source.epochs * source.samples;
+  const full = 2 * labels * source.classes;
+  return {
+    codec: { name: codec.name, config: spec.codec.config },
+    labels,
+    classes: source.classes,
+    bytes,
+    ratio: { codes: full / bytes.codes, total: full / bytes.total },
+    divergence,
+    training: trained.training,
+  };
 }
 
 function trainOn(

@@ -7,7 +7,7 @@ import { phaseProgress } from './progress.js';
 
 interface PackFlags extends CodecFlags {
   readonly out: string;
-  readonly tau: number;
+  readonly tau?: number;
   readonly steps: number;
   readonly seed: number;
   readonly json?: boolean;
@@ -16,11 +16,18 @@ interface PackFlags extends CodecFlags {
 export function addPack(program: Command, signal: AbortSignal): void {
   const command = program
     .command('pack')
-    .description('Compress a file of teacher logits into an archive.')
-    .argument('<logits>', '.npy or .safetensors: float16 or float32 [epochs, samples, classes]')
+    .description('Compress teacher logits, or the labels of another archive, into an archive.')
+    .argument(
+      '<logits>',
+      '.npy or .safetensors: float16 or float32 [epochs, samples, classes]; or an archive',
+    )
     .requiredOption('-o, --out <dir>', 'archive to write; an interrupted run is taken up again');
   addCodecOptions(command)
-    .option('-t, --tau <t>', 'temperature of the labels softmax(logits / tau)', positiveNumber, 20)
+    .option(
+      '-t, --tau <t>',
+      "temperature of the labels softmax(logits / tau); default 20, or an archive's own",
+      positiveNumber,
+    )
     .option('--steps <n>', 'training steps of the codec', positiveInteger, 1000)
     .option('--seed <n>', 'seed of the training', nonNegativeInteger, 0)
     .option('--json', 'print the result as JSON')

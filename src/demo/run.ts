@@ -1,11 +1,8 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { openArchive } from '../archive/archive.js';
-import { archiveSource } from '../caching/archive-source.js';
 import { labelViews } from '../caching/label-views.js';
 import { type PackProgress, type PackResult, packLogits } from '../caching/pack.js';
 import { throwIfAborted } from '../errors.js';
-import { loadKernels } from '../native/index.js';
 import { type BackendName, selectBackend } from '../nn/backend.js';
 import { type DemoReport, demoPage } from '../report/demo-page.js';
 import { type EmojiImages, loadEmoji } from './emoji.js';
@@ -127,17 +124,11 @@ async function pack(
   { signal, onProgress }: DemoOptions,
 ): Promise<PackResult> {
   await rm(paths.archive, { recursive: true, force: true });
-  await using full = await openArchive(paths.full);
-  const { augmentation, classNames, teacher, tau } = full.manifest;
-  return await packLogits({
-    source: archiveSource(full, loadKernels()),
+  return packLogits({
+    source: paths.full,
     out: paths.archive,
     codec: { ratio: CODEC.ratio },
-    tau,
     training: { steps: CODEC.steps, seed },
-    augmentation,
-    classNames,
-    teacher,
     signal,
     onProgress: (progress) => onProgress?.({ phase: 'pack', pack: progress }),
   });

@@ -3,11 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openArchive } from '#src/archive/archive.js';
-import { archiveSource } from '#src/caching/archive-source.js';
+import { createArchive } from '#src/archive/writer.js';
 import { type PackOptions, type PackProgress, packLogits } from '#src/caching/pack.js';
 import { drawTrainingLabels } from '#src/caching/training-labels.js';
 import { loadCodec } from '#src/codec/load.js';
+import { NoneCodec } from '#src/codec/none.js';
 import { labelDivergence } from '#src/labels/divergence.js';
+import { float16ToFloat32, float32ToFloat16 } from '#src/labels/half.js';
 import { type LabelSource, memoryLabelSource } from '#src/labels/source.js';
 import { softmaxRows } from '#src/labels/temperature.js';
 import { loadKernels } from '#src/native/index.js';
@@ -107,17 +109,63 @@ describe('packLogits', () => {
     await expect(call).rejects.toMatchObject({ code: 'TOO_FEW_LABELS', found: 10 });
   });
 
-  test('reads an archive as a source: packing packed labels loses little more', async () => {
-    await pack('once', { codec: { ratio: 4 } });
-    await using archive = await openArchive(join(dir, 'once'));
-    const again = archiveSource(archive, kernels);
-    const labels = new Float32Array(30 * 5);
-    softmaxRows(await again.read(2, 100, 5), 5, 30, 20, labels);
-    const original = new Float32Array(30 * 5);
-    softmaxRows(logits.subarray((222 + 100) * 30, (222 + 105) * 30), 5, 30, 20, original);
-    expect(labelDivergence(original, labels, 30).nmse).toBeLessThan(0.3);
-    await again.close();
+  test('packs an archive anew, with all that it knows of its labels', async () => {
+    await keep('full', 'logits');
+    await pack('from-archive', { source: join(dir, 'full'), tau: undefined });
+    await pack('from-memory', { source: memoryLabelSource(rounded(), shape), tau: 7, ...KNOWN });
+    expect(await filesOf('from-archive')).toEqual(await filesOf('from-memory'));
+    // Logits give labels at any temperature.
+    await pack('warm', { source: join(dir, 'full'), tau: 3 });
+    await using warm = await openArchive(join(dir, 'warm'));
+    expect(warm.manifest).toMatchObject({ tau: 3, ...KNOWN });
   });
+
+  test('packs packed labels: little more is lost, and their temperature stays', async () => {
+    await pack('once', { codec: { ratio: 4 } });
+    const source = join(dir, 'once');
+    const again = await pack('again', { source, codec: { ratio: 4 } });
+    expect(again.divergence.nmse).toBeLessThan(0.3);
+    await using archive = await openArchive(join(dir, 'again'));
+    expect(archive.manifest.tau).toBe(20);
+    const call = pack('other', { source, tau: 3 });
+    await expect(call).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', field: 'tau', found: 3 });
+    await keep('probabilities', 'probabilities');
+    const cold = pack('cold', { source: join(dir, 'probabilities'), tau: 3 });
+    await expect(cold).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', field: 'tau' });
+  });
+
+  test('refuses an archive that was never finished', async () => {
+    const call = pack('x', { source: dir });
+    await expect(call).rejects.toMatchObject({ code: 'INCOMPLETE' });
+  });
+
+  const KNOWN = {
+    augmentation: { generator: 'none of ours' },
+    classNames: Array.from({ length: 30 }, (_, i) => `class ${i}`),
+    teacher: { kind: 'test', sha256: 'f00' },
+  };
+
+  /** The labels uncompressed, at temperature 7. */
+  async function keep(name: string, store: 'logits' | 'probabilities') {
+    const codec = new NoneCodec({ classes: 30, tau: 7, store });
+    const { layout, decoding } = codec;
+    const spec = { ...shape, tau: 7, codec: codec.parts(), layout, decoding, ...KNOWN };
+    await using writer = await createArchive(join(dir, name), spec);
+    for (let epoch = 0; epoch < 3; epoch++) {
+      const row = logits.slice(epoch * 111 * 30, (epoch + 1) * 111 * 30);
+      const context = { epoch, samples: { start: 0, count: 111 } };
+      await writer.writeRow(epoch, { codes: await codec.encode(row, context) });
+    }
+    await writer.finish();
+  }
+
+  function rounded(): Float32Array {
+    const halves = new Uint16Array(logits.length);
+    float32ToFloat16(logits, halves);
+    const floats = new Float32Array(logits.length);
+    float16ToFloat32(halves, floats);
+    return floats;
+  }
 });
 
 describe('drawTrainingLabels', () => {

@@ -19,10 +19,10 @@ export {
   type PackResult,
   packLogits,
 } from './caching/pack.js';
+export type { CodecChoice } from './codec/choice.js';
 export type { Codec, CodecParts, CodeLayout, LabelContext } from './codec/codec.js';
 export { loadCodec } from './codec/load.js';
 export { NoneCodec } from './codec/none.js';
-export type { CodecChoice } from './codec/train.js';
 export { VqaeCodec } from './codec/vqae/codec.js';
 export type { VqaeConfig } from './codec/vqae/config.js';
 export { vqaeForRatio } from './codec/vqae/plan.js';

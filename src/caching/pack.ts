@@ -1,15 +1,16 @@
 import { type ArchiveBytes, openArchive } from '../archive/archive.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import { requireUnfinished } from '../archive/writer.js';
+import type { CodecChoice } from '../codec/choice.js';
 import type { Codec } from '../codec/codec.js';
-import { type CodecChoice, type TrainedCodec, trainCodec } from '../codec/train.js';
+import { type TrainedCodec, trainCodec } from '../codec/train.js';
 import type { VqaeTraining, VqaeTrainingOptions } from '../codec/vqae/trainer.js';
 import type { LabelDivergence } from '../labels/divergence.js';
 import type { LabelSource } from '../labels/source.js';
 import { loadKernels } from '../native/index.js';
 import type { Kernels } from '../native/kernels.js';
 import { openPackSource } from './pack-source.js';
-import { drawTrainingLabels } from './training-labels.js';
+import { drawTrainingLabels, scanLabels } from './training-labels.js';
 import { writeArchive } from './write-archive.js';
 
 export interface PackOptions {
@@ -126,6 +127,7 @@ function trainOn(
   const limit = trainingLabels ?? Math.max(1, Math.min(TRAINING_LABELS, fitting));
   return trainCodec(codec, {
     classes,
+    samples: source.samples,
     labels: source.epochs * source.samples,
     tau,
     eps,
@@ -137,6 +139,7 @@ function trainOn(
         signal,
         onProgress: (done, total) => onProgress?.({ phase: 'read', done, total }),
       }),
+    scan: (visit) => scanLabels(source, { tau, signal, visit }),
     kernels,
     training,
     signal,

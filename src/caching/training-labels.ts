@@ -45,6 +45,28 @@ export async function drawTrainingLabels(
 
 const READ_ROWS = 1024;
 
+/** Shows all labels of the source, some consecutive samples of one epoch at a time, as probabilities. */
+export async function scanLabels(
+  source: LabelSource,
+  options: {
+    readonly tau: number;
+    readonly visit: (firstSample: number, probabilities: Float32Array) => void;
+    readonly signal?: AbortSignal;
+  },
+): Promise<void> {
+  const { tau, visit, signal } = options;
+  for (let epoch = 0; epoch < source.epochs; epoch++) {
+    for (let start = 0; start < source.samples; start += READ_ROWS) {
+      throwIfAborted(signal);
+      const rows = Math.min(READ_ROWS, source.samples - start);
+      const logits = await source.read(epoch, start, rows);
+      const labels = new Float32Array(logits.length);
+      softmaxRows(logits, rows, source.classes, tau, labels);
+      visit(start, labels);
+    }
+  }
+}
+
 function stretch(i: number, count: number, total: number, random: RandomSequence): number {
   const from = Math.floor((i * total) / count);
   const to = Math.floor(((i + 1) * total) / count);

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { CodecChoice } from '../codec/train.js';
+import type { CodecChoice } from '../codec/choice.js';
 import { SoftpackError } from '../errors.js';
 import { positiveInteger, positiveNumber } from './options.js';
 

@@ -1,5 +1,10 @@
 import { SoftpackError } from '../errors.js';
 import type { Kernels } from '../native/kernels.js';
+import { MeanCodec } from './baselines/mean.js';
+import { PrincipalCodec } from './baselines/principal.js';
+import { ScalarCodec } from './baselines/scalar.js';
+import { TopKCodec } from './baselines/top-k.js';
+import { VqCodec } from './baselines/vq.js';
 import type { Codec, CodecParts } from './codec.js';
 import { NoneCodec } from './none.js';
 import { VqaeCodec } from './vqae/codec.js';
@@ -7,6 +12,12 @@ import { VqaeCodec } from './vqae/codec.js';
 const CODECS: Readonly<Record<string, (parts: CodecParts, kernels: Kernels) => Codec>> = {
   none: (parts) => NoneCodec.fromParts(parts),
   vqae: (parts, kernels) => VqaeCodec.fromParts(parts, kernels),
+  topk: (parts) => TopKCodec.fromParts(parts),
+  pca: (parts, kernels) => PrincipalCodec.fromParts(parts, kernels),
+  rpca: (parts, kernels) => PrincipalCodec.fromParts(parts, kernels),
+  scalar: (parts, kernels) => ScalarCodec.fromParts(parts, kernels),
+  vq: (parts, kernels) => VqCodec.fromParts(parts, kernels),
+  mean: (parts) => MeanCodec.fromParts(parts),
 };
 
 /** Rebuilds a codec from what an archive keeps of it. `UNSUPPORTED` for a name this version does not know. */

@@ -1,0 +1,245 @@
+import { sampleIds } from '../../augment/augmenter.js';
+import { float16ToFloat32, float32ToFloat16 } from '../../labels/half.js';
+import { softmaxRows } from '../../labels/temperature.js';
+import type { Kernels, ThreadOptions } from '../../native/kernels.js';
+import { readBits, writeBits } from '../bits.js';
+import type {
+  Codec,
+  CodecParts,
+  CodeLayout,
+  DecodeLabelsArgs,
+  LabelContext,
+  Tensor,
+} from '../codec.js';
+import { ConfigCheck, type ConfigErrorCode } from '../config-check.js';
+import { clampHead, requireLabels, requireOut, writeLabel } from '../labelwise.js';
+import {
+  float16Tensor,
+  float32Tensor,
+  readFloat16,
+  readFloat32,
+  throughFloat16,
+} from '../tensors.js';
+
+export interface PrincipalConfig {
+  readonly classes: number;
+  readonly tau: number;
+  /** Components kept. */
+  readonly k: number;
+  /** What a coefficient of 1 stands for: coefficients and components are stored near 1, where float16 is finest. */
+  readonly scale: number;
+  /** Where above 0, coefficients are found by ignoring deviations of single classes beyond it (robust PCA). */
+  readonly threshold: number;
+  readonly eps: number;
+}
+
+export function checkPrincipalConfig(
+  name: 'pca' | 'rpca',
+  config: PrincipalConfig,
+  code: ConfigErrorCode = 'INVALID_ARGUMENT',
+): PrincipalConfig {
+  const { classes, tau, k, scale, threshold, eps } = config;
+  const check = new ConfigCheck(name, code);
+  check.count(classes, 'classes');
+  check.positive(tau, 'tau');
+  check.count(k, 'k', 1, classes);
+  check.positive(scale, 'scale');
+  const valid = typeof threshold === 'number' && threshold >= 0 && Number.isFinite(threshold);
+  check.that(valid, 'threshold', 'a number of at least 0', threshold);
+  check.floor(eps, 'eps');
+  return { classes, tau, k, scale, threshold, eps };
+}
+
+export interface PrincipalWeights {
+  /** [k, classes]: directions times sqrt(classes). */
+  readonly components: Float32Array;
+  /** [classes]: the mean label. */
+  readonly bias: Float32Array;
+}
+
+/** Labels decoded at a time: their matrix product stays in cache. */
+const DECODE_CHUNK = 256;
+/** Rounds of dropping outliers and fitting again; the fit changes by less than float16 after a few. */
+const ROBUST_ROUNDS = 10;
+
+/** Labels as k coefficients of fixed directions: PCA's, or those of the low-rank part that robust PCA finds. */
+export class PrincipalCodec implements Codec {
+  readonly name: 'pca' | 'rpca';
+  readonly config: PrincipalConfig;
+  readonly weights: PrincipalWeights;
+  readonly layout: CodeLayout;
+  readonly decoding =
+    'a label is k float16 coefficients a; v = bias + scale * (a @ components); ' +
+    'y = max(v, eps) / sum(max(v, eps))';
+  readonly #kernels: Kernels;
+
+  constructor(
+    name: 'pca' | 'rpca',
+    config: PrincipalConfig,
+    weights: PrincipalWeights,
+    kernels: Kernels,
+  ) {
+    this.name = name;
+    this.config = checkPrincipalConfig(name, config);
+    // What is kept is float16: the encoder fits the components that the decoder will have.
+    this.weights = {
+      components: throughFloat16('components', weights.components),
+      bias: weights.bias,
+    };
+    this.layout = { kind: 'fixed', bitsPerLabel: 16 * config.k };
+    this.#kernels = kernels;
+  }
+
+  static fromParts(parts: CodecParts, kernels: Kernels): PrincipalCodec {
+    const name = parts.name as 'pca' | 'rpca';
+    const given = parts.config as unknown as PrincipalConfig;
+    const config = checkPrincipalConfig(name, given, 'INVALID_FILE');
+    const components = readFloat16(parts.tensors, 'components', [config.k, config.classes]);
+    const bias = readFloat32(parts.tensors, 'bias', [config.classes]);
+    return new PrincipalCodec(name, config, { components, bias }, kernels);
+  }
+
+  get classes(): number {
+    return this.config.classes;
+  }
+
+  get tau(): number {
+    return this.config.tau;
+  }
+
+  async encode(
+    logits: Float32Array,
+    _context: LabelContext,
+    { threads = 0 }: ThreadOptions = {},
+  ): Promise<Uint8Array> {
+    const { classes, tau, k } = this.config;
+    const rows = logits.length / classes;
+    const centred = new Float32Array(logits.length);
+    softmaxRows(logits, rows, classes, tau, centred);
+    for (let i = 0; i < centred.length; i++) centred[i] -= this.weights.bias[i % classes];
+    let coefficients = await this.#coefficients(centred, rows, threads);
+    for (let round = 0; this.config.threshold > 0 && round < ROBUST_ROUNDS; round++) {
+      const fitted = await this.#withoutOutliers(centred, coefficients, rows, threads);
+      coefficients = await this.#coefficients(fitted, rows, threads);
+    }
+    const halves = new Uint16Array(rows * k);
+    float32ToFloat16(coefficients, halves);
+    const codes = new Uint8Array(2 * halves.length);
+    for (const [i, half] of halves.entries()) writeBits(codes, 16 * i, 16, half);
+    return codes;
+  }
+
+  decode(args: DecodeLabelsArgs): void {
+    for (const chunk of this.#chunks(args)) {
+      this.#kernels.project(chunk.product);
+      chunk.finish();
+    }
+  }
+
+  async decodeAsync(args: DecodeLabelsArgs): Promise<void> {
+    for (const chunk of this.#chunks(args)) {
+      await this.#kernels.projectAsync(chunk.product);
+      chunk.finish();
+    }
+  }
+
+  parts(): CodecParts {
+    const { k, classes } = this.config;
+    const tensors = new Map<string, Tensor>([
+      ['components', float16Tensor(this.weights.components, [k, classes])],
+      ['bias', float32Tensor(this.weights.bias, [classes])],
+    ]);
+    return { name: this.name, config: { ...this.config }, tensors, sampleTensors: new Map() };
+  }
+
+  dispose(): void {}
+
+  [Symbol.dispose](): void {}
+
+  /** The matrix product of each chunk of labels, and what is left to do after it. */
+  *#chunks({ row, labels, out, threads }: DecodeLabelsArgs) {
+    const { classes, k, scale, eps } = this.config;
+    const positions = sampleIds(labels);
+    requireOut(out, positions.length, classes);
+    requireLabels(row, positions, 16 * k);
+    for (let start = 0; start < positions.length; start += DECODE_CHUNK) {
+      const rows = Math.min(DECODE_CHUNK, positions.length - start);
+      const halves = new Uint16Array(rows * k);
+      for (let i = 0; i < halves.length; i++) {
+        const label = positions[start + Math.floor(i / k)];
+        halves[i] = readBits(row, 16 * (label * k + (i % k)), 16);
+      }
+      const a = new Float32Array(rows * k);
+      float16ToFloat32(halves, a);
+      for (let i = 0; i < a.length; i++) a[i] *= scale;
+      const values = new Float32Array(rows * classes);
+      for (let i = 0; i < rows; i++) values.set(this.weights.bias, i * classes);
+      const b = this.weights.components;
+      const product = { a, b, out: values, rows, inner: k, columns: classes, accumulate: true };
+      const finish = () => {
+        for (let i = 0; i < rows; i++) {
+          const label = values.subarray(i * classes, (i + 1) * classes);
+          clampHead(label, eps);
+          writeLabel(label, out, start + i);
+        }
+      };
+      yield { product: { ...product, threads }, finish };
+    }
+  }
+
+  /** Least squares: components are orthogonal, of squared length `classes`. */
+  async #coefficients(values: Float32Array, rows: number, threads: number): Promise<Float32Array> {
+    const { classes, k, scale } = this.config;
+    const out = new Float32Array(rows * k);
+    const b = this.weights.components;
+    const shape = { rows, inner: classes, columns: k, transposeB: true };
+    await this.#kernels.projectAsync({ a: values, b, out, ...shape, threads });
+    for (let i = 0; i < out.length; i++) out[i] /= classes * scale;
+    return out;
+  }
+
+  /** The values less those parts of their deviation from the fit that go beyond the threshold. */
+  async #withoutOutliers(
+    values: Float32Array,
+    coefficients: Float32Array,
+    rows: number,
+    threads: number,
+  ): Promise<Float32Array> {
+    const { classes, k, scale, threshold } = this.config;
+    const fit = new Float32Array(values.length);
+    const a = coefficients.map((value) => value * scale);
+    const shape = { rows, inner: k, columns: classes };
+    await this.#kernels.projectAsync({
+      a,
+      b: this.weights.components,
+      out: fit,
+      ...shape,
+      threads,
+    });
+    for (let i = 0; i < fit.length; i++) {
+      const deviation = values[i] - fit[i];
+      fit[i] += Math.min(Math.max(deviation, -threshold), threshold);
+    }
+    return fit;
+  }
+}
+
+/** A codec from orthonormal directions [k, classes] and the standard deviation along the first. */
+export function principalCodec(
+  name: 'pca' | 'rpca',
+  { classes, tau, k, eps }: Pick<PrincipalConfig, 'classes' | 'tau' | 'k' | 'eps'>,
+  found: {
+    readonly components: Float32Array;
+    readonly bias: Float32Array;
+    readonly deviation: number;
+    readonly threshold?: number;
+  },
+  kernels: Kernels,
+): PrincipalCodec {
+  const root = Math.sqrt(classes);
+  // Labels that are all alike leave nothing to scale by.
+  const scale = (found.deviation > 0 ? found.deviation : 1) / root;
+  const components = found.components.subarray(0, k * classes).map((value) => value * root);
+  const config = { classes, tau, k, scale, threshold: found.threshold ?? 0, eps };
+  return new PrincipalCodec(name, config, { components, bias: found.bias }, kernels);
+}

@@ -1,0 +1,169 @@
+import { float16ToFloat32, float32ToFloat16 } from '../../labels/half.js';
+import { softmaxRows } from '../../labels/temperature.js';
+import { bitsFor, readBits, writeBits } from '../bits.js';
+import type { CodecParts } from '../codec.js';
+import { ConfigCheck, type ConfigErrorCode } from '../config-check.js';
+import { invalidCodes, LabelwiseCodec } from '../labelwise.js';
+
+/**
+ * The k likeliest classes of a label.
+ *
+ * | known as                                     | k | values          | rest      |
+ * | -------------------------------------------- | - | --------------- | --------- |
+ * | hard (FKD)                                   | 1 | `none`          | `zero`    |
+ * | smoothing (FKD)                              | 1 | `probabilities` | `uniform` |
+ * | marginal smoothing, k = 5 or 10 (FKD)        | k | `probabilities` | `uniform` |
+ * | marginal re-norm (FKD)                       | k | `probabilities` | `zero`    |
+ * | top-k logits, "MR-k" (LPQLD)                 | k | `logits`        | `zero`    |
+ */
+export interface TopKConfig {
+  readonly classes: number;
+  readonly tau: number;
+  readonly k: number;
+  /** What is kept beside the class ids, as float16: softmax(z / tau), z (any temperature later), or nothing. */
+  readonly values: 'probabilities' | 'logits' | 'none';
+  /** The other classes share what is left of 1, or have nothing and the k values are renormalised. */
+  readonly rest: 'uniform' | 'zero';
+}
+
+const VALUE_BITS = 16;
+
+export function topKBits({ classes, k, values }: Pick<TopKConfig, 'classes' | 'k' | 'values'>) {
+  return k * (bitsFor(classes) + (values === 'none' ? 0 : VALUE_BITS));
+}
+
+export function checkTopKConfig(
+  config: TopKConfig,
+  code: ConfigErrorCode = 'INVALID_ARGUMENT',
+): TopKConfig {
+  const { classes, tau, k, values, rest } = config;
+  const check = new ConfigCheck('topk', code);
+  check.count(classes, 'classes', 1, 2 ** 32);
+  check.positive(tau, 'tau');
+  check.count(k, 'k', 1, classes);
+  check.oneOf(values, 'values', ['probabilities', 'logits', 'none']);
+  check.oneOf(rest, 'rest', ['uniform', 'zero']);
+  check.that(values !== 'none' || k === 1, 'k', '1 without values', k);
+  check.that(values === 'probabilities' || rest === 'zero', 'rest', `zero for ${values}`, rest);
+  return { classes, tau, k, values, rest };
+}
+
+/** Ids and values of the likeliest classes, likeliest first. */
+export class TopKCodec extends LabelwiseCodec {
+  readonly name = 'topk';
+  readonly config: TopKConfig;
+  readonly decoding: string;
+  readonly #idBits: number;
+
+  constructor(config: TopKConfig) {
+    super(topKBits(config));
+    this.config = checkTopKConfig(config);
+    this.#idBits = bitsFor(config.classes);
+    this.decoding = decodingOf(this.config, this.#idBits);
+  }
+
+  static fromParts(parts: CodecParts): TopKCodec {
+    const config = parts.config as unknown as TopKConfig;
+    return new TopKCodec(checkTopKConfig(config, 'INVALID_FILE'));
+  }
+
+  async encode(logits: Float32Array): Promise<Uint8Array> {
+    const { classes, tau, k, values } = this.config;
+    const count = logits.length / classes;
+    const codes = new Uint8Array(Math.ceil((count * this.bitsPerLabel) / 8));
+    const label = new Float32Array(classes);
+    const kept = new Float32Array(k);
+    const halves = new Uint16Array(k);
+    for (let i = 0; i < count; i++) {
+      const row = logits.subarray(i * classes, (i + 1) * classes);
+      const ids = largest(row, k);
+      if (values === 'probabilities') softmaxRows(row, 1, classes, tau, label);
+      else label.set(row);
+      for (const [slot, id] of ids.entries()) kept[slot] = label[id];
+      float32ToFloat16(kept, halves);
+      let position = i * this.bitsPerLabel;
+      for (const [slot, id] of ids.entries()) {
+        writeBits(codes, position, this.#idBits, id);
+        position += this.#idBits;
+        if (values === 'none') continue;
+        writeBits(codes, position, VALUE_BITS, halves[slot]);
+        position += VALUE_BITS;
+      }
+    }
+    return codes;
+  }
+
+  protected decodeLabel(row: Uint8Array, position: number, out: Float32Array): void {
+    const { classes, k, values, tau, rest } = this.config;
+    const ids = new Uint32Array(k);
+    const halves = new Uint16Array(k);
+    let at = position;
+    for (let slot = 0; slot < k; slot++) {
+      ids[slot] = readBits(row, at, this.#idBits);
+      if (ids[slot] >= classes) throw invalidCodes(`a class below ${classes}`, ids[slot]);
+      at += this.#idBits;
+      if (values === 'none') continue;
+      halves[slot] = readBits(row, at, VALUE_BITS);
+      at += VALUE_BITS;
+    }
+    const kept = new Float32Array(k).fill(1);
+    if (values !== 'none') float16ToFloat32(halves, kept);
+    if (values === 'logits') softmaxRows(kept, 1, k, tau, kept);
+    let sum = 0;
+    for (const value of kept) {
+      if (!(value >= 0 && value <= 1)) throw invalidCodes('values of a distribution', value);
+      sum += value;
+    }
+    const others = classes - k;
+    const left = rest === 'uniform' && others > 0 ? Math.max(0, 1 - sum) : 0;
+    if (sum + left === 0) throw invalidCodes('a positive sum', 0);
+    out.fill(left === 0 ? 0 : left / others / (sum + left));
+    // Ids that a damaged code repeats would count twice: the last one stands, and the rest is renormalised.
+    for (let slot = 0; slot < k; slot++) out[ids[slot]] = kept[slot] / (sum + left);
+    if (new Set(ids).size < k) renormalise(out);
+  }
+
+  parts(): CodecParts {
+    const config = { ...this.config };
+    return { name: this.name, config, tensors: new Map(), sampleTensors: new Map() };
+  }
+}
+
+function decodingOf({ k, values, rest }: TopKConfig, idBits: number): string {
+  const fields =
+    values === 'none' ? '' : `, each followed by a float16 (its 16 bits as an integer)`;
+  const kept = {
+    none: 'y = 1 for that class',
+    probabilities: 'p = the floats',
+    logits: 'p = softmax(floats / tau) over the k classes alone',
+  }[values];
+  const others = {
+    zero: 'y of all other classes is 0; y = y / sum(y)',
+    uniform: 'every other class has max(0, 1 - sum(p)) / (classes - k); y = y / sum(y)',
+  }[rest];
+  return `a label is ${k} class ids of ${idBits} bits${fields}, likeliest class first; ${kept}; ${others}`;
+}
+
+/** Indices of the k largest values, largest first; the lower index of equals. */
+export function largest(values: Float32Array, k: number): Uint32Array {
+  const ids = new Uint32Array(k);
+  let filled = 0;
+  for (let j = 0; j < values.length; j++) {
+    const value = values[j];
+    if (filled === k && !(value > values[ids[k - 1]])) continue;
+    let slot = filled < k ? filled++ : k - 1;
+    while (slot > 0 && value > values[ids[slot - 1]]) {
+      ids[slot] = ids[slot - 1];
+      slot--;
+    }
+    ids[slot] = j;
+  }
+  return ids;
+}
+
+function renormalise(values: Float32Array): void {
+  let sum = 0;
+  for (const value of values) sum += value;
+  if (sum === 0) throw invalidCodes('a positive sum', 0);
+  for (let j = 0; j < values.length; j++) values[j] /= sum;
+}

@@ -1,0 +1,114 @@
+import { sampleIds } from '../augment/augmenter.js';
+import { SoftpackError } from '../errors.js';
+import { float32ToFloat16 } from '../labels/half.js';
+import type { ThreadOptions } from '../native/kernels.js';
+import type { Codec, CodecParts, CodeLayout, DecodeLabelsArgs, LabelContext } from './codec.js';
+
+/** A codec that decodes one label at a time; what it adds to each is in `decodeLabel`. */
+export abstract class LabelwiseCodec implements Codec {
+  abstract readonly name: string;
+  abstract readonly config: { readonly classes: number; readonly tau: number };
+  abstract readonly decoding: string;
+  readonly layout: CodeLayout;
+  protected readonly bitsPerLabel: number;
+
+  constructor(bitsPerLabel: number) {
+    this.bitsPerLabel = bitsPerLabel;
+    this.layout = { kind: 'fixed', bitsPerLabel };
+  }
+
+  get classes(): number {
+    return this.config.classes;
+  }
+
+  get tau(): number {
+    return this.config.tau;
+  }
+
+  abstract encode(
+    logits: Float32Array,
+    context: LabelContext,
+    options?: ThreadOptions,
+  ): Promise<Uint8Array>;
+  abstract parts(options?: { readonly encoder?: boolean }): CodecParts;
+
+  /** Fills `values` [classes] with the distribution whose code starts at bit `position` of `row`. */
+  protected abstract decodeLabel(
+    row: Uint8Array,
+    position: number,
+    values: Float32Array,
+    sample: number,
+  ): void;
+
+  decode({ row, labels, context, out }: DecodeLabelsArgs): void {
+    const positions = sampleIds(labels);
+    requireOut(out, positions.length, this.classes);
+    requireLabels(row, positions, this.bitsPerLabel);
+    const samples = sampleIds(context.samples);
+    const values = new Float32Array(this.classes);
+    for (const [i, position] of positions.entries()) {
+      this.decodeLabel(row, position * this.bitsPerLabel, values, samples[i]);
+      writeLabel(values, out, i);
+    }
+  }
+
+  async decodeAsync(args: DecodeLabelsArgs): Promise<void> {
+    this.decode(args);
+  }
+
+  dispose(): void {}
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+/** Row `i` of `out`, in its element type. */
+export function writeLabel(values: Float32Array, out: Float32Array | Uint16Array, i: number): void {
+  const { length } = values;
+  if (out instanceof Float32Array) out.set(values, i * length);
+  else float32ToFloat16(values, out.subarray(i * length, (i + 1) * length));
+}
+
+/** max(v, floor) over its sum; `floor` > 0, so that the sum is too. `codes` are at fault where v is not finite. */
+export function clampHead(values: Float32Array, floor: number): void {
+  let sum = 0;
+  for (let j = 0; j < values.length; j++) {
+    const value = values[j];
+    if (!(value > floor)) values[j] = floor;
+    if (Number.isNaN(value)) throw invalidCodes('finite values', value);
+    sum += values[j];
+  }
+  if (sum === Number.POSITIVE_INFINITY) throw invalidCodes('finite values', sum);
+  for (let j = 0; j < values.length; j++) values[j] /= sum;
+}
+
+/** The error of a code that no encoder writes. */
+export function invalidCodes(expected: unknown, found: unknown): SoftpackError {
+  return new SoftpackError('INVALID_ARGUMENT', 'not a code of this codec', {
+    field: 'codes',
+    expected,
+    found,
+  });
+}
+
+export function requireOut(out: Float32Array | Uint16Array, labels: number, classes: number): void {
+  if (out.length === labels * classes) return;
+  throw new SoftpackError('INVALID_ARGUMENT', 'wrong number of elements', {
+    field: 'out',
+    expected: `${labels} x ${classes}`,
+    found: out.length,
+  });
+}
+
+/** `INVALID_ARGUMENT` naming the first position whose bits are not all inside the row. */
+export function requireLabels(row: Uint8Array, positions: Uint32Array, bits: number): void {
+  for (const position of positions) {
+    if ((position + 1) * bits <= 8 * row.length) continue;
+    throw new SoftpackError('INVALID_ARGUMENT', 'no such label in this row', {
+      field: 'labels',
+      expected: `less than ${Math.floor((8 * row.length) / bits)}`,
+      found: position,
+    });
+  }
+}

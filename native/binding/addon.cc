@@ -3,6 +3,7 @@
 // threads may load it.
 #include "binding/arguments.h"
 #include "binding/decoder.h"
+#include "binding/encoder.h"
 #include "binding/napi_setup.h"
 #include "binding/work.h"
 #include "core/backend.h"
@@ -10,8 +11,6 @@
 
 namespace softpack {
 namespace {
-
-constexpr uint32_t kMaxThreads = 256;
 
 using Reader = Work (*)(Arguments& arguments);
 
@@ -41,18 +40,8 @@ Work ReadProject(Arguments& arguments) {
   args.transpose_a = arguments.Flag(6, "transposeA");
   args.transpose_b = arguments.Flag(7, "transposeB");
   args.accumulate = arguments.Flag(8, "accumulate");
-  args.threads = arguments.Small(9, "threads", 0, kMaxThreads);
+  args.threads = arguments.Threads(9);
   return [args] { return SoftpackCpuBackend()->project(&args); };
-}
-
-// Codewords of `width` floats; the count must lie in 1 to `most`.
-uint64_t ReadLevels(const Arguments& arguments, const Span<float>& codebook, uint64_t width,
-                    uint64_t most) {
-  const uint64_t levels = codebook.length / width;
-  if (codebook.length % width != 0 || levels < 1 || levels > most) {
-    arguments.Refuse("codebook", "1 to " + std::to_string(most) + " whole codewords");
-  }
-  return levels;
 }
 
 // nearest(vectors: Float32Array, codebook: Float32Array, out: Uint16Array, width: number, threads:
@@ -66,9 +55,9 @@ Work ReadNearest(Arguments& arguments) {
   args.vectors = vectors.data;
   args.codebook = codebook.data;
   args.count = vectors.length / args.width;
-  args.levels = ReadLevels(arguments, codebook, args.width, 65536);
+  args.levels = arguments.Levels(codebook, args.width, 65536);
   args.out = arguments.Words(2, "out", args.count);
-  args.threads = arguments.Small(4, "threads", 0, kMaxThreads);
+  args.threads = arguments.Threads(4);
   return [args] { return SoftpackCpuBackend()->nearest(&args); };
 }
 
@@ -106,35 +95,6 @@ Work ReadUnpack(Arguments& arguments) {
   return [args] { return SoftpackCpuBackend()->unpack(&args); };
 }
 
-// encode(labels: Float32Array, projection: Float32Array, codebook: Float32Array, out: Uint8Array,
-// classes: number,
-//        latent: number, width: number, bits: number, threads: number): number
-Work ReadEncode(Arguments& arguments) {
-  SoftpackEncodeArgs args = {};
-  args.classes = arguments.Size(4, "classes", 1);
-  args.latent = arguments.Size(5, "latent", 1);
-  args.width = arguments.Size(6, "width", 1);
-  args.bits = arguments.Small(7, "bits", 1, 16);
-  args.threads = arguments.Small(8, "threads", 0, kMaxThreads);
-  if (args.latent % args.width != 0) arguments.Refuse("latent", "a multiple of width");
-  const Span<float> labels = arguments.Floats(0, "labels");
-  if (labels.length % args.classes != 0) arguments.Refuse("labels", "whole labels");
-  args.labels = labels.data;
-  args.count = labels.length / args.classes;
-  args.projection =
-      arguments.Floats(1, "projection", arguments.Product("projection", args.classes, args.latent));
-  const Span<float> codebook = arguments.Floats(2, "codebook");
-  args.codebook = codebook.data;
-  args.levels = ReadLevels(arguments, codebook, args.width, uint64_t{1} << args.bits);
-  const Span<uint8_t> out = arguments.Bytes(3, "out");
-  const uint64_t indices = arguments.Product("out", args.count, args.latent / args.width);
-  if (out.length != (arguments.Product("out", indices, args.bits) + 7) / 8) {
-    arguments.Refuse("out", "room for exactly all codes");
-  }
-  args.out = out.data;
-  return [args] { return SoftpackCpuBackend()->encode(&args); };
-}
-
 // info(): {isa: string | null, availableIsas: string, processors: number}
 Napi::Value Info(const Napi::CallbackInfo& info) {
   SoftpackInfo found = {};
@@ -166,8 +126,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   method("nearestAsync", Later<ReadNearest>);
   method("pack", Now<ReadPack>);
   method("unpack", Now<ReadUnpack>);
-  method("encode", Now<ReadEncode>);
-  method("encodeAsync", Later<ReadEncode>);
+  exports.Set("Encoder", Encoder::Define(env));
   exports.Set("Decoder", Decoder::Define(env));
   return exports;
 }

@@ -85,6 +85,16 @@ bool Arguments::Flag(size_t index, const char* name) const {
   return value.As<Napi::Boolean>().Value();
 }
 
+uint32_t Arguments::Threads(size_t index) const { return Small(index, "threads", 0, 256); }
+
+uint64_t Arguments::Levels(const Span<float>& codebook, uint64_t width, uint64_t most) const {
+  const uint64_t levels = codebook.length / width;
+  if (codebook.length % width != 0 || levels < 1 || levels > most) {
+    Refuse("codebook", "1 to " + std::to_string(most) + " whole codewords");
+  }
+  return levels;
+}
+
 void Arguments::Refuse(const char* name, const std::string& expected) const {
   throw Napi::TypeError::New(Env(), std::string(name) + ": expected " + expected);
 }

@@ -40,6 +40,9 @@ class Arguments {
   uint32_t Small(size_t index, const char* name, uint32_t least, uint32_t most) const;
   float Float(size_t index, const char* name) const;
   bool Flag(size_t index, const char* name) const;
+  uint32_t Threads(size_t index) const;
+  // Codewords of `width` floats in `codebook`: 1 to `most`.
+  uint64_t Levels(const Span<float>& codebook, uint64_t width, uint64_t most) const;
 
   // Every array read so far: what an asynchronous call must keep alive.
   const std::vector<Napi::Value>& arrays() const { return arrays_; }

@@ -9,6 +9,8 @@ Napi::Function Decoder::Define(Napi::Env env) {
                      {
                          InstanceMethod<&Decoder::Decode>("decode"),
                          InstanceMethod<&Decoder::DecodeAsync>("decodeAsync"),
+                         InstanceMethod<&Decoder::DecodeKl>("decodeKl"),
+                         InstanceMethod<&Decoder::DecodeKlAsync>("decodeKlAsync"),
                          InstanceMethod<&Decoder::Dispose>("dispose"),
                          InstanceAccessor<&Decoder::Method>("method"),
                          InstanceAccessor<&Decoder::Bytes>("bytes"),
@@ -18,7 +20,8 @@ Napi::Function Decoder::Define(Napi::Env env) {
 // new (codebooks: Float32Array, basis: Float32Array, bias: Float32Array | null, classes: number,
 // latent: number,
 //      stages: number, levels: number, width: number, codebookStride: number, latentStep: number,
-//      bits: number, head: number, headParameter: number, method: number): NativeDecoder
+//      bits: number, head: number, headParameter: number, method: number, precision: number,
+//      bases: Float32Array | null, memoryCap: number): NativeDecoder
 Decoder::Decoder(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Decoder>(info) {
   Arguments arguments(info);
   SoftpackDecoderSpec spec = {};
@@ -45,7 +48,19 @@ Decoder::Decoder(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Decoder>(inf
   if (!arguments.IsNull(2)) spec.bias = arguments.Floats(2, "bias", spec.classes);
   spec.head = arguments.Small(11, "head", kSoftpackHeadIdentity, kSoftpackHeadSoftmax);
   spec.head_parameter = arguments.Float(12, "headParameter");
-  spec.method = arguments.Small(13, "method", kSoftpackMethodAuto, kSoftpackMethodTable);
+  spec.method = arguments.Small(13, "method", kSoftpackMethodAuto, kSoftpackMethodSplit);
+  spec.precision =
+      arguments.Small(14, "precision", kSoftpackPrecisionExact, kSoftpackPrecisionFastest);
+  if (!arguments.IsNull(15)) {
+    const Span<float> bases = arguments.Floats(15, "bases");
+    if (bases.length == 0 || bases.length % spec.latent != 0) {
+      arguments.Refuse("bases", "one or more whole base vectors");
+    }
+    spec.bases = bases.data;
+    spec.base_rows = bases.length / spec.latent;
+  }
+  spec.memory_cap = arguments.Size(16, "memoryCap");
+  has_bases_ = spec.bases != nullptr;
 
   const SoftpackBackend* const backend = SoftpackCpuBackend();
   SoftpackDecoder* created = nullptr;
@@ -78,39 +93,86 @@ Napi::Value Decoder::Bytes(const Napi::CallbackInfo& info) {
 }
 
 // decode(codes: Uint8Array, list: Uint32Array | null, start: number, count: number,
-//        out: Float32Array | Uint16Array, threads: number): number
+//        basePairs: Uint32Array | null, baseWeights: Float32Array | null,
+//        out: Float32Array | Uint16Array, bfloat: boolean, threads: number): number
 Napi::Value Decoder::Decode(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   return RunNow(arguments, ReadDecode(arguments));
 }
 
-// decodeAsync(codes: Uint8Array, list: Uint32Array | null, start: number, count: number,
-//             out: Float32Array | Uint16Array, threads: number): Promise<number>
+// decodeAsync(the same): Promise<number>
 Napi::Value Decoder::DecodeAsync(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   return RunLater(arguments, ReadDecode(arguments));
 }
 
-Work Decoder::ReadDecode(Arguments& arguments) const {
+// decodeKl(codes, list, start, count, basePairs, baseWeights: as for decode, logits: Float32Array,
+//          losses: Float32Array | null, gradient: Float32Array | null, tau: number, scale: number,
+//          loss: number, threads: number): number
+Napi::Value Decoder::DecodeKl(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  return RunNow(arguments, ReadDecodeKl(arguments));
+}
+
+// decodeKlAsync(the same): Promise<number>
+Napi::Value Decoder::DecodeKlAsync(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  return RunLater(arguments, ReadDecodeKl(arguments));
+}
+
+// Arguments 0 to 5 of both operations.
+SoftpackLabels Decoder::ReadLabels(Arguments& arguments) const {
   if (decoder_ == nullptr) arguments.Refuse("decoder", "one that is not disposed");
-  SoftpackDecodeArgs args = {};
+  SoftpackLabels labels = {};
   const Span<uint8_t> codes = arguments.Bytes(0, "codes");
-  args.codes = codes.data;
-  args.codes_bytes = codes.length;
-  args.first = arguments.Size(2, "start");
-  args.count = arguments.Size(3, "count");
+  labels.codes = codes.data;
+  labels.codes_bytes = codes.length;
+  labels.first = arguments.Size(2, "start");
+  labels.count = arguments.Size(3, "count");
   if (!arguments.IsNull(1)) {
     const Span<uint32_t> list = arguments.DoubleWords(1, "list");
-    if (list.length != args.count) arguments.Refuse("list", "count elements");
-    args.list = list.data;
+    if (list.length != labels.count) arguments.Refuse("list", "count elements");
+    labels.list = list.data;
   }
-  const uint64_t length = arguments.Product("out", args.count, classes_);
-  if (arguments.IsFloats(4))
-    args.out_float = arguments.Floats(4, "out", length);
-  else
-    args.out_half = arguments.Words(4, "out", length);
-  args.threads = arguments.Small(5, "threads", 0, 256);
+  if (has_bases_) {
+    const Span<uint32_t> pairs = arguments.DoubleWords(4, "basePairs");
+    if (pairs.length != arguments.Product("basePairs", labels.count, 2)) {
+      arguments.Refuse("basePairs", "two elements a label");
+    }
+    labels.base_pairs = pairs.data;
+    labels.base_weights = arguments.Floats(5, "baseWeights", labels.count);
+  }
+  return labels;
+}
+
+Work Decoder::ReadDecode(Arguments& arguments) const {
+  SoftpackDecodeArgs args = {};
+  args.labels = ReadLabels(arguments);
+  const uint64_t length = arguments.Product("out", args.labels.count, classes_);
+  if (arguments.IsFloats(6)) {
+    args.out = arguments.Floats(6, "out", length);
+    args.out_type = kSoftpackFloat32;
+  } else {
+    args.out = arguments.Words(6, "out", length);
+    args.out_type = arguments.Flag(7, "bfloat") ? kSoftpackBfloat16 : kSoftpackFloat16;
+  }
+  args.threads = arguments.Threads(8);
   return [decoder = decoder_, args] { return SoftpackCpuBackend()->decode(decoder.get(), &args); };
+}
+
+Work Decoder::ReadDecodeKl(Arguments& arguments) const {
+  SoftpackDecodeKlArgs args = {};
+  args.labels = ReadLabels(arguments);
+  const uint64_t length = arguments.Product("logits", args.labels.count, classes_);
+  args.logits = arguments.Floats(6, "logits", length);
+  if (!arguments.IsNull(7)) args.losses = arguments.Floats(7, "losses", args.labels.count);
+  if (!arguments.IsNull(8)) args.gradient = arguments.Floats(8, "gradient", length);
+  args.tau = arguments.Float(9, "tau");
+  args.scale = arguments.Float(10, "scale");
+  args.loss = arguments.Small(11, "loss", kSoftpackLossKl, kSoftpackLossCrossEntropy);
+  args.threads = arguments.Threads(12);
+  return
+      [decoder = decoder_, args] { return SoftpackCpuBackend()->decode_kl(decoder.get(), &args); };
 }
 
 }  // namespace softpack

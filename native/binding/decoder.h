@@ -20,16 +20,21 @@ class Decoder : public Napi::ObjectWrap<Decoder> {
  private:
   Napi::Value Decode(const Napi::CallbackInfo& info);
   Napi::Value DecodeAsync(const Napi::CallbackInfo& info);
+  Napi::Value DecodeKl(const Napi::CallbackInfo& info);
+  Napi::Value DecodeKlAsync(const Napi::CallbackInfo& info);
   Napi::Value Method(const Napi::CallbackInfo& info);
   Napi::Value Bytes(const Napi::CallbackInfo& info);
   void Dispose(const Napi::CallbackInfo& info);
 
+  SoftpackLabels ReadLabels(Arguments& arguments) const;
   Work ReadDecode(Arguments& arguments) const;
+  Work ReadDecodeKl(Arguments& arguments) const;
   void Release(Napi::BasicEnv env);
 
   std::shared_ptr<SoftpackDecoder> decoder_;
   SoftpackDecoderInfo info_ = {};
   uint64_t classes_ = 0;
+  bool has_bases_ = false;
 };
 
 }  // namespace softpack

@@ -3,8 +3,9 @@
 //
 // Nothing throws or aborts behind it; every operation returns a status of core/status.h. Sizes are
 // counts of elements unless the name says bytes or bits. Matrices are row-major and dense. Callers
-// check lengths first; what a backend checks itself is only what would make it read or write out of
-// bounds in `decode`. Operations may be called from any number of threads at once.
+// check lengths first; what a backend checks itself is only what the contents of codes, lists and
+// base pairs could make it read out of bounds. Operations may be called from any number of threads
+// at once.
 //
 // Growing: new operations are appended to SoftpackBackend and found by its `size`; a change of
 // meaning or of an argument struct raises the ABI version.
@@ -19,7 +20,7 @@
 extern "C" {
 #endif
 
-#define SOFTPACK_ABI_VERSION 1u
+#define SOFTPACK_ABI_VERSION 2u
 
 typedef struct SoftpackInfo {
   // The instruction set in use, or null where SOFTPACK_ISA asks for one that is not available.
@@ -77,19 +78,25 @@ typedef struct SoftpackUnpackArgs {
   uint32_t bits;
 } SoftpackUnpackArgs;
 
-// project, nearest, pack. Writes ceil(count * (latent / width) * bits / 8) bytes, zero bits at the
-// end.
-typedef struct SoftpackEncodeArgs {
-  const float* labels;      // [count, classes]
+// Labels to packed codes: project, nearest, pack. The codes are those of `project` and `nearest` to
+// the bit, however they are found. The arrays are copied.
+typedef struct SoftpackEncoderSpec {
   const float* projection;  // [classes, latent]
   const float* codebook;    // [levels, width], shared by all latent / width segments
-  uint8_t* out;
-  uint64_t count;
   uint64_t classes;
   uint64_t latent;
   uint64_t width;
   uint64_t levels;
   uint32_t bits;
+} SoftpackEncoderSpec;
+
+typedef struct SoftpackEncoder SoftpackEncoder;
+
+// Writes ceil(count * (latent / width) * bits / 8) bytes, zero bits at the end.
+typedef struct SoftpackEncodeArgs {
+  const float* labels;  // [count, classes]
+  uint8_t* out;
+  uint64_t count;
   uint32_t threads;
 } SoftpackEncodeArgs;
 
@@ -99,18 +106,34 @@ enum SoftpackHead {
   kSoftpackHeadSoftmax = 2,  // softmax(v / parameter)
 };
 
+// How a decoder works; see cpu/decoder.h for what each costs.
 enum SoftpackMethod {
-  kSoftpackMethodAuto = 0,
-  kSoftpackMethodLatent = 1,
-  kSoftpackMethodTable = 2,
+  kSoftpackMethodAuto = 0,    // chosen by `precision`
+  kSoftpackMethodLatent = 1,  // codewords added up, then a float32 product with the basis
+  kSoftpackMethodTable = 2,   // float32 rows of `classes` added up
+  kSoftpackMethodFixed = 3,   // 16-bit fixed-point rows added up
+  kSoftpackMethodBfloat = 4,  // as latent, both factors rounded to bfloat16
+  kSoftpackMethodSplit = 5,   // as latent, each factor the sum of two bfloat16: three products
+};
+
+// What kSoftpackMethodAuto may choose. Exact and fast depend on the spec alone and give the same
+// bytes on every machine; fastest depends on the units of the processor.
+enum SoftpackPrecision {
+  kSoftpackPrecisionExact = 0,    // latent or table
+  kSoftpackPrecisionFast = 1,     // fixed; latent where tables would exceed memory_cap
+  kSoftpackPrecisionFastest = 2,  // any but split
 };
 
 // Stage s adds codeword q_s, at codebooks + s * codebook_stride + q_s * width, to the latent vector
-// at s * latent_step; then v = bias + latent . basis, then the head. The arrays are copied.
+// at s * latent_step. A label may also add a prediction, weight * bases[a] + (1 - weight) *
+// bases[b], to its latent vector. Then v = bias + latent . basis, then the head. The arrays are
+// copied.
 typedef struct SoftpackDecoderSpec {
   const float* codebooks;
   const float* basis;  // [latent, classes]
   const float* bias;   // [classes], or null for zeros
+  const float* bases;  // [base_rows, latent], or null: no prediction
+  uint64_t base_rows;
   uint64_t classes;
   uint64_t latent;  // (stages - 1) * latent_step + width
   uint64_t stages;
@@ -118,30 +141,62 @@ typedef struct SoftpackDecoderSpec {
   uint64_t width;
   uint64_t codebook_stride;
   uint64_t latent_step;
+  uint64_t memory_cap;  // bytes that chosen tables may take; 0 for the default
   uint32_t bits;
   uint32_t head;
   float head_parameter;
   uint32_t method;
+  uint32_t precision;
 } SoftpackDecoderSpec;
 
 typedef struct SoftpackDecoder SoftpackDecoder;
 
 typedef struct SoftpackDecoderInfo {
-  uint32_t method;  // latent or table
+  uint32_t method;  // never auto
   uint64_t bytes;   // memory held
 } SoftpackDecoderInfo;
 
-// Exactly one of out_float and out_half is set.
-typedef struct SoftpackDecodeArgs {
+// Which labels an operation decodes.
+typedef struct SoftpackLabels {
   const uint8_t* codes;  // label i starts at bit i * stages * bits
   uint64_t codes_bytes;
   const uint32_t* list;  // [count] labels, or null for first, first + 1, ...
   uint64_t first;
   uint64_t count;
-  float* out_float;    // [count, classes]
-  uint16_t* out_half;  // [count, classes] IEEE float16, to nearest, ties to even
+  // Of a decoder with bases: the two rows of each label's prediction and the first one's weight.
+  const uint32_t* base_pairs;  // [count, 2]
+  const float* base_weights;   // [count]
+} SoftpackLabels;
+
+enum SoftpackFloat {
+  kSoftpackFloat32 = 0,
+  kSoftpackFloat16 = 1,   // to nearest, ties to even
+  kSoftpackBfloat16 = 2,  // to nearest, ties to even
+};
+
+typedef struct SoftpackDecodeArgs {
+  SoftpackLabels labels;
+  void* out;  // [count, classes] of out_type
+  uint32_t out_type;
   uint32_t threads;
 } SoftpackDecodeArgs;
+
+enum SoftpackLoss {
+  kSoftpackLossKl = 0,            // KL(y || softmax(logits / tau))
+  kSoftpackLossCrossEntropy = 1,  // -sum_j y_j log softmax(logits / tau)_j: needs no entropy of y
+};
+
+// Labels y are decoded, used and forgotten. The head must be clamp or softmax.
+typedef struct SoftpackDecodeKlArgs {
+  SoftpackLabels labels;
+  const float* logits;  // [count, classes]
+  float* losses;        // [count], or null
+  float* gradient;      // [count, classes], scale * d loss_i / d logits_i, or null; may be `logits`
+  float tau;
+  float scale;
+  uint32_t loss;
+  uint32_t threads;
+} SoftpackDecodeKlArgs;
 
 typedef struct SoftpackBackend {
   uint32_t abi_version;
@@ -152,10 +207,13 @@ typedef struct SoftpackBackend {
   int (*nearest)(const SoftpackNearestArgs* args);
   int (*pack)(const SoftpackPackArgs* args);
   int (*unpack)(const SoftpackUnpackArgs* args);
-  int (*encode)(const SoftpackEncodeArgs* args);
+  int (*encoder_create)(const SoftpackEncoderSpec* spec, SoftpackEncoder** encoder);
+  int (*encode)(const SoftpackEncoder* encoder, const SoftpackEncodeArgs* args);
+  void (*encoder_destroy)(SoftpackEncoder* encoder);
   int (*decoder_create)(const SoftpackDecoderSpec* spec, SoftpackDecoder** decoder);
   int (*decoder_info)(const SoftpackDecoder* decoder, SoftpackDecoderInfo* info);
   int (*decode)(const SoftpackDecoder* decoder, const SoftpackDecodeArgs* args);
+  int (*decode_kl)(const SoftpackDecoder* decoder, const SoftpackDecodeKlArgs* args);
   void (*decoder_destroy)(SoftpackDecoder* decoder);
 } SoftpackBackend;
 

@@ -12,6 +12,8 @@ extern "C" const char* SoftpackStatusText(int status) {
       return "out of memory";
     case kSoftpackUnsupportedIsa:
       return "SOFTPACK_ISA names an instruction set that this processor or build lacks";
+    case kSoftpackUnsupportedMethod:
+      return "the method asked for needs a unit that this processor lacks";
     default:
       return "unknown status";
   }

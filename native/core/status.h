@@ -15,6 +15,8 @@ enum SoftpackStatus {
   kSoftpackOutOfMemory = 3,
   // SOFTPACK_ISA names an instruction set that this build or this processor lacks.
   kSoftpackUnsupportedIsa = 4,
+  // The method asked for needs a unit that this processor lacks.
+  kSoftpackUnsupportedMethod = 5,
 };
 
 // A static sentence for people; never null.

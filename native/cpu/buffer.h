@@ -35,6 +35,11 @@ class Buffer {
     return data_ != nullptr;
   }
 
+  // At least `length` elements, in memory that is kept from one use to the next.
+  bool Reserve(uint64_t length) {
+    return (data_ != nullptr && bytes_ / sizeof(T) >= length) || Allocate(length);
+  }
+
   T* data() { return data_; }
   const T* data() const { return data_; }
   explicit operator bool() const { return data_ != nullptr; }

@@ -6,6 +6,7 @@
 #include "core/thread_pool.h"
 #include "cpu/decoder.h"
 #include "cpu/dispatch.h"
+#include "cpu/encoder.h"
 #include "cpu/operations.h"
 
 namespace softpack {
@@ -34,19 +35,27 @@ int Unpack(const SoftpackUnpackArgs* args) {
   return kSoftpackOk;
 }
 
-int CreateDecoder(const SoftpackDecoderSpec* spec, SoftpackDecoder** decoder) {
-  *decoder = nullptr;
+// A new object that copies what `spec` points to.
+template <class Object, class Spec>
+int CreateOnSelected(const Spec* spec, Object** object) {
+  *object = nullptr;
   const KernelTable* const table = SelectedKernels();
   if (table == nullptr) return kSoftpackUnsupportedIsa;
-  SoftpackDecoder* const created = new (std::nothrow) SoftpackDecoder;
+  Object* const created = new (std::nothrow) Object;
   if (created == nullptr) return kSoftpackOutOfMemory;
   const int status = created->Create(*table, *spec);
   if (status == kSoftpackOk)
-    *decoder = created;
+    *object = created;
   else
     delete created;
   return status;
 }
+
+int EncodeLabels(const SoftpackEncoder* encoder, const SoftpackEncodeArgs* args) {
+  return encoder->Encode(*args);
+}
+
+void DestroyEncoder(SoftpackEncoder* encoder) { delete encoder; }
 
 int DecoderInfo(const SoftpackDecoder* decoder, SoftpackDecoderInfo* info) {
   *info = decoder->Info();
@@ -55,6 +64,10 @@ int DecoderInfo(const SoftpackDecoder* decoder, SoftpackDecoderInfo* info) {
 
 int Decode(const SoftpackDecoder* decoder, const SoftpackDecodeArgs* args) {
   return decoder->Decode(*args);
+}
+
+int DecodeKl(const SoftpackDecoder* decoder, const SoftpackDecodeKlArgs* args) {
+  return decoder->DecodeKl(*args);
 }
 
 void DestroyDecoder(SoftpackDecoder* decoder) { delete decoder; }
@@ -68,10 +81,13 @@ constexpr SoftpackBackend kBackend = {
     OnSelected<SoftpackNearestArgs, Nearest>,
     Pack,
     Unpack,
-    OnSelected<SoftpackEncodeArgs, Encode>,
-    CreateDecoder,
+    CreateOnSelected<SoftpackEncoder, SoftpackEncoderSpec>,
+    EncodeLabels,
+    DestroyEncoder,
+    CreateOnSelected<SoftpackDecoder, SoftpackDecoderSpec>,
     DecoderInfo,
     Decode,
+    DecodeKl,
     DestroyDecoder,
 };
 

@@ -1,47 +1,51 @@
 // A decoder of the general form: looked-up vectors summed, then a head (see SoftpackDecoderSpec).
 //
-// Two methods. `latent` adds codewords up in the latent space, a block of labels at a time, and
-// multiplies the block by the basis: latent * classes multiply-adds a label. `table` holds every
-// codeword times its part of the basis, stages * levels rows of `classes` floats, and adds up one
-// row a stage: stages * classes additions a label, bound by how fast the rows come from cache or
-// memory. The choice depends on the spec alone: the methods round differently, and a label's bytes
-// must depend neither on the machine nor on what else was decoded.
+// Rows of values come from one of several sources, block by block:
+//   latent  codewords added up in the latent space, then a product with the basis: latent * classes
+//           multiply-adds a label
+//   table   float32 rows of `classes`, stages * levels of them, one added up a stage
+//   fixed   the same rows in 16-bit fixed point: half the bytes, twice the additions an instruction
+//   bfloat  as latent, on the processor's bfloat16 unit
+// What `exact` and `fast` choose depends on the spec alone: the methods round differently, and a
+// label's bytes must depend neither on the machine nor on what else was decoded.
 #ifndef SOFTPACK_CPU_DECODER_H_
 #define SOFTPACK_CPU_DECODER_H_
 
+#include <memory>
+
 #include "core/backend.h"
-#include "cpu/buffer.h"
 #include "cpu/kernel_table.h"
-#include "cpu/packed_matrix.h"
+#include "cpu/row_source.h"
+#include "cpu/scratch_pool.h"
 
 struct SoftpackDecoder {
  public:
   // Copies what `spec` points to.
   int Create(const softpack::KernelTable& table, const SoftpackDecoderSpec& spec);
   int Decode(const SoftpackDecodeArgs& args) const;
+  int DecodeKl(const SoftpackDecodeKlArgs& args) const;
   SoftpackDecoderInfo Info() const;
 
  private:
-  struct Scratch;
-
-  int BuildLatent(const SoftpackDecoderSpec& spec);
-  int BuildTable(const SoftpackDecoderSpec& spec);
-  int BuildStage(const SoftpackDecoderSpec& spec, uint64_t stage);
-  uint64_t LabelsATask(const SoftpackDecodeArgs& args) const;
-  int DecodeBlock(const SoftpackDecodeArgs& args, uint64_t first, uint64_t count) const;
-  int ReadIndices(const SoftpackDecodeArgs& args, uint64_t position, uint16_t* indices) const;
-  void AddCodewords(const uint16_t* indices, float* latent) const;
-  void Finish(const SoftpackDecodeArgs& args, uint64_t position, float* values) const;
+  int CreateRows(const SoftpackDecoderSpec& spec);
+  int ReadIndices(const SoftpackLabels& labels, uint64_t first, uint64_t count,
+                  uint16_t* indices) const;
+  int CheckBasePairs(const SoftpackLabels& labels) const;
+  // Calls consume(i, row, scratch) for each label.
+  template <class Consume>
+  int ForEachRow(const SoftpackLabels& labels, uint32_t threads, const Consume& consume) const;
+  template <class Consume>
+  int ForEachRowOf(const SoftpackLabels& labels, uint64_t first, uint64_t count,
+                   const Consume& consume) const;
+  const float* AddPrediction(const SoftpackLabels& labels, uint64_t label,
+                             const softpack::RowView& row, softpack::RowScratch* scratch) const;
 
   const softpack::KernelTable* table_ = nullptr;
   SoftpackDecoderSpec spec_ = {};  // its pointers are not kept
   softpack::Head head_ = {};
-  // Floats of a row of values: `classes`, padded for whole panels and head sums.
-  uint64_t stride_ = 0;
-  softpack::Buffer<float> bias_;       // [stride], zeros in the padding
-  softpack::Buffer<float> codebooks_;  // latent only
-  softpack::PackedMatrix basis_;       // latent only
-  softpack::Buffer<float> rows_;       // table only: [stages, levels, stride]
+  uint64_t stride_ = 0;  // padded classes
+  std::unique_ptr<softpack::RowSource> rows_;
+  mutable softpack::ScratchPool<softpack::RowScratch> scratch_;
 };
 
 #endif  // SOFTPACK_CPU_DECODER_H_

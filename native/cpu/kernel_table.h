@@ -17,15 +17,65 @@ struct MatrixView {
   uint64_t column_stride;
 };
 
-// A head sums classes in this many interleaved partial sums: class j in sum j mod 16. The sums are
-// then added pairwise, i and i + 8, i and i + 4, i and i + 2, 0 and 1.
-constexpr uint32_t kHeadSums = 16;
+// A row of values v, one a class, before the head. Column j lies at element (j / width) *
+// block_stride + j % width of `floats` or `sums`: width columns of one label after those of
+// another, or a whole row where one block holds it.
+//
+// With `sums`, v_j = fma(65536 * sum_j, step[j], start[j]), where `step` carries the factor 2^-16.
+// Within each 32 columns sum i lies at 2i and sum 16 + i at 2i + 1: both halves of the 32-bit words
+// are then 16 columns side by side, and widening needs no shuffle.
+struct RowView {
+  const float* floats;
+  const int16_t* sums;  // instead of floats
+  const float* step;    // of sums
+  const float* start;   // of sums
+  uint32_t width;       // a power of two, at least 16 for floats and 32 for sums
+  uint64_t block_stride;
+};
+
+inline RowView WholeRow(const float* floats) {
+  return {floats, nullptr, nullptr, nullptr, uint32_t{1} << 31, 0};
+}
+
+inline uint32_t FixedPosition(uint32_t column) {
+  return (column & ~31u) | (column & 15u) << 1 | (column >> 4 & 1u);
+}
+
+// Sums over classes are taken in this many interleaved partial sums: class j in sum j mod 64. The
+// sums are then added pairwise, i and i + 32, i and i + 16, ... 0 and 1. Rows of values are padded
+// to a multiple of it.
+constexpr uint32_t kHeadSums = 64;
 
 enum class HeadKind { kIdentity, kClamp, kSoftmax };
 
 struct Head {
   HeadKind kind;
   float parameter;  // eps of clamp, 1 / tau of softmax
+};
+
+enum class FloatType { kFloat32, kFloat16, kBfloat16 };  // as SoftpackFloat
+
+// What a loss needs beside the row of values.
+struct KlInput {
+  const float* logits;
+  float inverse_tau;
+  float gradient_scale;  // scale / tau
+  bool entropy;          // whether the loss holds sum_j y_j log y_j
+};
+
+// Rows added up for many labels: row `indices[i * index_stride + s]` of each stage s for label i.
+// Each stage has `stage_stride` elements, rows of `width`; label i's sum lies at panel + i * width.
+template <class T>
+struct RowSums {
+  const T* rows;
+  uint64_t stage_stride;
+  uint32_t width;  // a multiple of the 64-byte line
+  const uint16_t* indices;
+  uint64_t index_stride;
+  uint64_t stages;
+  uint64_t labels;
+  const T* start;  // [width], what each sum starts from; null: from the panel
+  T* panel;
 };
 
 struct KernelTable {
@@ -58,15 +108,32 @@ struct KernelTable {
   void (*nearest)(const float* vectors, const float* groups, uint64_t count, uint64_t width,
                   uint64_t levels, uint16_t* out);
 
-  // sum = start + rows[0] + rows[1] + ..., each of `length` floats, a multiple of 16; all are
-  // 64-byte aligned.
-  void (*add_rows)(const float* start, const float* const* rows, uint64_t count, uint64_t length,
-                   float* sum);
+  // sum = start + row of stage 0 + row of stage 1 + ... Fixed-point sums must not overflow.
+  void (*sum_float_rows)(const RowSums<float>& sums);
+  void (*sum_fixed_rows)(const RowSums<int16_t>& sums);
 
-  // Head of one row of values; exactly one output is set. `values` is overwritten, holds a multiple
-  // of 16 floats and is 64-byte aligned. The exponential is Exp of kernels_scalar.cc.
-  void (*finish)(const Head& head, float* values, uint64_t classes, float* out_float,
-                 uint16_t* out_half);
+  // Widens the range of each column by what one more row holds. `length` is a multiple of 16.
+  void (*widen_range)(const float* values, uint64_t length, float* least, float* greatest);
+  // out[FixedPosition(j)] = (values[j] - middle[j]) * inverse_step[j] to nearest, ties to even;
+  // `length` is a multiple of 32.
+  void (*to_fixed)(const float* values, const float* middle, const float* inverse_step,
+                   uint64_t length, int16_t* out);
+
+  // values[j] = v_j of the row, for the first `length` columns, a multiple of 32.
+  void (*widen)(const RowView& row, uint64_t length, float* values);
+  // values[j] = fma(weight, a[j], fma(1 - weight, b[j], values[j])).
+  void (*add_prediction)(const float* a, const float* b, float weight, uint64_t length,
+                         float* values);
+
+  // Head of one row. `scratch` holds classes rounded up to kHeadSums, 64-byte aligned; it may be
+  // the row itself where that is a whole one. The exponential is Exp of head_scalar.cc.
+  void (*finish)(const Head& head, const RowView& row, uint64_t classes, float* scratch, void* out,
+                 FloatType type);
+
+  // Loss, and with `gradient` its gradient, of one whole row of values, which is overwritten; the
+  // head is clamp or softmax. `scratch` as for finish. `gradient` may be the logits.
+  float (*kl)(const Head& head, float* values, const KlInput& input, uint64_t classes,
+              float* scratch, float* gradient);
 };
 
 // Floats of one panel-packed matrix with `inner` rows.

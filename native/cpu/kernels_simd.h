@@ -13,7 +13,6 @@
 
 constexpr uint32_t kPanelColumns = kPanelVectors * kLanes;
 constexpr uint32_t kGroupSize = kNearestVectors * kLanes;
-constexpr uint32_t kHeadVectors = kHeadSums / kLanes;
 
 // Cuts the rows of a matrix into tiles of Tile rows, each laid out [inner][Tile], zeros beyond the
 // last row.
@@ -202,131 +201,13 @@ void Nearest(const float* vectors, const float* groups, uint64_t count, uint64_t
   }
 }
 
-// Up to eight rows are read side by side, each from start to end: streams that the hardware
-// prefetches, which matters more than the extra pass over `sum`, once tables outgrow the caches.
-template <uint32_t Rows>
-SOFTPACK_INLINE void AddSomeRows(const float* start, const float* const* rows, uint64_t length,
-                                 float* sum) {
-  for (uint64_t j = 0; j < length; j += kLanes) {
-    Vec value = Load(start + j);
-    SOFTPACK_UNROLL
-    for (uint32_t i = 0; i < Rows; ++i) value = Add(value, Load(rows[i] + j));
-    Store(sum + j, value);
-  }
-}
+#include "cpu/rows_simd.h"
 
-void AddRows(const float* start, const float* const* rows, uint64_t count, uint64_t length,
-             float* sum) {
-  if (count == 0) AddSomeRows<0>(start, rows, length, sum);
-  while (count > 0) {
-    const uint32_t taken = count >= 8 ? 8 : count >= 4 ? 4 : count >= 2 ? 2 : 1;
-    if (taken == 8)
-      AddSomeRows<8>(start, rows, length, sum);
-    else if (taken == 4)
-      AddSomeRows<4>(start, rows, length, sum);
-    else if (taken == 2)
-      AddSomeRows<2>(start, rows, length, sum);
-    else
-      AddSomeRows<1>(start, rows, length, sum);
-    start = sum;
-    rows += taken;
-    count -= taken;
-  }
-}
-
-SOFTPACK_INLINE Vec Exp(Vec x) {
-  x = Greater(x, Broadcast(-87.0f));
-  const Vec magic = Broadcast(12582912.0f);
-  const Vec shifted = Fma(x, Broadcast(1.44269504f), magic);
-  const Vec n = Subtract(shifted, magic);
-  Vec r = Fma(n, Broadcast(-0.693359375f), x);
-  r = Fma(n, Broadcast(2.12194440e-4f), r);
-  Vec sum = Broadcast(1.0f / 5040);
-  sum = Fma(sum, r, Broadcast(1.0f / 720));
-  sum = Fma(sum, r, Broadcast(1.0f / 120));
-  sum = Fma(sum, r, Broadcast(1.0f / 24));
-  sum = Fma(sum, r, Broadcast(1.0f / 6));
-  sum = Fma(sum, r, Broadcast(0.5f));
-  sum = Fma(sum, r, Broadcast(1.0f));
-  sum = Fma(sum, r, Broadcast(1.0f));
-  return Times(sum, PowerOfTwo(shifted));
-}
-
-// Writes f(value) over each value, and zeros from `classes` to the next multiple of kHeadSums;
-// returns their sum.
-template <HeadKind Kind>
-SOFTPACK_INLINE float MapAndSum(float* values, uint64_t classes, Vec a, Vec b) {
-  Vec sums[kHeadVectors];
-  SOFTPACK_UNROLL
-  for (uint32_t v = 0; v < kHeadVectors; ++v) sums[v] = Zero();
-  for (uint64_t j = 0; j < classes; j += kHeadSums) {
-    SOFTPACK_UNROLL
-    for (uint32_t v = 0; v < kHeadVectors; ++v) {
-      const Vec value = Load(values + j + v * kLanes);
-      Store(values + j + v * kLanes,
-            Kind == HeadKind::kClamp ? Greater(value, a) : Exp(Times(Subtract(value, a), b)));
-    }
-    for (uint64_t i = classes; i < j + kHeadSums; ++i) values[i] = 0.0f;
-    SOFTPACK_UNROLL
-    for (uint32_t v = 0; v < kHeadVectors; ++v) {
-      sums[v] = Add(sums[v], Load(values + j + v * kLanes));
-    }
-  }
-  float parts[kHeadSums];
-  SOFTPACK_UNROLL
-  for (uint32_t v = 0; v < kHeadVectors; ++v) Store(parts + v * kLanes, sums[v]);
-  for (uint32_t width = kHeadSums / 2; width > 0; width /= 2) {
-    for (uint32_t i = 0; i < width; ++i) parts[i] += parts[i + width];
-  }
-  return parts[0];
-}
-
-float GreatestOf(const float* values, uint64_t classes) {
-  Vec greatest = Broadcast(values[0]);
-  uint64_t j = 0;
-  for (; j + kLanes <= classes; j += kLanes) greatest = Greater(Load(values + j), greatest);
-  float lanes[kLanes];
-  Store(lanes, greatest);
-  float result = lanes[0];
-  for (uint32_t i = 1; i < kLanes; ++i) result = lanes[i] > result ? lanes[i] : result;
-  for (; j < classes; ++j) result = values[j] > result ? values[j] : result;
-  return result;
-}
-
-void Finish(const Head& head, float* values, uint64_t classes, float* out_float,
-            uint16_t* out_half) {
-  float scale = 1.0f;
-  if (head.kind == HeadKind::kClamp) {
-    const Vec eps = Broadcast(head.parameter);
-    scale = 1.0f / MapAndSum<HeadKind::kClamp>(values, classes, eps, eps);
-  } else if (head.kind == HeadKind::kSoftmax) {
-    const Vec greatest = Broadcast(GreatestOf(values, classes));
-    scale =
-        1.0f / MapAndSum<HeadKind::kSoftmax>(values, classes, greatest, Broadcast(head.parameter));
-  }
-  const Vec factor = Broadcast(scale);  // for identity a product with 1, which is exact
-  uint64_t j = 0;
-  for (; j + kLanes <= classes; j += kLanes) {
-    const Vec value = Times(Load(values + j), factor);
-    if (out_float != nullptr)
-      Store(out_float + j, value);
-    else
-      StoreHalf(out_half + j, value);
-  }
-  if (j == classes) return;
-  float rest[kLanes];
-  uint16_t half_rest[kLanes];
-  Store(rest, Times(Load(values + j), factor));
-  StoreHalf(half_rest, Load(rest));
-  for (uint32_t i = 0; j < classes; ++i, ++j) {
-    if (out_float != nullptr)
-      out_float[j] = rest[i];
-    else
-      out_half[j] = half_rest[i];
-  }
-}
+// After the rows.
+#include "cpu/head_simd.h"
 
 constexpr KernelTable TableNamed(const char* isa) {
-  return {isa,      kPanelColumns, kInnerBlock,   kStripRows, kRowBlock, PackPanels,
-          Multiply, kGroupSize,    GroupCodebook, Nearest,    AddRows,   Finish};
+  return {isa,        kPanelColumns, kInnerBlock,   kStripRows,    kRowBlock,      PackPanels,
+          Multiply,   kGroupSize,    GroupCodebook, Nearest,       SumRows<float>, SumRows<int16_t>,
+          WidenRange, ToFixed,       Widen,         AddPrediction, Finish,         Kl};
 }

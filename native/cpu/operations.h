@@ -10,7 +10,6 @@ namespace softpack {
 
 int Project(const KernelTable& table, const SoftpackProjectArgs& args);
 int Nearest(const KernelTable& table, const SoftpackNearestArgs& args);
-int Encode(const KernelTable& table, const SoftpackEncodeArgs& args);
 
 }  // namespace softpack
 

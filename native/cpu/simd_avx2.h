@@ -8,6 +8,7 @@ constexpr uint32_t kPanelVectors = 2;
 constexpr uint32_t kNearestRows = 6;
 constexpr uint32_t kNearestVectors = 2;
 constexpr uint32_t kInnerBlock = 256;  // a panel of 16 kB: half of L1
+constexpr uint32_t kSumVectors = 8;    // of 16 registers
 constexpr uint32_t kRowBlock = 96;     // a block of 96 kB: a part of L2
 
 SOFTPACK_INLINE Vec Zero() { return _mm256_setzero_ps(); }
@@ -19,6 +20,10 @@ SOFTPACK_INLINE Vec Subtract(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
 SOFTPACK_INLINE Vec Times(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
 // a where a > b, else b, also where one is NaN.
 SOFTPACK_INLINE Vec Greater(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+// a where a < b, else b.
+SOFTPACK_INLINE Vec Less(Vec a, Vec b) { return _mm256_min_ps(a, b); }
+SOFTPACK_INLINE Vec Divide(Vec a, Vec b) { return _mm256_div_ps(a, b); }
+SOFTPACK_INLINE Vec Negated(Vec a) { return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f)); }
 SOFTPACK_INLINE Vec Fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 SOFTPACK_INLINE Vec NegatedFma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }
 
@@ -30,6 +35,54 @@ SOFTPACK_INLINE Vec PowerOfTwo(Vec shifted) {
 
 SOFTPACK_INLINE void StoreHalf(uint16_t* to, Vec a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
+
+SOFTPACK_INLINE void StoreBfloat(uint16_t* to, Vec a) {
+  const __m256i bits = _mm256_castps_si256(a);
+  const __m256i high = _mm256_srli_epi32(bits, 16);
+  const __m256i even = _mm256_and_si256(high, _mm256_set1_epi32(1));
+  const __m256i biased = _mm256_add_epi32(bits, _mm256_add_epi32(even, _mm256_set1_epi32(0x7fff)));
+  const __m256i quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
+  const __m256i unordered = _mm256_castps_si256(_mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+  const __m256i rounded = _mm256_blendv_epi8(_mm256_srli_epi32(biased, 16), quiet, unordered);
+  const __m256i packed = _mm256_packus_epi32(rounded, rounded);
+  const __m256i joined = _mm256_permute4x64_epi64(packed, 0x08);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(joined));
+}
+
+// x = 2^n * result, result in [sqrt(1/2), sqrt(2)).
+SOFTPACK_INLINE Vec Significand(Vec x, Vec* n) {
+  const __m256i offset = _mm256_set1_epi32(0x3f3504f3);
+  const __m256i shifted = _mm256_sub_epi32(_mm256_castps_si256(x), offset);
+  *n = _mm256_cvtepi32_ps(_mm256_srai_epi32(shifted, 23));
+  const __m256i rest = _mm256_and_si256(shifted, _mm256_set1_epi32(0x007fffff));
+  return _mm256_castsi256_ps(_mm256_add_epi32(rest, offset));
+}
+
+// The first `count` lanes; zeros after them.
+SOFTPACK_INLINE Vec FirstLanes(Vec a, uint32_t count) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m256i kept = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), lane);
+  return _mm256_and_ps(a, _mm256_castsi256_ps(kept));
+}
+
+// 16 16-bit sums.
+using Words = __m256i;
+SOFTPACK_INLINE Words LoadElements(const int16_t* from) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+}
+SOFTPACK_INLINE void StoreElements(int16_t* to, Words a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), a);
+}
+SOFTPACK_INLINE Words AddElements(Words a, Words b) { return _mm256_add_epi16(a, b); }
+// 65536 times each second sum, from the first and from the second on.
+SOFTPACK_INLINE Vec LowFloats(Words a) { return _mm256_cvtepi32_ps(_mm256_slli_epi32(a, 16)); }
+SOFTPACK_INLINE Vec HighFloats(Words a) {
+  return _mm256_cvtepi32_ps(_mm256_and_si256(a, _mm256_set1_epi32(-65536)));
+}
+SOFTPACK_INLINE Words ToWords(Vec low, Vec high) {
+  const __m256i low_half = _mm256_and_si256(_mm256_cvtps_epi32(low), _mm256_set1_epi32(0xffff));
+  return _mm256_or_si256(low_half, _mm256_slli_epi32(_mm256_cvtps_epi32(high), 16));
 }
 
 // The least score of each lane and where it was.

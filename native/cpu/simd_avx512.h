@@ -8,6 +8,7 @@ constexpr uint32_t kPanelVectors = 3;
 constexpr uint32_t kNearestRows = 8;
 constexpr uint32_t kNearestVectors = 2;
 constexpr uint32_t kInnerBlock = 256;  // a panel of 48 kB: L2, read once a strip
+constexpr uint32_t kSumVectors = 16;   // of 32 registers
 constexpr uint32_t kRowBlock = 128;    // a block of 128 kB: a part of L2
 
 SOFTPACK_INLINE Vec Zero() { return _mm512_setzero_ps(); }
@@ -19,6 +20,10 @@ SOFTPACK_INLINE Vec Subtract(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
 SOFTPACK_INLINE Vec Times(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
 // a where a > b, else b, also where one is NaN.
 SOFTPACK_INLINE Vec Greater(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+// a where a < b, else b.
+SOFTPACK_INLINE Vec Less(Vec a, Vec b) { return _mm512_min_ps(a, b); }
+SOFTPACK_INLINE Vec Divide(Vec a, Vec b) { return _mm512_div_ps(a, b); }
+SOFTPACK_INLINE Vec Negated(Vec a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
 SOFTPACK_INLINE Vec Fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
 SOFTPACK_INLINE Vec NegatedFma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }
 
@@ -31,6 +36,47 @@ SOFTPACK_INLINE Vec PowerOfTwo(Vec shifted) {
 SOFTPACK_INLINE void StoreHalf(uint16_t* to, Vec a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
                       _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+}
+
+SOFTPACK_INLINE void StoreBfloat(uint16_t* to, Vec a) {
+  const __m512i bits = _mm512_castps_si512(a);
+  const __m512i high = _mm512_srli_epi32(bits, 16);
+  const __m512i even = _mm512_and_si512(high, _mm512_set1_epi32(1));
+  const __m512i biased = _mm512_add_epi32(bits, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff)));
+  const __m512i quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
+  const __m512i rounded = _mm512_mask_mov_epi32(_mm512_srli_epi32(biased, 16),
+                                                _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), quiet);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(rounded));
+}
+
+// x = 2^n * result, result in [sqrt(1/2), sqrt(2)).
+SOFTPACK_INLINE Vec Significand(Vec x, Vec* n) {
+  const __m512i offset = _mm512_set1_epi32(0x3f3504f3);
+  const __m512i shifted = _mm512_sub_epi32(_mm512_castps_si512(x), offset);
+  *n = _mm512_cvtepi32_ps(_mm512_srai_epi32(shifted, 23));
+  const __m512i rest = _mm512_and_si512(shifted, _mm512_set1_epi32(0x007fffff));
+  return _mm512_castsi512_ps(_mm512_add_epi32(rest, offset));
+}
+
+// The first `count` lanes; zeros after them.
+SOFTPACK_INLINE Vec FirstLanes(Vec a, uint32_t count) {
+  const __mmask16 kept = static_cast<__mmask16>(count >= 16 ? 0xffff : (1u << count) - 1);
+  return _mm512_maskz_mov_ps(kept, a);
+}
+
+// 32 16-bit sums.
+using Words = __m512i;
+SOFTPACK_INLINE Words LoadElements(const int16_t* from) { return _mm512_loadu_si512(from); }
+SOFTPACK_INLINE void StoreElements(int16_t* to, Words a) { _mm512_storeu_si512(to, a); }
+SOFTPACK_INLINE Words AddElements(Words a, Words b) { return _mm512_add_epi16(a, b); }
+// 65536 times each second sum, from the first and from the second on.
+SOFTPACK_INLINE Vec LowFloats(Words a) { return _mm512_cvtepi32_ps(_mm512_slli_epi32(a, 16)); }
+SOFTPACK_INLINE Vec HighFloats(Words a) {
+  return _mm512_cvtepi32_ps(_mm512_and_si512(a, _mm512_set1_epi32(-65536)));
+}
+SOFTPACK_INLINE Words ToWords(Vec low, Vec high) {
+  const __m512i low_half = _mm512_and_si512(_mm512_cvtps_epi32(low), _mm512_set1_epi32(0xffff));
+  return _mm512_or_si512(low_half, _mm512_slli_epi32(_mm512_cvtps_epi32(high), 16));
 }
 
 // The least score of each lane and where it was.

@@ -5,6 +5,8 @@
 
 #define SOFTPACK_INLINE static inline __attribute__((always_inline))
 
+#define SOFTPACK_MEMBER_INLINE inline __attribute__((always_inline))
+
 #define SOFTPACK_PRAGMA(text) _Pragma(#text)
 #ifdef __clang__
 #define SOFTPACK_UNROLL SOFTPACK_PRAGMA(clang loop unroll(full))
@@ -12,7 +14,7 @@
   SOFTPACK_PRAGMA(clang attribute push(__attribute__((target(isa))), apply_to = function))
 #define SOFTPACK_TARGET_END SOFTPACK_PRAGMA(clang attribute pop)
 #else
-#define SOFTPACK_UNROLL SOFTPACK_PRAGMA(GCC unroll 8)
+#define SOFTPACK_UNROLL SOFTPACK_PRAGMA(GCC unroll 16)
 #define SOFTPACK_TARGET_BEGIN(isa) \
   SOFTPACK_PRAGMA(GCC push_options) SOFTPACK_PRAGMA(GCC target(isa))
 #define SOFTPACK_TARGET_END SOFTPACK_PRAGMA(GCC pop_options)

@@ -13,6 +13,7 @@
 #include "cpu/cpu_backend.h"
 #include "cpu/decoder.h"
 #include "cpu/dispatch.h"
+#include "cpu/encoder.h"
 #include "cpu/operations.h"
 
 namespace softpack {
@@ -76,78 +77,121 @@ void TestEncode(const KernelTable& table) {
       const auto codebook = RandomFloats(random, levels * width);
       std::vector<uint8_t> expected((count * 3 * 5 + 7) / 8, 0xaa);
       std::vector<uint8_t> found(expected.size(), 0x55);
-      SoftpackEncodeArgs args{labels.data(),
-                              projection.data(),
-                              codebook.data(),
-                              expected.data(),
-                              count,
-                              classes,
-                              latent,
-                              width,
-                              levels,
-                              5,
-                              1};
-      Expect(Encode(kScalarKernels, args) == kSoftpackOk, "encode returns");
-      args.out = found.data();
-      args.threads = 2;
-      Expect(Encode(table, args) == kSoftpackOk, "encode returns");
+      const SoftpackEncoderSpec spec{
+          projection.data(), codebook.data(), classes, latent, width, levels, 5};
+      SoftpackEncoder scalar, vector;
+      Expect(scalar.Create(kScalarKernels, spec) == kSoftpackOk, "encoder is created");
+      Expect(vector.Create(table, spec) == kSoftpackOk, "encoder is created");
+      Expect(scalar.Encode({labels.data(), expected.data(), count, 1}) == kSoftpackOk,
+             "encode returns");
+      Expect(vector.Encode({labels.data(), found.data(), count, 2}) == kSoftpackOk,
+             "encode returns");
       Expect(SameBytes(expected, found), std::string("encode ") + table.isa);
     }
   }
 }
 
+struct DecodeCase {
+  uint64_t classes, stages, levels, width, base_rows;
+  uint32_t bits, head, method;
+
+  std::string Name() const {
+    return std::to_string(classes) + " classes, " + std::to_string(stages) + " stages, head " +
+           std::to_string(head) + ", method " + std::to_string(method);
+  }
+};
+
+// Buffers of exactly the right size: a sanitizer sees any byte read or written beyond.
+void TestDecodeCase(const KernelTable& table, const DecodeCase& test) {
+  std::mt19937 random(static_cast<uint32_t>(test.classes + test.head));
+  const uint64_t count = 101;
+  const auto codebooks = RandomFloats(random, test.stages * test.levels * test.width);
+  const auto basis = RandomFloats(random, test.width * test.classes);
+  const auto bias = RandomFloats(random, test.classes);
+  const auto bases = RandomFloats(random, test.base_rows * test.width);
+  SoftpackDecoderSpec spec = {};
+  spec.codebooks = codebooks.data();
+  spec.basis = basis.data();
+  spec.bias = bias.data();
+  spec.bases = test.base_rows == 0 ? nullptr : bases.data();
+  spec.base_rows = test.base_rows;
+  spec.classes = test.classes;
+  spec.latent = spec.width = test.width;
+  spec.stages = test.stages;
+  spec.levels = test.levels;
+  spec.codebook_stride = test.levels * test.width;
+  spec.bits = test.bits;
+  spec.head = test.head;
+  spec.head_parameter = 0.5f;
+  spec.method = test.method;
+  std::vector<uint8_t> codes((count * test.stages * test.bits + 7) / 8);
+  for (uint64_t i = 0; i < count * test.stages; ++i) {
+    WriteIndex(codes.data(), i * test.bits, test.bits,
+               static_cast<uint16_t>(random() % test.levels));
+  }
+  std::vector<uint32_t> pairs(2 * count);
+  for (uint32_t& row : pairs) row = static_cast<uint32_t>(random() % (test.base_rows + 1));
+  if (test.base_rows > 0) {
+    for (uint32_t& row : pairs) row %= static_cast<uint32_t>(test.base_rows);
+  }
+  const auto weights = RandomFloats(random, count);
+  const auto logits = RandomFloats(random, count * test.classes);
+
+  SoftpackDecoder scalar, vector;
+  Expect(scalar.Create(kScalarKernels, spec) == kSoftpackOk, "decoder is created");
+  Expect(vector.Create(table, spec) == kSoftpackOk, "decoder is created");
+  SoftpackLabels labels = {codes.data(), codes.size(), nullptr,       0,
+                           count,        pairs.data(), weights.data()};
+  const auto decode = [&](const SoftpackDecoder& decoder, void* out, uint32_t type,
+                          uint32_t threads) {
+    return decoder.Decode({labels, out, type, threads});
+  };
+  std::vector<float> expected(count * test.classes), found(count * test.classes);
+  Expect(decode(scalar, expected.data(), kSoftpackFloat32, 1) == kSoftpackOk, "decode returns");
+  Expect(decode(vector, found.data(), kSoftpackFloat32, 2) == kSoftpackOk, "decode returns");
+  Expect(SameBytes(expected, found), std::string("decode ") + table.isa + ": " + test.Name());
+  for (const uint32_t type : {kSoftpackFloat16, kSoftpackBfloat16}) {
+    std::vector<uint16_t> expected_half(count * test.classes), found_half(count * test.classes);
+    Expect(decode(scalar, expected_half.data(), type, 1) == kSoftpackOk, "decode returns");
+    Expect(decode(vector, found_half.data(), type, 2) == kSoftpackOk, "decode returns");
+    Expect(SameBytes(expected_half, found_half), std::string("decode to half ") + table.isa);
+  }
+  if (test.head != kSoftpackHeadIdentity) {
+    std::vector<float> losses(count), found_losses(count);
+    Expect(scalar.DecodeKl({labels, logits.data(), losses.data(), expected.data(), 2.0f, 1.0f,
+                            kSoftpackLossKl, 1}) == kSoftpackOk,
+           "decode_kl returns");
+    Expect(vector.DecodeKl({labels, logits.data(), found_losses.data(), found.data(), 2.0f, 1.0f,
+                            kSoftpackLossKl, 2}) == kSoftpackOk,
+           "decode_kl returns");
+    Expect(SameBytes(expected, found) && SameBytes(losses, found_losses),
+           std::string("decode_kl ") + table.isa + ": " + test.Name());
+  }
+  if (test.levels < uint64_t{1} << test.bits) {
+    WriteIndex(codes.data(), (100 * test.stages + test.stages / 2) * test.bits, test.bits,
+               static_cast<uint16_t>(test.levels));
+    Expect(decode(vector, found.data(), kSoftpackFloat32, 2) == kSoftpackInvalidCodes,
+           "a wrong index is told");
+  }
+  const uint32_t beyond = 102;
+  labels.list = &beyond;
+  labels.count = 1;
+  Expect(decode(vector, found.data(), kSoftpackFloat32, 1) == kSoftpackInvalidArgument,
+         "a label beyond the codes is told");
+}
+
 void TestDecode(const KernelTable& table) {
-  std::mt19937 random(3);
-  for (const uint64_t classes : {1, 7, 48, 999}) {
+  for (const uint32_t method :
+       {kSoftpackMethodLatent, kSoftpackMethodTable, kSoftpackMethodFixed}) {
     for (const uint32_t head : {kSoftpackHeadIdentity, kSoftpackHeadClamp, kSoftpackHeadSoftmax}) {
-      for (const uint32_t method : {kSoftpackMethodLatent, kSoftpackMethodTable}) {
-        const uint64_t stages = 9, levels = 13, width = 3, count = 101;
-        const auto codebooks = RandomFloats(random, stages * levels * width);
-        const auto basis = RandomFloats(random, width * classes);
-        const auto bias = RandomFloats(random, classes);
-        SoftpackDecoderSpec spec{codebooks.data(),
-                                 basis.data(),
-                                 bias.data(),
-                                 classes,
-                                 width,
-                                 stages,
-                                 levels,
-                                 width,
-                                 levels * width,
-                                 0,
-                                 4,
-                                 head,
-                                 0.5f,
-                                 method};
-        std::vector<uint8_t> codes((count * stages * 4 + 7) / 8);
-        for (uint64_t i = 0; i < count * stages; ++i) {
-          WriteIndex(codes.data(), i * 4, 4, static_cast<uint16_t>(random() % levels));
-        }
-        std::vector<float> expected(count * classes), found(count * classes);
-        std::vector<uint16_t> expected_half(count * classes), found_half(count * classes);
-        SoftpackDecoder scalar, vector;
-        Expect(scalar.Create(kScalarKernels, spec) == kSoftpackOk, "decoder is created");
-        Expect(vector.Create(table, spec) == kSoftpackOk, "decoder is created");
-        const auto decode = [&](const SoftpackDecoder& decoder, float* out, uint16_t* half,
-                                uint32_t threads) {
-          return decoder.Decode(
-              {codes.data(), codes.size(), nullptr, 0, count, out, half, threads});
-        };
-        Expect(decode(scalar, expected.data(), nullptr, 1) == kSoftpackOk, "decode returns");
-        Expect(decode(scalar, nullptr, expected_half.data(), 1) == kSoftpackOk, "decode returns");
-        Expect(decode(vector, found.data(), nullptr, 2) == kSoftpackOk, "decode returns");
-        Expect(decode(vector, nullptr, found_half.data(), 2) == kSoftpackOk, "decode returns");
-        Expect(SameBytes(expected, found), std::string("decode ") + table.isa);
-        Expect(SameBytes(expected_half, found_half), std::string("decode to half ") + table.isa);
-        WriteIndex(codes.data(), (100 * stages + 4) * 4, 4, 13);
-        Expect(decode(vector, found.data(), nullptr, 2) == kSoftpackInvalidCodes,
-               "a wrong index is told");
-        const uint32_t beyond = 102;
-        Expect(vector.Decode({codes.data(), codes.size(), &beyond, 0, 1, found.data(), nullptr,
-                              1}) == kSoftpackInvalidArgument,
-               "a label beyond the codes is told");
+      for (const uint64_t classes : {1, 7, 48, 64, 999, 1001}) {
+        TestDecodeCase(table, {classes, 9, 13, 3, 0, 4, head, method});
+        TestDecodeCase(table, {classes, 9, 13, 3, 5, 4, head, method});
       }
     }
+    // Narrow blocks, and many stages: several groups and runs.
+    TestDecodeCase(table, {300, 150, 200, 2, 0, 8, kSoftpackHeadClamp, method});
+    TestDecodeCase(table, {200, 40, 1000, 2, 3, 10, kSoftpackHeadSoftmax, method});
   }
 }
 

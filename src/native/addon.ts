@@ -13,8 +13,7 @@ export interface Addon {
   nearestAsync(...args: NativeNearestArgs): Promise<number>;
   pack(indices: Uint16Array, bits: number, out: Uint8Array, bitOffset: number): number;
   unpack(packed: Uint8Array, bits: number, out: Uint16Array, bitOffset: number): number;
-  encode(...args: NativeEncodeArgs): number;
-  encodeAsync(...args: NativeEncodeArgs): Promise<number>;
+  readonly Encoder: new (...args: NativeEncoderArgs) => NativeEncoder;
   readonly Decoder: new (...args: NativeDecoderArgs) => NativeDecoder;
 }
 
@@ -26,12 +25,20 @@ export interface AddonInfo {
   readonly processors: number;
 }
 
+export interface NativeEncoder {
+  encode(labels: Float32Array, out: Uint8Array, threads: number): number;
+  encodeAsync(labels: Float32Array, out: Uint8Array, threads: number): Promise<number>;
+  dispose(): void;
+}
+
 export interface NativeDecoder {
-  /** 1: latent, 2: table. */
+  /** SoftpackMethod of native/core/backend.h. */
   readonly method: number;
   readonly bytes: number;
   decode(...args: NativeDecodeArgs): number;
   decodeAsync(...args: NativeDecodeArgs): Promise<number>;
+  decodeKl(...args: NativeDecodeKlArgs): number;
+  decodeKlAsync(...args: NativeDecodeKlArgs): Promise<number>;
   dispose(): void;
 }
 
@@ -60,16 +67,13 @@ export type NativeNearestArgs = [
   threads: number,
 ];
 
-export type NativeEncodeArgs = [
-  labels: Float32Array,
+export type NativeEncoderArgs = [
   projection: Float32Array,
   codebook: Float32Array,
-  out: Uint8Array,
   classes: number,
   latent: number,
   width: number,
   bits: number,
-  threads: number,
 ];
 
 export type NativeDecoderArgs = [
@@ -87,16 +91,34 @@ export type NativeDecoderArgs = [
   /** 0: identity, 1: clamp, 2: softmax. */
   head: number,
   headParameter: number,
-  /** 0: the quicker one, 1: latent, 2: table. */
+  /** SoftpackMethod and SoftpackPrecision. */
   method: number,
+  precision: number,
+  bases: Float32Array | null,
+  memoryCap: number,
 ];
 
-export type NativeDecodeArgs = [
+/** SoftpackLabels. */
+export type NativeLabels = [
   codes: Uint8Array,
   list: Uint32Array | null,
   start: number,
   count: number,
-  out: LabelArray,
+  basePairs: Uint32Array | null,
+  baseWeights: Float32Array | null,
+];
+
+export type NativeDecodeArgs = [...NativeLabels, out: LabelArray, bfloat: boolean, threads: number];
+
+export type NativeDecodeKlArgs = [
+  ...NativeLabels,
+  logits: Float32Array,
+  losses: Float32Array | null,
+  gradient: Float32Array | null,
+  tau: number,
+  scale: number,
+  /** SoftpackLoss. */
+  loss: number,
   threads: number,
 ];
 

@@ -1,12 +1,18 @@
 import { SoftpackError } from '../errors.js';
 import type {
   DecodeArgs,
+  DecodeKlArgs,
+  DecodeMethod,
   DecoderSpec,
   EncodeArgs,
+  EncoderSpec,
   Head,
   LabelArray,
+  LabelsArgs,
   NearestArgs,
   PackArgs,
+  Precision,
+  Prediction,
   ProjectArgs,
   UnpackArgs,
 } from './kernels.js';
@@ -29,18 +35,34 @@ export interface CheckedNearest extends Required<NearestArgs> {
 
 export interface CheckedEncode extends Required<EncodeArgs> {
   readonly count: number;
-  readonly levels: number;
 }
 
-export interface CheckedDecode {
+export interface CheckedLabels {
   readonly codes: Uint8Array;
   /** First label where labels are consecutive; unused with a list. */
   readonly start: number;
   readonly count: number;
   readonly list: Uint32Array | undefined;
-  readonly out: LabelArray;
+  readonly prediction: Prediction | undefined;
   readonly threads: number;
 }
+
+export interface CheckedDecode extends CheckedLabels {
+  readonly out: LabelArray;
+  readonly outType: 'float16' | 'bfloat16';
+}
+
+export interface CheckedDecodeKl extends CheckedLabels {
+  readonly logits: Float32Array;
+  readonly tau: number;
+  readonly loss: 'kl' | 'cross-entropy';
+  readonly losses: Float32Array | undefined;
+  readonly gradient: Float32Array | undefined;
+  readonly scale: number;
+}
+
+const METHODS: readonly DecodeMethod[] = ['latent', 'table', 'fixed', 'bfloat', 'split'];
+const PRECISIONS: readonly Precision[] = ['exact', 'fast', 'fastest'];
 
 export function checkProject(args: ProjectArgs): CheckedProject {
   const rows = size('rows', args.rows);
@@ -98,20 +120,24 @@ export function checkUnpack(args: UnpackArgs): Required<UnpackArgs> {
   return { packed, bits, out, bitOffset };
 }
 
-export function checkEncode(args: EncodeArgs): CheckedEncode {
-  const classes = size('classes', args.classes, 1);
-  const width = size('width', args.width, 1);
-  const latent = size('latent', args.latent, 1);
-  const segments = quotient('latent', latent, width, 'width');
-  const bits = bitWidth(args.bits);
+export function checkEncoderSpec(spec: EncoderSpec): EncoderSpec {
+  const classes = size('classes', spec.classes, 1);
+  const width = size('width', spec.width, 1);
+  const latent = size('latent', spec.latent, 1);
+  quotient('latent', latent, width, 'width');
+  const bits = bitWidth(spec.bits);
+  floats('projection', spec.projection, classes * latent);
+  codebookOf(spec.codebook, width, bits);
+  return spec;
+}
+
+export function checkEncode(spec: EncoderSpec, args: EncodeArgs): CheckedEncode {
   const labels = floats('labels', args.labels);
-  const count = quotient('labels', labels.length, classes, 'classes');
-  const projection = floats('projection', args.projection, classes * latent);
-  const { codebook, levels } = codebookOf(args.codebook, width, bits);
-  const out = typed('out', args.out, 'Uint8Array', Math.ceil((count * segments * bits) / 8));
-  apart('out', out, { labels, projection, codebook });
-  const checked = { labels, classes, projection, latent, codebook, width, bits, out };
-  return { ...checked, count, levels, threads: threads(args.threads) };
+  const count = quotient('labels', labels.length, spec.classes, 'classes');
+  const bits = (spec.latent / spec.width) * spec.bits;
+  const out = typed('out', args.out, 'Uint8Array', Math.ceil((count * bits) / 8));
+  apart('out', out, { labels });
+  return { labels, count, out, threads: threads(args.threads) };
 }
 
 /** The spec with `bias` and `method` left as they are, each array checked against the sizes. */
@@ -133,24 +159,80 @@ export function checkDecoderSpec(spec: DecoderSpec): DecoderSpec {
   floats('codebooks', spec.codebooks, (stages - 1) * codebookStride + levels * width);
   floats('basis', spec.basis, latent * classes);
   if (spec.bias !== undefined) floats('bias', spec.bias, classes);
-  head(spec.head);
-  const method: unknown = spec.method;
-  if (method !== undefined && method !== 'latent' && method !== 'table') {
-    fail('method', 'unknown method', "'latent' or 'table'", method);
+  if (spec.bases !== undefined) {
+    const bases = floats('bases', spec.bases);
+    if (bases.length === 0) fail('bases', 'empty', 'at least one base vector', 0);
+    quotient('bases', bases.length, latent, 'latent');
   }
+  head(spec.head);
+  oneOf('method', spec.method, METHODS);
+  oneOf('precision', spec.precision, PRECISIONS);
+  size('memoryCap', spec.memoryCap ?? 0);
   return spec;
 }
 
-export function checkDecode(spec: DecoderSpec, args: DecodeArgs): CheckedDecode {
+function checkLabels(spec: DecoderSpec, args: LabelsArgs): CheckedLabels {
   const codes = typed('codes', args.codes, 'Uint8Array');
   const { start, count, list, last } = labelsOf(args.labels);
   if (count > 0) holdsBits('codes', codes, (last + 1) * spec.stages * spec.bits);
-  const out = labelArray(args.out, count * spec.classes);
-  apart('out', out, { codes });
-  return { codes, start, count, list, out, threads: threads(args.threads) };
+  const prediction = predictionOf(spec, args.prediction, count);
+  return { codes, start, count, list, prediction, threads: threads(args.threads) };
 }
 
-function labelsOf(labels: DecodeArgs['labels']): {
+export function checkDecode(spec: DecoderSpec, args: DecodeArgs): CheckedDecode {
+  const labels = checkLabels(spec, args);
+  const out = labelArray(args.out, labels.count * spec.classes);
+  oneOf('outType', args.outType, ['float16', 'bfloat16']);
+  apart('out', out, { codes: labels.codes });
+  return { ...labels, out, outType: args.outType ?? 'float16' };
+}
+
+export function checkDecodeKl(spec: DecoderSpec, args: DecodeKlArgs): CheckedDecodeKl {
+  if (spec.head.kind === 'identity') {
+    fail('head', 'gives no distribution', 'a clamp or softmax head', 'identity');
+  }
+  const labels = checkLabels(spec, args);
+  const { codes, count } = labels;
+  const logits = floats('logits', args.logits, count * spec.classes);
+  const { losses, gradient, scale = 1 } = args;
+  positive('tau', args.tau);
+  oneOf('loss', args.loss, ['kl', 'cross-entropy']);
+  if (!Number.isFinite(Math.fround(scale))) fail('scale', 'not finite', 'a finite number', scale);
+  if (losses !== undefined) {
+    floats('losses', losses, count);
+    apart('losses', losses, { codes, logits });
+  }
+  if (gradient !== undefined) {
+    floats('gradient', gradient, count * spec.classes);
+    const inPlace = gradient.buffer === logits.buffer && gradient.byteOffset === logits.byteOffset;
+    apart('gradient', gradient, inPlace ? { codes } : { codes, logits });
+    if (losses !== undefined) apart('gradient', gradient, { losses });
+  }
+  const loss = args.loss ?? 'kl';
+  return { ...labels, logits, tau: args.tau, loss, losses, gradient, scale };
+}
+
+function predictionOf(
+  spec: DecoderSpec,
+  prediction: Prediction | undefined,
+  count: number,
+): Prediction | undefined {
+  if (spec.bases === undefined) {
+    if (prediction !== undefined) fail('prediction', 'the spec has no bases', 'none', 'some');
+    return undefined;
+  }
+  if (prediction === undefined) fail('prediction', 'missing', 'one a label', 'none');
+  const pairs = typed('prediction.pairs', prediction.pairs, 'Uint32Array', 2 * count);
+  const weights = floats('prediction.weights', prediction.weights, count);
+  const rows = spec.bases.length / spec.latent;
+  const position = pairs.findIndex((row) => row >= rows);
+  if (position >= 0) {
+    fail(`prediction.pairs[${position}]`, 'no such row', `less than ${rows}`, pairs[position]);
+  }
+  return { pairs, weights };
+}
+
+function labelsOf(labels: LabelsArgs['labels']): {
   start: number;
   count: number;
   list: Uint32Array | undefined;
@@ -181,6 +263,12 @@ function head(value: Head): void {
       '{kind: clamp, eps}, {kind: softmax, tau} or {kind: identity}',
       kind,
     );
+  }
+}
+
+function oneOf(field: string, value: unknown, known: readonly string[]): void {
+  if (value !== undefined && !(known as readonly unknown[]).includes(value)) {
+    fail(field, `unknown ${field}`, known.join(', '), value);
   }
 }
 

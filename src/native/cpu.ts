@@ -2,8 +2,10 @@ import { SoftpackError } from '../errors.js';
 import {
   type Addon,
   type NativeDecodeArgs,
+  type NativeDecodeKlArgs,
   type NativeDecoder,
-  type NativeEncodeArgs,
+  type NativeEncoder,
+  type NativeLabels,
   type NativeNearestArgs,
   type NativeProjectArgs,
   STATUS_INVALID_CODES,
@@ -11,18 +13,31 @@ import {
 } from './addon.js';
 import {
   type CheckedDecode,
-  type CheckedEncode,
+  type CheckedDecodeKl,
+  type CheckedLabels,
   type CheckedNearest,
   type CheckedProject,
   checkDecode,
+  checkDecodeKl,
   checkDecoderSpec,
   checkEncode,
+  checkEncoderSpec,
   checkNearest,
   checkPack,
   checkProject,
   checkUnpack,
 } from './check.js';
-import type { DecodeArgs, DecodeMethod, Decoder, DecoderSpec, Kernels } from './kernels.js';
+import type {
+  DecodeArgs,
+  DecodeKlArgs,
+  DecodeMethod,
+  Decoder,
+  DecoderSpec,
+  EncodeArgs,
+  Encoder,
+  EncoderSpec,
+  Kernels,
+} from './kernels.js';
 import { checkCodes } from './reference/decode.js';
 
 /** The addon behind the face that every backend has. */
@@ -47,11 +62,49 @@ export function createCpuKernels(addon: Addon, isa: string): Kernels {
       const { packed, bits, out, bitOffset } = checkUnpack(args);
       ended('unpack', addon.unpack(packed, bits, out, bitOffset));
     },
-    encode: (args) => ended('encode', addon.encode(...encodeArgs(checkEncode(args)))),
-    encodeAsync: async (args) =>
-      ended('encode', await addon.encodeAsync(...encodeArgs(checkEncode(args)))),
+    createEncoder: (spec) => new CpuEncoder(addon, checkEncoderSpec(spec)),
     createDecoder: (spec) => new CpuDecoder(addon, checkDecoderSpec(spec)),
   };
+}
+
+class CpuEncoder implements Encoder {
+  readonly spec: EncoderSpec;
+  readonly #addon: Addon;
+  #native: NativeEncoder | undefined;
+
+  constructor(addon: Addon, spec: EncoderSpec) {
+    const { projection, codebook, classes, latent, width, bits } = spec;
+    this.spec = spec;
+    this.#addon = addon;
+    this.#native = created('createEncoder', () => {
+      return new addon.Encoder(projection, codebook, classes, latent, width, bits);
+    });
+  }
+
+  encode(args: EncodeArgs): void {
+    const native = present('encoder', this.#native);
+    const { labels, out, threads } = checkEncode(this.spec, args);
+    this.#end(native.encode(labels, out, threads));
+  }
+
+  async encodeAsync(args: EncodeArgs): Promise<void> {
+    const native = present('encoder', this.#native);
+    const { labels, out, threads } = checkEncode(this.spec, args);
+    this.#end(await native.encodeAsync(labels, out, threads));
+  }
+
+  dispose(): void {
+    this.#native?.dispose();
+    this.#native = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #end(status: number): void {
+    if (status !== STATUS_OK) throw nativeFailure('encode', this.#addon.statusText(status));
+  }
 }
 
 class CpuDecoder implements Decoder {
@@ -64,17 +117,31 @@ class CpuDecoder implements Decoder {
     this.spec = spec;
     this.#addon = addon;
     this.#native = createNativeDecoder(addon, spec);
-    this.method = this.#native.method === METHODS.table ? 'table' : 'latent';
+    this.method = METHODS[this.#native.method - 1] as DecodeMethod;
   }
 
   decode(args: DecodeArgs): void {
-    const { native, checked } = this.#prepare(args);
-    this.#end(native.decode(...decodeArgs(checked)), checked);
+    const native = present('decoder', this.#native);
+    const checked = checkDecode(this.spec, args);
+    this.#end('decode', native.decode(...decodeArgs(checked)), checked);
   }
 
   async decodeAsync(args: DecodeArgs): Promise<void> {
-    const { native, checked } = this.#prepare(args);
-    this.#end(await native.decodeAsync(...decodeArgs(checked)), checked);
+    const native = present('decoder', this.#native);
+    const checked = checkDecode(this.spec, args);
+    this.#end('decode', await native.decodeAsync(...decodeArgs(checked)), checked);
+  }
+
+  decodeKl(args: DecodeKlArgs): void {
+    const native = present('decoder', this.#native);
+    const checked = checkDecodeKl(this.spec, args);
+    this.#end('decodeKl', native.decodeKl(...decodeKlArgs(checked)), checked);
+  }
+
+  async decodeKlAsync(args: DecodeKlArgs): Promise<void> {
+    const native = present('decoder', this.#native);
+    const checked = checkDecodeKl(this.spec, args);
+    this.#end('decodeKl', await native.decodeKlAsync(...decodeKlArgs(checked)), checked);
   }
 
   dispose(): void {
@@ -86,30 +153,24 @@ class CpuDecoder implements Decoder {
     this.dispose();
   }
 
-  #prepare(args: DecodeArgs): { native: NativeDecoder; checked: CheckedDecode } {
-    const native = this.#native;
-    if (native === undefined) {
-      throw new SoftpackError('INVALID_ARGUMENT', 'already disposed', { field: 'decoder' });
-    }
-    return { native, checked: checkDecode(this.spec, args) };
-  }
-
-  #end(status: number, checked: CheckedDecode): void {
+  #end(operation: string, status: number, checked: CheckedLabels): void {
     if (status === STATUS_OK) return;
     // The status tells that an index is wrong; only looking again tells which.
     if (status === STATUS_INVALID_CODES) checkCodes(this.spec, checked);
-    throw nativeFailure('decode', this.#addon.statusText(status));
+    throw nativeFailure(operation, this.#addon.statusText(status));
   }
 }
 
-/** Values of SoftpackHead and SoftpackMethod in native/core/backend.h. */
-const HEADS = { identity: 0, clamp: 1, softmax: 2 } as const;
-const METHODS = { auto: 0, latent: 1, table: 2 } as const;
+/** In the order of SoftpackHead, SoftpackMethod (which has `auto` first), SoftpackPrecision, SoftpackLoss. */
+const HEADS = ['identity', 'clamp', 'softmax'] as const;
+const METHODS = ['latent', 'table', 'fixed', 'bfloat', 'split'] as const;
+const PRECISIONS = ['exact', 'fast', 'fastest'] as const;
+const LOSSES = ['kl', 'cross-entropy'] as const;
 
 function createNativeDecoder(addon: Addon, spec: DecoderSpec): NativeDecoder {
   const { head } = spec;
   const parameter = head.kind === 'clamp' ? head.eps : head.kind === 'softmax' ? head.tau : 0;
-  try {
+  return created('createDecoder', () => {
     return new addon.Decoder(
       spec.codebooks,
       spec.basis,
@@ -122,13 +183,29 @@ function createNativeDecoder(addon: Addon, spec: DecoderSpec): NativeDecoder {
       spec.codebookStride,
       spec.latentStep,
       spec.bits,
-      HEADS[head.kind],
+      HEADS.indexOf(head.kind),
       parameter,
-      METHODS[spec.method ?? 'auto'],
+      spec.method === undefined ? 0 : METHODS.indexOf(spec.method) + 1,
+      PRECISIONS.indexOf(spec.precision ?? 'exact'),
+      spec.bases ?? null,
+      spec.memoryCap ?? 0,
     );
+  });
+}
+
+function created<T>(operation: string, make: () => T): T {
+  try {
+    return make();
   } catch (error) {
-    throw nativeFailure('createDecoder', error instanceof Error ? error.message : String(error));
+    throw nativeFailure(operation, error instanceof Error ? error.message : String(error));
   }
+}
+
+function present<T>(field: string, native: T | undefined): T {
+  if (native === undefined) {
+    throw new SoftpackError('INVALID_ARGUMENT', 'already disposed', { field });
+  }
+  return native;
 }
 
 function projectArgs(args: CheckedProject): NativeProjectArgs {
@@ -146,13 +223,26 @@ function nearestArgs({
   return [vectors, codebook, out, width, threads];
 }
 
-function encodeArgs(args: CheckedEncode): NativeEncodeArgs {
-  const { labels, projection, codebook, out, classes, latent, width, bits, threads } = args;
-  return [labels, projection, codebook, out, classes, latent, width, bits, threads];
+function labelsArgs({ codes, list, start, count, prediction }: CheckedLabels): NativeLabels {
+  return [
+    codes,
+    list ?? null,
+    start,
+    count,
+    prediction?.pairs ?? null,
+    prediction?.weights ?? null,
+  ];
 }
 
-function decodeArgs({ codes, list, start, count, out, threads }: CheckedDecode): NativeDecodeArgs {
-  return [codes, list ?? null, start, count, out, threads];
+function decodeArgs(checked: CheckedDecode): NativeDecodeArgs {
+  const { out, outType, threads } = checked;
+  return [...labelsArgs(checked), out, outType === 'bfloat16', threads];
+}
+
+function decodeKlArgs(checked: CheckedDecodeKl): NativeDecodeKlArgs {
+  const { logits, losses, gradient, tau, scale, loss, threads } = checked;
+  const outputs = [losses ?? null, gradient ?? null] as const;
+  return [...labelsArgs(checked), logits, ...outputs, tau, scale, LOSSES.indexOf(loss), threads];
 }
 
 function nativeFailure(operation: string, text: string): SoftpackError {

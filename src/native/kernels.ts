@@ -7,18 +7,19 @@
  * do not touch its arrays until it resolves. A wrong argument throws `INVALID_ARGUMENT` naming it.
  *
  * What is equal to the byte, and what only close:
- * - The `cpu` backend gives the same bytes on every instruction set and for any number of threads. Every float32
- *   sum has one order: `project` and `basis` products are chains of fused multiply-adds over ascending `inner`
- *   that start at 0, at `out` (accumulate) or at the bias; table rows are added in stage order; a head's sum over
- *   classes runs in 16 interleaved partial sums that are then added pairwise.
+ * - The `cpu` backend gives the same bytes on every instruction set and for any number of threads, but for the
+ *   decode methods `bfloat` and `split`. Every float32 sum has one order: `project` and `basis` products are chains
+ *   of fused multiply-adds over ascending `inner` that start at 0, at `out` (accumulate) or at the bias; table rows
+ *   are added in stage order; a sum over classes runs in 64 interleaved partial sums that are then added pairwise.
+ *   Fixed-point sums are integers.
  * - The `reference` accumulates in float64 and rounds once. A `cpu` result differs from it by float32 rounding:
  *   at most (inner + 1) * 2^-24 * sum |a||b| for an element of `project`, and usually a hundredth of that.
  *   Codes agree unless two codewords are nearly as near as each other.
- * - `method: 'table'` and `'latent'` add in different orders and agree to float32 rounding.
- * - float16 output is the float32 output rounded to nearest, ties to even.
+ * - Decode methods agree to their rounding: `table` and `latent` to float32's, `fixed` to 2e-3 of the label.
+ * - float16 and bfloat16 output is the float32 output rounded to nearest, ties to even.
  */
 
-/** Output elements of `decode`: float32 values, or IEEE float16 bit patterns in a Uint16Array. */
+/** Output elements of `decode`: float32 values, or float16 or bfloat16 bit patterns in a Uint16Array. */
 export type LabelArray = Float32Array | Uint16Array;
 
 export interface ThreadOptions {
@@ -70,10 +71,11 @@ export interface UnpackArgs {
   readonly bitOffset?: number;
 }
 
-/** project, split into segments of `width`, nearest codeword, pack: labels in, packed codes out. */
-export interface EncodeArgs extends ThreadOptions {
-  /** [count, classes]. */
-  readonly labels: Float32Array;
+/**
+ * Labels in, packed codes out: h = y P, split into segments of `width`, nearest codeword of each, packed. The codes
+ * are those of `project` and `nearest` to the bit.
+ */
+export interface EncoderSpec {
   readonly classes: number;
   /** P, [classes, latent]; latent is a multiple of width. */
   readonly projection: Float32Array;
@@ -82,8 +84,21 @@ export interface EncodeArgs extends ThreadOptions {
   readonly codebook: Float32Array;
   readonly width: number;
   readonly bits: number;
+}
+
+export interface EncodeArgs extends ThreadOptions {
+  /** [count, classes]. */
+  readonly labels: Float32Array;
   /** count * (latent / width) * bits bits, padded with zero bits to a whole byte. */
   readonly out: Uint8Array;
+}
+
+/** An encoder's matrices, copied from the spec and held until disposed. */
+export interface Encoder extends Disposable {
+  readonly spec: EncoderSpec;
+  encode(args: EncodeArgs): void;
+  encodeAsync(args: EncodeArgs): Promise<void>;
+  dispose(): void;
 }
 
 /** What turns the decoded vector v into a distribution. */
@@ -99,7 +114,8 @@ export type Head =
  * A decoder in the general form of every dense codec: a sum of looked-up vectors, then a head.
  *
  * Stage s of a label looks up codeword q_s (width floats, at `s * codebookStride + q_s * width` of
- * `codebooks`) and adds it to the latent vector at `s * latentStep`; then v = bias + latent . basis.
+ * `codebooks`) and adds it to the latent vector at `s * latentStep`; a prediction may be added too; then
+ * v = bias + latent . basis.
  * - VQAE: one shared codebook (codebookStride 0), segments side by side (latentStep = width).
  * - Residual: a codebook a stage (codebookStride = levels * width), all added in place (latentStep 0).
  */
@@ -119,24 +135,79 @@ export interface DecoderSpec {
   readonly basis: Float32Array;
   /** [classes]; zeros when absent. */
   readonly bias?: Float32Array;
-  readonly head: Head;
   /**
-   * `latent`: add codewords up in the latent space, then multiply by `basis`. `table`: multiply every codeword by
-   * `basis` once, then add up rows of length `classes`. By default the quicker one, chosen from this spec alone,
-   * so that the bytes of a label never depend on what else was decoded.
+   * [rows, latent]: base vectors, of which each label adds weight * first + (1 - weight) * second to its latent
+   * vector (DESIGN: predictions of mixed images). Every call then says which.
    */
+  readonly bases?: Float32Array;
+  readonly head: Head;
+  /** What may be traded for speed where `method` is absent; default `exact`. */
+  readonly precision?: Precision;
+  /** How to decode; by default what `precision` allows and is quickest. */
   readonly method?: DecodeMethod;
+  /** Bytes that tables may take where `method` is absent; default 320 MiB. */
+  readonly memoryCap?: number;
 }
 
-export type DecodeMethod = 'latent' | 'table';
+/**
+ * - `exact`: `latent` or `table`, within 2e-6 of float64.
+ * - `fast`: `fixed`, within 2e-3; `latent` where its tables would exceed the memory cap.
+ * - `fastest`: what this processor does best within 4e-3, so that bytes depend on the machine.
+ *
+ * `exact` and `fast` choose from the spec alone: the bytes of a label depend neither on the machine nor on what else
+ * was decoded.
+ */
+export type Precision = 'exact' | 'fast' | 'fastest';
 
-export interface DecodeArgs extends ThreadOptions {
+/**
+ * - `latent`: add codewords up in the latent space, then multiply by `basis`.
+ * - `table`: multiply every codeword by `basis` once, then add up float32 rows of length `classes`.
+ * - `fixed`: the same rows in 16-bit fixed point, scaled so that no sum can overflow.
+ * - `bfloat`: as `latent`, both factors rounded to bfloat16. Needs the processor's unit for it.
+ * - `split`: as `latent`, each factor the sum of two bfloat16. Needs that unit too.
+ */
+export type DecodeMethod = 'latent' | 'table' | 'fixed' | 'bfloat' | 'split';
+
+export interface LabelsArgs extends ThreadOptions {
   /** Packed codes; label i starts at bit i * stages * bits. */
   readonly codes: Uint8Array;
   /** Which labels: `count` from `start` on, or any list, repeats allowed. */
   readonly labels: { readonly start: number; readonly count: number } | Uint32Array;
+  /** For each label, in output order; exactly where the spec has bases. */
+  readonly prediction?: Prediction;
+}
+
+export interface Prediction {
+  /** [labels, 2] rows of the bases. */
+  readonly pairs: Uint32Array;
+  /** [labels]: lambda, the first row's weight. */
+  readonly weights: Float32Array;
+}
+
+export interface DecodeArgs extends LabelsArgs {
   /** [labels, classes]. */
   readonly out: LabelArray;
+  /** What a Uint16Array `out` holds; default float16. */
+  readonly outType?: 'float16' | 'bfloat16';
+}
+
+/**
+ * Loss of a student against labels that are decoded and forgotten: with p = softmax(logits / tau), KL(y || p), or
+ * the cross-entropy -sum y log p, which differs by a constant of the label and is cheaper with a clamp head.
+ */
+export interface DecodeKlArgs extends LabelsArgs {
+  /** [labels, classes], of the student. */
+  readonly logits: Float32Array;
+  /** Temperature of the student. */
+  readonly tau: number;
+  /** Default `kl`. */
+  readonly loss?: 'kl' | 'cross-entropy';
+  /** [labels]. */
+  readonly losses?: Float32Array;
+  /** [labels, classes]: scale * (p - y) / tau; may be `logits` itself. */
+  readonly gradient?: Float32Array;
+  /** Default 1. */
+  readonly scale?: number;
 }
 
 /**
@@ -145,9 +216,13 @@ export interface DecodeArgs extends ThreadOptions {
  */
 export interface Decoder extends Disposable {
   readonly spec: DecoderSpec;
+  /** The one in use. */
   readonly method: DecodeMethod;
   decode(args: DecodeArgs): void;
   decodeAsync(args: DecodeArgs): Promise<void>;
+  /** The head must be clamp or softmax. */
+  decodeKl(args: DecodeKlArgs): void;
+  decodeKlAsync(args: DecodeKlArgs): Promise<void>;
   dispose(): void;
 }
 
@@ -162,7 +237,6 @@ export interface Kernels {
   nearestAsync(args: NearestArgs): Promise<void>;
   pack(args: PackArgs): void;
   unpack(args: UnpackArgs): void;
-  encode(args: EncodeArgs): void;
-  encodeAsync(args: EncodeArgs): Promise<void>;
+  createEncoder(spec: EncoderSpec): Encoder;
   createDecoder(spec: DecoderSpec): Decoder;
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { SoftpackError } from '#src/errors.js';
-import type { DecoderSpec, Kernels } from '#src/native/kernels.js';
+import type { DecoderSpec, EncoderSpec, Kernels } from '#src/native/kernels.js';
 import { cpu, errorOf, randomStream, reference, segmentSpec } from './support.js';
 
 const project = {
@@ -19,16 +19,15 @@ const nearest = {
 };
 const pack = { indices: new Uint16Array(4), bits: 5, out: new Uint8Array(3) };
 const unpack = { packed: new Uint8Array(3), bits: 5, out: new Uint16Array(4) };
-const encode = {
-  labels: new Float32Array(10),
+const encoderSpec: EncoderSpec = {
   classes: 5,
   projection: new Float32Array(30),
   latent: 6,
   codebook: new Float32Array(12),
   width: 3,
   bits: 2,
-  out: new Uint8Array(1),
 };
+const encode = { labels: new Float32Array(10), out: new Uint8Array(1) };
 const spec: DecoderSpec = segmentSpec(randomStream(1), {
   classes: 5,
   stages: 2,
@@ -39,6 +38,16 @@ const decode = {
   codes: new Uint8Array(2),
   labels: { start: 0, count: 2 },
   out: new Float32Array(10),
+};
+const predicted: DecoderSpec = { ...spec, bases: new Float32Array(12) };
+const prediction = { pairs: Uint32Array.of(0, 1, 1, 1), weights: new Float32Array(2) };
+const decodeKl = {
+  codes: new Uint8Array(2),
+  labels: { start: 0, count: 2 },
+  logits: new Float32Array(10),
+  tau: 2,
+  losses: new Float32Array(2),
+  gradient: new Float32Array(10),
 };
 const shared = new Float32Array(20);
 
@@ -108,16 +117,28 @@ const OPERATIONS: readonly {
     ],
   },
   {
-    name: 'encode',
-    run: (kernels, args) => kernels.encode(args),
-    good: encode,
+    name: 'createEncoder',
+    run: (kernels, args) => kernels.createEncoder(args).dispose(),
+    good: encoderSpec,
     bad: [
       ['classes', { classes: 0 }],
-      ['labels', { labels: new Float32Array(11) }],
       ['latent', { latent: 7 }],
+      ['bits', { bits: 0 }],
       ['projection', { projection: new Float32Array(29) }],
       ['codebook', { codebook: new Float32Array(15) }],
+    ],
+  },
+  {
+    name: 'encode',
+    run: (kernels, args) => {
+      using encoder = kernels.createEncoder(encoderSpec);
+      encoder.encode(args);
+    },
+    good: encode,
+    bad: [
+      ['labels', { labels: new Float32Array(11) }],
       ['out', { out: new Uint8Array(2) }],
+      ['threads', { threads: 257 }],
     ],
   },
   {
@@ -138,6 +159,10 @@ const OPERATIONS: readonly {
       ['head.eps', { head: { kind: 'clamp', eps: 0 } }],
       ['head.tau', { head: { kind: 'softmax', tau: Infinity } }],
       ['method', { method: 'magic' }],
+      ['precision', { precision: 'float128' }],
+      ['memoryCap', { memoryCap: -1 }],
+      ['bases', { bases: new Float32Array(0) }],
+      ['bases', { bases: new Float32Array(9) }],
     ],
   },
   {
@@ -156,7 +181,43 @@ const OPERATIONS: readonly {
       ['labels', { labels: [0, 1] }],
       ['out', { out: new Float32Array(9) }],
       ['out', { out: new Int16Array(10) }],
+      ['outType', { outType: 'float8' }],
+      ['prediction', { prediction }],
       ['threads', { threads: -1 }],
+    ],
+  },
+  {
+    name: 'decode with bases',
+    run: (kernels, args) => {
+      using decoder = kernels.createDecoder(predicted);
+      decoder.decode(args);
+    },
+    good: { ...decode, prediction },
+    bad: [
+      ['prediction', { prediction: undefined }],
+      ['prediction.pairs', { prediction: { ...prediction, pairs: new Uint32Array(3) } }],
+      ['prediction.pairs[2]', { prediction: { ...prediction, pairs: Uint32Array.of(0, 1, 2, 0) } }],
+      ['prediction.weights', { prediction: { ...prediction, weights: new Float32Array(1) } }],
+    ],
+  },
+  {
+    name: 'decodeKl',
+    run: (kernels, args) => {
+      using decoder = kernels.createDecoder({ ...spec, head: { kind: 'softmax', tau: 1 } });
+      decoder.decodeKl(args);
+    },
+    good: decodeKl,
+    bad: [
+      ['codes', { codes: new Uint8Array(0) }],
+      ['logits', { logits: new Float32Array(9) }],
+      ['losses', { losses: new Float32Array(3) }],
+      ['losses', { losses: shared.subarray(0, 2), logits: shared.subarray(0, 10) }],
+      ['gradient', { gradient: new Float32Array(9) }],
+      ['gradient', { gradient: shared.subarray(0, 10), logits: shared.subarray(5, 15) }],
+      ['gradient', { gradient: shared.subarray(0, 10), losses: shared.subarray(9, 11) }],
+      ['tau', { tau: 0 }],
+      ['scale', { scale: Number.NaN }],
+      ['loss', { loss: 'hinge' }],
     ],
   },
 ];
@@ -181,8 +242,11 @@ describe.each([{ kernels: reference }, { kernels: cpu }])('$kernels.name', ({ ke
     await expect(kernels.nearestAsync({ ...nearest, width: 0 })).rejects.toMatchObject({
       field: 'width',
     });
-    await expect(kernels.encodeAsync({ ...encode, latent: 7 })).rejects.toMatchObject({
-      field: 'latent',
+    using encoder = kernels.createEncoder(encoderSpec);
+    await expect(encoder.encodeAsync({ ...encode, threads: -1 })).rejects.toMatchObject({
+      field: 'threads',
     });
+    using decoder = kernels.createDecoder(spec);
+    await expect(decoder.decodeKlAsync(decodeKl)).rejects.toMatchObject({ field: 'head' });
   });
 });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { SoftpackError } from '#src/errors.js';
 import type { DecodeMethod, DecoderSpec, Head, Kernels } from '#src/native/kernels.js';
-import { toHalf } from '#src/native/reference/half.js';
+import { toBfloat, toHalf } from '#src/native/reference/half.js';
 import {
   bytesOf,
   cpu,
@@ -39,10 +39,15 @@ const SPECS: readonly DecoderSpec[] = [
 ];
 
 /** One label in float64, straight from the definition, indices read digit by digit. */
-function decodedLabel(spec: DecoderSpec, codes: Uint8Array, label: number): number[] {
+function decodedLabel(
+  spec: DecoderSpec,
+  codes: Uint8Array,
+  label: number,
+  prediction = new Array<number>(spec.latent).fill(0),
+): number[] {
   const digits = [...codes].map((byte) => byte.toString(2).padStart(8, '0').split('').reverse());
   const bits = digits.flat();
-  const latent = new Array<number>(spec.latent).fill(0);
+  const latent = prediction.slice();
   for (let stage = 0; stage < spec.stages; stage++) {
     const from = (label * spec.stages + stage) * spec.bits;
     const own = bits.slice(from, from + spec.bits).reverse();
@@ -82,14 +87,22 @@ function relativeError(found: Float32Array, expected: readonly number[]): number
   return Math.sqrt(error / size);
 }
 
-const VARIANTS: readonly { kernels: Kernels; method: DecodeMethod }[] = [
-  { kernels: reference, method: 'latent' },
-  { kernels: cpu, method: 'latent' },
-  { kernels: cpu, method: 'table' },
+interface Variant {
+  readonly kernels: Kernels;
+  readonly method: DecodeMethod;
+  /** Bound of the relative error. */
+  readonly within: number;
+}
+
+const VARIANTS: readonly Variant[] = [
+  { kernels: reference, method: 'latent', within: 2e-7 },
+  { kernels: cpu, method: 'latent', within: 2e-6 },
+  { kernels: cpu, method: 'table', within: 2e-6 },
+  { kernels: cpu, method: 'fixed', within: 2e-3 },
 ];
 
-describe.each(VARIANTS)('decode of $kernels.name by $method', ({ kernels, method }) => {
-  it('keeps within 2e-6 of float64, for every shape and head', () => {
+describe.each(VARIANTS)('decode of $kernels.name by $method', ({ kernels, method, within }) => {
+  it('keeps within its bound of float64, for every shape and head', () => {
     for (const shape of SPECS) {
       for (const head of HEADS) {
         const spec = { ...shape, head, method };
@@ -101,14 +114,39 @@ describe.each(VARIANTS)('decode of $kernels.name by $method', ({ kernels, method
         decoder.decode({ codes, labels, out });
         const expected = [...labels].flatMap((label) => decodedLabel(spec, codes, label));
         const name = `${spec.classes} classes, ${spec.stages} stages, ${head.kind}`;
-        expect(relativeError(out, expected), name).toBeLessThan(2e-6);
+        expect(relativeError(out, expected), name).toBeLessThan(within);
         expect(intact(), name).toBe(true);
         if (head.kind !== 'identity') expectDistributions(out, spec.classes, name);
       }
     }
   });
 
-  it('rounds its float32 output to float16', () => {
+  it('adds predictions of two base vectors', () => {
+    for (const shape of SPECS) {
+      const random = randomStream(21);
+      const bases = randomFloats(random, 3 * shape.latent);
+      const spec: DecoderSpec = { ...shape, bases, head: { kind: 'softmax', tau: 3 }, method };
+      const codes = packedCodes(spec, 9, random);
+      const labels = Uint32Array.of(3, 0, 8, 8, 5);
+      const pairs = Uint32Array.from({ length: 2 * labels.length }, () => 3 * random());
+      const weights = Float32Array.of(1, 0, 0.5, random(), random());
+      using decoder = kernels.createDecoder(spec);
+      const out = new Float32Array(labels.length * spec.classes).fill(Number.NaN);
+      decoder.decode({ codes, labels, prediction: { pairs, weights }, out });
+      const base = (i: number, d: number) => bases[(pairs[i] ?? 0) * spec.latent + d] ?? Number.NaN;
+      const expected = [...labels].flatMap((label, i) => {
+        const weight = weights[i] ?? Number.NaN;
+        const start = Array.from(
+          { length: spec.latent },
+          (_, d) => weight * base(2 * i, d) + (1 - weight) * base(2 * i + 1, d),
+        );
+        return decodedLabel(spec, codes, label, start);
+      });
+      expect(relativeError(out, expected), `${spec.classes} classes`).toBeLessThan(within);
+    }
+  });
+
+  it('rounds its float32 output to float16 and bfloat16', () => {
     for (const shape of SPECS) {
       for (const head of HEADS) {
         const spec = { ...shape, head, method };
@@ -120,6 +158,9 @@ describe.each(VARIANTS)('decode of $kernels.name by $method', ({ kernels, method
         decoder.decode({ codes, labels, out: floats });
         decoder.decode({ codes, labels, out: halves.view });
         expect(halves.view).toEqual(Uint16Array.from(floats, toHalf));
+        expect(halves.intact()).toBe(true);
+        decoder.decode({ codes, labels, out: halves.view, outType: 'bfloat16' });
+        expect(halves.view).toEqual(Uint16Array.from(floats, toBfloat));
         expect(halves.intact()).toBe(true);
       }
     }
@@ -246,12 +287,22 @@ describe.each(VARIANTS)('decode of $kernels.name by $method', ({ kernels, method
 });
 
 it('chooses tables where they are small and latent products where they are not', () => {
-  const small = segmentSpec(randomStream(20), { classes: 100, stages: 10, width: 50, levels: 16 });
+  const small = segmentSpec(randomStream(20), { classes: 130, stages: 10, width: 50, levels: 16 });
   const large = { ...small, levels: 65536, bits: 16, codebooks: new Float32Array(65536 * 50) };
   using quick = cpu.createDecoder(small);
   using frugal = cpu.createDecoder(large);
   expect(quick.method).toBe('table');
   expect(frugal.method).toBe('latent');
+  using capped = cpu.createDecoder({ ...small, memoryCap: 1000 });
+  expect(capped.method).toBe('latent');
+  using fast = cpu.createDecoder({ ...small, precision: 'fast' });
+  expect(fast.method).toBe('fixed');
+  using fastCapped = cpu.createDecoder({ ...small, precision: 'fast', memoryCap: 1000 });
+  expect(fastCapped.method).toBe('latent');
+  const infinite = small.codebooks.slice();
+  infinite[7] = Infinity;
+  using unbounded = cpu.createDecoder({ ...small, codebooks: infinite, precision: 'fast' });
+  expect(unbounded.method).toBe('latent');
 });
 
 function expectDistributions(out: Float32Array, classes: number, name: string): void {

@@ -28,7 +28,8 @@ describe.each([{ kernels: reference }, { kernels: cpu }])(
       (size) => {
         const { labels, projection, codebook, bytes } = inputs(size);
         const { view: out, intact } = guarded(Uint8Array, bytes);
-        kernels.encode({ labels, projection, codebook, out, ...size });
+        using encoder = kernels.createEncoder({ ...size, projection, codebook });
+        encoder.encode({ labels, out });
         expect(intact()).toBe(true);
 
         const projected = new Float32Array(size.count * size.latent);
@@ -54,13 +55,14 @@ it('gives the same bytes for any number of threads and in both forms', async () 
   const size = { count: 333, classes: 100, latent: 40, width: 8, levels: 60, bits: 7 };
   const { labels, projection, codebook, bytes } = inputs(size);
   const expected = new Uint8Array(bytes).fill(0xaa);
-  cpu.encode({ labels, projection, codebook, out: expected, ...size, threads: 1 });
+  using encoder = cpu.createEncoder({ ...size, projection, codebook });
+  encoder.encode({ labels, out: expected, threads: 1 });
   for (let repeat = 0; repeat < 20; repeat++) {
     for (const threads of [0, 2, 3]) {
       const now = new Uint8Array(bytes).fill(0xaa);
       const later = new Uint8Array(bytes).fill(0x55);
-      cpu.encode({ labels, projection, codebook, out: now, ...size, threads });
-      await cpu.encodeAsync({ labels, projection, codebook, out: later, ...size, threads });
+      encoder.encode({ labels, out: now, threads });
+      await encoder.encodeAsync({ labels, out: later, threads });
       expect(now).toEqual(expected);
       expect(later).toEqual(expected);
     }

@@ -61,39 +61,72 @@ for (const [count, width, levels] of [
 }
 
 {
-  const args = { labels: floats(70 * 101), classes: 101, latent: 60, width: 15, bits: 7 };
+  const sizes = { classes: 101, latent: 60, width: 15, bits: 7 };
+  const labels = floats(70 * 101);
   const projection = floats(101 * 60);
   const codebook = floats(100 * 15);
   record('encode', new Uint8Array((70 * 4 * 7) / 8), (out) =>
-    kernels.encode({ ...args, projection, codebook, out }),
+    kernels.createEncoder({ ...sizes, projection, codebook }).encode({ labels, out }),
   );
 }
 
-for (const classes of [1, 7, 16, 17, 999, 1001]) {
-  const spec = { classes, stages: 11, levels: 16, width: 6, bits: 4, latent: 66, latentStep: 6 };
-  const codebooks = floats(16 * 6);
-  const basis = floats(66 * classes);
+// Small tables in wide blocks, and one beyond the size that has narrow ones (150 stages in several runs).
+for (const [classes, stages, levels, width] of [
+  [1, 11, 16, 6],
+  [7, 11, 16, 6],
+  [64, 11, 16, 6],
+  [65, 11, 13, 6],
+  [999, 11, 16, 6],
+  [1001, 11, 16, 6],
+  [300, 150, 200, 2],
+]) {
+  const bits = Math.ceil(Math.log2(levels));
+  const latent = stages * width;
+  const spec = { classes, stages, levels, width, bits, latent, latentStep: width };
+  const codebooks = floats(levels * width);
+  const basis = floats(latent * classes);
   const bias = floats(classes);
-  const codes = Uint8Array.from({ length: (40 * 44) / 8 }, () => random() * 256);
+  const bases = floats(3 * latent);
+  const indices = Uint16Array.from({ length: 40 * stages }, () => random() * levels);
+  const codes = new Uint8Array(Math.ceil((indices.length * bits) / 8));
+  kernels.pack({ indices, bits, out: codes });
+  const labels = { start: 3, count: 37 };
+  const prediction = {
+    pairs: Uint32Array.from({ length: 2 * labels.count }, () => random() * 3),
+    weights: Float32Array.from({ length: labels.count }, random),
+  };
+  const logits = floats(labels.count * classes);
   for (const head of [
     { kind: 'identity' },
     { kind: 'clamp', eps: 0.01 },
     { kind: 'softmax', tau: 0.3 },
   ]) {
-    for (const method of ['latent', 'table']) {
-      const decoder = kernels.createDecoder({
-        ...spec,
-        codebookStride: 0,
-        codebooks,
-        basis,
-        bias,
-        head,
-        method,
-      });
-      const labels = { start: 3, count: 37 };
-      for (const Output of [Float32Array, Uint16Array]) {
-        const name = `decode ${classes} ${head.kind} ${method} ${Output.name}`;
-        record(name, new Output(37 * classes), (out) => decoder.decode({ codes, labels, out }));
+    for (const method of ['latent', 'table', 'fixed']) {
+      const shape = { ...spec, codebookStride: 0, codebooks, basis, bias, head, method };
+      const name = `${classes} ${stages} ${head.kind} ${method}`;
+      const length = labels.count * classes;
+      const decoder = kernels.createDecoder(shape);
+      record(`decode ${name}`, new Float32Array(length), (out) =>
+        decoder.decode({ codes, labels, out }),
+      );
+      for (const outType of ['float16', 'bfloat16']) {
+        record(`decode ${name} ${outType}`, new Uint16Array(length), (out) =>
+          decoder.decode({ codes, labels, out, outType }),
+        );
+      }
+      const predicted = kernels.createDecoder({ ...shape, bases });
+      record(`predict ${name}`, new Float32Array(length), (out) =>
+        predicted.decode({ codes, labels, prediction, out }),
+      );
+      if (head.kind === 'identity') continue;
+      for (const loss of ['kl', 'cross-entropy']) {
+        record(`loss ${name} ${loss}`, new Float32Array(length + labels.count), (out) =>
+          decoder.decodeKl({
+            ...{ codes, labels, logits, tau: 2, loss },
+            losses: out.subarray(0, labels.count),
+            gradient: out.subarray(labels.count),
+          }),
+        );
       }
     }
   }

@@ -5,9 +5,19 @@ import type { Addon } from '#src/native/addon.js';
 const addon = createRequire(import.meta.url)('../../build/Release/softpack.node') as Addon;
 
 const f32 = (length: number) => new Float32Array(length);
+const codes = new Uint8Array(1);
+const pair = new Uint32Array(2);
+
+/** Two classes, two stages of three codewords of two floats, side by side. */
+function decoderOf({ codebooks = f32(6), latentStep = 2, bases = null as Float32Array | null }) {
+  const sizes = [2, 4, 2, 3, 2, 0, latentStep, 2] as const;
+  return new addon.Decoder(codebooks, f32(8), null, ...sizes, 1, 1e-6, 1, 0, bases, 0);
+}
 
 // The second line of defence: calls that the checks in TypeScript would never let through.
 it('refuses calls that would touch memory that is not their own', () => {
+  const encoder = new addon.Encoder(f32(30), f32(12), 5, 6, 3, 2);
+  const predicted = decoderOf({ bases: f32(8) });
   const calls: readonly (readonly [RegExp, () => unknown])[] = [
     [/^a:/, () => addon.project(f32(5), f32(12), f32(8), 2, 3, 4, false, false, false, 1)],
     [/^b:/, () => addon.project(f32(6), f32(11), f32(8), 2, 3, 4, false, false, false, 1)],
@@ -21,10 +31,22 @@ it('refuses calls that would touch memory that is not their own', () => {
     [/^out:/, () => addon.pack(new Uint16Array(9), 8, new Uint8Array(8), 0)],
     [/^packed:/, () => addon.unpack(new Uint8Array(8), 8, new Uint16Array(8), 1)],
     [/^bits:/, () => addon.unpack(new Uint8Array(8), 17, new Uint16Array(1), 0)],
-    [/^out:/, () => addon.encode(f32(10), f32(30), f32(12), new Uint8Array(0), 5, 6, 3, 2, 1)],
-    [/^codebook:/, () => addon.encode(f32(10), f32(30), f32(15), new Uint8Array(1), 5, 6, 3, 2, 1)],
-    [/^latent:/, () => new addon.Decoder(f32(4), f32(8), null, 2, 4, 2, 2, 2, 0, 3, 1, 0, 0, 0)],
-    [/^codebooks:/, () => new addon.Decoder(f32(3), f32(8), null, 2, 4, 2, 2, 2, 0, 2, 1, 0, 0, 0)],
+    [/^codebook:/, () => new addon.Encoder(f32(30), f32(15), 5, 6, 3, 2)],
+    [/^projection:/, () => new addon.Encoder(f32(29), f32(12), 5, 6, 3, 2)],
+    [/^out:/, () => encoder.encode(f32(10), new Uint8Array(0), 1)],
+    [/^labels:/, () => encoder.encode(f32(11), new Uint8Array(1), 1)],
+    [/^latent:/, () => decoderOf({ latentStep: 3 })],
+    [/^codebooks:/, () => decoderOf({ codebooks: f32(5) })],
+    [/^bases:/, () => decoderOf({ bases: f32(7) })],
+    [/^basePairs:/, () => predicted.decode(codes, null, 0, 1, null, null, f32(2), false, 1)],
+    [
+      /^basePairs:/,
+      () => predicted.decode(codes, null, 0, 1, new Uint32Array(1), f32(1), f32(2), false, 1),
+    ],
+    [
+      /^gradient:/,
+      () => predicted.decodeKl(codes, null, 0, 1, pair, f32(1), f32(2), null, f32(1), 1, 1, 0, 1),
+    ],
   ];
   for (const [named, call] of calls) {
     expect(call).toThrow(TypeError);
@@ -33,13 +55,24 @@ it('refuses calls that would touch memory that is not their own', () => {
 });
 
 it('answers labels beyond the codes and indices beyond the codebook with a status', () => {
-  const decoder = new addon.Decoder(f32(6), f32(8), null, 2, 4, 2, 3, 2, 0, 2, 2, 0, 0, 1);
-  const codes = new Uint8Array(1);
-  expect(decoder.decode(codes, null, 0, 2, f32(4), 1)).toBe(0);
-  expect(addon.statusText(decoder.decode(codes, null, 1, 2, f32(4), 1))).toMatch(/contradict/);
-  expect(decoder.decode(codes, Uint32Array.of(2 ** 32 - 1), 0, 1, f32(2), 1)).not.toBe(0);
+  const decoder = decoderOf({});
+  const decode = (list: Uint32Array | null, start: number, count: number) =>
+    decoder.decode(codes, list, start, count, null, null, f32(2 * count), false, 1);
+  codes[0] = 0;
+  expect(decode(null, 0, 2)).toBe(0);
+  expect(addon.statusText(decode(null, 1, 2))).toMatch(/contradict/);
+  expect(decode(null, 2 ** 53 - 1, 2)).not.toBe(0);
+  expect(decode(Uint32Array.of(2 ** 32 - 1), 0, 1)).not.toBe(0);
   codes[0] = 0xff;
-  expect(addon.statusText(decoder.decode(codes, null, 0, 1, f32(2), 1))).toMatch(/codebook/);
+  expect(addon.statusText(decode(null, 0, 1))).toMatch(/codebook/);
+  codes[0] = 0;
   decoder.dispose();
-  expect(() => decoder.decode(codes, null, 0, 1, f32(2), 1)).toThrow(/disposed/);
+  expect(() => decode(null, 0, 1)).toThrow(/disposed/);
+});
+
+it('answers a base row that is not there with a status', () => {
+  const predicted = decoderOf({ bases: f32(8) });
+  const pairs = Uint32Array.of(1, 2);
+  const status = predicted.decode(codes, null, 0, 1, pairs, f32(1), f32(2), false, 1);
+  expect(addon.statusText(status)).toMatch(/contradict/);
 });

@@ -1,6 +1,6 @@
 import { SoftpackError } from '../../errors.js';
 import { softmaxRows } from '../../labels/temperature.js';
-import type { Decoder, Kernels, ThreadOptions } from '../../native/kernels.js';
+import type { Decoder, Encoder, Kernels, ThreadOptions } from '../../native/kernels.js';
 import type {
   Codec,
   CodecParts,
@@ -37,6 +37,7 @@ export class VqaeCodec implements Codec {
     'v = bias + h @ decoder; y = max(v, eps) / sum(max(v, eps))';
   readonly #kernels: Kernels;
   #decoder: Decoder | undefined;
+  #encoder: Encoder | undefined;
 
   constructor(config: VqaeConfig, weights: VqaeWeights, kernels: Kernels) {
     this.config = checkVqaeConfig(config);
@@ -70,13 +71,8 @@ export class VqaeCodec implements Codec {
     _context: LabelContext,
     { threads = 0 }: ThreadOptions = {},
   ): Promise<Uint8Array> {
-    const { classes, dh, dc, tau } = this.config;
-    const { projection, codebook } = this.weights;
-    if (projection === undefined) {
-      throw new SoftpackError('UNSUPPORTED', 'this codec was kept without its encoder', {
-        field: 'projection',
-      });
-    }
+    const { classes, tau } = this.config;
+    const encoder = this.#encoderOnce();
     const count = logits.length / classes;
     const bits = segmentsOf(this.config) * bitsOf(this.config);
     const codes = new Uint8Array(Math.ceil((count * bits) / 8));
@@ -87,17 +83,8 @@ export class VqaeCodec implements Codec {
       const from = logits.subarray(start * classes, (start + rows) * classes);
       softmaxRows(from, rows, classes, tau, chunk);
       const at = (start * bits) / 8;
-      await this.#kernels.encodeAsync({
-        labels: chunk,
-        classes,
-        projection,
-        latent: dh,
-        codebook,
-        width: dc,
-        bits: bitsOf(this.config),
-        out: codes.subarray(at, at + Math.ceil((rows * bits) / 8)),
-        threads,
-      });
+      const out = codes.subarray(at, at + Math.ceil((rows * bits) / 8));
+      await encoder.encodeAsync({ labels: chunk, out, threads });
     }
     return codes;
   }
@@ -128,10 +115,26 @@ export class VqaeCodec implements Codec {
   dispose(): void {
     this.#decoder?.dispose();
     this.#decoder = undefined;
+    this.#encoder?.dispose();
+    this.#encoder = undefined;
   }
 
   [Symbol.dispose](): void {
     this.dispose();
+  }
+
+  #encoderOnce(): Encoder {
+    const { classes, dh, dc } = this.config;
+    const { projection, codebook } = this.weights;
+    if (projection === undefined) {
+      throw new SoftpackError('UNSUPPORTED', 'this codec was kept without its encoder', {
+        field: 'projection',
+      });
+    }
+    const bits = bitsOf(this.config);
+    const spec = { classes, projection, latent: dh, codebook, width: dc, bits };
+    this.#encoder ??= this.#kernels.createEncoder(spec);
+    return this.#encoder;
   }
 
   #decoderOnce(): Decoder {

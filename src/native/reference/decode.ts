@@ -1,8 +1,8 @@
 import { SoftpackError } from '../../errors.js';
-import type { CheckedDecode } from '../check.js';
+import type { CheckedDecode, CheckedDecodeKl, CheckedLabels } from '../check.js';
 import type { DecoderSpec, Head } from '../kernels.js';
 import { readIndex } from './bits.js';
-import { toHalf } from './half.js';
+import { toBfloat, toHalf } from './half.js';
 
 /** exp of this is about the least normal float32, so that no probability of a softmax head is zero. */
 const LEAST_EXPONENT = -87;
@@ -11,26 +11,76 @@ const LEAST_EXPONENT = -87;
 export function decode(spec: DecoderSpec, args: CheckedDecode): void {
   const { classes } = spec;
   const { out } = args;
-  const convert = out.BYTES_PER_ELEMENT === 2 ? toHalf : Number;
+  const toWord = args.outType === 'float16' ? toHalf : toBfloat;
+  const convert = out.BYTES_PER_ELEMENT === 2 ? toWord : Number;
+  forEachLabel(spec, args, (i, values) => {
+    for (let j = 0; j < classes; j++) out[i * classes + j] = convert(values[j] as number);
+  });
+}
+
+/** KL or cross-entropy from the definition: labels y, p = softmax(logits / tau). */
+export function decodeKl(spec: DecoderSpec, args: CheckedDecodeKl): void {
+  const { classes } = spec;
+  const { logits, tau, scale, losses, gradient } = args;
+  forEachLabel(spec, args, (i, y) => {
+    const exponents = Float64Array.from(y, (_, j) => (logits[i * classes + j] as number) / tau);
+    const greatest = exponents.reduce((a, b) => Math.max(a, b), -Infinity);
+    const sum = exponents.reduce((total, exponent) => total + Math.exp(exponent - greatest), 0);
+    const logSum = greatest + Math.log(sum);
+    let loss = 0;
+    for (let j = 0; j < classes; j++) {
+      const label = y[j] as number;
+      const logP = (exponents[j] as number) - logSum;
+      loss += label * ((args.loss === 'kl' ? Math.log(label) : 0) - logP);
+      if (gradient !== undefined) {
+        gradient[i * classes + j] = ((Math.exp(logP) - label) * scale) / tau;
+      }
+    }
+    if (losses !== undefined) losses[i] = loss;
+  });
+}
+
+function forEachLabel(
+  spec: DecoderSpec,
+  args: CheckedLabels,
+  use: (i: number, label: Float64Array) => void,
+): void {
   const latent = new Float64Array(spec.latent);
-  const values = new Float64Array(classes);
+  const values = new Float64Array(spec.classes);
   for (let i = 0; i < args.count; i++) {
     addCodewords(spec, args.codes, labelAt(args, i), latent);
+    addPrediction(spec, args, i, latent);
     multiplyByBasis(spec, latent, values);
     applyHead(spec.head, values);
-    for (let j = 0; j < classes; j++) out[i * classes + j] = convert(values[j] as number);
+    use(i, values);
+  }
+}
+
+function addPrediction(
+  { bases, latent: length }: DecoderSpec,
+  { prediction }: CheckedLabels,
+  i: number,
+  latent: Float64Array,
+): void {
+  if (bases === undefined || prediction === undefined) return;
+  const [a, b] = [prediction.pairs[2 * i] as number, prediction.pairs[2 * i + 1] as number];
+  const weight = prediction.weights[i] as number;
+  for (let d = 0; d < length; d++) {
+    const first = bases[a * length + d] as number;
+    const second = bases[b * length + d] as number;
+    (latent[d] as number) += weight * first + (1 - weight) * second;
   }
 }
 
 /** Throws for the first index beyond the codebook among the labels asked for. */
-export function checkCodes(spec: DecoderSpec, args: CheckedDecode): void {
+export function checkCodes(spec: DecoderSpec, args: CheckedLabels): void {
   for (let i = 0; i < args.count; i++) {
     const label = labelAt(args, i);
     for (let stage = 0; stage < spec.stages; stage++) codeAt(spec, args.codes, label, stage);
   }
 }
 
-function labelAt(args: CheckedDecode, i: number): number {
+function labelAt(args: CheckedLabels, i: number): number {
   return args.list === undefined ? args.start + i : (args.list[i] as number);
 }
 

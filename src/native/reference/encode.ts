@@ -1,4 +1,5 @@
 import type { CheckedEncode } from '../check.js';
+import type { EncoderSpec } from '../kernels.js';
 import { writeIndex } from './bits.js';
 import { nearest } from './nearest.js';
 import { project } from './project.js';
@@ -6,9 +7,10 @@ import { project } from './project.js';
 /** Labels a block: bounds the projected rows held at once. */
 const BLOCK = 64;
 
-export function encode(args: CheckedEncode): void {
-  const { labels, classes, projection, latent, codebook, width, bits, out, count, levels } = args;
+export function encode(spec: EncoderSpec, { labels, out, count }: CheckedEncode): void {
+  const { classes, projection, latent, codebook, width, bits } = spec;
   const segments = latent / width;
+  const levels = codebook.length / width;
   out.fill(0);
   for (let first = 0; first < count; first += BLOCK) {
     const rows = Math.min(BLOCK, count - first);

@@ -23,3 +23,11 @@ function roundEven(value: number): number {
   const rest = value - floor;
   return rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? floor + 1 : floor;
 }
+
+/** The bit pattern of `value`, first rounded to float32, as bfloat16: to nearest, ties to even. */
+export function toBfloat(value: number): number {
+  float[0] = value;
+  const bits = word[0] as number;
+  if (Number.isNaN(value)) return (bits >>> 16) | 0x40;
+  return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
+}

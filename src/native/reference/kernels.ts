@@ -1,16 +1,27 @@
 import { SoftpackError } from '../../errors.js';
 import {
   checkDecode,
+  checkDecodeKl,
   checkDecoderSpec,
   checkEncode,
+  checkEncoderSpec,
   checkNearest,
   checkPack,
   checkProject,
   checkUnpack,
 } from '../check.js';
-import type { DecodeArgs, Decoder, DecoderSpec, Kernels } from '../kernels.js';
+import type {
+  DecodeArgs,
+  DecodeKlArgs,
+  Decoder,
+  DecoderSpec,
+  EncodeArgs,
+  Encoder,
+  EncoderSpec,
+  Kernels,
+} from '../kernels.js';
 import { readIndex, writeIndex } from './bits.js';
-import { decode } from './decode.js';
+import { decode, decodeKl } from './decode.js';
 import { encode } from './encode.js';
 import { nearest } from './nearest.js';
 import { project } from './project.js';
@@ -34,13 +45,43 @@ export const referenceKernels: Kernels = {
     const { packed, bits, out, bitOffset } = checkUnpack(args);
     for (let i = 0; i < out.length; i++) out[i] = readIndex(packed, bitOffset + i * bits, bits);
   },
-  encode: (args) => encode(checkEncode(args)),
-  encodeAsync: async (args) => encode(checkEncode(args)),
+  createEncoder: (spec) => new ReferenceEncoder(checkEncoderSpec(spec)),
   createDecoder: (spec) => new ReferenceDecoder(checkDecoderSpec(spec)),
 };
 
+class ReferenceEncoder implements Encoder {
+  readonly spec: EncoderSpec;
+  #copied: EncoderSpec | undefined;
+
+  constructor(spec: EncoderSpec) {
+    this.spec = spec;
+    this.#copied = {
+      ...spec,
+      projection: spec.projection.slice(),
+      codebook: spec.codebook.slice(),
+    };
+  }
+
+  encode(args: EncodeArgs): void {
+    encode(present('encoder', this.#copied), checkEncode(this.spec, args));
+  }
+
+  async encodeAsync(args: EncodeArgs): Promise<void> {
+    this.encode(args);
+  }
+
+  dispose(): void {
+    this.#copied = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
 class ReferenceDecoder implements Decoder {
   readonly spec: DecoderSpec;
+  /** Whatever was asked for: float64 is within the bounds of every method. */
   readonly method = 'latent';
   #tables: DecoderSpec | undefined;
 
@@ -51,18 +92,24 @@ class ReferenceDecoder implements Decoder {
       codebooks: spec.codebooks.slice(),
       basis: spec.basis.slice(),
       ...(spec.bias !== undefined && { bias: spec.bias.slice() }),
+      ...(spec.bases !== undefined && { bases: spec.bases.slice() }),
     };
   }
 
   decode(args: DecodeArgs): void {
-    if (this.#tables === undefined) {
-      throw new SoftpackError('INVALID_ARGUMENT', 'already disposed', { field: 'decoder' });
-    }
-    decode(this.#tables, checkDecode(this.spec, args));
+    decode(present('decoder', this.#tables), checkDecode(this.spec, args));
   }
 
   async decodeAsync(args: DecodeArgs): Promise<void> {
     this.decode(args);
+  }
+
+  decodeKl(args: DecodeKlArgs): void {
+    decodeKl(present('decoder', this.#tables), checkDecodeKl(this.spec, args));
+  }
+
+  async decodeKlAsync(args: DecodeKlArgs): Promise<void> {
+    this.decodeKl(args);
   }
 
   dispose(): void {
@@ -72,4 +119,11 @@ class ReferenceDecoder implements Decoder {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+function present<T>(field: string, held: T | undefined): T {
+  if (held === undefined) {
+    throw new SoftpackError('INVALID_ARGUMENT', 'already disposed', { field });
+  }
+  return held;
 }

@@ -1,0 +1,33 @@
+#ifndef SOFTPACK_BINDING_ENCODER_H_
+#define SOFTPACK_BINDING_ENCODER_H_
+
+#include <memory>
+
+#include "binding/napi_setup.h"
+#include "binding/work.h"
+#include "core/backend.h"
+
+namespace softpack {
+
+// A SoftpackEncoder in JavaScript's hands. Freed by dispose(), else by the garbage collector; calls
+// still running keep it until they end.
+class Encoder : public Napi::ObjectWrap<Encoder> {
+ public:
+  static Napi::Function Define(Napi::Env env);
+  explicit Encoder(const Napi::CallbackInfo& info);
+
+ private:
+  Napi::Value Encode(const Napi::CallbackInfo& info);
+  Napi::Value EncodeAsync(const Napi::CallbackInfo& info);
+  void Dispose(const Napi::CallbackInfo& info);
+
+  Work ReadEncode(Arguments& arguments) const;
+
+  std::shared_ptr<SoftpackEncoder> encoder_;
+  uint64_t classes_ = 0;
+  uint64_t label_bits_ = 0;
+};
+
+}  // namespace softpack
+
+#endif  // SOFTPACK_BINDING_ENCODER_H_

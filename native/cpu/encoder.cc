@@ -1,0 +1,67 @@
+#include "cpu/encoder.h"
+
+#include <algorithm>
+
+#include "core/bits.h"
+#include "core/thread_pool.h"
+
+using softpack::KernelTable;
+using softpack::MatrixView;
+using softpack::RoundUp;
+
+namespace {
+
+// Any 8 labels end on a whole byte, so blocks of a multiple of 8 never share one.
+constexpr uint64_t kLabelUnit = 8;
+
+}  // namespace
+
+int SoftpackEncoder::Create(const KernelTable& table, const SoftpackEncoderSpec& spec) {
+  table_ = &table;
+  spec_ = spec;
+  const MatrixView projection{spec.projection, spec.latent, 1};
+  if (!projection_.Pack(table, projection, spec.classes, spec.latent) ||
+      !groups_.Allocate(GroupedFloats(table, spec.levels, spec.width))) {
+    return kSoftpackOutOfMemory;
+  }
+  table.group_codebook(spec.codebook, spec.levels, spec.width, groups_.data());
+  return kSoftpackOk;
+}
+
+int SoftpackEncoder::Encode(const SoftpackEncodeArgs& args) const {
+  const uint64_t block = LabelsATask(args.count, args.threads);
+  const uint64_t tasks = (args.count + block - 1) / block;
+  return softpack::ParallelFor(args.threads, tasks, [&](uint64_t task) {
+    return EncodeBlock(args, task * block, std::min(block, args.count - task * block));
+  });
+}
+
+uint64_t SoftpackEncoder::LabelsATask(uint64_t count, uint32_t threads) const {
+  const uint64_t resolved = softpack::ResolveThreads(threads);
+  const uint64_t share = (count + resolved - 1) / resolved;
+  const uint64_t block = RoundUp(table_->row_block, kLabelUnit);
+  return std::min(block, RoundUp(std::max<uint64_t>(share, 1), kLabelUnit));
+}
+
+int SoftpackEncoder::EncodeBlock(const SoftpackEncodeArgs& args, uint64_t first,
+                                 uint64_t labels) const {
+  const softpack::ScratchPool<Scratch>::Lease lease(scratch_);
+  Scratch* const scratch = lease.get();
+  const uint64_t segments = spec_.latent / spec_.width;
+  if (scratch == nullptr || !scratch->projected.Reserve(labels * spec_.latent) ||
+      !scratch->indices.Reserve(labels * segments) ||
+      !scratch->product.Reserve(softpack::ScratchFloats(*table_))) {
+    return kSoftpackOutOfMemory;
+  }
+  float* const projected = scratch->projected.data();
+  std::fill_n(projected, labels * spec_.latent, 0.0f);
+  const MatrixView block{args.labels + first * spec_.classes, spec_.classes, 1};
+  projection_.MultiplyInto(*table_, block, labels, projected, spec_.latent,
+                           scratch->product.data());
+  uint16_t* const indices = scratch->indices.data();
+  table_->nearest(projected, groups_.data(), labels * segments, spec_.width, spec_.levels, indices);
+  uint8_t* const out = args.out + first * segments * spec_.bits / 8;
+  std::fill_n(out, (labels * segments * spec_.bits + 7) / 8, uint8_t{0});
+  softpack::PackIndices(indices, 0, spec_.bits, labels * segments, out);
+  return kSoftpackOk;
+}

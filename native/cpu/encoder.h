@@ -1,0 +1,35 @@
+// project, nearest and pack, a block of labels at a time: projections and indices never leave the
+// cache. 2 * latent * (classes + levels) flops a label.
+#ifndef SOFTPACK_CPU_ENCODER_H_
+#define SOFTPACK_CPU_ENCODER_H_
+
+#include "core/backend.h"
+#include "cpu/buffer.h"
+#include "cpu/kernel_table.h"
+#include "cpu/packed_matrix.h"
+#include "cpu/scratch_pool.h"
+
+struct SoftpackEncoder {
+ public:
+  // Copies what `spec` points to.
+  int Create(const softpack::KernelTable& table, const SoftpackEncoderSpec& spec);
+  int Encode(const SoftpackEncodeArgs& args) const;
+
+ private:
+  struct Scratch {
+    softpack::Buffer<float> projected;  // [labels, latent]
+    softpack::Buffer<float> product;    // of KernelTable::multiply
+    softpack::Buffer<uint16_t> indices;
+  };
+
+  uint64_t LabelsATask(uint64_t count, uint32_t threads) const;
+  int EncodeBlock(const SoftpackEncodeArgs& args, uint64_t first, uint64_t labels) const;
+
+  const softpack::KernelTable* table_ = nullptr;
+  SoftpackEncoderSpec spec_ = {};  // its pointers are not kept
+  softpack::PackedMatrix projection_;
+  softpack::Buffer<float> groups_;
+  mutable softpack::ScratchPool<Scratch> scratch_;
+};
+
+#endif  // SOFTPACK_CPU_ENCODER_H_

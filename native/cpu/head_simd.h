@@ -1,0 +1,356 @@
+// Heads and the loss (see head_scalar.h) over the vectors of a simd_<isa>.h; included by
+// kernels_simd.h.
+//
+// A row of 1,000 values is 4 kB and stays in L1. clamp reads the row, writes scratch, reads it and
+// writes the label; about one vector of each a cycle, bound by the stores.
+
+constexpr uint32_t kHeadVectors = kHeadSums / kLanes;
+
+// Reads rows kHeadSums columns at a time.
+struct RowReader {
+  explicit RowReader(const RowView& view)
+      : row(view), mask(view.width - 1), shift(__builtin_ctz(view.width)) {}
+
+  uint64_t Place(uint64_t j) const { return (j >> shift) * row.block_stride + (j & mask); }
+
+  // 32 columns of sums.
+  SOFTPACK_MEMBER_INLINE void LoadFixed(uint64_t j, Vec* values) const {
+    const int16_t* const sums = row.sums + Place(j);
+    SOFTPACK_UNROLL
+    for (uint32_t i = 0; i < 16 / kLanes; ++i) {
+      const Words words = LoadElements(sums + 2 * i * kLanes);
+      const uint64_t low = j + i * kLanes, high = low + 16;
+      values[i] = Fma(LowFloats(words), Load(row.step + low), Load(row.start + low));
+      values[i + 16 / kLanes] =
+          Fma(HighFloats(words), Load(row.step + high), Load(row.start + high));
+    }
+  }
+
+  SOFTPACK_MEMBER_INLINE void LoadFloats(uint64_t j, Vec* values) const {
+    SOFTPACK_UNROLL
+    for (uint32_t v = 0; v < 32 / kLanes; ++v) {
+      values[v] = Load(row.floats + Place(j + v * kLanes));
+    }
+  }
+
+  template <bool Fixed>
+  SOFTPACK_MEMBER_INLINE void Load32(uint64_t j, Vec* values) const {
+    if (Fixed)
+      LoadFixed(j, values);
+    else
+      LoadFloats(j, values);
+  }
+
+  const RowView& row;
+  const uint64_t mask;
+  const uint32_t shift;
+};
+
+template <bool Fixed>
+SOFTPACK_INLINE void WidenRow(const RowReader& reader, uint64_t length, float* values) {
+  for (uint64_t j = 0; j < length; j += 32) {
+    Vec group[32 / kLanes];
+    reader.Load32<Fixed>(j, group);
+    SOFTPACK_UNROLL
+    for (uint32_t v = 0; v < 32 / kLanes; ++v) Store(values + j + v * kLanes, group[v]);
+  }
+}
+
+void Widen(const RowView& row, uint64_t length, float* values) {
+  const RowReader reader(row);
+  if (row.sums != nullptr)
+    WidenRow<true>(reader, length, values);
+  else
+    WidenRow<false>(reader, length, values);
+}
+
+SOFTPACK_INLINE Vec Exp(Vec x) {
+  x = Greater(x, Broadcast(-87.0f));
+  const Vec magic = Broadcast(12582912.0f);
+  const Vec shifted = Fma(x, Broadcast(1.44269504f), magic);
+  const Vec n = Subtract(shifted, magic);
+  Vec r = Fma(n, Broadcast(-0.693359375f), x);
+  r = Fma(n, Broadcast(2.12194440e-4f), r);
+  Vec sum = Broadcast(1.0f / 5040);
+  sum = Fma(sum, r, Broadcast(1.0f / 720));
+  sum = Fma(sum, r, Broadcast(1.0f / 120));
+  sum = Fma(sum, r, Broadcast(1.0f / 24));
+  sum = Fma(sum, r, Broadcast(1.0f / 6));
+  sum = Fma(sum, r, Broadcast(0.5f));
+  sum = Fma(sum, r, Broadcast(1.0f));
+  sum = Fma(sum, r, Broadcast(1.0f));
+  return Times(sum, PowerOfTwo(shifted));
+}
+
+SOFTPACK_INLINE Vec Log(Vec x) {
+  x = Greater(x, Broadcast(1.17549435e-38f));
+  Vec n;
+  const Vec f = Subtract(Significand(x, &n), Broadcast(1.0f));
+  const Vec s = Divide(f, Add(Broadcast(2.0f), f));
+  const Vec z = Times(s, s);
+  Vec sum = Broadcast(2.0f / 9);
+  sum = Fma(sum, z, Broadcast(2.0f / 7));
+  sum = Fma(sum, z, Broadcast(2.0f / 5));
+  sum = Fma(sum, z, Broadcast(2.0f / 3));
+  const Vec correction = Times(s, NegatedFma(z, sum, f));
+  const Vec small = NegatedFma(n, Broadcast(2.12194440e-4f), Negated(correction));
+  return Fma(n, Broadcast(0.693359375f), Add(f, small));
+}
+
+SOFTPACK_INLINE float TotalOf(Vec* sums) {
+  SOFTPACK_UNROLL
+  for (uint32_t count = kHeadVectors / 2; count > 0; count /= 2) {
+    for (uint32_t v = 0; v < count; ++v) sums[v] = Add(sums[v], sums[v + count]);
+  }
+  float parts[kLanes];
+  Store(parts, sums[0]);
+  for (uint32_t width = kLanes / 2; width > 0; width /= 2) {
+    for (uint32_t i = 0; i < width; ++i) parts[i] += parts[i + width];
+  }
+  return parts[0];
+}
+
+// Zeros in the columns of a group from `present` on.
+SOFTPACK_INLINE void ZeroBeyond(uint64_t present, Vec* group) {
+  for (uint32_t v = 0; v < kHeadVectors; ++v) {
+    const uint64_t before = uint64_t{v} * kLanes;
+    group[v] = FirstLanes(group[v], present > before ? static_cast<uint32_t>(present - before) : 0);
+  }
+}
+
+float GreatestOf(const float* values, uint64_t classes) {
+  Vec greatest[kHeadVectors];
+  SOFTPACK_UNROLL
+  for (uint32_t v = 0; v < kHeadVectors; ++v) greatest[v] = Broadcast(values[0]);
+  uint64_t j = 0;
+  for (; j + kHeadSums <= classes; j += kHeadSums) {
+    SOFTPACK_UNROLL
+    for (uint32_t v = 0; v < kHeadVectors; ++v) {
+      greatest[v] = Greater(Load(values + j + v * kLanes), greatest[v]);
+    }
+  }
+  SOFTPACK_UNROLL
+  for (uint32_t v = 1; v < kHeadVectors; ++v) greatest[0] = Greater(greatest[0], greatest[v]);
+  float lanes[kLanes];
+  Store(lanes, greatest[0]);
+  float result = lanes[0];
+  for (uint32_t i = 1; i < kLanes; ++i) result = lanes[i] > result ? lanes[i] : result;
+  for (; j < classes; ++j) result = values[j] > result ? values[j] : result;
+  return result;
+}
+
+// scratch = max(v, eps), zeros beyond the last class; returns its sum.
+template <bool Fixed>
+SOFTPACK_INLINE float ClampAndSum(const RowReader& reader, float eps, uint64_t classes,
+                                  float* scratch) {
+  Vec sums[kHeadVectors];
+  SOFTPACK_UNROLL
+  for (uint32_t v = 0; v < kHeadVectors; ++v) sums[v] = Zero();
+  const Vec least = Broadcast(eps);
+  for (uint64_t j = 0; j < classes; j += kHeadSums) {
+    const uint64_t present = classes - j;
+    Vec values[kHeadVectors];
+    reader.Load32<Fixed>(j, values);
+    reader.Load32<Fixed>(j + 32, values + 32 / kLanes);
+    SOFTPACK_UNROLL
+    for (uint32_t v = 0; v < kHeadVectors; ++v) values[v] = Greater(values[v], least);
+    if (present < kHeadSums) ZeroBeyond(present, values);
+    SOFTPACK_UNROLL
+    for (uint32_t v = 0; v < kHeadVectors; ++v) {
+      Store(scratch + j + v * kLanes, values[v]);
+      sums[v] = Add(sums[v], values[v]);
+    }
+  }
+  return TotalOf(sums);
+}
+
+// to = exp((from - greatest) * factor), zeros beyond the last class; returns its sum.
+SOFTPACK_INLINE float ExpAndSum(const float* from, float greatest, float factor, uint64_t classes,
+                                float* to) {
+  Vec sums[kHeadVectors];
+  SOFTPACK_UNROLL
+  for (uint32_t v = 0; v < kHeadVectors; ++v) sums[v] = Zero();
+  const Vec high = Broadcast(greatest), scale = Broadcast(factor);
+  for (uint64_t j = 0; j < classes; j += kHeadSums) {
+    const uint64_t present = classes - j;
+    Vec values[kHeadVectors];
+    SOFTPACK_UNROLL
+    for (uint32_t v = 0; v < kHeadVectors; ++v) {
+      values[v] = Exp(Times(Subtract(Load(from + j + v * kLanes), high), scale));
+    }
+    if (present < kHeadSums) ZeroBeyond(present, values);
+    SOFTPACK_UNROLL
+    for (uint32_t v = 0; v < kHeadVectors; ++v) {
+      Store(to + j + v * kLanes, values[v]);
+      sums[v] = Add(sums[v], values[v]);
+    }
+  }
+  return TotalOf(sums);
+}
+
+template <FloatType Type>
+struct Stored {
+  using Element = uint16_t;
+};
+template <>
+struct Stored<FloatType::kFloat32> {
+  using Element = float;
+};
+
+SOFTPACK_INLINE void StoreAs(float* to, Vec a, FloatType) { Store(to, a); }
+SOFTPACK_INLINE void StoreAs(uint16_t* to, Vec a, FloatType type) {
+  if (type == FloatType::kFloat16)
+    StoreHalf(to, a);
+  else
+    StoreBfloat(to, a);
+}
+
+// out[j] = from[j] * factor in the output's type.
+template <FloatType Type>
+SOFTPACK_INLINE void StoreScaled(const float* from, float factor, uint64_t classes, void* out) {
+  using Element = typename Stored<Type>::Element;
+  Element* const to = static_cast<Element*>(out);
+  const Vec scale = Broadcast(factor);
+  uint64_t j = 0;
+  for (; j + kLanes <= classes; j += kLanes) {
+    StoreAs(to + j, Times(Load(from + j), scale), Type);
+  }
+  if (j == classes) return;
+  Element rest[kLanes];
+  StoreAs(rest, Times(Load(from + j), scale), Type);
+  for (uint32_t i = 0; j < classes; ++i, ++j) to[j] = rest[i];
+}
+
+void Finish(const Head& head, const RowView& row, uint64_t classes, float* scratch, void* out,
+            FloatType type) {
+  const RowReader reader(row);
+  float scale = 1.0f;
+  if (head.kind == HeadKind::kClamp) {
+    scale =
+        1.0f / (row.sums != nullptr ? ClampAndSum<true>(reader, head.parameter, classes, scratch)
+                                    : ClampAndSum<false>(reader, head.parameter, classes, scratch));
+  } else {
+    Widen(row, (classes + kHeadSums - 1) / kHeadSums * kHeadSums, scratch);
+    if (head.kind == HeadKind::kSoftmax) {
+      const float greatest = GreatestOf(scratch, classes);
+      scale = 1.0f / ExpAndSum(scratch, greatest, head.parameter, classes, scratch);
+    }
+  }
+  // For identity a product with 1, which is exact.
+  if (type == FloatType::kFloat32)
+    StoreScaled<FloatType::kFloat32>(scratch, scale, classes, out);
+  else if (type == FloatType::kFloat16)
+    StoreScaled<FloatType::kFloat16>(scratch, scale, classes, out);
+  else
+    StoreScaled<FloatType::kBfloat16>(scratch, scale, classes, out);
+}
+
+// values = w; returns its sum, and in *entropy the sum of w log w (clamp) or of w times its
+// exponent (softmax).
+template <HeadKind Kind, bool Entropy>
+SOFTPACK_INLINE float LabelSums(float parameter, float greatest, uint64_t classes, float* values,
+                                float* entropy) {
+  Vec sums[kHeadVectors], products[kHeadVectors];
+  SOFTPACK_UNROLL
+  for (uint32_t v = 0; v < kHeadVectors; ++v) sums[v] = products[v] = Zero();
+  const Vec high = Broadcast(greatest), factor = Broadcast(parameter);
+  for (uint64_t j = 0; j < classes; j += kHeadSums) {
+    const uint64_t present = classes - j;
+    Vec w[kHeadVectors], t[kHeadVectors];
+    SOFTPACK_UNROLL
+    for (uint32_t v = 0; v < kHeadVectors; ++v) {
+      const Vec value = Load(values + j + v * kLanes);
+      if (Kind == HeadKind::kClamp) {
+        w[v] = Greater(value, factor);
+        if (Entropy) t[v] = Log(w[v]);
+      } else {
+        t[v] = Times(Subtract(value, high), factor);
+        w[v] = Exp(t[v]);
+      }
+    }
+    if (present < kHeadSums) {
+      ZeroBeyond(present, w);
+      if (Entropy) ZeroBeyond(present, t);
+    }
+    SOFTPACK_UNROLL
+    for (uint32_t v = 0; v < kHeadVectors; ++v) {
+      Store(values + j + v * kLanes, w[v]);
+      sums[v] = Add(sums[v], w[v]);
+      if (Entropy) products[v] = Fma(w[v], t[v], products[v]);
+    }
+  }
+  if (Entropy) *entropy = TotalOf(products);
+  return TotalOf(sums);
+}
+
+// scratch = exp(b), zeros beyond the last class; returns its sum, and in *mixed that of w b.
+SOFTPACK_INLINE float StudentSums(const KlInput& input, float greatest, uint64_t classes,
+                                  const float* w, float* scratch, float* mixed) {
+  Vec sums[kHeadVectors], products[kHeadVectors];
+  SOFTPACK_UNROLL
+  for (uint32_t v = 0; v < kHeadVectors; ++v) sums[v] = products[v] = Zero();
+  const Vec high = Broadcast(greatest), factor = Broadcast(input.inverse_tau);
+  for (uint64_t j = 0; j < classes; j += kHeadSums) {
+    const uint64_t present = classes - j;
+    const float* logits = input.logits + j;
+    float rest[kHeadSums];
+    if (present < kHeadSums) {
+      // The logits end with the last class.
+      for (uint64_t i = 0; i < kHeadSums; ++i) rest[i] = i < present ? logits[i] : greatest;
+      logits = rest;
+    }
+    Vec b[kHeadVectors], e[kHeadVectors];
+    SOFTPACK_UNROLL
+    for (uint32_t v = 0; v < kHeadVectors; ++v) {
+      b[v] = Times(Subtract(Load(logits + v * kLanes), high), factor);
+      e[v] = Exp(b[v]);
+    }
+    if (present < kHeadSums) ZeroBeyond(present, e);
+    SOFTPACK_UNROLL
+    for (uint32_t v = 0; v < kHeadVectors; ++v) {
+      Store(scratch + j + v * kLanes, e[v]);
+      sums[v] = Add(sums[v], e[v]);
+      products[v] = Fma(Load(w + j + v * kLanes), b[v], products[v]);
+    }
+  }
+  *mixed = TotalOf(products);
+  return TotalOf(sums);
+}
+
+SOFTPACK_INLINE void StoreGradient(const float* e, float student_scale, const float* w,
+                                   float label_scale, uint64_t classes, float* gradient) {
+  const Vec student = Broadcast(student_scale), label = Broadcast(label_scale);
+  const auto at = [&](uint64_t j) {
+    return Fma(Load(e + j), student, Negated(Times(Load(w + j), label)));
+  };
+  uint64_t j = 0;
+  for (; j + kLanes <= classes; j += kLanes) Store(gradient + j, at(j));
+  if (j == classes) return;
+  float rest[kLanes];
+  Store(rest, at(j));
+  for (uint32_t i = 0; j < classes; ++i, ++j) gradient[j] = rest[i];
+}
+
+float Kl(const Head& head, float* values, const KlInput& input, uint64_t classes, float* scratch,
+         float* gradient) {
+  float entropy = 0.0f, mixed, total;
+  if (head.kind == HeadKind::kClamp) {
+    total =
+        input.entropy
+            ? LabelSums<HeadKind::kClamp, true>(head.parameter, 0.0f, classes, values, &entropy)
+            : LabelSums<HeadKind::kClamp, false>(head.parameter, 0.0f, classes, values, &entropy);
+  } else {
+    const float greatest = GreatestOf(values, classes);
+    total =
+        LabelSums<HeadKind::kSoftmax, true>(head.parameter, greatest, classes, values, &entropy);
+  }
+  const float greatest = GreatestOf(input.logits, classes);
+  const float partition = StudentSums(input, greatest, classes, values, scratch, &mixed);
+  float loss = scalar::Log(partition) - mixed / total;
+  if (input.entropy) loss += entropy / total - scalar::Log(total);
+  if (gradient != nullptr) {
+    StoreGradient(scratch, input.gradient_scale / partition, values, input.gradient_scale / total,
+                  classes, gradient);
+  }
+  return loss;
+}

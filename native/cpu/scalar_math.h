@@ -1,0 +1,77 @@
+// The specification of the functions that heads and losses need, one float at a time: every vector
+// form does the same operations in the same order.
+#ifndef SOFTPACK_CPU_SCALAR_MATH_H_
+#define SOFTPACK_CPU_SCALAR_MATH_H_
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace softpack {
+namespace scalar {
+
+inline uint32_t BitsOf(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+inline float FloatOf(uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+// exp(x) for x <= 0, to 2 units in the last place; never below exp(-87), the least normal float or
+// so. x = n ln 2 + r with |r| <= ln(2) / 2, then the Taylor series of exp(r) to degree 7 (Horner).
+inline float Exp(float x) {
+  x = x > -87.0f ? x : -87.0f;
+  const float magic =
+      12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, held in the low bits
+  const float shifted = std::fmaf(x, 1.44269504f, magic);
+  const float n = shifted - magic;
+  float r = std::fmaf(n, -0.693359375f, x);  // ln 2 in two parts, the first exact in 9 bits
+  r = std::fmaf(n, 2.12194440e-4f, r);
+  float sum = 1.0f / 5040;
+  sum = std::fmaf(sum, r, 1.0f / 720);
+  sum = std::fmaf(sum, r, 1.0f / 120);
+  sum = std::fmaf(sum, r, 1.0f / 24);
+  sum = std::fmaf(sum, r, 1.0f / 6);
+  sum = std::fmaf(sum, r, 0.5f);
+  sum = std::fmaf(sum, r, 1.0f);
+  sum = std::fmaf(sum, r, 1.0f);
+  return sum * FloatOf((BitsOf(shifted) + 127) << 23);  // times 2^n
+}
+
+// Natural logarithm of a positive float to 2 units in the last place; of the least normal float
+// below it. x = 2^n (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); log(1 + f) = 2 atanh(s) with
+// s = f / (2 + f), by its series to s^9 (|s| < 0.172).
+inline float Log(float x) {
+  x = x > 1.17549435e-38f ? x : 1.17549435e-38f;
+  const uint32_t offset = 0x3f3504f3u;  // sqrt(1/2)
+  const uint32_t shifted = BitsOf(x) - offset;
+  const float n = static_cast<float>(static_cast<int32_t>(shifted) >> 23);
+  const float f = FloatOf((shifted & 0x007fffffu) + offset) - 1.0f;
+  const float s = f / (2.0f + f);
+  const float z = s * s;
+  float sum = 2.0f / 9;
+  sum = std::fmaf(sum, z, 2.0f / 7);
+  sum = std::fmaf(sum, z, 2.0f / 5);
+  sum = std::fmaf(sum, z, 2.0f / 3);
+  // log(1 + f) = f - s * (f - z * sum): exact in its leading term.
+  const float correction = s * std::fmaf(-z, sum, f);
+  const float small = std::fmaf(n, -2.12194440e-4f, -correction);
+  return std::fmaf(n, 0.693359375f, f + small);
+}
+
+// float32 to bfloat16: to nearest, ties to even; NaN stays NaN, quiet.
+inline uint16_t FloatToBfloat(float value) {
+  const uint32_t bits = BitsOf(value);
+  if (value != value) return static_cast<uint16_t>(bits >> 16 | 0x40u);
+  return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+}  // namespace scalar
+}  // namespace softpack
+
+#endif  // SOFTPACK_CPU_SCALAR_MATH_H_

@@ -1,0 +1,154 @@
+#include "cpu/table_rows.h"
+
+#include <algorithm>
+
+#include "core/thread_pool.h"
+#include "cpu/stage_rows.h"
+
+namespace softpack {
+namespace {
+
+constexpr uint64_t kLine = 64;
+// Tables up to this size stay in a last-level cache: rows are read whole.
+constexpr uint64_t kCachedTable = uint64_t{8} << 20;
+// Bytes of a slice that stay in L2 beside the panel and the indices.
+constexpr uint64_t kSlice = uint64_t{640} << 10;
+// A row's part in one block: 1 kB, the registers of a sum.
+constexpr uint64_t kWideRow = 1024;
+constexpr uint64_t kWideChunk = 128;
+constexpr uint64_t kNarrowChunk = 8192;
+
+}  // namespace
+
+TableShape::TableShape(const SoftpackDecoderSpec& spec, uint64_t element_bytes)
+    : stages(spec.stages), levels(spec.levels), columns(PaddedClasses(spec.classes)) {
+  const bool cached =
+      static_cast<double>(stages) * levels * columns * element_bytes <= kCachedTable;
+  width = kLine / element_bytes;
+  if (cached) {
+    while (2 * width * element_bytes <= kWideRow && columns % (2 * width) == 0) width *= 2;
+  }
+  group = cached ? stages : std::max<uint64_t>(1, kSlice / (levels * width * element_bytes));
+  group = std::min(group, stages);
+  chunk = cached ? kWideChunk : kNarrowChunk;
+}
+
+uint64_t TableShape::BlockLabels(uint64_t count, uint64_t threads) const {
+  return std::min(chunk, std::max<uint64_t>((count + threads - 1) / threads, 1));
+}
+
+void GroupIndices(const CodeBlock& block, uint64_t stages, const StageGroups& groups,
+                  uint16_t* grouped) {
+  for (uint64_t run = 0; run < groups.runs(); ++run) {
+    for (uint64_t g = 0; g < groups.groups_a_run(); ++g) {
+      const StageGroup group = groups.Group(run, g);
+      const uint16_t* from = block.indices + group.first;
+      uint16_t* to = grouped + group.first * block.labels;
+      for (uint64_t i = 0; i < block.labels; ++i, from += stages, to += group.stages) {
+        for (uint64_t s = 0; s < group.stages; ++s) to[s] = from[s];
+      }
+    }
+  }
+}
+
+int BuildBaseRows(const KernelTable& table, const SoftpackDecoderSpec& spec, Buffer<float>* rows) {
+  constexpr uint64_t kRowsATask = 1024;
+  const uint64_t stride = PaddedClasses(spec.classes);
+  if (spec.base_rows > UINT64_MAX / stride || !rows->Allocate(spec.base_rows * stride)) {
+    return kSoftpackOutOfMemory;
+  }
+  const uint64_t tasks = (spec.base_rows + kRowsATask - 1) / kRowsATask;
+  return ParallelFor(0, tasks, [&](uint64_t task) {
+    const uint64_t first = task * kRowsATask;
+    const uint64_t count = std::min(kRowsATask, spec.base_rows - first);
+    StageRows computed;
+    if (!computed.ComputeBases(table, spec, first, count)) return kSoftpackOutOfMemory;
+    std::copy_n(computed.data(), count * stride, rows->data() + first * stride);
+    return kSoftpackOk;
+  });
+}
+
+namespace {
+
+class TableRows : public RowSource {
+ public:
+  TableRows(const KernelTable& table, const SoftpackDecoderSpec& spec)
+      : table_(table), shape_(spec, sizeof(float)), groups_(shape_.stages, 1, shape_.group) {}
+
+  int Create(const SoftpackDecoderSpec& spec) {
+    if (shape_.stages > UINT64_MAX / shape_.levels / shape_.columns ||
+        !rows_.Allocate(shape_.elements()) || !bias_.Allocate(shape_.columns)) {
+      return kSoftpackOutOfMemory;
+    }
+    std::fill_n(bias_.data(), shape_.columns, 0.0f);
+    if (spec.bias != nullptr) std::copy_n(spec.bias, spec.classes, bias_.data());
+    if (spec.bases != nullptr) {
+      const int status = BuildBaseRows(table_, spec, &base_rows_);
+      if (status != kSoftpackOk) return status;
+    }
+    return ParallelFor(0, shape_.stages, [&](uint64_t stage) { return BuildStage(spec, stage); });
+  }
+
+  uint64_t bytes() const override { return rows_.bytes() + bias_.bytes() + base_rows_.bytes(); }
+  const float* base_rows() const override { return base_rows_.data(); }
+  uint64_t BlockLabels(uint64_t count, uint64_t threads) const override {
+    return shape_.BlockLabels(count, threads);
+  }
+
+  int Rows(const CodeBlock& block, RowScratch* scratch, RowBlock* rows) const override {
+    const uint64_t panel_stride = shape_.PanelStride(block.labels);
+    if (!scratch->values.Reserve(shape_.blocks() * panel_stride) ||
+        !scratch->grouped.Reserve(block.labels * shape_.stages)) {
+      return kSoftpackOutOfMemory;
+    }
+    GroupIndices(block, shape_.stages, groups_, scratch->grouped.data());
+    for (uint64_t b = 0; b < shape_.blocks(); ++b) {
+      float* const panel = scratch->values.data() + b * panel_stride;
+      for (uint64_t g = 0; g < groups_.groups_a_run(); ++g) {
+        const StageGroup group = groups_.Group(0, g);
+        const float* const start = group.first == 0 ? bias_.data() + b * shape_.width : nullptr;
+        table_.sum_float_rows({rows_.data() + shape_.Slice(b, group.first), shape_.stage_stride(),
+                               static_cast<uint32_t>(shape_.width),
+                               scratch->grouped.data() + group.first * block.labels, group.stages,
+                               group.stages, block.labels, start, panel});
+      }
+    }
+    const uint32_t width = static_cast<uint32_t>(shape_.width);
+    *rows = {{scratch->values.data(), nullptr, nullptr, nullptr, width, panel_stride}, width};
+    return kSoftpackOk;
+  }
+
+ private:
+  int BuildStage(const SoftpackDecoderSpec& spec, uint64_t stage) {
+    StageRows computed;
+    if (!computed.Compute(table_, spec, stage)) return kSoftpackOutOfMemory;
+    for (uint64_t b = 0; b < shape_.blocks(); ++b) {
+      float* to = rows_.data() + shape_.Slice(b, stage);
+      const float* from = computed.data() + b * shape_.width;
+      for (uint64_t level = 0; level < shape_.levels; ++level) {
+        std::copy_n(from + level * shape_.columns, shape_.width, to + level * shape_.width);
+      }
+    }
+    return kSoftpackOk;
+  }
+
+  const KernelTable& table_;
+  const TableShape shape_;
+  const StageGroups groups_;
+  Buffer<float> bias_;
+  Buffer<float> rows_;
+  Buffer<float> base_rows_;
+};
+
+}  // namespace
+
+int CreateTableRows(const KernelTable& table, const SoftpackDecoderSpec& spec,
+                    std::unique_ptr<RowSource>* source) {
+  auto created = std::unique_ptr<TableRows>(new (std::nothrow) TableRows(table, spec));
+  if (created == nullptr) return kSoftpackOutOfMemory;
+  const int status = created->Create(spec);
+  if (status == kSoftpackOk) *source = std::move(created);
+  return status;
+}
+
+}  // namespace softpack

@@ -75,3 +75,32 @@ function withDetails(message: string, { field, expected, found }: SoftpackErrorD
 export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw new SoftpackError('ABORTED', 'aborted', { cause: signal.reason });
 }
+
+/** An error as plain data, which another thread can be sent. */
+export interface ErrorData {
+  readonly code: SoftpackErrorCode;
+  readonly message: string;
+  readonly field?: string;
+  readonly expected?: string;
+  readonly found?: string;
+  /** Of an error that is not the library's: where it was thrown. */
+  readonly stack?: string;
+}
+
+/** Errors of other kinds become `WORKER_FAILED`. */
+export function errorToData(error: unknown): ErrorData {
+  if (!(error instanceof SoftpackError)) {
+    const { message, stack } = error instanceof Error ? error : new Error(String(error));
+    return { code: 'WORKER_FAILED', message, stack };
+  }
+  const text = (value: unknown) => (value === undefined ? undefined : String(value));
+  const { code, message, field, expected, found } = error;
+  return { code, message, field, expected: text(expected), found: text(found) };
+}
+
+export function errorFromData(data: ErrorData): SoftpackError {
+  const { code, message, field, expected, found, stack } = data;
+  const error = new SoftpackError(code, '', { field, expected, found, cause: stack });
+  error.message = message;
+  return error;
+}

@@ -37,12 +37,10 @@ export type { ImageSource } from './images/source.js';
 export { labelDivergence } from './labels/divergence.js';
 export { type LabelSource, memoryLabelSource, openLabelSource } from './labels/source.js';
 export { softmaxRows } from './labels/temperature.js';
-export {
-  type Batch,
-  createLoader,
-  type LabelLoader,
-  type LoaderOptions,
-  type LoaderState,
-} from './loader/loader.js';
+export { createLoader, type LabelLoader } from './loader/loader.js';
+export type { LoaderMetrics } from './loader/metrics.js';
+export type { Batch, LoaderOptions, LoaderProgress, PackedLabels } from './loader/options.js';
+export type { LoaderState } from './loader/state.js';
+export type { TfDataset, TfDatasetOptions } from './loader/tf-dataset.js';
 export { kernelStatus, loadKernels } from './native/index.js';
 export type { Kernels } from './native/kernels.js';

@@ -1,6 +1,6 @@
 import { SoftpackError } from '../errors.js';
 import { below, CounterRng, STREAM, unit } from './philox.js';
-import type { AugmentationBatch } from './record.js';
+import type { AugmentationBatch, Augmentations, Box, Mix } from './record.js';
 import type { AugmentationSpec } from './spec.js';
 
 /** The images that a spec is applied to: how many there are and how large each is, in pixels. */
@@ -12,8 +12,8 @@ export interface ImageSizes {
 
 export type SampleRange = { readonly start: number; readonly count: number } | Uint32Array;
 
-/** (top, left, height, width). */
-type Box = [number, number, number, number];
+/** Nothing is replaced. */
+const NO_BOX: Box = [0, 0, 0, 0];
 
 /** Attempts at a crop of the drawn area and ratio before the fallback, as in torchvision. */
 const CROP_ATTEMPTS = 10;
@@ -25,7 +25,7 @@ const CROP_ATTEMPTS = 10;
  * drawn from *all* samples and shown in its own view of the same epoch, so that a label depends on (seed, epoch,
  * sample) alone and never on how batches were put together.
  */
-export class Augmenter {
+export class Augmenter implements Augmentations {
   readonly spec: AugmentationSpec;
   readonly images: ImageSizes;
   readonly #rng: CounterRng;
@@ -53,18 +53,25 @@ export class Augmenter {
       this.#checkSample(sample);
       batch.crop.set(this.crop(epoch, sample), i * 4);
       batch.flip[i] = this.flip(epoch, sample);
-      const mix = this.#mix(epoch, sample);
-      batch.partner[i] = mix.partner;
-      batch.box.set(mix.box, i * 4);
+      const { partner, box, weight } = this.mix(epoch, sample);
+      batch.partner[i] = partner;
+      batch.box.set(box, i * 4);
       const [height, width] = this.spec.size;
-      batch.lambda[i] = 1 - (mix.box[2] * mix.box[3]) / (height * width);
+      batch.lambda[i] = weight < 1 ? weight : 1 - (box[2] * box[3]) / (height * width);
     }
     return batch;
   }
 
+  get size(): readonly [number, number] {
+    return this.spec.size;
+  }
+
   /** Source rectangle of the sample's view: (top, left, height, width). */
   crop(epoch: number, sample: number): Box {
-    const [height, width] = this.images.sizeOf(sample);
+    return this.cropOf(epoch, sample, this.images.sizeOf(sample));
+  }
+
+  cropOf(epoch: number, sample: number, [height, width]: readonly [number, number]): Box {
     const { scale, ratio } = this.spec.crop;
     const logRatio = [Math.log(ratio[0]), Math.log(ratio[1])];
     for (let attempt = 0; attempt < CROP_ATTEMPTS; attempt++) {
@@ -86,14 +93,25 @@ export class Augmenter {
     return unit(word) < this.spec.flip ? 1 : 0;
   }
 
-  #mix(epoch: number, sample: number): { partner: number; box: Box } {
-    const { mix, size } = this.spec;
-    const none = { partner: sample, box: [0, 0, 0, 0] as Box };
+  mix(epoch: number, sample: number): Mix {
+    const { mix } = this.spec;
+    const none = { partner: sample, box: NO_BOX, weight: 1 };
     if (mix.kind === 'none') return none;
     const [chosen, other, y, x] = this.#rng.words(sample, epoch, STREAM.mix, 0);
     if (unit(chosen) >= mix.probability) return none;
     const lambda = this.#beta(epoch, sample, mix.alpha);
-    const [height, width] = size;
+    const partner = below(other, this.images.count);
+    if (mix.kind === 'mixup') {
+      const weight = Math.fround(lambda);
+      return weight < 1 ? { partner, box: NO_BOX, weight } : none;
+    }
+    const box = this.#box(lambda, y, x);
+    return box === undefined ? none : { partner, box, weight: 1 };
+  }
+
+  /** The part of a rectangle of 1 - lambda of the view that lies inside it, wherever its centre was drawn. */
+  #box(lambda: number, y: number, x: number): Box | undefined {
+    const [height, width] = this.spec.size;
     const side = Math.sqrt(1 - lambda);
     const halfHeight = Math.floor(Math.floor(height * side) / 2);
     const halfWidth = Math.floor(Math.floor(width * side) / 2);
@@ -102,8 +120,7 @@ export class Augmenter {
     const left = Math.max(centreX - halfWidth, 0);
     const boxHeight = Math.min(centreY + halfHeight, height) - top;
     const boxWidth = Math.min(centreX + halfWidth, width) - left;
-    if (boxHeight <= 0 || boxWidth <= 0) return none;
-    return { partner: below(other, this.images.count), box: [top, left, boxHeight, boxWidth] };
+    return boxHeight > 0 && boxWidth > 0 ? [top, left, boxHeight, boxWidth] : undefined;
   }
 
   /** Beta(alpha, alpha) for 0 < alpha <= 1 by Johnk's rejection; uniform at alpha = 1. */

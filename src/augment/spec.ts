@@ -1,6 +1,19 @@
 import { SoftpackError } from '../errors.js';
 
-/** How labelled images are made from stored ones. Kept in the archive's manifest; costs no byte a label. */
+/**
+ * How labelled images are made from stored ones, as the archive's manifest says it: derived from a seed, at no byte
+ * a label, or recorded label by label in columns beside the codes.
+ */
+export type AnyAugmentationSpec = AugmentationSpec | RecordedAugmentationSpec;
+
+/** Views that were drawn by another program, kept in the archive's columns (see `RecordedAugmentations`). */
+export interface RecordedAugmentationSpec {
+  readonly generator: 'recorded';
+  /** Height and width of the rendered image, pixels. */
+  readonly size: readonly [number, number];
+}
+
+/** Views drawn by softpack's own generator. */
 export interface AugmentationSpec {
   readonly generator: 'philox4x32-10';
   /** Non-negative safe integer. */
@@ -21,9 +34,21 @@ export interface AugmentationSpec {
 export type MixSpec =
   | { readonly kind: 'none' }
   /** Paste a rectangle of another sample's view: lambda ~ Beta(alpha, alpha), 0 < alpha <= 1. */
-  | { readonly kind: 'cutmix'; readonly alpha: number; readonly probability: number };
+  | { readonly kind: 'cutmix'; readonly alpha: number; readonly probability: number }
+  /** Blend with another sample's view, own share lambda ~ Beta(alpha, alpha), 0 < alpha <= 1. */
+  | { readonly kind: 'mixup'; readonly alpha: number; readonly probability: number };
 
-/** Reads an untrusted spec, e.g. from a manifest; throws `INVALID_FILE` naming the field. */
+/** Reads an untrusted spec of either kind, e.g. from a manifest; throws `INVALID_FILE` naming the field. */
+export function parseAnyAugmentationSpec(
+  value: unknown,
+  where = 'augmentation',
+): AnyAugmentationSpec {
+  const spec = record(value, where);
+  if (spec.generator !== 'recorded') return parseAugmentationSpec(value, where);
+  return { generator: 'recorded', size: pair(spec.size, `${where}.size`, 1, 65535, true) };
+}
+
+/** The same for views drawn from a seed; `UNSUPPORTED` for any other. */
 export function parseAugmentationSpec(value: unknown, where = 'augmentation'): AugmentationSpec {
   const spec = record(value, where);
   if (spec.generator !== 'philox4x32-10') {
@@ -50,9 +75,11 @@ export function parseAugmentationSpec(value: unknown, where = 'augmentation'): A
 function parseMix(value: unknown, where: string): MixSpec {
   const mix = record(value, where);
   if (mix.kind === 'none') return { kind: 'none' };
-  if (mix.kind !== 'cutmix') throw invalid(`${where}.kind`, 'none or cutmix', mix.kind);
+  if (mix.kind !== 'cutmix' && mix.kind !== 'mixup') {
+    throw invalid(`${where}.kind`, 'none, cutmix or mixup', mix.kind);
+  }
   return {
-    kind: 'cutmix',
+    kind: mix.kind,
     alpha: number(mix.alpha, `${where}.alpha`, Number.MIN_VALUE, 1),
     probability: number(mix.probability, `${where}.probability`, 0, 1),
   };

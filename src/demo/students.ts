@@ -1,7 +1,7 @@
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { SoftpackError, type SoftpackErrorCode } from '../errors.js';
-import type { LoaderMetrics } from '../loader/loader.js';
+import type { LoaderMetrics } from '../loader/metrics.js';
 import type { BackendName } from '../nn/backend.js';
 
 export interface StudentJob {

@@ -1,301 +1,307 @@
-import { Piscina } from 'piscina';
-import type { LabelArchive } from '../archive/archive.js';
-import type { PackedImages } from '../augment/packed-images.js';
-import type { Normalisation } from '../augment/replay.js';
-import { type AugmentationSpec, parseAugmentationSpec } from '../augment/spec.js';
+import { randomUUID } from 'node:crypto';
+import type { Readable } from 'node:stream';
+import { findRecordedColumns } from '../augment/recorded.js';
+import { parseAnyAugmentationSpec } from '../augment/spec.js';
+import type { CodecParts, Tensor } from '../codec/codec.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
-import { loadKernels } from '../native/index.js';
-import { type BatchArrays, BatchMaker, type BatchSetup, type BatchTask } from './batch-task.js';
-import { EpochOrder } from './order.js';
-import { type TfDataset, type TfLike, tfDatasetOf } from './tf-dataset.js';
+import { describeImages } from '../images/source.js';
+import type { BatchSetup, ImageSetup } from './batch-maker.js';
+import { type BatchPool, LocalBatchPool, ThreadBatchPool } from './batch-pool.js';
+import { type LoaderMetrics, MetricsCounter } from './metrics.js';
+import type { Batch, LoaderOptions } from './options.js';
+import { BatchPlan, type Position } from './plan.js';
+import { batchStream } from './readable.js';
+import { RowReader } from './rows.js';
+import { noSlot, type Slot, SlotRing } from './slots.js';
+import { type LoaderState, positionOf, stateOf, whole } from './state.js';
+import { type TfDataset, type TfDatasetOptions, type TfLike, tfDatasetOf } from './tf-dataset.js';
 
-export interface LoaderOptions {
-  /** Where the labels are; stays open, and is not closed by the loader. */
-  readonly archive: LabelArchive;
-  /** The archive's images, by sample id; without them batches hold labels alone (`xs` empty). */
-  readonly images?: PackedImages;
-  /** What the student expects of its pixels; required with `images`. */
-  readonly normalisation?: Normalisation;
-  readonly batchSize: number;
-  /** Of the order of samples; the augmentations have their own in the archive. Default 0. */
-  readonly seed?: number;
-  /** Epochs [from, to) to deliver; default all of the archive's. */
-  readonly epochs?: { readonly from: number; readonly to: number };
-  /** Samples in archive order when false. Default true. */
-  readonly shuffle?: boolean;
-  /** Leave out a last batch that is not full. Default false. */
-  readonly dropLast?: boolean;
-  /** Threads that decode and render; 0 does both on the calling thread. Default 1. */
-  readonly workers?: number;
-  /** Batches made ahead of the consumer, at most. Default 4. */
-  readonly prefetch?: number;
-  /** Where to go on: what `state()` of an earlier loader said. */
-  readonly resume?: LoaderState;
-  readonly signal?: AbortSignal;
-}
+const DEFAULT_MAX_BYTES = 2 ** 30;
 
-export interface Batch {
-  readonly epoch: number;
-  /** Number of the batch within its epoch. */
-  readonly index: number;
-  readonly sampleIds: Uint32Array;
-  /** [batch, height, width, 3] float32; empty for a loader without images. */
-  readonly xs: Float32Array<ArrayBuffer>;
-  readonly xsShape: readonly [number, number, number, number];
-  /** [batch, classes] float32 probabilities. */
-  readonly ys: Float32Array<ArrayBuffer>;
-  readonly ysShape: readonly [number, number];
-}
-
-/** The next batch to deliver; whatever is made ahead does not count. */
-export interface LoaderState {
-  readonly version: 1;
-  readonly archiveId: string;
-  readonly seed: number;
-  readonly epoch: number;
-  /** Samples of that epoch already delivered. */
-  readonly delivered: number;
-}
-
-/** Milliseconds spent so far: making images and labels (all workers), and the consumer's waiting. */
-export interface LoaderMetrics {
-  readonly batches: number;
-  readonly imageMs: number;
-  readonly labelMs: number;
-  readonly waitMs: number;
-}
-
-interface Position {
-  readonly epoch: number;
-  readonly start: number;
+/** A batch that is being made, or is made and waits. */
+interface Pending {
+  readonly position: Position;
+  readonly bytes: number;
+  readonly slot: Slot | undefined;
+  readonly batch: Promise<Batch>;
+  ready: boolean;
 }
 
 /**
- * Batches of images and decoded soft labels in a deterministic order: a pure function of (archive, seed,
- * epoch), the same for any number of workers, any prefetch, and after a resume.
+ * Batches of images and soft labels in a deterministic order: a pure function of (archive, seed, epoch), the same
+ * for any number of workers, any prefetch, and after a resume. Made by {@link createLoader}.
+ *
+ * One iteration at a time: a new one takes over where the last delivered batch left off, and ends the one before.
  */
 export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
   readonly batchesPerEpoch: number;
   readonly #options: LoaderOptions;
-  readonly #archive: LabelArchive;
-  readonly #seed: number;
-  readonly #last: number;
+  readonly #plan: BatchPlan;
+  readonly #first: Position;
+  readonly #lastEpoch: number;
+  readonly #prefetch: number;
   readonly #setup: BatchSetup;
   readonly #imageShape: readonly [number, number, number];
+  readonly #rows: RowReader;
+  readonly #slots: SlotRing | undefined;
+  readonly #counter = new MetricsCounter();
   #next: Position;
-  #pool: Piscina | undefined;
-  #maker: BatchMaker | undefined;
-  #row: { readonly epoch: number; readonly codes: Promise<Uint8Array> } | undefined;
-  #order: { readonly epoch: number; readonly order: EpochOrder } | undefined;
-  #metrics = { batches: 0, imageMs: 0, labelMs: 0, waitMs: 0 };
+  #pool: BatchPool | undefined;
+  /** Of the iteration that may go on. */
+  #run = 0;
+  #queue: Pending[] = [];
+  #closed = false;
 
   constructor(options: LoaderOptions) {
-    const { archive, batchSize, dropLast = false, epochs, images } = options;
-    whole(batchSize, 'batchSize', 1);
-    whole(options.workers ?? 1, 'workers', 0);
-    whole(options.prefetch ?? 4, 'prefetch', 1);
-    const { from, to } = epochs ?? { from: 0, to: archive.epochs };
+    const { archive, images } = options;
+    const { samples, epochs, classes } = archive;
+    const { from, to } = options.epochs ?? { from: 0, to: epochs };
     whole(from, 'epochs.from', 0, to);
-    whole(to, 'epochs.to', from, archive.epochs);
+    this.#lastEpoch = whole(to, 'epochs.to', from, epochs);
+    const workers = whole(options.workers ?? 1, 'workers', 0);
+    this.#prefetch = whole(options.prefetch ?? defaultPrefetch(workers), 'prefetch', 1);
+    whole(options.maxBytes ?? DEFAULT_MAX_BYTES, 'maxBytes', 1);
+    const worldSize = whole(options.worldSize ?? 1, 'worldSize', 1);
     this.#options = options;
-    this.#archive = archive;
-    this.#seed = whole(options.seed ?? 0, 'seed', 0);
-    this.#last = to;
-    this.#next = { epoch: from, start: 0 };
-    this.batchesPerEpoch = dropLast
-      ? Math.floor(archive.samples / batchSize)
-      : Math.ceil(archive.samples / batchSize);
-    const augmentation = images === undefined ? undefined : this.#checkImages(images);
-    this.#imageShape = augmentation === undefined ? [0, 0, 3] : [...augmentation.size, 3];
+    this.#plan = new BatchPlan({
+      samples,
+      batchSize: whole(options.batchSize, 'batchSize', 1),
+      seed: whole(options.seed ?? 0, 'seed', 0),
+      shuffle: options.shuffle ?? true,
+      dropLast: options.dropLast ?? false,
+      rank: whole(options.rank ?? 0, 'rank', 0, worldSize - 1),
+      worldSize,
+    });
+    this.batchesPerEpoch = this.#plan.batchesPerEpoch;
+    const imageSetup = images && imageSetupOf(options);
+    this.#imageShape = imageSetup === undefined ? [0, 0, 3] : [...imageSetup.augmentation.size, 3];
     this.#setup = {
-      codec: archive.codecParts,
-      images: augmentation &&
-        images && {
-          data: images.data,
-          height: images.height,
-          width: images.width,
-          normalisation: required(options.normalisation, 'normalisation'),
-          augmentation,
-        },
+      id: randomUUID(),
+      classes,
+      ...(this.#decodes && { codec: sharedParts(archive.codecParts) }),
+      ...(imageSetup && { images: imageSetup }),
+      firstRun: new Int32Array(new SharedArrayBuffer(4)),
     };
-    if (options.resume !== undefined) this.#resume(options.resume);
+    this.#rows = new RowReader(archive, imageSetup?.columns.map(({ name }) => name) ?? []);
+    if (options.buffers === 'slots') {
+      this.#slots = new SlotRing(this.#prefetch + 1, this.#lengths(options.batchSize));
+    }
+    this.#first = { epoch: from, start: 0 };
+    this.#next =
+      options.resume === undefined
+        ? this.#first
+        : positionOf(options.resume, this.#identity(), archive);
   }
 
+  /** Where to go on after the batches delivered so far: `resume` of a later loader. */
   state(): LoaderState {
-    const { epoch, start } = this.#next;
-    return {
-      version: 1,
-      archiveId: this.#archive.manifest.archiveId,
-      seed: this.#seed,
-      epoch,
-      delivered: start,
-    };
+    return stateOf(this.#identity(), this.#next);
   }
 
   metrics(): LoaderMetrics {
-    return { ...this.#metrics };
+    return this.#counter.read({
+      codesMs: this.#rows.readMs,
+      queueDepth: this.#queue.filter(({ ready }) => ready).length,
+      bufferedBytes: this.#bufferedBytes(),
+    });
   }
 
   /** All batches from the present state to the last epoch. */
   [Symbol.asyncIterator](): AsyncGenerator<Batch, void, undefined> {
-    return this.#batches(this.#last);
+    return this.#iterate(this.#lastEpoch);
   }
 
   /** The batches left in the present epoch; empty once all epochs are delivered. */
   epoch(): AsyncGenerator<Batch, void, undefined> {
-    return this.#batches(Math.min(this.#next.epoch + 1, this.#last));
+    return this.#iterate(Math.min(this.#next.epoch + 1, this.#lastEpoch));
   }
 
-  /** A data set for `model.fitDataset`: each iterator delivers the next epoch as `{ xs, ys }` tensors. */
-  asTfDataset<Images, Labels>(tf: TfLike<Images, Labels>): TfDataset<Images, Labels> {
-    return tfDatasetOf(tf, this);
+  /** Goes back to the first batch of the first epoch. */
+  restart(): void {
+    this.#next = this.#first;
   }
 
+  /** A data set for `model.fitDataset` and `evaluateDataset`; see {@link TfDatasetOptions}. */
+  asTfDataset<Images, Labels>(
+    tf: TfLike<Images, Labels>,
+    options: TfDatasetOptions = {},
+  ): TfDataset<Images, Labels> {
+    return tfDatasetOf(tf, this, this.#lastEpoch - this.#first.epoch, options);
+  }
+
+  /** All batches as an object stream. Nothing is read before the stream is; destroying it ends the iteration. */
+  toReadable(): Readable {
+    return batchStream(this);
+  }
+
+  /** Ends every iteration, and returns once no thread works for this loader any more. */
   async close(): Promise<void> {
+    this.#closed = true;
+    Atomics.store(this.#setup.firstRun, 0, 2 ** 31 - 1);
+    await this.#drain(this.#queue);
+    this.#rows.clear();
     const pool = this.#pool;
     this.#pool = undefined;
-    this.#maker?.[Symbol.dispose]();
-    this.#maker = undefined;
-    await pool?.close();
+    await pool?.[Symbol.asyncDispose]();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
 
-  async *#batches(lastEpoch: number): AsyncGenerator<Batch, void, undefined> {
-    const { prefetch = 4, signal } = this.#options;
-    const ahead: { position: Position; batch: Promise<Batch> }[] = [];
-    let position: Position | undefined = this.#normalise(this.#next, lastEpoch);
+  get #decodes(): boolean {
+    return this.#options.labels !== 'codes';
+  }
+
+  #identity() {
+    const { archive, seed = 0, shuffle = true } = this.#options;
+    return { archiveId: archive.manifest.archiveId, seed, shuffle };
+  }
+
+  async *#iterate(lastEpoch: number): AsyncGenerator<Batch, void, undefined> {
+    const run = ++this.#run;
+    const queue = await this.#takeOver(run);
+    let position = this.#plan.from(this.#next, lastEpoch);
     try {
       for (;;) {
-        while (position !== undefined && ahead.length < prefetch) {
-          const batch = this.#make(position);
-          batch.catch(() => undefined); // Reported when its turn comes.
-          ahead.push({ position, batch });
-          position = this.#after(position, lastEpoch);
+        this.#requireRunning(run);
+        position = this.#fill(queue, position, run, lastEpoch);
+        const [first] = queue;
+        if (first === undefined) {
+          if (position !== undefined) throw noSlot();
+          return;
         }
-        const first = ahead.shift();
-        if (first === undefined) return;
-        throwIfAborted(signal);
+        this.#counter.asked();
         const asked = performance.now();
-        const batch = await first.batch;
-        this.#metrics.waitMs += performance.now() - asked;
-        throwIfAborted(signal);
-        this.#metrics.batches++;
-        this.#next = { epoch: batch.epoch, start: first.position.start + batch.sampleIds.length };
-        this.#next = this.#normalise(this.#next, Number.POSITIVE_INFINITY) ?? this.#next;
+        const batch = await orAbort(first.batch, this.#options.signal);
+        this.#requireRunning(run);
+        queue.shift();
+        this.#deliver(first, batch, performance.now() - asked);
         yield batch;
       }
     } finally {
-      // Batches under way finish before the generator ends, so that closing leaves nothing behind.
-      await Promise.allSettled(ahead.map(({ batch }) => batch));
+      // Batches under way end before the iteration does, so that it leaves nothing behind.
+      if (this.#run === run) Atomics.store(this.#setup.firstRun, 0, run + 1);
+      await this.#drain(queue);
     }
   }
 
-  async #make({ epoch, start }: Position): Promise<Batch> {
-    const { batchSize, shuffle = true } = this.#options;
-    const count = Math.min(batchSize, this.#archive.samples - start);
-    const order = this.#orderOf(epoch);
-    const sampleIds = Uint32Array.from({ length: count }, (_, i) =>
-      shuffle ? order.at(start + i) : start + i,
-    );
-    const index = Math.floor(start / batchSize);
-    const arrays = await this.#run({ epoch, sampleIds, row: await this.#rowOf(epoch) }, index);
-    this.#metrics.imageMs += arrays.imageMs;
-    this.#metrics.labelMs += arrays.labelMs;
+  /** Ends the iteration before, and with it what it made ahead. */
+  async #takeOver(run: number): Promise<Pending[]> {
+    const before = this.#queue;
+    const queue: Pending[] = [];
+    this.#queue = queue;
+    if (!this.#closed) Atomics.store(this.#setup.firstRun, 0, run);
+    await this.#drain(before);
+    return queue;
+  }
+
+  async #drain(queue: Pending[]): Promise<void> {
+    await Promise.allSettled(queue.map(({ batch }) => batch));
+    for (const { slot } of queue.splice(0)) if (slot !== undefined) this.#slots?.give(slot);
+  }
+
+  #requireRunning(run: number): void {
+    throwIfAborted(this.#options.signal);
+    if (this.#closed) throw new SoftpackError('ABORTED', 'the loader was closed');
+    if (run === this.#run) return;
+    throw new SoftpackError('ABORTED', 'another iteration of this loader was begun');
+  }
+
+  /** Has batches made, as many ahead as options and slots allow; returns where it stopped. */
+  #fill(
+    queue: Pending[],
+    from: Position | undefined,
+    run: number,
+    lastEpoch: number,
+  ): Position | undefined {
+    const { maxBytes = DEFAULT_MAX_BYTES } = this.#options;
+    let position = from;
+    while (position !== undefined && queue.length < this.#prefetch) {
+      const bytes = this.#bytesOf(position);
+      if (queue.length > 0 && this.#bufferedBytes() + bytes > maxBytes) break;
+      if (this.#slots?.available === false) break;
+      const slot = this.#slots?.take();
+      const batch = this.#make(position, run, slot);
+      const pending: Pending = { position, bytes, slot, batch, ready: false };
+      batch.then(
+        () => {
+          pending.ready = true;
+        },
+        () => undefined, // Reported when its turn comes.
+      );
+      queue.push(pending);
+      position = this.#plan.after(position, lastEpoch);
+    }
+    return position;
+  }
+
+  async #make(position: Position, run: number, slot: Slot | undefined): Promise<Batch> {
+    const { epoch } = position;
+    const { archive } = this.#options;
+    const index = this.#plan.indexOf(position);
+    const sampleIds = this.#plan.samplesOf(position);
+    const { codes: row, columns: recorded } = await this.#rows.read(epoch, this.#lastEpoch);
+    const lengths = this.#lengths(sampleIds.length);
+    const into = slot && {
+      xs: slot.xs.subarray(0, lengths.xs),
+      ys: slot.ys.subarray(0, lengths.ys),
+    };
+    const task = { run, epoch, sampleIds, row, recorded, ...(into && { into }) };
+    const made = await this.#poolInUse().make(task, `batch ${index} of epoch ${epoch}`);
+    this.#counter.made(made.timing);
+    const { xs, ys } = into ?? made;
     return {
       epoch,
       index,
       sampleIds,
-      xs: arrays.xs,
-      xsShape: [count, ...this.#imageShape],
-      ys: arrays.ys,
-      ysShape: [count, this.#archive.classes],
+      xs,
+      xsShape: [sampleIds.length, ...this.#imageShape],
+      ys,
+      ysShape: [sampleIds.length, archive.classes],
+      ...(!this.#decodes && { codes: { row, labels: sampleIds } }),
+      release: once(() => slot && this.#slots?.give(slot)),
     };
   }
 
-  async #run(task: BatchTask, index: number): Promise<BatchArrays> {
-    const { workers = 1 } = this.#options;
-    if (workers === 0) {
-      this.#maker ??= new BatchMaker(this.#setup, loadKernels());
-      return this.#maker.make(task);
-    }
-    this.#pool ??= new Piscina({
-      filename: new URL('./worker.js', import.meta.url).href,
-      name: 'makeBatch',
-      minThreads: workers,
-      maxThreads: workers,
-      workerData: this.#setup,
-    });
-    try {
-      return (await this.#pool.run(task)) as BatchArrays;
-    } catch (cause) {
-      if (cause instanceof Error && 'code' in cause && cause.name === 'SoftpackError') throw cause;
-      const where = `batch ${index} of epoch ${task.epoch}`;
-      throw new SoftpackError('WORKER_FAILED', `${where} failed: ${messageOf(cause)}`, { cause });
-    }
+  #poolInUse(): BatchPool {
+    const { workers = 1, pool } = this.#options;
+    this.#pool ??=
+      workers === 0
+        ? new LocalBatchPool(this.#setup)
+        : new ThreadBatchPool(this.#setup, workers, pool);
+    return this.#pool;
   }
 
-  #rowOf(epoch: number): Promise<Uint8Array> {
-    if (this.#row?.epoch !== epoch) {
-      this.#row = { epoch, codes: this.#archive.readRow(epoch) };
-    }
-    return this.#row.codes;
+  #deliver({ position, bytes }: Pending, batch: Batch, waitMs: number): void {
+    const { onProgress } = this.#options;
+    const { epoch, index } = batch;
+    const end = this.#plan.after(position, Number.POSITIVE_INFINITY);
+    this.#next = end ?? position;
+    this.#counter.delivered(batch.sampleIds.length, bytes, waitMs);
+    if (onProgress === undefined) return;
+    const { samplesPerSecond } = this.#counter;
+    const [done, batches] = [index + 1, this.batchesPerEpoch];
+    onProgress({ epoch, done, batches, samplesPerSecond, metrics: this.metrics() });
   }
 
-  #orderOf(epoch: number): EpochOrder {
-    if (this.#order?.epoch !== epoch) {
-      this.#order = { epoch, order: new EpochOrder(this.#archive.samples, this.#seed, epoch) };
-    }
-    return this.#order.order;
+  #bufferedBytes(): number {
+    return this.#queue.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
-  #after({ epoch, start }: Position, lastEpoch: number): Position | undefined {
-    return this.#normalise({ epoch, start: start + this.#options.batchSize }, lastEpoch);
+  #bytesOf(position: Position): number {
+    const { xs, ys } = this.#lengths(this.#plan.sizeOf(position));
+    return 4 * (xs + ys);
   }
 
-  /** The same position, or the start of the next epoch where this one has no batch left. */
-  #normalise({ epoch, start }: Position, lastEpoch: number): Position | undefined {
-    const { batchSize, dropLast = false } = this.#options;
-    const left = this.#archive.samples - start;
-    const over = left <= 0 || (dropLast && left < batchSize);
-    const position = over ? { epoch: epoch + 1, start: 0 } : { epoch, start };
-    const empty = this.batchesPerEpoch === 0;
-    return position.epoch < lastEpoch && !empty ? position : undefined;
-  }
-
-  #resume(state: LoaderState): void {
-    const here = this.state();
-    for (const field of ['version', 'archiveId', 'seed'] as const) {
-      if (state[field] === here[field]) continue;
-      throw new SoftpackError('INVALID_ARGUMENT', 'the state belongs to another run', {
-        field: `resume.${field}`,
-        expected: here[field],
-        found: state[field],
-      });
-    }
-    this.#next = {
-      epoch: whole(state.epoch, 'resume.epoch', 0, this.#archive.epochs),
-      start: whole(state.delivered, 'resume.delivered', 0, this.#archive.samples),
+  /** Elements of a batch's arrays. */
+  #lengths(samples: number): { readonly xs: number; readonly ys: number } {
+    const [height, width, channels] = this.#imageShape;
+    const { classes } = this.#options.archive;
+    return {
+      xs: samples * height * width * channels,
+      ys: this.#decodes ? samples * classes : 0,
     };
-  }
-
-  #checkImages(images: PackedImages): AugmentationSpec {
-    if (images.count !== this.#archive.samples) {
-      throw new SoftpackError('INVALID_ARGUMENT', 'not the images of this archive', {
-        field: 'images',
-        expected: `${this.#archive.samples} images`,
-        found: images.count,
-      });
-    }
-    const { augmentation } = this.#archive.manifest;
-    if (augmentation === null) {
-      throw new SoftpackError('UNSUPPORTED', 'this archive does not say how its images were made', {
-        field: 'manifest.json: augmentation',
-      });
-    }
-    return parseAugmentationSpec(augmentation, 'manifest.json: augmentation');
   }
 }
 
@@ -304,21 +310,76 @@ export function createLoader(options: LoaderOptions): LabelLoader {
   return new LabelLoader(options);
 }
 
-function whole(value: number, field: string, low: number, high = Number.MAX_SAFE_INTEGER): number {
-  if (Number.isSafeInteger(value) && value >= low && value <= high) return value;
-  throw new SoftpackError('INVALID_ARGUMENT', 'out of range', {
-    field,
-    expected:
-      high === Number.MAX_SAFE_INTEGER ? `an integer >= ${low}` : `an integer in [${low}, ${high}]`,
-    found: value,
+/** Every thread has its next batch waiting; without threads nothing can be made beside the consumer's work. */
+function defaultPrefetch(workers: number): number {
+  return workers === 0 ? 1 : workers + 2;
+}
+
+function imageSetupOf({ archive, images, normalisation }: LoaderOptions): ImageSetup | undefined {
+  if (images === undefined) return undefined;
+  if (images.count !== archive.samples) {
+    throw new SoftpackError('INVALID_ARGUMENT', 'not the images of this archive', {
+      field: 'images',
+      expected: `${archive.samples} images`,
+      found: images.count,
+    });
+  }
+  if (normalisation === undefined) {
+    throw new SoftpackError('INVALID_ARGUMENT', 'required with images', { field: 'normalisation' });
+  }
+  const { augmentation, columns } = archive.manifest;
+  if (augmentation === null) {
+    throw new SoftpackError('UNSUPPORTED', 'this archive does not say how its images were made', {
+      field: 'manifest.json: augmentation',
+    });
+  }
+  const spec = parseAnyAugmentationSpec(augmentation, 'manifest.json: augmentation');
+  return {
+    description: describeImages(images),
+    normalisation,
+    augmentation: spec,
+    columns: spec.generator === 'recorded' ? findRecordedColumns(columns, archive.samples) : [],
+  };
+}
+
+/** The same with all arrays in shared memory: sent to a thread at no cost. */
+function sharedParts(parts: CodecParts): CodecParts {
+  const share = (tensors: ReadonlyMap<string, Tensor>) =>
+    new Map(
+      [...tensors].map(([name, { data, ...tensor }]) => [
+        name,
+        { ...tensor, data: sharedBytes(data) },
+      ]),
+    );
+  return { ...parts, tensors: share(parts.tensors), sampleTensors: share(parts.sampleTensors) };
+}
+
+function sharedBytes(bytes: Uint8Array): Uint8Array {
+  if (bytes.buffer instanceof SharedArrayBuffer) return bytes;
+  const shared = new Uint8Array(new SharedArrayBuffer(bytes.length));
+  shared.set(bytes);
+  return shared;
+}
+
+/** The promise's value, or `ABORTED` as soon as the signal says so. */
+async function orAbort<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  let onAbort = () => {};
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(new SoftpackError('ABORTED', 'aborted', { cause: signal.reason }));
+    signal.addEventListener('abort', onAbort, { once: true });
   });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
 }
 
-function required<T>(value: T | undefined, field: string): T {
-  if (value !== undefined) return value;
-  throw new SoftpackError('INVALID_ARGUMENT', 'required', { field });
-}
-
-function messageOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
+function once(action: () => void): () => void {
+  let done = false;
+  return () => {
+    if (!done) action();
+    done = true;
+  };
 }

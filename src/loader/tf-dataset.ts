@@ -1,3 +1,4 @@
+import { SoftpackError } from '../errors.js';
 import type { LabelLoader } from './loader.js';
 
 /** The two functions of TensorFlow.js that a data set needs; pass the `tf` of your own training code. */
@@ -8,30 +9,49 @@ export interface TfLike<Images, Labels> {
 
 /** What `fitDataset` and `evaluateDataset` ask of a data set. */
 export interface TfDataset<Images, Labels> {
-  /** Batches an epoch. */
+  /** Batches of one iterator. */
   readonly size: number;
   iterator(): Promise<{ next(): Promise<IteratorResult<{ xs: Images; ys: Labels }>> }>;
+}
+
+export interface TfDatasetOptions {
+  /**
+   * What one iterator delivers. `epoch` (default): the loader's next epoch, for `fitDataset`, which asks for one
+   * iterator an epoch. `continuous`: all epochs, for `fitDataset` with `batchesPerEpoch`, which asks for one
+   * iterator in all. `repeat`: the loader's first epoch, again and again, for `validationData` and
+   * `evaluateDataset`.
+   */
+  readonly mode?: 'epoch' | 'continuous' | 'repeat';
 }
 
 /**
  * `fitDataset` asks for one iterator more than there are epochs and drops it unread, disposes the tensors of
  * every step itself, and never calls `return()`. So an iterator starts work at its first `next()` and is then
- * bound to the loader's next unstarted epoch.
+ * bound to the loader's next unstarted epoch; whatever an abandoned one has made ahead is given up when the next one
+ * begins, or when the loader is closed.
  */
 export function tfDatasetOf<Images, Labels>(
   tf: TfLike<Images, Labels>,
   loader: LabelLoader,
+  epochs: number,
+  { mode = 'epoch' }: TfDatasetOptions,
 ): TfDataset<Images, Labels> {
+  const begin = () => {
+    if (mode === 'continuous') return loader[Symbol.asyncIterator]();
+    if (mode === 'repeat') loader.restart();
+    return loader.epoch();
+  };
   return {
-    size: loader.batchesPerEpoch,
+    size: mode === 'continuous' ? epochs * loader.batchesPerEpoch : loader.batchesPerEpoch,
     async iterator() {
-      let batches: ReturnType<LabelLoader['epoch']> | undefined;
+      let batches: ReturnType<typeof begin> | undefined;
       return {
         async next() {
-          batches ??= loader.epoch();
+          batches ??= begin();
           const step = await batches.next();
           if (step.done) return { done: true, value: undefined };
-          const { xs, xsShape, ys, ysShape } = step.value;
+          const { xs, xsShape, ys, ysShape, codes } = step.value;
+          if (codes !== undefined) throw codesNotTensors();
           const value = {
             xs: tf.tensor4d(xs, [...xsShape]),
             ys: tf.tensor2d(ys, [...ysShape]),
@@ -41,4 +61,12 @@ export function tfDatasetOf<Images, Labels>(
       };
     },
   };
+}
+
+function codesNotTensors(): SoftpackError {
+  return new SoftpackError('UNSUPPORTED', 'a data set holds decoded labels', {
+    field: 'labels',
+    expected: 'probabilities',
+    found: 'codes',
+  });
 }

@@ -1,18 +1,65 @@
-import { move, transferableSymbol, valueSymbol, workerData } from 'piscina';
+import { move, transferableSymbol, valueSymbol } from 'piscina';
+import { type ErrorData, errorToData } from '../errors.js';
 import { loadKernels } from '../native/index.js';
-import { type BatchArrays, BatchMaker, type BatchSetup, type BatchTask } from './batch-task.js';
+import { type BatchArrays, BatchMaker, type BatchSetup, type BatchTask } from './batch-maker.js';
 
-const maker = new BatchMaker(workerData as BatchSetup, loadKernels());
+/** One batch of one loader, for a thread that may serve several. */
+export interface WorkerRequest {
+  readonly setupId: string;
+  /** Sent again to a thread that says that it lacks it. */
+  readonly setup?: BatchSetup;
+  /** Loaders that are still open: the thread forgets all others. */
+  readonly open: readonly string[];
+  /** Absent from a request that only makes the thread forget. */
+  readonly task?: BatchTask;
+}
+
+export type WorkerReply =
+  | { readonly kind: 'batch'; readonly batch: BatchArrays }
+  | { readonly kind: 'setup-missing' }
+  | { readonly kind: 'nothing' }
+  /** Thrown by the work itself: the thread is well. */
+  | { readonly kind: 'failed'; readonly error: ErrorData };
+
+const makers = new Map<string, BatchMaker>();
 
 /**
- * One batch, in fresh buffers that change hands: TensorFlow.js may alias an array for as long as its tensor
- * lives, so no buffer is ever used twice.
+ * Batches are made in fresh buffers that change hands: TensorFlow.js may alias an array for as long as its tensor
+ * lives, so no buffer is used twice unless the caller asked for slots of his own.
  */
-export function makeBatch(task: BatchTask): BatchArrays {
-  const batch = maker.make(task);
-  const moved = {
-    [transferableSymbol]: [batch.xs.buffer, batch.ys.buffer],
-    [valueSymbol]: batch,
+export async function serve(request: WorkerRequest): Promise<WorkerReply> {
+  const { setupId, setup, open, task } = request;
+  try {
+    forgetOthers(open);
+    if (task === undefined) return { kind: 'nothing' };
+    if (setup !== undefined && !makers.has(setupId)) {
+      makers.set(setupId, await BatchMaker.create(setup, loadKernels()));
+    }
+    const maker = makers.get(setupId);
+    if (maker === undefined) return { kind: 'setup-missing' };
+    return moved(await maker.make(task), task);
+  } catch (error) {
+    return { kind: 'failed', error: errorToData(error) };
+  }
+}
+
+function forgetOthers(open: readonly string[]): void {
+  for (const [id, maker] of makers) {
+    if (open.includes(id)) continue;
+    maker[Symbol.dispose]();
+    makers.delete(id);
+  }
+}
+
+function moved(batch: BatchArrays, { into }: BatchTask): WorkerReply {
+  // A slot of the caller's is filled: there is nothing to send back but the timing.
+  const empty = new Float32Array(0);
+  const sent = into === undefined ? batch : { xs: empty, ys: empty, timing: batch.timing };
+  const reply = {
+    [transferableSymbol]: [sent.xs.buffer, sent.ys.buffer].filter(
+      (buffer, i, all) => all.indexOf(buffer) === i,
+    ),
+    [valueSymbol]: { kind: 'batch', batch: sent },
   };
-  return move(moved as unknown as Parameters<typeof move>[0]) as unknown as BatchArrays;
+  return move(reply as unknown as Parameters<typeof move>[0]) as unknown as WorkerReply;
 }

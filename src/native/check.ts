@@ -290,7 +290,7 @@ function positive(field: string, value: unknown): void {
   }
 }
 
-function size(field: string, value: unknown, least = 0): number {
+export function size(field: string, value: unknown, least = 0): number {
   if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < least) {
     fail(field, 'not a size', `an integer >= ${least}`, value);
   }
@@ -303,7 +303,7 @@ function bitWidth(value: unknown): number {
   return bits;
 }
 
-function threads(value: unknown): number {
+export function threads(value: unknown): number {
   const count = size('threads', value ?? 0);
   if (count > MAX_THREADS) fail('threads', 'too many', `0 to ${MAX_THREADS}`, count);
   return count;
@@ -325,12 +325,13 @@ function quotient(field: string, length: number, divisor: number, by: string): n
 
 interface TypedArrays {
   readonly Float32Array: Float32Array;
+  readonly Int32Array: Int32Array;
   readonly Uint32Array: Uint32Array;
   readonly Uint16Array: Uint16Array;
   readonly Uint8Array: Uint8Array;
 }
 
-function typed<Name extends keyof TypedArrays>(
+export function typed<Name extends keyof TypedArrays>(
   field: string,
   value: unknown,
   name: Name,
@@ -351,7 +352,7 @@ function isTyped<Name extends keyof TypedArrays>(
   return ArrayBuffer.isView(value) && nameOf(value) === name;
 }
 
-function floats(field: string, value: unknown, length?: number): Float32Array {
+export function floats(field: string, value: unknown, length?: number): Float32Array {
   return typed(field, value, 'Float32Array', length);
 }
 
@@ -367,7 +368,11 @@ function holdsBits(field: string, array: Uint8Array, bits: number): void {
 }
 
 /** Throws where an output shares bytes with an input: kernels read inputs again after writing. */
-function apart(field: string, out: ArrayBufferView, inputs: Record<string, ArrayBufferView>): void {
+export function apart(
+  field: string,
+  out: ArrayBufferView,
+  inputs: Record<string, ArrayBufferView>,
+): void {
   for (const [name, input] of Object.entries(inputs)) {
     const overlaps =
       out.buffer === input.buffer &&
@@ -382,6 +387,6 @@ function nameOf(value: unknown): string {
   return value === null ? 'null' : typeof value;
 }
 
-function fail(field: string, message: string, expected: unknown, found: unknown): never {
+export function fail(field: string, message: string, expected: unknown, found: unknown): never {
   throw new SoftpackError('INVALID_ARGUMENT', message, { field, expected, found });
 }

@@ -27,6 +27,7 @@ import {
   checkProject,
   checkUnpack,
 } from './check.js';
+import { checkAugment } from './check-augment.js';
 import type {
   DecodeArgs,
   DecodeKlArgs,
@@ -38,6 +39,7 @@ import type {
   EncoderSpec,
   Kernels,
 } from './kernels.js';
+import { augment } from './reference/augment.js';
 import { checkCodes } from './reference/decode.js';
 
 /** The addon behind the face that every backend has. */
@@ -64,6 +66,8 @@ export function createCpuKernels(addon: Addon, isa: string): Kernels {
     },
     createEncoder: (spec) => new CpuEncoder(addon, checkEncoderSpec(spec)),
     createDecoder: (spec) => new CpuDecoder(addon, checkDecoderSpec(spec)),
+    augment: (args) => augment(checkAugment(args)),
+    augmentAsync: async (args) => augment(checkAugment(args)),
   };
 }
 

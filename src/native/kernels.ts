@@ -1,3 +1,5 @@
+import type { AugmentArgs } from './augment-args.js';
+
 /**
  * The operations every kernel backend offers, and the arguments they take.
  *
@@ -239,4 +241,6 @@ export interface Kernels {
   unpack(args: UnpackArgs): void;
   createEncoder(spec: EncoderSpec): Encoder;
   createDecoder(spec: DecoderSpec): Decoder;
+  augment(args: AugmentArgs): void;
+  augmentAsync(args: AugmentArgs): Promise<void>;
 }

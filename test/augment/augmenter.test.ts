@@ -115,7 +115,7 @@ describe('parseAugmentationSpec', () => {
     ['augmentation.crop', { crop: 1 }, 'INVALID_FILE'],
     ['augmentation.crop.scale', { crop: { scale: [0, 1], ratio: [1, 1] } }, 'INVALID_FILE'],
     ['augmentation.flip', { flip: 2 }, 'INVALID_FILE'],
-    ['augmentation.mix.kind', { mix: { kind: 'mixup' } }, 'INVALID_FILE'],
+    ['augmentation.mix.kind', { mix: { kind: 'blur' } }, 'INVALID_FILE'],
     [
       'augmentation.mix.alpha',
       { mix: { kind: 'cutmix', alpha: 2, probability: 1 } },

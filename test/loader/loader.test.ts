@@ -1,101 +1,37 @@
-import { createHash } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import * as tf from '@tensorflow/tfjs';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type LabelArchive, openArchive } from '#src/archive/archive.js';
-import { createArchive } from '#src/archive/writer.js';
+import { Piscina } from 'piscina';
+import { afterAll, describe, expect, test } from 'vitest';
 import { Augmenter } from '#src/augment/augmenter.js';
 import { packedImages } from '#src/augment/packed-images.js';
 import { renderViews } from '#src/augment/replay.js';
-import type { AugmentationSpec } from '#src/augment/spec.js';
 import { loadCodec } from '#src/codec/load.js';
 import { NoneCodec } from '#src/codec/none.js';
-import { VqaeTrainer } from '#src/codec/vqae/trainer.js';
-import { type Batch, createLoader, type LoaderOptions } from '#src/loader/loader.js';
+import { createLoader } from '#src/loader/loader.js';
+import type { Batch, LoaderOptions } from '#src/loader/options.js';
 import { loadKernels } from '#src/native/index.js';
-import { syntheticLabels, syntheticLogits } from '../codec/labels.js';
+import { temporaryDirectory } from '../temporary.js';
+import {
+  augmentation,
+  CLASSES,
+  collect as collectAll,
+  digest,
+  EPOCHS,
+  images,
+  normalisation,
+  SAMPLES,
+  trainCodec,
+  writeArchive,
+} from './fixture.js';
 
-const CLASSES = 21;
-const SAMPLES = 37;
-const EPOCHS = 3;
-const augmentation: AugmentationSpec = {
-  generator: 'philox4x32-10',
-  seed: 4,
-  size: [6, 5],
-  crop: { scale: [0.5, 1], ratio: [0.8, 1.25] },
-  flip: 0.5,
-  mix: { kind: 'cutmix', alpha: 1, probability: 0.5 },
-};
-const normalisation = { mean: [0.5, 0.5, 0.5], std: [0.3, 0.3, 0.3] } as const;
-const images = packedImages(
-  Uint8Array.from({ length: SAMPLES * 8 * 7 * 3 }, (_, i) => (i * 2654435761) >>> 24),
-  8,
-  7,
-);
 const kernels = loadKernels();
-let dir: string;
-let archive: LabelArchive;
-
-beforeAll(async () => {
-  dir = await mkdtemp(join(tmpdir(), 'softpack-loader-'));
-  const labels = syntheticLabels(300, CLASSES, 8);
-  const config = { classes: CLASSES, dh: 21, dc: 7, k: 8, tau: 8, eps: 1e-6 };
-  const { codec } = await new VqaeTrainer(config, labels, kernels, {
-    steps: 20,
-    batch: 32,
-  }).train();
-  archive = await write('vqae', codec);
-});
-
-afterAll(async () => {
-  await archive.close();
-  await rm(dir, { recursive: true });
-});
-
-async function write(
-  name: string,
-  codec: NoneCodec | Awaited<ReturnType<VqaeTrainer['train']>>['codec'],
-) {
-  const spec = {
-    classes: CLASSES,
-    samples: SAMPLES,
-    epochs: EPOCHS,
-    tau: codec.tau,
-    codec: codec.parts(),
-    layout: codec.layout,
-    decoding: codec.decoding,
-    augmentation,
-  };
-  await using writer = await createArchive(join(dir, name), spec);
-  for (let epoch = 0; epoch < EPOCHS; epoch++) {
-    const logits = syntheticLogits(SAMPLES, CLASSES, 12, epoch);
-    const context = { epoch, samples: { start: 0, count: SAMPLES } };
-    await writer.writeRow(epoch, { codes: await codec.encode(logits, context) });
-  }
-  await writer.finish();
-  return openArchive(join(dir, name));
-}
+const temporary = await temporaryDirectory();
+const archive = await writeArchive(temporary.path('vqae'), await trainCodec());
+afterAll(() => archive.close());
 
 function options(change: Partial<LoaderOptions> = {}): LoaderOptions {
   return { archive, images, normalisation, batchSize: 8, seed: 3, workers: 0, ...change };
 }
 
-async function collect(change: Partial<LoaderOptions> = {}): Promise<Batch[]> {
-  await using loader = createLoader(options(change));
-  const batches: Batch[] = [];
-  for await (const batch of loader) batches.push(batch);
-  return batches;
-}
-
-function digest(batches: readonly Batch[]): string {
-  const hash = createHash('sha256');
-  for (const { epoch, index, sampleIds, xs, ys } of batches) {
-    hash.update(`${epoch} ${index}`).update(sampleIds).update(xs).update(ys);
-  }
-  return hash.digest('hex');
-}
+const collect = (change: Partial<LoaderOptions> = {}) => collectAll(options(change));
 
 describe('batches', () => {
   test('hold the decoded labels and rendered views of their samples', async () => {
@@ -129,28 +65,90 @@ describe('batches', () => {
 
   test('are the same bytes for any number of workers and any prefetch', async () => {
     const expected = digest(await collect());
-    for (const workers of [1, 2, 7]) {
-      for (const prefetch of [1, 5]) {
+    for (const workers of [0, 1, 2, 7]) {
+      for (const prefetch of [1, 8]) {
         expect(digest(await collect({ workers, prefetch }))).toBe(expected);
       }
     }
+    expect(digest(await collect({ workers: 2, maxBytes: 1 }))).toBe(expected);
+    expect(digest(await collect({ workers: 2, buffers: 'slots' }))).toBe(expected);
   });
 
   test('go on after every batch as if nothing had happened', async () => {
     const all = await collect();
-    for (let cut = 0; cut <= all.length; cut++) {
-      await using loader = createLoader(options());
-      const before: Batch[] = [];
-      if (cut > 0) {
-        for await (const batch of loader) {
-          before.push(batch);
-          if (before.length === cut) break;
+    // One pool for all of them: starting threads is what takes the time.
+    await using pool = new Piscina({ maxThreads: 2, idleTimeout: Number.POSITIVE_INFINITY });
+    for (const workers of [0, 2]) {
+      for (let cut = 0; cut <= all.length; cut++) {
+        await using loader = createLoader(options({ workers, pool }));
+        const before: Batch[] = [];
+        if (cut > 0) {
+          for await (const batch of loader) {
+            before.push(batch);
+            if (before.length === cut) break;
+          }
         }
+        const resume = JSON.parse(JSON.stringify(loader.state()));
+        expect(JSON.stringify(resume).length).toBeLessThan(300);
+        expect(digest([...before, ...(await collect({ resume }))])).toBe(digest(all));
       }
-      const resume = JSON.parse(JSON.stringify(loader.state()));
-      expect(JSON.stringify(resume).length).toBeLessThan(300);
-      expect(digest([...before, ...(await collect({ resume }))])).toBe(digest(all));
     }
+  });
+
+  test('go on in the same loader, and with another batch size', async () => {
+    const all = (await collect()).flatMap(({ sampleIds }) => [...sampleIds]);
+    await using loader = createLoader(options());
+    const seen: number[] = [];
+    for await (const { sampleIds } of loader.epoch()) {
+      seen.push(...sampleIds);
+      if (seen.length === 16) break;
+    }
+    const resume = loader.state();
+    const others = await collect({ resume, batchSize: 5 });
+    expect([...seen, ...others.flatMap(({ sampleIds }) => [...sampleIds])]).toEqual(all);
+    for await (const { sampleIds } of loader) seen.push(...sampleIds);
+    expect(seen).toEqual(all);
+    expect(loader.state()).toMatchObject({ epoch: EPOCHS, delivered: 0 });
+  });
+
+  test('are shared out among ranks without a gap, and evenly', async () => {
+    const alone = await collect({ batchSize: 12, dropLast: true });
+    const ranks = await Promise.all(
+      [0, 1, 2].map((rank) => collect({ rank, worldSize: 3, batchSize: 4, dropLast: true })),
+    );
+    for (const [i, { sampleIds, xs }] of alone.entries()) {
+      for (let at = 0; at < sampleIds.length; at++) {
+        const own = ranks[at % 3][i];
+        const within = Math.floor(at / 3);
+        expect(own.sampleIds[within]).toBe(sampleIds[at]);
+        expect(own.xs.slice(90 * within, 90 * (within + 1))).toEqual(
+          xs.slice(90 * at, 90 * at + 90),
+        );
+      }
+    }
+    // Without dropLast the last batch is filled up, so that no rank waits for another.
+    const counts = await Promise.all(
+      [0, 1, 2].map(async (rank) =>
+        (await collect({ rank, worldSize: 3, batchSize: 4 })).map(({ sampleIds }) => sampleIds),
+      ),
+    );
+    for (const ids of counts)
+      expect(ids.map((list) => list.length)).toEqual(counts[0].map((l) => l.length));
+    const seen = counts.flatMap((ids) => ids.slice(0, counts[0].length / 3).flatMap((l) => [...l]));
+    expect(new Set(seen).size).toBe(SAMPLES);
+    expect(seen.length).toBe(Math.ceil(SAMPLES / 3) * 3);
+  });
+
+  test('of all ranks go on from one state, for another number of ranks', async () => {
+    await using loader = createLoader(options({ rank: 1, worldSize: 2, batchSize: 6 }));
+    for await (const { index } of loader) if (index === 1) break;
+    const resume = loader.state();
+    expect(resume.delivered).toBe(24);
+    const rest = await collect({ resume, epochs: { from: 0, to: 1 } });
+    const all = await collect({ epochs: { from: 0, to: 1 } });
+    expect(rest.flatMap(({ sampleIds }) => [...sampleIds])).toEqual(
+      all.flatMap(({ sampleIds }) => [...sampleIds]).slice(24),
+    );
   });
 
   test('carry labels alone where there are no images', async () => {
@@ -159,11 +157,25 @@ describe('batches', () => {
     expect(batch.ys.length).toBe(8 * CLASSES);
   });
 
+  test('carry codes alone where the loss decodes them', async () => {
+    const codec = loadCodec(archive.codecParts, kernels);
+    const expected = await collect();
+    for (const workers of [0, 1]) {
+      for (const [i, batch] of (await collect({ labels: 'codes', workers })).entries()) {
+        expect(batch.ys.length).toBe(0);
+        expect(batch.xs).toEqual(expected[i].xs);
+        const { row, labels } = batch.codes ?? { row: new Uint8Array(), labels: new Uint32Array() };
+        const out = new Float32Array(labels.length * CLASSES);
+        const context = { epoch: batch.epoch, samples: labels };
+        codec.decode({ row, labels, context, out });
+        expect(out).toEqual(expected[i].ys);
+      }
+    }
+  });
+
   test('come from float16 labels as well', async () => {
-    await using full = await write(
-      'none',
-      new NoneCodec({ classes: CLASSES, tau: 8, store: 'logits' }),
-    );
+    const none = new NoneCodec({ classes: CLASSES, tau: 8, store: 'logits' });
+    await using full = await writeArchive(temporary.path('none'), none);
     const expected = await collect({ archive: full });
     expect(digest(await collect({ archive: full, workers: 1 }))).toBe(digest(expected));
     const rows = expected.flatMap(({ ys }) => [...ys.subarray(0, CLASSES)]);
@@ -171,70 +183,89 @@ describe('batches', () => {
   });
 });
 
-describe('asTfDataset', () => {
-  test('trains by fitDataset over all epochs, and leaks no tensor', async () => {
-    await tf.setBackend('cpu');
-    const model = tf.sequential({
-      layers: [
-        tf.layers.flatten({ inputShape: [6, 5, 3] }),
-        tf.layers.dense({ units: CLASSES, activation: 'softmax' }),
-      ],
-    });
-    model.compile({ optimizer: 'sgd', loss: 'categoricalCrossentropy' });
-    await using loader = createLoader(options({ workers: 1 }));
-    const dataset = loader.asTfDataset(tf);
-    let ends = 0;
-    const before = tf.memory().numTensors;
-    const history = await model.fitDataset(dataset, {
-      epochs: EPOCHS,
-      verbose: 0,
-      callbacks: {
-        onEpochEnd: async () => {
-          ends++;
-        },
-      },
-    });
-    expect(ends).toBe(EPOCHS);
-    expect(history.history.loss.every(Number.isFinite)).toBe(true);
-    expect(loader.state()).toMatchObject({ epoch: EPOCHS, delivered: 0 });
-    expect(loader.metrics().batches).toBe(EPOCHS * Math.ceil(SAMPLES / 8));
-    // Nothing but what fitting itself keeps (its step counter) may be left.
-    expect(tf.memory().numTensors - before).toBeLessThanOrEqual(1);
-    model.dispose();
-  });
-});
-
 describe('a loader', () => {
-  test('stops at the signal', async () => {
-    const controller = new AbortController();
-    await using loader = createLoader(options({ workers: 1, signal: controller.signal }));
+  test('counts what it did', async () => {
+    const seen: number[] = [];
+    const onProgress = ({ done, batches }: { done: number; batches: number }) =>
+      seen.push(done / batches);
+    await using loader = createLoader(options({ workers: 1, prefetch: 3, onProgress }));
+    for await (const batch of loader) {
+      const { queueDepth, bufferedBytes } = loader.metrics();
+      expect(queueDepth).toBeLessThan(3);
+      expect(bufferedBytes).toBeLessThanOrEqual(2 * 4 * 8 * (6 * 5 * 3 + CLASSES));
+      batch.release();
+    }
+    expect(seen.filter((share) => share === 1).length).toBe(EPOCHS);
+    const metrics = loader.metrics();
+    expect(metrics).toMatchObject({ batches: 15, samples: EPOCHS * SAMPLES, queueDepth: 0 });
+    expect(metrics.bytes).toBe(EPOCHS * SAMPLES * 4 * (6 * 5 * 3 + CLASSES));
+    for (const name of ['imageMs', 'augmentMs', 'labelMs', 'codesMs', 'waitMs'] as const) {
+      expect(metrics[name]).toBeGreaterThan(0);
+    }
+  });
+
+  test('makes nothing before it is asked, and no more than it may', async () => {
+    await using loader = createLoader(options({ workers: 2, prefetch: 6, maxBytes: 8000 }));
+    expect(loader.metrics().bufferedBytes).toBe(0);
+    const batches = loader.epoch();
+    await batches.next();
+    // Two batches of 3,552 bytes fit; one of them was just delivered.
+    expect(loader.metrics().bufferedBytes).toBe(3552);
+    await batches.return();
+    expect(loader.metrics().bufferedBytes).toBe(0);
+  });
+
+  test('lends a slot until it is given back', async () => {
+    await using loader = createLoader(options({ buffers: 'slots', prefetch: 2 }));
+    const batches = loader[Symbol.asyncIterator]();
+    const held: Batch[] = [];
     const read = async () => {
-      for await (const { index } of loader) if (index === 1) controller.abort(new Error('enough'));
+      for (;;) held.push((await batches.next()).value as Batch);
     };
-    await expect(read()).rejects.toMatchObject({ code: 'ABORTED' });
+    await expect(read()).rejects.toMatchObject({ field: 'buffers' });
+    expect(held.length).toBe(3);
+    expect(held[0].xs.buffer).toBeInstanceOf(SharedArrayBuffer);
+    held[1].release();
+    held[1].release();
+    const next = await loader[Symbol.asyncIterator]().next();
+    expect((next.value as Batch).xs.buffer).toBe(held[1].xs.buffer);
   });
 
   test.each([
     ['batchSize', { batchSize: 0 }],
     ['workers', { workers: 1.5 }],
     ['prefetch', { prefetch: 0 }],
+    ['maxBytes', { maxBytes: 0 }],
+    ['rank', { rank: 2, worldSize: 2 }],
+    ['worldSize', { worldSize: 0 }],
     ['epochs.to', { epochs: { from: 0, to: 4 } }],
     ['normalisation', { normalisation: undefined }],
     ['images', { images: packedImages(new Uint8Array(8 * 7 * 3), 8, 7) }],
-    ['resume.seed', { resume: { version: 1, archiveId: '', seed: 9, epoch: 0, delivered: 0 } }],
   ] as const)('refuses a bad %s', (field, change) => {
-    const state = createLoader(options()).state();
-    const fixed =
-      'resume' in change ? { resume: { ...change.resume, archiveId: state.archiveId } } : change;
-    expect(() => createLoader(options(fixed))).toThrow(
+    expect(() => createLoader(options(change))).toThrow(
       expect.objectContaining({ code: 'INVALID_ARGUMENT', field }),
     );
   });
 
-  test('refuses the state of another archive, with both ids', () => {
-    const resume = { version: 1, archiveId: 'other', seed: 3, epoch: 0, delivered: 0 } as const;
+  test.each([
+    ['archiveId', { archiveId: 'other' }],
+    ['seed', { seed: 9 }],
+    ['shuffle', { shuffle: false }],
+    ['version', { version: 2 }],
+    ['epoch', { epoch: 4 }],
+    ['delivered', { delivered: -1 }],
+  ])('refuses the state of another run by its %s, with both values', (field, change) => {
+    const state = createLoader(options()).state();
+    const resume = { ...state, ...change } as typeof state;
     expect(() => createLoader(options({ resume }))).toThrow(
-      expect.objectContaining({ field: 'resume.archiveId', found: 'other' }),
+      expect.objectContaining({
+        field: `resume.${field}`,
+        found: Object.values(change)[0],
+        expected:
+          field in state && !['epoch', 'delivered'].includes(field)
+            ? state[field as 'seed']
+            : expect.any(String),
+      }),
     );
   });
 });

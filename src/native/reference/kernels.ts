@@ -10,6 +10,7 @@ import {
   checkProject,
   checkUnpack,
 } from '../check.js';
+import { checkAugment } from '../check-augment.js';
 import type {
   DecodeArgs,
   DecodeKlArgs,
@@ -20,6 +21,7 @@ import type {
   EncoderSpec,
   Kernels,
 } from '../kernels.js';
+import { augment } from './augment.js';
 import { readIndex, writeIndex } from './bits.js';
 import { decode, decodeKl } from './decode.js';
 import { encode } from './encode.js';
@@ -47,6 +49,8 @@ export const referenceKernels: Kernels = {
   },
   createEncoder: (spec) => new ReferenceEncoder(checkEncoderSpec(spec)),
   createDecoder: (spec) => new ReferenceDecoder(checkDecoderSpec(spec)),
+  augment: (args) => augment(checkAugment(args)),
+  augmentAsync: async (args) => augment(checkAugment(args)),
 };
 
 class ReferenceEncoder implements Encoder {

@@ -1,0 +1,154 @@
+import { Augmenter } from '../augment/augmenter.js';
+import type { Augmentations } from '../augment/record.js';
+import {
+  RecordedAugmentations,
+  type RecordedColumn,
+  type RecordedRows,
+} from '../augment/recorded.js';
+import { type Normalisation, type PixelSource, renderViews } from '../augment/replay.js';
+import type { AnyAugmentationSpec } from '../augment/spec.js';
+import type { Codec, CodecParts } from '../codec/codec.js';
+import { loadCodec } from '../codec/load.js';
+import { SoftpackError } from '../errors.js';
+import { type ImageReader, openImageReader } from '../images/reader.js';
+import { type ImagesDescription, imageCount } from '../images/source.js';
+import type { Kernels } from '../native/kernels.js';
+
+/** What every batch of a loader has in common; sent to each worker once, large parts in shared memory. */
+export interface BatchSetup {
+  /** Tells loaders of one pool apart. */
+  readonly id: string;
+  readonly classes: number;
+  /** Absent where labels are delivered as codes. */
+  readonly codec?: CodecParts;
+  /** Absent where the loader delivers labels alone. */
+  readonly images?: ImageSetup;
+  /** [1], shared: tasks of runs before this one are to stop at the next image. */
+  readonly firstRun: Int32Array;
+}
+
+export interface ImageSetup {
+  readonly description: ImagesDescription;
+  readonly normalisation: Normalisation;
+  readonly augmentation: AnyAugmentationSpec;
+  /** Of recorded views. */
+  readonly columns: readonly RecordedColumn[];
+}
+
+export interface BatchTask {
+  /** Counts the iterations of a loader, see {@link BatchSetup.firstRun}. */
+  readonly run: number;
+  readonly epoch: number;
+  readonly sampleIds: Uint32Array;
+  /** The epoch's codes, shared. */
+  readonly row: Uint8Array;
+  /** The epoch's recorded views, shared. */
+  readonly recorded: RecordedRows;
+  /** Where to put the batch; fresh arrays where absent. */
+  readonly into?: { readonly xs: Float32Array; readonly ys: Float32Array };
+}
+
+export interface BatchArrays {
+  /** [batch, height, width, 3] normalised images; empty where the loader has none. */
+  readonly xs: Float32Array;
+  /** [batch, classes] probabilities; empty where labels are delivered as codes. */
+  readonly ys: Float32Array;
+  readonly timing: BatchTiming;
+}
+
+/** Milliseconds of one thread. */
+export interface BatchTiming {
+  /** Decoding labels. */
+  readonly labelMs: number;
+  /** Reading and decoding images. */
+  readonly readMs: number;
+  /** Rendering views of them. */
+  readonly augmentMs: number;
+}
+
+/** Makes batches, one at a time: decodes labels, reads images and renders the views that the labels belong to. */
+export class BatchMaker implements Disposable {
+  readonly #setup: BatchSetup;
+  readonly #kernels: Kernels;
+  readonly #codec: Codec | undefined;
+  readonly #reader: ImageReader | undefined;
+
+  private constructor(setup: BatchSetup, kernels: Kernels, reader: ImageReader | undefined) {
+    this.#setup = setup;
+    this.#kernels = kernels;
+    this.#codec = setup.codec && loadCodec(setup.codec, kernels);
+    this.#reader = reader;
+  }
+
+  /** `concurrency`: images decoded side by side. */
+  static async create(
+    setup: BatchSetup,
+    kernels: Kernels,
+    options: { readonly concurrency?: number } = {},
+  ): Promise<BatchMaker> {
+    const reader = setup.images && (await openImageReader(setup.images.description, options));
+    return new BatchMaker(setup, kernels, reader);
+  }
+
+  async make(task: BatchTask): Promise<BatchArrays> {
+    const start = performance.now();
+    const ys = this.#decode(task);
+    const decoded = performance.now();
+    const pixels = await this.#read(task);
+    const read = performance.now();
+    const xs = this.#render(task, pixels);
+    const timing = {
+      labelMs: decoded - start,
+      readMs: read - decoded,
+      augmentMs: performance.now() - read,
+    };
+    return { xs, ys, timing };
+  }
+
+  [Symbol.dispose](): void {
+    this.#codec?.dispose();
+    this.#reader?.[Symbol.dispose]();
+  }
+
+  #decode({ epoch, sampleIds, row, into }: BatchTask): Float32Array {
+    if (this.#codec === undefined) return new Float32Array(0);
+    const out = into?.ys ?? new Float32Array(sampleIds.length * this.#codec.classes);
+    const context = { epoch, samples: sampleIds };
+    this.#codec.decode({ row, labels: sampleIds, context, out, threads: 1 });
+    return out;
+  }
+
+  /** The images of the samples and of whatever is mixed into their views. */
+  async #read(task: BatchTask): Promise<PixelSource | undefined> {
+    const { images } = this.#setup;
+    if (images === undefined || this.#reader === undefined) return undefined;
+    const { run, epoch, sampleIds } = task;
+    const augmentations = augmentationsOf(images, task);
+    const partners = sampleIds.map((sample) => augmentations.mix(epoch, sample).partner);
+    const stopped = () => Atomics.load(this.#setup.firstRun, 0) > run;
+    return this.#reader.read(Uint32Array.of(...sampleIds, ...partners), stopped);
+  }
+
+  #render(task: BatchTask, pixels: PixelSource | undefined): Float32Array {
+    const { images } = this.#setup;
+    if (images === undefined || pixels === undefined) return new Float32Array(0);
+    const { epoch, sampleIds, into } = task;
+    const [height, width] = images.augmentation.size;
+    const xs = into?.xs ?? new Float32Array(sampleIds.length * height * width * 3);
+    const augmentations = augmentationsOf(images, task);
+    const kernels = this.#kernels;
+    renderViews(augmentations, pixels, epoch, sampleIds, images.normalisation, xs, { kernels });
+    return xs;
+  }
+}
+
+function augmentationsOf(images: ImageSetup, { recorded }: BatchTask): Augmentations {
+  const { augmentation, columns, description } = images;
+  if (augmentation.generator === 'recorded') {
+    return new RecordedAugmentations(augmentation.size, columns, recorded);
+  }
+  const sizeOf = () => {
+    throw new SoftpackError('INVALID_ARGUMENT', 'sizes are known once images are read');
+  };
+  return new Augmenter(augmentation, { count: imageCount(description), sizeOf });
+}

@@ -1,0 +1,160 @@
+import { Piscina } from 'piscina';
+import { errorFromData, SoftpackError } from '../errors.js';
+import { loadKernels } from '../native/index.js';
+import { type BatchArrays, BatchMaker, type BatchSetup, type BatchTask } from './batch-maker.js';
+import type { WorkerReply, WorkerRequest } from './worker.js';
+
+/** Makes the batches of one loader, here or on threads. */
+export interface BatchPool extends AsyncDisposable {
+  /**
+   * @param where Names the batch in the error of a thread that died making it, twice.
+   */
+  make(task: BatchTask, where: string): Promise<BatchArrays>;
+}
+
+/** Images decoded side by side where the loader has no threads of its own: those of libuv's pool. */
+const CONCURRENCY = 4;
+
+/** On the calling thread, one batch after the other. */
+export class LocalBatchPool implements BatchPool {
+  readonly #setup: BatchSetup;
+  #maker: Promise<BatchMaker> | undefined;
+  /** The batch that is being made: a maker makes one at a time. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(setup: BatchSetup) {
+    this.#setup = setup;
+  }
+
+  make(task: BatchTask): Promise<BatchArrays> {
+    const options = { concurrency: CONCURRENCY };
+    this.#maker ??= BatchMaker.create(this.#setup, loadKernels(), options);
+    const maker = this.#maker;
+    const batch = this.#last.then(async () => (await maker).make(task));
+    this.#last = batch.catch(() => undefined);
+    return batch;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#last;
+    const maker = await this.#maker?.catch(() => undefined);
+    maker?.[Symbol.dispose]();
+  }
+}
+
+/** More threads than any machine's; a loader has no more at work than its own `workers`. */
+const MAX_THREADS = 256;
+
+/** The pool that all loaders of the process share, as long as one of them is open. */
+let shared: { readonly pool: Piscina; users: number } | undefined;
+/** Ids of the loaders that are open on any pool. */
+const openLoaders = new Set<string>();
+
+const WORKER = new URL('./worker.js', import.meta.url).href;
+
+/** On threads of the process's one pool, or of the caller's own. */
+export class ThreadBatchPool implements BatchPool {
+  readonly #setup: BatchSetup;
+  readonly #pool: Piscina;
+  readonly #own: boolean;
+  readonly #turns: Turns;
+
+  /** `workers`: batches made at a time. */
+  constructor(setup: BatchSetup, workers: number, pool?: Piscina) {
+    this.#setup = setup;
+    this.#turns = new Turns(workers);
+    this.#own = pool === undefined;
+    this.#pool = pool ?? acquireShared();
+    openLoaders.add(setup.id);
+  }
+
+  async make(task: BatchTask, where: string): Promise<BatchArrays> {
+    await this.#turns.take();
+    try {
+      return await this.#makeTwice(task, where);
+    } finally {
+      this.#turns.give();
+    }
+  }
+
+  /** A thread may die of no fault of the batch (killed, out of memory): another one gets a second try. */
+  async #makeTwice(task: BatchTask, where: string): Promise<BatchArrays> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#request(task);
+      } catch (cause) {
+        if (cause instanceof SoftpackError) throw cause;
+        if (attempt === 1) continue;
+        const message = cause instanceof Error ? cause.message : String(cause);
+        throw new SoftpackError('WORKER_FAILED', `${where}: ${message}, twice`, { cause });
+      }
+    }
+  }
+
+  async #request(task: BatchTask): Promise<BatchArrays> {
+    const { id } = this.#setup;
+    let reply = await this.#send({ setupId: id, open: [...openLoaders], task });
+    if (reply.kind === 'setup-missing') {
+      const setup = this.#setup;
+      reply = await this.#send({ setupId: id, setup, open: [...openLoaders], task });
+    }
+    if (reply.kind === 'batch') return reply.batch;
+    if (reply.kind === 'failed') throw errorFromData(reply.error);
+    throw new SoftpackError('WORKER_FAILED', 'unexpected reply', { found: reply.kind });
+  }
+
+  #send(request: WorkerRequest): Promise<WorkerReply> {
+    return this.#pool.run(request, { filename: WORKER, name: 'serve' }) as Promise<WorkerReply>;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { id } = this.#setup;
+    openLoaders.delete(id);
+    if (this.#own) return releaseShared();
+    // The caller's threads live on: let those that are idle forget this loader now, the rest at their next batch.
+    const idle = Math.min(this.#pool.threads.length, this.#pool.idleThreads);
+    const request = { setupId: id, open: [...openLoaders] };
+    await Promise.allSettled(Array.from({ length: idle }, () => this.#send(request)));
+  }
+}
+
+function acquireShared(): Piscina {
+  shared ??= {
+    pool: new Piscina({
+      minThreads: 0,
+      maxThreads: MAX_THREADS,
+      idleTimeout: Number.POSITIVE_INFINITY,
+    }),
+    users: 0,
+  };
+  shared.users++;
+  return shared.pool;
+}
+
+async function releaseShared(): Promise<void> {
+  if (shared === undefined || --shared.users > 0) return;
+  const { pool } = shared;
+  shared = undefined;
+  await pool.close();
+}
+
+/** Lets so many through at a time, in order of asking. */
+class Turns {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(count: number) {
+    this.#free = count;
+  }
+
+  async take(): Promise<void> {
+    if (this.#free > 0) this.#free--;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
+  give(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#free++;
+    else next();
+  }
+}

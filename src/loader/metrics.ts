@@ -1,0 +1,71 @@
+import type { BatchTiming } from './batch-maker.js';
+
+/** What a loader has spent so far. Times are milliseconds; those of threads are added up over all of them. */
+export interface LoaderMetrics {
+  /** Delivered. */
+  readonly batches: number;
+  readonly samples: number;
+  /** Of delivered images and labels. */
+  readonly bytes: number;
+  /** Threads: images, that is reading and decoding them and rendering views. */
+  readonly imageMs: number;
+  /** Threads: the part of `imageMs` that rendered views. */
+  readonly augmentMs: number;
+  /** Threads: decoding labels. */
+  readonly labelMs: number;
+  /** Reading codes, mostly ahead of their epoch. */
+  readonly codesMs: number;
+  /** The consumer's waiting for batches: 0 when the loader is quick enough. */
+  readonly waitMs: number;
+  /** Batches made and waiting for the consumer now. */
+  readonly queueDepth: number;
+  /** Bytes of batches made or being made and not yet delivered. */
+  readonly bufferedBytes: number;
+}
+
+/** Sums of the above; what is only true now is asked for when read. */
+export class MetricsCounter {
+  #batches = 0;
+  #samples = 0;
+  #bytes = 0;
+  #readMs = 0;
+  #augmentMs = 0;
+  #labelMs = 0;
+  #waitMs = 0;
+  #started: number | undefined;
+
+  made({ readMs, augmentMs, labelMs }: BatchTiming): void {
+    this.#readMs += readMs;
+    this.#augmentMs += augmentMs;
+    this.#labelMs += labelMs;
+  }
+
+  asked(): void {
+    this.#started ??= performance.now();
+  }
+
+  delivered(samples: number, bytes: number, waitMs: number): void {
+    this.#batches++;
+    this.#samples += samples;
+    this.#bytes += bytes;
+    this.#waitMs += waitMs;
+  }
+
+  get samplesPerSecond(): number {
+    const elapsed = performance.now() - (this.#started ?? performance.now());
+    return elapsed > 0 ? (1000 * this.#samples) / elapsed : 0;
+  }
+
+  read(now: Pick<LoaderMetrics, 'codesMs' | 'queueDepth' | 'bufferedBytes'>): LoaderMetrics {
+    return {
+      batches: this.#batches,
+      samples: this.#samples,
+      bytes: this.#bytes,
+      imageMs: this.#readMs + this.#augmentMs,
+      augmentMs: this.#augmentMs,
+      labelMs: this.#labelMs,
+      waitMs: this.#waitMs,
+      ...now,
+    };
+  }
+}

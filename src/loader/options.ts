@@ -1,0 +1,88 @@
+import type { Piscina } from 'piscina';
+import type { LabelArchive } from '../archive/archive.js';
+import type { PackedImages } from '../augment/packed-images.js';
+import type { Normalisation } from '../augment/replay.js';
+import type { ImageSource } from '../images/source.js';
+import type { LoaderMetrics } from './metrics.js';
+import type { LoaderState } from './state.js';
+
+export interface LoaderOptions {
+  /** Where the labels are; stays open, and is not closed by the loader. */
+  readonly archive: LabelArchive;
+  /** The archive's images, by sample id; without them batches hold labels alone (`xs` empty). */
+  readonly images?: ImageSource | PackedImages;
+  /** What the student expects of its pixels; required with `images`. */
+  readonly normalisation?: Normalisation;
+  /** Samples in a batch of this rank. */
+  readonly batchSize: number;
+  /** Of the order of samples; the augmentations have their own in the archive. Default 0. */
+  readonly seed?: number;
+  /** Epochs [from, to) to deliver; default all of the archive's. */
+  readonly epochs?: { readonly from: number; readonly to: number };
+  /** Samples in archive order when false. Default true. */
+  readonly shuffle?: boolean;
+  /** Leave out a last batch that is not full. Default false. */
+  readonly dropLast?: boolean;
+  /** This process among `worldSize` that train together, each with a share of every batch. Default 0 of 1. */
+  readonly rank?: number;
+  readonly worldSize?: number;
+  /**
+   * `probabilities` (default): decoded labels in `ys`. `codes`: packed codes in `codes`, for a loss that decodes
+   * them itself (see `packedLoss` of softpack/nn); `ys` is empty.
+   */
+  readonly labels?: 'probabilities' | 'codes';
+  /** Batches made at a time, each on a thread; 0 makes them on the calling thread. Default 1. */
+  readonly workers?: number;
+  /** The threads to use; by default those of one pool that all loaders of the process share. Not closed. */
+  readonly pool?: Piscina;
+  /** Batches made ahead of the consumer, at most. Default 2 more than `workers`, 1 without. */
+  readonly prefetch?: number;
+  /** Bytes of batches made ahead of the consumer, at most; one batch is made in any case. Default 1 GiB. */
+  readonly maxBytes?: number;
+  /**
+   * `fresh` (default): every batch in arrays of its own, safe under TensorFlow.js, which may use them for as long as
+   * a tensor lives. `slots`: in shared memory that is used again after `batch.release()`, for consumers that copy.
+   */
+  readonly buffers?: 'fresh' | 'slots';
+  /** Where to go on: what `state()` of an earlier loader said. */
+  readonly resume?: LoaderState;
+  /** Ends every iteration with `ABORTED`, and the work behind it at the next image. */
+  readonly signal?: AbortSignal;
+  /** Called with every batch, as it is delivered. */
+  readonly onProgress?: (progress: LoaderProgress) => void;
+}
+
+export interface LoaderProgress {
+  readonly epoch: number;
+  /** Batches of the epoch delivered, this one included, of `batches`. */
+  readonly done: number;
+  readonly batches: number;
+  /** Since the first batch was asked for. */
+  readonly samplesPerSecond: number;
+  readonly metrics: LoaderMetrics;
+}
+
+/** Codes of a batch's labels, where they lie in their epoch's row. */
+export interface PackedLabels {
+  /** All codes of the epoch, over shared memory; not to be written to. */
+  readonly row: Uint8Array;
+  /** [batch], positions in the row: the batch's sample ids. */
+  readonly labels: Uint32Array;
+}
+
+export interface Batch {
+  readonly epoch: number;
+  /** Number of the batch within its epoch. */
+  readonly index: number;
+  readonly sampleIds: Uint32Array;
+  /** [batch, height, width, 3] float32; empty for a loader without images. */
+  readonly xs: Float32Array;
+  readonly xsShape: readonly [number, number, number, number];
+  /** [batch, classes] float32 probabilities; empty where labels come as codes. */
+  readonly ys: Float32Array;
+  readonly ysShape: readonly [number, number];
+  /** Present where labels come as codes. */
+  readonly codes?: PackedLabels;
+  /** Gives the batch's slot back; nothing to do for fresh arrays. */
+  release(): void;
+}

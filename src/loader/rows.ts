@@ -1,0 +1,63 @@
+import type { LabelArchive } from '../archive/archive.js';
+
+/** What the archive holds of one epoch, shared with the workers. */
+export interface EpochRows {
+  readonly codes: Uint8Array;
+  /** Other columns, by name. */
+  readonly columns: Readonly<Record<string, Uint8Array>>;
+}
+
+/** Rows of the epoch that is being delivered and of the one after it, which is read ahead. */
+export class RowReader {
+  readonly #archive: LabelArchive;
+  readonly #columns: readonly string[];
+  readonly #rows = new Map<number, Promise<EpochRows>>();
+  #readMs = 0;
+  #bytes = 0;
+
+  constructor(archive: LabelArchive, columns: readonly string[]) {
+    this.#archive = archive;
+    this.#columns = columns;
+  }
+
+  /** Milliseconds from asking to having, over all rows so far; most of it beside the training. */
+  get readMs(): number {
+    return this.#readMs;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** The rows of `epoch`; those of the next one, below `lastEpoch`, are read once these are there. */
+  async read(epoch: number, lastEpoch: number): Promise<EpochRows> {
+    const rows = await this.#start(epoch);
+    if (epoch + 1 < lastEpoch) this.#start(epoch + 1);
+    for (const known of this.#rows.keys()) if (known < epoch) this.#rows.delete(known);
+    return rows;
+  }
+
+  clear(): void {
+    this.#rows.clear();
+  }
+
+  #start(epoch: number): Promise<EpochRows> {
+    const known = this.#rows.get(epoch);
+    if (known !== undefined) return known;
+    const rows = this.#readRows(epoch);
+    this.#rows.set(epoch, rows);
+    // A failure may pass: it is reported to whoever waits, and not kept.
+    rows.catch(() => this.#rows.delete(epoch));
+    return rows;
+  }
+
+  async #readRows(epoch: number): Promise<EpochRows> {
+    const start = performance.now();
+    const codes = await this.#archive.readRow(epoch);
+    const columns: Record<string, Uint8Array> = {};
+    for (const name of this.#columns) columns[name] = await this.#archive.readRow(epoch, name);
+    this.#readMs += performance.now() - start;
+    this.#bytes += [codes, ...Object.values(columns)].reduce((sum, row) => sum + row.length, 0);
+    return { codes, columns };
+  }
+}

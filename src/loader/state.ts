@@ -1,0 +1,59 @@
+import { SoftpackError } from '../errors.js';
+import type { Position } from './plan.js';
+
+/**
+ * The next batch to deliver; whatever is made ahead does not count. Plain JSON, fewer than 300 bytes, the same on
+ * every rank. Number of workers, prefetch, batch size, rank and world size may be others when it is taken up.
+ */
+export interface LoaderState {
+  readonly version: 1;
+  readonly archiveId: string;
+  readonly seed: number;
+  readonly shuffle: boolean;
+  readonly epoch: number;
+  /** Samples of that epoch already delivered, to all ranks together. */
+  readonly delivered: number;
+}
+
+/** What must be equal for a state to go on where it stopped. */
+export type LoaderIdentity = Pick<LoaderState, 'archiveId' | 'seed' | 'shuffle'>;
+
+export function stateOf(identity: LoaderIdentity, { epoch, start }: Position): LoaderState {
+  return { version: 1, ...identity, epoch, delivered: start };
+}
+
+/** The position a state stands for; `INVALID_ARGUMENT` with both values if it is of another run. */
+export function positionOf(
+  state: LoaderState,
+  identity: LoaderIdentity,
+  { epochs, samples }: { readonly epochs: number; readonly samples: number },
+): Position {
+  const here = { version: 1, ...identity } as const;
+  for (const field of ['version', 'archiveId', 'seed', 'shuffle'] as const) {
+    if (state[field] === here[field]) continue;
+    throw new SoftpackError('INVALID_ARGUMENT', 'the state belongs to another run', {
+      field: `resume.${field}`,
+      expected: here[field],
+      found: state[field],
+    });
+  }
+  return {
+    epoch: whole(state.epoch, 'resume.epoch', 0, epochs),
+    start: whole(state.delivered, 'resume.delivered', 0, samples),
+  };
+}
+
+export function whole(
+  value: number,
+  field: string,
+  low: number,
+  high = Number.MAX_SAFE_INTEGER,
+): number {
+  if (Number.isSafeInteger(value) && value >= low && value <= high) return value;
+  const range = high === Number.MAX_SAFE_INTEGER ? `>= ${low}` : `in [${low}, ${high}]`;
+  throw new SoftpackError('INVALID_ARGUMENT', 'out of range', {
+    field,
+    expected: `an integer ${range}`,
+    found: value,
+  });
+}

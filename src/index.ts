@@ -12,7 +12,17 @@ export {
   renderWhole,
 } from './augment/replay.js';
 export type { AugmentationSpec, MixSpec } from './augment/spec.js';
-export { type LabelViewsOptions, labelViews } from './caching/label-views.js';
+export {
+  type CacheLabelsOptions,
+  type CacheLabelsResult,
+  type CacheProgress,
+  cacheLabels,
+} from './caching/cache-labels.js';
+export {
+  type LabelViewsOptions,
+  type LabelViewsResult,
+  labelViews,
+} from './caching/label-views.js';
 export {
   type PackOptions,
   type PackProgress,

@@ -28,7 +28,7 @@ export interface ArchiveBytes {
   readonly codes: number;
   /** The codec's tensors and its side data per sample. */
   readonly codec: number;
-  /** Columns beside the codes, and the manifest: augmentation, class names, teacher. */
+  /** Columns beside the codes, and the manifest: augmentation, class names, teacher, images. */
   readonly metadata: number;
   /** Headers, padding and checksums. */
   readonly container: number;

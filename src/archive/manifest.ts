@@ -66,6 +66,8 @@ export interface ArchiveIdentity {
   readonly classNames?: readonly string[];
   /** Whatever tells the teacher from others. */
   readonly teacher?: JsonValue;
+  /** What tells the images from others, and how they were decoded: labels belong to them, in their order. */
+  readonly images?: JsonObject;
   /** `codes` first. */
   readonly columns: readonly Column[];
 }
@@ -174,7 +176,7 @@ export function checkIdentity(check: FieldChecker, json: JsonObject): ArchiveIde
   const codec = check.object(json.codec, 'codec');
   const layout = checkLayout(check, json.layout);
   const classes = check.count(json.classes, 'classes', 1);
-  const { augmentation, classNames, samplesFile, teacher } = json;
+  const { augmentation, classNames, samplesFile, teacher, images } = json;
   const identity: ArchiveIdentity = {
     classes,
     samples,
@@ -192,6 +194,7 @@ export function checkIdentity(check: FieldChecker, json: JsonObject): ArchiveIde
     augmentation: augmentation === null ? null : check.object(augmentation, 'augmentation'),
     ...(classNames === undefined ? {} : { classNames: check.texts(classNames, 'classNames') }),
     ...(teacher === undefined ? {} : { teacher }),
+    ...(images === undefined ? {} : { images: check.object(images, 'images') }),
     columns: checkColumns(check, json.columns, codesRowBytes(layout, samples)),
   };
   const names = identity.classNames?.length ?? classes;

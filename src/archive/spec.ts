@@ -31,6 +31,8 @@ export interface ArchiveSpec {
   readonly classNames?: readonly string[];
   /** Whatever tells the teacher from others, as plain JSON. */
   readonly teacher?: unknown;
+  /** What tells the images from others, and how they were decoded, as plain JSON. */
+  readonly images?: object;
   /** Data beside the codes with one row an epoch. */
   readonly columns?: readonly Column[];
   /** Size that shards are divided for, at most 1 GiB; 256 MiB when absent. */
@@ -73,6 +75,7 @@ export function planArchive(spec: ArchiveSpec): ArchivePlan {
     augmentation: spec.augmentation,
     classNames,
     teacher: spec.teacher,
+    images: spec.images,
     columns: [codes, ...(spec.columns ?? [])],
   };
   const identity = checkIdentity(check, canonicalJson(given, 'archive spec') as JsonObject);
@@ -87,10 +90,10 @@ export function planHead(
   rectangles: readonly Pick<Rectangle, 'epochs'>[],
 ): JsonObject {
   const { classes, samples, epochs, tau, codec, codecFile, samplesFile } = identity;
-  const { layout, augmentation, classNames, teacher, columns } = identity;
+  const { layout, augmentation, classNames, teacher, images, columns } = identity;
   const head = {
     ...{ classes, samples, epochs, tau, codec, codecFile, samplesFile },
-    ...{ layout, augmentation, classNames, teacher, columns },
+    ...{ layout, augmentation, classNames, teacher, images, columns },
     shards: rectangles.map((rectangle) => rectangle.epochs.join(':')),
   };
   return canonicalJson(head, 'archive') as JsonObject;

@@ -4,16 +4,23 @@ import { createArchive } from '../archive/writer.js';
 import type { PackedImages } from '../augment/packed-images.js';
 import type { AugmentationSpec } from '../augment/spec.js';
 import { NoneCodec } from '../codec/none.js';
-import { throwIfAborted } from '../errors.js';
+import { type ErrorData, errorFromData, throwIfAborted } from '../errors.js';
+import { describeImages, type ImageSource } from '../images/source.js';
 import type { BackendName } from '../nn/backend.js';
-import type { LabelWorkerSetup } from './label-worker.js';
+import type { TeacherDescription } from '../nn/teachers/description.js';
+import type { LabelledViews, LabelTask, LabelWorkerSetup } from './label-worker.js';
 
 export interface LabelViewsOptions {
-  /** A teacher's file, as `loadTeacher` reads it. */
+  /** A teacher's file or folder, as `loadTeacher` reads it. */
   readonly teacher: string;
   /** TensorFlow.js backend of the teacher. */
-  readonly backend: BackendName;
-  readonly images: PackedImages;
+  readonly backend: 'auto' | BackendName;
+  readonly description?: TeacherDescription;
+  readonly images: ImageSource | PackedImages;
+  /** Of `images`, as the archive shall name them. */
+  readonly imagesRecord?: object;
+  /** [samples]: the teacher's class of each image, to compare its labels with. */
+  readonly targets?: Uint32Array;
   readonly augmentation: AugmentationSpec;
   readonly epochs: number;
   readonly classes: number;
@@ -26,20 +33,36 @@ export interface LabelViewsOptions {
   readonly fingerprint?: Readonly<Record<string, unknown>>;
   /** Teachers at work side by side, one a thread; default one a processor. */
   readonly workers?: number;
+  /** Images in one forward pass; by default as many as have half a million pixels together, 8 to 128. */
+  readonly batch?: number;
+  /** Labels done, of all; those of an earlier run count as done from the start. */
   readonly onProgress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal;
 }
+
+export interface LabelViewsResult {
+  /** Labels made in this run: all but those that an interrupted one left. */
+  readonly labels: number;
+  /** Of this run's views that show a known class for the most part: the share to which the teacher gives it. */
+  readonly agreement?: number;
+}
+
+/** Decoded images kept by all threads together, bytes. */
+const IMAGE_BYTES = 2 ** 30;
+/** Enough pixels to fill the kernels, few enough to stay small in memory. */
+const BATCH_PIXELS = 2 ** 19;
 
 /**
  * Shows the teacher every augmented view of every sample and keeps its logits, uncompressed, in an archive.
  * An interrupted run is taken up at the first epoch that is missing.
  */
-export async function labelViews(options: LabelViewsOptions): Promise<void> {
+export async function labelViews(options: LabelViewsOptions): Promise<LabelViewsResult> {
   const { images, augmentation, epochs, classes, tau, out, onProgress, signal } = options;
   const codec = new NoneCodec({ classes, tau, store: 'logits' });
+  const samples = images.count;
   const spec = {
     classes,
-    samples: images.count,
+    samples,
     epochs,
     tau,
     codec: codec.parts(),
@@ -48,40 +71,104 @@ export async function labelViews(options: LabelViewsOptions): Promise<void> {
     augmentation,
     classNames: options.classNames,
     teacher: options.fingerprint,
+    images: options.imagesRecord,
   };
-  const writer = await createArchive(out, spec, { resume: true });
-  const workers = Math.max(1, options.workers ?? availableParallelism());
-  const setup: LabelWorkerSetup = {
-    teacher: options.teacher,
-    backend: options.backend,
-    images: { data: images.data, height: images.height, width: images.width },
-    augmentation,
-    classes,
-  };
-  const pool = new Piscina({
-    filename: new URL('./label-worker.js', import.meta.url).href,
-    name: 'labelEpoch',
-    minThreads: workers,
-    maxThreads: workers,
-    workerData: setup,
-  });
-  try {
-    const ahead: Promise<Uint8Array>[] = [];
-    let submitted = writer.nextEpoch;
-    for (let epoch = writer.nextEpoch; epoch < epochs; epoch++) {
-      while (submitted < epochs && ahead.length < workers + 1) {
-        const row = pool.run(submitted++) as Promise<Uint8Array>;
-        row.catch(() => undefined); // Reported when its turn comes.
-        ahead.push(row);
+  await using writer = await createArchive(out, spec, { resume: true });
+  const first = writer.nextEpoch;
+  const seen = { labels: 0, known: 0, agreeing: 0 };
+  if (first < epochs) {
+    await using teachers = new TeacherPool(options);
+    onProgress?.(first * samples, epochs * samples);
+    const row = new Uint16Array(samples * classes);
+    const tasks = labelTasks(first, epochs, samples, options.batch ?? defaultBatch(augmentation));
+    for await (const [{ epoch, start, count }, views] of teachers.run(tasks, signal)) {
+      row.set(views.halves, start * classes);
+      seen.labels += count;
+      seen.known += views.known;
+      seen.agreeing += views.agreeing;
+      if (start + count === samples) {
+        await writer.writeRow(epoch, { codes: new Uint8Array(row.buffer) });
       }
-      throwIfAborted(signal);
-      const codes = await ahead.shift();
-      if (codes !== undefined) await writer.writeRow(epoch, { codes });
-      onProgress?.(epoch + 1, epochs);
+      onProgress?.(epoch * samples + start + count, epochs * samples);
     }
-    await writer.finish();
-  } finally {
-    await pool.close();
-    await writer.close();
+  }
+  await writer.finish();
+  const { labels, known, agreeing } = seen;
+  return { labels, ...(known > 0 ? { agreement: agreeing / known } : {}) };
+}
+
+function defaultBatch({ size: [height, width] }: AugmentationSpec): number {
+  const fitting = 2 ** Math.floor(Math.log2(BATCH_PIXELS / (height * width)));
+  return Math.min(Math.max(fitting, 8), 128);
+}
+
+function* labelTasks(
+  from: number,
+  epochs: number,
+  samples: number,
+  batch: number,
+): Generator<LabelTask> {
+  for (let epoch = from; epoch < epochs; epoch++) {
+    for (let start = 0; start < samples; start += batch) {
+      yield { epoch, start, count: Math.min(batch, samples - start) };
+    }
+  }
+}
+
+/** Threads with a teacher each. */
+class TeacherPool implements AsyncDisposable {
+  readonly #pool: Piscina;
+  readonly #workers: number;
+  readonly #stop = new Int32Array(new SharedArrayBuffer(4));
+
+  constructor(options: LabelViewsOptions) {
+    const { teacher, backend, description, images, targets, augmentation, classes } = options;
+    const workers = Math.max(1, options.workers ?? availableParallelism());
+    const setup: LabelWorkerSetup = {
+      teacher,
+      options: { backend, description },
+      images: describeImages(images),
+      targets,
+      imageBytes: Math.floor(IMAGE_BYTES / workers),
+      augmentation,
+      classes,
+      stop: this.#stop,
+    };
+    this.#workers = workers;
+    this.#pool = new Piscina({
+      filename: new URL('./label-worker.js', import.meta.url).href,
+      name: 'labelViews',
+      minThreads: workers,
+      maxThreads: workers,
+      workerData: setup,
+    });
+  }
+
+  /** Results in the order of the tasks; a few tasks are under way ahead of the one that is waited for. */
+  async *run(
+    tasks: Iterable<LabelTask>,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<readonly [LabelTask, LabelledViews]> {
+    const under: (readonly [LabelTask, Promise<LabelledViews | ErrorData>])[] = [];
+    const next = async () => {
+      throwIfAborted(signal);
+      const [task, answer] = under.shift() as (typeof under)[number];
+      const views = await answer;
+      if ('code' in views) throw errorFromData(views);
+      return [task, views] as const;
+    };
+    for (const task of tasks) {
+      const answer: Promise<LabelledViews | ErrorData> = this.#pool.run(task);
+      answer.catch(() => undefined); // Reported when its turn comes.
+      under.push([task, answer]);
+      if (under.length > 2 * this.#workers) yield await next();
+    }
+    while (under.length > 0) yield await next();
+  }
+
+  /** Tasks under way end at their next image or pass. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    Atomics.store(this.#stop, 0, 1);
+    await this.#pool.close();
   }
 }

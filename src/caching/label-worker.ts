@@ -1,57 +1,117 @@
 import { move, transferableSymbol, valueSymbol, workerData } from 'piscina';
 import { Augmenter } from '../augment/augmenter.js';
-import { packedImages } from '../augment/packed-images.js';
 import { renderViews } from '../augment/replay.js';
 import type { AugmentationSpec } from '../augment/spec.js';
-import { SoftpackError } from '../errors.js';
+import { type ErrorData, errorToData, SoftpackError, throwIfAborted } from '../errors.js';
+import { openImageReader } from '../images/reader.js';
+import type { ImagesDescription } from '../images/source.js';
+import { argMax } from '../labels/arg-max.js';
 import { float32ToFloat16 } from '../labels/half.js';
-import type { BackendName } from '../nn/backend.js';
-import { loadTeacher } from '../nn/load-teacher.js';
+import { type LoadTeacherOptions, loadTeacher } from '../nn/load-teacher.js';
 import type { Teacher } from '../nn/teacher.js';
+import { rememberImages } from './image-memory.js';
 
-/** What every epoch has in common; sent to each thread once. */
+/** What all batches have in common; sent to each thread once. */
 export interface LabelWorkerSetup {
   readonly teacher: string;
-  readonly backend: BackendName;
-  readonly images: { readonly data: Uint8Array; readonly height: number; readonly width: number };
+  readonly options: LoadTeacherOptions;
+  readonly images: ImagesDescription;
+  /** [samples]: the teacher's class of each image, where it is known. */
+  readonly targets?: Uint32Array;
+  /** Decoded images that a thread keeps, bytes. */
+  readonly imageBytes: number;
   readonly augmentation: AugmentationSpec;
   readonly classes: number;
+  /** One element over shared memory; 1 tells threads to stop before the next image. */
+  readonly stop: Int32Array;
+}
+
+export interface LabelTask {
+  readonly epoch: number;
+  readonly start: number;
+  readonly count: number;
+}
+
+export interface LabelledViews {
+  /** [count, classes] logits as half floats. */
+  readonly halves: Uint16Array<ArrayBuffer>;
+  /** Views that show a known class for the most part, and those of them that the teacher gives that class. */
+  readonly known: number;
+  readonly agreeing: number;
 }
 
 const setup = workerData as LabelWorkerSetup;
-const images = packedImages(setup.images.data, setup.images.height, setup.images.width);
-const augmenter = new Augmenter(setup.augmentation, images);
-const teacher = checked(await loadTeacher(setup.teacher, { backend: setup.backend }));
+const { augmentation, classes, targets } = setup;
+const reader = rememberImages(await openImageReader(setup.images), setup.imageBytes);
+const teacher = checked(await loadTeacher(setup.teacher, setup.options));
+/** For the partners, which follow from the samples' number, before any image is read: sizes do not matter. */
+const mixer = new Augmenter(augmentation, { count: reader.count, sizeOf: () => [1, 1] });
 
-/** Images in one forward pass: enough to fill the kernels, few enough to stay in cache. */
-const BATCH = 128;
-
-/** Float16 logits [samples, classes] of every view of one epoch, as bytes. */
-export async function labelEpoch(epoch: number): Promise<Uint8Array> {
-  const [height, width] = setup.augmentation.size;
-  const halves = new Uint16Array(images.count * setup.classes);
-  for (let start = 0; start < images.count; start += BATCH) {
-    const count = Math.min(BATCH, images.count - start);
-    // A fresh array each time: TensorFlow.js may alias it.
-    const views = new Float32Array(count * height * width * 3);
-    const range = { start, count };
-    renderViews(augmenter, images, epoch, range, teacher.normalisation, views);
-    const logits = await teacher.logits(views);
-    const at = start * setup.classes;
-    float32ToFloat16(logits, halves.subarray(at, at + logits.length));
+/** The teacher's logits of some views of one epoch, or what went wrong: errors lose their code between threads. */
+export async function labelViews(task: LabelTask): Promise<LabelledViews | ErrorData> {
+  try {
+    return await label(task);
+  } catch (error) {
+    return errorToData(error);
   }
-  const row = new Uint8Array(halves.buffer);
-  const moved = { [transferableSymbol]: [row.buffer], [valueSymbol]: row };
-  return move(moved as unknown as Parameters<typeof move>[0]) as unknown as Uint8Array;
+}
+
+async function label({ epoch, start, count }: LabelTask): Promise<LabelledViews> {
+  const isStopped = () => Atomics.load(setup.stop, 0) !== 0;
+  if (isStopped()) throwIfAborted(AbortSignal.abort());
+  const samples = Uint32Array.from({ length: count }, (_, i) => start + i);
+  const partners = mixer.batch(epoch, samples).partner;
+  const images = await reader.read(Uint32Array.of(...samples, ...partners), isStopped);
+  const augmenter = new Augmenter(augmentation, images);
+  const [height, width] = augmentation.size;
+  // A fresh array each time: TensorFlow.js may alias it.
+  const views = new Float32Array(count * height * width * 3);
+  renderViews(augmenter, images, epoch, samples, teacher.normalisation, views);
+  const logits = await teacher.logits(views);
+  const halves = new Uint16Array(logits.length);
+  float32ToFloat16(logits, halves);
+  requireHalves(logits, halves, epoch, start);
+  const { lambda } = augmenter.batch(epoch, samples);
+  const labelled = { halves, ...compare(logits, samples, lambda) };
+  const moved = { [transferableSymbol]: [halves.buffer], [valueSymbol]: labelled };
+  return move(moved as unknown as Parameters<typeof move>[0]) as unknown as LabelledViews;
+}
+
+function compare(logits: Float32Array, samples: Uint32Array, lambda: Float32Array) {
+  let [known, agreeing] = [0, 0];
+  if (targets === undefined) return { known, agreeing };
+  for (const [i, sample] of samples.entries()) {
+    if (lambda[i] <= 0.5) continue;
+    known += 1;
+    const row = logits.subarray(i * classes, (i + 1) * classes);
+    agreeing += argMax(row) === targets[sample] ? 1 : 0;
+  }
+  return { known, agreeing };
+}
+
+/** Half floats end at 65,504. */
+function requireHalves(
+  logits: Float32Array,
+  halves: Uint16Array,
+  epoch: number,
+  start: number,
+): void {
+  const at = halves.findIndex((half) => (half & 0x7c00) === 0x7c00);
+  if (at < 0) return;
+  throw new SoftpackError('NON_FINITE', 'a logit is too large for a half float', {
+    field: `epoch ${epoch}, sample ${start + Math.floor(at / classes)}, class ${at % classes}`,
+    expected: 'at most 65504',
+    found: logits[at],
+  });
 }
 
 function checked(loaded: Teacher): Teacher {
-  const { size } = setup.augmentation;
-  const same = String(loaded.size) === String(size) && loaded.classes === setup.classes;
+  const { size } = augmentation;
+  const same = String(loaded.size) === String(size) && loaded.classes === classes;
   if (same) return loaded;
   throw new SoftpackError('INVALID_ARGUMENT', 'the teacher does not fit the views', {
     field: 'teacher',
-    expected: `${size.join(' x ')} pixels, ${setup.classes} classes`,
+    expected: `${size.join(' x ')} pixels, ${classes} classes`,
     found: `${loaded.size.join(' x ')} pixels, ${loaded.classes} classes`,
   });
 }

@@ -10,7 +10,7 @@ import { archiveSource, keepsLogits } from './archive-source.js';
 export interface PackSource extends AsyncDisposable {
   readonly labels: LabelSource;
   /** Of the archive that the labels come from: what a new one takes over. */
-  readonly origin: Partial<Pick<ArchiveSpec, 'augmentation' | 'classNames' | 'teacher'>>;
+  readonly origin: Partial<Pick<ArchiveSpec, 'augmentation' | 'classNames' | 'teacher' | 'images'>>;
   /** Temperature of the labels, where they have one already. */
   readonly tau?: number;
 }
@@ -34,10 +34,10 @@ export async function openPackSource(
   try {
     requireTau(path, archive, tau);
     const labels = archiveSource(archive, kernels);
-    const { augmentation, classNames, teacher, tau: own } = archive.manifest;
+    const { augmentation, classNames, teacher, images, tau: own } = archive.manifest;
     return {
       labels,
-      origin: { augmentation, classNames, teacher },
+      origin: { augmentation, classNames, teacher, images },
       tau: own,
       async [Symbol.asyncDispose]() {
         await labels.close();

@@ -33,6 +33,7 @@ export interface PackOptions {
   readonly augmentation?: ArchiveSpec['augmentation'];
   readonly classNames?: readonly string[];
   readonly teacher?: ArchiveSpec['teacher'];
+  readonly images?: ArchiveSpec['images'];
   readonly kernels?: Kernels;
   readonly onProgress?: (progress: PackProgress) => void;
   readonly signal?: AbortSignal;
@@ -159,5 +160,6 @@ function archiveSpec(source: LabelSource, codec: Codec, options: PackOptions): A
     augmentation: options.augmentation ?? null,
     classNames: options.classNames,
     teacher: options.teacher,
+    images: options.images,
   };
 }

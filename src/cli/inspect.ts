@@ -32,6 +32,7 @@ async function inspect(dir: string) {
     layout: manifest.layout,
     augmentation: manifest.augmentation,
     teacher: manifest.teacher ?? null,
+    images: manifest.images ?? null,
     shards: manifest.shards.map(({ file, epochs, samples, bytes }) => ({
       file,
       epochs,

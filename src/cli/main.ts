@@ -2,6 +2,7 @@
 import { createRequire } from 'node:module';
 import { Command, CommanderError } from 'commander';
 import { SoftpackError } from '../errors.js';
+import { addCache } from './cache.js';
 import { addCat } from './cat.js';
 import { addDemo } from './demo.js';
 import { addDoctor } from './doctor.js';
@@ -42,6 +43,7 @@ function createProgram(signal: AbortSignal): Command {
     .exitOverride();
 
   addDemo(program, signal);
+  addCache(program, signal);
   addPack(program, signal);
   addPackImages(program, signal);
   addCat(program, signal);

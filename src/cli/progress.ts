@@ -47,6 +47,8 @@ class StepLine implements ProgressStep {
   readonly #name: string;
   readonly #total: number;
   readonly #start = performance.now();
+  /** Where and when the work that is timed began: work of an earlier run took no time in this one. */
+  #from: { readonly done: number; readonly time: number } | undefined;
   #shown: number;
 
   constructor(stream: NodeJS.WriteStream, name: string, total: number) {
@@ -54,25 +56,37 @@ class StepLine implements ProgressStep {
     this.#name = name;
     this.#total = total;
     this.#shown = stream.isTTY ? Number.NEGATIVE_INFINITY : this.#start;
-    this.update(0);
+    this.#show(0, '');
   }
 
   update(done: number, note = ''): void {
+    this.#from ??= { done, time: performance.now() };
+    this.#show(done, note);
+  }
+
+  #show(done: number, note: string): void {
     const now = performance.now();
     const interval = this.#stream.isTTY ? BAR_INTERVAL : LINE_INTERVAL;
     if (now - this.#shown < interval) return;
     this.#shown = now;
     const share = Math.min(done / Math.max(this.#total, 1), 1);
-    const elapsed = (now - this.#start) / 1000;
-    const left = share > 0 ? `${seconds((elapsed * (1 - share)) / share)} left` : '';
+    const rest = this.#secondsLeft(done, now);
+    const left = rest === undefined ? '' : `${seconds(rest)} left`;
     const percent = `${Math.round(100 * share)}%`.padStart(4);
     if (this.#stream.isTTY) {
       const filled = Math.round(share * BAR_WIDTH);
       const bar = '█'.repeat(filled) + '░'.repeat(BAR_WIDTH - filled);
       this.#write(`\r\x1b[K${this.#name.padEnd(28)} ${bar}${percent}  ${left}  ${note}`);
     } else {
-      this.#write(`${this.#name}: ${percent.trim()}, ${left}${note && `, ${note}`}\n`);
+      const parts = [percent.trim(), left, note].filter((part) => part !== '');
+      this.#write(`${this.#name}: ${parts.join(', ')}\n`);
     }
+  }
+
+  #secondsLeft(done: number, now: number): number | undefined {
+    if (this.#from === undefined || done <= this.#from.done) return undefined;
+    const rate = (done - this.#from.done) / (now - this.#from.time);
+    return Math.max(0, this.#total - done) / rate / 1000;
   }
 
   finish(note = ''): void {
@@ -86,10 +100,13 @@ class StepLine implements ProgressStep {
   }
 }
 
-/** `0.4 s`, `12 s` or `3 min 05 s`. */
+/** `0.4 s`, `12 s`, `3 min 05 s` or `26 h 04 min`. */
 export function seconds(value: number): string {
   if (value < 9.95) return `${value.toFixed(1)} s`;
   const whole = Math.round(value);
   if (whole < 60) return `${whole} s`;
-  return `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, '0')} s`;
+  const two = (count: number) => String(count).padStart(2, '0');
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 60) return `${minutes} min ${two(whole % 60)} s`;
+  return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
 }

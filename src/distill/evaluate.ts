@@ -1,4 +1,5 @@
 import { SoftpackError } from '../errors.js';
+import { argMax } from '../labels/arg-max.js';
 import type { ConvNet } from '../nn/models.js';
 
 /** Images with one true class each. */
@@ -34,11 +35,4 @@ export async function evaluateTop1(model: ConvNet, images: LabelledImages): Prom
     }
   }
   return hits / count;
-}
-
-/** Index of the largest value; the lowest of equals. */
-export function argMax(values: Float32Array): number {
-  let best = 0;
-  for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
-  return best;
 }

@@ -26,16 +26,19 @@ const SPLITS = new Set(['train', 'val', 'valid', 'validation', 'test']);
 /**
  * The images of a folder with one folder a class, as torchvision's ImageFolder lists them: classes by name,
  * then files by path, folders inside a class included. With `split` the folder of that name is taken, in the
- * root or where ImageNet's archive keeps it. Lists files, opens none.
+ * root or where ImageNet's archive keeps it. A folder of image files alone has no classes, and its files come in
+ * the order of their names. Lists files, opens none.
  *
- * @throws `NOT_FOUND` if there is no such folder, `INVALID_FILE` if it holds no class with an image.
+ * @throws `NOT_FOUND` if there is no such folder, `INVALID_FILE` if it holds no image, or images beside folders of
+ *   images: their classes cannot be told.
  */
 export async function imageFolder(
   root: string,
   options: ImageFolderOptions = {},
 ): Promise<ImageSource> {
   const folder = await splitFolder(root, options.split);
-  const classNames = (await entriesOf(folder)).folders;
+  const { folders: classNames, files } = await entriesOf(folder);
+  const flat = files.filter((name) => IMAGE_FILE.test(name));
   if (options.split === undefined && classNames.length > 0) requireNoSplits(root, classNames);
   const names: string[] = [];
   const targets: number[] = [];
@@ -45,11 +48,12 @@ export async function imageFolder(
       targets.push(target);
     }
   }
-  if (names.length === 0) {
-    throw new SoftpackError('INVALID_FILE', 'no images', {
+  if (flat.length > 0 && names.length === 0) return fileImages(folder, flat, options);
+  if (flat.length > 0 || names.length === 0) {
+    throw new SoftpackError('INVALID_FILE', flat.length > 0 ? 'two kinds of folder' : 'no images', {
       field: folder,
-      expected: 'one folder a class, with JPEG, PNG, WebP, AVIF, GIF or TIFF files',
-      found: `${classNames.length} folders without an image`,
+      expected: 'JPEG, PNG, WebP, AVIF, GIF or TIFF files, or folders of them',
+      found: flat.length > 0 ? `${flat[0]} and ${names[0]}` : `${classNames.length} folders`,
     });
   }
   return fileImages(folder, names, { ...options, classNames, targets });

@@ -8,8 +8,8 @@ import { readPackedIndex } from './packed-index.js';
 import type { ImageSource } from './source.js';
 
 /**
- * Images at a path, by what is found there: a directory that `softpack pack-images` wrote, a folder with one
- * folder a class, or a text file that lists images.
+ * Images at a path, by what is found there: a directory that `softpack pack-images` wrote, a folder of images or
+ * with one folder a class, or a text file that lists images.
  *
  * @throws `NOT_FOUND` if there is nothing, `INVALID_FILE` if it is none of these, `CORRUPT_DATA` if a packed file was
  *   changed, `INCOMPLETE` if it was never finished.

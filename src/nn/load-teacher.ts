@@ -5,10 +5,9 @@ import { SoftpackError } from '../errors.js';
 import { asNotFound } from '../files/random-access.js';
 import type { BackendName } from './backend.js';
 import type { Teacher } from './teacher.js';
-import { loadConvNetTeacher } from './teachers/convnet.js';
 import type { TeacherDescription } from './teachers/description.js';
 
-export { NORMALISATION_KEY } from './teachers/convnet.js';
+export { NORMALISATION_KEY } from './teachers/description.js';
 
 export interface LoadTeacherOptions {
   /** Of TensorFlow.js; a SavedModel needs `tensorflow`, an ONNX model uses none. */
@@ -36,8 +35,11 @@ export async function loadTeacher(
   { backend = 'auto', description = {} }: LoadTeacherOptions = {},
 ): Promise<Teacher> {
   const model = await locate(resolve(path));
-  if (model.kind === 'convnet') return loadConvNetTeacher(model.path, backend, description);
-  // What other models need takes a second to load: only for those who have one.
+  // What they need takes a second to load: only for those who have such a model.
+  if (model.kind === 'convnet') {
+    const { loadConvNetTeacher } = await import('./teachers/convnet.js');
+    return loadConvNetTeacher(model.path, backend, description);
+  }
   if (model.kind === 'tfjs') {
     const { loadTfjsTeacher } = await import('./teachers/tfjs.js');
     return loadTfjsTeacher(model.path, backend, description);
@@ -57,6 +59,14 @@ const EXTENSIONS: Readonly<Record<string, Kind>> = {
   '.json': 'tfjs',
 };
 
+/** Models that must be written once more by the tool that made them. */
+const ADVICE: Readonly<Record<string, string>> = {
+  '.keras': "that can be run here; in Python: model.export('folder'), and give the folder",
+  '.h5': "that can be run here; in Python: model.export('folder'), and give the folder",
+  '.pt': 'that can be run here; in Python: torch.onnx.export, and give the .onnx file',
+  '.pth': 'that can be run here; in Python: torch.onnx.export, and give the .onnx file',
+};
+
 async function locate(path: string): Promise<{ readonly kind: Kind; readonly path: string }> {
   const found = await stat(path).catch((cause: unknown) => {
     throw asNotFound(path, cause);
@@ -70,11 +80,16 @@ async function locate(path: string): Promise<{ readonly kind: Kind; readonly pat
     if (kind !== undefined) return { kind, path };
     if (basename(path) === 'saved_model.pb') return { kind: 'saved-model', path: dirname(path) };
   }
-  throw new SoftpackError('INVALID_FILE', 'not a model', {
-    field: path,
-    expected: 'a .safetensors or .onnx file, or a folder with model.json or saved_model.pb',
-    found: found.isDirectory() ? 'a folder with neither' : 'another file',
-  });
+  const advice = ADVICE[extname(path)];
+  throw new SoftpackError(
+    'INVALID_FILE',
+    `not a model${advice === undefined ? '' : ` ${advice}`}`,
+    {
+      field: path,
+      expected: 'a .safetensors or .onnx file, or a folder with model.json or saved_model.pb',
+      found: found.isDirectory() ? 'a folder with neither' : 'another file',
+    },
+  );
 }
 
 function requireBackend(path: string, backend: string, expected: readonly string[]): void {

@@ -43,7 +43,7 @@ beforeAll(async () => {
 
 afterAll(() => rm(dir, { recursive: true }));
 
-function label(name: string, change: Partial<LabelViewsOptions> = {}): Promise<void> {
+function label(name: string, change: Partial<LabelViewsOptions> = {}) {
   return labelViews({
     teacher,
     backend: 'wasm',
@@ -64,9 +64,10 @@ async function filesOf(name: string): Promise<Buffer[]> {
 }
 
 test('keeps the float16 logits of every view, and how the views were made', async () => {
-  const epochs: number[] = [];
-  await label('plain', { onProgress: (done) => epochs.push(done) });
-  expect(epochs).toEqual([1, 2, 3, 4]);
+  const reports: number[] = [];
+  const result = await label('plain', { batch: 8, onProgress: (done) => reports.push(done) });
+  expect(result).toEqual({ labels: SAMPLES * EPOCHS });
+  expect(reports).toEqual([0, 8, 16, 19, 27, 35, 38, 46, 54, 57, 65, 73, 76]);
   await using archive = await openArchive(join(dir, 'plain'));
   expect(archive.manifest.augmentation).toEqual(augmentation);
   expect(archive.manifest.tau).toBe(4);
@@ -90,10 +91,13 @@ test('gives the same bytes with two teachers side by side, and after an interrup
   const controller = new AbortController();
   const stopped = label('resumed', {
     signal: controller.signal,
-    onProgress: (done) => done === 2 && controller.abort(),
+    onProgress: (done) => done === 2 * SAMPLES && controller.abort(),
   });
   await expect(stopped).rejects.toMatchObject({ code: 'ABORTED' });
-  await label('resumed');
+  const reports: number[] = [];
+  const rest = await label('resumed', { onProgress: (done) => reports.push(done) });
+  expect(reports[0]).toBe(2 * SAMPLES);
+  expect(rest.labels).toBe(2 * SAMPLES);
   expect(await filesOf('resumed')).toEqual(await filesOf('one'));
 });
 

@@ -104,10 +104,20 @@ describe('a folder', () => {
     expect(new Set(greyscale.pixels).size).toBe(1);
   });
 
+  test('of images alone has them by name and no classes', async () => {
+    const flat = await imageFolder(join(root, 'cat', 'deep'));
+    expect(flat).toMatchObject({ count: 1 });
+    expect(flat).not.toHaveProperty('classNames');
+    expect(flat).not.toHaveProperty('targets');
+    expect((await readAll(flat))[0].size).toEqual(expected[2].size);
+  });
+
   test.each([
     ['nothing there', 'absent', 'NOT_FOUND'],
-    ['no class with an image', 'folder/cat/deep', 'INVALID_FILE'],
+    ['no image', 'empty', 'INVALID_FILE'],
+    ['images beside folders of images', 'folder/cat', 'INVALID_FILE'],
   ])('is refused: %s', async (_, path, code) => {
+    await mkdir(temporary.path('empty'), { recursive: true });
     await expect(imageFolder(temporary.path(path))).rejects.toMatchObject({ code });
   });
 

@@ -4,11 +4,14 @@ import { SoftpackError } from '../../errors.js';
 import { type BackendName, selectBackend } from '../backend.js';
 import type { Teacher } from '../teacher.js';
 import { loadConvNet } from '../weights.js';
-import { mismatch, readDescription, settleShape, type TeacherDescription } from './description.js';
+import {
+  mismatch,
+  NORMALISATION_KEY,
+  readDescription,
+  settleShape,
+  type TeacherDescription,
+} from './description.js';
 import { fileSha256 } from './fingerprint.js';
-
-/** Metadata entry of a model file: JSON of the {@link Normalisation} that its pixels need. */
-export const NORMALISATION_KEY = 'normalisation';
 
 /** A teacher from a file that `saveConvNet` wrote. */
 export async function loadConvNetTeacher(
@@ -28,8 +31,8 @@ export async function loadConvNetTeacher(
     } as const;
     const description = await readDescription(dirname(path), given);
     // What the file says of its pixels is part of the model: a description can add names, not change it.
-    const own = { ...normalisation, output: 'logits' } as const;
-    for (const field of ['mean', 'std', 'output'] as const) {
+    const own = { ...normalisation, channels: 'rgb', output: 'logits' } as const;
+    for (const field of ['mean', 'std', 'channels', 'output'] as const) {
       const value = description[field];
       if (value === undefined || String(value) === String(own[field])) continue;
       throw mismatch(path, field, own[field], value);

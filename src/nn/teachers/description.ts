@@ -12,14 +12,45 @@ export type Layout = 'nhwc' | 'nchw';
 /** What the numbers that a network puts out are; probabilities p become logits log p. */
 export type TeacherOutput = 'logits' | 'probabilities';
 
+/** Order of the colours: as files have them, or blue first (Caffe, and what was converted from it). */
+export type Channels = 'rgb' | 'bgr';
+
+/**
+ * Preprocessings in common use, by the names that Keras gives them:
+ *
+ * - `torch`: ImageNet's mean and deviation, as in torchvision,
+ * - `tf`: pixels from -1 to 1,
+ * - `caffe`: pixels from 0 to 255 less ImageNet's mean, blue first,
+ * - `unit`: pixels from 0 to 1,
+ * - `raw`: pixels from 0 to 255, for networks that rescale them themselves.
+ */
+const PRESETS = {
+  torch: { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], channels: 'rgb' },
+  tf: { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5], channels: 'rgb' },
+  caffe: {
+    mean: [123.68 / 255, 116.779 / 255, 103.939 / 255],
+    std: [1 / 255, 1 / 255, 1 / 255],
+    channels: 'bgr',
+  },
+  unit: { mean: [0, 0, 0], std: [1, 1, 1], channels: 'rgb' },
+  raw: { mean: [0, 0, 0], std: [1 / 255, 1 / 255, 1 / 255], channels: 'rgb' },
+} as const;
+
+export type Preprocessing = keyof typeof PRESETS;
+export const PREPROCESSINGS = Object.keys(PRESETS) as readonly Preprocessing[];
+
 /**
  * What a model's files do not say, or what they must say. Given as an option, or as `teacher.json` in the model's
  * folder with the same fields; an option goes before the file.
  */
 export interface TeacherDescription {
-  /** Of pixels in [0, 1], a channel each: the network sees (pixel - mean) / std. */
+  /** Stands for `mean`, `std` and `channels`. */
+  readonly preprocessing?: Preprocessing;
+  /** Of pixels in [0, 1], red green blue: the network sees (pixel - mean) / std. */
   readonly mean?: readonly [number, number, number];
   readonly std?: readonly [number, number, number];
+  /** Order in which the network takes them; default `rgb`. */
+  readonly channels?: Channels;
   /** Needed only where the input's shape fits both. */
   readonly layout?: Layout;
   /** Default `logits`. */
@@ -48,11 +79,16 @@ export interface TeacherShape {
   readonly classes: number;
   readonly classNames?: readonly string[];
   readonly normalisation: Normalisation;
+  readonly channels: Channels;
   readonly layout: Layout;
+  /** Images that the network takes at a time, where that is fixed. */
+  readonly batch?: number;
   readonly output: TeacherOutput;
 }
 
 export const DESCRIPTION_FILE = 'teacher.json';
+/** Metadata entry of softpack's own model files: JSON of the {@link Normalisation} that their pixels need. */
+export const NORMALISATION_KEY = 'normalisation';
 
 /** The options given, completed by `teacher.json` in the folder where there is one. */
 export async function readDescription(
@@ -74,7 +110,10 @@ export async function readDescription(
   return { ...checkDescription(new FieldChecker(path, 'INVALID_FILE'), json), ...options };
 }
 
-const FIELDS = ['mean', 'std', 'layout', 'output', 'size', 'classes', 'classNames'];
+const FIELDS = [
+  ...['preprocessing', 'mean', 'std', 'channels', 'layout', 'output'],
+  ...['size', 'classes', 'classNames'],
+];
 
 function checkDescription(check: FieldChecker, json: JsonObject): TeacherDescription {
   const unknown = Object.keys(json).find((key) => !FIELDS.includes(key));
@@ -90,9 +129,17 @@ function checkDescription(check: FieldChecker, json: JsonObject): TeacherDescrip
     check.that(valid && (field !== 'std' || !value.includes(0)), value, field, 'three numbers');
     return value;
   };
+  const preset = json.preprocessing;
+  if (preset !== undefined) {
+    oneOf(...PREPROCESSINGS)(preset, 'preprocessing');
+    const twice = ['mean', 'std', 'channels'].find((name) => json[name] !== undefined);
+    check.that(twice === undefined, twice, 'preprocessing', 'no mean, std or channels beside it');
+  }
   return {
+    ...(preset === undefined ? {} : PRESETS[preset as Preprocessing]),
     ...given('mean', numbers),
     ...given('std', numbers),
+    ...given('channels', oneOf('rgb', 'bgr')),
     ...given('layout', oneOf('nhwc', 'nchw')),
     ...given('output', oneOf('logits', 'probabilities')),
     ...given('size', (value, field) => {
@@ -119,15 +166,25 @@ export function settleShape(
     throw mismatch(path, 'output', '[batch, classes]', shapeText(facts.output), 'UNSUPPORTED');
   }
   const classes = settle(path, 'classes', facts.output[1], description.classes);
-  const { mean, std, output = 'logits', classNames } = description;
+  const { mean, std, channels = 'rgb', output = 'logits', classNames } = description;
   if (mean === undefined || std === undefined) {
     const field = mean === undefined ? 'mean' : 'std';
-    const expected = `"${field}": [r, g, b] in ${DESCRIPTION_FILE} beside the model`;
+    const names = PREPROCESSINGS.join(' or ');
+    const expected = `"${field}": [r, g, b] or "preprocessing": ${names} in ${DESCRIPTION_FILE}`;
     throw mismatch(path, field, expected, 'nothing');
   }
+  const [batch] = facts.input;
   requireNames(path, classes, classNames);
   return {
-    ...{ size: [size[0], size[1]], classes, layout, output, normalisation: { mean, std } },
+    ...{
+      size: [size[0], size[1]],
+      classes,
+      layout,
+      channels,
+      output,
+      normalisation: { mean, std },
+    },
+    ...(batch > 0 ? { batch } : {}),
     ...(classNames === undefined ? {} : { classNames }),
   };
 }
@@ -162,9 +219,6 @@ function settleLayout(path: string, facts: ModelFacts, described: Layout | undef
   const { input } = facts;
   if (input.length !== 4) {
     throw mismatch(path, 'input', 'four axes of images', shapeText(input), 'UNSUPPORTED');
-  }
-  if (input[0] > 0) {
-    throw mismatch(path, 'input', 'a batch of any size', shapeText(input), 'UNSUPPORTED');
   }
   const fits = { nhwc: input[3] === 3 || input[3] <= 0, nchw: input[1] === 3 || input[1] <= 0 };
   if (!fits.nhwc && !fits.nchw) {

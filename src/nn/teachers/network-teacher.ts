@@ -18,16 +18,16 @@ export interface NetworkParts {
 const LEAST_PROBABILITY = 1e-30;
 
 /** A teacher from a network of another tool: lays out its input, and makes sure that its output are logits. */
-export function networkTeacher({ path, kind, sha256, shape, run, dispose }: NetworkParts): Teacher {
-  const { size, classes, classNames, normalisation, layout, output } = shape;
-  const [height, width] = size;
-  const stride = height * width * 3;
+export function networkTeacher(parts: NetworkParts): Teacher {
+  const { path, kind, sha256, shape, dispose } = parts;
+  const { size, classes, classNames, normalisation, layout, channels, output } = shape;
+  const stride = size[0] * size[1] * 3;
   return {
     size,
     classes,
     normalisation,
     ...(classNames === undefined ? {} : { classNames }),
-    fingerprint: { kind, sha256, preprocessing: { ...normalisation, layout, output } },
+    fingerprint: { kind, sha256, preprocessing: { ...normalisation, channels, layout, output } },
     async logits(images) {
       const count = images.length / stride;
       if (!Number.isInteger(count)) {
@@ -38,9 +38,7 @@ export function networkTeacher({ path, kind, sha256, shape, run, dispose }: Netw
         });
       }
       if (count === 0) return new Float32Array(0);
-      const input = layout === 'nhwc' ? images : toChannelsFirst(images, count, height * width);
-      const found = await run(input, count);
-      requireOutput(path, found, count * classes);
+      const found = await runInBatches(parts, laidOut(shape, images, count), count);
       if (output === 'probabilities') {
         return found.map((p) => Math.log(Math.max(p, LEAST_PROBABILITY)));
       }
@@ -51,17 +49,48 @@ export function networkTeacher({ path, kind, sha256, shape, run, dispose }: Netw
   };
 }
 
-/** [count, pixels, 3] to [count, 3, pixels]. */
-function toChannelsFirst(images: Float32Array, count: number, pixels: number): Float32Array {
-  const planes = new Float32Array(images.length);
+/** All at once, or by as many as the network takes, the last of them filled up with black images. */
+async function runInBatches(
+  { path, shape, run }: NetworkParts,
+  input: Float32Array,
+  count: number,
+): Promise<Float32Array> {
+  const { classes, size, batch = count } = shape;
+  const stride = size[0] * size[1] * 3;
+  const found = new Float32Array(count * classes);
+  for (let start = 0; start < count; start += batch) {
+    const rows = Math.min(batch, count - start);
+    let images = batch === count ? input : input.slice(start * stride, (start + rows) * stride);
+    if (rows < batch) {
+      const filled = new Float32Array(batch * stride);
+      filled.set(images);
+      images = filled;
+    }
+    const output = await run(images, batch);
+    requireOutput(path, output, batch * classes);
+    found.set(output.subarray(0, rows * classes), start * classes);
+  }
+  return found;
+}
+
+/** Images [count, height, width, 3], red green blue, as the network wants them; themselves where it wants that. */
+function laidOut(
+  { size, layout, channels }: TeacherShape,
+  images: Float32Array,
+  count: number,
+): Float32Array {
+  if (layout === 'nhwc' && channels === 'rgb') return images;
+  const pixels = size[0] * size[1];
+  const input = new Float32Array(images.length);
+  const [ofPixel, ofChannel] = layout === 'nhwc' ? [3, 1] : [1, pixels];
   for (let i = 0; i < count; i++) {
     const at = i * pixels * 3;
     for (let channel = 0; channel < 3; channel++) {
-      const plane = at + channel * pixels;
-      for (let p = 0; p < pixels; p++) planes[plane + p] = images[at + p * 3 + channel];
+      const plane = at + (channels === 'rgb' ? channel : 2 - channel) * ofChannel;
+      for (let p = 0; p < pixels; p++) input[plane + p * ofPixel] = images[at + p * 3 + channel];
     }
   }
-  return planes;
+  return input;
 }
 
 function requireOutput(path: string, found: Float32Array, expected: number): void {

@@ -1,0 +1,200 @@
+import { existsSync } from 'node:fs';
+import { mkdir, rm, statfs } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { type ArchiveBytes, openArchive } from '../archive/archive.js';
+import { MANIFEST_FILE } from '../archive/manifest.js';
+import { requireUnfinished } from '../archive/writer.js';
+import type { AugmentationSpec, MixSpec } from '../augment/spec.js';
+import type { CodecChoice } from '../codec/train.js';
+import type { VqaeTrainingOptions } from '../codec/vqae/trainer.js';
+import { SoftpackError } from '../errors.js';
+import type { ImageFit } from '../images/decode.js';
+import { openImages } from '../images/open.js';
+import type { ImageSource } from '../images/source.js';
+import type { BackendName } from '../nn/backend.js';
+import { loadTeacher } from '../nn/load-teacher.js';
+import type { Teacher } from '../nn/teacher.js';
+import { requireNames, type TeacherDescription } from '../nn/teachers/description.js';
+import { labelViews } from './label-views.js';
+import { type PackProgress, type PackResult, packLogits } from './pack.js';
+
+export interface CacheLabelsOptions {
+  /** A teacher's file or folder, as `loadTeacher` reads it. */
+  readonly teacher: string;
+  /** What the model's files do not say. */
+  readonly description?: TeacherDescription;
+  /** TensorFlow.js backend of the teacher; default `auto`. */
+  readonly backend?: 'auto' | BackendName;
+  /** A folder of images, a list of them, or what `pack-images` wrote; as `openImages` finds them. */
+  readonly images: string;
+  /** Part of an ImageNet-style tree. */
+  readonly split?: string;
+  /**
+   * How image files are decoded. By default their shorter side is at most twice that of the teacher's images: views
+   * are cut out bilinearly, which is free of aliasing down to half the size.
+   */
+  readonly fit?: ImageFit;
+  readonly epochs: number;
+  /** Of the views; the defaults are the usual recipe of ImageNet's soft labels, see {@link defaultAugmentation}. */
+  readonly augmentation?: Partial<Omit<AugmentationSpec, 'generator' | 'size'>>;
+  /** Directory of the archive to write; an interrupted run is taken up where it stopped. */
+  readonly out: string;
+  /** How to compress; absent keeps the teacher's logits as they are, in half floats. */
+  readonly codec?: CodecChoice;
+  /** Temperature of the labels, default 20. */
+  readonly tau?: number;
+  readonly training?: VqaeTrainingOptions;
+  /**
+   * With a codec: directory of an archive of the uncompressed labels, which is kept. By default it is
+   * `<out>.full`, and removed in the end.
+   */
+  readonly full?: string;
+  readonly workers?: number;
+  readonly batch?: number;
+  readonly onProgress?: (progress: CacheProgress) => void;
+  readonly signal?: AbortSignal;
+}
+
+export type CacheProgress =
+  | { readonly phase: 'label'; readonly done: number; readonly total: number }
+  | PackProgress;
+
+export interface CacheLabelsResult {
+  readonly labels: number;
+  readonly epochs: number;
+  readonly images: number;
+  readonly classes: number;
+  readonly teacher: Readonly<Record<string, unknown>>;
+  /** Views of this run that show one known class for the most part: the share to which the teacher gives that class. */
+  readonly agreement?: number;
+  /** Labels made in this run. */
+  readonly made: number;
+  readonly bytes: ArchiveBytes;
+  /** Of the compression, where there was one. */
+  readonly packed?: PackResult;
+}
+
+const DEFAULT_TAU = 20;
+
+/** Random resized crops of 8 % of the image and more, flips, and CutMix on every view (FKD, SRe2L). */
+export const defaultAugmentation = {
+  seed: 0,
+  crop: { scale: [0.08, 1], ratio: [3 / 4, 4 / 3] },
+  flip: 0.5,
+  mix: { kind: 'cutmix', alpha: 1, probability: 1 } as MixSpec,
+} as const;
+
+/**
+ * Shows a teacher every augmented view of a folder's images and keeps its labels in an archive, compressed if a
+ * codec is asked for: then the uncompressed labels (2 bytes a class) lie on disk until the end.
+ *
+ * @throws What `loadTeacher`, `openImages` and `packLogits` throw, before any label is made where it can be known;
+ *   `NO_SPACE` if the labels do not fit the disk.
+ */
+export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLabelsResult> {
+  const { teacher: path, description, backend = 'auto', epochs, codec, out, signal } = options;
+  const { onProgress } = options;
+  await requireUnfinished(out);
+  const tau = options.tau ?? DEFAULT_TAU;
+  const teacher = await factsOf(path, { backend, description });
+  const images = await imagesFor(teacher, options);
+  const { classNames, targets } = matchClasses(path, teacher, images);
+  const augmentation = { ...defaultAugmentation, ...options.augmentation };
+  const full = codec === undefined ? out : (options.full ?? `${resolve(out)}.full`);
+  await requireSpace(full, 2 * images.count * epochs * teacher.classes);
+  const labelled = await labelViews({
+    ...{ teacher: path, backend, description, images, targets, classNames, epochs, tau, signal },
+    imagesRecord: { id: images.id, count: images.count, fit: fitOf(images) ?? null },
+    augmentation: { generator: 'philox4x32-10', ...augmentation, size: teacher.size },
+    classes: teacher.classes,
+    fingerprint: teacher.fingerprint,
+    out: full,
+    workers: options.workers,
+    batch: options.batch,
+    onProgress: (done, total) => onProgress?.({ phase: 'label', done, total }),
+  });
+  const packed =
+    codec === undefined
+      ? undefined
+      : await packLogits({
+          source: full,
+          out,
+          codec,
+          training: options.training,
+          ...{ onProgress, signal },
+        });
+  if (codec !== undefined && options.full === undefined) await rm(full, { recursive: true });
+  await using archive = await openArchive(out);
+  return {
+    labels: epochs * images.count,
+    epochs,
+    images: images.count,
+    classes: teacher.classes,
+    teacher: teacher.fingerprint,
+    made: labelled.labels,
+    ...(labelled.agreement === undefined ? {} : { agreement: labelled.agreement }),
+    bytes: archive.bytes(),
+    ...(packed === undefined ? {} : { packed }),
+  };
+}
+
+type TeacherFacts = Omit<Teacher, 'logits' | typeof Symbol.dispose>;
+
+/** Loads the teacher once to learn what it is: the threads that use it load their own. */
+async function factsOf(
+  path: string,
+  options: Parameters<typeof loadTeacher>[1],
+): Promise<TeacherFacts> {
+  using teacher = await loadTeacher(path, options);
+  const { classes, classNames, size, normalisation, fingerprint } = teacher;
+  return { classes, classNames, size, normalisation, fingerprint };
+}
+
+function imagesFor(
+  { size }: TeacherFacts,
+  { images, split, fit }: CacheLabelsOptions,
+): Promise<ImageSource> {
+  const packed = existsSync(join(images, MANIFEST_FILE));
+  const own: ImageFit = { kind: 'short-side', pixels: 2 * Math.max(...size) };
+  return openImages(images, { split, fit: packed ? fit : (fit ?? own) });
+}
+
+function fitOf({ description }: ImageSource): ImageFit | undefined {
+  return description.kind === 'files' ? description.fit : undefined;
+}
+
+/**
+ * Names of the teacher's classes and the class of every image, as far as they are known: by name where the teacher
+ * has names and every folder is one of them, by number where there are as many folders as classes.
+ */
+function matchClasses(
+  path: string,
+  { classes, classNames }: TeacherFacts,
+  { classNames: folders, targets }: ImageSource,
+): { readonly classNames?: readonly string[]; readonly targets?: Uint32Array } {
+  requireNames(path, classes, classNames);
+  if (targets === undefined) return { classNames };
+  if (classNames !== undefined && folders?.every((name) => classNames.includes(name))) {
+    const ofFolder = folders.map((name) => classNames.indexOf(name));
+    return { classNames, targets: targets.map((folder) => ofFolder[folder]) };
+  }
+  const numbered = folders === undefined || folders.length === classes;
+  if (!numbered || targets.some((target) => target >= classes)) return { classNames };
+  return { classNames: classNames ?? folders, targets };
+}
+
+async function requireSpace(directory: string, bytes: number): Promise<void> {
+  // What an interrupted run wrote is already gone from the free space.
+  if (existsSync(directory)) return;
+  const parent = dirname(resolve(directory));
+  await mkdir(parent, { recursive: true });
+  const { bavail, bsize } = await statfs(parent);
+  const free = bavail * bsize;
+  if (free >= bytes) return;
+  const megabytes = (count: number) => `${Math.ceil(count / 1e6)} MB`;
+  throw new SoftpackError('NO_SPACE', 'too little free disk space for the uncompressed labels', {
+    field: parent,
+    expected: megabytes(bytes),
+    found: megabytes(free),
+  });
+}

@@ -1,0 +1,174 @@
+import { readFile } from 'node:fs/promises';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type {
+  CacheLabelsOptions,
+  CacheLabelsResult,
+  CacheProgress,
+} from '../caching/cache-labels.js';
+import { SoftpackError } from '../errors.js';
+import { isJsonObject, parseJson } from '../files/json.js';
+import { asNotFound } from '../files/random-access.js';
+import type { Preprocessing, TeacherDescription } from '../nn/teachers/description.js';
+import { formatBytes } from '../report/format.js';
+import { addCodecOptions, type CodecFlags, codecOf, codecWords } from './codec-options.js';
+import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
+import { packProgress } from './pack.js';
+import { type FitFlags, fitOf } from './pack-images.js';
+import { phaseProgress } from './progress.js';
+
+interface CacheFlags extends CodecFlags, FitFlags {
+  readonly teacher: string;
+  readonly images: string;
+  readonly epochs: number;
+  readonly out: string;
+  readonly full?: string;
+  readonly tau: number;
+  readonly steps: number;
+  readonly seed: number;
+  readonly backend: 'auto' | 'tensorflow' | 'wasm' | 'cpu';
+  readonly description?: string;
+  readonly preprocessing?: Preprocessing;
+  readonly probabilities?: boolean;
+  readonly classNames?: string;
+  readonly split?: string;
+  readonly minCrop: number;
+  readonly flip: number;
+  readonly cutmix: number;
+  readonly batch?: number;
+  readonly workers?: number;
+  readonly json?: boolean;
+}
+
+export function addCache(program: Command, signal: AbortSignal): void {
+  const command = program
+    .command('cache')
+    .description("Keep a teacher's soft labels of every augmented view of a folder's images.")
+    .requiredOption(
+      '--teacher <path>',
+      '.safetensors of softpack, TensorFlow.js model, SavedModel folder or .onnx file',
+    )
+    .requiredOption('--images <path>', 'folder (a class or all), list, or packed images')
+    .requiredOption('-E, --epochs <n>', 'views of every image', positiveInteger)
+    .requiredOption('-o, --out <dir>', 'archive to write; an interrupted run is taken up again');
+  addCodecOptions(command)
+    .option('--full <dir>', 'keep the uncompressed labels, too; default: <out>.full until the end')
+    .option('-t, --tau <t>', 'temperature of the labels softmax(logits / tau)', positiveNumber, 20)
+    .option('--steps <n>', 'training steps of the codec', positiveInteger, 1000)
+    .option('--seed <n>', 'of the views and of the codec', nonNegativeInteger, 0)
+    .addOption(
+      new Option('--backend <name>', 'of TensorFlow.js; an .onnx file needs none')
+        .choices(['auto', 'tensorflow', 'wasm', 'cpu'])
+        .default('auto'),
+    )
+    .option('--description <file>', 'what the model does not say, as in teacher.json')
+    .addOption(
+      new Option('--preprocessing <name>', "of the teacher's pixels, by Keras's names").choices([
+        ...['torch', 'tf', 'caffe', 'unit', 'raw'],
+      ]),
+    )
+    .option('--probabilities', 'the teacher ends in a softmax')
+    .option('--class-names <file>', 'one a line, in the order of the logits')
+    .option('--split <name>', 'part of an ImageNet-style tree, e.g. train')
+    .option(
+      '--short-side <n>',
+      "shrink images first; default: twice the teacher's",
+      positiveInteger,
+    )
+    .option('--min-crop <share>', 'of the image that a view shows at least', share, 0.08)
+    .option('--flip <p>', 'probability of mirrored views', share, 0.5)
+    .option('--cutmix <p>', 'probability of views with a part of another image', share, 1)
+    .option('--batch <n>', 'images in one pass of the teacher', positiveInteger)
+    .option('--workers <n>', 'teachers side by side; default: one a processor', positiveInteger)
+    .option('--json', 'print the result as JSON')
+    .action(async (flags: CacheFlags) => {
+      const options = await optionsOf(flags);
+      // Teachers take a second to load: only for those who have one.
+      const { cacheLabels } = await import('../caching/cache-labels.js');
+      const result = await cacheLabels({ ...options, onProgress: cacheProgress(), signal });
+      process.stdout.write(`${flags.json ? JSON.stringify(result) : describe(result, flags)}\n`);
+    });
+}
+
+async function optionsOf(flags: CacheFlags): Promise<CacheLabelsOptions> {
+  const { teacher, images, epochs, out, full, tau, steps, seed, minCrop, flip, cutmix } = flags;
+  const compressed = ['ratio', 'dh', 'dc', 'k'].some((name) => name in flags);
+  return {
+    ...{ teacher, images, epochs, out, full, tau, backend: flags.backend, split: flags.split },
+    ...{ workers: flags.workers, batch: flags.batch, fit: fitOf(flags) },
+    description: await descriptionOf(flags),
+    augmentation: {
+      seed,
+      crop: { scale: [minCrop, 1], ratio: [3 / 4, 4 / 3] },
+      flip,
+      mix: cutmix === 0 ? { kind: 'none' } : { kind: 'cutmix', alpha: 1, probability: cutmix },
+    },
+    ...(compressed ? { codec: codecOf(flags) } : {}),
+    training: { steps, seed },
+  };
+}
+
+async function descriptionOf(flags: CacheFlags): Promise<TeacherDescription> {
+  const { description: file, preprocessing, probabilities, classNames } = flags;
+  let description: TeacherDescription = {};
+  if (file !== undefined) {
+    const json = parseJson(file, 'content', await readText(file));
+    if (!isJsonObject(json)) {
+      const details = { field: file, expected: 'an object as in teacher.json' };
+      throw new SoftpackError('INVALID_FILE', 'not a description', details);
+    }
+    description = json as TeacherDescription;
+  }
+  return {
+    ...description,
+    ...(preprocessing === undefined ? {} : { preprocessing }),
+    ...(probabilities ? { output: 'probabilities' } : {}),
+    ...(classNames === undefined ? {} : { classNames: await linesOf(classNames) }),
+  };
+}
+
+async function linesOf(file: string): Promise<string[]> {
+  const lines = (await readText(file)).toString('utf8').split(/\r?\n/);
+  if (lines.at(-1) === '') lines.pop();
+  return lines;
+}
+
+function readText(file: string): Promise<Buffer> {
+  return readFile(file).catch((cause: unknown) => {
+    throw asNotFound(file, cause);
+  });
+}
+
+function share(text: string): number {
+  const value = Number(text);
+  if (text.trim() !== '' && value >= 0 && value <= 1) return value;
+  throw new InvalidArgumentError('Not a number from 0 to 1.');
+}
+
+function cacheProgress(): (progress: CacheProgress) => void {
+  const show = phaseProgress({ label: "the teacher's labels" });
+  const onPack = packProgress();
+  return (progress) => {
+    if (progress.phase === 'label') show('label', progress.done, progress.total);
+    else onPack(progress);
+  };
+}
+
+function describe(result: CacheLabelsResult, { out }: CacheFlags): string {
+  const { labels, epochs, images, classes, bytes, agreement, packed } = result;
+  const full = 2 * labels * classes;
+  const lines = [
+    `${labels} labels (${epochs} epochs x ${images} images) of ${classes} classes in ${out}`,
+    `${formatBytes(bytes.total)} on disk, ${(full / bytes.total).toFixed(1)} times smaller than float16`,
+  ];
+  if (packed !== undefined) {
+    const { codec, divergence } = packed;
+    lines.push(`${codecWords(codec)}: KL ${divergence.kl.toExponential(2)} nats`);
+  } else {
+    lines.push(`compress them by: softpack pack ${out} --ratio 40 --out <dir>`);
+  }
+  if (agreement !== undefined) {
+    const percent = `${(100 * agreement).toFixed(1)} %`;
+    lines.push(`the teacher sees the folder's class in ${percent} of the views that show it most`);
+  }
+  return lines.join('\n');
+}

@@ -1,0 +1,265 @@
+import { existsSync } from 'node:fs';
+import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import sharp from 'sharp';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { openArchive } from '#src/archive/archive.js';
+import { Augmenter } from '#src/augment/augmenter.js';
+import { renderViews } from '#src/augment/replay.js';
+import type { AugmentationSpec } from '#src/augment/spec.js';
+import { archiveSource } from '#src/caching/archive-source.js';
+import { type CacheLabelsOptions, cacheLabels } from '#src/caching/cache-labels.js';
+import { packLogits } from '#src/caching/pack.js';
+import { imageFolder } from '#src/images/files.js';
+import { packImages } from '#src/images/pack.js';
+import { openImageReader } from '#src/images/reader.js';
+import { loadKernels } from '#src/native/index.js';
+import { loadTeacher } from '#src/nn/load-teacher.js';
+import { samplePixels } from '../images/fixture.js';
+import { INSTALL_TIMEOUT, nativeTensorflow } from '../nn/native.js';
+import { temporaryDirectory } from '../temporary.js';
+
+/** One network in five files of other tools, of 8 x 8 pixels and 5 classes: test/nn/models. */
+const models = fileURLToPath(new URL('../nn/models/', import.meta.url));
+const ONNX = join(models, 'onnx-nchw/model.onnx');
+const description = { mean: [0.5, 0.4, 0.3], std: [0.2, 0.25, 0.3] } as const;
+const FOLDERS = ['ant', 'bee', 'cat', 'dog', 'elk'];
+const [EPOCHS, IMAGES, CLASSES] = [3, 15, 5];
+
+const temporary = await temporaryDirectory();
+const images = temporary.path('images');
+for (const [i, folder] of FOLDERS.entries()) {
+  await mkdir(join(images, folder), { recursive: true });
+  for (let j = 0; j < 3; j++) {
+    const [height, width] = [9 + 4 * j, 11 + 2 * i];
+    // A colour of its own for each folder, so that the teacher sees more than one class.
+    const base = [60 * (i % 4), 45 * i, 180 - 60 * (i % 3)];
+    const pixels = samplePixels(3 * i + j, height, width).map((v, at) => base[at % 3] + v / 4);
+    const raw = { height, width, channels: 3 } as const;
+    await sharp(pixels, { raw }).toFile(join(images, folder, `${j}.png`));
+  }
+}
+
+function cache(name: string, change: Partial<CacheLabelsOptions> = {}) {
+  const options = { teacher: ONNX, description, images, epochs: EPOCHS, tau: 4, workers: 1 };
+  return cacheLabels({ ...options, out: temporary.path(name), ...change });
+}
+
+async function logitsOf(name: string): Promise<Float32Array[]> {
+  await using archive = await openArchive(temporary.path(name));
+  await using source = archiveSource(archive, loadKernels());
+  const epochs = Array.from({ length: archive.epochs }, (_, epoch) => epoch);
+  return await Promise.all(epochs.map((epoch) => source.read(epoch, 0, archive.samples)));
+}
+
+/** Class with the highest logit, epoch by epoch. */
+async function topClasses(name: string): Promise<number[]> {
+  return (await logitsOf(name)).flatMap((row) =>
+    Array.from({ length: IMAGES }, (_, i) => {
+      const label = [...row.subarray(i * CLASSES, (i + 1) * CLASSES)];
+      return label.indexOf(Math.max(...label));
+    }),
+  );
+}
+
+async function filesOf(name: string): Promise<Map<string, Buffer>> {
+  const names = (await readdir(temporary.path(name))).sort();
+  const files = names.map(
+    async (f) => [f, await readFile(temporary.path(`${name}/${f}`))] as const,
+  );
+  return new Map(await Promise.all(files));
+}
+
+function requireClose(found: readonly Float32Array[], wanted: readonly Float32Array[]): void {
+  expect(found.length).toBe(wanted.length);
+  for (const [epoch, row] of found.entries()) {
+    expect(row).toHaveLength(wanted[epoch].length);
+    for (const [i, value] of row.entries()) {
+      // Half floats keep 11 bits; the networks differ by float32 sums in another order.
+      const bound = Math.abs(wanted[epoch][i]) * 2 ** -10 + 1e-4;
+      expect(Math.abs(value - wanted[epoch][i])).toBeLessThan(bound);
+    }
+  }
+}
+
+beforeAll(() => cache('onnx'));
+
+describe('cacheLabels', () => {
+  test("keeps the teacher's logits of the views that the archive describes", async () => {
+    await using archive = await openArchive(temporary.path('onnx'));
+    const { augmentation, teacher: fingerprint, ...rest } = archive.manifest;
+    expect(augmentation).toMatchObject({ size: [8, 8], crop: { scale: [0.08, 1] }, flip: 0.5 });
+    expect(rest).toMatchObject({ epochs: EPOCHS, samples: IMAGES, tau: 4, classNames: FOLDERS });
+    // Made again here, from the manifest and the files alone.
+    const fit = { kind: 'short-side', pixels: 16 } as const;
+    const source = await imageFolder(images, { fit });
+    expect(rest.images).toEqual({ id: source.id, count: IMAGES, fit });
+    using reader = await openImageReader(source.description);
+    const pixels = await reader.read(Uint32Array.from({ length: IMAGES }, (_, i) => i));
+    const augmenter = new Augmenter(augmentation as unknown as AugmentationSpec, pixels);
+    using teacher = await loadTeacher(ONNX, { description });
+    expect(fingerprint).toEqual(teacher.fingerprint);
+    const wanted: Float32Array[] = [];
+    for (let epoch = 0; epoch < EPOCHS; epoch++) {
+      const views = new Float32Array(IMAGES * 8 * 8 * 3);
+      const all = { start: 0, count: IMAGES };
+      renderViews(augmenter, pixels, epoch, all, teacher.normalisation, views);
+      wanted.push(await teacher.logits(views));
+    }
+    requireClose(await logitsOf('onnx'), wanted);
+  });
+
+  let lacking: string | undefined;
+  beforeAll(async () => {
+    lacking = await nativeTensorflow();
+  }, INSTALL_TIMEOUT);
+
+  test.for([
+    ['a layers model', 'layers-model', 'wasm'],
+    ['a graph model', 'graph-model', 'wasm'],
+    ['a SavedModel', 'saved-model', 'tensorflow'],
+  ] as const)('gives the same labels by %s', async ([name, folder, backend], context) => {
+    if (backend === 'tensorflow' && lacking !== undefined) return context.skip(lacking);
+    await cache(name, { teacher: join(models, folder), backend });
+    requireClose(await logitsOf(name), await logitsOf('onnx'));
+  });
+
+  test('does not depend on batches, threads or how images are kept', async () => {
+    await cache('pairs', { batch: 2, workers: 2 });
+    requireClose(await logitsOf('pairs'), await logitsOf('onnx'));
+    const fit = { kind: 'short-side', pixels: 16 } as const;
+    const packed = temporary.path('packed-images');
+    await packImages({ images: await imageFolder(images, { fit }), out: packed });
+    await cache('packed', { images: packed });
+    const list = await temporary.file(
+      'list.txt',
+      FOLDERS.flatMap((folder) => [0, 1, 2].map((j) => `images/${folder}/${j}.png`)).join('\n'),
+    );
+    await cache('listed', { images: list });
+    expect(await logitsOf('packed')).toEqual(await logitsOf('onnx'));
+    expect(await logitsOf('listed')).toEqual(await logitsOf('onnx'));
+  });
+
+  test('says how often the teacher sees the class of the folder', async () => {
+    const plain = {
+      flip: 0,
+      mix: { kind: 'none' },
+      crop: { scale: [1, 1], ratio: [1, 1] },
+    } as const;
+    // Strong contrasts, so that this teacher of random weights sees more than one class.
+    const strong = { mean: [0.5, 0.5, 0.5], std: [0.03, 0.02, 0.04] } as const;
+    const result = await cache('plain', { augmentation: plain, description: strong });
+    const seen = await topClasses('plain');
+    expect(new Set(seen).size).toBeGreaterThan(1);
+    const hits = seen.filter((top, i) => top === Math.floor((i % IMAGES) / 3));
+    expect(result.agreement).toBeCloseTo(hits.length / seen.length, 10);
+    // By name, where the teacher has names.
+    const classNames = ['dog', 'bee', 'ant', 'elk', 'cat'];
+    const named = { ...strong, classNames };
+    const other = await cache('named', { augmentation: plain, description: named });
+    const namedHits = seen.filter(
+      (top, i) => classNames[top] === FOLDERS[Math.floor((i % IMAGES) / 3)],
+    );
+    expect(other.agreement).toBeCloseTo(namedHits.length / seen.length, 10);
+    expect(other.agreement).not.toBe(result.agreement);
+  });
+
+  test('goes on where it was interrupted, to the same bytes', async () => {
+    const controller = new AbortController();
+    const stopped = cache('resumed', {
+      signal: controller.signal,
+      onProgress: ({ done }) => done === 2 * IMAGES && controller.abort(),
+    });
+    await expect(stopped).rejects.toMatchObject({ code: 'ABORTED' });
+    expect(await cache('resumed')).toMatchObject({ made: IMAGES, labels: EPOCHS * IMAGES });
+    expect(await filesOf('resumed')).toEqual(await filesOf('onnx'));
+    await expect(cache('resumed')).rejects.toMatchObject({ code: 'ALREADY_EXISTS' });
+  });
+
+  test('goes on only with the same images, teacher and views', async () => {
+    for (const [field, change] of [
+      ['seed', { augmentation: { seed: 1 } }],
+      ['spec.images', { fit: { kind: 'short-side', pixels: 9 } }],
+      ['teacher.preprocessing', { description: { ...description, mean: [0, 0, 0] } }],
+    ] as const) {
+      const controller = new AbortController();
+      const out = temporary.path(`other ${field}`);
+      const onProgress = ({ done }: { done: number }) => done === IMAGES && controller.abort();
+      const begun = cache('', { out, signal: controller.signal, onProgress });
+      await expect(begun).rejects.toMatchObject({ code: 'ABORTED' });
+      const call = cache('', { out, ...change });
+      await expect(call).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+      await expect(call).rejects.toThrow(field);
+    }
+  });
+});
+
+describe('with a codec', () => {
+  const codec = { dh: 4, dc: 2, k: 2 } as const;
+  const training = { steps: 30, batch: 32 };
+
+  test('gives what pack makes of the uncompressed labels, and leaves nothing else', async () => {
+    const result = await cache('small', { codec, training });
+    const source = temporary.path('onnx');
+    await packLogits({ source, out: temporary.path('wanted'), codec, training });
+    expect(await filesOf('small')).toEqual(await filesOf('wanted'));
+    expect(result.packed?.divergence.kl).toBeGreaterThan(0);
+    expect(existsSync(temporary.path('small.full'))).toBe(false);
+  });
+
+  test('keeps the uncompressed labels where they are asked for', async () => {
+    await cache('both', { codec, training, full: temporary.path('kept') });
+    expect(await filesOf('kept')).toEqual(await filesOf('onnx'));
+  });
+
+  test('interrupted while it compresses, it does not ask the teacher again', async () => {
+    const controller = new AbortController();
+    const stopped = cache('cut', {
+      ...{ codec, training, signal: controller.signal },
+      onProgress: ({ phase }) => phase === 'train' && controller.abort(),
+    });
+    await expect(stopped).rejects.toMatchObject({ code: 'ABORTED' });
+    expect(existsSync(temporary.path('cut.full/manifest.json'))).toBe(true);
+    expect(await cache('cut', { codec, training })).toMatchObject({ made: 0 });
+    expect(await filesOf('cut')).toEqual(await filesOf('small'));
+  });
+});
+
+describe('is refused before any label is made', () => {
+  test.each<[string, Partial<CacheLabelsOptions>, string, string]>([
+    ['no teacher', { teacher: 'none.onnx' }, 'NOT_FOUND', 'none.onnx'],
+    ['a Keras file', { teacher: temporary.path('model.keras') }, 'INVALID_FILE', 'model.export'],
+    ['no images', { images: temporary.path('nowhere') }, 'NOT_FOUND', 'nowhere'],
+    ['an empty folder', { images: temporary.path('empty') }, 'INVALID_FILE', 'empty'],
+    ['no preprocessing', { description: {} }, 'INVALID_ARGUMENT', 'preprocessing'],
+    [
+      'a list of other classes',
+      { description: { ...description, classNames: ['a', 'b'] } },
+      'INVALID_ARGUMENT',
+      '5 names',
+    ],
+    ['a backend for others', { backend: 'wasm' }, 'INVALID_ARGUMENT', 'backend'],
+    ['labels larger than the disk', { epochs: 1e13 }, 'NO_SPACE', 'MB'],
+    ['a folder in use', { out: images }, 'ALREADY_EXISTS', 'images'],
+  ])('%s', async (name, change, code, words) => {
+    await temporary.file('model.keras', 'PK');
+    await mkdir(temporary.path('empty'), { recursive: true });
+    const phases: string[] = [];
+    const out = temporary.path(`refused ${name}`);
+    const call = cache('', { out, ...change, onProgress: ({ phase }) => phases.push(phase) });
+    await expect(call).rejects.toMatchObject({ code });
+    await expect(call).rejects.toThrow(words);
+    expect(phases).toEqual([]);
+    expect(existsSync(out)).toBe(false);
+  });
+
+  test('an image that cannot be decoded is named', async () => {
+    const broken = temporary.path('broken');
+    await cp(join(images, 'ant'), broken, { recursive: true });
+    await writeFile(join(broken, '1.png'), (await readFile(join(broken, '1.png'))).subarray(0, 60));
+    const call = cache('of broken', { images: broken });
+    await expect(call).rejects.toMatchObject({ code: 'INVALID_FILE' });
+    await expect(call).rejects.toThrow('1.png');
+  });
+});

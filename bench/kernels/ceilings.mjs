@@ -1,0 +1,90 @@
+// Ceilings of this machine, measured in the same run, and which of them limits an operation.
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { CLASSES } from './settings.mjs';
+
+const SOURCE = fileURLToPath(new URL('./ceilings.cc', import.meta.url));
+/** Where sysfs does not say. */
+const CACHE_BYTES = [32, 1024, 16384].map((kibibytes) => kibibytes * 1024);
+
+/** { ceilings: { float32, bfloat16?, amx?, L1, L2, L3, memory, stores } } per thread, or { reason }. */
+export function measureCeilings(threads) {
+  const folder = mkdtempSync(join(tmpdir(), 'softpack-ceilings-'));
+  const program = join(folder, 'ceilings');
+  const compiler = process.env.CXX ?? 'c++';
+  try {
+    const flags = ['-O3', '-march=native', '-std=c++17', '-pthread', '-o', program, SOURCE];
+    execFileSync(compiler, flags, { stdio: ['ignore', 'ignore', 'pipe'] });
+    const sizes = [0, 2, 3].map(cacheBytes);
+    const printed = execFileSync(program, [threads, ...sizes].map(String), { encoding: 'utf8' });
+    const pairs = printed
+      .trim()
+      .split('\n')
+      .map((line) => line.split(' '));
+    const ceilings = Object.fromEntries(pairs.map(([name, value]) => [name, Number(value)]));
+    return { ceilings };
+  } catch (error) {
+    const why = String(error.stderr ?? error.message)
+      .trim()
+      .split('\n')[0];
+    return { reason: `ceilings: ${compiler} ${why}` };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/**
+ * The most labels/s a thread can reach, and what from. `work`: how it is done, a decoder's method or 'float32' for
+ * products of float32.
+ */
+export function ceilingOf(op, setting, work, ceilings, out = 'float32') {
+  if (ceilings === undefined) return undefined;
+  const limits = Object.entries(timesOf(op, setting, work, ceilings, out));
+  const [name, seconds] = limits.reduce((a, b) => (b[1] > a[1] ? b : a));
+  return { name, labelsPerSecond: 1 / seconds };
+}
+
+/** Seconds a label that each unit needs at least, by the unit's name. */
+function timesOf(op, { dh, k, segments }, work, ceilings, out) {
+  const giga = 1e9;
+  const product = (inner, columns) => (2 * inner * columns) / (ceilings.float32 * giga);
+  const store = (bytes) => bytes / (ceilings.stores * giga);
+  if (op === 'project') return { float32: product(CLASSES, dh), stores: store(4 * dh) };
+  if (op === 'nearest') return { float32: product(dh, k) };
+  if (op.startsWith('encode')) return { float32: product(dh, CLASSES) + product(dh, k) };
+  const bytes = (out === 'float32' ? 4 : 2) * CLASSES;
+  const stores = store(bytes) + (op === 'decode_kl' ? bytes / (ceilings.memory * giga) : 0);
+  return { ...decodeTimes(dh, segments, work, ceilings), ...(op !== 'decode-one' && { stores }) };
+}
+
+function decodeTimes(dh, segments, work, ceilings) {
+  const giga = 1e9;
+  const flops = 2 * dh * CLASSES;
+  const narrow = ceilings.amx ?? ceilings.bfloat16 ?? ceilings.float32;
+  const narrowName = ['amx', 'bfloat16', 'float32'].find((name) => name in ceilings);
+  switch (work) {
+    case 'table':
+      return { L2: (segments * 4 * CLASSES) / (ceilings.L2 * giga) };
+    case 'fixed':
+      return { L2: (segments * 2 * CLASSES) / (ceilings.L2 * giga) };
+    case 'bfloat':
+      return { [narrowName]: flops / (narrow * giga) };
+    case 'split':
+      return { [narrowName]: (3 * flops) / (narrow * giga) };
+    default:
+      return { float32: flops / (ceilings.float32 * giga) };
+  }
+}
+
+function cacheBytes(index, at) {
+  try {
+    const path = `/sys/devices/system/cpu/cpu0/cache/index${index}/size`;
+    const [, number, unit] = readFileSync(path, 'utf8').match(/^(\d+)([KM])/);
+    return Number(number) * (unit === 'K' ? 1024 : 1024 ** 2);
+  } catch {
+    return CACHE_BYTES[at];
+  }
+}

@@ -1,0 +1,100 @@
+// What is measured: the paper's settings, and the ratios that softpack promises on one thread with float32 output.
+
+export const CLASSES = 1000;
+/** Temperature of ordinary labels, the paper's; and of low-entropy ones, where most of the mass is in a few entries. */
+export const TAU = 20;
+export const LOW_TAU = 1;
+/** Floor of the clamp head. */
+export const EPS = 1e-6;
+
+/** The paper's segment settings for 10x to 200x: dh, dc, k. */
+export const SETTINGS = [
+  setting(795, 5, 1024),
+  setting(990, 15, 2048),
+  setting(1000, 20, 1024),
+  setting(1000, 25, 512),
+  setting(1000, 50, 128),
+  setting(1000, 100, 64),
+];
+
+/** Every operation, in the order of the report, with what it does. */
+export const OPERATIONS = {
+  decode: 'packed codes of consecutive labels to labels',
+  'decode-gather': 'packed codes of labels in random order to labels',
+  'decode-one': 'packed code of one label to a label: latency of a call',
+  encode: 'labels at temperature 20 to packed codes',
+  'encode-low-entropy': 'labels at temperature 1 to packed codes',
+  nearest: 'latent vectors to indices of codewords',
+  decode_kl: 'packed codes and student logits to losses and gradients',
+  project: 'labels to latent vectors: a matrix product',
+};
+
+/**
+ * Ratios to show: the best of `ours` to the best of `rivals`, by contenders' names; columns as in SETTINGS. A rival
+ * whose error exceeds `rivalError` does not count.
+ */
+export const GOALS = [
+  {
+    name: 'decode fast / onnxruntime',
+    op: 'decode',
+    ours: /^softpack fast/,
+    rivals: /^onnxruntime/,
+    ratios: [2, 4, 7, 10, 25, 40],
+  },
+  {
+    name: 'decode fast / strongest of all',
+    op: 'decode',
+    ours: /^softpack fast/,
+    rivals: /./,
+    ratios: [2, 2, 2.2, 2.5, 3.5, 3.5],
+  },
+  {
+    name: 'decode exact / best float32 rival',
+    op: 'decode',
+    ours: /^softpack (exact|split)/,
+    rivals: /./,
+    rivalError: 1e-5,
+    ratios: [1.15, 1.5, 3, 4, 5, 4],
+  },
+  {
+    name: 'encode / best rival',
+    op: 'encode',
+    ours: /^softpack/,
+    rivals: /./,
+    ratios: [7, 3, 3, 2, 1.2, 1.05],
+  },
+  {
+    name: 'decode_kl / torch decode + KL + backward',
+    op: 'decode_kl',
+    ours: /^softpack fast/,
+    rivals: /^torch/,
+    ratios: [2, 2, 3, 4, 6, 8],
+  },
+];
+
+/**
+ * Largest error allowed a result of softpack, against float64; verify.mjs says of what. `fastest` may round to bfloat16.
+ * A gradient is a difference of labels: it has their errors several times over, relative to itself.
+ */
+export function errorBound(op, impl, out) {
+  if (op === 'encode' || op === 'encode-low-entropy' || op === 'nearest') return 1e-5;
+  // Latent vectors are small differences of large sums: the projection has the mean label's folded in.
+  if (op === 'project') return 1e-5;
+  const ofLabels = LABEL_ERRORS.find(([name]) => impl.startsWith(`softpack ${name}`))[1];
+  if (op === 'decode_kl') return 5 * ofLabels;
+  return Math.max(ofLabels, OUTPUT_ERRORS[out]);
+}
+
+const LABEL_ERRORS = [
+  ['exact', 2e-6],
+  ['fastest', 4e-3],
+  ['fast', 2e-3],
+  ['bfloat', 4e-3],
+  ['split', 1e-5],
+];
+/** Half of the last place, and a little for the float32 before it. */
+const OUTPUT_ERRORS = { float32: 0, float16: 2 ** -11, bfloat16: 2 ** -8 };
+
+function setting(dh, dc, k) {
+  return { dh, dc, k, segments: dh / dc, bits: Math.log2(k), name: `${dc},${k}` };
+}

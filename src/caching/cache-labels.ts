@@ -5,7 +5,7 @@ import { type ArchiveBytes, openArchive } from '../archive/archive.js';
 import { MANIFEST_FILE } from '../archive/manifest.js';
 import { requireUnfinished } from '../archive/writer.js';
 import type { AugmentationSpec, MixSpec } from '../augment/spec.js';
-import type { CodecChoice } from '../codec/train.js';
+import type { CodecChoice } from '../codec/choice.js';
 import type { VqaeTrainingOptions } from '../codec/vqae/trainer.js';
 import { SoftpackError } from '../errors.js';
 import type { ImageFit } from '../images/decode.js';
@@ -92,8 +92,8 @@ export const defaultAugmentation = {
  *   `NO_SPACE` if the labels do not fit the disk.
  */
 export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLabelsResult> {
-  const { teacher: path, description, backend = 'auto', epochs, codec, out, signal } = options;
-  const { onProgress } = options;
+  const { teacher: path, description, backend = 'auto', epochs, out, onProgress, signal } = options;
+  const codec = options.codec?.name === 'none' ? undefined : options.codec;
   await requireUnfinished(out);
   const tau = options.tau ?? DEFAULT_TAU;
   const teacher = await factsOf(path, { backend, description });

@@ -81,7 +81,7 @@ export function addCache(program: Command, signal: AbortSignal): void {
     .option('--workers <n>', 'teachers side by side; default: one a processor', positiveInteger)
     .option('--json', 'print the result as JSON')
     .action(async (flags: CacheFlags) => {
-      const options = await optionsOf(flags);
+      const options = await optionsOf(flags, command.getOptionValueSource('codec') !== 'default');
       // Teachers take a second to load: only for those who have one.
       const { cacheLabels } = await import('../caching/cache-labels.js');
       const result = await cacheLabels({ ...options, onProgress: cacheProgress(), signal });
@@ -89,9 +89,10 @@ export function addCache(program: Command, signal: AbortSignal): void {
     });
 }
 
-async function optionsOf(flags: CacheFlags): Promise<CacheLabelsOptions> {
+async function optionsOf(flags: CacheFlags, named: boolean): Promise<CacheLabelsOptions> {
   const { teacher, images, epochs, out, full, tau, steps, seed, minCrop, flip, cutmix } = flags;
-  const compressed = ['ratio', 'dh', 'dc', 'k'].some((name) => name in flags);
+  // Without a word on compression nothing is lost: the labels can be packed at any ratio later.
+  const sized = ['ratio', 'dh', 'dc', 'k', 'levels'].some((name) => name in flags);
   return {
     ...{ teacher, images, epochs, out, full, tau, backend: flags.backend, split: flags.split },
     ...{ workers: flags.workers, batch: flags.batch, fit: fitOf(flags) },
@@ -102,7 +103,7 @@ async function optionsOf(flags: CacheFlags): Promise<CacheLabelsOptions> {
       flip,
       mix: cutmix === 0 ? { kind: 'none' } : { kind: 'cutmix', alpha: 1, probability: cutmix },
     },
-    ...(compressed ? { codec: codecOf(flags) } : {}),
+    ...(named || sized ? { codec: codecOf(flags) } : {}),
     training: { steps, seed },
   };
 }

@@ -187,7 +187,7 @@ test('doctor lists every backend with state and reason', async () => {
   expect((await softpack(['doctor'])).out).toContain('TensorFlow.js');
 });
 
-test.each([[[]], [['pack']], [['cat']], [['inspect']], [['doctor']], [['demo']]])(
+test.each([[[]], [['cache']], [['pack']], [['cat']], [['inspect']], [['doctor']], [['demo']]])(
   '%s --help explains itself',
   async (command) => {
     const run = await softpack([...command, '--help']);

@@ -1,0 +1,89 @@
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { openArchive } from '#src/archive/archive.js';
+import { writeImage } from '../images/fixture.js';
+import { temporaryDirectory } from '../temporary.js';
+
+const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+const teacher = fileURLToPath(new URL('../nn/models/onnx-nchw/model.onnx', import.meta.url));
+const temporary = await temporaryDirectory();
+const images = temporary.path('my images');
+for (let i = 0; i < 6; i++) await writeImage(images, `${i}.png`, i, [10, 12]);
+
+interface Run {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+function cache(out: string, ...args: readonly string[]): Promise<Run> {
+  const required = ['--teacher', teacher, '--images', images, '--epochs', '2', '--out', out];
+  const child = spawn(process.execPath, [main, 'cache', ...required, ...args]);
+  return new Promise((resolve) => {
+    const run = { out: '', err: '' };
+    child.stdout.on('data', (chunk) => {
+      run.out += chunk;
+    });
+    child.stderr.on('data', (chunk) => {
+      run.err += chunk;
+    });
+    child.on('close', (code) => resolve({ code, ...run }));
+  });
+}
+
+describe('softpack cache', () => {
+  test('keeps labels of a folder, as its options say', async () => {
+    const out = temporary.path('labels');
+    const names = await temporary.file('names.txt', 'ant\nbee\ncat\ndog\nelk\n');
+    const views = ['--seed', '7', '--min-crop', '0.5', '--flip', '0', '--cutmix', '0'];
+    const run = await cache(out, '--preprocessing', 'tf', '--class-names', names, ...views);
+    expect(run).toMatchObject({ code: 0 });
+    expect(run.out).toContain('12 labels (2 epochs x 6 images) of 5 classes');
+    expect(run.out).toContain('softpack pack');
+    await using archive = await openArchive(out);
+    expect(archive.manifest).toMatchObject({
+      codec: { name: 'none' },
+      classNames: ['ant', 'bee', 'cat', 'dog', 'elk'],
+      augmentation: {
+        ...{ seed: 7, size: [8, 8], crop: { scale: [0.5, 1] } },
+        ...{ flip: 0, mix: { kind: 'none' } },
+      },
+      teacher: { kind: 'onnx', preprocessing: { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] } },
+      images: { count: 6, fit: { kind: 'short-side', pixels: 16 } },
+    });
+  });
+
+  test('compresses them, with a description from a file', async () => {
+    const file = await temporary.file('d.json', JSON.stringify({ preprocessing: 'torch' }));
+    const out = temporary.path('small');
+    const size = ['--codec', 'topk', '--k', '2'];
+    const run = await cache(out, '--description', file, ...size, '--short-side', '9', '--json');
+    expect(run).toMatchObject({ code: 0 });
+    const result = JSON.parse(run.out);
+    expect(result).toMatchObject({ labels: 12, made: 12, packed: { codec: { name: 'topk' } } });
+    expect(existsSync(`${out}.full`)).toBe(false);
+    const manifest = JSON.parse(await readFile(`${out}/manifest.json`, 'utf8'));
+    expect(manifest.images.fit).toEqual({ kind: 'short-side', pixels: 9 });
+    expect(manifest.teacher.preprocessing.mean).toEqual([0.485, 0.456, 0.406]);
+  });
+
+  test.each([
+    ['no preprocessing', [], 2, 'teacher.json'],
+    ['an unknown one', ['--preprocessing', 'vgg'], 2, '--preprocessing'],
+    ['a share above 1', ['--flip', '2'], 2, '--flip'],
+    ['no such description', ['--description', 'none.json'], 1, 'NOT_FOUND'],
+    ['a description that is none', ['--description', 'list.json'], 1, 'INVALID_FILE'],
+    ['half a codec', ['--preprocessing', 'tf', '--dh', '4'], 2, '--ratio'],
+  ] as const)('refuses %s', async (name, args, code, words) => {
+    await writeFile(temporary.path('list.json'), '[1]');
+    const paths = args.map((arg) => (arg === 'list.json' ? temporary.path(arg) : arg));
+    const out = temporary.path(`refused ${name}`);
+    const run = await cache(out, ...paths);
+    expect(run).toMatchObject({ code, out: '' });
+    expect(run.err).toContain(words);
+    expect(existsSync(out)).toBe(false);
+  });
+});

@@ -68,13 +68,24 @@ async function load({ origin, load }: Candidate): Promise<NativeTensorflow> {
   process.env.TF_FORCE_GPU_ALLOW_GROWTH ??= 'true';
   process.env.TF_CPP_MIN_LOG_LEVEL ??= '1';
   try {
-    const exports = await load();
+    const exports = await withoutArguments(load);
     const backend = tf.findBackend('tensorflow') as unknown as NodeBackend;
     const devices = backend.isUsingGpuDevice ? ['GPU', 'CPU'] : ['CPU'];
     return { state: 'ready', origin, version: backend.binding.TF_Version, devices, exports };
   } catch (error) {
     const [line] = String(error instanceof Error ? error.message : error).split('\n');
     return { state: 'incomplete', reason: `${origin} does not load: ${line}; ${INSTALL}` };
+  }
+}
+
+/** The package finds its addon by node-pre-gyp, which takes options of the process for its own: `--dir` above all. */
+async function withoutArguments<T>(run: () => Promise<T>): Promise<T> {
+  const { argv } = process;
+  process.argv = argv.slice(0, 2);
+  try {
+    return await run();
+  } finally {
+    process.argv = argv;
   }
 }
 

@@ -92,7 +92,8 @@ describe('native TensorFlow', () => {
 
   it('works in forked processes', async (context) => {
     if (lacking !== undefined) context.skip(lacking);
-    const child = fork('test/nn/native-process.mjs', { execArgv: [] });
+    // node-pre-gyp, which finds the addon, would take this option for one of its own.
+    const child = fork('test/nn/native-process.mjs', ['--dir', '/nowhere'], { execArgv: [] });
     const answer = await new Promise((done, fail) => {
       child.once('message', done);
       child.once('exit', (code) => fail(new Error(`exit ${code}`)));

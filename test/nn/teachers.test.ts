@@ -2,10 +2,10 @@ import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { tensorflowStatus } from '#src/nn/backend.js';
 import { type LoadTeacherOptions, loadTeacher } from '#src/nn/load-teacher.js';
 import type { TeacherDescription } from '#src/nn/teachers/description.js';
 import { temporaryDirectory } from '../temporary.js';
+import { nativeTensorflow } from './native.js';
 
 /** Files of TensorFlow, its converter and the onnx package; made by make-models.py, which says what is in them. */
 const models = fileURLToPath(new URL('./models/', import.meta.url));
@@ -22,7 +22,7 @@ const [CLASSES, COUNT] = [5, 3];
 const PIXELS = { mean: [0.5, 0.4, 0.3], std: [0.2, 0.25, 0.3] } as const;
 
 const temporary = await temporaryDirectory();
-const tensorflow = (await tensorflowStatus()).find(({ name }) => name === 'tensorflow');
+const tensorflow = await nativeTensorflow();
 const onnx = await import('onnxruntime-node').then(
   () => undefined,
   (error: Error) => error.message,
@@ -31,8 +31,7 @@ const onnx = await import('onnxruntime-node').then(
 /** Why a kind of model cannot run here, if it cannot. */
 function lacking(kind: string): string | undefined {
   if (kind === 'onnx' && onnx !== undefined) return `onnxruntime-node does not load: ${onnx}`;
-  if (kind === 'saved-model' && tensorflow?.state !== 'ready') return tensorflow?.reason;
-  return undefined;
+  return kind === 'saved-model' ? tensorflow : undefined;
 }
 
 interface Reference {
@@ -142,6 +141,55 @@ describe('teacher.json', () => {
   });
 });
 
+describe('inputs', () => {
+  test.each([
+    ['onnx-nchw', 'onnx-nchw/model.onnx'],
+    ['onnx-nhwc', 'onnx-nhwc/model.onnx'],
+    ['keras', 'layers-model'],
+  ])('blue first, where the network wants that: %s', async (tool, path) => {
+    if (path.endsWith('.onnx') && onnx !== undefined) return;
+    const description = { ...PIXELS, channels: 'bgr' } as const;
+    using teacher = await loadTeacher(join(models, path), { description });
+    const swapped = images.map((_, i) => images[i - (i % 3) + 2 - (i % 3)]);
+    requireClose(await teacher.logits(swapped), reference.logits[tool].flat());
+    expect(teacher.fingerprint.preprocessing).toMatchObject({ channels: 'bgr' });
+  });
+
+  test('a few at a time, where their number is fixed', async (context) => {
+    if (onnx !== undefined) return context.skip(onnx);
+    const bytes = await readFile(join(models, 'onnx-nchw/model.onnx'));
+    // Both ends' first axis: the name "batch" becomes the number 2, in as many bytes (a varint may be padded).
+    const [named, fixed] = ['\x12\x05batch', '\x08\x82\x80\x80\x80\x80\x00'];
+    const patched = Buffer.from(bytes.toString('latin1').replaceAll(named, fixed), 'latin1');
+    expect(patched.equals(bytes)).toBe(false);
+    const path = await temporary.file('two.onnx', patched);
+    using teacher = await loadTeacher(path, { description: PIXELS });
+    requireClose(await teacher.logits(images.slice()), reference.logits['onnx-nchw'].flat());
+    requireClose(await teacher.logits(images.slice(-192)), reference.logits['onnx-nchw'][2]);
+  });
+
+  test.each([
+    ['torch', [0, 0, 0], [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225]],
+    ['tf', [1, 1, 1], [1, 1, 1]],
+    ['caffe', [255, 255, 255], [255 - 123.68, 255 - 116.779, 255 - 103.939]],
+    ['unit', [0.25, 0.5, 1], [0.25, 0.5, 1]],
+    ['raw', [0.2, 0.4, 1], [51, 102, 255]],
+  ] as const)('preprocessed as Keras does by the name %s', async (preprocessing, pixel, wanted) => {
+    const path = join(models, 'layers-model');
+    const description = { preprocessing };
+    using teacher = await loadTeacher(path, { backend: 'cpu', description });
+    const { mean, std } = teacher.normalisation;
+    const scale = preprocessing === 'caffe' ? 1 / 255 : 1;
+    for (const [i, value] of pixel.entries()) {
+      expect((value * scale - mean[i]) / std[i]).toBeCloseTo(wanted[i], 4);
+    }
+    const both = loadTeacher(path, { backend: 'cpu', description: { ...description, ...PIXELS } });
+    const error = await failure(both);
+    expect(error.code).toBe('INVALID_ARGUMENT');
+    expect(error.message).toContain('mean');
+  });
+});
+
 describe('outputs', () => {
   test('probabilities are refused as logits, and taken as probabilities', async () => {
     const folder = await copyOf('layers-model');
@@ -203,11 +251,28 @@ describe('bad models', () => {
     expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', field: 'backend', found: 'wasm' });
   });
 
-  test('a SavedModel without native TensorFlow says what to type', async (context) => {
-    if (tensorflow?.state === 'ready') return context.skip('native TensorFlow is ready');
-    const error = await failure(loadTeacher(join(models, 'saved-model'), { description: PIXELS }));
-    expect(error.code).toBe('BACKEND_UNAVAILABLE');
-    expect(error.message).toContain(tensorflow?.reason);
+  test('a SavedModel without native TensorFlow says what to type', async () => {
+    const { SOFTPACK_TENSORFLOW_DIR: own } = process.env;
+    process.env.SOFTPACK_TENSORFLOW_DIR = temporary.path('nowhere');
+    try {
+      const path = join(models, 'saved-model');
+      const error = await failure(loadTeacher(path, { description: PIXELS }));
+      expect(error.code).toBe('BACKEND_UNAVAILABLE');
+      expect(error.message).toContain('softpack tensorflow install');
+    } finally {
+      if (own === undefined) delete process.env.SOFTPACK_TENSORFLOW_DIR;
+      else process.env.SOFTPACK_TENSORFLOW_DIR = own;
+    }
+  });
+
+  test.each([
+    ['model.keras', 'model.export'],
+    ['model.h5', 'model.export'],
+    ['model.pt', 'torch.onnx.export'],
+  ])('%s says how to get one that runs', async (name, words) => {
+    const error = await failure(loadTeacher(await temporary.file(name, '')));
+    expect(error.code).toBe('INVALID_FILE');
+    expect(error.message).toContain(words);
   });
 
   async function edit(name: string, change: (folder: string) => Promise<void>): Promise<void> {

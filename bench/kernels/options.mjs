@@ -13,8 +13,22 @@ Operations: ${Object.keys(OPERATIONS).join(', ')}
 Settings: ${SETTINGS.map(({ name }) => name).join(' ')}
 `;
 
-const FULL = { pool: 16384, trainingLabels: 8192, rounds: 15, sampleSeconds: 0.02, steps: 200, compiled: true };
-const QUICK = { pool: 4096, trainingLabels: 4096, rounds: 5, sampleSeconds: 0.004, steps: 0, compiled: false };
+const FULL = {
+  pool: 16384,
+  trainingLabels: 8192,
+  rounds: 15,
+  sampleSeconds: 0.02,
+  steps: 200,
+  compiled: true,
+};
+const QUICK = {
+  pool: 4096,
+  trainingLabels: 4096,
+  rounds: 5,
+  sampleSeconds: 0.004,
+  steps: 0,
+  compiled: false,
+};
 const QUICK_SETTINGS = ['20,1024', '100,64'];
 
 export function parseOptions(argv, processors) {

@@ -15,6 +15,14 @@ using softpack::RowScratch;
 using softpack::RowView;
 using softpack::WholeRow;
 
+namespace {
+
+// An output of this size leaves the caches before it is read: it is written past them, which spares
+// reading each line first.
+constexpr uint64_t kStreamedBytes = uint64_t{8} << 20;
+
+}  // namespace
+
 int SoftpackDecoder::Create(const KernelTable& table, const SoftpackDecoderSpec& spec) {
   table_ = &table;
   stride_ = softpack::PaddedClasses(spec.classes);
@@ -50,11 +58,12 @@ SoftpackDecoderInfo SoftpackDecoder::Info() const { return {spec_.method, rows_-
 int SoftpackDecoder::Decode(const SoftpackDecodeArgs& args) const {
   const auto type = static_cast<FloatType>(args.out_type);
   const uint64_t label_bytes = spec_.classes * (type == FloatType::kFloat32 ? 4 : 2);
-  return ForEachRow(args.labels, args.threads,
-                    [&](uint64_t i, const RowView& row, RowScratch* scratch) {
-                      char* const out = static_cast<char*>(args.out) + i * label_bytes;
-                      table_->finish(head_, row, spec_.classes, scratch->row.data(), out, type);
-                    });
+  const bool streamed = args.labels.count * label_bytes >= kStreamedBytes;
+  return ForEachRow(
+      args.labels, args.threads, [&](uint64_t i, const RowView& row, RowScratch* scratch) {
+        char* const out = static_cast<char*>(args.out) + i * label_bytes;
+        table_->finish(head_, row, spec_.classes, scratch->row.data(), {out, type, streamed});
+      });
 }
 
 int SoftpackDecoder::DecodeKl(const SoftpackDecodeKlArgs& args) const {
@@ -111,6 +120,7 @@ int SoftpackDecoder::ForEachRowOf(const SoftpackLabels& labels, uint64_t first, 
     consume(first + i, adds ? WholeRow(AddPrediction(labels, first + i, row, scratch)) : row,
             scratch);
   }
+  table_->fence();
   return kSoftpackOk;
 }
 

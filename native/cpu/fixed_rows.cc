@@ -68,11 +68,12 @@ class FixedRows : public RowSource {
         (!one_run && !scratch->values.Reserve(shape_.blocks() * panel_stride))) {
       return kSoftpackOutOfMemory;
     }
-    GroupIndices(block, shape_.stages, groups_, scratch->grouped.data());
+    const uint16_t* const grouped =
+        GroupIndices(block, shape_.stages, groups_, scratch->grouped.data());
     for (uint64_t b = 0; b < shape_.blocks(); ++b) {
       int16_t* const sums = scratch->sums.data() + (one_run ? b * panel_stride : 0);
       for (uint64_t run = 0; run < groups_.runs(); ++run) {
-        SumRun(block.labels, b, run, scratch->grouped.data(), sums);
+        SumRun(block.labels, b, run, grouped, sums);
         if (!one_run) {
           AddRun(block.labels, b, run, sums, scratch->values.data() + b * panel_stride);
         }
@@ -216,10 +217,13 @@ class FixedRows : public RowSource {
               int16_t* panel) const {
     for (uint64_t g = 0; g < groups_.groups_a_run(); ++g) {
       const StageGroup group = groups_.Group(run, g);
-      table_.sum_fixed_rows({rows_.data() + shape_.Slice(block, group.first), shape_.stage_stride(),
-                             static_cast<uint32_t>(shape_.width), grouped + group.first * labels,
-                             group.stages, group.stages, labels, g == 0 ? zeros_.data() : nullptr,
-                             panel});
+      const int16_t* const slice = rows_.data() + shape_.Slice(block, group.first);
+      if (shape_.TouchesFirst(labels)) {
+        TouchRows(slice, group.stages * shape_.stage_stride() * sizeof(int16_t));
+      }
+      table_.sum_fixed_rows({slice, shape_.stage_stride(), static_cast<uint32_t>(shape_.width),
+                             grouped + group.first * labels, group.stages, group.stages, labels,
+                             g == 0 ? zeros_.data() : nullptr, panel});
     }
   }
 

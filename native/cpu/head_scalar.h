@@ -88,8 +88,8 @@ void StoreAs(FloatType type, float value, uint64_t j, void* out) {
     static_cast<uint16_t*>(out)[j] = scalar::FloatToBfloat(value);
 }
 
-void Finish(const Head& head, const RowView& row, uint64_t classes, float* scratch, void* out,
-            FloatType type) {
+void Finish(const Head& head, const RowView& row, uint64_t classes, float* scratch,
+            const RowOutput& out) {
   Widen(row, classes, scratch);
   ClassSum sum;
   float scale = 1.0f;
@@ -107,8 +107,11 @@ void Finish(const Head& head, const RowView& row, uint64_t classes, float* scrat
     }
     scale = 1.0f / sum.Total();
   }
-  for (uint64_t j = 0; j < classes; ++j) StoreAs(type, scratch[j] * scale, j, out);
+  for (uint64_t j = 0; j < classes; ++j) StoreAs(out.type, scratch[j] * scale, j, out.data);
 }
+
+// Ordinary stores need none.
+void Fence() {}
 
 // With w the label before it is divided by its sum Z, t = log w, and b = (l - max l) / tau:
 //   KL = sum w t / Z - log Z - sum w b / Z + log sum exp b

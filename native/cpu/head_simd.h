@@ -86,15 +86,18 @@ SOFTPACK_INLINE Vec Log(Vec x) {
   x = Greater(x, Broadcast(1.17549435e-38f));
   Vec n;
   const Vec f = Subtract(Significand(x, &n), Broadcast(1.0f));
-  const Vec s = Divide(f, Add(Broadcast(2.0f), f));
-  const Vec z = Times(s, s);
-  Vec sum = Broadcast(2.0f / 9);
-  sum = Fma(sum, z, Broadcast(2.0f / 7));
-  sum = Fma(sum, z, Broadcast(2.0f / 5));
-  sum = Fma(sum, z, Broadcast(2.0f / 3));
-  const Vec correction = Times(s, NegatedFma(z, sum, f));
-  const Vec small = NegatedFma(n, Broadcast(2.12194440e-4f), Negated(correction));
-  return Fma(n, Broadcast(0.693359375f), Add(f, small));
+  Vec sum = Broadcast(7.0376836292e-2f);
+  sum = Fma(sum, f, Broadcast(-1.1514610310e-1f));
+  sum = Fma(sum, f, Broadcast(1.1676998740e-1f));
+  sum = Fma(sum, f, Broadcast(-1.2420140846e-1f));
+  sum = Fma(sum, f, Broadcast(1.4249322787e-1f));
+  sum = Fma(sum, f, Broadcast(-1.6668057665e-1f));
+  sum = Fma(sum, f, Broadcast(2.0000714765e-1f));
+  sum = Fma(sum, f, Broadcast(-2.4999993993e-1f));
+  sum = Fma(sum, f, Broadcast(3.3333331174e-1f));
+  sum = Fma(sum, f, Broadcast(-0.5f));
+  sum = Fma(n, Broadcast(-2.12194440e-4f), Times(Times(f, f), sum));
+  return Fma(n, Broadcast(0.693359375f), Add(f, sum));
 }
 
 SOFTPACK_INLINE float TotalOf(Vec* sums) {
@@ -129,14 +132,18 @@ float GreatestOf(const float* values, uint64_t classes) {
       greatest[v] = Greater(Load(values + j + v * kLanes), greatest[v]);
     }
   }
+  for (; j + kLanes <= classes; j += kLanes) greatest[0] = Greater(Load(values + j), greatest[0]);
   SOFTPACK_UNROLL
   for (uint32_t v = 1; v < kHeadVectors; ++v) greatest[0] = Greater(greatest[0], greatest[v]);
   float lanes[kLanes];
   Store(lanes, greatest[0]);
-  float result = lanes[0];
-  for (uint32_t i = 1; i < kLanes; ++i) result = lanes[i] > result ? lanes[i] : result;
-  for (; j < classes; ++j) result = values[j] > result ? values[j] : result;
-  return result;
+  for (; j < classes; ++j) lanes[0] = values[j] > lanes[0] ? values[j] : lanes[0];
+  for (uint32_t width = kLanes / 2; width > 0; width /= 2) {
+    for (uint32_t i = 0; i < width; ++i) {
+      lanes[i] = lanes[i + width] > lanes[i] ? lanes[i + width] : lanes[i];
+    }
+  }
+  return lanes[0];
 }
 
 // scratch = max(v, eps), zeros beyond the last class; returns its sum.
@@ -188,15 +195,6 @@ SOFTPACK_INLINE float ExpAndSum(const float* from, float greatest, float factor,
   return TotalOf(sums);
 }
 
-template <FloatType Type>
-struct Stored {
-  using Element = uint16_t;
-};
-template <>
-struct Stored<FloatType::kFloat32> {
-  using Element = float;
-};
-
 SOFTPACK_INLINE void StoreAs(float* to, Vec a, FloatType) { Store(to, a); }
 SOFTPACK_INLINE void StoreAs(uint16_t* to, Vec a, FloatType type) {
   if (type == FloatType::kFloat16)
@@ -205,24 +203,41 @@ SOFTPACK_INLINE void StoreAs(uint16_t* to, Vec a, FloatType type) {
     StoreBfloat(to, a);
 }
 
-// out[j] = from[j] * factor in the output's type.
-template <FloatType Type>
-SOFTPACK_INLINE void StoreScaled(const float* from, float factor, uint64_t classes, void* out) {
-  using Element = typename Stored<Type>::Element;
-  Element* const to = static_cast<Element*>(out);
+SOFTPACK_INLINE void StreamAs(float* to, Vec a, FloatType) { Stream(to, a); }
+SOFTPACK_INLINE void StreamAs(uint16_t* to, Vec a, FloatType type) {
+  if (type == FloatType::kFloat16)
+    StreamHalf(to, a);
+  else
+    StreamBfloat(to, a);
+}
+
+// to[j] = from[j] * factor in the output's type.
+template <FloatType Type, class Element>
+SOFTPACK_INLINE void StoreScaled(const float* from, float factor, uint64_t classes, bool streamed,
+                                 Element* to) {
   const Vec scale = Broadcast(factor);
+  const auto at = [&](uint64_t j) { return Times(Load(from + j), scale); };
   uint64_t j = 0;
-  for (; j + kLanes <= classes; j += kLanes) {
-    StoreAs(to + j, Times(Load(from + j), scale), Type);
+  if (streamed) {
+    // Streamed stores are aligned to their size; a first vector, written again in part, fills in.
+    constexpr uint64_t kBytes = kLanes * sizeof(Element);
+    const uint64_t beyond = reinterpret_cast<uintptr_t>(to) % kBytes;
+    if (beyond != 0 && classes >= kLanes) {
+      StoreAs(to, at(0), Type);
+      j = (kBytes - beyond) / sizeof(Element);
+    }
+    for (; j + kLanes <= classes; j += kLanes) StreamAs(to + j, at(j), Type);
+  } else {
+    for (; j + kLanes <= classes; j += kLanes) StoreAs(to + j, at(j), Type);
   }
   if (j == classes) return;
   Element rest[kLanes];
-  StoreAs(rest, Times(Load(from + j), scale), Type);
+  StoreAs(rest, at(j), Type);
   for (uint32_t i = 0; j < classes; ++i, ++j) to[j] = rest[i];
 }
 
-void Finish(const Head& head, const RowView& row, uint64_t classes, float* scratch, void* out,
-            FloatType type) {
+void Finish(const Head& head, const RowView& row, uint64_t classes, float* scratch,
+            const RowOutput& out) {
   const RowReader reader(row);
   float scale = 1.0f;
   if (head.kind == HeadKind::kClamp) {
@@ -237,13 +252,17 @@ void Finish(const Head& head, const RowView& row, uint64_t classes, float* scrat
     }
   }
   // For identity a product with 1, which is exact.
-  if (type == FloatType::kFloat32)
-    StoreScaled<FloatType::kFloat32>(scratch, scale, classes, out);
-  else if (type == FloatType::kFloat16)
-    StoreScaled<FloatType::kFloat16>(scratch, scale, classes, out);
+  auto* const floats = static_cast<float*>(out.data);
+  auto* const words = static_cast<uint16_t*>(out.data);
+  if (out.type == FloatType::kFloat32)
+    StoreScaled<FloatType::kFloat32>(scratch, scale, classes, out.streamed, floats);
+  else if (out.type == FloatType::kFloat16)
+    StoreScaled<FloatType::kFloat16>(scratch, scale, classes, out.streamed, words);
   else
-    StoreScaled<FloatType::kBfloat16>(scratch, scale, classes, out);
+    StoreScaled<FloatType::kBfloat16>(scratch, scale, classes, out.streamed, words);
 }
+
+void Fence() { StreamFence(); }
 
 // values = w; returns its sum, and in *entropy the sum of w log w (clamp) or of w times its
 // exponent (softmax).

@@ -55,6 +55,14 @@ struct Head {
 
 enum class FloatType { kFloat32, kFloat16, kBfloat16 };  // as SoftpackFloat
 
+// Where a finished row goes. `streamed`: past the caches, for outputs that they could not hold
+// anyway; other threads see such rows after `fence`.
+struct RowOutput {
+  void* data;
+  FloatType type;
+  bool streamed;
+};
+
 // What a loss needs beside the row of values.
 struct KlInput {
   const float* logits;
@@ -127,8 +135,9 @@ struct KernelTable {
 
   // Head of one row. `scratch` holds classes rounded up to kHeadSums, 64-byte aligned; it may be
   // the row itself where that is a whole one. The exponential is Exp of head_scalar.cc.
-  void (*finish)(const Head& head, const RowView& row, uint64_t classes, float* scratch, void* out,
-                 FloatType type);
+  void (*finish)(const Head& head, const RowView& row, uint64_t classes, float* scratch,
+                 const RowOutput& out);
+  void (*fence)();
 
   // Loss, and with `gradient` its gradient, of one whole row of values, which is overwritten; the
   // head is clamp or softmax. `scratch` as for finish. `gradient` may be the logits.

@@ -86,6 +86,7 @@ extern const KernelTable kScalarKernels = {
     Widen,
     AddPrediction,
     Finish,
+    Fence,
     Kl,
 };
 

@@ -209,5 +209,6 @@ void Nearest(const float* vectors, const float* groups, uint64_t count, uint64_t
 constexpr KernelTable TableNamed(const char* isa) {
   return {isa,        kPanelColumns, kInnerBlock,   kStripRows,    kRowBlock,      PackPanels,
           Multiply,   kGroupSize,    GroupCodebook, Nearest,       SumRows<float>, SumRows<int16_t>,
-          WidenRange, ToFixed,       Widen,         AddPrediction, Finish,         Kl};
+          WidenRange, ToFixed,       Widen,         AddPrediction, Finish,         Fence,
+          Kl};
 }

@@ -44,24 +44,27 @@ inline float Exp(float x) {
 }
 
 // Natural logarithm of a positive float to 2 units in the last place; of the least normal float
-// below it. x = 2^n (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); log(1 + f) = 2 atanh(s) with
-// s = f / (2 + f), by its series to s^9 (|s| < 0.172).
+// below it. x = 2^n (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); log(1 + f) = f - f^2 / 2 + f^3 P(f)
+// with the coefficients of Cephes' logf: no division.
 inline float Log(float x) {
   x = x > 1.17549435e-38f ? x : 1.17549435e-38f;
   const uint32_t offset = 0x3f3504f3u;  // sqrt(1/2)
   const uint32_t shifted = BitsOf(x) - offset;
   const float n = static_cast<float>(static_cast<int32_t>(shifted) >> 23);
   const float f = FloatOf((shifted & 0x007fffffu) + offset) - 1.0f;
-  const float s = f / (2.0f + f);
-  const float z = s * s;
-  float sum = 2.0f / 9;
-  sum = std::fmaf(sum, z, 2.0f / 7);
-  sum = std::fmaf(sum, z, 2.0f / 5);
-  sum = std::fmaf(sum, z, 2.0f / 3);
-  // log(1 + f) = f - s * (f - z * sum): exact in its leading term.
-  const float correction = s * std::fmaf(-z, sum, f);
-  const float small = std::fmaf(n, -2.12194440e-4f, -correction);
-  return std::fmaf(n, 0.693359375f, f + small);
+  float sum = 7.0376836292e-2f;
+  sum = std::fmaf(sum, f, -1.1514610310e-1f);
+  sum = std::fmaf(sum, f, 1.1676998740e-1f);
+  sum = std::fmaf(sum, f, -1.2420140846e-1f);
+  sum = std::fmaf(sum, f, 1.4249322787e-1f);
+  sum = std::fmaf(sum, f, -1.6668057665e-1f);
+  sum = std::fmaf(sum, f, 2.0000714765e-1f);
+  sum = std::fmaf(sum, f, -2.4999993993e-1f);
+  sum = std::fmaf(sum, f, 3.3333331174e-1f);
+  const float square = f * f;
+  sum = std::fmaf(sum, f, -0.5f);
+  sum = std::fmaf(n, -2.12194440e-4f, square * sum);
+  return std::fmaf(n, 0.693359375f, f + sum);
 }
 
 // float32 to bfloat16: to nearest, ties to even; NaN stays NaN, quiet.

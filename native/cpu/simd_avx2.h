@@ -22,7 +22,6 @@ SOFTPACK_INLINE Vec Times(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
 SOFTPACK_INLINE Vec Greater(Vec a, Vec b) { return _mm256_max_ps(a, b); }
 // a where a < b, else b.
 SOFTPACK_INLINE Vec Less(Vec a, Vec b) { return _mm256_min_ps(a, b); }
-SOFTPACK_INLINE Vec Divide(Vec a, Vec b) { return _mm256_div_ps(a, b); }
 SOFTPACK_INLINE Vec Negated(Vec a) { return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f)); }
 SOFTPACK_INLINE Vec Fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 SOFTPACK_INLINE Vec NegatedFma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }
@@ -33,11 +32,9 @@ SOFTPACK_INLINE Vec PowerOfTwo(Vec shifted) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 23));
 }
 
-SOFTPACK_INLINE void StoreHalf(uint16_t* to, Vec a) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
-}
+SOFTPACK_INLINE __m128i ToHalf(Vec a) { return _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT); }
 
-SOFTPACK_INLINE void StoreBfloat(uint16_t* to, Vec a) {
+SOFTPACK_INLINE __m128i ToBfloat(Vec a) {
   const __m256i bits = _mm256_castps_si256(a);
   const __m256i high = _mm256_srli_epi32(bits, 16);
   const __m256i even = _mm256_and_si256(high, _mm256_set1_epi32(1));
@@ -47,8 +44,23 @@ SOFTPACK_INLINE void StoreBfloat(uint16_t* to, Vec a) {
   const __m256i rounded = _mm256_blendv_epi8(_mm256_srli_epi32(biased, 16), quiet, unordered);
   const __m256i packed = _mm256_packus_epi32(rounded, rounded);
   const __m256i joined = _mm256_permute4x64_epi64(packed, 0x08);
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(joined));
+  return _mm256_castsi256_si128(joined);
 }
+
+SOFTPACK_INLINE void StoreHalf(uint16_t* to, Vec a) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), ToHalf(a));
+}
+SOFTPACK_INLINE void StoreBfloat(uint16_t* to, Vec a) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), ToBfloat(a));
+}
+SOFTPACK_INLINE void Stream(float* to, Vec a) { _mm256_stream_ps(to, a); }
+SOFTPACK_INLINE void StreamHalf(uint16_t* to, Vec a) {
+  _mm_stream_si128(reinterpret_cast<__m128i*>(to), ToHalf(a));
+}
+SOFTPACK_INLINE void StreamBfloat(uint16_t* to, Vec a) {
+  _mm_stream_si128(reinterpret_cast<__m128i*>(to), ToBfloat(a));
+}
+SOFTPACK_INLINE void StreamFence() { _mm_sfence(); }
 
 // x = 2^n * result, result in [sqrt(1/2), sqrt(2)).
 SOFTPACK_INLINE Vec Significand(Vec x, Vec* n) {

@@ -22,7 +22,6 @@ SOFTPACK_INLINE Vec Times(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
 SOFTPACK_INLINE Vec Greater(Vec a, Vec b) { return _mm512_max_ps(a, b); }
 // a where a < b, else b.
 SOFTPACK_INLINE Vec Less(Vec a, Vec b) { return _mm512_min_ps(a, b); }
-SOFTPACK_INLINE Vec Divide(Vec a, Vec b) { return _mm512_div_ps(a, b); }
 SOFTPACK_INLINE Vec Negated(Vec a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
 SOFTPACK_INLINE Vec Fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
 SOFTPACK_INLINE Vec NegatedFma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }
@@ -33,12 +32,9 @@ SOFTPACK_INLINE Vec PowerOfTwo(Vec shifted) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 23));
 }
 
-SOFTPACK_INLINE void StoreHalf(uint16_t* to, Vec a) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
-                      _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
-}
+SOFTPACK_INLINE __m256i ToHalf(Vec a) { return _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT); }
 
-SOFTPACK_INLINE void StoreBfloat(uint16_t* to, Vec a) {
+SOFTPACK_INLINE __m256i ToBfloat(Vec a) {
   const __m512i bits = _mm512_castps_si512(a);
   const __m512i high = _mm512_srli_epi32(bits, 16);
   const __m512i even = _mm512_and_si512(high, _mm512_set1_epi32(1));
@@ -46,8 +42,23 @@ SOFTPACK_INLINE void StoreBfloat(uint16_t* to, Vec a) {
   const __m512i quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
   const __m512i rounded = _mm512_mask_mov_epi32(_mm512_srli_epi32(biased, 16),
                                                 _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), quiet);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(rounded));
+  return _mm512_cvtepi32_epi16(rounded);
 }
+
+SOFTPACK_INLINE void StoreHalf(uint16_t* to, Vec a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), ToHalf(a));
+}
+SOFTPACK_INLINE void StoreBfloat(uint16_t* to, Vec a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), ToBfloat(a));
+}
+SOFTPACK_INLINE void Stream(float* to, Vec a) { _mm512_stream_ps(to, a); }
+SOFTPACK_INLINE void StreamHalf(uint16_t* to, Vec a) {
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(to), ToHalf(a));
+}
+SOFTPACK_INLINE void StreamBfloat(uint16_t* to, Vec a) {
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(to), ToBfloat(a));
+}
+SOFTPACK_INLINE void StreamFence() { _mm_sfence(); }
 
 // x = 2^n * result, result in [sqrt(1/2), sqrt(2)).
 SOFTPACK_INLINE Vec Significand(Vec x, Vec* n) {

@@ -35,6 +35,8 @@ struct TableShape {
   // one label do not all fall into the same set of a cache.
   uint64_t PanelStride(uint64_t labels) const { return (labels | 1) * width; }
   uint64_t BlockLabels(uint64_t count, uint64_t threads) const;
+  // Whether enough labels use the rows of a slice for it to pay to read it whole first.
+  bool TouchesFirst(uint64_t labels) const { return group < stages && labels >= levels / 2; }
 };
 
 // Consecutive stages.
@@ -70,8 +72,13 @@ class StageGroups {
 
 // Indices [labels, stages] to [group][labels, stages of the group]: what one pass reads lies side
 // by side. The indices of a group start at its first stage times labels.
-void GroupIndices(const CodeBlock& block, uint64_t stages, const StageGroups& groups,
-                  uint16_t* grouped);
+// `grouped` is left alone where there is one group only.
+const uint16_t* GroupIndices(const CodeBlock& block, uint64_t stages, const StageGroups& groups,
+                             uint16_t* grouped);
+
+// Reads rows that many labels are about to use, in order: a cache line a random first touch costs
+// three to four times as much.
+void TouchRows(const void* rows, uint64_t bytes);
 
 // [base_rows, padded classes]: base vectors times the basis.
 int BuildBaseRows(const KernelTable& table, const SoftpackDecoderSpec& spec, Buffer<float>* rows);

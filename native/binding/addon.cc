@@ -2,6 +2,7 @@
 // later. It keeps no state of its own, in the process or in an environment, so any number of
 // threads may load it.
 #include "binding/arguments.h"
+#include "binding/augment.h"
 #include "binding/decoder.h"
 #include "binding/encoder.h"
 #include "binding/napi_setup.h"
@@ -126,6 +127,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   method("nearestAsync", Later<ReadNearest>);
   method("pack", Now<ReadPack>);
   method("unpack", Now<ReadUnpack>);
+  method("augment", Now<ReadAugment>);
+  method("augmentAsync", Later<ReadAugment>);
   exports.Set("Encoder", Encoder::Define(env));
   exports.Set("Decoder", Decoder::Define(env));
   return exports;

@@ -14,9 +14,8 @@ bool HasType(const Napi::Value& value, napi_typedarray_type type) {
 }  // namespace
 
 template <class T>
-Span<T> Arguments::Array(size_t index, const char* name, napi_typedarray_type type,
+Span<T> Arguments::Array(const Napi::Value& value, const char* name, napi_typedarray_type type,
                          const char* expected) {
-  const Napi::Value value = info_[index];
   if (!HasType(value, type)) Refuse(name, expected);
   size_t length = 0;
   void* data = nullptr;
@@ -28,19 +27,33 @@ Span<T> Arguments::Array(size_t index, const char* name, napi_typedarray_type ty
 }
 
 Span<float> Arguments::Floats(size_t index, const char* name) {
-  return Array<float>(index, name, napi_float32_array, "a Float32Array");
+  return Array<float>(info_[index], name, napi_float32_array, "a Float32Array");
 }
 
 Span<uint8_t> Arguments::Bytes(size_t index, const char* name) {
-  return Array<uint8_t>(index, name, napi_uint8_array, "a Uint8Array");
+  return Array<uint8_t>(info_[index], name, napi_uint8_array, "a Uint8Array");
 }
 
 Span<uint16_t> Arguments::Words(size_t index, const char* name) {
-  return Array<uint16_t>(index, name, napi_uint16_array, "a Uint16Array");
+  return Array<uint16_t>(info_[index], name, napi_uint16_array, "a Uint16Array");
 }
 
 Span<uint32_t> Arguments::DoubleWords(size_t index, const char* name) {
-  return Array<uint32_t>(index, name, napi_uint32_array, "a Uint32Array");
+  return Array<uint32_t>(info_[index], name, napi_uint32_array, "a Uint32Array");
+}
+
+Span<int32_t> Arguments::Integers(size_t index, const char* name) {
+  return Array<int32_t>(info_[index], name, napi_int32_array, "an Int32Array");
+}
+
+std::vector<Span<uint8_t>> Arguments::ByteArrays(size_t index, const char* name) {
+  if (!info_[index].IsArray()) Refuse(name, "an array");
+  const Napi::Array list = info_[index].As<Napi::Array>();
+  std::vector<Span<uint8_t>> arrays;
+  for (uint32_t i = 0; i < list.Length(); ++i) {
+    arrays.push_back(Array<uint8_t>(list.Get(i), name, napi_uint8_array, "Uint8Arrays"));
+  }
+  return arrays;
 }
 
 float* Arguments::Floats(size_t index, const char* name, uint64_t length) {

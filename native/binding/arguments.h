@@ -28,6 +28,8 @@ class Arguments {
   Span<uint8_t> Bytes(size_t index, const char* name);
   Span<uint16_t> Words(size_t index, const char* name);
   Span<uint32_t> DoubleWords(size_t index, const char* name);
+  Span<int32_t> Integers(size_t index, const char* name);
+  std::vector<Span<uint8_t>> ByteArrays(size_t index, const char* name);
 
   // Arrays of exactly `length` elements.
   float* Floats(size_t index, const char* name, uint64_t length);
@@ -53,7 +55,8 @@ class Arguments {
 
  private:
   template <class T>
-  Span<T> Array(size_t index, const char* name, napi_typedarray_type type, const char* expected);
+  Span<T> Array(const Napi::Value& value, const char* name, napi_typedarray_type type,
+                const char* expected);
 
   const Napi::CallbackInfo& info_;
   std::vector<Napi::Value> arrays_;

@@ -198,6 +198,41 @@ typedef struct SoftpackDecodeKlArgs {
   uint32_t threads;
 } SoftpackDecodeKlArgs;
 
+typedef struct SoftpackImage {
+  const uint8_t* pixels;  // [height, width, 3]
+  uint32_t height;
+  uint32_t width;
+} SoftpackImage;
+
+// Fields of a view: an image (index, crop as top, left, height, width in its pixels, 1 where
+// mirrored), the same of the one mixed in (index -1 where none is), and the box that CutMix
+// replaces, in pixels of the output (height 0 for mixup).
+enum SoftpackViewField {
+  kSoftpackViewImage = 0,
+  kSoftpackViewCrop = 1,
+  kSoftpackViewFlip = 5,
+  kSoftpackViewPartner = 6,
+  kSoftpackViewBox = 12,
+  kSoftpackViewFields = 16,
+};
+
+// Crop, bilinear resize, mirror, CutMix or mixup, normalise. Integers up to 8.16 fixed point, then
+// float32 products and sums in one order, so the bytes depend on neither instruction set nor
+// threads. Sides are at most 65535.
+typedef struct SoftpackAugmentArgs {
+  const SoftpackImage* images;
+  uint64_t image_count;
+  const int32_t* views;  // [count, kSoftpackViewFields]
+  const float* weights;  // [count], share of the own image in a mixup
+  float* out;            // [count, height, width, 3]
+  uint64_t count;
+  uint32_t height;
+  uint32_t width;
+  float scale[3];  // a value in 8.16 fixed point, times scale, plus shift
+  float shift[3];
+  uint32_t threads;
+} SoftpackAugmentArgs;
+
 typedef struct SoftpackBackend {
   uint32_t abi_version;
   uint32_t size;  // sizeof(SoftpackBackend) when the backend was built
@@ -215,6 +250,7 @@ typedef struct SoftpackBackend {
   int (*decode)(const SoftpackDecoder* decoder, const SoftpackDecodeArgs* args);
   int (*decode_kl)(const SoftpackDecoder* decoder, const SoftpackDecodeKlArgs* args);
   void (*decoder_destroy)(SoftpackDecoder* decoder);
+  int (*augment)(const SoftpackAugmentArgs* args);
 } SoftpackBackend;
 
 #ifdef __cplusplus

@@ -89,6 +89,7 @@ constexpr SoftpackBackend kBackend = {
     Decode,
     DecodeKl,
     DestroyDecoder,
+    OnSelected<SoftpackAugmentArgs, Augment>,
 };
 
 }  // namespace

@@ -86,6 +86,23 @@ struct RowSums {
   T* panel;
 };
 
+// Where an output pixel comes from in a row: byte offsets of its left and right pixel, and their
+// weights, multiples of 2^-11, the left one in the low half.
+struct ColumnTap {
+  uint32_t left;
+  uint32_t right;
+  uint32_t weights;
+};
+
+// Pixels are scaled and shifted by channel; a row of them by a pattern of this many floats, whole
+// vectors and whole pixels.
+constexpr uint32_t kPatternFloats = 48;
+
+struct PixelScale {
+  float scale[kPatternFloats];
+  float shift[kPatternFloats];
+};
+
 struct KernelTable {
   const char* isa;
 
@@ -143,6 +160,16 @@ struct KernelTable {
   // head is clamp or softmax. `scratch` as for finish. `gradient` may be the logits.
   float (*kl)(const Head& head, float* values, const KlInput& input, uint64_t classes,
               float* scratch, float* gradient);
+
+  // sums[3 i + c] = left * its weight + right * its weight, of channel c of pixel i. May read one
+  // byte beyond a tap's pixel, and write one sum beyond the last.
+  void (*resize_columns)(const uint8_t* row, const ColumnTap* taps, uint64_t pixels, int32_t* sums);
+  // out[j] = (top[j] * (2^11 - weight) + bottom[j] * weight + 2^5 >> 6) * scale + shift. May read
+  // sums beyond `length`, up to a multiple of kPatternFloats.
+  void (*blend_rows)(const int32_t* top, const int32_t* bottom, int32_t weight, uint64_t length,
+                     const PixelScale& scale, float* out);
+  // own[j] = own[j] * weight + other[j] * (1 - weight); each product is rounded.
+  void (*mix_rows)(const float* other, float weight, uint64_t length, float* own);
 };
 
 // Floats of one panel-packed matrix with `inner` rows.

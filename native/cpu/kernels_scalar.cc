@@ -66,6 +66,8 @@ void Nearest(const float* vectors, const float* groups, uint64_t count, uint64_t
 
 #include "cpu/head_scalar.h"
 
+#include "cpu/augment_scalar.h"
+
 }  // namespace
 
 extern const KernelTable kScalarKernels = {
@@ -88,6 +90,9 @@ extern const KernelTable kScalarKernels = {
     Finish,
     Fence,
     Kl,
+    ResizeColumns,
+    BlendRows,
+    MixRows,
 };
 
 }  // namespace softpack

@@ -206,9 +206,11 @@ void Nearest(const float* vectors, const float* groups, uint64_t count, uint64_t
 // After the rows.
 #include "cpu/head_simd.h"
 
+#include "cpu/augment_simd.h"
+
 constexpr KernelTable TableNamed(const char* isa) {
   return {isa,        kPanelColumns, kInnerBlock,   kStripRows,    kRowBlock,      PackPanels,
           Multiply,   kGroupSize,    GroupCodebook, Nearest,       SumRows<float>, SumRows<int16_t>,
           WidenRange, ToFixed,       Widen,         AddPrediction, Finish,         Fence,
-          Kl};
+          Kl,         ResizeColumns, BlendRows,     MixRows};
 }

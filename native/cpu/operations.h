@@ -10,6 +10,7 @@ namespace softpack {
 
 int Project(const KernelTable& table, const SoftpackProjectArgs& args);
 int Nearest(const KernelTable& table, const SoftpackNearestArgs& args);
+int Augment(const KernelTable& table, const SoftpackAugmentArgs& args);
 
 }  // namespace softpack
 

@@ -116,3 +116,14 @@ SOFTPACK_INLINE void StoreBest(Best best, float* scores, uint32_t* indices) {
   _mm256_storeu_ps(scores, best.score);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(indices), best.index);
 }
+
+// (a * weight_a + b * weight_b + 2^5) / 2^6, rounded down, of 8 integers.
+SOFTPACK_INLINE Vec BlendRounded(const int32_t* a, const int32_t* b, int32_t weight_a,
+                                 int32_t weight_b) {
+  const __m256i first = _mm256_mullo_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(a)),
+                                           _mm256_set1_epi32(weight_a));
+  const __m256i second = _mm256_mullo_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(b)),
+                                            _mm256_set1_epi32(weight_b));
+  const __m256i sum = _mm256_add_epi32(_mm256_add_epi32(first, second), _mm256_set1_epi32(32));
+  return _mm256_cvtepi32_ps(_mm256_srai_epi32(sum, 6));
+}

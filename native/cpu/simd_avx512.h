@@ -109,3 +109,12 @@ SOFTPACK_INLINE void StoreBest(Best best, float* scores, uint32_t* indices) {
   _mm512_storeu_ps(scores, best.score);
   _mm512_storeu_si512(indices, best.index);
 }
+
+// (a * weight_a + b * weight_b + 2^5) / 2^6, rounded down, of 16 integers.
+SOFTPACK_INLINE Vec BlendRounded(const int32_t* a, const int32_t* b, int32_t weight_a,
+                                 int32_t weight_b) {
+  const __m512i first = _mm512_mullo_epi32(_mm512_loadu_si512(a), _mm512_set1_epi32(weight_a));
+  const __m512i second = _mm512_mullo_epi32(_mm512_loadu_si512(b), _mm512_set1_epi32(weight_b));
+  const __m512i sum = _mm512_add_epi32(_mm512_add_epi32(first, second), _mm512_set1_epi32(32));
+  return _mm512_cvtepi32_ps(_mm512_srai_epi32(sum, 6));
+}

@@ -236,6 +236,56 @@ void TestThreadPool() {
   Expect(ParallelFor(2, 50, fail) == kSoftpackOutOfMemory, "a task's failure is told");
 }
 
+// Images, views and outputs of exactly the right size: a sanitizer sees any byte read or written
+// beyond.
+void TestAugment(const KernelTable& table) {
+  std::mt19937 random(5);
+  const auto below = [&random](uint32_t bound) { return static_cast<int32_t>(random() % bound); };
+  for (int round = 0; round < 200; ++round) {
+    std::vector<std::vector<uint8_t>> pixels;
+    std::vector<SoftpackImage> images;
+    for (int i = 0; i < 3; ++i) {
+      const uint32_t height = 1 + below(9), width = 1 + below(40);
+      pixels.emplace_back(size_t{height} * width * 3);
+      for (uint8_t& byte : pixels.back()) byte = static_cast<uint8_t>(random());
+      images.push_back({pixels.back().data(), height, width});
+    }
+    const uint32_t height = 1 + below(12), width = 1 + below(60);
+    std::vector<int32_t> views;
+    std::vector<float> weights;
+    const auto add_box = [&](uint32_t rows, uint32_t columns, int32_t least) {
+      const int32_t h = least + below(rows + 1 - least), w = least + below(columns + 1 - least);
+      views.insert(views.end(), {below(rows - h + 1), below(columns - w + 1), h, w});
+    };
+    for (int i = 0; i < 4; ++i) {
+      for (int part = 0; part < 2; ++part) {
+        const int32_t image = below(3);
+        views.push_back(part == 1 && i == 0 ? -1 : image);
+        add_box(images[image].height, images[image].width, 1);
+        views.push_back(below(2));
+      }
+      add_box(height, width, 0);
+      weights.push_back(static_cast<float>(below(256)) / 255);
+    }
+    std::vector<float> expected(size_t{4} * height * width * 3, -1.0f), found = expected;
+    SoftpackAugmentArgs args{images.data(),
+                             images.size(),
+                             views.data(),
+                             weights.data(),
+                             expected.data(),
+                             4,
+                             height,
+                             width,
+                             {1e-6f, 2e-6f, 3e-6f},
+                             {-1.0f, 0.0f, 1.0f},
+                             1};
+    Expect(Augment(kScalarKernels, args) == kSoftpackOk, "augment returns");
+    args.out = found.data();
+    args.threads = 3;
+    Expect(Augment(table, args) == kSoftpackOk && SameBytes(expected, found), "augment agrees");
+  }
+}
+
 int Run() {
   TestBits();
   TestThreadPool();
@@ -248,6 +298,7 @@ int Run() {
     TestProject(*table);
     TestEncode(*table);
     TestDecode(*table);
+    TestAugment(*table);
     std::printf("done: %s\n", isa);
   }
   const SoftpackBackend* const backend = SoftpackCpuBackend();

@@ -13,6 +13,8 @@ export interface Addon {
   nearestAsync(...args: NativeNearestArgs): Promise<number>;
   pack(indices: Uint16Array, bits: number, out: Uint8Array, bitOffset: number): number;
   unpack(packed: Uint8Array, bits: number, out: Uint16Array, bitOffset: number): number;
+  augment(...args: NativeAugmentArgs): number;
+  augmentAsync(...args: NativeAugmentArgs): Promise<number>;
   readonly Encoder: new (...args: NativeEncoderArgs) => NativeEncoder;
   readonly Decoder: new (...args: NativeDecoderArgs) => NativeDecoder;
 }
@@ -56,6 +58,19 @@ export type NativeProjectArgs = [
   transposeA: boolean,
   transposeB: boolean,
   accumulate: boolean,
+  threads: number,
+];
+
+export type NativeAugmentArgs = [
+  images: readonly Uint8Array[],
+  sizes: Uint32Array,
+  views: Int32Array,
+  weights: Float32Array,
+  out: Float32Array,
+  height: number,
+  width: number,
+  scale: Float32Array,
+  shift: Float32Array,
   threads: number,
 ];
 

@@ -1,6 +1,7 @@
 import { SoftpackError } from '../errors.js';
 import {
   type Addon,
+  type NativeAugmentArgs,
   type NativeDecodeArgs,
   type NativeDecodeKlArgs,
   type NativeDecoder,
@@ -27,7 +28,7 @@ import {
   checkProject,
   checkUnpack,
 } from './check.js';
-import { checkAugment } from './check-augment.js';
+import { type CheckedAugment, checkAugment } from './check-augment.js';
 import type {
   DecodeArgs,
   DecodeKlArgs,
@@ -39,7 +40,6 @@ import type {
   EncoderSpec,
   Kernels,
 } from './kernels.js';
-import { augment } from './reference/augment.js';
 import { checkCodes } from './reference/decode.js';
 
 /** The addon behind the face that every backend has. */
@@ -66,8 +66,9 @@ export function createCpuKernels(addon: Addon, isa: string): Kernels {
     },
     createEncoder: (spec) => new CpuEncoder(addon, checkEncoderSpec(spec)),
     createDecoder: (spec) => new CpuDecoder(addon, checkDecoderSpec(spec)),
-    augment: (args) => augment(checkAugment(args)),
-    augmentAsync: async (args) => augment(checkAugment(args)),
+    augment: (args) => ended('augment', addon.augment(...augmentArgs(checkAugment(args)))),
+    augmentAsync: async (args) =>
+      ended('augment', await addon.augmentAsync(...augmentArgs(checkAugment(args)))),
   };
 }
 
@@ -247,6 +248,11 @@ function decodeKlArgs(checked: CheckedDecodeKl): NativeDecodeKlArgs {
   const { logits, losses, gradient, tau, scale, loss, threads } = checked;
   const outputs = [losses ?? null, gradient ?? null] as const;
   return [...labelsArgs(checked), logits, ...outputs, tau, scale, LOSSES.indexOf(loss), threads];
+}
+
+function augmentArgs(args: CheckedAugment): NativeAugmentArgs {
+  const { images, sizes, views, weights, out, size, scale, shift, threads } = args;
+  return [images, sizes, views, weights, out, size[0], size[1], scale, shift, threads];
 }
 
 function nativeFailure(operation: string, text: string): SoftpackError {

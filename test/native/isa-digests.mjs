@@ -132,4 +132,30 @@ for (const [classes, stages, levels, width] of [
   }
 }
 
+// Views: [image, its crop, flip, image mixed in, its crop, flip, box].
+for (const [height, width] of [
+  [1, 1],
+  [7, 16],
+  [17, 33],
+  [32, 49],
+]) {
+  const sizes = Uint32Array.of(9, 11, 40, 64);
+  const images = [9 * 11 * 3, 40 * 64 * 3].map((length) =>
+    Uint8Array.from({ length }, () => 256 * random()),
+  );
+  const box = [0, 0, (height + 1) >> 1, width >> 1];
+  const views = Int32Array.of(
+    ...[0, 0, 0, 9, 11, 0, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    ...[0, 2, 3, 5, 1, 1, 1, 3, 4, 37, 60, 1, ...box],
+    ...[1, 8, 9, 30, 50, 1, 0, 0, 0, 9, 11, 0, 0, 0, 0, 0],
+  );
+  record(`augment ${height}x${width}`, new Float32Array(3 * height * width * 3), (out) =>
+    kernels.augment({
+      ...{ images, sizes, views, size: [height, width], out },
+      weights: Float32Array.of(1, 1, 0.3),
+      normalisation: { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
+    }),
+  );
+}
+
 console.log(JSON.stringify({ isa: kernels.isa, digests }));

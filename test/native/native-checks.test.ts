@@ -14,6 +14,18 @@ function decoderOf({ codebooks = f32(6), latentStep = 2, bases = null as Float32
   return new addon.Decoder(codebooks, f32(8), null, ...sizes, 1, 1e-6, 1, 0, bases, 0);
 }
 
+/** One view of 2 x 2 pixels of an image of 2 x 2. */
+function augment({
+  images = [new Uint8Array(12)] as readonly (Uint8Array | Float32Array)[],
+  sizes = Uint32Array.of(2, 2),
+  views = Int32Array.of(0, 0, 0, 2, 2, 0, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+  weights = f32(1),
+  out = f32(12),
+}) {
+  const pixels = images as readonly Uint8Array[];
+  return addon.augment(pixels, sizes, views, weights, out, 2, 2, f32(3), f32(3), 1);
+}
+
 // The second line of defence: calls that the checks in TypeScript would never let through.
 it('refuses calls that would touch memory that is not their own', () => {
   const encoder = new addon.Encoder(f32(30), f32(12), 5, 6, 3, 2);
@@ -31,6 +43,12 @@ it('refuses calls that would touch memory that is not their own', () => {
     [/^out:/, () => addon.pack(new Uint16Array(9), 8, new Uint8Array(8), 0)],
     [/^packed:/, () => addon.unpack(new Uint8Array(8), 8, new Uint16Array(8), 1)],
     [/^bits:/, () => addon.unpack(new Uint8Array(8), 17, new Uint16Array(1), 0)],
+    [/^images:/, () => augment({ images: [new Uint8Array(11)] })],
+    [/^images:/, () => augment({ images: [f32(3)] })],
+    [/^sizes:/, () => augment({ sizes: new Uint32Array(1) })],
+    [/^views:/, () => augment({ views: new Int32Array(15) })],
+    [/^weights:/, () => augment({ weights: f32(2) })],
+    [/^out:/, () => augment({ out: f32(11) })],
     [/^codebook:/, () => new addon.Encoder(f32(30), f32(15), 5, 6, 3, 2)],
     [/^projection:/, () => new addon.Encoder(f32(29), f32(12), 5, 6, 3, 2)],
     [/^out:/, () => encoder.encode(f32(10), new Uint8Array(0), 1)],
@@ -75,4 +93,25 @@ it('answers a base row that is not there with a status', () => {
   const pairs = Uint32Array.of(1, 2);
   const status = predicted.decode(codes, null, 0, 1, pairs, f32(1), f32(2), false, 1);
   expect(addon.statusText(status)).toMatch(/contradict/);
+});
+
+it('answers views of what is not there with a status', () => {
+  expect(augment({})).toBe(0);
+  const views = (...fields: number[]) => {
+    const view = new Int32Array(16);
+    view.set(fields);
+    return view;
+  };
+  const wrong = [
+    views(1, 0, 0, 2, 2, 0, -1),
+    views(-1, 0, 0, 2, 2, 0, -1),
+    views(0, 1, 0, 2, 2, 0, -1),
+    views(0, 0, -1, 2, 2, 0, -1),
+    views(0, 0, 0, 0, 2, 0, -1),
+    views(0, 0, 0, 2, 2 ** 31 - 1, 0, -1),
+    views(0, 0, 0, 2, 2, 0, 1, 0, 0, 2, 2),
+    views(0, 0, 0, 2, 2, 0, 0, 0, 0, 2, 3),
+    views(0, 0, 0, 2, 2, 0, 0, 0, 0, 2, 2, 0, 1, 0, 2, 2),
+  ];
+  for (const view of wrong) expect(augment({ views: view })).toBe(1);
 });

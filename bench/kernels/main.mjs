@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { loadKernels } from '#src/native/index.js';
 import { pin } from './affinity.mjs';
 import { ceilingOf, measureCeilings } from './ceilings.mjs';
+import { goalResults } from './goals.mjs';
 import { describeLabels } from './label-statistics.mjs';
 import { describeMachine, machineLine } from './machine.mjs';
 import { measure } from './measure.mjs';
@@ -41,7 +42,7 @@ for (const setting of options.settings) {
   workloads.push(await makeWorkload(kernels, shared, setting, options));
 }
 for (const threads of options.threads) await measureThreads(threads);
-results.goals = report.goalResults(results.rows);
+results.goals = goalResults(results.rows);
 console.log(report.goalTable(results.goals));
 for (const line of report.missedGoals(results.goals)) console.log(line);
 console.log(`\n${report.legend}`);

@@ -4,7 +4,7 @@
 // A contender is an implementation of one operation on one workload:
 //   impl      its name
 //   side      'softpack', 'rival' or 'reference'
-//   batches   labels a call that it may like best
+//   batches   labels a call that it may like best, the likeliest first
 //   like      another contender whose batch it takes instead of trying its own (compiling takes seconds a batch)
 //   time(batch, calls)  runs on labels it has not just seen; resolves to { seconds, cpuSeconds } by its own clocks
 //   output(batch)       its results for the first labels, for the comparison with float64
@@ -14,30 +14,28 @@ import { median, quantile } from './statistics.mjs';
 
 /** Pause after each sample: threads that spin for more work go to sleep. */
 const PAUSE_MS = 2;
-/** Of a contender whose single call takes longer, only so much is measured. */
-const PATIENCE_SECONDS = 8;
+/** Where a batch takes longer, no larger one is tried. */
+const SLOW_SECONDS = 0.5;
+/** Rounds that a case gets even where its contenders are slow. */
+const LEAST_ROUNDS = 5;
 
-/** One result a contender, in their order; one that fails is left out and reported to `onFailure`. */
-export async function measure(contenders, { pool, rounds, sampleSeconds, onFailure }) {
-  const running = [];
-  for (const contender of contenders) {
-    try {
-      const like = running.find(({ contender: { impl } }) => impl === contender.like);
-      const batches = contender.batches.filter((batch) => batch <= pool);
-      const plan = await calibrate(contender, like ? [like.batch] : batches, sampleSeconds);
-      running.push({ contender, ...plan, samples: [] });
-    } catch (error) {
-      onFailure(contender, error);
-    }
-  }
-  for (let round = 0; round < rounds; round++) {
+/**
+ * One result a contender, in their order; one that fails is left out and reported to `onFailure`. Ends after `rounds`
+ * rounds, or after `caseSeconds` with a few.
+ */
+export async function measure(contenders, options) {
+  const running = await calibrateAll(contenders, options);
+  const begin = performance.now();
+  for (let round = 0; round < options.rounds; round++) {
     // Forward and back: nobody always follows the same neighbour.
     const order = round % 2 === 0 ? running : [...running].reverse();
-    for (const entry of order) {
-      if (entry.samples.length >= entry.rounds) continue;
+    for (const { contender, batch, calls, samples } of order) {
+      if (samples.length >= (contender.rounds ?? Infinity)) continue;
       await sleep(PAUSE_MS);
-      entry.samples.push(await entry.contender.time(entry.batch, entry.calls));
+      samples.push(await contender.time(batch, calls));
     }
+    const seconds = (performance.now() - begin) / 1000;
+    if (round + 1 >= LEAST_ROUNDS && seconds > options.caseSeconds) break;
   }
   return running.map(({ contender, batch, calls, samples }) => ({
     contender,
@@ -46,24 +44,43 @@ export async function measure(contenders, { pool, rounds, sampleSeconds, onFailu
   }));
 }
 
+async function calibrateAll(contenders, { pool, sampleSeconds, tries, onFailure }) {
+  const running = [];
+  for (const contender of contenders) {
+    try {
+      const like = running.find(({ contender: { impl } }) => impl === contender.like);
+      const fitting = contender.batches.filter((batch) => batch <= pool);
+      const batches = like ? [like.batch] : fitting.slice(0, tries);
+      running.push({
+        contender,
+        ...(await calibrate(contender, batches, sampleSeconds)),
+        samples: [],
+      });
+    } catch (error) {
+      onFailure(contender, error);
+    }
+  }
+  return running;
+}
+
 /** The batch that runs fastest, after a warm-up, and the calls that fill a sample. */
 async function calibrate(contender, batches, sampleSeconds) {
   let best;
+  let slow = Infinity;
   for (const batch of batches) {
+    if (batch > slow) continue;
     await contender.time(batch, 1);
     let { seconds } = await contender.time(batch, 1);
-    if (seconds < sampleSeconds) {
-      const calls = Math.ceil(sampleSeconds / Math.max(seconds, 1e-7) / 2);
-      seconds = (await contender.time(batch, calls)).seconds / calls;
+    const calls = Math.ceil(sampleSeconds / Math.max(seconds, 1e-7) / 2);
+    // The least of a few: something else may run just now.
+    for (let i = 0; i < 3 && seconds < SLOW_SECONDS; i++) {
+      seconds = Math.min(seconds, (await contender.time(batch, calls)).seconds / calls);
     }
     if (best === undefined || batch / seconds > best.batch / best.seconds)
       best = { batch, seconds };
-    // Larger batches of something this slow would only take longer.
-    if (seconds > PATIENCE_SECONDS / 8) break;
+    if (seconds > SLOW_SECONDS) slow = batch;
   }
-  const calls = Math.max(1, Math.round(sampleSeconds / best.seconds));
-  const affordable = Math.max(3, Math.floor(PATIENCE_SECONDS / (calls * best.seconds)));
-  return { batch: best.batch, calls, rounds: Math.min(contender.rounds ?? Infinity, affordable) };
+  return { batch: best.batch, calls: Math.max(1, Math.round(sampleSeconds / best.seconds)) };
 }
 
 function summary(samples, labels) {

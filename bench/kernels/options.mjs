@@ -13,21 +13,17 @@ Operations: ${Object.keys(OPERATIONS).join(', ')}
 Settings: ${SETTINGS.map(({ name }) => name).join(' ')}
 `;
 
+/**
+ * Labels in the pool and to make codecs from, rounds, seconds a sample, seconds after which a case ends, batches tried,
+ * steps that codecs are trained, and whether to measure compiled rivals, which takes their compiler minutes.
+ */
 const FULL = {
-  pool: 16384,
-  trainingLabels: 8192,
-  rounds: 15,
-  sampleSeconds: 0.02,
-  steps: 200,
-  compiled: true,
+  ...{ pool: 16384, trainingLabels: 8192, steps: 200 },
+  ...{ rounds: 15, sampleSeconds: 0.02, caseSeconds: 10, tries: 3, compiled: true },
 };
 const QUICK = {
-  pool: 4096,
-  trainingLabels: 4096,
-  rounds: 5,
-  sampleSeconds: 0.004,
-  steps: 0,
-  compiled: false,
+  ...{ pool: 4096, trainingLabels: 4096, steps: 0 },
+  ...{ rounds: 4, sampleSeconds: 0.004, caseSeconds: 0.5, tries: 1, compiled: false },
 };
 const QUICK_SETTINGS = ['20,1024', '100,64'];
 

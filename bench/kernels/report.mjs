@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { machineLine, processorSlug } from './machine.mjs';
-import { GOALS, OPERATIONS, SETTINGS } from './settings.mjs';
+import { OPERATIONS, SETTINGS } from './settings.mjs';
 
 /** Rows of one operation, setting and number of threads, fastest first. */
 export function resultTable(rows) {
@@ -27,70 +27,41 @@ export function resultTable(rows) {
     row.spread.map(speed).join(' to '),
     speed(row.labelsPerCpuSecond * threads),
     row.ceiling === undefined ? '-' : `${Math.round(100 * row.ofCeiling)} % ${row.ceiling.name}`,
-    row.error.toExponential(1) + (row.lessExact ? ' !' : ''),
-    row.maxError.toExponential(1),
+    digits(row.error) + (row.lessExact ? ' !' : ''),
+    digits(row.maxError),
     `${row.batch}`,
   ]);
   return `${title}\n\n${table(header, cells)}\n`;
 }
 
-/** What is to be shown: for every goal and setting the ratio asked for and the one reached. */
-export function goalResults(rows) {
-  return GOALS.map((goal) => ({
-    name: goal.name,
-    cells: SETTINGS.map((setting, i) => reached(goal, goal.ratios[i], setting, rows)),
-  }));
-}
-
-function reached(goal, wanted, { dc, k }, rows) {
-  const own = rows.filter(
-    (row) =>
-      row.op === goal.op &&
-      row.dc === dc &&
-      row.k === k &&
-      row.threads === 1 &&
-      row.out === 'float32',
-  );
-  const ours = fastest(own.filter(({ side, impl }) => side === 'softpack' && goal.ours.test(impl)));
-  const exactEnough = (row) => row.error <= (goal.rivalError ?? Infinity);
-  const rival = fastest(
-    own.filter((row) => row.side === 'rival' && goal.rivals.test(row.impl) && exactEnough(row)),
-  );
-  if (ours === undefined || rival === undefined) return { wanted };
-  return {
-    ...{ wanted, ratio: ours.labelsPerSecond / rival.labelsPerSecond },
-    ...{
-      ours: ours.impl,
-      rival: rival.impl,
-      ofCeiling: ours.ofCeiling,
-      ceiling: ours.ceiling?.name,
-    },
-  };
-}
-
+/** For every goal and setting what is asked for and, if it was measured, what is reached. */
 export function goalTable(goals) {
-  const header = ['one thread, float32: goal, reached', ...SETTINGS.map(({ name }) => `(${name})`)];
-  const cells = goals.map(({ name, cells }) => [
-    name,
-    ...cells.map(({ wanted, ratio }) =>
-      ratio === undefined
-        ? `${wanted}x, -`
-        : `${wanted}x, ${ratio.toFixed(2)}x${ratio < wanted ? ' <' : ''}`,
-    ),
-  ]);
-  return table(header, cells);
+  const header = [
+    'one thread, float32: goal: reached (by processor time)',
+    ...SETTINGS.map(({ name }) => `(${name})`),
+  ];
+  return table(
+    header,
+    goals.map(({ name, cells }) => [name, ...cells.map(goalCell)]),
+  );
+}
+
+function goalCell({ goal, unit, reached, byCpuTime, missed }) {
+  if (goal === undefined) return '-';
+  const number = (value) => `${value < 100 ? value.toPrecision(3) : Math.round(value)}${unit}`;
+  if (reached === undefined) return `${goal}${unit}: -`;
+  return `${goal}${unit}: ${number(reached)} (${number(byCpuTime)})${missed ? ' <' : ''}`;
 }
 
 /** Every goal that was measured and missed, with what limits it. */
 export function missedGoals(goals) {
   return goals.flatMap(({ name, cells }) =>
-    cells.flatMap(({ wanted, ratio, ours, rival, ofCeiling, ceiling }, i) => {
-      if (ratio === undefined || ratio >= wanted) return [];
-      const limit =
-        ceiling === undefined ? '' : `; at ${Math.round(100 * ofCeiling)} % of ${ceiling}`;
-      return [
-        `- ${name} at (${SETTINGS[i].name}): ${ratio.toFixed(2)}x of ${wanted}x (${ours} to ${rival}${limit})`,
-      ];
+    cells.flatMap(({ goal, unit, reached, missed, ours, rival, limit }, i) => {
+      if (!missed) return [];
+      const against = rival === undefined ? ours : `${ours} to ${rival}`;
+      const share = limit === undefined ? '' : `; at ${limit}`;
+      const numbers = `${reached.toPrecision(3)}${unit} instead of ${goal}${unit}`;
+      return [`- ${name} at (${SETTINGS[i].name}): ${numbers} (${against}${share})`];
     }),
   );
 }
@@ -168,11 +139,8 @@ export function labelTable(labels) {
   );
 }
 
-function fastest(rows) {
-  return rows.reduce(
-    (best, row) => (best === undefined || row.labelsPerSecond > best.labelsPerSecond ? row : best),
-    undefined,
-  );
+function digits(error) {
+  return error === 0 ? '0' : error.toExponential(1);
 }
 
 function thousands(rate) {

@@ -30,49 +30,6 @@ export const OPERATIONS = {
 };
 
 /**
- * Ratios to show: the best of `ours` to the best of `rivals`, by contenders' names; columns as in SETTINGS. A rival
- * whose error exceeds `rivalError` does not count.
- */
-export const GOALS = [
-  {
-    name: 'decode fast / onnxruntime',
-    op: 'decode',
-    ours: /^softpack fast/,
-    rivals: /^onnxruntime/,
-    ratios: [2, 4, 7, 10, 25, 40],
-  },
-  {
-    name: 'decode fast / strongest of all',
-    op: 'decode',
-    ours: /^softpack fast/,
-    rivals: /./,
-    ratios: [2, 2, 2.2, 2.5, 3.5, 3.5],
-  },
-  {
-    name: 'decode exact / best float32 rival',
-    op: 'decode',
-    ours: /^softpack (exact|split)/,
-    rivals: /./,
-    rivalError: 1e-5,
-    ratios: [1.15, 1.5, 3, 4, 5, 4],
-  },
-  {
-    name: 'encode / best rival',
-    op: 'encode',
-    ours: /^softpack/,
-    rivals: /./,
-    ratios: [7, 3, 3, 2, 1.2, 1.05],
-  },
-  {
-    name: 'decode_kl / torch decode + KL + backward',
-    op: 'decode_kl',
-    ours: /^softpack fast/,
-    rivals: /^torch/,
-    ratios: [2, 2, 3, 4, 6, 8],
-  },
-];
-
-/**
  * Largest error allowed a result of softpack, against float64; verify.mjs says of what. `fastest` may round to bfloat16.
  * A gradient is a difference of labels: it has their errors several times over, relative to itself.
  */

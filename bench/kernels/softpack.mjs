@@ -3,8 +3,8 @@ import { float16ToFloat32 } from '#src/labels/half.js';
 import { local } from './measure.mjs';
 import { TAU } from './settings.mjs';
 
-const DECODE_BATCHES = [1024, 4096, 8192];
-const ENCODE_BATCHES = [256, 1024, 4096];
+const DECODE_BATCHES = [4096, 1024, 8192];
+const ENCODE_BATCHES = [1024, 256, 4096];
 /** Labels that the reference handles a call: it takes milliseconds for each. */
 const REFERENCE_BATCHES = [4];
 const REFERENCE_ROUNDS = 3;

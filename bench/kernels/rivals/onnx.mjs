@@ -3,9 +3,9 @@ import { local } from '../measure.mjs';
 import { TAU } from '../settings.mjs';
 import { onnxModel } from './onnx-model.mjs';
 
-const DECODE_BATCHES = [256, 1024, 4096];
+const DECODE_BATCHES = [1024, 256, 4096];
 /** Distances of a batch are written out, 0.65 MB a label at (5, 1024). */
-const ENCODE_BATCHES = [16, 64, 256];
+const ENCODE_BATCHES = [64, 16, 256];
 
 export async function loadOnnx() {
   try {

@@ -39,7 +39,7 @@ if faiss:
     faiss.omp_set_num_threads(THREADS)
 
 DECODE_BATCHES = [256, 1024, 4096]
-ENCODE_BATCHES = [16, 64, 256, 1024]
+ENCODE_BATCHES = [64, 16, 256, 1024]
 
 
 class Form:

@@ -4,7 +4,7 @@ import { local } from '../measure.mjs';
 import { TAU } from '../settings.mjs';
 
 const BATCHES = [256, 1024];
-const ENCODE_BATCHES = [16, 64];
+const ENCODE_BATCHES = [64, 16];
 
 export async function loadTensorflow(threads) {
   // Its pool is made once, for the processors that it finds then; wasm has one thread here.

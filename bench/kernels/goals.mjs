@@ -1,0 +1,107 @@
+// What is to be shown, at the settings' order, on one thread with float32 output.
+import { SETTINGS } from './settings.mjs';
+
+/**
+ * Ratios of the fastest of `ours` to the fastest of `rivals`, by contenders' names. A rival whose error exceeds
+ * `rivalError` does not count.
+ */
+const RATIOS = [
+  {
+    name: 'decode fast / onnxruntime',
+    op: 'decode',
+    ours: /^softpack fast/,
+    rivals: /^onnxruntime/,
+    goals: [2, 4, 7, 10, 25, 40],
+  },
+  {
+    name: 'decode fast / strongest of all',
+    op: 'decode',
+    ours: /^softpack fast/,
+    rivals: /./,
+    goals: [2, 2, 2.2, 2.5, 3.5, 3.5],
+  },
+  {
+    name: 'decode exact / best float32 rival',
+    op: 'decode',
+    ours: /^softpack (exact|split)/,
+    rivals: /./,
+    rivalError: 1e-5,
+    goals: [1.15, 1.5, 3, 4, 5, 4],
+  },
+  {
+    name: 'encode / best rival',
+    op: 'encode',
+    ours: /^softpack/,
+    rivals: /./,
+    goals: [7, 3, 3, 2, 1.2, 1.05],
+  },
+  {
+    name: 'decode_kl / torch decode + KL + backward',
+    op: 'decode_kl',
+    ours: /^softpack fast/,
+    rivals: /^torch/,
+    goals: [2, 2, 3, 4, 6, 8],
+  },
+];
+
+/** Microseconds that a call of `ours` may take at most. */
+const LATENCIES = [
+  {
+    name: 'decode of one label, at most',
+    op: 'decode-one',
+    ours: /^softpack/,
+    goals: [undefined, undefined, 10, 10, 10, 10],
+  },
+];
+
+/** Goals with a cell a setting: what is asked for, what is reached by the clock and by processor time, who raced. */
+export function goalResults(rows) {
+  const results = (goals, cellOf) =>
+    goals.map((goal) => ({
+      name: goal.name,
+      cells: SETTINGS.map((setting, i) =>
+        cellOf(goal, goal.goals[i], rowsOf(rows, goal.op, setting)),
+      ),
+    }));
+  return [...results(RATIOS, ratioCell), ...results(LATENCIES, latencyCell)];
+}
+
+function ratioCell({ ours, rivals, rivalError = Infinity }, goal, rows) {
+  const own = rows.filter(({ side, impl }) => side === 'softpack' && ours.test(impl));
+  const others = rows.filter(
+    ({ side, impl, error }) => side === 'rival' && rivals.test(impl) && error <= rivalError,
+  );
+  if (own.length === 0 || others.length === 0) return { goal, unit: 'x' };
+  const best = fastest(own, 'labelsPerSecond');
+  const rival = fastest(others, 'labelsPerSecond');
+  const ratio = (speed) => fastest(own, speed)[speed] / fastest(others, speed)[speed];
+  const reached = ratio('labelsPerSecond');
+  return {
+    ...{ goal, unit: 'x', reached, byCpuTime: ratio('labelsPerCpuSecond'), missed: reached < goal },
+    ...{ ours: best.impl, rival: rival.impl, limit: limitOf(best) },
+  };
+}
+
+function latencyCell({ ours }, goal, rows) {
+  const own = rows.filter(({ side, impl }) => side === 'softpack' && ours.test(impl));
+  if (own.length === 0) return { goal, unit: ' us' };
+  const best = fastest(own, 'labelsPerSecond');
+  const reached = 1e6 / best.labelsPerSecond;
+  const byCpuTime = 1e6 / fastest(own, 'labelsPerCpuSecond').labelsPerCpuSecond;
+  return { goal, unit: ' us', reached, byCpuTime, missed: reached > goal, ours: best.impl };
+}
+
+function rowsOf(rows, op, { dc, k }) {
+  return rows.filter(
+    (row) =>
+      row.op === op && row.dc === dc && row.k === k && row.threads === 1 && row.out === 'float32',
+  );
+}
+
+function fastest(rows, speed) {
+  return rows.reduce((best, row) => (row[speed] > best[speed] ? row : best));
+}
+
+function limitOf({ ceiling, ofCeiling }) {
+  return ceiling === undefined ? undefined : `${Math.round(100 * ofCeiling)} % of ${ceiling.name}`;
+}

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { SoftpackError } from '../../errors.js';
 import type { FetchOptions } from './fetch.js';
 import { ADDON, BINDING_FOLDER } from './location.js';
-import { errorLines, runTool } from './tools.js';
+import { diskFull, errorLines, runTool } from './tools.js';
 
 const DEFAULTS = fileURLToPath(new URL('../../../native/tensorflow/defaults.cc', import.meta.url));
 
@@ -38,6 +38,7 @@ export async function buildAddon(
   ];
   const result = await runTool(command, { cwd: work, env, signal });
   if (result?.ok) return;
+  if (/No space left on device/.test(result?.output ?? '')) throw diskFull(work);
   throw new SoftpackError(
     'BUILD_FAILED',
     `${compiler.join(' ')} failed:\n${errorLines(result?.output ?? '')}`,

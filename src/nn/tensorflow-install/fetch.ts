@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { SoftpackError } from '../../errors.js';
 import { BINDING_PACKAGE, ENGINE_PACKAGES } from './location.js';
 import { BINDING_VERSION, type TensorflowPlan } from './plan.js';
-import { errorLines, runTool } from './tools.js';
+import { diskFull, errorLines, runTool } from './tools.js';
 
 export interface FetchOptions {
   /** Folder that holds everything fetched, caches and temporary files included. */
@@ -21,14 +21,16 @@ export async function downloadTensorflow(
 ): Promise<string> {
   const requirements = join(options.work, 'requirements.txt');
   await writeFile(requirements, `${plan.requirement} --hash=sha256:${plan.sha256}\n`);
+  let running = true;
   const poll = setInterval(async () => {
     // pip reports progress to terminals only: the size of what it has written so far says the same.
     const done = (await folderBytes(wheels)) + (await folderBytes(join(options.work, 'tmp')));
-    options.onProgress?.(Math.min(done, plan.wheelBytes - 1), plan.wheelBytes);
+    if (running) options.onProgress?.(Math.min(done, plan.wheelBytes - 1), plan.wheelBytes);
   }, 500);
   try {
     await pipDownload(pip, plan, ['--require-hashes', '-r', requirements], wheels, options);
   } finally {
+    running = false;
     clearInterval(poll);
   }
   options.onProgress?.(plan.wheelBytes, plan.wheelBytes);
@@ -61,6 +63,7 @@ export async function pipDownload(
       found: errorLines(output),
     });
   }
+  requireNoDiskError(output, wheels);
   throw new SoftpackError(
     'DOWNLOAD_FAILED',
     `pip could not fetch it; check the network and PIP_INDEX_URL, or give a wheel by --wheel:\n${errorLines(output)}`,
@@ -100,11 +103,17 @@ export async function installBindingPackage(
   const command = [...npm, 'install', ...flags, ...retries, ...folders];
   const result = await runTool(command, { cwd: work, env, signal });
   if (result?.ok) return;
+  const output = result?.output ?? '';
+  requireNoDiskError(output, work);
   throw new SoftpackError(
     'DOWNLOAD_FAILED',
-    `npm could not fetch it; check the network and the registry:\n${errorLines(result?.output ?? '')}`,
+    `npm could not fetch it; check the network and the registry:\n${errorLines(output)}`,
     { field: `${BINDING_PACKAGE}@${BINDING_VERSION}` },
   );
+}
+
+function requireNoDiskError(output: string, folder: string): void {
+  if (/No space left on device|ENOSPC/.test(output)) throw diskFull(folder);
 }
 
 async function folderBytes(folder: string): Promise<number> {

@@ -25,7 +25,7 @@ import {
   type TensorflowPlan,
   tensorflowPlan,
 } from './plan.js';
-import { findCompiler, findNpm, findPip } from './tools.js';
+import { diskFull, findCompiler, findNpm, findPip } from './tools.js';
 import { type VerifiedTensorflow, verifyTensorflow } from './verify.js';
 import { type ExtractedFile, Wheel, type WheelFacts } from './wheel.js';
 import { releaseWorkFolder, takeWorkFolder, workFolder } from './workspace.js';
@@ -95,6 +95,10 @@ export async function installTensorflow(options: InstallOptions = {}): Promise<I
     const built = await build(job, tools, report);
     await publish(work, dir);
     return { dir, ...built, driver };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOSPC') throw diskFull(dir, error);
+    if (signal?.aborted) throw new SoftpackError('ABORTED', 'aborted', { cause: signal.reason });
+    throw error;
   } finally {
     // After `publish` it is gone, and this does nothing.
     await releaseWorkFolder(work);
@@ -159,6 +163,14 @@ async function unpackTensorflow(
 ): Promise<{ facts: WheelFacts; files: ExtractedFile[] }> {
   using wheel = await Wheel.open(file);
   const files = await wheel.extract(options);
+  const libraries = files.filter(({ path }) => /^tensorflow\/lib.*\.so/.test(path));
+  if (libraries.length < 2) {
+    throw new SoftpackError('INVALID_FILE', 'no libraries with a C API in the wheel', {
+      field: file,
+      expected: 'libtensorflow_cc and libtensorflow_framework',
+      found: libraries.map(({ path }) => path).join(', ') || 'neither',
+    });
+  }
   return { facts: wheel.facts, files: files.filter(({ path }) => !path.includes('/include/')) };
 }
 

@@ -82,6 +82,12 @@ export function errorLines(output: string): string {
   return (telling.length > 0 ? telling : lines).slice(-4).join('\n').trim();
 }
 
+/** For a disk that was large enough at first, and is full now. */
+export function diskFull(folder: string, cause?: unknown): SoftpackError {
+  const message = 'the disk is full; make room or give another --dir';
+  return new SoftpackError('NO_SPACE', message, { field: folder, cause });
+}
+
 function missing(field: string, message: string): SoftpackError {
   return new SoftpackError('TOOL_MISSING', message, { field });
 }

@@ -11,6 +11,7 @@ import {
 import { excerpt, invalidFile } from '../files/random-access.js';
 import { DTYPE_BITS } from '../files/safetensors.js';
 import { sha256 } from './checksum.js';
+import { batchesPerEpoch, type Pruning } from './pruning.js';
 
 /** `manifest.json`: what an archive holds. Written last, so that its presence says that the rest is whole. */
 
@@ -20,8 +21,8 @@ export const SAMPLES_FILE = 'samples.safetensors';
 
 /** Version of the format that this code writes, and the newest `minReader` that it reads. */
 export const FORMAT_VERSION = 1;
-/** Features that a manifest may demand of its reader. Version 1 has none. */
-export const KNOWN_FEATURES: readonly string[] = [];
+/** Features that a manifest may demand of its reader. `pruned`: rows are batches, see {@link Pruning}. */
+export const KNOWN_FEATURES: readonly string[] = ['pruned'];
 
 export const MAX_MANIFEST_BYTES = 64 * 2 ** 20;
 export const MAX_SHARDS = 10_000;
@@ -68,6 +69,8 @@ export interface ArchiveIdentity {
   readonly teacher?: JsonValue;
   /** What tells the images from others, and how they were decoded: labels belong to them, in their order. */
   readonly images?: JsonObject;
+  /** Only where rows are batches instead of epochs; `samples` is then their size and `epochs` their number. */
+  readonly pruning?: Pruning;
   /** `codes` first. */
   readonly columns: readonly Column[];
 }
@@ -91,7 +94,7 @@ export function makeManifest(identity: ArchiveIdentity, shards: readonly ShardRe
     format: 'softpack',
     version: FORMAT_VERSION,
     minReader: FORMAT_VERSION,
-    features: { required: [], optional: [] },
+    features: { required: identity.pruning === undefined ? [] : ['pruned'], optional: [] },
     archiveId: archiveIdOf(identity),
     ...identity,
     shards,
@@ -104,6 +107,11 @@ export function manifestBytes(manifest: Manifest): Uint8Array {
 
 export function archiveIdOf(identity: ArchiveIdentity): string {
   return sha256(Buffer.from(JSON.stringify(canonicalJson(identity, 'archive'))));
+}
+
+/** Labels that training with an archive takes, whether each is stored or pruned: what its ratio is told by. */
+export function trainingLabels({ samples, epochs, pruning }: ArchiveIdentity): number {
+  return pruning === undefined ? samples * epochs : pruning.samples * pruning.epochs;
 }
 
 /** Bytes of one row of codes. */
@@ -163,7 +171,7 @@ function checkReader(check: FieldChecker, json: JsonObject): Manifest['features'
   if (unknown.length > 0) {
     throw new SoftpackError('UNSUPPORTED', 'archive needs a feature that this reader lacks', {
       field: `${check.name}: features.required`,
-      expected: KNOWN_FEATURES.length === 0 ? 'none' : `among ${KNOWN_FEATURES.join(', ')}`,
+      expected: `among ${KNOWN_FEATURES.join(', ')}`,
       found: excerpt(unknown.join(', ')),
     });
   }
@@ -176,7 +184,7 @@ export function checkIdentity(check: FieldChecker, json: JsonObject): ArchiveIde
   const codec = check.object(json.codec, 'codec');
   const layout = checkLayout(check, json.layout);
   const classes = check.count(json.classes, 'classes', 1);
-  const { augmentation, classNames, samplesFile, teacher, images } = json;
+  const { augmentation, classNames, samplesFile, teacher, images, pruning } = json;
   const identity: ArchiveIdentity = {
     classes,
     samples,
@@ -195,11 +203,31 @@ export function checkIdentity(check: FieldChecker, json: JsonObject): ArchiveIde
     ...(classNames === undefined ? {} : { classNames: check.texts(classNames, 'classNames') }),
     ...(teacher === undefined ? {} : { teacher }),
     ...(images === undefined ? {} : { images: check.object(images, 'images') }),
+    ...(pruning === undefined ? {} : { pruning: checkPruning(check, pruning) }),
     columns: checkColumns(check, json.columns, codesRowBytes(layout, samples)),
   };
+  checkPool(check, identity);
   const names = identity.classNames?.length ?? classes;
   check.that(names === classes, names, 'classNames', `${classes} names`);
   return identity;
+}
+
+/** Batches must be cut from the epochs they claim to come from. */
+function checkPool(check: FieldChecker, { pruning, samples, epochs }: ArchiveIdentity): void {
+  if (pruning === undefined) return;
+  const found = pruning.samples;
+  check.that(found >= samples && found <= 2 ** 32, found, 'pruning.samples', `from ${samples} on`);
+  const all = pruning.epochs * batchesPerEpoch(pruning, samples);
+  check.that(epochs <= all, epochs, 'epochs', `at most all of ${all} batches`);
+}
+
+function checkPruning(check: FieldChecker, value: JsonValue): Pruning {
+  const pruning = check.object(value, 'pruning');
+  return {
+    samples: check.count(pruning.samples, 'pruning.samples', 1),
+    epochs: check.count(pruning.epochs, 'pruning.epochs', 1),
+    seed: check.count(pruning.seed, 'pruning.seed', 0),
+  };
 }
 
 function checkLayout(check: FieldChecker, value: JsonValue | undefined): CodeLayout {

@@ -11,6 +11,7 @@ import {
   codesRowBytes,
   SAMPLES_FILE,
 } from './manifest.js';
+import type { Pruning } from './pruning.js';
 import { planRectangles, type Rectangle } from './shard.js';
 import { packingWords, planCodecFile, planSamplesFile, type TensorFile } from './tensor-file.js';
 
@@ -33,6 +34,8 @@ export interface ArchiveSpec {
   readonly teacher?: unknown;
   /** What tells the images from others, and how they were decoded, as plain JSON. */
   readonly images?: object;
+  /** Where rows are batches: `samples` is their size then, and `epochs` their number. */
+  readonly pruning?: Pruning;
   /** Data beside the codes with one row an epoch. */
   readonly columns?: readonly Column[];
   /** Size that shards are divided for, at most 1 GiB; 256 MiB when absent. */
@@ -76,6 +79,7 @@ export function planArchive(spec: ArchiveSpec): ArchivePlan {
     classNames,
     teacher: spec.teacher,
     images: spec.images,
+    pruning: spec.pruning,
     columns: [codes, ...(spec.columns ?? [])],
   };
   const identity = checkIdentity(check, canonicalJson(given, 'archive spec') as JsonObject);
@@ -90,10 +94,10 @@ export function planHead(
   rectangles: readonly Pick<Rectangle, 'epochs'>[],
 ): JsonObject {
   const { classes, samples, epochs, tau, codec, codecFile, samplesFile } = identity;
-  const { layout, augmentation, classNames, teacher, images, columns } = identity;
+  const { layout, augmentation, classNames, teacher, images, pruning, columns } = identity;
   const head = {
     ...{ classes, samples, epochs, tau, codec, codecFile, samplesFile },
-    ...{ layout, augmentation, classNames, teacher, images, columns },
+    ...{ layout, augmentation, classNames, teacher, images, pruning, columns },
     shards: rectangles.map((rectangle) => rectangle.epochs.join(':')),
   };
   return canonicalJson(head, 'archive') as JsonObject;

@@ -27,7 +27,7 @@ export function packingWords(layout: CodeLayout, samples: number): string {
   if (layout.kind !== 'fixed') return `${layout.kind}`;
   const bits = layout.bitsPerLabel;
   return [
-    `One row an epoch, labels of the ${samples} samples in order, ${bits} bits a label without padding`,
+    `One row an epoch (a batch where the manifest has pruning), labels of ${samples} samples in order, ${bits} bits a label without padding`,
     'between labels; the row is filled up to a whole byte with zero bits.',
     `Label i occupies bits i*${bits} to (i+1)*${bits}-1 of its row. Bits are counted least significant first:`,
     'bit b of a row is (row[b >> 3] >> (b & 7)) & 1. A label is its fields one after the other, and a field of',

@@ -1,6 +1,7 @@
 import type { LabelArchive } from '../archive/archive.js';
 import { loadCodec } from '../codec/load.js';
 import { NoneCodec } from '../codec/none.js';
+import { SoftpackError } from '../errors.js';
 import { float16ToFloat32 } from '../labels/half.js';
 import type { LabelSource } from '../labels/source.js';
 import { logitsFromProbabilities } from '../labels/temperature.js';
@@ -11,6 +12,9 @@ import type { Kernels } from '../native/kernels.js';
  * which any codec at the same tau turns back into y. The archive stays open when the source is closed.
  */
 export function archiveSource(archive: LabelArchive, kernels: Kernels): LabelSource {
+  if (archive.manifest.pruning !== undefined) {
+    throw new SoftpackError('UNSUPPORTED', 'a pruned archive lacks labels', { field: 'archive' });
+  }
   const codec = loadCodec(archive.codecParts, kernels);
   let cached: { readonly epoch: number; readonly row: Uint8Array } | undefined;
   const close = async () => codec.dispose();

@@ -1,15 +1,18 @@
 import { type ArchiveBytes, openArchive } from '../archive/archive.js';
+import type { Pruning } from '../archive/pruning.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import { requireUnfinished } from '../archive/writer.js';
 import type { CodecChoice } from '../codec/choice.js';
 import type { Codec } from '../codec/codec.js';
 import { type TrainedCodec, trainCodec } from '../codec/train.js';
 import type { VqaeTraining, VqaeTrainingOptions } from '../codec/vqae/trainer.js';
+import { SoftpackError } from '../errors.js';
 import type { LabelDivergence } from '../labels/divergence.js';
 import type { LabelSource } from '../labels/source.js';
 import { loadKernels } from '../native/index.js';
 import type { Kernels } from '../native/kernels.js';
 import { openPackSource } from './pack-source.js';
+import { type PruneOptions, prunedSource } from './pruned-source.js';
 import { drawTrainingLabels, scanLabels } from './training-labels.js';
 import { writeArchive } from './write-archive.js';
 
@@ -22,6 +25,8 @@ export interface PackOptions {
   /** Directory to write: new, empty, or with the unfinished archive of the same run, which is taken up. */
   readonly out: string;
   readonly codec: CodecChoice;
+  /** Keep the first 1/N of all batches only (LPLD); the codec stores what is kept. */
+  readonly prune?: PruneOptions;
   /** Temperature of the labels, default 20, or the archive's own. */
   readonly tau?: number;
   /** Floor of the decoded probabilities before they are renormalised, default 1e-6. */
@@ -49,6 +54,7 @@ export interface PackProgress {
 
 export interface PackResult {
   readonly codec: { readonly name: string; readonly config: Readonly<Record<string, unknown>> };
+  /** Of the source, kept or pruned. */
   readonly labels: number;
   readonly classes: number;
   /** On disk, by part. */
@@ -83,13 +89,14 @@ function given(options: PackOptions): PackOptions {
 }
 
 async function packSource(
-  source: LabelSource,
+  all: LabelSource,
   kernels: Kernels,
   options: PackOptions,
 ): Promise<PackResult> {
+  const { source, pruning } = pruned(all, options);
   const trained = await trainOn(source, kernels, options);
   using codec = trained.codec;
-  const spec = archiveSpec(source, codec, options);
+  const spec = archiveSpec(source, codec, { ...options, pruning });
   const divergence = await writeArchive(source, codec, spec, {
     out: options.out,
     onProgress: (done, total) => options.onProgress?.({ phase: 'encode', done, total }),
@@ -97,8 +104,8 @@ async function packSource(
   });
   await using archive = await openArchive(options.out);
   const bytes = archive.bytes();
-  const labels = source.epochs * source.samples;
-  const full = 2 * labels * source.classes;
+  const labels = all.epochs * all.samples;
+  const full = 2 * labels * all.classes;
   return {
     codec: { name: codec.name, config: spec.codec.config },
     labels,
@@ -148,7 +155,24 @@ function trainOn(
   });
 }
 
-function archiveSpec(source: LabelSource, codec: Codec, options: PackOptions): ArchiveSpec {
+function pruned(
+  source: LabelSource,
+  { prune, codec }: PackOptions,
+): { readonly source: LabelSource; readonly pruning?: Pruning } {
+  if (prune === undefined) return { source };
+  if (codec.name === 'mean') {
+    throw new SoftpackError('UNSUPPORTED', 'the mean of samples has no batches to prune', {
+      field: 'prune',
+    });
+  }
+  return prunedSource(source, prune);
+}
+
+function archiveSpec(
+  source: LabelSource,
+  codec: Codec,
+  options: PackOptions & Pick<ArchiveSpec, 'pruning'>,
+): ArchiveSpec {
   return {
     classes: source.classes,
     samples: source.samples,
@@ -161,5 +185,6 @@ function archiveSpec(source: LabelSource, codec: Codec, options: PackOptions): A
     classNames: options.classNames,
     teacher: options.teacher,
     images: options.images,
+    pruning: options.pruning,
   };
 }

@@ -86,17 +86,3 @@ export function codecOf(flags: CodecFlags): CodecChoice {
   const form = name === 'topk' ? { values, rest } : {};
   return { name, ...(byRatio ? { ratio } : parameters), ...form } as CodecChoice;
 }
-
-/** A codec in a few words: `vqae (dh 1000, dc 25, k 512)`. */
-export function codecWords({
-  name,
-  config,
-}: {
-  readonly name: string;
-  readonly config: Readonly<Record<string, unknown>>;
-}): string {
-  const own = Object.entries(config).filter(([key]) => !['classes', 'tau', 'eps'].includes(key));
-  return own.length === 0
-    ? name
-    : `${name} (${own.map(([key, value]) => `${key} ${value}`).join(', ')})`;
-}

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { openArchive } from '../archive/archive.js';
+import { trainingLabels } from '../archive/manifest.js';
 import { formatBytes } from '../report/format.js';
 
 export function addInspect(program: Command): void {
@@ -20,7 +21,7 @@ async function inspect(dir: string) {
   await using archive = await openArchive(dir);
   const { manifest, classes, samples, epochs } = archive;
   const bytes = archive.bytes();
-  const labels = epochs * samples;
+  const labels = trainingLabels(manifest);
   return {
     archiveId: manifest.archiveId,
     epochs,
@@ -31,6 +32,7 @@ async function inspect(dir: string) {
     codec: manifest.codec,
     layout: manifest.layout,
     augmentation: manifest.augmentation,
+    pruning: manifest.pruning ?? null,
     teacher: manifest.teacher ?? null,
     images: manifest.images ?? null,
     shards: manifest.shards.map(({ file, epochs, samples, bytes }) => ({
@@ -47,11 +49,17 @@ async function inspect(dir: string) {
   };
 }
 
+function labelsOf({ epochs, samples, labels, pruning }: Facts): string {
+  if (pruning === null) return `${epochs} epochs x ${samples} samples = ${labels}`;
+  const kept = `${epochs} batches of ${samples} kept`;
+  return `${pruning.epochs} epochs x ${pruning.samples} samples = ${labels}, ${kept}`;
+}
+
 function describe(facts: Facts): string {
   const { bytes, ratio, codec, shards } = facts;
   const line = (name: string, value: string) => `${name.padEnd(14)}${value}`;
   return [
-    line('labels', `${facts.epochs} epochs x ${facts.samples} samples = ${facts.labels}`),
+    line('labels', labelsOf(facts)),
     line('classes', String(facts.classes)),
     line('temperature', String(facts.tau)),
     line('codec', `${codec.name} ${JSON.stringify(codec.config)}`),

@@ -1,3 +1,4 @@
+import { fitTemperature, retemper, type TemperatureSchedule } from '../labels/temperature.js';
 import { AdamW } from '../nn/adamw.js';
 import { kdLoss } from '../nn/loss.js';
 import { ConvNet, type ConvNetConfig } from '../nn/models.js';
@@ -9,15 +10,28 @@ export interface StudentOptions {
   /** Of the student's first weights. */
   readonly seed: number;
   /** Images and soft labels at temperature `tau`, in training order; at least `steps` of them. */
-  readonly batches: AsyncIterable<Batch>;
+  readonly batches: AsyncIterable<EpochBatch>;
   readonly steps: number;
   /** Peak learning rate of a cosine with warm-up. */
   readonly lr: number;
   readonly warmup?: number;
   readonly weightDecay?: number;
+  /** Temperature of the labels as they come. */
   readonly tau: number;
+  /** Temperature that labels are brought to in each epoch of their batches; default `tau` throughout (LPQLD). */
+  readonly temperature?: TemperatureSchedule;
+  /**
+   * Temperature of the student's logits: the labels' own (`same`, default), or `fitted` to the last batch of each
+   * epoch for the next (LPQLD): the best of 100 shares of the labels' temperature, 0.01 to 1.
+   */
+  readonly studentTemperature?: 'same' | 'fitted';
   readonly onProgress?: (progress: TrainProgress) => void;
   readonly signal?: AbortSignal;
+}
+
+/** A batch that may tell its epoch, which schedules go by. */
+export interface EpochBatch extends Batch {
+  readonly epoch?: number;
 }
 
 export interface TrainedStudent {
@@ -29,14 +43,15 @@ export interface TrainedStudent {
 
 /** Trains a student on soft labels by KL( y || softmax(S(x) / tau) ), on the selected backend. */
 export async function trainStudent(options: StudentOptions): Promise<TrainedStudent> {
-  const { config, seed, batches, steps, lr, warmup = 0, weightDecay = 0, tau } = options;
+  const { config, seed, steps, lr, warmup = 0, weightDecay = 0 } = options;
   const model = ConvNet.create(config, seed);
   const optimizer = new AdamW(model.trainable, { learningRate: lr, weightDecay });
+  const temperatures = new Temperatures(model, options);
   try {
-    const losses = await trainModel(model, batches, {
+    const losses = await trainModel(model, temperatures.batches(), {
       optimizer,
       schedule: cosineSchedule({ peak: lr, steps, warmup }),
-      loss: (logits, labels) => kdLoss(logits, labels, tau),
+      loss: (logits, labels) => kdLoss(logits, labels, temperatures.student),
       steps,
       onProgress: options.onProgress,
       signal: options.signal,
@@ -47,5 +62,45 @@ export async function trainStudent(options: StudentOptions): Promise<TrainedStud
     throw error;
   } finally {
     optimizer.dispose();
+  }
+}
+
+/** Shares of the labels' temperature that a student's is chosen from. */
+const SHARES = Array.from({ length: 100 }, (_, i) => (i + 1) / 100);
+
+/** Brings labels to the temperature of their epoch, and knows the student's. */
+class Temperatures {
+  /** Divides the student's logits in the present step. */
+  student: number;
+  readonly #model: ConvNet;
+  readonly #options: StudentOptions;
+
+  constructor(model: ConvNet, options: StudentOptions) {
+    this.#model = model;
+    this.#options = options;
+    this.student = options.tau;
+  }
+
+  async *batches(): AsyncGenerator<Batch> {
+    const { tau, temperature, batches } = this.#options;
+    const { classes } = this.#model.config;
+    let last: EpochBatch | undefined;
+    for await (const batch of batches) {
+      const epoch = batch.epoch ?? 0;
+      const labels = temperature?.(epoch) ?? tau;
+      if (last === undefined) this.student = labels;
+      else if ((last.epoch ?? 0) !== epoch) this.student = await this.#next(last, labels);
+      retemper(batch.ys, classes, tau, labels);
+      last = batch;
+      yield batch;
+    }
+  }
+
+  /** The student's temperature for an epoch whose labels have temperature `labels`. */
+  async #next(last: Batch, labels: number): Promise<number> {
+    if (this.#options.studentTemperature !== 'fitted') return labels;
+    const logits = await this.#model.predict(last.xs);
+    const grid = SHARES.map((share) => share * labels);
+    return fitTemperature(logits, last.ys, this.#model.config.classes, grid);
   }
 }

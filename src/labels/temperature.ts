@@ -54,6 +54,93 @@ export function logitsFromProbabilities(
   for (let i = 0; i < out.length; ++i) out[i] = tau * Math.log(Math.max(probabilities[i], tiny));
 }
 
+/**
+ * Labels at another temperature: y^(from / to), renormalised, is softmax(z / to) where y = softmax(z / from).
+ * Exact zeros stay zeros.
+ *
+ * @param labels [rows, classes], changed in place.
+ */
+export function retemper(labels: Float32Array, classes: number, from: number, to: number): void {
+  requireTau(from);
+  requireTau(to);
+  if (from === to) return;
+  const power = from / to;
+  for (let begin = 0; begin < labels.length; begin += classes) {
+    const row = labels.subarray(begin, begin + classes);
+    let max = 0;
+    for (const value of row) if (value > max) max = value;
+    let sum = 0;
+    for (let j = 0; j < classes; j++) {
+      // Relative to the row's largest, which keeps the sum at 1 or more.
+      row[j] = (row[j] / max) ** power;
+      sum += row[j];
+    }
+    for (let j = 0; j < classes; j++) row[j] /= sum;
+  }
+}
+
+/** A temperature for each epoch. */
+export type TemperatureSchedule = (epoch: number) => number;
+
+/** `start`, times `factor` after every `every` epochs (LPQLD: 20, 0.7, 30). */
+export function temperatureDecay({
+  start = 20,
+  factor = 0.7,
+  every = 30,
+}: {
+  readonly start?: number;
+  readonly factor?: number;
+  readonly every?: number;
+} = {}): TemperatureSchedule {
+  return (epoch) => start * factor ** Math.floor(epoch / every);
+}
+
+/**
+ * The temperature T of a grid at which softmax(logits / T) is nearest to the labels: the argmin of the mean
+ * KL(labels || softmax(logits / T)); the lowest of equals.
+ *
+ * @param logits a student's, [rows, classes]. @param labels [rows, classes].
+ */
+export function fitTemperature(
+  logits: Float32Array,
+  labels: Float32Array,
+  classes: number,
+  grid: readonly number[],
+): number {
+  requireLength('labels', labels, logits.length);
+  let best = { temperature: Number.NaN, crossEntropy: Number.POSITIVE_INFINITY };
+  for (const temperature of grid) {
+    requireTau(temperature);
+    const crossEntropy = crossEntropyAt(logits, labels, classes, temperature);
+    if (crossEntropy < best.crossEntropy) best = { temperature, crossEntropy };
+  }
+  return best.temperature;
+}
+
+/** KL less the labels' own entropy, which no temperature changes. */
+function crossEntropyAt(
+  logits: Float32Array,
+  labels: Float32Array,
+  classes: number,
+  temperature: number,
+): number {
+  let total = 0;
+  for (let begin = 0; begin < logits.length; begin += classes) {
+    const end = begin + classes;
+    let max = Number.NEGATIVE_INFINITY;
+    for (let j = begin; j < end; ++j) if (logits[j] > max) max = logits[j];
+    let sum = 0;
+    let dot = 0;
+    for (let j = begin; j < end; ++j) {
+      const z = (logits[j] - max) / temperature;
+      sum += Math.exp(z);
+      dot += labels[j] * z;
+    }
+    total += Math.log(sum) - dot;
+  }
+  return total;
+}
+
 function requireTau(tau: number): void {
   if (tau > 0 && tau < Number.POSITIVE_INFINITY) return;
   throw new SoftpackError('INVALID_ARGUMENT', 'not a temperature', {

@@ -5,7 +5,18 @@ import { formatBytes } from './format.js';
 /** `currentColor` takes the page's text colour, so that one SVG is legible in light and in dark. */
 const INK = 'currentColor';
 /** Okabe and Ito's colours, told apart by colour-blind readers, on white and on black. */
-export const SERIES_COLOURS = ['#0072b2', '#e69f00', '#009e73', '#cc79a7'] as const;
+export const SERIES_COLOURS = [
+  '#0072b2',
+  '#e69f00',
+  '#009e73',
+  '#cc79a7',
+  '#d55e00',
+  '#56b4e9',
+  '#8c8c00',
+  '#999999',
+] as const;
+/** Lines that cross stay apart in black and white too. */
+const SERIES_SHAPES = ['circle', 'square', 'triangle-up', 'diamond', 'cross', 'triangle-down'];
 
 const CONFIG = {
   background: 'transparent',
@@ -65,6 +76,71 @@ export function lineChart(
         legend: series.length > 1 ? {} : null,
       },
     },
+  });
+}
+
+export interface MeasuredPoint extends CurvePoint {
+  /** Standard deviation of y, where it was measured more than once. */
+  readonly deviation?: number;
+}
+
+export interface MeasuredOptions extends CurveOptions {
+  readonly logX?: boolean;
+  /** Where the axis has its figures. */
+  readonly xValues?: readonly number[];
+}
+
+/** Measured points joined by lines, one a series, with a bar of one standard deviation each way. */
+export function measuredChart(
+  points: readonly MeasuredPoint[],
+  { x, y, logX = false, logY = false, xValues, width = 520, height = 300 }: MeasuredOptions,
+): Promise<string> {
+  const series = [...new Set(points.map((point) => point.series))];
+  const values = points.map((point) => ({
+    ...point,
+    low: point.y - (point.deviation ?? 0),
+    high: point.y + (point.deviation ?? 0),
+  }));
+  const xAxis = { grid: false, ...(xValues === undefined ? {} : { values: [...xValues] }) };
+  const colour = { domain: series, range: SERIES_COLOURS.slice(0, series.length) };
+  const shape = { domain: series, range: series.map((_, i) => SERIES_SHAPES[i % 6]) };
+  const legend = series.length > 1 ? { columns: 4, symbolOpacity: 1 } : null;
+  return svg({
+    width,
+    height,
+    data: { values },
+    encoding: {
+      x: {
+        field: 'x',
+        type: 'quantitative',
+        title: x,
+        scale: logX ? { type: 'log', nice: false, padding: 12 } : { zero: false, padding: 12 },
+        axis: xAxis,
+      },
+      color: { field: 'series', type: 'nominal', scale: colour, legend },
+      shape: { field: 'series', type: 'nominal', scale: shape, legend },
+    },
+    layer: [
+      {
+        mark: { type: 'line', strokeWidth: 1.8 },
+        encoding: {
+          y: {
+            field: 'y',
+            type: 'quantitative',
+            title: y,
+            scale: logY ? { type: 'log', nice: false } : { zero: false, padding: 8 },
+          },
+        },
+      },
+      {
+        mark: { type: 'point', filled: true, size: 60, opacity: 1 },
+        encoding: { y: { field: 'y', type: 'quantitative' } },
+      },
+      {
+        mark: { type: 'rule', strokeWidth: 1.2 },
+        encoding: { y: { field: 'low', type: 'quantitative' }, y2: { field: 'high' } },
+      },
+    ],
   });
 }
 

@@ -1,5 +1,5 @@
 import { bytesChart, lineChart } from './charts.js';
-import { formatBytes } from './format.js';
+import { escapeHtml, formatBytes } from './format.js';
 
 /** The figures of one run of the demo: `report.json`. */
 export interface DemoReport {
@@ -146,16 +146,6 @@ function thin(curve: readonly number[], points = 200): [number, number][] {
     thinned.push([start + part.length, mean]);
   }
   return thinned;
-}
-
-function escapeHtml(text: string): string {
-  const entities: Record<string, string> = {
-    '&': '&amp;',
-    '<': '&lt;',
-    '>': '&gt;',
-    '"': '&quot;',
-  };
-  return text.replace(/[&<>"]/g, (character) => entities[character]);
 }
 
 const STYLE = `

@@ -56,7 +56,7 @@ describe('parseManifest', () => {
       expect.objectContaining({
         code: 'UNSUPPORTED',
         field: 'm.json: features.required',
-        expected: 'none',
+        expected: 'among pruned',
         found: 'entropy-coded',
       }),
     );

@@ -1,6 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { logitsFromProbabilities, softmaxRows } from '#src/labels/temperature.js';
+import {
+  fitTemperature,
+  logitsFromProbabilities,
+  retemper,
+  softmaxRows,
+  temperatureDecay,
+} from '#src/labels/temperature.js';
 
 /** Softmax from its definition in float64; exact enough while exp does not overflow. */
 function softmax(row: readonly number[], tau: number): number[] {
@@ -77,6 +83,76 @@ describe('logitsFromProbabilities', () => {
     expect([...logits]).toEqual(Array(2).fill(Math.fround(2 * Math.log(1e-6))));
     expect(() => logitsFromProbabilities(logits, 1, logits, 0)).toThrow(
       expect.objectContaining({ code: 'INVALID_ARGUMENT', field: 'tiny' }),
+    );
+  });
+});
+
+describe('retemper', () => {
+  test('gives the softmax of the same logits at the other temperature', () => {
+    const row = fc.array(fc.float({ min: -20, max: 20, noNaN: true }), {
+      minLength: 5,
+      maxLength: 5,
+    });
+    const tau = fc.double({ min: 1, max: 30, noNaN: true });
+    fc.assert(
+      fc.property(row, row, tau, tau, (a, b, from, to) => {
+        const labels = new Float32Array(10);
+        softmaxRows(Float32Array.from([...a, ...b]), 2, 5, from, labels);
+        // A probability that float32 rounds to nothing cannot come back.
+        fc.pre(labels.every((value) => value > 1e-30));
+        retemper(labels, 5, from, to);
+        for (const [i, value] of [...softmax(a, to), ...softmax(b, to)].entries()) {
+          expect(Math.abs(labels[i] - value)).toBeLessThan(2e-5);
+        }
+      }),
+    );
+  });
+
+  test('keeps exact zeros, and everything at the same temperature', () => {
+    const labels = Float32Array.of(0, 0.25, 0.75);
+    retemper(labels, 3, 4, 4);
+    expect([...labels]).toEqual([0, 0.25, 0.75]);
+    retemper(labels, 3, 4, 2);
+    expect(labels[0]).toBe(0);
+    expect(labels[1]).toBeCloseTo(0.1, 6);
+    expect(labels[2]).toBeCloseTo(0.9, 6);
+  });
+});
+
+test('temperatureDecay steps down as LPQLD does', () => {
+  const schedule = temperatureDecay();
+  expect([0, 29, 30, 59, 60].map(schedule)).toEqual([20, 20, 14, 14, 20 * 0.7 ** 2]);
+});
+
+describe('fitTemperature', () => {
+  const grid = Array.from({ length: 50 }, (_, i) => (i + 1) / 5);
+
+  test('finds the temperature that labels were made at', () => {
+    const logits = Float32Array.from({ length: 40 * 9 }, (_, i) => 5 * Math.sin(i * i));
+    for (const made of [0.6, 2, 7.4]) {
+      const labels = new Float32Array(logits.length);
+      softmaxRows(logits, 40, 9, made, labels);
+      expect(fitTemperature(logits, labels, 9, grid)).toBeCloseTo(made, 6);
+    }
+  });
+
+  test('agrees with trying every temperature in float64', () => {
+    const values = fc.array(fc.float({ min: -9, max: 9, noNaN: true }), {
+      minLength: 12,
+      maxLength: 12,
+    });
+    fc.assert(
+      fc.property(values, values, (student, teacher) => {
+        const labels = new Float32Array(12);
+        softmaxRows(Float32Array.from(teacher), 3, 4, 2, labels);
+        const kl = (t: number) =>
+          [0, 4, 8].reduce((total, at) => {
+            const q = softmax(student.slice(at, at + 4), t);
+            return total + q.reduce((s, p, j) => s - labels[at + j] * Math.log(p), 0);
+          }, 0);
+        const found = fitTemperature(Float32Array.from(student), labels, 4, grid);
+        expect(kl(found)).toBeLessThanOrEqual(Math.min(...grid.map(kl)) + 1e-4);
+      }),
     );
   });
 });

@@ -21,6 +21,13 @@ export function codesRatio({
   return (16 * classes * dc) / (dh * Math.log2(k));
 }
 
+/** The paper's setting for 1,000 classes that is nearest in compression of the codes. */
+export function paperSettingFor(ratio: number): (typeof PAPER_SETTINGS)[number] {
+  const distance = (setting: (typeof PAPER_SETTINGS)[number]) =>
+    Math.abs(Math.log(codesRatio({ classes: 1000, ...setting }) / ratio));
+  return PAPER_SETTINGS.reduce((best, next) => (distance(next) < distance(best) ? next : best));
+}
+
 /** Segments that each codeword should see on average while it is trained. */
 const SEGMENTS_PER_CODE = 64;
 
@@ -40,11 +47,7 @@ export function vqaeForRatio(
     const details = { field: 'ratio', expected: 'a number of at least 1', found: ratio };
     throw new SoftpackError('INVALID_ARGUMENT', 'not a compression ratio', details);
   }
-  const distance = (setting: (typeof PAPER_SETTINGS)[number]) =>
-    Math.abs(Math.log(codesRatio({ classes: 1000, ...setting }) / ratio));
-  let k: number = PAPER_SETTINGS.reduce((best, next) =>
-    distance(next) < distance(best) ? next : best,
-  ).k;
+  let k: number = paperSettingFor(ratio).k;
   const segments = () => Math.floor((16 * classes) / (ratio * Math.log2(k)));
   while (k > 2 && (segments() < 1 || labels * segments() < SEGMENTS_PER_CODE * k)) k /= 2;
   const m = segments();

@@ -1,0 +1,90 @@
+import type { CodeLayout } from '../codec/codec.js';
+import type { CodecShape, ShapedTensor } from '../codec/shape.js';
+import { planSafetensors } from '../files/safetensors-plan.js';
+import type { ArchiveBytes } from './archive.js';
+import {
+  type ArchiveIdentity,
+  CODEC_FILE,
+  codesRowBytes,
+  type FileRecord,
+  makeManifest,
+  manifestBytes,
+  SAMPLES_FILE,
+} from './manifest.js';
+import { planRectangles, planShard } from './shard.js';
+import { packingWords } from './tensor-file.js';
+
+/** Labels that an archive would hold. */
+export interface PlannedLabels {
+  readonly classes: number;
+  readonly samples: number;
+  readonly epochs: number;
+  readonly classNames?: readonly string[];
+}
+
+/** About as long as codecs' descriptions of their decoding are; files are padded to whole pages anyway. */
+const WORDS = 'x'.repeat(200);
+const DIGEST = '0'.repeat(64);
+
+/**
+ * Sizes of an archive before any of it exists: the files are laid out as the writer does, with no data in them.
+ * What is not known yet (description of teacher and augmentation, digits of numbers) is a few hundred bytes.
+ */
+export function predictArchive(codec: CodecShape, labels: PlannedLabels): ArchiveBytes {
+  const { classes, samples, epochs, classNames } = labels;
+  const layout: CodeLayout = { kind: 'fixed', bitsPerLabel: codec.bitsPerLabel };
+  const rowBytes = codesRowBytes(layout, samples);
+  const words = { packing: packingWords(layout, samples), decoding: WORDS };
+  const codecFile = fileOf(CODEC_FILE, codec.tensors, words);
+  const samplesFile = fileOf(SAMPLES_FILE, codec.sampleTensors, {});
+  const identity: ArchiveIdentity = {
+    classes,
+    samples,
+    epochs,
+    tau: 20,
+    codec: { name: codec.name, config: { classes, tau: 20, eps: 1e-6 } },
+    codecFile,
+    ...(codec.sampleTensors.length === 0 ? {} : { samplesFile }),
+    layout,
+    augmentation: null,
+    ...(classNames === undefined ? {} : { classNames }),
+    columns: [{ name: 'codes', dtype: 'U8', rowBytes }],
+  };
+  const rectangles = planRectangles(identity);
+  const shards = rectangles.map((rectangle) => ({
+    ...rectangle,
+    bytes: planShard(identity, DIGEST, rectangle).index.fileBytes,
+    sha256: DIGEST,
+    indexSha256: DIGEST,
+  }));
+  const manifest = manifestBytes(makeManifest(identity, shards)).length;
+  const files = [codecFile, ...(codec.sampleTensors.length === 0 ? [] : [samplesFile]), ...shards];
+  const total = manifest + files.reduce((sum, { bytes }) => sum + bytes, 0);
+  const codes = rowBytes * epochs;
+  const tensors = tensorBytes(codec.tensors) + tensorBytes(codec.sampleTensors);
+  return {
+    codes,
+    codec: tensors,
+    metadata: manifest,
+    container: total - codes - tensors - manifest,
+    total,
+  };
+}
+
+function fileOf(
+  file: string,
+  tensors: readonly ShapedTensor[],
+  metadata: Readonly<Record<string, string>>,
+): FileRecord {
+  return { file, bytes: planSafetensors(tensors, metadata).layout.fileBytes, sha256: DIGEST };
+}
+
+const ELEMENT_BYTES = { U8: 1, U16: 2, F16: 2, U32: 4, I32: 4, F32: 4, F64: 8, U64: 8 } as const;
+
+function tensorBytes(tensors: readonly ShapedTensor[]): number {
+  return tensors.reduce(
+    (sum, { dtype, shape }) =>
+      sum + shape.reduce((product, n) => product * n, ELEMENT_BYTES[dtype]),
+    0,
+  );
+}

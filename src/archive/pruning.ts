@@ -1,0 +1,59 @@
+import { STREAM } from '../augment/philox.js';
+import { RandomSequence } from '../codec/random.js';
+import { SoftpackError } from '../errors.js';
+
+/**
+ * An archive that keeps the labels of the first batches only, as LPLD does (Xiao and He 2024): its rows are
+ * batches, not epochs. Row b holds the labels of `batchSize` samples (the archive's `samples`), in the order of
+ * the permutation that {@link batchSamples} draws. Training draws rows with replacement.
+ */
+export interface Pruning {
+  /** Distilled samples, kept or not. */
+  readonly samples: number;
+  /** Epochs that a student trains for. */
+  readonly epochs: number;
+  /** Of the permutations that batches are cut from. */
+  readonly seed: number;
+}
+
+/** Batches an epoch; samples left over when all are full are dropped, as in LPLD. */
+export function batchesPerEpoch({ samples }: Pruning, batchSize: number): number {
+  return Math.floor(samples / batchSize);
+}
+
+/** The first 1 / ratio of all batches, rounded down; `INVALID_ARGUMENT` where that is none. */
+export function keptBatches(pruning: Pruning, batchSize: number, ratio: number): number {
+  const all = pruning.epochs * batchesPerEpoch(pruning, batchSize);
+  // A hair more, so that a ratio that was computed from a number of batches gives that number back.
+  const kept = Math.floor((all / ratio) * (1 + 1e-12));
+  if (ratio >= 1 && kept >= 1) return kept;
+  throw new SoftpackError('INVALID_ARGUMENT', 'no batch would be kept', {
+    field: 'prune',
+    expected: `a ratio from 1 to ${all}, the number of batches`,
+    found: ratio,
+  });
+}
+
+/** Which labels a row holds: the epoch and the samples that batch `row` of the training has. */
+export class BatchSamples {
+  readonly #pruning: Pruning;
+  readonly #batchSize: number;
+  #order: { readonly epoch: number; readonly samples: Uint32Array } | undefined;
+
+  constructor(pruning: Pruning, batchSize: number) {
+    this.#pruning = pruning;
+    this.#batchSize = batchSize;
+  }
+
+  at(row: number): { readonly epoch: number; readonly samples: Uint32Array } {
+    const { samples, seed } = this.#pruning;
+    const each = batchesPerEpoch(this.#pruning, this.#batchSize);
+    const epoch = Math.floor(row / each);
+    if (this.#order?.epoch !== epoch) {
+      const random = new RandomSequence(seed, STREAM.training, epoch);
+      this.#order = { epoch, samples: random.distinct(samples, samples) };
+    }
+    const start = (row % each) * this.#batchSize;
+    return { epoch, samples: this.#order.samples.subarray(start, start + this.#batchSize) };
+  }
+}

@@ -1,0 +1,47 @@
+import { BatchSamples, keptBatches, type Pruning } from '../archive/pruning.js';
+import { SoftpackError } from '../errors.js';
+import type { LabelSource } from '../labels/source.js';
+
+export interface PruneOptions {
+  /** N: the first 1/N of all batches are kept. */
+  readonly ratio: number;
+  /** Labels a batch; students must train with this batch size. */
+  readonly batchSize: number;
+  /** Of the order that batches are cut from, default 0. */
+  readonly seed?: number;
+}
+
+/** The kept labels of a source, a batch a row; see {@link Pruning}. Closing it leaves the source open. */
+export function prunedSource(
+  source: LabelSource,
+  { ratio, batchSize, seed = 0 }: PruneOptions,
+): { readonly source: LabelSource; readonly pruning: Pruning } {
+  const { samples, epochs, classes, dtype } = source;
+  const whole = Number.isSafeInteger(batchSize) && batchSize >= 1 && batchSize <= samples;
+  if (!whole) {
+    throw new SoftpackError('INVALID_ARGUMENT', 'not a batch size', {
+      field: 'prune.batchSize',
+      expected: `from 1 to ${samples}, the number of samples`,
+      found: batchSize,
+    });
+  }
+  const pruning = { samples, epochs, seed };
+  const batches = new BatchSamples(pruning, batchSize);
+  const pruned: LabelSource = {
+    epochs: keptBatches(pruning, batchSize, ratio),
+    samples: batchSize,
+    classes,
+    dtype,
+    async read(row, start, count) {
+      const { epoch, samples: ids } = batches.at(row);
+      const out = new Float32Array(count * classes);
+      for (let i = 0; i < count; i++) {
+        out.set(await source.read(epoch, ids[start + i], 1), i * classes);
+      }
+      return out;
+    },
+    async close() {},
+    async [Symbol.asyncDispose]() {},
+  };
+  return { source: pruned, pruning };
+}

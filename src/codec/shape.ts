@@ -1,0 +1,67 @@
+import { topKBits } from './baselines/top-k.js';
+import { vqSegments } from './baselines/vq.js';
+import type { SizedChoice } from './choice.js';
+import type { TensorDtype } from './codec.js';
+
+export interface ShapedTensor {
+  readonly name: string;
+  readonly dtype: TensorDtype;
+  readonly shape: readonly number[];
+}
+
+/** What a codec will take up, known before it is trained. */
+export interface CodecShape {
+  readonly name: string;
+  readonly bitsPerLabel: number;
+  readonly tensors: readonly ShapedTensor[];
+  readonly sampleTensors: readonly ShapedTensor[];
+}
+
+/** Bits a label and stored tensors of a codec of these parameters. */
+export function codecShape(
+  choice: SizedChoice,
+  { classes, samples }: { readonly classes: number; readonly samples: number },
+): CodecShape {
+  const { name } = choice;
+  const shape = (
+    bitsPerLabel: number,
+    tensors: readonly ShapedTensor[] = [],
+    sampleTensors: readonly ShapedTensor[] = [],
+  ) => ({ name, bitsPerLabel, tensors, sampleTensors });
+  switch (choice.name) {
+    case 'vqae': {
+      const { dh, dc, k } = choice;
+      return shape((dh / dc) * Math.log2(k), [
+        { name: 'decoder', dtype: 'F32', shape: [dh, classes] },
+        { name: 'codebook', dtype: 'F32', shape: [k, dc] },
+        { name: 'bias', dtype: 'F32', shape: [classes] },
+      ]);
+    }
+    case 'none':
+      return shape(16 * classes);
+    case 'topk':
+      return shape(topKBits({ classes, k: choice.k, values: choice.values ?? 'probabilities' }));
+    case 'pca':
+    case 'rpca':
+      return shape(16 * choice.k, [
+        { name: 'components', dtype: 'F16', shape: [choice.k, classes] },
+        { name: 'bias', dtype: 'F32', shape: [classes] },
+      ]);
+    case 'scalar':
+      return shape(classes * Math.log2(choice.levels), [
+        { name: 'levels', dtype: 'F32', shape: [choice.levels] },
+      ]);
+    case 'vq':
+      return shape(vqSegments({ classes, dc: choice.dc }) * Math.log2(choice.k), [
+        { name: 'codebook', dtype: 'F32', shape: [choice.k, choice.dc] },
+      ]);
+    case 'mean': {
+      const groups = choice.groups?.reduce((most, g) => Math.max(most, g + 1), 1) ?? samples;
+      return shape(
+        0,
+        [{ name: 'means', dtype: 'F16', shape: [groups, classes] }],
+        [{ name: 'group', dtype: 'U32', shape: [samples] }],
+      );
+    }
+  }
+}

@@ -1,0 +1,121 @@
+import type { SizedChoice } from '../codec/choice.js';
+import type { LabelSet } from './labels.js';
+import type { MethodName } from './methods.js';
+import { FAMILY_NAMES, type Family, type Scale, type StudentName } from './recipe.js';
+
+export type ExperimentName =
+  | 'table1'
+  | 'table3'
+  | 'table4'
+  | 'table5'
+  | 's9'
+  | 'figure2'
+  | 'figure3'
+  | 'controls';
+
+/** One row of a table or point of a figure, before it is measured. */
+export interface Cell {
+  readonly method: MethodName | 'random subset';
+  /** Bytes of the full labels over those of the archive, in total. */
+  readonly ratio: number;
+  readonly set: LabelSet;
+  readonly student: StudentName;
+  /** Instead of what the ratio would choose. */
+  readonly codec?: SizedChoice;
+  /** Students are trained for all seeds, or for the first only. */
+  readonly seeds: 'all' | 'one';
+}
+
+export interface Experiment {
+  readonly name: ExperimentName;
+  readonly title: string;
+  readonly cells: readonly Cell[];
+}
+
+const LOW_RATIOS = [10, 20, 30, 40];
+const HIGH_RATIOS = [100, 200];
+
+/** What each experiment measures. In the order of what matters most: a run may be stopped at any time. */
+export function experiments(scale: Scale): readonly Experiment[] {
+  const set = (ipc: number, family: Family = 'residual'): LabelSet => ({ ipc, family });
+  const cell = (method: Cell['method'], ratio: number, change: Partial<Cell> = {}): Cell => ({
+    ...{ method, ratio, set: set(scale.ipcs[0]), student: 'plain', seeds: 'all' },
+    ...change,
+  });
+  const against = (ratios: readonly number[], change: Partial<Cell> = {}) =>
+    ratios.flatMap((ratio) => [cell('LPLD', ratio, change), cell('VQAE', ratio, change)]);
+  const full = (change: Partial<Cell> = {}) => cell('none', 1, change);
+  const table1 = scale.ipcs.flatMap((ipc) => [
+    full({ set: set(ipc) }),
+    ...against(LOW_RATIOS, { set: set(ipc) }),
+  ]);
+  const s9 = scale.ipcs.flatMap((ipc) => [
+    full({ set: set(ipc) }),
+    ...against(HIGH_RATIOS, { set: set(ipc) }),
+  ]);
+  const baselines = [40, 100].flatMap((ratio) => [
+    ...(['PCA', 'RPCA', 'top-K', 'top-K, renormalised', 'VQ'] as const).map((name) =>
+      cell(name, ratio),
+    ),
+    ...(['VQAE', 'LPLD', 'LPQLD', 'VQAE + LPLD'] as const).map((name) => cell(name, ratio)),
+  ]);
+  const crossed = [20, 40, 100];
+  return [
+    {
+      name: 'controls',
+      title: 'Controls: what needs no codec, and what no codec can beat',
+      cells: [
+        full(),
+        cell('mean per class', 1),
+        cell('random labels', 1),
+        cell('random subset', 40),
+        cell('random subset', 100),
+      ],
+    },
+    {
+      name: 'table3',
+      title: 'Table 3: baselines at below 10x, 40x and 100x',
+      cells: [full(), cell('scalar, 4 levels', 8), cell('scalar, 8 levels', 5), ...baselines],
+    },
+    { name: 's9', title: 'Table S9: 100x and 200x', cells: s9 },
+    { name: 'table1', title: 'Table 1: label pruning and VQAE at 10x to 40x', cells: table1 },
+    {
+      name: 'figure2',
+      title: 'Figure 2: retained accuracy against compression',
+      cells: [...table1, ...s9],
+    },
+    {
+      name: 'table4',
+      title: 'Table 4: teachers and students of other families',
+      cells: [
+        ...FAMILY_NAMES.flatMap((family) => {
+          const change = { set: set(scale.ipcs[0], family), seeds: 'one' } as const;
+          return [full(change), ...against(crossed, change)];
+        }),
+        ...(['wide', 'residual'] as const).flatMap((student) => {
+          const change = { student, seeds: 'one' } as const;
+          return [full(change), ...against(crossed, change)];
+        }),
+      ],
+    },
+    {
+      name: 'table5',
+      title: 'Table 5: one level set of (k, dc)',
+      cells: [
+        [2, 5],
+        [4, 10],
+        [16, 20],
+        [256, 40],
+      ].map(([k, dc]) => cell('VQAE', 75, { codec: { name: 'vqae', dh: 360, dc, k } })),
+    },
+    {
+      name: 'figure3',
+      title: 'Figure 3: accuracy against storage over k and dc',
+      cells: [2, 4, 8, 16].flatMap((dc) =>
+        [64, 128, 256, 512, 1024].map((k) =>
+          cell('VQAE', 1, { codec: { name: 'vqae', dh: 128, dc, k }, seeds: 'one' }),
+        ),
+      ),
+    },
+  ];
+}

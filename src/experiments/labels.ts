@@ -1,0 +1,99 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { MANIFEST_FILE } from '../archive/manifest.js';
+import { type PackedImages, packedImages } from '../augment/packed-images.js';
+import { labelViews } from '../caching/label-views.js';
+import type { EmojiImages } from '../demo/emoji.js';
+import { demoAugmentation, TAU } from '../demo/recipe.js';
+import { saveTeacher, TEACHER_FILE, trainTeacher } from '../demo/teacher.js';
+import type { BackendName } from '../nn/backend.js';
+import { type Family, type Scale, teacherRecipe } from './recipe.js';
+import type { Workspace } from './workspace.js';
+
+export interface Setting {
+  readonly workspace: Workspace;
+  readonly scale: Scale;
+  readonly emoji: EmojiImages;
+  readonly backend: BackendName;
+  readonly signal: AbortSignal;
+  /** Short lines on what goes on inside a step. */
+  readonly onProgress: (note: string) => void;
+}
+
+/** Seed of augmentations and teachers: the same for all, so that methods differ in nothing else. */
+const DATA_SEED = 1;
+
+export interface TeacherStep {
+  readonly file: string;
+  readonly top1: number;
+}
+
+/** A teacher of one family, trained here; the quick scale takes the committed one for the residual family. */
+export async function teacher(family: Family, setting: Setting): Promise<TeacherStep> {
+  const { workspace, scale, emoji, backend, signal, onProgress } = setting;
+  const recipe = teacherRecipe(family, scale);
+  const committed = scale.name === 'quick' && family === 'residual';
+  const parameters = { images: emoji.hash, recipe: committed ? TEACHER_FILE.slice(-24) : recipe };
+  const file = committed
+    ? TEACHER_FILE
+    : join(workspace.dir, `${workspace.key('teacher', parameters)}.safetensors`);
+  const { top1 } = await workspace.step('teacher', parameters, async () => {
+    if (committed) return { top1: Number.NaN };
+    const model = await trainTeacher({
+      images: emoji,
+      recipe,
+      signal,
+      onProgress: ({ step, steps, loss }) =>
+        onProgress(`teacher ${family}: step ${step} of ${steps}, loss ${loss.toFixed(2)}`),
+    });
+    try {
+      const command = 'npm run experiments';
+      return { top1: await saveTeacher(model, emoji, file, backend, { command, recipe }) };
+    } finally {
+      model.dispose();
+    }
+  });
+  return { file, top1 };
+}
+
+/** What identifies a set of full labels. */
+export interface LabelSet {
+  readonly family: Family;
+  readonly ipc: number;
+}
+
+/** The images that labels are made for: one a class from each of the first `ipc` sets. */
+export function imagesOf({ emoji }: Setting, { ipc }: LabelSet): PackedImages {
+  const { classes, size, pixels } = emoji;
+  return packedImages(pixels.subarray(0, ipc * classes.length * size * size * 3), size, size);
+}
+
+/** The archive of a teacher's full labels, made if it is not there. */
+export async function fullLabels(set: LabelSet, setting: Setting): Promise<string> {
+  const { workspace, scale, emoji, backend, signal, onProgress } = setting;
+  const { file } = await teacher(set.family, setting);
+  const parameters = labelParameters(set, setting);
+  const out = join(workspace.dir, 'archives', workspace.key('labels', parameters));
+  // The archive itself is the step's result; an unfinished one is taken up.
+  if (existsSync(join(out, MANIFEST_FILE))) return out;
+  await labelViews({
+    teacher: file,
+    fingerprint: { family: set.family },
+    backend,
+    images: imagesOf(setting, set),
+    augmentation: demoAugmentation(DATA_SEED),
+    epochs: scale.epochs,
+    classes: emoji.classes.length,
+    tau: TAU,
+    out,
+    workers: 1,
+    signal,
+    onProgress: (done, total) => onProgress(`labels ${set.family}: epoch ${done} of ${total}`),
+  });
+  return out;
+}
+
+export function labelParameters({ family, ipc }: LabelSet, { scale, emoji }: Setting) {
+  const recipe = teacherRecipe(family, scale);
+  return { images: emoji.hash, scale: scale.name, recipe, ipc, epochs: scale.epochs, tau: TAU };
+}

@@ -1,0 +1,174 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { openArchive } from '../archive/archive.js';
+import { archiveSource } from '../caching/archive-source.js';
+import { type PackResult, packLogits } from '../caching/pack.js';
+import type { PruneOptions } from '../caching/pruned-source.js';
+import type { CodecChoice } from '../codec/choice.js';
+import type { LabelSource } from '../labels/source.js';
+import { loadKernels } from '../native/index.js';
+import { planForBytes, pruneForBytes, type ScalableCodec } from '../planner/choose.js';
+import { fullLabels, type LabelSet, labelParameters, type Setting } from './labels.js';
+import { STUDENT_TRAINING } from './recipe.js';
+
+/** Ways to store labels, by the names of the tables. */
+export type MethodName =
+  | 'none'
+  | 'LPLD'
+  | 'VQAE'
+  | 'VQAE + LPLD'
+  | 'LPQLD'
+  | 'PCA'
+  | 'RPCA'
+  | 'top-K'
+  | 'top-K, renormalised'
+  | 'VQ'
+  | 'scalar, 4 levels'
+  | 'scalar, 8 levels'
+  | 'mean per class'
+  | 'random labels';
+
+/** A codec of fixed parameters, and what else belongs to it. */
+export interface Method {
+  readonly name: string;
+  readonly codec: CodecChoice;
+  readonly prune?: PruneOptions;
+  /** Labels of other views: what a student learns from them it learns from nothing. */
+  readonly shuffled?: boolean;
+  /** LPQLD's temperatures of labels and student. */
+  readonly temperatures?: boolean;
+}
+
+const SCALABLE: Partial<Record<MethodName, ScalableCodec>> = {
+  VQAE: 'vqae',
+  PCA: 'pca',
+  RPCA: 'rpca',
+  VQ: 'vq',
+};
+
+/** LPQLD prunes ten times before it drops logits; less where the whole ratio is small. */
+const LPQLD_PRUNING = 10;
+const COMPOSED_PRUNING = 2;
+
+/** The method at `ratio` in total bytes, as near below as its parameters allow; `undefined` where none fit. */
+export function methodAt(
+  name: MethodName,
+  ratio: number,
+  { ipc }: LabelSet,
+  { scale, emoji }: Setting,
+): Method | undefined {
+  const classes = emoji.classes.length;
+  const samples = ipc * classes;
+  const labels = { classes, samples, epochs: scale.epochs };
+  const budget = (2 * classes * samples * scale.epochs) / ratio;
+  const batchSize = STUDENT_TRAINING.batch;
+  const scalable = SCALABLE[name];
+  if (scalable !== undefined) return named(name, planForBytes(scalable, labels, budget));
+  switch (name) {
+    case 'none':
+      return { name, codec: { name: 'none' } };
+    case 'random labels':
+      return { name, codec: { name: 'none' }, shuffled: true };
+    case 'scalar, 4 levels':
+      return { name, codec: { name: 'scalar', levels: 4 } };
+    case 'scalar, 8 levels':
+      return { name, codec: { name: 'scalar', levels: 8 } };
+    case 'mean per class': {
+      const groups = Uint32Array.from({ length: samples }, (_, i) => i % classes);
+      return { name, codec: { name: 'mean', groups } };
+    }
+    case 'top-K':
+      return named(name, planForBytes('topk', labels, budget, { rest: 'uniform' }));
+    case 'top-K, renormalised':
+      return named(name, planForBytes('topk', labels, budget, { rest: 'zero' }));
+    case 'LPLD': {
+      const found = pruneForBytes(labels, batchSize, budget);
+      return found && { name, codec: { name: 'none' }, prune: { ratio: found.ratio, batchSize } };
+    }
+    case 'LPQLD':
+    case 'VQAE + LPLD': {
+      const wanted = name === 'LPQLD' ? Math.min(LPQLD_PRUNING, ratio / 2) : COMPOSED_PRUNING;
+      const perEpoch = Math.floor(samples / batchSize);
+      const batches = Math.max(1, Math.floor((scale.epochs * perEpoch) / wanted));
+      const pool = { classes, samples: batchSize, epochs: batches };
+      const form = { values: 'logits', rest: 'zero' } as const;
+      const plan =
+        name === 'LPQLD'
+          ? planForBytes('topk', pool, budget, form)
+          : planForBytes('vqae', pool, budget);
+      const prune = { ratio: (scale.epochs * perEpoch) / batches, batchSize };
+      return plan && { name, codec: plan.codec, prune, temperatures: name === 'LPQLD' };
+    }
+    default:
+      return undefined;
+  }
+}
+
+function named(name: string, plan: { readonly codec: CodecChoice } | undefined) {
+  return plan && { name, codec: plan.codec };
+}
+
+export type PackStep = Pick<PackResult, 'codec' | 'bytes' | 'ratio' | 'divergence'> & {
+  readonly archive: string;
+};
+
+/** The archive of a set's labels by one method, made if it is not there. */
+export async function pack(method: Method, set: LabelSet, setting: Setting): Promise<PackStep> {
+  const { workspace, scale, signal, onProgress } = setting;
+  const { codec, prune, shuffled } = method;
+  // Whose parameters are typed arrays depends on the set alone.
+  const choice = 'groups' in codec ? { name: codec.name } : codec;
+  const labels = labelParameters(set, setting);
+  const steps = codec.name === 'vqae' ? scale.codecSteps : 0;
+  const parameters = { labels, codec: choice, prune, shuffled, steps };
+  const out = join(workspace.dir, 'archives', workspace.key('pack', parameters));
+  const result = await workspace.step('pack', parameters, async () => {
+    await rm(out, { recursive: true, force: true });
+    await using full = await openArchive(await fullLabels(set, setting));
+    const source = archiveSource(full, loadKernels());
+    const { tau, augmentation } = full.manifest;
+    const packed = await packLogits({
+      source: shuffled ? shuffledSource(source) : source,
+      out,
+      codec,
+      prune,
+      tau,
+      augmentation,
+      training: { steps: scale.codecSteps },
+      signal,
+      onProgress: ({ phase, done, total }) =>
+        onProgress(`${method.name}: ${phase} ${done}/${total}`),
+    });
+    await source.close();
+    return {
+      codec: packed.codec,
+      bytes: packed.bytes,
+      ratio: packed.ratio,
+      divergence: packed.divergence,
+    };
+  });
+  return { ...result, archive: out };
+}
+
+/** Every label is that of another sample, the same one in all epochs. */
+function shuffledSource(source: LabelSource): LabelSource {
+  const { samples, classes } = source;
+  // A step that shares no factor with the number of samples visits each once.
+  let step = Math.floor(samples * 0.618);
+  while (gcd(step, samples) > 1) step++;
+  return {
+    ...source,
+    async read(epoch, start, count) {
+      const out = new Float32Array(count * classes);
+      for (let i = 0; i < count; i++) {
+        const from = ((start + i) * step + 1) % samples;
+        out.set(await source.read(epoch, from, 1), i * classes);
+      }
+      return out;
+    },
+  };
+}
+
+function gcd(a: number, b: number): number {
+  return b === 0 ? a : gcd(b, a % b);
+}

@@ -1,0 +1,176 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { openArchive } from '../archive/archive.js';
+import { MANIFEST_FILE } from '../archive/manifest.js';
+import { predictArchive } from '../archive/predict.js';
+import { Augmenter } from '../augment/augmenter.js';
+import { STREAM } from '../augment/philox.js';
+import { renderViews } from '../augment/replay.js';
+import { archiveSource } from '../caching/archive-source.js';
+import { RandomSequence } from '../codec/random.js';
+import { codecShape } from '../codec/shape.js';
+import { demoAugmentation, IMAGE_SIZE, NORMALISATION, TAU } from '../demo/recipe.js';
+import { heldOutImages } from '../demo/teacher.js';
+import { evaluateTop1 } from '../distill/evaluate.js';
+import { type EpochBatch, trainStudent } from '../distill/train.js';
+import { softmaxRows, temperatureDecay } from '../labels/temperature.js';
+import { createLoader } from '../loader/loader.js';
+import { prunedBatches } from '../loader/pruned.js';
+import { loadKernels } from '../native/index.js';
+import { fullLabels, imagesOf, type LabelSet, labelParameters, type Setting } from './labels.js';
+import { type Method, type PackStep, pack } from './methods.js';
+import { decayEvery, STUDENT_TRAINING, STUDENTS, type StudentName } from './recipe.js';
+
+export interface StudentStep {
+  /** Share of the held-out set classified right. */
+  readonly top1: number;
+  /** Mean loss of the last epoch. */
+  readonly loss: number;
+}
+
+/** Trains a student from the archive of one method and tests it on the held-out set. */
+export async function student(
+  method: Method,
+  set: LabelSet,
+  name: StudentName,
+  seed: number,
+  setting: Setting,
+): Promise<StudentStep> {
+  const { workspace, scale } = setting;
+  const { codec, prune, shuffled, temperatures } = method;
+  const choice = 'groups' in codec ? { name: codec.name } : codec;
+  const parameters = {
+    labels: labelParameters(set, setting),
+    method: { codec: choice, prune, shuffled, temperatures },
+    steps: codec.name === 'vqae' ? scale.codecSteps : 0,
+    student: { ...STUDENTS[name], ...STUDENT_TRAINING },
+    seed,
+  };
+  return workspace.step('student', parameters, async () => {
+    const packed = await packedAgain(method, set, setting);
+    await using archive = await openArchive(packed.archive);
+    const images = imagesOf(setting, set);
+    const common = { archive, images, normalisation: NORMALISATION, seed, signal: setting.signal };
+    if (prune !== undefined) return train(prunedBatches(common), name, seed, method, set, setting);
+    await using loader = createLoader({
+      ...common,
+      batchSize: STUDENT_TRAINING.batch,
+      dropLast: true,
+    });
+    return await train(loader, name, seed, method, set, setting);
+  });
+}
+
+/** A pack step whose archive was deleted since is made again. */
+async function packedAgain(method: Method, set: LabelSet, setting: Setting): Promise<PackStep> {
+  const packed = await pack(method, set, setting);
+  if (existsSync(join(packed.archive, MANIFEST_FILE))) return packed;
+  throw new Error(
+    `${packed.archive} is gone: delete its step in ${setting.workspace.dir}/steps too`,
+  );
+}
+
+export interface SubsetStep extends StudentStep {
+  readonly samples: number;
+  readonly bytes: number;
+}
+
+/** The control: as many full labels of randomly chosen samples as the bytes of a ratio pay for. */
+export async function subsetStudent(
+  ratio: number,
+  set: LabelSet,
+  seed: number,
+  setting: Setting,
+): Promise<SubsetStep> {
+  const labels = labelParameters(set, setting);
+  const parameters = { labels, ratio, student: { ...STUDENTS.plain, ...STUDENT_TRAINING }, seed };
+  return setting.workspace.step('subset', parameters, async () => {
+    const { samples, bytes } = subsetAt(ratio, set, setting);
+    const batches = subsetBatches(samples, set, seed, setting);
+    const result = await train(batches, 'plain', seed, undefined, set, setting);
+    return { ...result, samples, bytes };
+  });
+}
+
+function subsetAt(ratio: number, { ipc }: LabelSet, { scale, emoji }: Setting) {
+  const classes = emoji.classes.length;
+  const all = ipc * classes;
+  const shape = codecShape({ name: 'none' }, { classes, samples: all });
+  const bytesOf = (samples: number) =>
+    predictArchive(shape, { classes, samples, epochs: scale.epochs }).total;
+  let samples = Math.floor(all / ratio);
+  while (samples > 1 && bytesOf(samples) > (2 * classes * all * scale.epochs) / ratio) samples--;
+  return { samples, bytes: bytesOf(samples) };
+}
+
+/** Views of the subset, each of a random epoch, with their full labels: as many as an epoch of all would have. */
+async function* subsetBatches(
+  count: number,
+  set: LabelSet,
+  seed: number,
+  setting: Setting,
+): AsyncGenerator<EpochBatch> {
+  await using full = await openArchive(await fullLabels(set, setting));
+  const source = archiveSource(full, loadKernels());
+  const images = imagesOf(setting, set);
+  const random = new RandomSequence(seed, STREAM.training, 1);
+  const subset = random.distinct(count, images.count);
+  const augmenter = new Augmenter(demoAugmentation(Number(augmentationSeed(full))), images);
+  const { batch } = STUDENT_TRAINING;
+  const { classes, epochs } = full;
+  for (let step = 0; step < stepsOf(set, setting); step++) {
+    const epoch = random.below(epochs);
+    const samples = Uint32Array.from({ length: batch }, () => subset[random.below(count)]);
+    const xs = new Float32Array(batch * IMAGE_SIZE * IMAGE_SIZE * 3);
+    renderViews(augmenter, images, epoch, samples, NORMALISATION, xs);
+    const ys = new Float32Array(batch * classes);
+    for (const [i, sample] of samples.entries()) {
+      ys.set(await source.read(epoch, sample, 1), i * classes);
+    }
+    softmaxRows(ys, batch, classes, TAU, ys);
+    yield { xs, ys };
+  }
+}
+
+function augmentationSeed({ manifest }: { readonly manifest: { readonly augmentation: unknown } }) {
+  return (manifest.augmentation as { readonly seed: number }).seed;
+}
+
+function stepsOf({ ipc }: LabelSet, { scale, emoji }: Setting): number {
+  return scale.epochs * Math.floor((ipc * emoji.classes.length) / STUDENT_TRAINING.batch);
+}
+
+async function train(
+  batches: AsyncIterable<EpochBatch>,
+  name: StudentName,
+  seed: number,
+  method: Method | undefined,
+  set: LabelSet,
+  setting: Setting,
+): Promise<StudentStep> {
+  const { scale, emoji, signal, onProgress } = setting;
+  const { lr, warmup, weightDecay } = STUDENT_TRAINING;
+  const steps = stepsOf(set, setting);
+  const decay = temperatureDecay({ start: TAU, every: decayEvery(scale.epochs) });
+  const { model, losses } = await trainStudent({
+    config: { inputSize: IMAGE_SIZE, ...STUDENTS[name], classes: emoji.classes.length },
+    seed,
+    batches,
+    steps,
+    lr,
+    warmup,
+    weightDecay,
+    tau: TAU,
+    ...(method?.temperatures ? { temperature: decay, studentTemperature: 'fitted' as const } : {}),
+    signal,
+    onProgress: ({ step, loss }) =>
+      onProgress(`student: step ${step} of ${steps}, KL ${loss.toPrecision(3)}`),
+  });
+  try {
+    const last = losses.slice(-Math.max(1, Math.floor(steps / scale.epochs)));
+    const loss = last.reduce((sum, value) => sum + value, 0) / last.length;
+    return { top1: await evaluateTop1(model, heldOutImages(emoji)), loss };
+  } finally {
+    model.dispose();
+  }
+}

@@ -1,0 +1,96 @@
+import type { LabelArchive } from '../archive/archive.js';
+import { BatchSamples, batchesPerEpoch, type Pruning } from '../archive/pruning.js';
+import { Augmenter } from '../augment/augmenter.js';
+import type { PackedImages } from '../augment/packed-images.js';
+import { CounterRng, STREAM } from '../augment/philox.js';
+import { type Normalisation, renderViews } from '../augment/replay.js';
+import { parseAugmentationSpec } from '../augment/spec.js';
+import { loadCodec } from '../codec/load.js';
+import { SoftpackError, throwIfAborted } from '../errors.js';
+import { loadKernels } from '../native/index.js';
+
+export interface PrunedBatchesOptions {
+  /** One that keeps only some batches (`packLogits` with `prune`). */
+  readonly archive: LabelArchive;
+  /** The images that labels were made from; without them `xs` is empty. */
+  readonly images?: PackedImages;
+  readonly normalisation?: Normalisation;
+  /** Of the draws. */
+  readonly seed?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface PrunedBatch {
+  /** Of the training, 0 to the archive's pruning.epochs - 1; the views may come from another. */
+  readonly epoch: number;
+  readonly sampleIds: Uint32Array;
+  /** [batch, height, width, 3], normalised. */
+  readonly xs: Float32Array;
+  /** [batch, classes] probabilities. */
+  readonly ys: Float32Array;
+}
+
+/**
+ * Batches of a pruned archive for as many epochs as it was pruned from, each drawn from the kept ones with
+ * replacement (LPLD): a function of (archive, seed) alone. Images and labels of a batch belong together.
+ */
+export async function* prunedBatches(
+  options: PrunedBatchesOptions,
+): AsyncGenerator<PrunedBatch, void, undefined> {
+  const { archive, images, seed = 0, signal } = options;
+  const pruning = requirePruning(archive);
+  const batchSize = archive.samples;
+  const batches = new BatchSamples(pruning, batchSize);
+  const rng = new CounterRng(seed);
+  const render = images === undefined ? undefined : renderer(archive, images, pruning, options);
+  const rows = new Map<number, Promise<Uint8Array>>();
+  const labels = { start: 0, count: batchSize };
+  using codec = loadCodec(archive.codecParts, loadKernels());
+  for (let epoch = 0; epoch < pruning.epochs; epoch++) {
+    for (let index = 0; index < batchesPerEpoch(pruning, batchSize); index++) {
+      throwIfAborted(signal);
+      const [word] = rng.words(index, epoch, STREAM.training, 1);
+      const drawn = Math.floor((word / 2 ** 32) * archive.epochs);
+      // Kept batches are few and come again and again: their codes stay in memory.
+      const row = rows.get(drawn) ?? archive.readRow(drawn);
+      rows.set(drawn, row);
+      const { epoch: from, samples } = batches.at(drawn);
+      const ys = new Float32Array(batchSize * archive.classes);
+      const context = { epoch: drawn, samples: labels };
+      await codec.decodeAsync({ row: await row, labels, context, out: ys });
+      const sampleIds = samples.slice();
+      yield { epoch, sampleIds, xs: render?.(from, sampleIds) ?? new Float32Array(0), ys };
+    }
+  }
+}
+
+function requirePruning({ manifest }: LabelArchive): Pruning {
+  if (manifest.pruning !== undefined) return manifest.pruning;
+  throw new SoftpackError('INVALID_ARGUMENT', 'this archive keeps all of its labels', {
+    field: 'archive',
+    expected: 'one that was pruned',
+  });
+}
+
+function renderer(
+  archive: LabelArchive,
+  images: PackedImages,
+  pruning: Pruning,
+  { normalisation }: PrunedBatchesOptions,
+): (epoch: number, samples: Uint32Array) => Float32Array {
+  if (images.count !== pruning.samples || normalisation === undefined) {
+    throw new SoftpackError('INVALID_ARGUMENT', 'not the images of this archive', {
+      field: normalisation === undefined ? 'normalisation' : 'images',
+      expected: `${pruning.samples} images and their normalisation`,
+      found: `${images.count} images`,
+    });
+  }
+  const spec = parseAugmentationSpec(archive.manifest.augmentation, 'manifest.json: augmentation');
+  const augmenter = new Augmenter(spec, images);
+  const [height, width] = spec.size;
+  return (epoch, samples) => {
+    const xs = new Float32Array(samples.length * height * width * 3);
+    renderViews(augmenter, images, epoch, samples, normalisation, xs);
+    return xs;
+  };
+}

@@ -1,0 +1,276 @@
+import type { LabelDivergence } from '../labels/divergence.js';
+import { type MeasuredPoint, measuredChart } from './charts.js';
+import { escapeHtml, formatBytes } from './format.js';
+
+/** One method at one size, measured. */
+export interface ExperimentRow {
+  readonly method: string;
+  /** Of the teacher, and of the student. */
+  readonly family: string;
+  readonly student: string;
+  readonly ipc: number;
+  /** Asked for, in total bytes. */
+  readonly ratio: number;
+  readonly codec: string;
+  /** Of the archive, on disk. */
+  readonly bytes: number;
+  readonly reached: { readonly codes: number; readonly total: number };
+  readonly divergence?: LabelDivergence;
+  /** Share of the held-out set classified right by each student, one a seed. */
+  readonly top1: readonly number[];
+}
+
+/** The results of a run: `results.json`. */
+export interface Report {
+  readonly command: string;
+  readonly machine: string;
+  readonly backend: string;
+  readonly scale: string;
+  readonly classes: number;
+  readonly epochs: number;
+  readonly seeds: readonly number[];
+  /** Top-1 of each family's teacher on the held-out set. */
+  readonly teachers: Readonly<Record<string, number>>;
+  readonly experiments: readonly {
+    readonly name: string;
+    readonly title: string;
+    readonly rows: readonly ExperimentRow[];
+  }[];
+}
+
+/** Every file of a report by name: JSON, Markdown, figures as SVG, and one page with all of them. */
+export async function reportFiles(report: Report): Promise<ReadonlyMap<string, string>> {
+  const figures = await figuresOf(report);
+  const files = new Map<string, string>([
+    ['results.json', `${JSON.stringify(report, null, 2)}\n`],
+    ['results.md', markdown(report)],
+    ['report.html', page(report, figures)],
+  ]);
+  // A file of its own cannot take the text colour of a page: it asks for the scheme itself.
+  for (const { file, svg } of figures) files.set(file, standalone(svg));
+  return files;
+}
+
+export function meanOf(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+/** Of a sample: n - 1 below. NaN for fewer than two values. */
+export function deviationOf(values: readonly number[]): number {
+  const mean = meanOf(values);
+  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  return Math.sqrt(squares / (values.length - 1));
+}
+
+const HEADINGS = [
+  'method',
+  'teacher',
+  'student',
+  'IPC',
+  'asked',
+  'codec',
+  'bytes in total',
+  'x in total',
+  'x of codes',
+  'KL, nats',
+  'nmse',
+  'same top class',
+  'student top-1, %',
+] as const;
+
+function cellsOf(row: ExperimentRow): string[] {
+  const { divergence, reached, top1 } = row;
+  const [mean, deviation] = [100 * meanOf(top1), 100 * deviationOf(top1)];
+  const spread = top1.length > 1 ? ` ± ${deviation.toFixed(1)} (${top1.length})` : '';
+  return [
+    row.method,
+    row.family,
+    row.student,
+    String(row.ipc),
+    `${row.ratio}x`,
+    row.codec,
+    formatBytes(row.bytes),
+    reached.total.toFixed(1),
+    Number.isFinite(reached.codes) ? reached.codes.toFixed(1) : '-',
+    divergence === undefined ? '-' : divergence.kl.toExponential(2),
+    divergence === undefined ? '-' : divergence.nmse.toFixed(4),
+    divergence === undefined ? '-' : `${(100 * divergence.top1).toFixed(1)} %`,
+    top1.length === 0 ? '-' : `${mean.toFixed(1)}${spread}`,
+  ];
+}
+
+function facts(report: Report): string[] {
+  const teachers = Object.entries(report.teachers)
+    .filter(([, top1]) => Number.isFinite(top1))
+    .map(([family, top1]) => `${family} ${(100 * top1).toFixed(1)} %`);
+  return [
+    `Command: ${report.command}`,
+    `Machine: ${report.machine}; TensorFlow.js on ${report.backend}`,
+    `Scale ${report.scale}: ${report.classes} classes, ${report.epochs} epochs, student seeds ${report.seeds.join(', ')}`,
+    ...(teachers.length === 0 ? [] : [`Teachers, top-1 held out: ${teachers.join(', ')}`]),
+    'Ratios count every byte of an archive on disk. Figures behind ± are standard deviations over seeds, their number in brackets. ' +
+      'Divergences of a pruned archive are of the labels that it keeps.',
+  ];
+}
+
+function markdown(report: Report): string {
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+  const tables = report.experiments.map(({ title, rows }) =>
+    [
+      `## ${title}`,
+      '',
+      line(HEADINGS),
+      line(HEADINGS.map(() => '---')),
+      ...rows.map((row) => line(cellsOf(row))),
+    ].join('\n'),
+  );
+  const list = facts(report).map((fact) => `- ${fact}`);
+  return `${['# Results on emoji labels', list.join('\n'), ...tables].join('\n\n')}\n`;
+}
+
+interface Figure {
+  readonly file: string;
+  readonly title: string;
+  readonly svg: string;
+}
+
+async function figuresOf(report: Report): Promise<Figure[]> {
+  const rowsOf = (name: string) =>
+    report.experiments.find((experiment) => experiment.name === name)?.rows ?? [];
+  const figures: Figure[] = [];
+  const add = async (
+    file: string,
+    title: string,
+    points: readonly MeasuredPoint[],
+    options: Parameters<typeof measuredChart>[1],
+  ) => {
+    if (points.length > 1) figures.push({ file, title, svg: await measuredChart(points, options) });
+  };
+  const ratios = {
+    x: 'compression, every byte counted',
+    logX: true,
+    xValues: [10, 20, 30, 40, 100, 200],
+  };
+  await add('figure-2.svg', 'Figure 2: accuracy kept', retained(rowsOf('figure2')), {
+    ...ratios,
+    y: '% of the accuracy with full labels',
+  });
+  const compared = [...rowsOf('table3'), ...rowsOf('figure2')];
+  await add('fidelity.svg', 'Labels: divergence against compression', fidelity(compared), {
+    ...ratios,
+    y: 'KL to the full label, nats',
+    logY: true,
+  });
+  const grid = rowsOf('figure3');
+  const trained = grid.every(({ top1 }) => top1.length > 0);
+  await add('figure-3.svg', 'Figure 3: k and dc', storage(grid, trained), {
+    x: 'archive, MB',
+    logX: true,
+    y: trained ? 'student top-1, %' : 'KL to the full label, nats',
+    logY: !trained,
+  });
+  return figures;
+}
+
+/** Of the same labels: the accuracy that full ones give. */
+function fullRow(rows: readonly ExperimentRow[], { ipc, family, student }: ExperimentRow) {
+  return rows.find(
+    (row) =>
+      row.method === 'none' &&
+      row.ipc === ipc &&
+      row.family === family &&
+      row.student === student &&
+      row.top1.length > 0,
+  );
+}
+
+function retained(rows: readonly ExperimentRow[]): MeasuredPoint[] {
+  const compressed = rows.filter(({ method, top1 }) => method !== 'none' && top1.length > 0);
+  const points = compressed.flatMap((row) => {
+    const full = fullRow(rows, row);
+    if (full === undefined) return [];
+    const whole = meanOf(full.top1);
+    const deviation = row.top1.length > 1 ? (100 * deviationOf(row.top1)) / whole : 0;
+    const y = (100 * meanOf(row.top1)) / whole;
+    return [{ series: `${row.method}, IPC ${row.ipc}`, x: row.ratio, y, deviation }];
+  });
+  return points.sort((a, b) => a.x - b.x);
+}
+
+function fidelity(rows: readonly ExperimentRow[]): MeasuredPoint[] {
+  const first = Math.min(...rows.map(({ ipc }) => ipc));
+  // A pruned label is exact or gone: its divergence says nothing of what was pruned.
+  const methods = ['VQAE', 'PCA', 'RPCA', 'top-K', 'top-K, renormalised', 'VQ'];
+  const seen = new Set<string>();
+  const points = rows.flatMap(({ method, ratio, ipc, divergence }) => {
+    const key = `${method} ${ratio}`;
+    const wanted = methods.includes(method) && ipc === first && !seen.has(key);
+    seen.add(key);
+    return wanted && divergence !== undefined
+      ? [{ series: method, x: ratio, y: divergence.kl }]
+      : [];
+  });
+  return points.sort((a, b) => a.x - b.x);
+}
+
+function storage(rows: readonly ExperimentRow[], trained: boolean): MeasuredPoint[] {
+  return rows.flatMap(({ codec, bytes, top1, divergence }) => {
+    const dc = /dc (\d+)/.exec(codec)?.[1];
+    const y = trained ? 100 * meanOf(top1) : divergence?.kl;
+    return dc === undefined || y === undefined ? [] : [{ series: `dc ${dc}`, x: bytes / 1e6, y }];
+  });
+}
+
+/** An SVG that follows the viewer's scheme, on a ground of its own. */
+function standalone(svg: string): string {
+  const style =
+    '<style>svg{color:#1b1b1f;background:#fff}' +
+    '@media(prefers-color-scheme:dark){svg{color:#e8e8ec;background:#16161a}}</style>';
+  return `${svg.replace(/(<svg[^>]*>)/, `$1${style}`)}\n`;
+}
+
+function page(report: Report, figures: readonly Figure[]): string {
+  const tables = report.experiments.map(({ title, rows }) => {
+    const head = HEADINGS.map((heading) => `<th>${escapeHtml(heading)}</th>`).join('');
+    const body = rows.map(
+      (row) =>
+        `<tr>${cellsOf(row)
+          .map((cell) => `<td>${escapeHtml(cell)}</td>`)
+          .join('')}</tr>`,
+    );
+    return `<h2>${escapeHtml(title)}</h2><div class="wide"><table><thead><tr>${head}</tr></thead><tbody>${body.join('\n')}</tbody></table></div>`;
+  });
+  const charts = figures.map(
+    ({ title, svg }) => `<h2>${escapeHtml(title)}</h2><figure>${svg}</figure>`,
+  );
+  const list = facts(report).map((fact) => `<li>${escapeHtml(fact)}</li>`);
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>softpack: results on emoji labels</title>
+<style>${STYLE}</style>
+</head>
+<body>
+<main>
+<h1>Results on emoji labels</h1>
+<ul>${list.join('')}</ul>
+${charts.join('\n')}
+${tables.join('\n')}
+</main>
+</body>
+</html>
+`;
+}
+
+const STYLE = `
+:root { color-scheme: light dark; --ink: #1b1b1f; --paper: #fff; --line: #8884; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8e8ec; --paper: #16161a; } }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
+main { max-width: 75rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+h1 { font-size: 1.9rem; } h2 { font-size: 1.2rem; margin: 2.5rem 0 .6rem; }
+.wide, figure { overflow-x: auto; margin: 0; } table { border-collapse: collapse; font-size: .85rem; }
+th { text-align: left; font-weight: 600; white-space: nowrap; } th, td { padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--line); }
+td { font-variant-numeric: tabular-nums; white-space: nowrap; }
+`;

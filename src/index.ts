@@ -46,11 +46,19 @@ export type { ImageEncoding } from './images/packed-manifest.js';
 export type { ImageSource } from './images/source.js';
 export { labelDivergence } from './labels/divergence.js';
 export { type LabelSource, memoryLabelSource, openLabelSource } from './labels/source.js';
-export { softmaxRows } from './labels/temperature.js';
+export {
+  fitTemperature,
+  retemper,
+  softmaxRows,
+  type TemperatureSchedule,
+  temperatureDecay,
+} from './labels/temperature.js';
 export { createLoader, type LabelLoader } from './loader/loader.js';
 export type { LoaderMetrics } from './loader/metrics.js';
 export type { Batch, LoaderOptions, LoaderProgress, PackedLabels } from './loader/options.js';
+export { type PrunedBatch, prunedBatches } from './loader/pruned.js';
 export type { LoaderState } from './loader/state.js';
 export type { TfDataset, TfDatasetOptions } from './loader/tf-dataset.js';
 export { kernelStatus, loadKernels } from './native/index.js';
 export type { Kernels } from './native/kernels.js';
+export { type LabelPlan, type PlanRequest, planLabels } from './planner/plan.js';

@@ -9,6 +9,7 @@ import { addDoctor } from './doctor.js';
 import { addInspect } from './inspect.js';
 import { addPack } from './pack.js';
 import { addPackImages } from './pack-images.js';
+import { addPlan } from './plan.js';
 import { addTensorflow } from './tensorflow.js';
 
 /** 0 done, 1 failed, 2 wrong usage, 130 interrupted (128 + SIGINT, as shells have it). */
@@ -43,6 +44,7 @@ function createProgram(signal: AbortSignal): Command {
     .exitOverride();
 
   addDemo(program, signal);
+  addPlan(program);
   addCache(program, signal);
   addPack(program, signal);
   addPackImages(program, signal);

@@ -8,6 +8,8 @@ import { phaseProgress } from './progress.js';
 interface PackFlags extends CodecFlags {
   readonly out: string;
   readonly tau?: number;
+  readonly prune?: number;
+  readonly batch: number;
   readonly steps: number;
   readonly seed: number;
   readonly json?: boolean;
@@ -23,6 +25,8 @@ export function addPack(program: Command, signal: AbortSignal): void {
     )
     .requiredOption('-o, --out <dir>', 'archive to write; an interrupted run is taken up again');
   addCodecOptions(command)
+    .option('--prune <n>', 'keep the first 1/n of all batches only (LPLD)', positiveNumber)
+    .option('--batch <n>', 'labels a batch, with --prune', positiveInteger, 64)
     .option(
       '-t, --tau <t>',
       "temperature of the labels softmax(logits / tau); default 20, or an archive's own",
@@ -36,6 +40,9 @@ export function addPack(program: Command, signal: AbortSignal): void {
         source: logits,
         out: flags.out,
         codec: codecOf(flags),
+        ...(flags.prune === undefined
+          ? {}
+          : { prune: { ratio: flags.prune, batchSize: flags.batch } }),
         tau: flags.tau,
         training: { steps: flags.steps, seed: flags.seed },
         onProgress: packProgress(),

@@ -307,6 +307,12 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
 
 /** Batches of images and soft labels from an archive. See {@link LabelLoader}. */
 export function createLoader(options: LoaderOptions): LabelLoader {
+  if (options.archive.manifest.pruning !== undefined) {
+    throw new SoftpackError('UNSUPPORTED', 'a pruned archive has batches of its own', {
+      field: 'archive',
+      expected: 'prunedBatches, which draws them',
+    });
+  }
   return new LabelLoader(options);
 }
 

@@ -1,0 +1,107 @@
+import type { Command } from 'commander';
+import { SoftpackError } from '../errors.js';
+import { type LabelPlan, planLabels } from '../planner/plan.js';
+import { formatBytes } from '../report/format.js';
+import { positiveInteger, positiveNumber } from './options.js';
+
+interface PlanFlags {
+  readonly classes: number;
+  readonly ipc: number;
+  readonly epochs: number;
+  readonly ratio?: number;
+  readonly megabytes?: number;
+  readonly teacherBytes?: number;
+  readonly imageBytes: number;
+  readonly batch: number;
+  readonly json?: boolean;
+}
+
+export function addPlan(program: Command): void {
+  program
+    .command('plan')
+    .description('Say what soft labels will take up by every codec, before there are any.')
+    .requiredOption('-c, --classes <n>', 'classes', positiveInteger)
+    .requiredOption('-i, --ipc <n>', 'distilled images a class', positiveInteger)
+    .option('-e, --epochs <n>', 'epochs, one label an image each', positiveInteger, 300)
+    .option('-r, --ratio <x>', 'full labels over the whole archive (default 40)', positiveNumber)
+    .option('-m, --megabytes <n>', 'size of the whole archive, MB of 1024^2 bytes', positiveNumber)
+    .option('--teacher-bytes <n>', "size of the teacher's file", positiveInteger)
+    .option('--image-bytes <n>', 'an image as JPEG; the paper: 13,600', positiveInteger, 13_600)
+    .option('--batch <n>', 'labels a batch, for label pruning', positiveInteger, 64)
+    .option('--json', 'print as JSON')
+    .action((flags: PlanFlags) => {
+      const plan = planLabels(budgetOf(flags));
+      process.stdout.write(`${flags.json ? JSON.stringify(plan, null, 2) : describe(plan)}\n`);
+    });
+}
+
+function budgetOf({ ratio, megabytes, ...flags }: PlanFlags) {
+  if (ratio !== undefined && megabytes !== undefined) {
+    throw new SoftpackError('INVALID_ARGUMENT', 'give either --ratio or --megabytes', {
+      field: '--ratio',
+    });
+  }
+  return {
+    ...flags,
+    ...(megabytes === undefined ? { ratio: ratio ?? 40 } : { bytes: megabytes * 2 ** 20 }),
+  };
+}
+
+/** Of 1024^n bytes, as the paper counts. */
+function binary(bytes: number): string {
+  const gigabytes = bytes / 2 ** 30;
+  return gigabytes >= 0.1 ? `${gigabytes.toFixed(3)} GiB` : `${(bytes / 2 ** 20).toFixed(2)} MiB`;
+}
+
+function describe({ labels, full, budget, codecs, levelSet, images, teacher }: LabelPlan): string {
+  const row = (cells: readonly string[]) =>
+    cells.map((cell, i) => (i === 0 ? cell.padEnd(10) : cell.padStart(WIDTHS[i]))).join('');
+  const size = (bytes: number) => [binary(bytes), `${(full / bytes).toFixed(1)}x`];
+  const lines = [
+    `${labels.samples} images x ${labels.epochs} epochs of ${labels.classes} classes: ${binary(full)} as float16`,
+    `asked for: at most ${binary(budget)}, ${(full / budget).toFixed(1)}x, every byte counted`,
+    '',
+    row([
+      'codec',
+      'bits/label',
+      'archive',
+      'ratio',
+      "by the paper's formula",
+      'ratio',
+      '  parameters',
+    ]),
+    ...codecs.map(({ name, parameters, bitsPerLabel, bytes, formula }) =>
+      row([
+        name,
+        bitsPerLabel.toFixed(1),
+        ...size(bytes.total),
+        ...(formula === undefined ? ['-', '-'] : size(formula)),
+        `  ${parameters}`,
+      ]),
+    ),
+    '',
+    'settings of the autoencoder of about this size (* suggested):',
+    ...levelSet.map(
+      ({ dh, dc, k, bytes, suggested }) =>
+        `${suggested ? '*' : ' '} dh ${String(dh).padStart(4)}  dc ${String(dc).padStart(4)}  k ${String(k).padStart(4)}  ${binary(bytes)}`,
+    ),
+    '',
+    'beside the labels:',
+    `  images as JPEG       ${binary(images)} (estimate)`,
+    '  augmentation         0 B a label: derived from a seed (records of others: 25 to 42 B)',
+    `  container, metadata  ${codecs.length === 0 ? '-' : formatBytes(codecs[0].bytes.container + codecs[0].bytes.metadata)}, in the archive sizes above`,
+  ];
+  if (teacher !== undefined) {
+    lines.push(
+      '',
+      `the teacher itself: ${binary(teacher.bytes)}, and ${teacher.forwardPassesAnEpoch} forward passes an epoch, ${teacher.forwardPasses} in all`,
+      `  archives are smaller than it from ${teacher.smallerFrom.toFixed(1)}x on` +
+        (teacher.epochsAtBudget === undefined
+          ? ''
+          : `; at ${(full / budget).toFixed(1)}x they are up to ${teacher.epochsAtBudget} epochs`),
+    );
+  }
+  return lines.join('\n');
+}
+
+const WIDTHS = [10, 12, 14, 8, 24, 8, 0];

@@ -1,0 +1,176 @@
+import type { ArchiveBytes } from '../archive/archive.js';
+import { predictArchive } from '../archive/predict.js';
+import type { SizedChoice } from '../codec/choice.js';
+import { codecShape } from '../codec/shape.js';
+import { SoftpackError } from '../errors.js';
+import { planForBytes, pruneForBytes, vqaeLevelSet } from './choose.js';
+import {
+  fullBytes,
+  type LabelSet,
+  principalBytes,
+  prunedBytes,
+  scalarBytes,
+  topKBytes,
+  vqaeBytes,
+} from './formulas.js';
+
+export type PlanRequest = {
+  readonly classes: number;
+  /** Distilled images a class. */
+  readonly ipc: number;
+  readonly epochs: number;
+  /** Size of the teacher's file. */
+  readonly teacherBytes?: number;
+  /** Of an image as it is shipped. */
+  readonly imageBytes: number;
+  /** Labels a batch, for label pruning. */
+  readonly batch: number;
+} & (
+  | { /** Full labels over the whole archive. */ readonly ratio: number }
+  | { /** Of the whole archive. */ readonly bytes: number }
+);
+
+export interface CodecPlan {
+  readonly name: string;
+  readonly parameters: string;
+  readonly bitsPerLabel: number;
+  /** Predicted, on disk. */
+  readonly bytes: ArchiveBytes;
+  /** Size by the paper's formula, which leaves out container and metadata; where it has one. */
+  readonly formula?: number;
+}
+
+export interface LabelPlan {
+  readonly labels: { readonly classes: number; readonly samples: number; readonly epochs: number };
+  /** Float16 labels, bytes. */
+  readonly full: number;
+  /** What was asked for, bytes. */
+  readonly budget: number;
+  /** Every codec that reaches the budget, the one nearest below it of each kind, and full labels. */
+  readonly codecs: readonly CodecPlan[];
+  /** Settings of the VQAE of about this size. */
+  readonly levelSet: readonly {
+    readonly dh: number;
+    readonly dc: number;
+    readonly k: number;
+    readonly bytes: number;
+    readonly suggested: boolean;
+  }[];
+  /** Images as they are shipped, bytes. */
+  readonly images: number;
+  readonly teacher?: TeacherPlan;
+}
+
+/** The control: no labels at all, but the teacher that makes them. */
+export interface TeacherPlan {
+  readonly bytes: number;
+  readonly forwardPassesAnEpoch: number;
+  readonly forwardPasses: number;
+  /** The ratio above which an archive is smaller than the teacher. */
+  readonly smallerFrom: number;
+  /** Epochs of labels that fit into the teacher's size at the ratio asked for. */
+  readonly epochsAtBudget?: number;
+}
+
+/** Sizes of a set of labels by every codec, at a budget of bytes; nothing is measured. */
+export function planLabels(request: PlanRequest): LabelPlan {
+  const { classes, ipc, epochs, imageBytes, teacherBytes, batch } = request;
+  const samples = ipc * classes;
+  const labels = { classes, samples, epochs };
+  const set = { classes, labels: samples * epochs };
+  const full = fullBytes(set);
+  const budget = 'ratio' in request ? full / request.ratio : request.bytes;
+  if (!(budget > 0 && full / budget >= 1)) {
+    throw new SoftpackError('INVALID_ARGUMENT', 'not a size below that of full labels', {
+      field: 'ratio' in request ? 'ratio' : 'bytes',
+      expected: 'ratio' in request ? 'at least 1' : `at most ${full}`,
+      found: 'ratio' in request ? request.ratio : budget,
+    });
+  }
+  const described = (codec: SizedChoice): CodecPlan => ({
+    name: codec.name,
+    parameters: parametersOf(codec),
+    bitsPerLabel: codecShape(codec, labels).bitsPerLabel,
+    bytes: predictArchive(codecShape(codec, labels), labels),
+    formula: formulaOf(codec, set),
+  });
+  const plans = (['vqae', 'topk', 'pca', 'rpca', 'vq', 'scalar'] as const).flatMap((name) => {
+    const plan = planForBytes(name, labels, budget);
+    return plan === undefined ? [] : [described(plan.codec)];
+  });
+  const levelSet = vqaeLevelSet(labels, budget).map(({ codec, bytes, suggested }) => {
+    const { dh, dc, k } = codec;
+    return { dh, dc, k, bytes, suggested };
+  });
+  return {
+    labels,
+    full,
+    budget,
+    codecs: [...plans, ...prunedPlan(labels, set, batch, budget), described({ name: 'none' })],
+    levelSet,
+    images: samples * imageBytes,
+    ...(teacherBytes === undefined
+      ? {}
+      : { teacher: teacherPlan(teacherBytes, samples, epochs, full, budget) }),
+  };
+}
+
+function prunedPlan(
+  labels: LabelPlan['labels'],
+  set: LabelSet,
+  batch: number,
+  budget: number,
+): CodecPlan[] {
+  const found = pruneForBytes(labels, batch, budget);
+  if (found === undefined) return [];
+  const batches = Math.round((labels.epochs * Math.floor(labels.samples / batch)) / found.ratio);
+  const pool = { ...labels, samples: batch, epochs: batches };
+  return [
+    {
+      name: 'prune',
+      parameters: `first 1/${found.ratio.toFixed(1)} of batches of ${batch}`,
+      bitsPerLabel: (16 * labels.classes) / found.ratio,
+      bytes: predictArchive(codecShape({ name: 'none' }, pool), pool),
+      formula: prunedBytes(set, found.ratio),
+    },
+  ];
+}
+
+function teacherPlan(
+  bytes: number,
+  samples: number,
+  epochs: number,
+  full: number,
+  budget: number,
+): TeacherPlan {
+  return {
+    bytes,
+    forwardPassesAnEpoch: samples,
+    forwardPasses: samples * epochs,
+    smallerFrom: full / bytes,
+    epochsAtBudget: Math.floor((bytes / budget) * epochs),
+  };
+}
+
+function parametersOf(codec: SizedChoice): string {
+  const own = Object.entries(codec).filter(([key, value]) => key !== 'name' && value !== undefined);
+  return own.map(([key, value]) => `${key} ${value}`).join(', ');
+}
+
+function formulaOf(codec: SizedChoice, set: LabelSet): number | undefined {
+  switch (codec.name) {
+    case 'vqae':
+      return vqaeBytes(set, codec);
+    case 'topk':
+      return topKBytes(set, codec.k);
+    case 'pca':
+    case 'rpca':
+      return principalBytes(set, codec.k);
+    case 'scalar':
+      return scalarBytes(set, codec.levels);
+    case 'none':
+      return fullBytes(set);
+    default:
+      return undefined;
+  }
+}

@@ -1,0 +1,54 @@
+import { describe, expect, test } from 'vitest';
+import { type PlanRequest, planLabels } from '#src/planner/plan.js';
+
+const paper = { classes: 1000, ipc: 10, epochs: 300, imageBytes: 13_600, batch: 64 };
+
+describe('planLabels', () => {
+  test('every codec stays within the budget, and its archive is told with all of its parts', () => {
+    const plan = planLabels({ ...paper, ratio: 40 });
+    expect(plan.full).toBe(6e9);
+    expect(plan.budget).toBe(1.5e8);
+    const names = plan.codecs.map(({ name }) => name);
+    expect(names).toEqual(['vqae', 'topk', 'pca', 'rpca', 'vq', 'prune', 'none']);
+    for (const { name, bytes, formula } of plan.codecs) {
+      const { codes, codec, metadata, container, total } = bytes;
+      expect(codes + codec + metadata + container).toBe(total);
+      if (name === 'none') continue;
+      expect(total).toBeLessThanOrEqual(1.5e8);
+      expect(total).toBeGreaterThan(0.95 * 1.5e8);
+      // What the formulas leave out is small at this size; bits are whole in an archive.
+      if (formula !== undefined) expect(Math.abs(total / formula - 1)).toBeLessThan(0.01);
+    }
+  });
+
+  test('a size in bytes is the same question', () => {
+    const { budget: _, ...byRatio } = planLabels({ ...paper, ratio: 40 });
+    const { budget: __, ...byBytes } = planLabels({ ...paper, bytes: 1.5e8 });
+    expect(byBytes).toEqual(byRatio);
+  });
+
+  test('says from which ratio on, and up to how many epochs, labels are smaller than the teacher', () => {
+    const { teacher } = planLabels({ ...paper, ratio: 40, teacherBytes: 46_800_000 });
+    expect(teacher).toEqual({
+      bytes: 46_800_000,
+      forwardPassesAnEpoch: 10_000,
+      forwardPasses: 3_000_000,
+      smallerFrom: 6e9 / 46_800_000,
+      epochsAtBudget: 93,
+    });
+    // Labels of 94 epochs at 40x: just above the teacher.
+    expect((94 / 300) * (6e9 / 40)).toBeGreaterThan(46_800_000);
+    expect((93 / 300) * (6e9 / 40)).toBeLessThan(46_800_000);
+  });
+
+  test.each([
+    [{ ratio: 0.5 }, 'ratio'],
+    [{ ratio: Number.NaN }, 'ratio'],
+    [{ bytes: 7e9 }, 'bytes'],
+    [{ bytes: 0 }, 'bytes'],
+  ])('%o is no size', (size, field) => {
+    expect(() => planLabels({ ...paper, ...size } as PlanRequest)).toThrow(
+      expect.objectContaining({ code: 'INVALID_ARGUMENT', field }),
+    );
+  });
+});

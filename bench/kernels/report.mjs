@@ -20,12 +20,13 @@ export function resultTable(rows) {
     'batch',
   ];
   const sorted = [...rows].sort((a, b) => b.labelsPerSecond - a.labelsPerSecond);
-  const speed = (rate) => (latency ? (1e6 / rate).toPrecision(3) : thousands(rate / threads));
+  const cost = (rate) => (1e6 / rate).toPrecision(3);
+  const speed = (rate) => (latency ? cost(rate) : thousands(rate / threads));
   const cells = sorted.map((row) => [
     row.impl,
     speed(row.labelsPerSecond),
     row.spread.map(speed).join(' to '),
-    speed(row.labelsPerCpuSecond * threads),
+    latency ? cost(row.labelsPerCpuSecond) : thousands(row.labelsPerCpuSecond),
     row.ceiling === undefined ? '-' : `${Math.round(100 * row.ofCeiling)} % ${row.ceiling.name}`,
     digits(row.error) + (row.lessExact ? ' !' : ''),
     digits(row.maxError),

@@ -12,7 +12,8 @@ export async function loadTensorflow(threads) {
   try {
     const { tf, name } = await selectBackend();
     const status = (await tensorflowStatus()).find((backend) => backend.name === name);
-    const version = `TensorFlow.js ${tf.version.tfjs}, ${name}: ${status?.reason}`;
+    const native = status?.version === undefined ? '' : ` ${status.version}`;
+    const version = `TensorFlow.js ${tf.version.tfjs} on ${name}${native}`;
     return { version, contenders: (...args) => tensorflowContenders(tf, name, ...args) };
   } catch (error) {
     return { reason: `TensorFlow.js: ${error.message}` };

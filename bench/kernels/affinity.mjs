@@ -6,15 +6,16 @@ import os from 'node:os';
 /** Processors that this process was started on, as `taskset` lists them. */
 const ALLOWED = allowed();
 
-/** Pins this process, its threads and all it starts later; returns what was done, in words. */
+/** Pins this process, its threads and all it starts later; returns { pinned: processors } or { reason }. */
 export function pin(threads) {
   // The last: interrupts prefer the first.
   const list = threads === 1 ? ALLOWED.match(/\d+$/)[0] : ALLOWED;
   try {
     execFileSync('taskset', ['-a', '-c', '-p', list, `${process.pid}`], { stdio: 'ignore' });
-    return `pinned to ${list}`;
+    const several = /[-,]/.test(list);
+    return { pinned: `processor${several ? 's' : ''} ${list}` };
   } catch {
-    return 'not pinned: no taskset';
+    return { reason: 'pinning to processors: no taskset' };
   }
 }
 

@@ -24,15 +24,21 @@ const LEAST_ROUNDS = 5;
  * rounds, or after `caseSeconds` with a few.
  */
 export async function measure(contenders, options) {
-  const running = await calibrateAll(contenders, options);
+  let running = await calibrateAll(contenders, options);
   const begin = performance.now();
   for (let round = 0; round < options.rounds; round++) {
     // Forward and back: nobody always follows the same neighbour.
     const order = round % 2 === 0 ? running : [...running].reverse();
-    for (const { contender, batch, calls, samples } of order) {
+    for (const entry of order) {
+      const { contender, batch, calls, samples } = entry;
       if (samples.length >= (contender.rounds ?? Infinity)) continue;
       await sleep(PAUSE_MS);
-      samples.push(await contender.time(batch, calls));
+      try {
+        samples.push(await contender.time(batch, calls));
+      } catch (error) {
+        options.onFailure(contender, error);
+        running = running.filter((other) => other !== entry);
+      }
     }
     const seconds = (performance.now() - begin) / 1000;
     if (round + 1 >= LEAST_ROUNDS && seconds > options.caseSeconds) break;

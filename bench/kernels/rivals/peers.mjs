@@ -19,10 +19,12 @@ export async function loadPeers({ threads, compiled }) {
     return { reason: `Python peers: ${python} does not run; SOFTPACK_BENCH_PYTHON names another` };
   }
   const peers = new Peers(python, threads);
-  const { versions, missing } = await peers.ask({ command: 'hello' });
+  const { versions, missing } = await peers
+    .ask({ command: 'hello' })
+    .catch((error) => ({ versions: {}, missing: [error.message] }));
   if (Object.keys(versions).length === 0) {
     await peers.close();
-    return { reason: `Python peers: ${python} has none of ${missing.join(', ')}` };
+    return { reason: `Python peers: ${python} has no peers: ${missing.join(', ')}` };
   }
   const version = Object.entries(versions)
     .map(([name, number]) => `${name} ${number}`)

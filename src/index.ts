@@ -6,12 +6,18 @@ export { Augmenter, type ImageSizes } from './augment/augmenter.js';
 export { type PackedImages, packedImages } from './augment/packed-images.js';
 export type { AugmentationBatch } from './augment/record.js';
 export {
+  RECORDED_COLUMNS,
+  type RecordedColumn,
+  type RecordedKinds,
+  recordedColumns,
+} from './augment/recorded.js';
+export {
   type Normalisation,
   type PixelSource,
   renderViews,
   renderWhole,
 } from './augment/replay.js';
-export type { AugmentationSpec, MixSpec } from './augment/spec.js';
+export type { AugmentationSpec, MixSpec, RecordedAugmentationSpec } from './augment/spec.js';
 export {
   type CacheLabelsOptions,
   type CacheLabelsResult,
@@ -40,7 +46,7 @@ export { VqaeTrainer, type VqaeTrainingOptions } from './codec/vqae/trainer.js';
 export { SoftpackError, type SoftpackErrorCode } from './errors.js';
 export type { ImageFit } from './images/decode.js';
 export { type ImageFolderOptions, imageFolder, imageList } from './images/files.js';
-export { openImages } from './images/open.js';
+export { type OpenImagesOptions, openImages } from './images/open.js';
 export { type PackImagesOptions, type PackImagesResult, packImages } from './images/pack.js';
 export type { ImageEncoding } from './images/packed-manifest.js';
 export type { ImageSource } from './images/source.js';
@@ -53,6 +59,8 @@ export {
   type TemperatureSchedule,
   temperatureDecay,
 } from './labels/temperature.js';
+export { DataLoader, type DataLoaderOptions } from './loader/data-loader.js';
+export { openImagesOf } from './loader/images-of.js';
 export { createLoader, type LabelLoader } from './loader/loader.js';
 export type { LoaderMetrics } from './loader/metrics.js';
 export type { Batch, LoaderOptions, LoaderProgress, PackedLabels } from './loader/options.js';

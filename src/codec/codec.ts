@@ -78,3 +78,26 @@ export interface Codec extends Disposable {
   parts(options?: { readonly encoder?: boolean }): CodecParts;
   dispose(): void;
 }
+
+/** What {@link LossCodec.decodeKl} takes beside the labels to decode; see `DecodeKlArgs` of the kernels. */
+export interface DecodeLabelsKlArgs
+  extends Pick<DecodeLabelsArgs, 'row' | 'labels' | 'context' | 'threads'> {
+  /** [labels, classes], of the student. */
+  readonly logits: Float32Array;
+  /** Temperature of the student. */
+  readonly tau: number;
+  /** [labels], KL(y || softmax(logits / tau)). */
+  readonly losses?: Float32Array;
+  /** [labels, classes], scale times the gradient of each label's loss. */
+  readonly gradient?: Float32Array;
+  readonly scale?: number;
+}
+
+/** A codec whose labels can be decoded inside the loss, never to be seen whole. */
+export interface LossCodec extends Codec {
+  decodeKl(args: DecodeLabelsKlArgs): void;
+}
+
+export function isLossCodec(codec: Codec): codec is LossCodec {
+  return 'decodeKl' in codec;
+}

@@ -28,11 +28,21 @@ const ENCODING_WORDS: Readonly<Record<ImageEncoding, string>> = {
   jpeg: 'image i is bytes offsets[i] to offsets[i+1]-1 of data: a JPEG file of height x width pixels',
 };
 
+const FAITHFUL = 'as in the files packed';
+
+/** What a shard was made from. */
+export interface ShardOrigin {
+  /** Tells shards of one run from those of another in the same place. */
+  readonly origin: string;
+  /** Whether decoding gives the very pixels of the files packed. */
+  readonly faithful: boolean;
+}
+
 export function planImageShard(
   samples: readonly [number, number],
   dataBytes: number,
   encoding: ImageEncoding,
-  origin: string,
+  { origin, faithful }: ShardOrigin,
 ): { readonly header: Uint8Array; readonly index: ShardIndex } {
   const count = samples[1] - samples[0];
   const { header, layout } = planChecksummed(
@@ -48,6 +58,7 @@ export function planImageShard(
       samples: samples.join(':'),
       encoding,
       origin,
+      pixels: faithful ? FAITHFUL : 'encoded anew',
       layout: ENCODING_WORDS[encoding],
     },
   );
@@ -58,7 +69,7 @@ export function planImageShard(
 export async function openImageShard(
   file: RandomAccessFile,
   samples?: readonly [number, number],
-): Promise<OpenShard & { readonly samples: readonly [number, number]; readonly origin: string }> {
+): Promise<OpenShard & ShardOrigin & { readonly samples: readonly [number, number] }> {
   const header = await readSafetensorsHeader(file);
   const layout = parseSafetensorsHeader(file.name, header, file.bytes);
   const text = layout.metadata.get('samples') ?? '';
@@ -75,7 +86,9 @@ export async function openImageShard(
   const table = new Uint8Array(new SharedArrayBuffer(8 * index.blocks));
   await file.read(index.tableOffset, table);
   const origin = layout.metadata.get('origin') ?? '';
-  return { file, index, header, table, indexSha256: sha256(header, table), samples: found, origin };
+  const faithful = layout.metadata.get('pixels') === FAITHFUL;
+  const indexSha256 = sha256(header, table);
+  return { file, index, header, table, indexSha256, samples: found, origin, faithful };
 }
 
 function locate(

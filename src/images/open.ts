@@ -7,6 +7,11 @@ import { type ImageFolderOptions, imageFolder, imageList } from './files.js';
 import { readPackedIndex } from './packed-index.js';
 import type { ImageSource } from './source.js';
 
+export interface OpenImagesOptions extends ImageFolderOptions {
+  /** `refuse-fit` (default): a `fit` for packed images is an error. `as-they-are`: it is left unused. */
+  readonly packed?: 'refuse-fit' | 'as-they-are';
+}
+
 /**
  * Images at a path, by what is found there: a directory that `softpack pack-images` wrote, a folder of images or
  * with one folder a class, or a text file that lists images.
@@ -16,7 +21,7 @@ import type { ImageSource } from './source.js';
  */
 export async function openImages(
   path: string,
-  options: ImageFolderOptions = {},
+  options: OpenImagesOptions = {},
 ): Promise<ImageSource> {
   const found = await stat(path).catch((cause: unknown) => {
     throw asNotFound(path, cause);
@@ -35,10 +40,11 @@ export async function openImages(
 /** What the shards of a packed image file begin with. */
 export const SHARD_PREFIX = 'images-';
 
-async function packedSource(path: string, options: ImageFolderOptions): Promise<ImageSource> {
-  if (options.fit !== undefined || options.split !== undefined) {
+async function packedSource(path: string, options: OpenImagesOptions): Promise<ImageSource> {
+  const fit = options.packed === 'as-they-are' ? undefined : options.fit;
+  if (fit !== undefined || options.split !== undefined) {
     throw new SoftpackError('INVALID_ARGUMENT', 'packed images are what they were packed as', {
-      field: options.fit === undefined ? 'split' : 'fit',
+      field: fit === undefined ? 'split' : 'fit',
       expected: 'none',
     });
   }
@@ -47,7 +53,7 @@ async function packedSource(path: string, options: ImageFolderOptions): Promise<
     count: manifest.count,
     ...(manifest.classNames && { classNames: manifest.classNames }),
     ...(index.targets && { targets: index.targets }),
-    id: manifest.imagesId,
+    id: manifest.sourceId ?? manifest.imagesId,
     description: { kind: 'packed', index },
   };
 }

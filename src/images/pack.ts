@@ -50,6 +50,8 @@ const MAX_SHARD_BYTES = 2 ** 30;
 /** One image as it is stored. */
 interface StoredImage {
   readonly bytes: Uint8Array;
+  /** Whether decoding gives the very pixels of the file. */
+  readonly faithful: boolean;
   readonly height: number;
   readonly width: number;
 }
@@ -78,24 +80,24 @@ export async function packImages(options: PackImagesOptions): Promise<PackImages
   const origin = originOf(options);
   await mkdir(out, { recursive: true });
   await requireOurs(out);
-  const records: ImageShardRecord[] = [];
-  const sizes: (readonly [number, number] | null)[] = [];
+  const shards: FinishedShard[] = [];
   let next = 0;
   while (next < images.count) {
-    const file = `${SHARD_PREFIX}${String(records.length).padStart(5, '0')}.safetensors`;
+    const file = `${SHARD_PREFIX}${String(shards.length).padStart(5, '0')}.safetensors`;
     const finished = await finishedShard(join(out, file), file, next, origin, xxh64);
     const shard =
       finished ?? (await writeShard(options, { file, first: next, limit, origin }, xxh64));
-    records.push(shard.record);
+    shards.push(shard);
     next = shard.record.samples[1];
-    sizes.push(shard.size);
     onProgress?.(next, images.count);
     throwIfAborted(signal);
   }
+  const records = shards.map(({ record }) => record);
   const manifest = makeImagesManifest({
     count: images.count,
     encoding,
-    size: commonSize(sizes),
+    sourceId: shards.every(({ faithful }) => faithful) ? images.id : null,
+    size: commonSize(shards.map(({ size }) => size)),
     ...(images.classNames && { classNames: images.classNames }),
     shards: records,
   });
@@ -105,7 +107,8 @@ export async function packImages(options: PackImagesOptions): Promise<PackImages
   const json = Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`);
   await replaceFile(join(out, MANIFEST_FILE), json);
   const bytes = records.reduce((sum, record) => sum + record.bytes, json.length);
-  return { count: images.count, bytes, shards: records.length, id: manifest.imagesId };
+  const id = manifest.sourceId ?? manifest.imagesId;
+  return { count: images.count, bytes, shards: records.length, id };
 }
 
 function shardLimit(bytes: number): number {
@@ -143,6 +146,7 @@ async function requireOurs(out: string): Promise<void> {
 
 interface FinishedShard {
   readonly record: ImageShardRecord;
+  readonly faithful: boolean;
   /** Height and width that all its images share, or null. */
   readonly size: readonly [number, number] | null;
 }
@@ -165,7 +169,7 @@ async function finishedShard(
     await handle.read(shard.index.columns.get('sizes') ?? 0, new Uint8Array(sizes.buffer));
     const { samples, indexSha256 } = shard;
     const record = { file, bytes: handle.bytes, sha256: whole, indexSha256, samples };
-    return { record, size: sharedSize(sizes) };
+    return { record, faithful: shard.faithful, size: sharedSize(sizes) };
   } catch (error) {
     if (error instanceof SoftpackError) return undefined;
     throw error;
@@ -197,7 +201,8 @@ async function writeShard(
     onProgress?.(first + stored.length, images.count);
   }
   const samples = [first, first + stored.length] as const;
-  const { header, index } = planImageShard(samples, bytes, encoding, origin);
+  const faithful = stored.every((image) => image.faithful);
+  const { header, index } = planImageShard(samples, bytes, encoding, { origin, faithful });
   const content = new Uint8Array(index.fileBytes);
   content.set(header);
   const at = (column: string) => index.columns.get(column) ?? 0;
@@ -221,7 +226,7 @@ async function writeShard(
   await publish(out, file, content);
   const indexSha256 = sha256(header, content.subarray(index.tableOffset));
   const record = { file, bytes: content.length, sha256: sha256(content), indexSha256, samples };
-  return { record, size: sharedSize(sizes) };
+  return { record, faithful, size: sharedSize(sizes) };
 }
 
 /** Under its name only when all of it is on disk. */
@@ -277,13 +282,14 @@ async function encodeOne(
   const encoded = await readFile(path);
   if (encoding === 'raw') {
     const { pixels, height, width } = await decodeImage(encoded, path, description.fit);
-    return { bytes: pixels, height, width };
+    return { bytes: pixels, height, width, faithful: true };
   }
   if (description.fit === undefined && (await isPlainJpeg(encoded, path))) {
     const { height, width } = await decodeImage(encoded, path); // Also proves that it is whole.
-    return { bytes: encoded, height, width };
+    return { bytes: encoded, height, width, faithful: true };
   }
-  return encodeJpeg(encoded, path, quality, description.fit);
+  const jpeg = await encodeJpeg(encoded, path, quality, description.fit);
+  return { ...jpeg, faithful: false };
 }
 
 async function isPlainJpeg(encoded: Uint8Array, path: string): Promise<boolean> {

@@ -36,6 +36,8 @@ export interface ImagesManifest {
   readonly imagesId: string;
   readonly count: number;
   readonly encoding: ImageEncoding;
+  /** Id of the files packed, where decoding gives their very pixels; null where JPEGs were encoded anew. */
+  readonly sourceId: string | null;
   /** Height and width where all images share them. */
   readonly size: readonly [number, number] | null;
   readonly classNames?: readonly string[];
@@ -55,8 +57,9 @@ export function makeImagesManifest(content: ImagesContent): ImagesManifest {
   };
 }
 
-function imagesIdOf({ count, encoding, size, classNames, shards }: ImagesContent): string {
-  const content = { count, encoding, size, classNames, shards };
+function imagesIdOf(images: ImagesContent): string {
+  const { count, encoding, sourceId, size, classNames, shards } = images;
+  const content = { count, encoding, sourceId, size, classNames, shards };
   return sha256(Buffer.from(JSON.stringify(canonicalJson(content, 'images'))));
 }
 
@@ -88,6 +91,7 @@ export function parseImagesManifest(file: string, bytes: Uint8Array): ImagesMani
   const content: ImagesContent = {
     count,
     encoding: encoding as ImageEncoding,
+    sourceId: json.sourceId === null ? null : check.digest(json.sourceId, 'sourceId'),
     size: json.size === null ? null : checkSize(check, json.size),
     ...(classNames === undefined ? {} : { classNames: check.texts(classNames, 'classNames') }),
     shards: checkShards(check, json.shards, count),

@@ -14,8 +14,8 @@ export interface ImageSource {
   /** [count], index of each sample's class, where it is known. */
   readonly targets?: Uint32Array;
   /**
-   * Tells these images from others, hex. Of what names them (paths, or the hashes in a packed file's manifest),
-   * not of every pixel, so that it costs nothing.
+   * Tells these images from others, hex: by their paths and how they are decoded, not by every pixel, so that it
+   * costs nothing. Packed images that decode to the very pixels of the files they were made from have their id.
    */
   readonly id: string;
   /** Plain data, from which `openImageReader` reads the same images in any thread. */

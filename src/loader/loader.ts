@@ -7,6 +7,7 @@ import { SoftpackError, throwIfAborted } from '../errors.js';
 import { describeImages } from '../images/source.js';
 import type { BatchSetup, ImageSetup } from './batch-maker.js';
 import { type BatchPool, LocalBatchPool, ThreadBatchPool } from './batch-pool.js';
+import { requireImagesOf } from './images-of.js';
 import { type LoaderMetrics, MetricsCounter } from './metrics.js';
 import type { Batch, LoaderOptions } from './options.js';
 import { BatchPlan, type Position } from './plan.js';
@@ -35,10 +36,10 @@ interface Pending {
  */
 export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
   readonly batchesPerEpoch: number;
+  /** The epochs that it delivers: [from, to). */
+  readonly epochs: { readonly from: number; readonly to: number };
   readonly #options: LoaderOptions;
   readonly #plan: BatchPlan;
-  readonly #first: Position;
-  readonly #lastEpoch: number;
   readonly #prefetch: number;
   readonly #setup: BatchSetup;
   readonly #imageShape: readonly [number, number, number];
@@ -57,7 +58,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     const { samples, epochs, classes } = archive;
     const { from, to } = options.epochs ?? { from: 0, to: epochs };
     whole(from, 'epochs.from', 0, to);
-    this.#lastEpoch = whole(to, 'epochs.to', from, epochs);
+    this.epochs = { from, to: whole(to, 'epochs.to', from, epochs) };
     const workers = whole(options.workers ?? 1, 'workers', 0);
     this.#prefetch = whole(options.prefetch ?? defaultPrefetch(workers), 'prefetch', 1);
     whole(options.maxBytes ?? DEFAULT_MAX_BYTES, 'maxBytes', 1);
@@ -86,10 +87,9 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     if (options.buffers === 'slots') {
       this.#slots = new SlotRing(this.#prefetch + 1, this.#lengths(options.batchSize));
     }
-    this.#first = { epoch: from, start: 0 };
     this.#next =
       options.resume === undefined
-        ? this.#first
+        ? { epoch: from, start: 0 }
         : positionOf(options.resume, this.#identity(), archive);
   }
 
@@ -108,17 +108,18 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
 
   /** All batches from the present state to the last epoch. */
   [Symbol.asyncIterator](): AsyncGenerator<Batch, void, undefined> {
-    return this.#iterate(this.#lastEpoch);
+    return this.#iterate(this.epochs.to);
   }
 
   /** The batches left in the present epoch; empty once all epochs are delivered. */
   epoch(): AsyncGenerator<Batch, void, undefined> {
-    return this.#iterate(Math.min(this.#next.epoch + 1, this.#lastEpoch));
+    return this.#iterate(Math.min(this.#next.epoch + 1, this.epochs.to));
   }
 
-  /** Goes back to the first batch of the first epoch. */
-  restart(): void {
-    this.#next = this.#first;
+  /** Goes on at the first batch of an epoch; an iteration that runs is not disturbed. */
+  seek(epoch: number): void {
+    const { from, to } = this.epochs;
+    this.#next = { epoch: whole(epoch, 'epoch', from, to), start: 0 };
   }
 
   /** A data set for `model.fitDataset` and `evaluateDataset`; see {@link TfDatasetOptions}. */
@@ -126,7 +127,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     tf: TfLike<Images, Labels>,
     options: TfDatasetOptions = {},
   ): TfDataset<Images, Labels> {
-    return tfDatasetOf(tf, this, this.#lastEpoch - this.#first.epoch, options);
+    return tfDatasetOf(tf, this, options);
   }
 
   /** All batches as an object stream. Nothing is read before the stream is; destroying it ends the iteration. */
@@ -241,7 +242,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     const { archive } = this.#options;
     const index = this.#plan.indexOf(position);
     const sampleIds = this.#plan.samplesOf(position);
-    const { codes: row, columns: recorded } = await this.#rows.read(epoch, this.#lastEpoch);
+    const { codes: row, columns: recorded } = await this.#rows.read(epoch, this.epochs.to);
     const lengths = this.#lengths(sampleIds.length);
     const into = slot && {
       xs: slot.xs.subarray(0, lengths.xs),
@@ -323,13 +324,7 @@ function defaultPrefetch(workers: number): number {
 
 function imageSetupOf({ archive, images, normalisation }: LoaderOptions): ImageSetup | undefined {
   if (images === undefined) return undefined;
-  if (images.count !== archive.samples) {
-    throw new SoftpackError('INVALID_ARGUMENT', 'not the images of this archive', {
-      field: 'images',
-      expected: `${archive.samples} images`,
-      found: images.count,
-    });
-  }
+  requireImagesOf(archive, images);
   if (normalisation === undefined) {
     throw new SoftpackError('INVALID_ARGUMENT', 'required with images', { field: 'normalisation' });
   }

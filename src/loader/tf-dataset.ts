@@ -33,14 +33,14 @@ export interface TfDatasetOptions {
 export function tfDatasetOf<Images, Labels>(
   tf: TfLike<Images, Labels>,
   loader: LabelLoader,
-  epochs: number,
   { mode = 'epoch' }: TfDatasetOptions,
 ): TfDataset<Images, Labels> {
   const begin = () => {
     if (mode === 'continuous') return loader[Symbol.asyncIterator]();
-    if (mode === 'repeat') loader.restart();
+    if (mode === 'repeat') loader.seek(loader.epochs.from);
     return loader.epoch();
   };
+  const epochs = loader.epochs.to - loader.epochs.from;
   return {
     size: mode === 'continuous' ? epochs * loader.batchesPerEpoch : loader.batchesPerEpoch,
     async iterator() {

@@ -10,6 +10,7 @@ export {
 export { type LoadTeacherOptions, loadTeacher } from './load-teacher.js';
 export { kdLoss } from './loss.js';
 export { ConvNet, type ConvNetConfig } from './models.js';
+export { type PackedCodes, PackedLoss, type PackedLossOptions } from './packed-loss.js';
 export { type CosineOptions, cosineSchedule, type Schedule } from './schedule.js';
 export type { Teacher } from './teacher.js';
 export type { TeacherDescription } from './teachers/description.js';

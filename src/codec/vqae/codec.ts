@@ -2,11 +2,12 @@ import { SoftpackError } from '../../errors.js';
 import { softmaxRows } from '../../labels/temperature.js';
 import type { Decoder, Encoder, Kernels, ThreadOptions } from '../../native/kernels.js';
 import type {
-  Codec,
   CodecParts,
   CodeLayout,
   DecodeLabelsArgs,
+  DecodeLabelsKlArgs,
   LabelContext,
+  LossCodec,
   Tensor,
 } from '../codec.js';
 import { float32Tensor, readFloat32 } from '../tensors.js';
@@ -27,7 +28,7 @@ export interface VqaeWeights {
 const ENCODE_CHUNK = 4096;
 
 /** The paper's codec: h = y P, nearest codeword a segment, y^ = bias + mu[q] D, clamped and renormalised. */
-export class VqaeCodec implements Codec {
+export class VqaeCodec implements LossCodec {
   readonly name = 'vqae';
   readonly config: VqaeConfig;
   readonly weights: VqaeWeights;
@@ -95,6 +96,20 @@ export class VqaeCodec implements Codec {
 
   decodeAsync({ row, labels, out, threads }: DecodeLabelsArgs): Promise<void> {
     return this.#decoderOnce().decodeAsync({ codes: row, labels, out, threads });
+  }
+
+  decodeKl({
+    row,
+    labels,
+    logits,
+    tau,
+    losses,
+    gradient,
+    scale,
+    threads,
+  }: DecodeLabelsKlArgs): void {
+    const student = { logits, tau, losses, gradient, scale };
+    this.#decoderOnce().decodeKl({ codes: row, labels, ...student, threads });
   }
 
   /** P is kept only when asked for: decoding needs mu, D and the bias alone (paper, section 3.3). */

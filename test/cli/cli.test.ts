@@ -187,11 +187,43 @@ test('doctor lists every backend with state and reason', async () => {
   expect((await softpack(['doctor'])).out).toContain('TensorFlow.js');
 });
 
-test.each([[[]], [['cache']], [['pack']], [['cat']], [['inspect']], [['doctor']], [['demo']]])(
-  '%s --help explains itself',
-  async (command) => {
-    const run = await softpack([...command, '--help']);
+describe('plan', () => {
+  const paper = ['plan', '--classes', '1000', '--ipc', '10'];
+
+  test('prints every codec at the size asked for, and the same as JSON', async () => {
+    const run = await softpack([...paper, '--ratio', '40', '--teacher-bytes', '46800000']);
     expect(run).toMatchObject({ code: 0, err: '' });
-    expect(run.out).toContain('Usage: softpack');
-  },
-);
+    expect(run.out).toContain('5.588 GiB as float16');
+    expect(run.out).toMatch(/^topk .*k 15$/m);
+    expect(run.out).toContain('smaller than it from 128.2x on');
+    const json = await softpack([...paper, '--megabytes', '143.05', '--json']);
+    const { full, budget, codecs, teacher } = JSON.parse(json.out);
+    expect([full, budget, teacher]).toEqual([6e9, 143.05 * 2 ** 20, undefined]);
+    expect(codecs[1]).toMatchObject({ name: 'topk', parameters: 'k 15' });
+  });
+
+  test.each([
+    [['--ratio', '4', '--megabytes', '3'], '--ratio'],
+    [['--ratio', '0.5'], 'ratio'],
+    [['--epochs', '0'], '--epochs'],
+  ])('refuses %o', async (args, named) => {
+    const run = await softpack([...paper, ...args]);
+    expect(run.code).toBe(2);
+    expect(run.err).toContain(named);
+  });
+});
+
+test.each([
+  [[]],
+  [['plan']],
+  [['cache']],
+  [['pack']],
+  [['cat']],
+  [['inspect']],
+  [['doctor']],
+  [['demo']],
+])('%s --help explains itself', async (command) => {
+  const run = await softpack([...command, '--help']);
+  expect(run).toMatchObject({ code: 0, err: '' });
+  expect(run.out).toContain('Usage: softpack');
+});

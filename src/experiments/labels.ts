@@ -88,7 +88,7 @@ export async function fullLabels(set: LabelSet, setting: Setting): Promise<strin
     out,
     workers: 1,
     signal,
-    onProgress: (done, total) => onProgress(`labels ${set.family}: epoch ${done} of ${total}`),
+    onProgress: (done, total) => onProgress(`labels ${set.family}: ${done} of ${total}`),
   });
   return out;
 }

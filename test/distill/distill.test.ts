@@ -1,7 +1,8 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { evaluateTop1 } from '#src/distill/evaluate.js';
-import { trainStudent } from '#src/distill/train.js';
+import { type StudentOptions, trainStudent } from '#src/distill/train.js';
+import { retemper } from '#src/labels/temperature.js';
 import { selectBackend } from '#src/nn/backend.js';
 import type { ConvNet, ConvNetConfig } from '#src/nn/models.js';
 import type { Batch } from '#src/nn/train.js';
@@ -91,6 +92,54 @@ describe('trainStudent', () => {
     });
     await expect(failing).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
+describe('temperatures of a student', () => {
+  beforeAll(async () => {
+    await selectBackend({ backend: 'wasm' });
+  });
+
+  /** Two epochs of four batches. */
+  async function* epochs(change: (ys: Float32Array, epoch: number) => void = () => undefined) {
+    let step = 0;
+    for await (const batch of softBatches(8)) {
+      const epoch = Math.floor(step++ / 4);
+      change(batch.ys, epoch);
+      yield { ...batch, epoch };
+    }
+  }
+
+  async function losses(
+    change: Partial<StudentOptions>,
+    batches = epochs(),
+  ): Promise<readonly number[]> {
+    const common = { config: CONFIG, seed: 3, steps: 8, lr: 0.02, tau: TAU };
+    const { model, losses: found } = await trainStudent({ ...common, batches, ...change });
+    model.dispose();
+    return [...found];
+  }
+
+  it('labels of a schedule train as labels made at its temperature do', async () => {
+    const made = epochs((ys) => retemper(ys, 4, TAU, 1.5));
+    const expected = await losses({ tau: 1.5 }, made);
+    expect(await losses({ temperature: () => 1.5 })).toEqual(expected);
+    expect(await losses({ temperature: () => TAU })).toEqual(await losses({}));
+  });
+
+  it('a schedule goes by the epochs of the batches', async () => {
+    const plain = await losses({});
+    const decayed = await losses({ temperature: (epoch) => TAU * 0.5 ** epoch });
+    expect(decayed.slice(0, 4)).toEqual(plain.slice(0, 4));
+    for (let step = 4; step < 8; step++) expect(decayed[step]).not.toBe(plain[step]);
+  });
+
+  it('a fitted temperature changes the epochs after the first', async () => {
+    const plain = await losses({});
+    const fitted = await losses({ studentTemperature: 'fitted' });
+    expect(fitted.slice(0, 4)).toEqual(plain.slice(0, 4));
+    // A student of four steps has small logits: a lower temperature brings it nearer to its labels.
+    expect(fitted[4]).toBeLessThan(plain[4]);
   });
 });
 

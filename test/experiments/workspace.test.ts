@@ -1,0 +1,53 @@
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { experiments } from '#src/experiments/cells.js';
+import { FULL, QUICK } from '#src/experiments/recipe.js';
+import { Workspace } from '#src/experiments/workspace.js';
+
+let dir: string;
+
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'softpack-steps-'));
+});
+
+afterAll(() => rm(dir, { recursive: true }));
+
+test('a step is computed once for its parameters, by any run', async () => {
+  let computed = 0;
+  const compute = async () => ({ value: ++computed });
+  const first = new Workspace(dir);
+  expect(await first.step('pack', { ratio: 40 }, compute)).toEqual({ value: 1 });
+  const second = new Workspace(dir);
+  expect(await second.step('pack', { ratio: 40 }, compute)).toEqual({ value: 1 });
+  expect(await second.step('pack', { ratio: 20 }, compute)).toEqual({ value: 2 });
+  expect(await second.step('student', { ratio: 40 }, compute)).toEqual({ value: 3 });
+});
+
+test('a step that failed, or was cut off while it was written, is computed again', async () => {
+  const workspace = new Workspace(dir);
+  const fail = () => workspace.step('fails', {}, () => Promise.reject(new Error('stopped')));
+  await expect(fail()).rejects.toThrow('stopped');
+  await writeFile(join(dir, 'steps', `${workspace.key('fails', {})}.json.tmp`), '{"kind":');
+  expect(await workspace.step('fails', {}, async () => 5)).toBe(5);
+  expect((await readdir(join(dir, 'steps'))).filter((name) => name.endsWith('.tmp'))).toEqual([]);
+});
+
+test.each([FULL, QUICK])('$name: every experiment has what it is compared with', (scale) => {
+  for (const { name, cells } of experiments(scale)) {
+    expect(cells.length).toBeGreaterThan(0);
+    const pruned = cells.filter(({ method }) => method === 'LPLD');
+    for (const { ratio, set, student } of pruned) {
+      const rival = cells.find(
+        (cell) =>
+          cell.method === 'VQAE' &&
+          cell.ratio === ratio &&
+          cell.student === student &&
+          cell.set.ipc === set.ipc &&
+          cell.set.family === set.family,
+      );
+      expect(rival, `${name} ${ratio}x`).toBeDefined();
+    }
+  }
+});

@@ -1,0 +1,82 @@
+import { expect, test } from 'vitest';
+import {
+  deviationOf,
+  type ExperimentRow,
+  meanOf,
+  type Report,
+  reportFiles,
+} from '#src/report/experiments.js';
+
+function row(method: string, ratio: number, change: Partial<ExperimentRow> = {}): ExperimentRow {
+  return {
+    method,
+    family: 'residual',
+    student: 'plain',
+    ipc: 1,
+    ratio,
+    codec: `codec <${method}> dc ${ratio}`,
+    bytes: 1e7 / ratio,
+    reached: { codes: ratio * 1.2, total: ratio },
+    divergence: { kl: 1e-5 * ratio, nmse: 0.01, top1: 0.9 },
+    top1: [0.3, 0.32],
+    ...change,
+  };
+}
+
+const rows = [
+  row('none', 1, { top1: [0.4, 0.4] }),
+  row('VQAE', 10),
+  row('VQAE', 40, { top1: [0.2, 0.2] }),
+  row('LPLD', 40, { top1: [] }),
+];
+
+const report: Report = {
+  command: 'npm run experiments -- all',
+  machine: '2 x <processor>',
+  backend: 'wasm',
+  scale: 'full',
+  classes: 1607,
+  epochs: 40,
+  seeds: [0, 1],
+  teachers: { residual: 0.5 },
+  experiments: [
+    { name: 'figure2', title: 'Figure 2', rows },
+    { name: 'figure3', title: 'Figure 3', rows: rows.slice(1, 3) },
+  ],
+};
+
+test('mean and sample deviation', () => {
+  expect(meanOf([1, 2, 6])).toBe(3);
+  expect(deviationOf([1, 2, 6])).toBeCloseTo(Math.sqrt((4 + 1 + 9) / 2), 12);
+  expect(deviationOf([1])).toBeNaN();
+});
+
+test('every row is in the JSON, the Markdown and the page, with text escaped', async () => {
+  const files = await reportFiles(report);
+  expect(JSON.parse(files.get('results.json') ?? '')).toEqual(report);
+  const text = files.get('results.md') ?? '';
+  expect(text).toContain(
+    '| VQAE | residual | plain | 1 | 10x | codec <VQAE> dc 10 | 1.00 MB | 10.0 | 12.0 | 1.00e-4 | 0.0100 | 90.0 % | 31.0 ± 1.4 (2) |',
+  );
+  expect(text.match(/^\| LPLD .* - \|$/m)).not.toBeNull();
+  const page = files.get('report.html') ?? '';
+  expect(page).toContain('codec &lt;VQAE&gt; dc 10');
+  expect(page).toContain('2 x &lt;processor&gt;');
+  expect(page).not.toMatch(/<VQAE>|(src|href)="?http/);
+  expect(page.match(/<svg/g)).toHaveLength(3);
+});
+
+test('figures hold what was trained, legible in light and dark', async () => {
+  const files = await reportFiles(report);
+  const figure = files.get('figure-2.svg') ?? '';
+  // 31 and 20 of 40: what was kept of the accuracy with full labels.
+  expect(figure).toContain('% of the accuracy with full labels');
+  expect(figure).toContain('VQAE, IPC 1');
+  expect(figure).not.toContain('LPLD');
+  for (const name of ['figure-2.svg', 'figure-3.svg', 'fidelity.svg']) {
+    const svg = files.get(name) ?? '';
+    expect(svg).toContain('currentColor');
+    expect(svg).toContain('prefers-color-scheme');
+    expect(svg).not.toContain('NaN');
+  }
+});

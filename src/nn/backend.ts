@@ -6,6 +6,7 @@ import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
 import { SoftpackError } from '../errors.js';
 import { loadNativeTensorflow } from './native-tensorflow.js';
 import { repairWasm } from './repairs/index.js';
+import { repairNativeStep } from './repairs/native-step.js';
 
 /** `tensorflow`: native, through tfjs-node(-gpu). `wasm`: everywhere. `cpu`: plain JavaScript, for checks only. */
 export type BackendName = 'tensorflow' | 'wasm' | 'cpu';
@@ -41,7 +42,11 @@ export async function selectBackend(options: SelectBackendOptions = {}): Promise
   tf.enableProdMode();
   if (backend === 'tensorflow' || backend === 'auto') {
     const native = await loadNativeTensorflow();
-    if (native.state === 'ready') return activate('tensorflow');
+    if (native.state === 'ready') {
+      const selected = await activate('tensorflow');
+      repairNativeStep();
+      return selected;
+    }
     if (backend === 'tensorflow') throw unavailable(backend, native.reason);
   }
   if (backend === 'cpu') return activate('cpu');

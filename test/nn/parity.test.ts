@@ -90,6 +90,19 @@ describe('native TensorFlow', () => {
     expect(await onBatch(0, (xs) => xs.sum())).toHaveLength(1);
   });
 
+  it.for([0, 0.25])('gives the step with slope %d of any number', async (slope, context) => {
+    if (lacking !== undefined) context.skip(lacking);
+    const values = [-2, -0, 0, 1e-30, 3, Number.POSITIVE_INFINITY, Number.NaN];
+    const found: number[][] = [];
+    for (const backend of ['tensorflow', 'cpu'] as const) {
+      await selectBackend({ backend });
+      const step = tf.tidy(() => tf.step(tf.tensor1d(values), slope));
+      found.push([...(await step.data())]);
+      step.dispose();
+    }
+    expect(found[0]).toEqual(found[1]);
+  });
+
   it('works in forked processes', async (context) => {
     if (lacking !== undefined) context.skip(lacking);
     // node-pre-gyp, which finds the addon, would take this option for one of its own.

@@ -147,3 +147,24 @@ describe('repaired wasm kernels agree with the cpu backend', () => {
     });
   }
 });
+
+describe('SplitV', () => {
+  it.each([
+    ['a vector', [12], [5, 0, 7], 0],
+    ['rows', [6, 4], [1, 2, 3], 0],
+    ['rows by number', [6, 4], 3, 0],
+    ['columns', [3, 6], [2, 4], 1],
+    ['columns of one row', [1, 6], [4, 2], 1],
+    ['a rest', [9, 2], [4, -1], 0],
+  ] as const)('cuts %s as cpu does', async (_, shape, sizes, axis) => {
+    const splits = typeof sizes === 'number' ? sizes : [...sizes];
+    // Each part by itself, then all together again by other means.
+    const joined = await onBoth((input) => {
+      const parts = tf.split(input([...shape], 1), splits, axis);
+      return tf.concat([...parts].reverse(), axis).mul(2);
+    });
+    expect(joined.shapes[0]).toEqual(joined.shapes[1]);
+    expect(joined.wasm).toEqual(joined.cpu);
+    expect(joined.leaked).toBe(0);
+  });
+});

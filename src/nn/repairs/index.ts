@@ -2,11 +2,12 @@ import { repairBatchMatMul } from './batch-mat-mul.js';
 import { repairConv2DBackpropFilter } from './conv2d-backprop-filter.js';
 import { repairConv2DBackpropInput } from './conv2d-backprop-input.js';
 import { repairMaxPoolGrad } from './max-pool-grad.js';
+import { repairSplitV } from './split-v.js';
 
 let repaired = false;
 
 /**
- * Makes the wasm backend of TensorFlow.js 4.22 fit to train convolutional networks. Once a process; the kernels
+ * Makes the wasm backend of TensorFlow.js 4.22 fit to train convolutional networks, right and quick. Once a process; the kernels
  * are replaced for all users of TensorFlow.js in it, by ones that compute the same.
  */
 export function repairWasm(): void {
@@ -16,4 +17,5 @@ export function repairWasm(): void {
   repairMaxPoolGrad();
   repairConv2DBackpropInput();
   repairConv2DBackpropFilter();
+  repairSplitV();
 }

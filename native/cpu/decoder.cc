@@ -69,13 +69,15 @@ int SoftpackDecoder::Decode(const SoftpackDecodeArgs& args) const {
 int SoftpackDecoder::DecodeKl(const SoftpackDecodeKlArgs& args) const {
   if (head_.kind == HeadKind::kIdentity) return kSoftpackInvalidArgument;
   const bool entropy = args.loss == kSoftpackLossKl;
+  const bool streamed = args.gradient != args.logits &&
+                        args.labels.count * spec_.classes * sizeof(float) >= kStreamedBytes;
   return ForEachRow(
       args.labels, args.threads, [&](uint64_t i, const RowView& row, RowScratch* scratch) {
         float* const values = scratch->row.data();
         if (row.floats != values) table_->widen(row, stride_, values);
         const uint64_t start = i * spec_.classes;
         const softpack::KlInput input{args.logits + start, 1.0f / args.tau, args.scale / args.tau,
-                                      entropy};
+                                      entropy, streamed};
         float* const gradient = args.gradient == nullptr ? nullptr : args.gradient + start;
         const float loss =
             table_->kl(head_, values, input, spec_.classes, scratch->second_row.data(), gradient);

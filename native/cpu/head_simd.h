@@ -211,28 +211,25 @@ SOFTPACK_INLINE void StreamAs(uint16_t* to, Vec a, FloatType type) {
     StreamBfloat(to, a);
 }
 
-// to[j] = from[j] * factor in the output's type.
-template <FloatType Type, class Element>
-SOFTPACK_INLINE void StoreScaled(const float* from, float factor, uint64_t classes, bool streamed,
-                                 Element* to) {
-  const Vec scale = Broadcast(factor);
-  const auto at = [&](uint64_t j) { return Times(Load(from + j), scale); };
+// to[j] = vector(j) in the output's type.
+template <FloatType Type, class Element, class Vector>
+SOFTPACK_INLINE void StoreRow(const Vector& vector, uint64_t classes, bool streamed, Element* to) {
   uint64_t j = 0;
   if (streamed) {
     // Streamed stores are aligned to their size; a first vector, written again in part, fills in.
     constexpr uint64_t kBytes = kLanes * sizeof(Element);
     const uint64_t beyond = reinterpret_cast<uintptr_t>(to) % kBytes;
     if (beyond != 0 && classes >= kLanes) {
-      StoreAs(to, at(0), Type);
+      StoreAs(to, vector(0), Type);
       j = (kBytes - beyond) / sizeof(Element);
     }
-    for (; j + kLanes <= classes; j += kLanes) StreamAs(to + j, at(j), Type);
+    for (; j + kLanes <= classes; j += kLanes) StreamAs(to + j, vector(j), Type);
   } else {
-    for (; j + kLanes <= classes; j += kLanes) StoreAs(to + j, at(j), Type);
+    for (; j + kLanes <= classes; j += kLanes) StoreAs(to + j, vector(j), Type);
   }
   if (j == classes) return;
   Element rest[kLanes];
-  StoreAs(rest, at(j), Type);
+  StoreAs(rest, vector(j), Type);
   for (uint32_t i = 0; j < classes; ++i, ++j) to[j] = rest[i];
 }
 
@@ -251,15 +248,16 @@ void Finish(const Head& head, const RowView& row, uint64_t classes, float* scrat
       scale = 1.0f / ExpAndSum(scratch, greatest, head.parameter, classes, scratch);
     }
   }
-  // For identity a product with 1, which is exact.
+  const Vec factor = Broadcast(scale);  // for identity 1: the product is exact
+  const auto label = [&](uint64_t j) { return Times(Load(scratch + j), factor); };
   auto* const floats = static_cast<float*>(out.data);
   auto* const words = static_cast<uint16_t*>(out.data);
   if (out.type == FloatType::kFloat32)
-    StoreScaled<FloatType::kFloat32>(scratch, scale, classes, out.streamed, floats);
+    StoreRow<FloatType::kFloat32>(label, classes, out.streamed, floats);
   else if (out.type == FloatType::kFloat16)
-    StoreScaled<FloatType::kFloat16>(scratch, scale, classes, out.streamed, words);
+    StoreRow<FloatType::kFloat16>(label, classes, out.streamed, words);
   else
-    StoreScaled<FloatType::kBfloat16>(scratch, scale, classes, out.streamed, words);
+    StoreRow<FloatType::kBfloat16>(label, classes, out.streamed, words);
 }
 
 void Fence() { StreamFence(); }
@@ -336,20 +334,6 @@ SOFTPACK_INLINE float StudentSums(const KlInput& input, float greatest, uint64_t
   return TotalOf(sums);
 }
 
-SOFTPACK_INLINE void StoreGradient(const float* e, float student_scale, const float* w,
-                                   float label_scale, uint64_t classes, float* gradient) {
-  const Vec student = Broadcast(student_scale), label = Broadcast(label_scale);
-  const auto at = [&](uint64_t j) {
-    return Fma(Load(e + j), student, Negated(Times(Load(w + j), label)));
-  };
-  uint64_t j = 0;
-  for (; j + kLanes <= classes; j += kLanes) Store(gradient + j, at(j));
-  if (j == classes) return;
-  float rest[kLanes];
-  Store(rest, at(j));
-  for (uint32_t i = 0; j < classes; ++i, ++j) gradient[j] = rest[i];
-}
-
 float Kl(const Head& head, float* values, const KlInput& input, uint64_t classes, float* scratch,
          float* gradient) {
   float entropy = 0.0f, mixed, total;
@@ -368,8 +352,12 @@ float Kl(const Head& head, float* values, const KlInput& input, uint64_t classes
   float loss = scalar::Log(partition) - mixed / total;
   if (input.entropy) loss += entropy / total - scalar::Log(total);
   if (gradient != nullptr) {
-    StoreGradient(scratch, input.gradient_scale / partition, values, input.gradient_scale / total,
-                  classes, gradient);
+    const Vec student = Broadcast(input.gradient_scale / partition);
+    const Vec label = Broadcast(input.gradient_scale / total);
+    const auto slope = [&](uint64_t j) {
+      return Fma(Load(scratch + j), student, Negated(Times(Load(values + j), label)));
+    };
+    StoreRow<FloatType::kFloat32>(slope, classes, input.streamed, gradient);
   }
   return loss;
 }

@@ -69,6 +69,7 @@ struct KlInput {
   float inverse_tau;
   float gradient_scale;  // scale / tau
   bool entropy;          // whether the loss holds sum_j y_j log y_j
+  bool streamed;         // whether the gradient goes past the caches, as in RowOutput
 };
 
 // Rows added up for many labels: row `indices[i * index_stride + s]` of each stage s for label i.

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "core/status.h"
+
 namespace softpack {
 namespace {
 
@@ -106,6 +108,12 @@ uint64_t Arguments::Levels(const Span<float>& codebook, uint64_t width, uint64_t
     Refuse("codebook", "1 to " + std::to_string(most) + " whole codewords");
   }
   return levels;
+}
+
+void Arguments::Fail(int status) const {
+  Napi::Error error = Napi::Error::New(Env(), SoftpackStatusText(status));
+  error.Set("status", Napi::Number::New(Env(), status));
+  throw error;
 }
 
 void Arguments::Refuse(const char* name, const std::string& expected) const {

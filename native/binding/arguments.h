@@ -50,6 +50,8 @@ class Arguments {
   const std::vector<Napi::Value>& arrays() const { return arrays_; }
   Napi::Env Env() const { return info_.Env(); }
 
+  // Throws an Error that carries the status.
+  [[noreturn]] void Fail(int status) const;
   [[noreturn]] void Refuse(const char* name, const std::string& expected) const;
   uint64_t Product(const char* name, uint64_t a, uint64_t b) const;
 

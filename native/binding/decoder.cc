@@ -65,7 +65,7 @@ Decoder::Decoder(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Decoder>(inf
   const SoftpackBackend* const backend = SoftpackCpuBackend();
   SoftpackDecoder* created = nullptr;
   const int status = backend->decoder_create(&spec, &created);
-  if (status != kSoftpackOk) throw Napi::Error::New(info.Env(), SoftpackStatusText(status));
+  if (status != kSoftpackOk) arguments.Fail(status);
   decoder_.reset(created, backend->decoder_destroy);
   backend->decoder_info(created, &info_);
   Napi::MemoryManagement::AdjustExternalMemory(info.Env(), static_cast<int64_t>(info_.bytes));

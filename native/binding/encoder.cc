@@ -33,7 +33,7 @@ Encoder::Encoder(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Encoder>(inf
   const SoftpackBackend* const backend = SoftpackCpuBackend();
   SoftpackEncoder* created = nullptr;
   const int status = backend->encoder_create(&spec, &created);
-  if (status != kSoftpackOk) throw Napi::Error::New(info.Env(), SoftpackStatusText(status));
+  if (status != kSoftpackOk) arguments.Fail(status);
   encoder_.reset(created, backend->encoder_destroy);
 }
 

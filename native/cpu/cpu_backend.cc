@@ -13,16 +13,16 @@ namespace softpack {
 namespace {
 
 int Info(SoftpackInfo* info) {
-  const KernelTable* const table = SelectedKernels();
-  *info = {table == nullptr ? nullptr : table->isa, AvailableIsas(), ProcessorCount()};
+  const Isa* const isa = SelectedIsa();
+  *info = {isa == nullptr ? nullptr : isa->name, AvailableIsas(), ProcessorCount()};
   return kSoftpackOk;
 }
 
 // An operation on the selected kernels.
 template <class Args, int (*Operation)(const KernelTable&, const Args&)>
 int OnSelected(const Args* args) {
-  const KernelTable* const table = SelectedKernels();
-  return table == nullptr ? kSoftpackUnsupportedIsa : Operation(*table, *args);
+  const Isa* const isa = SelectedIsa();
+  return isa == nullptr ? kSoftpackUnsupportedIsa : Operation(*isa->kernels, *args);
 }
 
 int Pack(const SoftpackPackArgs* args) {
@@ -39,11 +39,11 @@ int Unpack(const SoftpackUnpackArgs* args) {
 template <class Object, class Spec>
 int CreateOnSelected(const Spec* spec, Object** object) {
   *object = nullptr;
-  const KernelTable* const table = SelectedKernels();
-  if (table == nullptr) return kSoftpackUnsupportedIsa;
+  const Isa* const isa = SelectedIsa();
+  if (isa == nullptr) return kSoftpackUnsupportedIsa;
   Object* const created = new (std::nothrow) Object;
   if (created == nullptr) return kSoftpackOutOfMemory;
-  const int status = created->Create(*table, *spec);
+  const int status = created->Create(*isa, *spec);
   if (status == kSoftpackOk)
     *object = created;
   else

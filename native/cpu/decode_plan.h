@@ -3,11 +3,13 @@
 #define SOFTPACK_CPU_DECODE_PLAN_H_
 
 #include "core/backend.h"
+#include "cpu/bfloat_unit.h"
 
 namespace softpack {
 
-// Never kSoftpackMethodAuto.
-uint32_t ChooseMethod(const SoftpackDecoderSpec& spec);
+// Never kSoftpackMethodAuto. `bfloat` is the unit of the processor or null; only `fastest` looks at
+// it.
+uint32_t ChooseMethod(const SoftpackDecoderSpec& spec, const BfloatUnit* bfloat);
 
 }  // namespace softpack
 

@@ -9,7 +9,6 @@
 using softpack::CodeBlock;
 using softpack::FloatType;
 using softpack::HeadKind;
-using softpack::KernelTable;
 using softpack::RowBlock;
 using softpack::RowScratch;
 using softpack::RowView;
@@ -23,24 +22,24 @@ constexpr uint64_t kStreamedBytes = uint64_t{8} << 20;
 
 }  // namespace
 
-int SoftpackDecoder::Create(const KernelTable& table, const SoftpackDecoderSpec& spec) {
-  table_ = &table;
+int SoftpackDecoder::Create(const softpack::Isa& isa, const SoftpackDecoderSpec& spec) {
+  table_ = isa.kernels;
   stride_ = softpack::PaddedClasses(spec.classes);
   if (spec.head == kSoftpackHeadClamp) head_ = {HeadKind::kClamp, spec.head_parameter};
   if (spec.head == kSoftpackHeadSoftmax) head_ = {HeadKind::kSoftmax, 1.0f / spec.head_parameter};
   spec_ = spec;
   const bool chosen = spec.method == kSoftpackMethodAuto;
-  if (chosen) spec_.method = softpack::ChooseMethod(spec);
-  int status = CreateRows(spec);
+  if (chosen) spec_.method = softpack::ChooseMethod(spec, isa.bfloat);
+  int status = CreateRows(isa, spec);
   if (chosen && status == kSoftpackInvalidArgument) {
     // Values that no fixed point can hold.
     spec_.method = kSoftpackMethodLatent;
-    status = CreateRows(spec);
+    status = CreateRows(isa, spec);
   }
   return status;
 }
 
-int SoftpackDecoder::CreateRows(const SoftpackDecoderSpec& spec) {
+int SoftpackDecoder::CreateRows(const softpack::Isa& isa, const SoftpackDecoderSpec& spec) {
   switch (spec_.method) {
     case kSoftpackMethodLatent:
       return softpack::CreateLatentRows(*table_, spec, &rows_);
@@ -48,8 +47,14 @@ int SoftpackDecoder::CreateRows(const SoftpackDecoderSpec& spec) {
       return softpack::CreateTableRows(*table_, spec, &rows_);
     case kSoftpackMethodFixed:
       return softpack::CreateFixedRows(*table_, spec, &rows_);
+    case kSoftpackMethodBfloat:
+    case kSoftpackMethodSplit: {
+      if (isa.bfloat == nullptr) return kSoftpackUnsupportedMethod;
+      const bool split = spec_.method == kSoftpackMethodSplit;
+      return softpack::CreateBfloatRows(*table_, *isa.bfloat, spec, split, &rows_);
+    }
     default:
-      return kSoftpackUnsupportedMethod;
+      return kSoftpackInvalidArgument;
   }
 }
 

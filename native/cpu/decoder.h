@@ -6,6 +6,7 @@
 //   table   float32 rows of `classes`, stages * levels of them, one added up a stage
 //   fixed   the same rows in 16-bit fixed point: half the bytes, twice the additions an instruction
 //   bfloat  as latent, on the processor's bfloat16 unit
+//   split   as bfloat, with three products for both parts of each factor
 // What `exact` and `fast` choose depends on the spec alone: the methods round differently, and a
 // label's bytes must depend neither on the machine nor on what else was decoded.
 #ifndef SOFTPACK_CPU_DECODER_H_
@@ -14,6 +15,7 @@
 #include <memory>
 
 #include "core/backend.h"
+#include "cpu/dispatch.h"
 #include "cpu/kernel_table.h"
 #include "cpu/row_source.h"
 #include "cpu/scratch_pool.h"
@@ -21,13 +23,13 @@
 struct SoftpackDecoder {
  public:
   // Copies what `spec` points to.
-  int Create(const softpack::KernelTable& table, const SoftpackDecoderSpec& spec);
+  int Create(const softpack::Isa& isa, const SoftpackDecoderSpec& spec);
   int Decode(const SoftpackDecodeArgs& args) const;
   int DecodeKl(const SoftpackDecodeKlArgs& args) const;
   SoftpackDecoderInfo Info() const;
 
  private:
-  int CreateRows(const SoftpackDecoderSpec& spec);
+  int CreateRows(const softpack::Isa& isa, const SoftpackDecoderSpec& spec);
   int ReadIndices(const SoftpackLabels& labels, uint64_t first, uint64_t count,
                   uint16_t* indices) const;
   int CheckBasePairs(const SoftpackLabels& labels) const;

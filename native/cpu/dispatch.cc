@@ -26,24 +26,42 @@ bool HasAvx512() {
   return HasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
 }
+
+// The wide registers are known to be saved; what is left to ask is the instruction.
+bool HasAvx512Bfloat() {
+  unsigned int eax, ebx, ecx, edx;
+  return HasAvx512() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 &&
+         (eax & (1u << 5)) != 0;
+}
+
+bool HasAmxBfloat() {
+  unsigned int eax, ebx, ecx, edx;
+  constexpr unsigned int kBfloatAndTiles = (1u << 22) | (1u << 24);
+  return HasAvx512() && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 &&
+         (edx & kBfloatAndTiles) == kBfloatAndTiles && AllowAmxTiles();
+}
 #endif
 
-// Best first; ends with null.
+// Slowest first.
 struct Available {
-  const KernelTable* tables[4] = {};
-  char names[32] = "";
+  Isa isas[5] = {};
+  uint32_t count = 0;
+  char names[64] = "";
 
   Available() {
-    const KernelTable** next = tables;
+    Add({"scalar", &kScalarKernels, nullptr});
 #ifdef SOFTPACK_X86_KERNELS
-    if (HasAvx512()) *next++ = &kAvx512Kernels;
-    if (HasAvx2()) *next++ = &kAvx2Kernels;
+    if (HasAvx2()) Add({"avx2", &kAvx2Kernels, nullptr});
+    if (HasAvx512()) Add({"avx512", &kAvx512Kernels, nullptr});
+    if (HasAvx512Bfloat()) Add({"avx512_bf16", &kAvx512Kernels, &kAvx512BfloatUnit});
+    if (HasAmxBfloat()) Add({"amx", &kAvx512Kernels, &kAmxBfloatUnit});
 #endif
-    *next++ = &kScalarKernels;
-    while (next != tables) {
-      std::strcat(names, (*--next)->isa);
-      if (next != tables) std::strcat(names, " ");
-    }
+  }
+
+  void Add(const Isa& isa) {
+    isas[count++] = isa;
+    if (count > 1) std::strcat(names, " ");
+    std::strcat(names, isa.name);
   }
 };
 
@@ -54,19 +72,19 @@ const Available& Isas() {
 
 }  // namespace
 
-const KernelTable* KernelsNamed(const char* isa) {
-  for (const KernelTable* const* table = Isas().tables; *table != nullptr; ++table) {
-    if (std::strcmp((*table)->isa, isa) == 0) return *table;
+const Isa* IsaNamed(const char* name) {
+  for (uint32_t i = 0; i < Isas().count; ++i) {
+    if (std::strcmp(Isas().isas[i].name, name) == 0) return &Isas().isas[i];
   }
   return nullptr;
 }
 
 const char* AvailableIsas() { return Isas().names; }
 
-const KernelTable* SelectedKernels() {
-  static const KernelTable* const selected = [] {
+const Isa* SelectedIsa() {
+  static const Isa* const selected = [] {
     const char* const forced = std::getenv("SOFTPACK_ISA");
-    return forced == nullptr || *forced == '\0' ? Isas().tables[0] : KernelsNamed(forced);
+    return forced == nullptr || *forced == '\0' ? &Isas().isas[Isas().count - 1] : IsaNamed(forced);
   }();
   return selected;
 }

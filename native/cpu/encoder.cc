@@ -16,7 +16,8 @@ constexpr uint64_t kLabelUnit = 8;
 
 }  // namespace
 
-int SoftpackEncoder::Create(const KernelTable& table, const SoftpackEncoderSpec& spec) {
+int SoftpackEncoder::Create(const softpack::Isa& isa, const SoftpackEncoderSpec& spec) {
+  const KernelTable& table = *isa.kernels;
   table_ = &table;
   spec_ = spec;
   const MatrixView projection{spec.projection, spec.latent, 1};

@@ -5,6 +5,7 @@
 
 #include "core/backend.h"
 #include "cpu/buffer.h"
+#include "cpu/dispatch.h"
 #include "cpu/kernel_table.h"
 #include "cpu/packed_matrix.h"
 #include "cpu/scratch_pool.h"
@@ -12,7 +13,7 @@
 struct SoftpackEncoder {
  public:
   // Copies what `spec` points to.
-  int Create(const softpack::KernelTable& table, const SoftpackEncoderSpec& spec);
+  int Create(const softpack::Isa& isa, const SoftpackEncoderSpec& spec);
   int Encode(const SoftpackEncodeArgs& args) const;
 
  private:

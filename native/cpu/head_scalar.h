@@ -33,6 +33,13 @@ void ToFixed(const float* values, const float* middle, const float* inverse_step
   }
 }
 
+void ToBfloat(const float* values, uint64_t length, uint16_t* high, uint16_t* low) {
+  for (uint64_t j = 0; j < length; ++j) {
+    high[j] = scalar::FloatToBfloat(values[j]);
+    if (low != nullptr) low[j] = scalar::LowBfloat(values[j]);
+  }
+}
+
 uint64_t PlaceOf(const RowView& row, uint64_t j) {
   return j / row.width * row.block_stride + j % row.width;
 }

@@ -105,8 +105,6 @@ struct PixelScale {
 };
 
 struct KernelTable {
-  const char* isa;
-
   // Packed right-hand matrices: panels of this many columns, each [inner][panel_columns], the last
   // one padded with zeros. At most `inner_block` inner elements are packed at a time, so that a
   // panel stays in L1 or L2.
@@ -144,6 +142,9 @@ struct KernelTable {
   // `length` is a multiple of 32.
   void (*to_fixed)(const float* values, const float* middle, const float* inverse_step,
                    uint64_t length, int16_t* out);
+
+  // high = values as bfloat16, to nearest; with `low`, low = values - high as bfloat16.
+  void (*to_bfloat)(const float* values, uint64_t length, uint16_t* high, uint16_t* low);
 
   // values[j] = v_j of the row, for the first `length` columns, a multiple of 32.
   void (*widen)(const RowView& row, uint64_t length, float* values);

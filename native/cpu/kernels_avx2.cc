@@ -18,7 +18,7 @@ namespace {
 
 }  // namespace
 
-extern const KernelTable kAvx2Kernels = TableNamed("avx2");
+extern const KernelTable kAvx2Kernels = Table();
 
 }  // namespace softpack
 SOFTPACK_TARGET_END

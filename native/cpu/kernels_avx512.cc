@@ -24,7 +24,7 @@ namespace {
 
 }  // namespace
 
-extern const KernelTable kAvx512Kernels = TableNamed("avx512");
+extern const KernelTable kAvx512Kernels = Table();
 
 }  // namespace softpack
 SOFTPACK_TARGET_END

@@ -71,7 +71,7 @@ void Nearest(const float* vectors, const float* groups, uint64_t count, uint64_t
 }  // namespace
 
 extern const KernelTable kScalarKernels = {
-    "scalar",
+
     1,
     256,
     1,
@@ -85,6 +85,7 @@ extern const KernelTable kScalarKernels = {
     SumRows<int16_t>,
     WidenRange,
     ToFixed,
+    ToBfloat,
     Widen,
     AddPrediction,
     Finish,

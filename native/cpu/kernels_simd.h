@@ -208,9 +208,10 @@ void Nearest(const float* vectors, const float* groups, uint64_t count, uint64_t
 
 #include "cpu/augment_simd.h"
 
-constexpr KernelTable TableNamed(const char* isa) {
-  return {isa,        kPanelColumns, kInnerBlock,   kStripRows,    kRowBlock,      PackPanels,
-          Multiply,   kGroupSize,    GroupCodebook, Nearest,       SumRows<float>, SumRows<int16_t>,
-          WidenRange, ToFixed,       Widen,         AddPrediction, Finish,         Fence,
-          Kl,         ResizeColumns, BlendRows,     MixRows};
+constexpr KernelTable Table() {
+  return {kPanelColumns,    kInnerBlock, kStripRows,    kRowBlock, PackPanels,
+          Multiply,         kGroupSize,  GroupCodebook, Nearest,   SumRows<float>,
+          SumRows<int16_t>, WidenRange,  ToFixed,       ToBfloat,  Widen,
+          AddPrediction,    Finish,      Fence,         Kl,        ResizeColumns,
+          BlendRows,        MixRows};
 }

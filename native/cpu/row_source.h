@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "core/backend.h"
+#include "cpu/bfloat_unit.h"
 #include "cpu/buffer.h"
 #include "cpu/kernel_table.h"
 
@@ -18,8 +19,9 @@ struct RowScratch {
   Buffer<int16_t> sums;
   Buffer<float> values;
   Buffer<float> latents;
-  Buffer<float> product;  // of KernelTable::multiply
-  Buffer<float> row;      // one row, for head and loss
+  Buffer<uint16_t> bfloats;  // rounded latents
+  Buffer<float> product;     // of KernelTable::multiply
+  Buffer<float> row;         // one row, for head and loss
   Buffer<float> second_row;
 };
 
@@ -71,6 +73,9 @@ int CreateTableRows(const KernelTable& table, const SoftpackDecoderSpec& spec,
 // Tables of 16-bit fixed point. kSoftpackInvalidArgument where a table is not finite.
 int CreateFixedRows(const KernelTable& table, const SoftpackDecoderSpec& spec,
                     std::unique_ptr<RowSource>* source);
+int CreateBfloatRows(const KernelTable& table, const BfloatUnit& unit,
+                     const SoftpackDecoderSpec& spec, bool split,
+                     std::unique_ptr<RowSource>* source);
 
 }  // namespace softpack
 

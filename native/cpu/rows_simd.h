@@ -76,6 +76,19 @@ void ToFixed(const float* values, const float* middle, const float* inverse_step
   }
 }
 
+void ToBfloat(const float* values, uint64_t length, uint16_t* high, uint16_t* low) {
+  uint64_t j = 0;
+  for (; j + kLanes <= length; j += kLanes) {
+    const Vec value = Load(values + j);
+    StoreBfloat(high + j, value);
+    if (low != nullptr) StoreBfloat(low + j, Subtract(value, LoadBfloat(high + j)));
+  }
+  for (; j < length; ++j) {
+    high[j] = scalar::FloatToBfloat(values[j]);
+    if (low != nullptr) low[j] = scalar::LowBfloat(values[j]);
+  }
+}
+
 void AddPrediction(const float* a, const float* b, float weight, uint64_t length, float* values) {
   const Vec first = Broadcast(weight), second = Broadcast(1.0f - weight);
   for (uint64_t j = 0; j < length; j += kLanes) {

@@ -32,9 +32,9 @@ SOFTPACK_INLINE Vec PowerOfTwo(Vec shifted) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 23));
 }
 
-SOFTPACK_INLINE __m128i ToHalf(Vec a) { return _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT); }
+SOFTPACK_INLINE __m128i HalfOf(Vec a) { return _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT); }
 
-SOFTPACK_INLINE __m128i ToBfloat(Vec a) {
+SOFTPACK_INLINE __m128i BfloatOf(Vec a) {
   const __m256i bits = _mm256_castps_si256(a);
   const __m256i high = _mm256_srli_epi32(bits, 16);
   const __m256i even = _mm256_and_si256(high, _mm256_set1_epi32(1));
@@ -47,18 +47,23 @@ SOFTPACK_INLINE __m128i ToBfloat(Vec a) {
   return _mm256_castsi256_si128(joined);
 }
 
+SOFTPACK_INLINE Vec LoadBfloat(const uint16_t* from) {
+  const __m128i words = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(words), 16));
+}
+
 SOFTPACK_INLINE void StoreHalf(uint16_t* to, Vec a) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), ToHalf(a));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), HalfOf(a));
 }
 SOFTPACK_INLINE void StoreBfloat(uint16_t* to, Vec a) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), ToBfloat(a));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), BfloatOf(a));
 }
 SOFTPACK_INLINE void Stream(float* to, Vec a) { _mm256_stream_ps(to, a); }
 SOFTPACK_INLINE void StreamHalf(uint16_t* to, Vec a) {
-  _mm_stream_si128(reinterpret_cast<__m128i*>(to), ToHalf(a));
+  _mm_stream_si128(reinterpret_cast<__m128i*>(to), HalfOf(a));
 }
 SOFTPACK_INLINE void StreamBfloat(uint16_t* to, Vec a) {
-  _mm_stream_si128(reinterpret_cast<__m128i*>(to), ToBfloat(a));
+  _mm_stream_si128(reinterpret_cast<__m128i*>(to), BfloatOf(a));
 }
 SOFTPACK_INLINE void StreamFence() { _mm_sfence(); }
 

@@ -32,9 +32,9 @@ SOFTPACK_INLINE Vec PowerOfTwo(Vec shifted) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 23));
 }
 
-SOFTPACK_INLINE __m256i ToHalf(Vec a) { return _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT); }
+SOFTPACK_INLINE __m256i HalfOf(Vec a) { return _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT); }
 
-SOFTPACK_INLINE __m256i ToBfloat(Vec a) {
+SOFTPACK_INLINE __m256i BfloatOf(Vec a) {
   const __m512i bits = _mm512_castps_si512(a);
   const __m512i high = _mm512_srli_epi32(bits, 16);
   const __m512i even = _mm512_and_si512(high, _mm512_set1_epi32(1));
@@ -45,18 +45,23 @@ SOFTPACK_INLINE __m256i ToBfloat(Vec a) {
   return _mm512_cvtepi32_epi16(rounded);
 }
 
+SOFTPACK_INLINE Vec LoadBfloat(const uint16_t* from) {
+  const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(words), 16));
+}
+
 SOFTPACK_INLINE void StoreHalf(uint16_t* to, Vec a) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), ToHalf(a));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), HalfOf(a));
 }
 SOFTPACK_INLINE void StoreBfloat(uint16_t* to, Vec a) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), ToBfloat(a));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), BfloatOf(a));
 }
 SOFTPACK_INLINE void Stream(float* to, Vec a) { _mm512_stream_ps(to, a); }
 SOFTPACK_INLINE void StreamHalf(uint16_t* to, Vec a) {
-  _mm256_stream_si256(reinterpret_cast<__m256i*>(to), ToHalf(a));
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(to), HalfOf(a));
 }
 SOFTPACK_INLINE void StreamBfloat(uint16_t* to, Vec a) {
-  _mm256_stream_si256(reinterpret_cast<__m256i*>(to), ToBfloat(a));
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(to), BfloatOf(a));
 }
 SOFTPACK_INLINE void StreamFence() { _mm_sfence(); }
 

@@ -1,6 +1,7 @@
 // Tests of the kernels without Node.js, for sanitizers: every instruction set against the scalar
 // bytes on odd shapes in buffers of exactly the right size, packing at every offset, and the thread
 // pool with many callers at once.
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <random>
@@ -10,11 +11,13 @@
 
 #include "core/bits.h"
 #include "core/thread_pool.h"
+#include "cpu/amx_product.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/decoder.h"
 #include "cpu/dispatch.h"
 #include "cpu/encoder.h"
 #include "cpu/operations.h"
+#include "cpu/scalar_math.h"
 
 namespace softpack {
 namespace {
@@ -42,7 +45,7 @@ bool SameBytes(const std::vector<T>& a, const std::vector<T>& b) {
 
 constexpr uint64_t kSizes[] = {0, 1, 7, 17, 97, 260};
 
-void TestProject(const KernelTable& table) {
+void TestProject(const Isa& isa) {
   std::mt19937 random(1);
   for (const uint64_t rows : kSizes) {
     for (const uint64_t inner : kSizes) {
@@ -58,8 +61,8 @@ void TestProject(const KernelTable& table) {
         Expect(Project(kScalarKernels, args) == kSoftpackOk, "project returns");
         args.out = found.data();
         args.threads = 3;
-        Expect(Project(table, args) == kSoftpackOk, "project returns");
-        Expect(SameBytes(expected, found), std::string("project ") + table.isa + " " +
+        Expect(Project(*isa.kernels, args) == kSoftpackOk, "project returns");
+        Expect(SameBytes(expected, found), std::string("project ") + isa.name + " " +
                                                std::to_string(rows) + "x" + std::to_string(inner) +
                                                "x" + std::to_string(columns));
       }
@@ -67,7 +70,7 @@ void TestProject(const KernelTable& table) {
   }
 }
 
-void TestEncode(const KernelTable& table) {
+void TestEncode(const Isa& isa) {
   std::mt19937 random(2);
   for (const uint64_t count : {0, 1, 17, 203}) {
     for (const uint64_t width : {1, 5, 20}) {
@@ -80,13 +83,13 @@ void TestEncode(const KernelTable& table) {
       const SoftpackEncoderSpec spec{
           projection.data(), codebook.data(), classes, latent, width, levels, 5};
       SoftpackEncoder scalar, vector;
-      Expect(scalar.Create(kScalarKernels, spec) == kSoftpackOk, "encoder is created");
-      Expect(vector.Create(table, spec) == kSoftpackOk, "encoder is created");
+      Expect(scalar.Create(*IsaNamed("scalar"), spec) == kSoftpackOk, "encoder is created");
+      Expect(vector.Create(isa, spec) == kSoftpackOk, "encoder is created");
       Expect(scalar.Encode({labels.data(), expected.data(), count, 1}) == kSoftpackOk,
              "encode returns");
       Expect(vector.Encode({labels.data(), found.data(), count, 2}) == kSoftpackOk,
              "encode returns");
-      Expect(SameBytes(expected, found), std::string("encode ") + table.isa);
+      Expect(SameBytes(expected, found), std::string("encode ") + isa.name);
     }
   }
 }
@@ -102,7 +105,7 @@ struct DecodeCase {
 };
 
 // Buffers of exactly the right size: a sanitizer sees any byte read or written beyond.
-void TestDecodeCase(const KernelTable& table, const DecodeCase& test) {
+void TestDecodeCase(const Isa& isa, const DecodeCase& test) {
   std::mt19937 random(static_cast<uint32_t>(test.classes + test.head));
   const uint64_t count = 101;
   const auto codebooks = RandomFloats(random, test.stages * test.levels * test.width);
@@ -138,8 +141,8 @@ void TestDecodeCase(const KernelTable& table, const DecodeCase& test) {
   const auto logits = RandomFloats(random, count * test.classes);
 
   SoftpackDecoder scalar, vector;
-  Expect(scalar.Create(kScalarKernels, spec) == kSoftpackOk, "decoder is created");
-  Expect(vector.Create(table, spec) == kSoftpackOk, "decoder is created");
+  Expect(scalar.Create(*IsaNamed("scalar"), spec) == kSoftpackOk, "decoder is created");
+  Expect(vector.Create(isa, spec) == kSoftpackOk, "decoder is created");
   SoftpackLabels labels = {codes.data(), codes.size(), nullptr,       0,
                            count,        pairs.data(), weights.data()};
   const auto decode = [&](const SoftpackDecoder& decoder, void* out, uint32_t type,
@@ -149,12 +152,12 @@ void TestDecodeCase(const KernelTable& table, const DecodeCase& test) {
   std::vector<float> expected(count * test.classes), found(count * test.classes);
   Expect(decode(scalar, expected.data(), kSoftpackFloat32, 1) == kSoftpackOk, "decode returns");
   Expect(decode(vector, found.data(), kSoftpackFloat32, 2) == kSoftpackOk, "decode returns");
-  Expect(SameBytes(expected, found), std::string("decode ") + table.isa + ": " + test.Name());
+  Expect(SameBytes(expected, found), std::string("decode ") + isa.name + ": " + test.Name());
   for (const uint32_t type : {kSoftpackFloat16, kSoftpackBfloat16}) {
     std::vector<uint16_t> expected_half(count * test.classes), found_half(count * test.classes);
     Expect(decode(scalar, expected_half.data(), type, 1) == kSoftpackOk, "decode returns");
     Expect(decode(vector, found_half.data(), type, 2) == kSoftpackOk, "decode returns");
-    Expect(SameBytes(expected_half, found_half), std::string("decode to half ") + table.isa);
+    Expect(SameBytes(expected_half, found_half), std::string("decode to half ") + isa.name);
   }
   if (test.head != kSoftpackHeadIdentity) {
     std::vector<float> losses(count), found_losses(count);
@@ -165,7 +168,7 @@ void TestDecodeCase(const KernelTable& table, const DecodeCase& test) {
                             kSoftpackLossKl, 2}) == kSoftpackOk,
            "decode_kl returns");
     Expect(SameBytes(expected, found) && SameBytes(losses, found_losses),
-           std::string("decode_kl ") + table.isa + ": " + test.Name());
+           std::string("decode_kl ") + isa.name + ": " + test.Name());
   }
   if (test.levels < uint64_t{1} << test.bits) {
     WriteIndex(codes.data(), (100 * test.stages + test.stages / 2) * test.bits, test.bits,
@@ -180,19 +183,171 @@ void TestDecodeCase(const KernelTable& table, const DecodeCase& test) {
          "a label beyond the codes is told");
 }
 
-void TestDecode(const KernelTable& table) {
+void TestDecode(const Isa& isa) {
   for (const uint32_t method :
        {kSoftpackMethodLatent, kSoftpackMethodTable, kSoftpackMethodFixed}) {
     for (const uint32_t head : {kSoftpackHeadIdentity, kSoftpackHeadClamp, kSoftpackHeadSoftmax}) {
       for (const uint64_t classes : {1, 7, 48, 64, 999, 1001}) {
-        TestDecodeCase(table, {classes, 9, 13, 3, 0, 4, head, method});
-        TestDecodeCase(table, {classes, 9, 13, 3, 5, 4, head, method});
+        TestDecodeCase(isa, {classes, 9, 13, 3, 0, 4, head, method});
+        TestDecodeCase(isa, {classes, 9, 13, 3, 5, 4, head, method});
       }
     }
     // Narrow blocks, and many stages: several groups and runs.
-    TestDecodeCase(table, {300, 150, 200, 2, 0, 8, kSoftpackHeadClamp, method});
-    TestDecodeCase(table, {200, 40, 1000, 2, 3, 10, kSoftpackHeadSoftmax, method});
+    TestDecodeCase(isa, {300, 150, 200, 2, 0, 8, kSoftpackHeadClamp, method});
+    TestDecodeCase(isa, {200, 40, 1000, 2, 3, 10, kSoftpackHeadSoftmax, method});
   }
+}
+
+// The methods on a bfloat16 unit against the exact one, over all shapes.
+void TestBfloat(const Isa& isa) {
+  std::mt19937 random(7);
+  double size = 0, bfloat_error = 0, split_error = 0;
+  for (const uint64_t classes : {1, 7, 48, 999, 1001}) {
+    for (const uint64_t count : {1, 17, 300}) {
+      const uint64_t stages = 9, levels = 16, width = 5, latent = stages * width;
+      const auto codebooks = RandomFloats(random, levels * width);
+      const auto basis = RandomFloats(random, latent * classes);
+      const auto bias = RandomFloats(random, classes);
+      SoftpackDecoderSpec spec = {};
+      spec.codebooks = codebooks.data();
+      spec.basis = basis.data();
+      spec.bias = bias.data();
+      spec.classes = classes;
+      spec.latent = latent;
+      spec.stages = stages;
+      spec.levels = levels;
+      spec.width = spec.latent_step = width;
+      spec.bits = 4;
+      std::vector<uint8_t> codes((count * stages * 4 + 7) / 8);
+      for (uint8_t& byte : codes) byte = static_cast<uint8_t>(random());
+      const auto decode = [&](uint32_t method) {
+        SoftpackDecoder decoder;
+        spec.method = method;
+        std::vector<float> out(count * classes);
+        const SoftpackLabels labels = {codes.data(), codes.size(), nullptr, 0,
+                                       count,        nullptr,      nullptr};
+        Expect(decoder.Create(isa, spec) == kSoftpackOk, "decoder is created");
+        Expect(decoder.Decode({labels, out.data(), kSoftpackFloat32, 2}) == kSoftpackOk,
+               "decode returns");
+        return out;
+      };
+      const auto exact = decode(kSoftpackMethodLatent);
+      const auto bfloat = decode(kSoftpackMethodBfloat), split = decode(kSoftpackMethodSplit);
+      for (uint64_t i = 0; i < exact.size(); ++i) {
+        size += std::pow(static_cast<double>(exact[i]), 2);
+        bfloat_error += std::pow(static_cast<double>(bfloat[i]) - exact[i], 2);
+        split_error += std::pow(static_cast<double>(split[i]) - exact[i], 2);
+      }
+    }
+  }
+  Expect(std::sqrt(bfloat_error / size) < 4e-3, std::string("bfloat ") + isa.name);
+  Expect(std::sqrt(split_error / size) < 1e-5, std::string("split ") + isa.name);
+}
+
+// AMX tiles as plain arrays, as the instructions are specified: 16 rows of 64 bytes.
+class ArrayTiles {
+ public:
+  void LoadC(const float* c00, const float* c01, const float* c10, const float* c11,
+             uint64_t stride) {
+    Load(c_[0], c00, stride);
+    Load(c_[1], c01, stride);
+    Load(c_[2], c10, stride);
+    Load(c_[3], c11, stride);
+  }
+  void StoreC(float* c00, float* c01, float* c10, float* c11, uint64_t stride) const {
+    Store(c_[0], c00, stride);
+    Store(c_[1], c01, stride);
+    Store(c_[2], c10, stride);
+    Store(c_[3], c11, stride);
+  }
+  void LoadA(const uint16_t* a0, const uint16_t* a1, uint64_t stride) {
+    Load(a_[0], a0, stride);
+    Load(a_[1], a1, stride);
+  }
+  void LoadB(const uint16_t* b0, const uint16_t* b1, uint64_t stride) {
+    Load(b_[0], b0, stride);
+    Load(b_[1], b1, stride);
+  }
+  void Multiply() {
+    for (int i = 0; i < 2; ++i) {
+      for (int j = 0; j < 2; ++j) Product(a_[i], b_[j], c_[2 * i + j]);
+    }
+  }
+
+ private:
+  struct Tile {
+    uint8_t bytes[16][64];
+  };
+
+  static void Load(Tile& tile, const void* from, uint64_t stride) {
+    for (int row = 0; row < 16; ++row) {
+      std::memcpy(tile.bytes[row], static_cast<const uint8_t*>(from) + row * stride, 64);
+    }
+  }
+  static void Store(const Tile& tile, void* to, uint64_t stride) {
+    for (int row = 0; row < 16; ++row) {
+      std::memcpy(static_cast<uint8_t*>(to) + row * stride, tile.bytes[row], 64);
+    }
+  }
+  static float Element(const Tile& tile, int row, int index) {
+    uint16_t bits;
+    std::memcpy(&bits, &tile.bytes[row][2 * index], 2);
+    return scalar::FloatOf(static_cast<uint32_t>(bits) << 16);
+  }
+  // tdpbf16ps: c[m][n] += a[m][2k] b[k][2n] + a[m][2k + 1] b[k][2n + 1] for k of 16.
+  static void Product(const Tile& a, const Tile& b, Tile& c) {
+    for (int m = 0; m < 16; ++m) {
+      for (int n = 0; n < 16; ++n) {
+        float sum;
+        std::memcpy(&sum, &c.bytes[m][4 * n], 4);
+        for (int k = 0; k < 16; ++k) {
+          sum += Element(a, m, 2 * k) * Element(b, k, 2 * n);
+          sum += Element(a, m, 2 * k + 1) * Element(b, k, 2 * n + 1);
+        }
+        std::memcpy(&c.bytes[m][4 * n], &sum, 4);
+      }
+    }
+  }
+
+  Tile a_[2], b_[2], c_[4];
+};
+
+// The blocking of the AMX product, wherever there is no such processor, on integers small enough
+// for every sum to be exact.
+void TestAmxProduct() {
+  std::mt19937 random(8);
+  const uint64_t rows = 64, inner = 96, panels = 3, columns = panels * kAmxColumns;
+  const uint64_t a_stride = inner + 32, out_stride = columns + 16;
+  const auto small = [&] { return static_cast<float>(static_cast<int>(random() % 17) - 8); };
+  std::vector<float> a(rows * inner), b(inner * columns), expected(rows * out_stride);
+  for (float& value : a) value = small();
+  for (float& value : b) value = small();
+  for (float& value : expected) value = small();
+  std::vector<float> found = expected;
+  std::vector<uint16_t> a_words(rows * a_stride), b_words(inner * columns);
+  for (uint64_t i = 0; i < rows; ++i) {
+    for (uint64_t k = 0; k < inner; ++k) {
+      a_words[i * a_stride + k] = scalar::FloatToBfloat(a[i * inner + k]);
+    }
+  }
+  for (uint64_t k = 0; k < inner; ++k) {
+    for (uint64_t j = 0; j < columns; ++j) {
+      const uint64_t panel = j / kAmxColumns * inner * kAmxColumns;
+      b_words[panel + (k / 2 * kAmxColumns + j % kAmxColumns) * 2 + k % 2] =
+          scalar::FloatToBfloat(b[k * columns + j]);
+    }
+  }
+  for (uint64_t i = 0; i < rows; ++i) {
+    for (uint64_t j = 0; j < columns; ++j) {
+      for (uint64_t k = 0; k < inner; ++k) {
+        expected[i * out_stride + j] += a[i * inner + k] * b[k * columns + j];
+      }
+    }
+  }
+  ArrayTiles tiles;
+  AmxProduct(tiles, a_words.data(), a_stride, b_words.data(), rows, inner, panels, found.data(),
+             out_stride);
+  Expect(SameBytes(expected, found), "the AMX product is the product");
 }
 
 void TestBits() {
@@ -238,7 +393,7 @@ void TestThreadPool() {
 
 // Images, views and outputs of exactly the right size: a sanitizer sees any byte read or written
 // beyond.
-void TestAugment(const KernelTable& table) {
+void TestAugment(const Isa& isa) {
   std::mt19937 random(5);
   const auto below = [&random](uint32_t bound) { return static_cast<int32_t>(random() % bound); };
   for (int round = 0; round < 200; ++round) {
@@ -282,25 +437,28 @@ void TestAugment(const KernelTable& table) {
     Expect(Augment(kScalarKernels, args) == kSoftpackOk, "augment returns");
     args.out = found.data();
     args.threads = 3;
-    Expect(Augment(table, args) == kSoftpackOk && SameBytes(expected, found), "augment agrees");
+    Expect(Augment(*isa.kernels, args) == kSoftpackOk && SameBytes(expected, found),
+           "augment agrees");
   }
 }
 
 int Run() {
   TestBits();
   TestThreadPool();
-  for (const char* const isa : {"scalar", "avx2", "avx512"}) {
-    const KernelTable* const table = KernelsNamed(isa);
-    if (table == nullptr) {
-      std::printf("skipped: %s (this processor has only: %s)\n", isa, AvailableIsas());
+  for (const char* const name : {"scalar", "avx2", "avx512", "avx512_bf16", "amx"}) {
+    const Isa* const isa = IsaNamed(name);
+    if (isa == nullptr) {
+      std::printf("skipped: %s (this processor has only: %s)\n", name, AvailableIsas());
       continue;
     }
-    TestProject(*table);
-    TestEncode(*table);
-    TestDecode(*table);
-    TestAugment(*table);
-    std::printf("done: %s\n", isa);
+    TestProject(*isa);
+    TestEncode(*isa);
+    TestDecode(*isa);
+    TestAugment(*isa);
+    if (isa->bfloat != nullptr) TestBfloat(*isa);
+    std::printf("done: %s\n", name);
   }
+  TestAmxProduct();
   const SoftpackBackend* const backend = SoftpackCpuBackend();
   Expect(backend->abi_version == SOFTPACK_ABI_VERSION && backend->size == sizeof(SoftpackBackend),
          "the table tells its version and size");

@@ -3,7 +3,10 @@ import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import type { LabelArray } from './kernels.js';
 
-/** The whole native surface. Methods return a status, 0 for done; wrong arguments throw a TypeError. */
+/**
+ * The whole native surface. Methods return a status, 0 for done; wrong arguments throw a TypeError, and a constructor
+ * that fails an Error with `status`.
+ */
 export interface Addon {
   info(): AddonInfo;
   statusText(status: number): string;
@@ -47,6 +50,7 @@ export interface NativeDecoder {
 /** Statuses that TypeScript tells apart; see native/core/status.h. */
 export const STATUS_OK = 0;
 export const STATUS_INVALID_CODES = 2;
+export const STATUS_UNSUPPORTED_METHOD = 5;
 
 export type NativeProjectArgs = [
   a: Float32Array,

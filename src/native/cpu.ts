@@ -11,6 +11,7 @@ import {
   type NativeProjectArgs,
   STATUS_INVALID_CODES,
   STATUS_OK,
+  STATUS_UNSUPPORTED_METHOD,
 } from './addon.js';
 import {
   type CheckedDecode,
@@ -202,7 +203,11 @@ function created<T>(operation: string, make: () => T): T {
   try {
     return make();
   } catch (error) {
-    throw nativeFailure(operation, error instanceof Error ? error.message : String(error));
+    const { message, status } = error as Error & { readonly status?: number };
+    if (status === STATUS_UNSUPPORTED_METHOD) {
+      throw new SoftpackError('UNSUPPORTED', message, { field: 'method' });
+    }
+    throw nativeFailure(operation, message);
   }
 }
 

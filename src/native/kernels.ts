@@ -165,8 +165,9 @@ export type Precision = 'exact' | 'fast' | 'fastest';
  * - `latent`: add codewords up in the latent space, then multiply by `basis`.
  * - `table`: multiply every codeword by `basis` once, then add up float32 rows of length `classes`.
  * - `fixed`: the same rows in 16-bit fixed point, scaled so that no sum can overflow.
- * - `bfloat`: as `latent`, both factors rounded to bfloat16. Needs the processor's unit for it.
- * - `split`: as `latent`, each factor the sum of two bfloat16. Needs that unit too.
+ * - `bfloat`: as `latent`, both factors rounded to bfloat16: within 4e-3. `UNSUPPORTED` where the processor has no
+ *   unit for it (AVX-512 BF16 or AMX).
+ * - `split`: as `latent`, each factor the sum of two bfloat16: within 1e-5. Needs that unit too, and pays with AMX.
  */
 export type DecodeMethod = 'latent' | 'table' | 'fixed' | 'bfloat' | 'split';
 

@@ -7,6 +7,8 @@ import {
   cpu,
   errorOf,
   guarded,
+  hasBfloat,
+  isas,
   packedCodes,
   randomFloats,
   randomStream,
@@ -99,7 +101,27 @@ const VARIANTS: readonly Variant[] = [
   { kernels: cpu, method: 'latent', within: 2e-6 },
   { kernels: cpu, method: 'table', within: 2e-6 },
   { kernels: cpu, method: 'fixed', within: 2e-3 },
+  ...(hasBfloat
+    ? ([
+        // Of small shapes with few terms that cancel; labels of 1,000 classes keep within 4e-3.
+        { kernels: cpu, method: 'bfloat', within: 2 ** -6 },
+        { kernels: cpu, method: 'split', within: 2 ** -15 },
+      ] as const)
+    : []),
 ];
+
+it('decodes on the bfloat16 unit of the processor, or says that there is none', (context) => {
+  const shape = segmentSpec(randomStream(9), { classes: 7, stages: 3, width: 5, levels: 6 });
+  const create = () => cpu.createDecoder({ ...shape, method: 'bfloat' }).dispose();
+  if (hasBfloat) {
+    create();
+    using fastest = cpu.createDecoder({ ...shape, precision: 'fastest', memoryCap: 1 });
+    expect(fastest.method).toBe('bfloat');
+    return;
+  }
+  expect(errorOf(create)).toMatchObject({ code: 'UNSUPPORTED', field: 'method' });
+  context.skip(`no bfloat16 unit for the other cases: ${isas.join(', ')}`);
+});
 
 describe.each(VARIANTS)('decode of $kernels.name by $method', ({ kernels, method, within }) => {
   it('keeps within its bound of float64, for every shape and head', () => {

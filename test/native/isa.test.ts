@@ -1,10 +1,9 @@
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { kernelStatus } from '#src/native/index.js';
+import { isas } from './support.js';
 
 const script = fileURLToPath(new URL('isa-digests.mjs', import.meta.url));
-const status = kernelStatus().find(({ name }) => name === 'cpu');
 
 interface Digests {
   readonly isa: string;
@@ -19,12 +18,11 @@ function digestsOn(isa: string): Digests {
 
 let scalar: Digests | undefined;
 
-describe.each(['avx2', 'avx512'])('%s', (isa) => {
+describe.each(['avx2', 'avx512', 'avx512_bf16', 'amx'])('%s', (isa) => {
   it('gives the bytes of the scalar kernels', (context) => {
-    const available = /available: ([^)]*)/.exec(status?.reason ?? '')?.[1]?.split(' ') ?? [];
-    expect(available).toContain('scalar');
-    if (!available.includes(isa)) {
-      context.skip(`this processor has no ${isa}, only: ${available.join(', ')}`);
+    expect(isas).toContain('scalar');
+    if (!isas.includes(isa)) {
+      context.skip(`this processor has no ${isa}, only: ${isas.join(', ')}`);
     }
     scalar ??= digestsOn('scalar');
     expect(scalar.isa).toBe('scalar');

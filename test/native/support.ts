@@ -1,4 +1,4 @@
-import { loadKernels } from '#src/native/index.js';
+import { kernelStatus, loadKernels } from '#src/native/index.js';
 import type { DecoderSpec, Kernels } from '#src/native/kernels.js';
 
 export const cpu: Kernels = loadKernels({ backend: 'cpu' });
@@ -22,6 +22,13 @@ export function randomFloats(random: () => number, length: number): Float32Array
 export function randomIndices(random: () => number, length: number, levels: number): Uint16Array {
   return Uint16Array.from({ length }, () => Math.floor(random() * levels));
 }
+
+/** Instruction sets of this processor and build, slowest first. */
+export const isas: readonly string[] =
+  /available: ([^)]*)/.exec(kernelStatus()[0]?.reason ?? '')?.[1]?.split(' ') ?? [];
+
+/** Whether this processor multiplies bfloat16. */
+export const hasBfloat = isas.includes('avx512_bf16') || isas.includes('amx');
 
 export const POISON = 0xaa;
 

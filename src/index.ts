@@ -49,6 +49,7 @@ export { type ImageFolderOptions, imageFolder, imageList } from './images/files.
 export { type OpenImagesOptions, openImages } from './images/open.js';
 export { type PackImagesOptions, type PackImagesResult, packImages } from './images/pack.js';
 export type { ImageEncoding } from './images/packed-manifest.js';
+export { type ImageReader, openImageReader } from './images/reader.js';
 export type { ImageSource } from './images/source.js';
 export { labelDivergence } from './labels/divergence.js';
 export { type LabelSource, memoryLabelSource, openLabelSource } from './labels/source.js';

@@ -7,6 +7,7 @@ import { addCat } from './cat.js';
 import { addDemo } from './demo.js';
 import { addDoctor } from './doctor.js';
 import { addInspect } from './inspect.js';
+import { addLoaderBench } from './loader-bench.js';
 import { addPack } from './pack.js';
 import { addPackImages } from './pack-images.js';
 import { addPlan } from './plan.js';
@@ -50,6 +51,7 @@ function createProgram(signal: AbortSignal): Command {
   addPackImages(program, signal);
   addCat(program, signal);
   addInspect(program);
+  addLoaderBench(program, signal);
   addDoctor(program);
   addTensorflow(program, signal);
   return program;

@@ -1,0 +1,105 @@
+import { availableParallelism } from 'node:os';
+import { type Command, InvalidArgumentError } from 'commander';
+import { openArchive } from '../archive/archive.js';
+import type { Bound, LoaderRun } from '../loader/bench.js';
+import { benchLoader } from '../loader/bench.js';
+import { openImagesOf } from '../loader/images-of.js';
+import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
+
+interface LoaderBenchFlags {
+  readonly images?: string;
+  readonly split?: string;
+  readonly batch: number;
+  readonly workers: readonly number[];
+  readonly seconds: number;
+  readonly step: number;
+  readonly json?: boolean;
+}
+
+/** Pixels to [-1, 1]: which normalisation it is does not matter to the speed. */
+const NORMALISATION = { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] } as const;
+
+export function addLoaderBench(program: Command, signal: AbortSignal): void {
+  program
+    .command('loader-bench')
+    .description('Measure how fast batches come from an archive, and say what bounds them.')
+    .argument('<dir>', 'archive')
+    .option('-i, --images <path>', 'its images: folder, list or packed; labels alone without')
+    .option('--split <name>', 'part of an ImageNet-style tree, e.g. train')
+    .option('-b, --batch <n>', 'samples a batch', positiveInteger, 64)
+    .option('-w, --workers <list>', 'numbers of threads to try', workerList, defaultWorkers())
+    .option('-s, --seconds <s>', 'to measure each for', positiveNumber, 5)
+    .option('--step <ms>', 'how long a training step takes', nonNegativeInteger, 0)
+    .option('--json', 'print the runs as JSON')
+    .action(async (dir: string, flags: LoaderBenchFlags) => {
+      await using archive = await openArchive(dir);
+      const { split, batch, workers, seconds, step, json } = flags;
+      const images =
+        flags.images === undefined
+          ? undefined
+          : await openImagesOf(archive, flags.images, { split });
+      const print = (line: string) => json || process.stdout.write(`${line}\n`);
+      print(HEADER);
+      const runs = await benchLoader({
+        ...{ archive, images, normalisation: NORMALISATION, batchSize: batch, seconds, signal },
+        ...{ workers, stepMs: step, onRun: (run: LoaderRun) => print(lineOf(run)) },
+      });
+      if (json) process.stdout.write(`${JSON.stringify({ batch, step, runs })}\n`);
+      else print(adviceOn(runs));
+    });
+}
+
+const HEADER =
+  'workers   samples/s   MB/s   a batch, ms: read  augment  labels   wait   labels   waiting   bound by';
+
+function lineOf({
+  workers,
+  samplesPerSecond,
+  megabytesPerSecond,
+  perBatch,
+  ...run
+}: LoaderRun): string {
+  const ms = (value: number, width: number) => value.toFixed(value < 10 ? 2 : 1).padStart(width);
+  const percent = (share: number, width: number) => `${(100 * share).toFixed(1)} %`.padStart(width);
+  return [
+    String(workers).padStart(7),
+    samplesPerSecond.toFixed(0).padStart(12),
+    megabytesPerSecond.toFixed(0).padStart(7),
+    ms(perBatch.read, 20),
+    ms(perBatch.augment, 9),
+    ms(perBatch.label, 8),
+    ms(perBatch.wait, 7),
+    percent(run.labelShare, 9),
+    percent(run.waitShare, 10),
+    `   ${run.bound}`,
+  ].join('');
+}
+
+const ADVICE: Readonly<Record<Bound, string>> = {
+  training: 'Batches come as fast as they are used: more workers would change nothing.',
+  'reading images':
+    'Images take the time. `softpack pack-images` (raw) leaves out their decoding; more workers help as far as ' +
+    'there are cores; beyond 4 workers set UV_THREADPOOL_SIZE to as many, which decode on those threads.',
+  'rendering views': 'Crops and flips take the time: more workers help as far as there are cores.',
+  'decoding labels': 'Labels take the time: more workers help as far as there are cores.',
+  'handing over':
+    'Threads wait for work while the training waits for batches: larger batches, or a longer prefetch, help.',
+};
+
+function adviceOn(runs: readonly LoaderRun[]): string {
+  const best = runs.reduce((a, b) => (b.samplesPerSecond > a.samplesPerSecond ? b : a));
+  return `Quickest with ${best.workers} workers. ${ADVICE[best.bound]}`;
+}
+
+function defaultWorkers(): readonly number[] {
+  const most = availableParallelism();
+  return [0, 1, 2, 4, 8, 16].filter((workers) => workers <= Math.max(2, most));
+}
+
+function workerList(text: string): readonly number[] {
+  return text.split(',').map((part) => {
+    const workers = Number(part);
+    if (/^\d+$/.test(part.trim()) && workers <= 256) return workers;
+    throw new InvalidArgumentError('Not a list of numbers like 0,1,2.');
+  });
+}

@@ -1,0 +1,144 @@
+import type { LabelArchive } from '../archive/archive.js';
+import { throwIfAborted } from '../errors.js';
+import { createLoader } from './loader.js';
+import type { LoaderMetrics } from './metrics.js';
+import type { LoaderOptions } from './options.js';
+
+export interface BenchLoaderOptions
+  extends Pick<LoaderOptions, 'images' | 'normalisation' | 'batchSize' | 'signal' | 'seed'> {
+  readonly archive: LabelArchive;
+  /** Numbers of workers to try. */
+  readonly workers: readonly number[];
+  /** Seconds to measure each for, after as long a time as the threads need to start. */
+  readonly seconds: number;
+  /** Milliseconds that a training step takes; 0 (default) takes batches as fast as they come. */
+  readonly stepMs?: number;
+  readonly onRun?: (run: LoaderRun) => void;
+}
+
+/** One number of workers. */
+export interface LoaderRun {
+  readonly workers: number;
+  readonly samples: number;
+  readonly samplesPerSecond: number;
+  readonly megabytesPerSecond: number;
+  /** Milliseconds a batch: of threads for images and labels, of the consumer waiting. */
+  readonly perBatch: {
+    readonly read: number;
+    readonly augment: number;
+    readonly label: number;
+    readonly wait: number;
+  };
+  /** Of the threads' time: what decoding labels takes. */
+  readonly labelShare: number;
+  /** Of the time on the clock: what the consumer waited. */
+  readonly waitShare: number;
+  readonly bound: Bound;
+}
+
+/** What a run would get quicker by improving. */
+export type Bound =
+  | 'training'
+  | 'reading images'
+  | 'rendering views'
+  | 'decoding labels'
+  | 'handing over';
+
+/** Runs the loader with different numbers of workers and says what bounds each. */
+export async function benchLoader(options: BenchLoaderOptions): Promise<readonly LoaderRun[]> {
+  const runs: LoaderRun[] = [];
+  for (const workers of options.workers) {
+    throwIfAborted(options.signal);
+    const run = await benchOne(options, workers);
+    options.onRun?.(run);
+    runs.push(run);
+  }
+  return runs;
+}
+
+async function benchOne(options: BenchLoaderOptions, workers: number): Promise<LoaderRun> {
+  const { archive, images, normalisation, batchSize, seed, signal, seconds, stepMs = 0 } = options;
+  await using loader = createLoader({
+    ...{ archive, images, normalisation, batchSize, seed, signal, workers },
+  });
+  let before: LoaderMetrics | undefined;
+  let start = performance.now();
+  const limit = 1000 * seconds;
+  for (;;) {
+    if (loader.state().epoch >= archive.epochs) loader.seek(0);
+    for await (const batch of loader.epoch()) {
+      batch.release();
+      await stepOf(stepMs);
+      const now = performance.now();
+      // Each thread's first batch pays for its start.
+      if (before === undefined && loader.metrics().batches >= 2 * workers + 1) {
+        before = loader.metrics();
+        start = now;
+      }
+      if (before !== undefined && now - start >= limit) {
+        return runOf(workers, before, loader.metrics(), now - start);
+      }
+    }
+  }
+}
+
+/** A training step that keeps this thread busy, as one does. */
+async function stepOf(milliseconds: number): Promise<void> {
+  const end = performance.now() + milliseconds;
+  while (performance.now() < end);
+  // Replies of threads are taken between steps.
+  await new Promise(setImmediate);
+}
+
+function runOf(
+  workers: number,
+  before: LoaderMetrics,
+  after: LoaderMetrics,
+  elapsedMs: number,
+): LoaderRun {
+  const of = (key: keyof LoaderMetrics) => after[key] - before[key];
+  const batches = Math.max(1, of('batches'));
+  const [image, augment, label, wait] = (
+    ['imageMs', 'augmentMs', 'labelMs', 'waitMs'] as const
+  ).map(of);
+  const read = image - augment;
+  const samples = of('samples');
+  const waitShare = wait / elapsedMs;
+  return {
+    workers,
+    samples,
+    samplesPerSecond: (1000 * samples) / elapsedMs,
+    megabytesPerSecond: of('bytes') / 1000 / elapsedMs,
+    perBatch: {
+      read: read / batches,
+      augment: augment / batches,
+      label: label / batches,
+      wait: wait / batches,
+    },
+    labelShare: label / Math.max(image + label, Number.MIN_VALUE),
+    waitShare,
+    bound: boundOf({ workers, waitShare, read, augment, label, elapsedMs }),
+  };
+}
+
+/** Below this share of waiting the consumer is what takes the time. */
+const LITTLE_WAITING = 0.05;
+
+/** From the times of all threads and of the consumer over `elapsedMs` on the clock. */
+export function boundOf(run: {
+  readonly workers: number;
+  readonly waitShare: number;
+  readonly read: number;
+  readonly augment: number;
+  readonly label: number;
+  readonly elapsedMs: number;
+}): Bound {
+  const { workers, waitShare, read, augment, label, elapsedMs } = run;
+  if (waitShare < LITTLE_WAITING) return 'training';
+  const busy = (read + augment + label) / (elapsedMs * Math.max(1, workers));
+  // Threads that idle while the consumer waits: batches are on their way between them.
+  if (busy < 0.5) return 'handing over';
+  const most = Math.max(read, augment, label);
+  if (most === read) return 'reading images';
+  return most === augment ? 'rendering views' : 'decoding labels';
+}

@@ -104,7 +104,7 @@ export function measuredChart(
   const xAxis = { grid: false, ...(xValues === undefined ? {} : { values: [...xValues] }) };
   const colour = { domain: series, range: SERIES_COLOURS.slice(0, series.length) };
   const shape = { domain: series, range: series.map((_, i) => SERIES_SHAPES[i % 6]) };
-  const legend = series.length > 1 ? { columns: 4, symbolOpacity: 1 } : null;
+  const legend = series.length > 1 ? { columns: 4, symbolOpacity: 1, labelLimit: 0 } : null;
   return svg({
     width,
     height,
@@ -128,7 +128,7 @@ export function measuredChart(
             field: 'y',
             type: 'quantitative',
             title: y,
-            scale: logY ? { type: 'log', nice: false } : { zero: false, padding: 8 },
+            scale: logY ? { type: 'log', nice: false, padding: 8 } : { zero: false, padding: 8 },
           },
         },
       },

@@ -111,6 +111,12 @@ describe('parseManifest', () => {
     ['shards.0.samples', [1, 11]],
     ['shards.0.indexSha256', undefined],
     ['shards.0.bytes', 1e300],
+    ['pruning', 'half'],
+    ['pruning', {}],
+    ['pruning', { samples: 10, epochs: 5, seed: 0 }],
+    ['pruning', { samples: 22, epochs: 2, seed: 0 }],
+    ['pruning', { samples: 2 ** 33, epochs: 5, seed: 0 }],
+    ['pruning', { samples: 11, epochs: 5, seed: -1 }],
   ])('refuses %s: %j', (path, value) => {
     expect(() => parse(changed(path, value))).toThrow(
       expect.objectContaining({
@@ -124,6 +130,7 @@ describe('parseManifest', () => {
     ['tau', 19],
     ['augmentation.seed', 8],
     ['codec.config.tau', 21],
+    ['pruning', { samples: 33, epochs: 5, seed: 0 }],
     ['teacher', undefined],
     ['classNames.0', 'b'],
     ['codecFile.sha256', '0'.repeat(64)],

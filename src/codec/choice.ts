@@ -1,5 +1,5 @@
 import { SoftpackError } from '../errors.js';
-import { type TopKConfig, topKBits } from './baselines/top-k.js';
+import { type TopKConfig, topKBits, topKForm } from './baselines/top-k.js';
 import type { NoneConfig } from './none.js';
 import { vqaeForRatio } from './vqae/plan.js';
 
@@ -38,11 +38,9 @@ export function sizedChoice(choice: CodecChoice, classes: number, labels: number
     case 'vqae':
       return { name, ...vqaeForRatio(classes, ratio, labels) };
     case 'topk': {
-      const { values = 'probabilities', rest } = choice as { values?: TopKConfig['values'] } & {
-        rest?: TopKConfig['rest'];
-      };
-      const each = topKBits({ classes, k: 1, values });
-      return { name, k: atLeastOne(Math.floor(bits / each), classes), values, rest };
+      const form = topKForm(choice as Extract<CodecChoice, { name: 'topk' }>);
+      const each = topKBits({ classes, k: 1, ...form });
+      return { name, k: atLeastOne(Math.floor(bits / each), classes), ...form };
     }
     case 'pca':
     case 'rpca':

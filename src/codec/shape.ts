@@ -1,4 +1,4 @@
-import { topKBits } from './baselines/top-k.js';
+import { topKBits, topKForm } from './baselines/top-k.js';
 import { vqSegments } from './baselines/vq.js';
 import type { SizedChoice } from './choice.js';
 import type { TensorDtype } from './codec.js';
@@ -40,7 +40,7 @@ export function codecShape(
     case 'none':
       return shape(16 * classes);
     case 'topk':
-      return shape(topKBits({ classes, k: choice.k, values: choice.values ?? 'probabilities' }));
+      return shape(topKBits({ classes, k: choice.k, ...topKForm(choice) }));
     case 'pca':
     case 'rpca':
       return shape(16 * choice.k, [

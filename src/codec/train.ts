@@ -5,7 +5,7 @@ import { MeanCodec } from './baselines/mean.js';
 import { principalCodec } from './baselines/principal.js';
 import { robustDecomposition } from './baselines/robust.js';
 import { learnLevels, ScalarCodec } from './baselines/scalar.js';
-import { TopKCodec } from './baselines/top-k.js';
+import { TopKCodec, topKForm } from './baselines/top-k.js';
 import { checkVqConfig, learnSegmentCodebook, VqCodec } from './baselines/vq.js';
 import { type CodecChoice, type SizedChoice, sizedChoice } from './choice.js';
 import type { Codec } from './codec.js';
@@ -71,11 +71,8 @@ async function makeCodec(
   switch (choice.name) {
     case 'none':
       return new NoneCodec({ classes, tau, store: choice.store ?? 'logits' });
-    case 'topk': {
-      const { k, values = 'probabilities' } = choice;
-      const rest = choice.rest ?? (values === 'probabilities' ? 'uniform' : 'zero');
-      return new TopKCodec({ classes, tau, k, values, rest });
-    }
+    case 'topk':
+      return new TopKCodec({ classes, tau, k: choice.k, ...topKForm(choice) });
     case 'pca':
       return trainPrincipal(choice.k, context);
     case 'rpca':

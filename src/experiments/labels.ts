@@ -5,7 +5,14 @@ import { type PackedImages, packedImages } from '../augment/packed-images.js';
 import { labelViews } from '../caching/label-views.js';
 import type { EmojiImages } from '../demo/emoji.js';
 import { demoAugmentation, TAU } from '../demo/recipe.js';
-import { saveTeacher, TEACHER_FILE, trainTeacher } from '../demo/teacher.js';
+import {
+  heldOutImages,
+  loadDemoTeacher,
+  saveTeacher,
+  TEACHER_FILE,
+  trainTeacher,
+} from '../demo/teacher.js';
+import { evaluateTop1 } from '../distill/evaluate.js';
 import type { BackendName } from '../nn/backend.js';
 import { type Family, type Scale, teacherRecipe } from './recipe.js';
 import type { Workspace } from './workspace.js';
@@ -33,12 +40,12 @@ export async function teacher(family: Family, setting: Setting): Promise<Teacher
   const { workspace, scale, emoji, backend, signal, onProgress } = setting;
   const recipe = teacherRecipe(family, scale);
   const committed = scale.name === 'quick' && family === 'residual';
-  const parameters = { images: emoji.hash, recipe: committed ? TEACHER_FILE.slice(-24) : recipe };
+  const parameters = { images: emoji.hash, recipe: committed ? 'committed' : recipe };
   const file = committed
     ? TEACHER_FILE
     : join(workspace.dir, `${workspace.key('teacher', parameters)}.safetensors`);
   const { top1 } = await workspace.step('teacher', parameters, async () => {
-    if (committed) return { top1: Number.NaN };
+    if (committed) return { top1: await demoTeacherTop1(emoji) };
     const model = await trainTeacher({
       images: emoji,
       recipe,
@@ -54,6 +61,11 @@ export async function teacher(family: Family, setting: Setting): Promise<Teacher
     }
   });
   return { file, top1 };
+}
+
+async function demoTeacherTop1(emoji: EmojiImages): Promise<number> {
+  using model = await loadDemoTeacher(emoji, TEACHER_FILE);
+  return await evaluateTop1(model, heldOutImages(emoji));
 }
 
 /** What identifies a set of full labels. */

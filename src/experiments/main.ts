@@ -23,6 +23,7 @@ interface Flags {
   readonly ipc?: readonly number[];
   readonly studentIpc?: readonly number[];
   readonly backend: 'auto' | BackendName;
+  readonly report?: boolean;
 }
 
 const NAMES = ['all', ...experiments(FULL).map(({ name }) => name)];
@@ -48,6 +49,7 @@ const program = new Command('experiments')
       .choices(['auto', 'tensorflow', 'wasm'])
       .default('auto'),
   )
+  .option('--report', 'measure nothing: write the report of what is known')
   .action(run);
 
 async function run(name: string, flags: Flags): Promise<void> {
@@ -63,7 +65,7 @@ async function run(name: string, flags: Flags): Promise<void> {
   const { name: backend } = await selectBackend({ backend: flags.backend });
   let noted = performance.now();
   const setting: Setting = {
-    workspace: new Workspace(dir),
+    workspace: new Workspace(dir, { knownOnly: flags.report }),
     scale,
     emoji,
     backend,
@@ -87,8 +89,9 @@ async function run(name: string, flags: Flags): Promise<void> {
     done.push({ name: experiment.name, title: experiment.title, rows });
     for (const cell of experiment.cells) {
       const before = performance.now();
-      const row = await measure(cell, setting, { seeds, studentIpcs });
+      const row = await measureKnown(() => measure(cell, setting, { seeds, studentIpcs }));
       if (row === undefined) say(`no parameters of ${cell.method} reach ${cell.ratio}x: left out`);
+      else if (row === 'unknown') say(`${cell.method} at ${cell.ratio}x: not measured yet`);
       else rows.push(row);
       cells++;
       const took = (performance.now() - before) / 1000;
@@ -96,7 +99,8 @@ async function run(name: string, flags: Flags): Promise<void> {
       const elapsed = (performance.now() - start) / 1000;
       const left =
         fresh === 0 ? '' : `, at most ${seconds((elapsed / fresh) * (total - cells))} left`;
-      say(`[${cells}/${total}] ${experiment.name} ${wordsOf(row)} (${seconds(took)}${left})`);
+      if (row !== undefined && row !== 'unknown')
+        say(`[${cells}/${total}] ${experiment.name} ${wordsOf(row)} (${seconds(took)}${left})`);
       // After every cell: whoever stops a run has the results so far.
       if (took > 1 || cells === total) await writeReport(out, done, setting, seeds, backend);
     }
@@ -104,8 +108,17 @@ async function run(name: string, flags: Flags): Promise<void> {
   say(join(out, 'report.html'));
 }
 
-function wordsOf(row: ExperimentRow | undefined): string {
-  if (row === undefined) return '';
+/** `unknown` where a step is missing that must not be computed. */
+async function measureKnown<T>(work: () => Promise<T>): Promise<T | 'unknown'> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof SoftpackError && error.code === 'INCOMPLETE') return 'unknown';
+    throw error;
+  }
+}
+
+function wordsOf(row: ExperimentRow): string {
   const kl = row.divergence === undefined ? '' : `KL ${row.divergence.kl.toExponential(2)}, `;
   const top1 = row.top1.map((value) => (100 * value).toFixed(1)).join(' ');
   return `${row.family} IPC ${row.ipc} ${row.ratio}x ${row.method}: ${kl}top-1 ${top1 || '-'}`;
@@ -125,7 +138,7 @@ async function writeReport(
     teachers[family] = (await teacher(family as Parameters<typeof teacher>[0], setting)).top1;
   }
   const report: Report = {
-    command: `npm run experiments -- ${process.argv.slice(2).join(' ')}`,
+    command: `npm run experiments -- ${argumentsOf(process.argv)}`,
     machine: `${availableParallelism()} x ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}`,
     backend,
     scale: scale.name,
@@ -138,6 +151,14 @@ async function writeReport(
   await mkdir(out, { recursive: true });
   for (const [file, content] of await reportFiles(report))
     await writeFile(join(out, file), content);
+}
+
+/** What was measured, whoever asks for the report of it. */
+function argumentsOf(argv: readonly string[]): string {
+  return argv
+    .slice(2)
+    .filter((argument) => argument !== '--report')
+    .join(' ');
 }
 
 function say(text: string): void {

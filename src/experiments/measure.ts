@@ -3,7 +3,7 @@ import { codecWords } from '../report/format.js';
 import type { Cell } from './cells.js';
 import type { Setting } from './labels.js';
 import { type Method, methodAt, pack } from './methods.js';
-import { student, subsetStudent } from './student.js';
+import { student, subsetAt, subsetStudent } from './student.js';
 
 export interface MeasureOptions {
   /** Students are trained on labels of this many images a class; on others only the labels are compared. */
@@ -46,20 +46,16 @@ async function measureSubset(
   cell: Cell,
   setting: Setting,
   seeds: readonly number[],
-): Promise<ExperimentRow | undefined> {
-  const steps = [];
-  for (const seed of seeds) steps.push(await subsetStudent(cell.ratio, cell.set, seed, setting));
-  if (steps.length === 0) return undefined;
-  const [{ samples, bytes }] = steps;
+): Promise<ExperimentRow> {
+  const { samples, bytes } = subsetAt(cell.ratio, cell.set, setting);
+  const top1: number[] = [];
+  for (const seed of seeds) {
+    top1.push((await subsetStudent(cell.ratio, cell.set, seed, setting)).top1);
+  }
   const { scale, emoji } = setting;
   const full = 2 * emoji.classes.length ** 2 * cell.set.ipc * scale.epochs;
-  return {
-    ...rowOf(cell),
-    codec: `none, ${samples} samples`,
-    bytes,
-    reached: { codes: full / bytes, total: full / bytes },
-    top1: steps.map(({ top1 }) => top1),
-  };
+  const reached = { codes: full / bytes, total: full / bytes };
+  return { ...rowOf(cell), codec: `none, ${samples} samples`, bytes, reached, top1 };
 }
 
 function rowOf({ method, set, student: name, ratio }: Cell) {

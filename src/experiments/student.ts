@@ -13,6 +13,7 @@ import { demoAugmentation, IMAGE_SIZE, NORMALISATION, TAU } from '../demo/recipe
 import { heldOutImages } from '../demo/teacher.js';
 import { evaluateTop1 } from '../distill/evaluate.js';
 import { type EpochBatch, trainStudent } from '../distill/train.js';
+import { SoftpackError } from '../errors.js';
 import { softmaxRows, temperatureDecay } from '../labels/temperature.js';
 import { createLoader } from '../loader/loader.js';
 import { prunedBatches } from '../loader/pruned.js';
@@ -47,7 +48,7 @@ export async function student(
     seed,
   };
   return workspace.step('student', parameters, async () => {
-    const packed = await packedAgain(method, set, setting);
+    const packed = await packedArchive(method, set, setting);
     await using archive = await openArchive(packed.archive);
     const images = imagesOf(setting, set);
     const common = { archive, images, normalisation: NORMALISATION, seed, signal: setting.signal };
@@ -61,18 +62,12 @@ export async function student(
   });
 }
 
-/** A pack step whose archive was deleted since is made again. */
-async function packedAgain(method: Method, set: LabelSet, setting: Setting): Promise<PackStep> {
+async function packedArchive(method: Method, set: LabelSet, setting: Setting): Promise<PackStep> {
   const packed = await pack(method, set, setting);
   if (existsSync(join(packed.archive, MANIFEST_FILE))) return packed;
-  throw new Error(
-    `${packed.archive} is gone: delete its step in ${setting.workspace.dir}/steps too`,
-  );
-}
-
-export interface SubsetStep extends StudentStep {
-  readonly samples: number;
-  readonly bytes: number;
+  throw new SoftpackError('NOT_FOUND', 'an archive that was made is gone; delete its step too', {
+    field: packed.archive,
+  });
 }
 
 /** The control: as many full labels of randomly chosen samples as the bytes of a ratio pay for. */
@@ -81,18 +76,22 @@ export async function subsetStudent(
   set: LabelSet,
   seed: number,
   setting: Setting,
-): Promise<SubsetStep> {
+): Promise<StudentStep> {
   const labels = labelParameters(set, setting);
   const parameters = { labels, ratio, student: { ...STUDENTS.plain, ...STUDENT_TRAINING }, seed };
   return setting.workspace.step('subset', parameters, async () => {
-    const { samples, bytes } = subsetAt(ratio, set, setting);
+    const { samples } = subsetAt(ratio, set, setting);
     const batches = subsetBatches(samples, set, seed, setting);
-    const result = await train(batches, 'plain', seed, undefined, set, setting);
-    return { ...result, samples, bytes };
+    return train(batches, 'plain', seed, undefined, set, setting);
   });
 }
 
-function subsetAt(ratio: number, { ipc }: LabelSet, { scale, emoji }: Setting) {
+/** How many samples the bytes of a ratio pay for with their full labels, and those bytes. */
+export function subsetAt(
+  ratio: number,
+  { ipc }: LabelSet,
+  { scale, emoji }: Setting,
+): { readonly samples: number; readonly bytes: number } {
   const classes = emoji.classes.length;
   const all = ipc * classes;
   const shape = codecShape({ name: 'none' }, { classes, samples: all });

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { SoftpackError } from '../errors.js';
 
 export interface StepRecord<T> {
   readonly kind: string;
@@ -15,11 +16,12 @@ export interface StepRecord<T> {
  */
 export class Workspace {
   readonly dir: string;
-  readonly #onStep: ((text: string) => void) | undefined;
+  readonly #knownOnly: boolean;
 
-  constructor(dir: string, onStep?: (text: string) => void) {
+  /** `knownOnly`: steps that are not known are refused instead of computed. */
+  constructor(dir: string, { knownOnly = false }: { readonly knownOnly?: boolean } = {}) {
     this.dir = dir;
-    this.#onStep = onStep;
+    this.#knownOnly = knownOnly;
   }
 
   /** Name of a step, and of what it leaves on disk. */
@@ -33,10 +35,11 @@ export class Workspace {
     return text === undefined ? undefined : (JSON.parse(text) as StepRecord<T>);
   }
 
-  /** The result of a step, computed unless it is known. */
+  /** The result of a step, computed unless it is known; `INCOMPLETE` where nothing shall be computed. */
   async step<T>(kind: string, parameters: unknown, compute: () => Promise<T>): Promise<T> {
     const known = await this.known<T>(kind, parameters);
     if (known !== undefined) return known.result;
+    if (this.#knownOnly) throw new SoftpackError('INCOMPLETE', 'not measured yet', { field: kind });
     const start = performance.now();
     const result = await compute();
     const seconds = (performance.now() - start) / 1000;
@@ -44,7 +47,6 @@ export class Workspace {
     await mkdir(join(this.dir, 'steps'), { recursive: true });
     await writeFile(`${file}.tmp`, `${JSON.stringify({ kind, parameters, seconds, result })}\n`);
     await rename(`${file}.tmp`, file);
-    this.#onStep?.(`${kind}: ${seconds.toFixed(1)} s`);
     return result;
   }
 

@@ -28,6 +28,14 @@ export interface TopKConfig {
 
 const VALUE_BITS = 16;
 
+/** The form that is meant where it is left open: probabilities, and the rest of 1 for all other classes. */
+export function topKForm({
+  values = 'probabilities',
+  rest = values === 'probabilities' ? 'uniform' : 'zero',
+}: Partial<Pick<TopKConfig, 'values' | 'rest'>>): Pick<TopKConfig, 'values' | 'rest'> {
+  return { values, rest };
+}
+
 export function topKBits({ classes, k, values }: Pick<TopKConfig, 'classes' | 'k' | 'values'>) {
   return k * (bitsFor(classes) + (values === 'none' ? 0 : VALUE_BITS));
 }

@@ -11,10 +11,12 @@ export function addDoctor(program: Command): void {
     .action(async ({ json }: { readonly json?: boolean }) => {
       // TensorFlow.js takes a second to load: only for those who ask.
       const { tensorflowStatus } = await import('../nn/backend.js');
+      const { onnxStatus } = await import('../nn/teachers/onnx.js');
       const facts = {
         node: process.version,
         kernels: kernelStatus(),
         tensorflow: await tensorflowStatus(),
+        teachers: [await onnxStatus()],
       };
       process.stdout.write(`${json ? JSON.stringify(facts, null, 2) : describe(facts)}\n`);
     });
@@ -30,6 +32,7 @@ function describe(facts: {
   readonly node: string;
   readonly kernels: readonly BackendState[];
   readonly tensorflow: readonly BackendState[];
+  readonly teachers: readonly BackendState[];
 }): string {
   const line = ({ name, state, reason }: BackendState) =>
     `  ${name.padEnd(12)}${state.padEnd(14)}${reason}`;
@@ -39,5 +42,7 @@ function describe(facts: {
     ...facts.kernels.map(line),
     'TensorFlow.js',
     ...facts.tensorflow.map(line),
+    'teachers of other tools',
+    ...facts.teachers.map(line),
   ].join('\n');
 }

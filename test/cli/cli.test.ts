@@ -175,12 +175,13 @@ describe('inspect', () => {
 
 test('doctor lists every backend with state and reason', async () => {
   const run = await softpack(['doctor', '--json']);
-  const { node, kernels, tensorflow } = JSON.parse(run.out);
+  const { node, kernels, tensorflow, teachers } = JSON.parse(run.out);
   expect(node).toBe(process.version);
   const names = (list: readonly { name: string }[]) => list.map(({ name }) => name);
   expect(names(kernels)).toEqual(['cpu', 'cuda', 'reference']);
   expect(names(tensorflow)).toEqual(['tensorflow', 'wasm', 'cpu']);
-  for (const { state, reason } of [...kernels, ...tensorflow]) {
+  expect(names(teachers)).toEqual(['onnx']);
+  for (const { state, reason } of [...kernels, ...tensorflow, ...teachers]) {
     expect(state).toMatch(/^[a-z-]+$/);
     expect(reason.length).toBeGreaterThan(5);
   }

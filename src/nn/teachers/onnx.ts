@@ -39,6 +39,21 @@ export async function loadOnnxTeacher(path: string, given: TeacherDescription): 
   }
 }
 
+/** Whether ONNX teachers can run here, as `softpack doctor` prints it. */
+export async function onnxStatus(): Promise<{
+  readonly name: 'onnx';
+  readonly state: 'ready' | 'absent';
+  readonly reason: string;
+}> {
+  try {
+    const { env } = await loadRuntime();
+    const reason = `onnxruntime-node ${env.versions.node}, one thread a teacher`;
+    return { name: 'onnx', state: 'ready', reason };
+  } catch (error) {
+    return { name: 'onnx', state: 'absent', reason: (error as SoftpackError).message };
+  }
+}
+
 async function loadRuntime(): Promise<typeof ort> {
   try {
     return await import('onnxruntime-node');

@@ -41,8 +41,8 @@ export function describeLabels({ labels, lowLabels }) {
     [TAU, labels],
     [LOW_TAU, lowLabels],
   ]) {
-    rows[`tau ${tau}, generated, ${CLASSES} classes`] = labelStatistics(generated, CLASSES);
-    rows[`tau ${tau}, real teacher, ${REAL.classes} classes`] = REAL[tau];
+    rows[`tau ${tau}, generated`] = labelStatistics(generated, CLASSES);
+    rows[`tau ${tau}, a real teacher's`] = REAL[tau];
   }
   return rows;
 }

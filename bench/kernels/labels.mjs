@@ -2,8 +2,7 @@
 //
 // A linear head over features that live in few directions, as a trained network's do: logit j is the product of a
 // view's feature with the embedding of class j. A feature is the view's class (with CutMix on half of the views: of two
-// classes), plus what the image and the view add. The constants are fitted to the demo's teacher on its own augmented
-// views (see REAL); `npm run bench` prints both side by side.
+// classes), plus what the image and the view add. The constants are fitted to a real teacher (see REAL).
 import { RandomSequence } from '#src/codec/random.js';
 import { softmaxRows } from '#src/labels/temperature.js';
 
@@ -12,41 +11,25 @@ const STREAM = 0x6c61;
 
 const DIRECTIONS = 96;
 /** Directions until the embeddings' variance has fallen to 1 / e. */
-const DECAY = 26;
+const DECAY = 25;
 /** Classes are drawn in families, whose members a teacher confuses. */
 const FAMILIES = 100;
-const FAMILY_SHARE = 0.62;
+const FAMILY_SHARE = 0.58;
 /** Deviation of image and view together, in units of the embeddings'. */
-const NOISE = 0.95;
+const NOISE = 1.2;
 /** Logits per unit of a view's product with its own class. */
-const GAIN = 13.2;
+const GAIN = 14;
 const MIXED = 0.5;
 
 /**
- * What the committed teacher of `softpack demo` gives on 6,552 augmented views, in the terms of label-statistics.mjs;
- * the numbers of the generator for 546 classes follow in brackets. `rank8` and `rank32`: share of the centred labels'
- * variance in their leading directions.
+ * What a real teacher gives on 7,000 augmented views of as many classes: the residual network of
+ * `npm run experiments` on emoji, its logits cut to the first 1,000 of 1,599 classes. In the terms of
+ * label-statistics.mjs, which the bench prints for both; besides, 56 and 93 % of the variance of its labels at
+ * temperature 20 lie in the leading 8 and 32 directions, of generated ones 54 and 93 %.
  */
 export const REAL = {
-  classes: 546,
-  // (0.990, 0.0035, 0.0276, 0.987, 0.551, 0.928)
-  20: {
-    perplexity: 0.988,
-    top1: 0.0034,
-    top10: 0.0273,
-    entries99: 0.987,
-    rank8: 0.554,
-    rank32: 0.93,
-  },
-  // (0.0058, 0.740, 0.933, 0.040, 0.040, 0.136)
-  1: {
-    perplexity: 0.0077,
-    top1: 0.698,
-    top10: 0.879,
-    entries99: 0.062,
-    rank8: 0.023,
-    rank32: 0.086,
-  },
+  20: { perplexity: 0.985, top1: 0.00198, top10: 0.0165, entries99: 0.986 },
+  1: { perplexity: 0.00601, top1: 0.592, top10: 0.856, entries99: 0.041 },
 };
 
 /** Logits [count, classes]; the same seed gives the same classes, and `sequence` other views of them. */

@@ -79,7 +79,10 @@ export function writeResults(folder, results) {
 /** One row a line: files of results are read and compared by people too. */
 export function toJson({ rows, ...rest }) {
   const head = JSON.stringify(rest, null, 2).slice(0, -2);
-  return `${head},\n  "rows": [\n${rows.map((row) => `    ${JSON.stringify(row)}`).join(',\n')}\n  ]\n}\n`;
+  // No measurement here has more digits.
+  const short = (_, value) => (typeof value === 'number' ? Number(value.toPrecision(5)) : value);
+  const lines = rows.map((row) => `    ${JSON.stringify(row, short)}`);
+  return `${head},\n  "rows": [\n${lines.join(',\n')}\n  ]\n}\n`;
 }
 
 function markdown({ machine, command, date, versions, skipped, ceilings, labels, goals, rows }) {

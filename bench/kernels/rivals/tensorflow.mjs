@@ -6,6 +6,9 @@ import { TAU } from '../settings.mjs';
 const BATCHES = [256, 1024];
 const ENCODE_BATCHES = [64, 16];
 
+// TensorFlow tells of its options on loading.
+process.env.TF_CPP_MIN_LOG_LEVEL ??= '2';
+
 export async function loadTensorflow(threads) {
   // Its pool is made once, for the processors that it finds then; wasm has one thread here.
   if (threads > 1) return { reason: 'TensorFlow.js: measured on one thread only' };

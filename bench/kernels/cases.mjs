@@ -59,7 +59,7 @@ async function rowOf(op, workload, { contender, batch, ...speed }, { threads, ce
     ...speed,
     ...errors,
     ...(ceiling && {
-      ceiling,
+      ceiling: ceiling.name,
       ofCeiling: speed.labelsPerSecond / threads / ceiling.labelsPerSecond,
     }),
   };

@@ -107,5 +107,5 @@ function fastest(rows, speed) {
 }
 
 function limitOf({ ceiling, ofCeiling }) {
-  return ceiling === undefined ? undefined : `${Math.round(100 * ofCeiling)} % of ${ceiling.name}`;
+  return ceiling === undefined ? undefined : `${Math.round(100 * ofCeiling)} % of ${ceiling}`;
 }

@@ -40,8 +40,7 @@ for (const setting of options.settings) {
 }
 for (const threads of options.threads) await measureThreads(threads);
 results.goals = goalResults(results.rows);
-const shown = results.goals.filter(({ cells }) => cells.some(({ reached }) => reached > 0));
-if (shown.length > 0) console.log(report.goalTable(shown));
+console.log(report.goalTable(results.goals));
 for (const line of report.missedGoals(results.goals)) console.log(line);
 console.log(`\n${report.legend}`);
 if (options.json !== undefined) writeFileSync(options.json, report.toJson(results));

@@ -27,7 +27,7 @@ export function resultTable(rows) {
     speed(row.labelsPerSecond),
     row.spread.map(speed).join(' to '),
     latency ? cost(row.labelsPerCpuSecond) : thousands(row.labelsPerCpuSecond),
-    row.ceiling === undefined ? '-' : `${Math.round(100 * row.ofCeiling)} % ${row.ceiling.name}`,
+    row.ceiling === undefined ? '-' : `${Math.round(100 * row.ofCeiling)} % ${row.ceiling}`,
     digits(row.error) + (row.lessExact ? ' !' : ''),
     digits(row.maxError),
     `${row.batch}`,
@@ -35,15 +35,17 @@ export function resultTable(rows) {
   return `${title}\n\n${table(header, cells)}\n`;
 }
 
-/** For every goal and setting what is asked for and, if it was measured, what is reached. */
+/** For every goal and setting what is asked for and what is reached; nothing where nothing was measured. */
 export function goalTable(goals) {
+  const measured = goals.filter(({ cells }) => cells.some(({ reached }) => reached !== undefined));
+  if (measured.length === 0) return '';
   const header = [
     'one thread, float32: goal: reached (by processor time)',
     ...SETTINGS.map(({ name }) => `(${name})`),
   ];
   return table(
     header,
-    goals.map(({ name, cells }) => [name, ...cells.map(goalCell)]),
+    measured.map(({ name, cells }) => [name, ...cells.map(goalCell)]),
   );
 }
 
@@ -101,7 +103,7 @@ function markdown({ machine, command, date, versions, skipped, ceilings, labels,
 
 ${machineLine(machine)}. \`${command}\`, ${date}.
 
-${list(versions)}${list(skipped)}
+${list(versions)}${list(skipped.map((reason) => `left out: ${reason}`))}
 ${goalTable(goals)}
 ${missed.length > 0 ? `\nNot reached:\n\n${missed.join('\n')}\n` : ''}
 ${legend}

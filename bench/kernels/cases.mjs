@@ -1,8 +1,9 @@
 // One case: an operation on one workload by all who can do it, measured and checked.
 import { ceilingOf } from './ceilings.mjs';
 import { measure } from './measure.mjs';
+import { CHECKED } from './oracle.mjs';
 import { errorBound } from './settings.mjs';
-import { CHECKED, verify } from './verify.mjs';
+import { verify } from './verify.mjs';
 
 /**
  * Rows of results. `sources`: functions (op, workload, context) to { contenders, close }; `run`: threads, ceilings,

@@ -1,6 +1,9 @@
 // What every operation should give, in float64, and how far a result is from it. Nothing here is shared with the
 // kernels or their reference.
 
+/** Labels checked: float64 takes a millisecond for each. */
+export const CHECKED = 64;
+
 /** Labels [count, c] of the given labels' indices. */
 export function decoded({ weights, indices, setting: { dh, dc, segments }, eps }, labels) {
   const { codebook, decoder, bias } = weights;
@@ -58,6 +61,14 @@ export function divergence(ys, logits, classes, tau) {
     }
   }
   return { losses, gradient };
+}
+
+/** Mean over the checked labels y of KL(y || q), nats. */
+export function meanDivergence(ys, qs) {
+  let sum = 0;
+  // y log(y / q) - y + q is no less than 0 term by term, so that rounding cannot cancel what there is.
+  for (const [i, y] of ys.entries()) sum += y * Math.log(y / qs[i]) - y + qs[i];
+  return sum / CHECKED;
 }
 
 /** ||found - expected|| / ||expected||, and the largest difference over the largest expected value. */

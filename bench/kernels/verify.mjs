@@ -1,9 +1,14 @@
 // The error of a contender's results for the first labels of a workload.
-import { decoded, differences, divergence, excessDistance, projected } from './oracle.mjs';
+import {
+  CHECKED,
+  decoded,
+  differences,
+  divergence,
+  excessDistance,
+  meanDivergence,
+  projected,
+} from './oracle.mjs';
 import { TAU } from './settings.mjs';
-
-/** Labels checked: float64 takes a millisecond for each. */
-export const CHECKED = 64;
 
 const expectations = new WeakMap();
 
@@ -19,7 +24,8 @@ export function verify(op, workload, output) {
     const { weights, setting } = op === 'encode-low-entropy' ? workload.lowEntropy : workload;
     return excessDistance(output, expected, weights.codebook, setting.dc);
   }
-  return differences(output, expected);
+  const errors = differences(output, expected);
+  return op === 'project' ? errors : { ...errors, kl: meanDivergence(expected, output) };
 }
 
 function expectedOf(op, workload) {

@@ -354,7 +354,7 @@ def handle(request):
     if command == "load":
         forms.clear()
         setting = Setting(request)
-        if torch:
+        if "torch._dynamo" in sys.modules:
             torch._dynamo.reset()
         return {}
     op = request["op"]

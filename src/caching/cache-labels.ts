@@ -15,7 +15,7 @@ import type { BackendName } from '../nn/backend.js';
 import { loadTeacher } from '../nn/load-teacher.js';
 import type { Teacher } from '../nn/teacher.js';
 import { requireNames, type TeacherDescription } from '../nn/teachers/description.js';
-import { labelViews } from './label-views.js';
+import { type LabelViewsResult, labelViews } from './label-views.js';
 import { type PackProgress, type PackResult, packLogits } from './pack.js';
 
 export interface CacheLabelsOptions {
@@ -92,38 +92,17 @@ export const defaultAugmentation = {
  *   `NO_SPACE` if the labels do not fit the disk.
  */
 export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLabelsResult> {
-  const { teacher: path, description, backend = 'auto', epochs, out, onProgress, signal } = options;
+  const { epochs, out, training, onProgress, signal } = options;
   const codec = options.codec?.name === 'none' ? undefined : options.codec;
   await requireUnfinished(out);
-  const tau = options.tau ?? DEFAULT_TAU;
-  const teacher = await factsOf(path, { backend, description });
+  const teacher = await factsOf(options);
   const images = await imagesFor(teacher, options);
-  const { classNames, targets } = matchClasses(path, teacher, images);
-  const augmentation = { ...defaultAugmentation, ...options.augmentation };
   const full = codec === undefined ? out : (options.full ?? `${resolve(out)}.full`);
   await requireSpace(full, 2 * images.count * epochs * teacher.classes);
-  const labelled = await labelViews({
-    ...{ teacher: path, backend, description, images, targets, classNames, epochs, tau, signal },
-    imagesRecord: { id: images.id, count: images.count, fit: fitOf(images) ?? null },
-    augmentation: { generator: 'philox4x32-10', ...augmentation, size: teacher.size },
-    classes: teacher.classes,
-    fingerprint: teacher.fingerprint,
-    out: full,
-    workers: options.workers,
-    batch: options.batch,
-    onProgress: (done, total) => onProgress?.({ phase: 'label', done, total }),
-  });
+  const labelled = await label(full, teacher, images, options);
   const packed =
-    codec === undefined
-      ? undefined
-      : await packLogits({
-          source: full,
-          out,
-          codec,
-          training: options.training,
-          ...{ onProgress, signal },
-        });
-  if (codec !== undefined && options.full === undefined) await rm(full, { recursive: true });
+    codec && (await packLogits({ source: full, out, codec, training, onProgress, signal }));
+  if (packed !== undefined && options.full === undefined) await rm(full, { recursive: true });
   await using archive = await openArchive(out);
   return {
     labels: epochs * images.count,
@@ -138,14 +117,36 @@ export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLab
   };
 }
 
+/** The uncompressed labels. */
+function label(
+  out: string,
+  teacher: TeacherFacts,
+  images: ImageSource,
+  options: CacheLabelsOptions,
+): Promise<LabelViewsResult> {
+  const { teacher: path, description, backend = 'auto', epochs, workers, batch, signal } = options;
+  const augmentation = { ...defaultAugmentation, ...options.augmentation };
+  return labelViews({
+    ...{ teacher: path, description, backend, images, epochs, out, workers, batch, signal },
+    ...matchClasses(path, teacher, images),
+    imagesRecord: { id: images.id, count: images.count, fit: fitOf(images) ?? null },
+    augmentation: { generator: 'philox4x32-10', ...augmentation, size: teacher.size },
+    classes: teacher.classes,
+    fingerprint: teacher.fingerprint,
+    tau: options.tau ?? DEFAULT_TAU,
+    onProgress: (done, total) => options.onProgress?.({ phase: 'label', done, total }),
+  });
+}
+
 type TeacherFacts = Omit<Teacher, 'logits' | typeof Symbol.dispose>;
 
 /** Loads the teacher once to learn what it is: the threads that use it load their own. */
-async function factsOf(
-  path: string,
-  options: Parameters<typeof loadTeacher>[1],
-): Promise<TeacherFacts> {
-  using teacher = await loadTeacher(path, options);
+async function factsOf({
+  teacher: path,
+  backend,
+  description,
+}: CacheLabelsOptions): Promise<TeacherFacts> {
+  using teacher = await loadTeacher(path, { backend, description });
   const { classes, classNames, size, normalisation, fingerprint } = teacher;
   return { classes, classNames, size, normalisation, fingerprint };
 }

@@ -177,6 +177,8 @@ class ViewRenderer {
 
 int Augment(const KernelTable& table, const SoftpackAugmentArgs& args) {
   if (args.height > kMaxSide || args.width > kMaxSide) return kSoftpackInvalidArgument;
+  const uint64_t view_bytes = uint64_t{args.height} * args.width * kChannels * sizeof(float);
+  AdviseLargeOutput(args.out, args.count * view_bytes);
   return ParallelFor(args.threads, args.count, [&](uint64_t view) {
     ViewRenderer renderer(table, args);
     return renderer.Render(view);

@@ -16,4 +16,14 @@ void AdviseHugePages(void* data, uint64_t bytes) {
 #endif
 }
 
+void AdviseLargeOutput(void* data, uint64_t bytes) {
+  constexpr uint64_t kLarge = uint64_t{4} << 20;
+  constexpr uintptr_t kPage = 4096;
+  if (bytes < kLarge) return;
+  // Advice is for whole pages.
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + kPage - 1) & ~(kPage - 1);
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + bytes) & ~(kPage - 1);
+  AdviseHugePages(reinterpret_cast<void*>(begin), end - begin);
+}
+
 }  // namespace softpack

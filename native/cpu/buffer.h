@@ -13,6 +13,10 @@ namespace softpack {
 // otherwise.
 void AdviseHugePages(void* data, uint64_t bytes);
 
+// The same for memory of the caller's that is about to be written, where it is large: fresh memory
+// is mapped a page at a time as it is first touched, which can take longer than filling it.
+void AdviseLargeOutput(void* data, uint64_t bytes);
+
 template <class T>
 class Buffer {
  public:

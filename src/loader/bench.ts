@@ -5,7 +5,10 @@ import type { LoaderMetrics } from './metrics.js';
 import type { LoaderOptions } from './options.js';
 
 export interface BenchLoaderOptions
-  extends Pick<LoaderOptions, 'images' | 'normalisation' | 'batchSize' | 'signal' | 'seed'> {
+  extends Pick<
+    LoaderOptions,
+    'images' | 'normalisation' | 'batchSize' | 'buffers' | 'seed' | 'signal'
+  > {
   readonly archive: LabelArchive;
   /** Numbers of workers to try. */
   readonly workers: readonly number[];
@@ -21,6 +24,8 @@ export interface LoaderRun {
   readonly workers: number;
   readonly samples: number;
   readonly samplesPerSecond: number;
+  /** By processor time of all threads: what is left of it on a busy machine does not matter. */
+  readonly samplesPerCpuSecond: number;
   readonly megabytesPerSecond: number;
   /** Milliseconds a batch: of threads for images and labels, of the consumer waiting. */
   readonly perBatch: {
@@ -57,12 +62,14 @@ export async function benchLoader(options: BenchLoaderOptions): Promise<readonly
 }
 
 async function benchOne(options: BenchLoaderOptions, workers: number): Promise<LoaderRun> {
-  const { archive, images, normalisation, batchSize, seed, signal, seconds, stepMs = 0 } = options;
+  const { archive, images, normalisation, batchSize, buffers, seed, signal } = options;
+  const { seconds, stepMs = 0 } = options;
   await using loader = createLoader({
-    ...{ archive, images, normalisation, batchSize, seed, signal, workers },
+    ...{ archive, images, normalisation, batchSize, buffers, seed, signal, workers },
   });
   let before: LoaderMetrics | undefined;
   let start = performance.now();
+  let cpu = process.cpuUsage();
   const limit = 1000 * seconds;
   for (;;) {
     if (loader.state().epoch >= archive.epochs) loader.seek(0);
@@ -74,9 +81,12 @@ async function benchOne(options: BenchLoaderOptions, workers: number): Promise<L
       if (before === undefined && loader.metrics().batches >= 2 * workers + 1) {
         before = loader.metrics();
         start = now;
+        cpu = process.cpuUsage();
       }
       if (before !== undefined && now - start >= limit) {
-        return runOf(workers, before, loader.metrics(), now - start);
+        const { user, system } = process.cpuUsage(cpu);
+        const times = { elapsedMs: now - start, cpuMs: (user + system) / 1000 };
+        return runOf(workers, before, loader.metrics(), times);
       }
     }
   }
@@ -94,7 +104,7 @@ function runOf(
   workers: number,
   before: LoaderMetrics,
   after: LoaderMetrics,
-  elapsedMs: number,
+  { elapsedMs, cpuMs }: { readonly elapsedMs: number; readonly cpuMs: number },
 ): LoaderRun {
   const of = (key: keyof LoaderMetrics) => after[key] - before[key];
   const batches = Math.max(1, of('batches'));
@@ -108,6 +118,7 @@ function runOf(
     workers,
     samples,
     samplesPerSecond: (1000 * samples) / elapsedMs,
+    samplesPerCpuSecond: (1000 * samples) / cpuMs,
     megabytesPerSecond: of('bytes') / 1000 / elapsedMs,
     perBatch: {
       read: read / batches,

@@ -1,8 +1,10 @@
 import { SoftpackError } from '../errors.js';
 import type { LabelLoader } from './loader.js';
+import type { Batch } from './options.js';
 
-/** The two functions of TensorFlow.js that a data set needs; pass the `tf` of your own training code. */
+/** What a data set needs of TensorFlow.js; pass the `tf` of your own training code. */
 export interface TfLike<Images, Labels> {
+  getBackend(): string;
   tensor4d(values: Float32Array, shape: [number, number, number, number]): Images;
   tensor2d(values: Float32Array, shape: [number, number]): Labels;
 }
@@ -50,17 +52,25 @@ export function tfDatasetOf<Images, Labels>(
           batches ??= begin();
           const step = await batches.next();
           if (step.done) return { done: true, value: undefined };
-          const { xs, xsShape, ys, ysShape, codes } = step.value;
+          const { xsShape, ysShape, codes } = step.value;
           if (codes !== undefined) throw codesNotTensors();
+          const { xs, ys } = tensorArrays(step.value, tf.getBackend());
           const value = {
             xs: tf.tensor4d(xs, [...xsShape]),
             ys: tf.tensor2d(ys, [...ysShape]),
           };
+          step.value.release();
           return { done: false, value };
         },
       };
     },
   };
+}
+
+/** The wasm backend copies what a tensor is made of; on others its array is in use as long as the tensor lives. */
+function tensorArrays(batch: Batch, backend: string): Pick<Batch, 'xs' | 'ys'> {
+  const inSlot = [batch.xs, batch.ys].some(({ buffer }) => buffer instanceof SharedArrayBuffer);
+  return inSlot && backend !== 'wasm' ? { xs: batch.xs.slice(), ys: batch.ys.slice() } : batch;
 }
 
 function codesNotTensors(): SoftpackError {

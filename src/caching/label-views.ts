@@ -9,6 +9,7 @@ import { describeImages, type ImageSource } from '../images/source.js';
 import type { BackendName } from '../nn/backend.js';
 import type { TeacherDescription } from '../nn/teachers/description.js';
 import type { LabelledViews, LabelTask, LabelWorkerSetup } from './label-worker.js';
+import { PartialRow } from './partial-row.js';
 
 export interface LabelViewsOptions {
   /** A teacher's file or folder, as `loadTeacher` reads it. */
@@ -54,7 +55,7 @@ const BATCH_PIXELS = 2 ** 19;
 
 /**
  * Shows the teacher every augmented view of every sample and keeps its logits, uncompressed, in an archive.
- * An interrupted run is taken up at the first epoch that is missing.
+ * An interrupted run is taken up where it stopped, a killed one a minute before at most.
  */
 export async function labelViews(options: LabelViewsOptions): Promise<LabelViewsResult> {
   const { images, augmentation, epochs, classes, tau, out, onProgress, signal } = options;
@@ -74,24 +75,31 @@ export async function labelViews(options: LabelViewsOptions): Promise<LabelViews
     images: options.imagesRecord,
   };
   await using writer = await createArchive(out, spec, { resume: true });
-  const first = writer.nextEpoch;
   const seen = { labels: 0, known: 0, agreeing: 0 };
-  if (first < epochs) {
-    await using teachers = new TeacherPool(options);
-    onProgress?.(first * samples, epochs * samples);
-    const row = new Uint16Array(samples * classes);
-    const tasks = labelTasks(first, epochs, samples, options.batch ?? defaultBatch(augmentation));
-    for await (const [{ epoch, start, count }, views] of teachers.run(tasks, signal)) {
-      row.set(views.halves, start * classes);
-      seen.labels += count;
-      seen.known += views.known;
-      seen.agreeing += views.agreeing;
-      if (start + count === samples) {
-        await writer.writeRow(epoch, { codes: new Uint8Array(row.buffer) });
+  if (writer.nextEpoch < epochs) {
+    const row = await PartialRow.open(out, writer, samples, classes);
+    const first = { epoch: writer.nextEpoch, start: row.done };
+    onProgress?.(first.epoch * samples + first.start, epochs * samples);
+    try {
+      await using teachers = new TeacherPool(options);
+      const tasks = labelTasks(first, epochs, samples, options.batch ?? defaultBatch(augmentation));
+      for await (const [{ epoch, start, count }, views] of teachers.run(tasks, signal)) {
+        await row.add(epoch, views.halves);
+        seen.labels += count;
+        seen.known += views.known;
+        seen.agreeing += views.agreeing;
+        if (row.done === samples) {
+          await writer.writeRow(epoch, { codes: new Uint8Array(row.values.buffer) });
+          row.clear();
+        }
+        onProgress?.(epoch * samples + start + count, epochs * samples);
       }
-      onProgress?.(epoch * samples + start + count, epochs * samples);
+    } catch (error) {
+      await row.save(writer.nextEpoch);
+      throw error;
     }
   }
+  await PartialRow.remove(out);
   await writer.finish();
   const { labels, known, agreeing } = seen;
   return { labels, ...(known > 0 ? { agreement: agreeing / known } : {}) };
@@ -103,13 +111,13 @@ function defaultBatch({ size: [height, width] }: AugmentationSpec): number {
 }
 
 function* labelTasks(
-  from: number,
+  first: Pick<LabelTask, 'epoch' | 'start'>,
   epochs: number,
   samples: number,
   batch: number,
 ): Generator<LabelTask> {
-  for (let epoch = from; epoch < epochs; epoch++) {
-    for (let start = 0; start < samples; start += batch) {
+  for (let epoch = first.epoch; epoch < epochs; epoch++) {
+    for (let start = epoch === first.epoch ? first.start : 0; start < samples; start += batch) {
       yield { epoch, start, count: Math.min(batch, samples - start) };
     }
   }

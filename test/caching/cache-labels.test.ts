@@ -165,15 +165,21 @@ describe('cacheLabels', () => {
     expect(other.agreement).not.toBe(result.agreement);
   });
 
-  test('goes on where it was interrupted, to the same bytes', async () => {
-    const controller = new AbortController();
-    const stopped = cache('resumed', {
-      signal: controller.signal,
-      onProgress: ({ done }) => done === 2 * IMAGES && controller.abort(),
-    });
-    await expect(stopped).rejects.toMatchObject({ code: 'ABORTED' });
-    expect(await cache('resumed')).toMatchObject({ made: IMAGES, labels: EPOCHS * IMAGES });
-    expect(await filesOf('resumed')).toEqual(await filesOf('onnx'));
+  test('goes on where it was interrupted, in the middle of an epoch too, to the same bytes', async () => {
+    const wanted = await cache('by five', { batch: 5 });
+    expect(wanted.made).toBe(EPOCHS * IMAGES);
+    for (const stop of [5, 2 * IMAGES, 2 * IMAGES + 10]) {
+      const controller = new AbortController();
+      const stopped = cache('resumed', {
+        batch: 5,
+        signal: controller.signal,
+        onProgress: ({ done }) => done === stop && controller.abort(),
+      });
+      await expect(stopped).rejects.toMatchObject({ code: 'ABORTED' });
+    }
+    const made = IMAGES - 10;
+    expect(await cache('resumed', { batch: 5 })).toMatchObject({ made, labels: EPOCHS * IMAGES });
+    expect(await filesOf('resumed')).toEqual(await filesOf('by five'));
     await expect(cache('resumed')).rejects.toMatchObject({ code: 'ALREADY_EXISTS' });
   });
 

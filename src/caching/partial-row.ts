@@ -1,0 +1,89 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { SoftpackError } from '../errors.js';
+import { readTensorFile, writeTensorFile } from '../files/tensor-file.js';
+
+const FILE = 'unfinished-row.safetensors';
+/** Between saves, milliseconds: what a killed run loses at most, with a teacher that takes hours an epoch. */
+const INTERVAL = 60_000;
+
+/** The labels of the epoch that is being made, float16 [samples, classes], kept beside its archive until it is whole. */
+export class PartialRow {
+  readonly values: Uint16Array<ArrayBuffer>;
+  readonly #path: string;
+  readonly #archiveId: string;
+  readonly #classes: number;
+  /** Labels done, from the first on. */
+  #done = 0;
+  #saved = 0;
+  #savedAt = performance.now();
+
+  private constructor(directory: string, archiveId: string, samples: number, classes: number) {
+    this.values = new Uint16Array(samples * classes);
+    this.#path = join(directory, FILE);
+    this.#archiveId = archiveId;
+    this.#classes = classes;
+  }
+
+  /** With what an interrupted run of the same archive left of this epoch. */
+  static async open(
+    directory: string,
+    archive: { readonly archiveId: string; readonly nextEpoch: number },
+    samples: number,
+    classes: number,
+  ): Promise<PartialRow> {
+    const row = new PartialRow(directory, archive.archiveId, samples, classes);
+    const file = await readTensorFile(row.#path).catch((error: unknown) => {
+      if (error instanceof SoftpackError) return undefined; // None, or not one that was finished: made anew.
+      throw error;
+    });
+    const { archiveId, epoch } = Object.fromEntries(file?.metadata ?? []);
+    const labels = file?.tensors.get('labels');
+    const same = archiveId === archive.archiveId && Number(epoch) === archive.nextEpoch;
+    if (!same || labels === undefined || labels.shape[0] > samples) return row;
+    row.values.set(
+      new Uint16Array(labels.data.buffer, labels.data.byteOffset, labels.data.length / 2),
+    );
+    row.#done = labels.shape[0];
+    row.#saved = row.#done;
+    return row;
+  }
+
+  get done(): number {
+    return this.#done;
+  }
+
+  /** The next labels in order; saved now and then. */
+  async add(epoch: number, halves: Uint16Array): Promise<void> {
+    this.values.set(halves, this.#done * this.#classes);
+    this.#done += halves.length / this.#classes;
+    if (performance.now() - this.#savedAt > INTERVAL) await this.save(epoch);
+  }
+
+  /** Nothing to do where no label came since the last save. */
+  async save(epoch: number): Promise<void> {
+    if (this.#done === this.#saved) return;
+    const shape = [this.#done, this.#classes];
+    const { buffer } = this.values;
+    const data = new Uint8Array(buffer, 0, 2 * this.#done * this.#classes);
+    const metadata = { archiveId: this.#archiveId, epoch: String(epoch) };
+    await writeTensorFile(
+      this.#path,
+      new Map([['labels', { dtype: 'F16', shape, data }]]),
+      metadata,
+    );
+    this.#saved = this.#done;
+    this.#savedAt = performance.now();
+  }
+
+  /** For the next epoch. */
+  clear(): void {
+    this.#done = 0;
+    this.#saved = 0;
+  }
+
+  /** For an archive whose rows are all whole. */
+  static async remove(directory: string): Promise<void> {
+    await rm(join(directory, FILE), { force: true });
+  }
+}

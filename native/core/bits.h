@@ -35,6 +35,19 @@ SOFTPACK_HOST_DEVICE inline void WriteIndex(uint8_t* bytes, uint64_t bit, uint32
   }
 }
 
+// Byte `byte` of `count` indices packed from bit 0 on; bits beyond the last index are zero.
+SOFTPACK_HOST_DEVICE inline uint8_t PackedByte(const uint16_t* indices, uint64_t count,
+                                               uint32_t bits, uint64_t byte) {
+  const uint64_t first = byte * 8;
+  uint32_t value = 0;
+  for (uint64_t i = first / bits; i < count && i * bits < first + 8; ++i) {
+    const uint32_t index = indices[i] & ((1u << bits) - 1);
+    const uint64_t at = i * bits;
+    value |= at < first ? index >> (first - at) : index << (at - first);
+  }
+  return static_cast<uint8_t>(value);
+}
+
 inline void UnpackIndices(const uint8_t* bytes, uint64_t bit, uint32_t bits, uint64_t count,
                           uint16_t* indices) {
   const uint64_t end_byte = (bit + count * bits + 7) / 8;

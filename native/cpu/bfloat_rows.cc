@@ -8,7 +8,7 @@
 #include "cpu/latent_sums.h"
 #include "cpu/packed_matrix.h"
 #include "cpu/row_source.h"
-#include "cpu/scalar_math.h"
+#include "core/scalar_math.h"
 
 namespace softpack {
 namespace {

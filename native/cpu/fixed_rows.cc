@@ -11,6 +11,7 @@
 #include <cmath>
 
 #include "core/thread_pool.h"
+#include "cpu/fixed_tables.h"
 #include "cpu/stage_rows.h"
 #include "cpu/table_rows.h"
 
@@ -55,6 +56,34 @@ class FixedRows : public RowSource {
     return rows_.bytes() + start_.bytes() + steps_.bytes() + base_rows_.bytes();
   }
   const float* base_rows() const override { return base_rows_.data(); }
+  // In order of columns.
+  int CopyTo(FixedTables* tables) const {
+    tables->columns = shape_.columns;
+    tables->runs = groups_.runs();
+    if (!tables->rows.Allocate(shape_.elements()) || !tables->start.Allocate(shape_.columns) ||
+        !tables->steps.Allocate(groups_.runs() * shape_.columns) ||
+        !tables->run_ends.Allocate(groups_.runs())) {
+      return kSoftpackOutOfMemory;
+    }
+    std::copy_n(start_.data(), shape_.columns, tables->start.data());
+    std::copy_n(steps_.data(), groups_.runs() * shape_.columns, tables->steps.data());
+    for (uint64_t run = 0; run < groups_.runs(); ++run) {
+      const StageGroup stages = groups_.Run(run);
+      tables->run_ends.data()[run] = static_cast<uint32_t>(stages.first + stages.stages);
+    }
+    return ParallelFor(0, shape_.stages, [&](uint64_t stage) {
+      for (uint64_t level = 0; level < shape_.levels; ++level) {
+        int16_t* const to = tables->rows.data() + (stage * shape_.levels + level) * shape_.columns;
+        for (uint64_t j = 0; j < shape_.columns; ++j) {
+          const int16_t* const row =
+              rows_.data() + shape_.Slice(j / shape_.width, stage) + level * shape_.width;
+          to[j] = row[FixedPosition(static_cast<uint32_t>(j % shape_.width))];
+        }
+      }
+      return kSoftpackOk;
+    });
+  }
+
   uint64_t BlockLabels(uint64_t count, uint64_t threads) const override {
     return shape_.BlockLabels(count, threads);
   }
@@ -263,6 +292,15 @@ int CreateFixedRows(const KernelTable& table, const SoftpackDecoderSpec& spec,
   const int status = created->Create(spec);
   if (status == kSoftpackOk) *source = std::move(created);
   return status;
+}
+
+int BuildFixedTables(const KernelTable& table, const SoftpackDecoderSpec& spec,
+                     FixedTables* tables) {
+  SoftpackDecoderSpec without_bases = spec;
+  without_bases.bases = nullptr;
+  FixedRows rows(table, without_bases);
+  const int status = rows.Create(without_bases);
+  return status == kSoftpackOk ? rows.CopyTo(tables) : status;
 }
 
 }  // namespace softpack

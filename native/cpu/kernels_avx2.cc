@@ -4,7 +4,7 @@
 
 #include <immintrin.h>
 
-#include "cpu/scalar_math.h"
+#include "core/scalar_math.h"
 #include "cpu/target.h"
 
 SOFTPACK_TARGET_BEGIN("avx2,fma,f16c")

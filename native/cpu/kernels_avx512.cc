@@ -10,7 +10,7 @@
 
 #include <immintrin.h>
 
-#include "cpu/scalar_math.h"
+#include "core/scalar_math.h"
 #include "cpu/target.h"
 
 SOFTPACK_TARGET_BEGIN("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,f16c")

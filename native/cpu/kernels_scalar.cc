@@ -5,9 +5,9 @@
 #include <cstring>
 #include <limits>
 
-#include "cpu/half.h"
+#include "core/half.h"
+#include "core/scalar_math.h"
 #include "cpu/kernel_table.h"
-#include "cpu/scalar_math.h"
 
 namespace softpack {
 namespace {

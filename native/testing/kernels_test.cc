@@ -17,7 +17,7 @@
 #include "cpu/dispatch.h"
 #include "cpu/encoder.h"
 #include "cpu/operations.h"
-#include "cpu/scalar_math.h"
+#include "core/scalar_math.h"
 
 namespace softpack {
 namespace {

@@ -1,14 +1,16 @@
 // float32 to IEEE float16 without hardware: to nearest, ties to even; NaN as vcvtps2ph gives it
 // (quiet, with the upper payload bits).
-#ifndef SOFTPACK_CPU_HALF_H_
-#define SOFTPACK_CPU_HALF_H_
+#ifndef SOFTPACK_CORE_HALF_H_
+#define SOFTPACK_CORE_HALF_H_
 
 #include <cstdint>
 #include <cstring>
 
+#include "core/bits.h"
+
 namespace softpack {
 
-inline uint16_t FloatToHalf(float value) {
+SOFTPACK_HOST_DEVICE inline uint16_t FloatToHalf(float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);
   const uint32_t sign = (bits >> 16) & 0x8000u;
@@ -35,4 +37,4 @@ inline uint16_t FloatToHalf(float value) {
 
 }  // namespace softpack
 
-#endif  // SOFTPACK_CPU_HALF_H_
+#endif  // SOFTPACK_CORE_HALF_H_

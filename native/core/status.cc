@@ -14,6 +14,10 @@ extern "C" const char* SoftpackStatusText(int status) {
       return "SOFTPACK_ISA names an instruction set that this processor or build lacks";
     case kSoftpackUnsupportedMethod:
       return "the method asked for needs a unit that this processor lacks";
+    case kSoftpackNoDevice:
+      return "no device that this backend can run on";
+    case kSoftpackDeviceLost:
+      return "the device failed and cannot be used again by this process";
     default:
       return "unknown status";
   }

@@ -17,6 +17,10 @@ enum SoftpackStatus {
   kSoftpackUnsupportedIsa = 4,
   // The method asked for needs a unit that this processor lacks.
   kSoftpackUnsupportedMethod = 5,
+  // No device that this backend can run on.
+  kSoftpackNoDevice = 6,
+  // The device failed in a way that ends its use by this process; results may be lost.
+  kSoftpackDeviceLost = 7,
 };
 
 // A static sentence for people; never null.

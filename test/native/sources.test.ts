@@ -10,10 +10,10 @@ const groups = JSON.parse(readFileSync(path.join(root, 'native/sources.json'), '
 >;
 const listed = Object.values(groups).flat();
 
-it('lists every C++ source under native/ once, and no other file', () => {
+it('lists every C++ and CUDA source under native/ once, and no other file', () => {
   const present = readdirSync(path.join(root, 'native'), { recursive: true, encoding: 'utf8' })
     .map((file) => `native/${file.replaceAll(path.sep, '/')}`)
-    .filter((file) => file.endsWith('.cc'));
+    .filter((file) => /\.(cc|cu)$/.test(file));
   expect(present.length).toBeGreaterThan(10);
   expect([...listed].sort()).toEqual(present.sort());
   for (const file of listed) expect(existsSync(path.join(root, file))).toBe(true);

@@ -1,0 +1,41 @@
+#ifndef SOFTPACK_BINDING_DEVICE_MODULE_H_
+#define SOFTPACK_BINDING_DEVICE_MODULE_H_
+
+#include <string>
+
+#include "core/device_module.h"
+
+namespace softpack {
+
+struct DeviceState {
+  // ready, absent, incompatible, no-device or lost.
+  const char* name;
+  std::string reason;  // for people
+  SoftpackDeviceInfo info;
+};
+
+// A backend in a shared library, loaded when first asked for and kept to the end of the process:
+// its threads and its device's context would not survive being unmapped.
+class DeviceModule {
+ public:
+  // The same object for the same path, on every thread.
+  static const DeviceModule& Open(const std::string& path);
+
+  // Asks the device anew: one that was ready may be lost.
+  DeviceState State() const;
+  // Null where the library does not load or is of another version.
+  const SoftpackDeviceModule* table() const { return table_; }
+
+ private:
+  explicit DeviceModule(const std::string& path);
+  void Load(const std::string& path);
+  void Refuse(const char* state, const std::string& reason);
+
+  const SoftpackDeviceModule* table_ = nullptr;
+  const char* refused_ = nullptr;
+  std::string reason_;
+};
+
+}  // namespace softpack
+
+#endif  // SOFTPACK_BINDING_DEVICE_MODULE_H_

@@ -1,0 +1,63 @@
+// What a backend that lives in a module of its own exports: one symbol, SoftpackOpenModule, that
+// gives the table below. The table of operations is the CPU's; a device adds memory, streams and
+// reasons.
+//
+// Any array of an operation may lie in device memory (the device's own or CUDA's managed memory):
+// it is then used where it is. Arrays in host memory are copied through pinned buffers. Those of
+// pack, unpack and augment, and of the specs of encoders and decoders, lie in host memory.
+#ifndef SOFTPACK_CORE_DEVICE_MODULE_H_
+#define SOFTPACK_CORE_DEVICE_MODULE_H_
+
+#include <stdint.h>
+
+#include "core/backend.h"
+#include "core/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SOFTPACK_MODULE_VERSION 1u
+#define SOFTPACK_MODULE_SYMBOL "SoftpackOpenModule"
+
+typedef struct SoftpackDeviceInfo {
+  char name[256];
+  uint32_t capability_major;
+  uint32_t capability_minor;
+  uint32_t multiprocessors;
+  uint32_t driver_version;  // 1000 * major + 10 * minor, as CUDA counts
+  uint32_t runtime_version;
+  uint64_t memory_bytes;
+} SoftpackDeviceInfo;
+
+typedef struct SoftpackDeviceModule {
+  uint32_t module_version;
+  uint32_t size;  // sizeof(SoftpackDeviceModule) when the module was built
+  const SoftpackBackend* backend;
+
+  // Whether operations can run here: done, kSoftpackNoDevice or kSoftpackDeviceLost. Starts the
+  // device on its first call.
+  int (*probe)(SoftpackDeviceInfo* info);
+  // Why the last call on this thread failed, for people; never null.
+  const char* (*last_error)(void);
+
+  int (*memory_create)(uint64_t bytes, void** memory);
+  int (*memory_write)(void* memory, const void* from, uint64_t bytes);
+  int (*memory_read)(const void* memory, void* to, uint64_t bytes);
+  void (*memory_destroy)(void* memory);
+
+  // From now on this thread's operations are put on `stream` (a cudaStream_t), and those whose
+  // arrays all lie in device memory return before they are done; wrong codes are then told by
+  // `finish`. Null ends that.
+  int (*use_stream)(void* stream);
+  // Waits for this thread's stream and tells of what went wrong on it.
+  int (*finish)(void);
+} SoftpackDeviceModule;
+
+typedef const SoftpackDeviceModule* (*SoftpackOpenModuleFunction)(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // SOFTPACK_CORE_DEVICE_MODULE_H_

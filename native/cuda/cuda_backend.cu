@@ -1,0 +1,135 @@
+// The module's table: operations of core/backend.h on a CUDA device, and what a device adds.
+#include <new>
+
+#include "core/device_module.h"
+#include "core/thread_pool.h"
+#include "cpu/cpu_backend.h"
+#include "cuda/decoder.h"
+#include "cuda/encoder.h"
+#include "cuda/nearest.h"
+#include "cuda/operation.h"
+#include "cuda/project.h"
+
+namespace softpack {
+namespace {
+
+int Info(SoftpackInfo* info) {
+  *info = {"cuda", "cuda", ProcessorCount()};
+  return kSoftpackOk;
+}
+
+// Moving small integers and pixels that the host has and needs is no work to cross the bus for:
+// these take arrays in host memory only.
+int Pack(const SoftpackPackArgs* args) { return SoftpackCpuBackend()->pack(args); }
+int Unpack(const SoftpackUnpackArgs* args) { return SoftpackCpuBackend()->unpack(args); }
+int Augment(const SoftpackAugmentArgs* args) { return SoftpackCpuBackend()->augment(args); }
+
+template <class Spec, class Handle, class Object>
+int Create(const Spec* spec, Handle** handle) {
+  *handle = nullptr;
+  Object* const created = new (std::nothrow) Object;
+  if (created == nullptr) return kSoftpackOutOfMemory;
+  const int status = created->Create(*spec);
+  if (status == kSoftpackOk)
+    *handle = reinterpret_cast<Handle*>(created);
+  else
+    delete created;
+  return status;
+}
+
+const CudaDecoder& Of(const SoftpackDecoder* decoder) {
+  return *reinterpret_cast<const CudaDecoder*>(decoder);
+}
+
+int Encode(const SoftpackEncoder* encoder, const SoftpackEncodeArgs* args) {
+  return reinterpret_cast<const CudaEncoder*>(encoder)->Encode(*args);
+}
+
+void DestroyEncoder(SoftpackEncoder* encoder) { delete reinterpret_cast<CudaEncoder*>(encoder); }
+
+int DecoderInfo(const SoftpackDecoder* decoder, SoftpackDecoderInfo* info) {
+  *info = Of(decoder).Info();
+  return kSoftpackOk;
+}
+
+int Decode(const SoftpackDecoder* decoder, const SoftpackDecodeArgs* args) {
+  return Of(decoder).Decode(*args);
+}
+
+int DecodeKl(const SoftpackDecoder* decoder, const SoftpackDecodeKlArgs* args) {
+  return Of(decoder).DecodeKl(*args);
+}
+
+void DestroyDecoder(SoftpackDecoder* decoder) { delete reinterpret_cast<CudaDecoder*>(decoder); }
+
+int CreateMemory(uint64_t bytes, void** memory) {
+  *memory = nullptr;
+  const Operation operation;
+  if (!operation.ok()) return operation.status();
+  const cudaError_t error = cudaMalloc(memory, bytes == 0 ? 1 : bytes);
+  if (error != cudaSuccess) *memory = nullptr;
+  return StatusOf(error, "allocating device memory");
+}
+
+int WriteMemory(void* memory, const void* from, uint64_t bytes) {
+  Operation operation(0);
+  operation.CopyIn(memory, from, bytes);
+  return operation.Finish();
+}
+
+int ReadMemory(const void* memory, void* to, uint64_t bytes) {
+  Operation operation(0);
+  operation.CopyOut(to, memory, bytes);
+  return operation.Finish();
+}
+
+void DestroyMemory(void* memory) {
+  if (memory != nullptr && DeviceState() == kSoftpackOk) cudaFree(memory);
+}
+
+int UseStreamOf(void* stream) { return UseStream(static_cast<cudaStream_t>(stream)); }
+
+constexpr SoftpackBackend kBackend = {
+    SOFTPACK_ABI_VERSION,
+    sizeof(SoftpackBackend),
+    "cuda",
+    Info,
+    Project,
+    Nearest,
+    Pack,
+    Unpack,
+    Create<SoftpackEncoderSpec, SoftpackEncoder, CudaEncoder>,
+    Encode,
+    DestroyEncoder,
+    Create<SoftpackDecoderSpec, SoftpackDecoder, CudaDecoder>,
+    DecoderInfo,
+    Decode,
+    DecodeKl,
+    DestroyDecoder,
+    Augment,
+};
+
+constexpr SoftpackDeviceModule kModule = {
+    SOFTPACK_MODULE_VERSION,
+    sizeof(SoftpackDeviceModule),
+    &kBackend,
+    ProbeDevice,
+    LastError,
+    CreateMemory,
+    WriteMemory,
+    ReadMemory,
+    DestroyMemory,
+    UseStreamOf,
+    FinishStream,
+};
+
+}  // namespace
+}  // namespace softpack
+
+extern "C"
+#if defined(__GNUC__)
+    __attribute__((visibility("default")))
+#endif
+    const SoftpackDeviceModule* SoftpackOpenModule(void) {
+  return &softpack::kModule;
+}

@@ -1,0 +1,172 @@
+// A decoder of the general form on the device (see SoftpackDecoderSpec).
+//
+// Labels are decoded a chunk at a time: packed codes to indices, indices to rows of values by one
+// of the methods, rows to labels or to losses. A chunk's rows lie in L2 between the steps; up to
+// 1,024 classes the table methods keep them in registers instead.
+#ifndef SOFTPACK_CUDA_DECODER_H_
+#define SOFTPACK_CUDA_DECODER_H_
+
+#include "core/backend.h"
+#include "cuda/operation.h"
+#include "cuda/rows.h"
+
+namespace softpack {
+
+// The indices of a chunk on the device, all within bounds, and what a prediction needs.
+struct LabelChunk {
+  uint64_t count;
+  const uint16_t* indices;     // [count, stages]
+  const uint32_t* base_pairs;  // [count, 2], each below base_rows; null without bases
+  const float* base_weights;   // [count]
+};
+
+// What the kernels of one method share. Pointers are to device memory.
+struct DecoderTables {
+  uint64_t classes;
+  uint64_t stride;  // of rows of values: classes rounded up
+  uint64_t latent;
+  uint64_t stages;
+  uint64_t levels;
+  uint64_t width;
+  uint64_t codebook_stride;
+  uint64_t latent_step;
+  uint64_t base_rows;
+
+  const float* bias;        // [stride], zeros in the padding
+  const float* codebooks;   // latent, bfloat, split
+  const float* bases;       // of those, [base_rows, latent]
+  const float* basis;       // latent: [latent, classes]
+  const float* base_table;  // table, fixed: [base_rows, stride], bases times the basis
+
+  const float* table;  // table: [stages, levels, table_stride] in lane order
+  uint64_t table_stride;
+
+  const uint32_t* fixed;     // fixed: the same in pairs of 16 bits
+  const float* start;        // [stride]
+  const float* steps;        // [runs, stride], times 2^-16
+  const uint32_t* run_ends;  // [runs], the stage after each run's last
+  uint64_t runs;
+
+  // bfloat, split: the basis transposed, [stride, latent_stride] in bfloat16, and for split what
+  // the rounding left over.
+  const uint16_t* basis_high;
+  const uint16_t* basis_low;
+  uint64_t latent_stride;
+};
+
+// Element e of a label's latent vector: codewords in order of stages, then the prediction.
+__device__ inline float LatentElement(const DecoderTables& tables, const LabelChunk& chunk,
+                                      uint64_t label, uint64_t e) {
+  const uint16_t* const indices = chunk.indices + label * tables.stages;
+  const uint64_t step = tables.latent_step, width = tables.width;
+  // The stages that reach it.
+  uint64_t first = 0, last = tables.stages - 1;
+  if (step > 0) {
+    first = e >= width ? (e - width) / step + 1 : 0;
+    last = e / step < last ? e / step : last;
+  }
+  float value = 0.0f;
+  for (uint64_t stage = first; stage <= last; ++stage) {
+    const float part = tables.codebooks[stage * tables.codebook_stride + indices[stage] * width +
+                                        (e - stage * step)];
+    // Segments side by side are copied, and keep a zero's sign.
+    value = step >= width ? part : value + part;
+  }
+  if (chunk.base_pairs != nullptr) {
+    const float* const a = tables.bases + chunk.base_pairs[2 * label] * tables.latent;
+    const float* const b = tables.bases + chunk.base_pairs[2 * label + 1] * tables.latent;
+    const float weight = chunk.base_weights[label];
+    value = fmaf(weight, a[e], fmaf(1.0f - weight, b[e], value));
+  }
+  return value;
+}
+
+class CudaDecoder {
+ public:
+  int Create(const SoftpackDecoderSpec& spec);
+  int Decode(const SoftpackDecodeArgs& args) const;
+  int DecodeKl(const SoftpackDecodeKlArgs& args) const;
+  SoftpackDecoderInfo Info() const;
+
+ private:
+  int CreateTables(const SoftpackDecoderSpec& spec);
+  void CreateLatent(Operation& operation, const SoftpackDecoderSpec& spec);
+  void CreateTable(Operation& operation, const SoftpackDecoderSpec& spec);
+  void CreateFixed(Operation& operation, const SoftpackDecoderSpec& spec);
+  void CreateBfloat(Operation& operation, const SoftpackDecoderSpec& spec, bool split);
+  void CreateBaseTable(Operation& operation, const SoftpackDecoderSpec& spec);
+
+  template <class T>
+  T* Hold(Operation& operation, DeviceArray& array, uint64_t count);
+
+  uint64_t ChunkLabels(uint64_t count) const;
+  void UseRows(Operation& operation, const LabelChunk& chunk, const RowTarget& target, RowUse use,
+               float* values) const;
+
+  uint32_t method_ = 0;
+  uint32_t bits_ = 0;
+  HeadParams head_ = {};
+  DecoderTables tables_ = {};
+  DeviceArray bias_, codebooks_, bases_, basis_, base_table_, table_, start_, steps_, run_ends_,
+      basis_high_, basis_low_;
+};
+
+template <class T>
+T* CudaDecoder::Hold(Operation& operation, DeviceArray& array, uint64_t count) {
+  if (!operation.ok()) return nullptr;
+  if (count > UINT64_MAX / 2 / sizeof(T)) {
+    operation.Fail(kSoftpackOutOfMemory);
+    return nullptr;
+  }
+  operation.Fail(array.Allocate(count * sizeof(T)));
+  return array.as<T>();
+}
+
+// ---- The steps, each a kernel or two ----------------------------------------------------------
+
+// Brings the labels of a call to the device, a chunk at a time.
+class LabelSource {
+ public:
+  LabelSource(Operation& operation, const SoftpackLabels& labels, const DecoderTables& tables,
+              uint32_t bits, uint64_t chunk);
+  LabelChunk Next(uint64_t first, uint64_t count);
+
+ private:
+  const uint8_t* CodesOfRange(uint64_t first, uint64_t count, uint64_t* origin);
+  const uint8_t* CodesOfList(uint64_t first, uint64_t count);
+
+  Operation& operation_;
+  const SoftpackLabels& labels_;
+  const DecoderTables& tables_;
+  uint32_t bits_;
+  uint64_t label_bits_;
+  uint64_t present_;     // labels that the codes hold
+  uint64_t slot_bytes_;  // bytes that hold any label, wherever its first bit lies
+  bool codes_here_;
+  bool list_here_;
+  bool pairs_here_;
+  bool weights_here_;
+  uint8_t* codes_ = nullptr;
+  uint32_t* list_ = nullptr;
+  uint16_t* indices_ = nullptr;
+  uint32_t* pairs_ = nullptr;
+  float* weights_ = nullptr;
+};
+
+// values[count, stride]: v without the head.
+void RunLatentValues(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
+                     float* values);
+void RunBfloatValues(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
+                     float* values);
+// Rows of `values` used up.
+void RunRows(Operation& operation, const DecoderTables& tables, const RowTarget& target, RowUse use,
+             float* values);
+// From indices to labels or losses, through `values` where rows do not fit registers.
+void RunTable(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
+              const RowTarget& target, RowUse use, float* values);
+void RunFixed(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
+              const RowTarget& target, RowUse use, float* values);
+
+}  // namespace softpack
+
+#endif  // SOFTPACK_CUDA_DECODER_H_

@@ -1,0 +1,99 @@
+// Labels to packed codes: project, nearest, pack, a chunk of labels whose projections stay in L2.
+//
+// Cost a label at (classes, latent, width, levels) = (1000, 1000, 20, 1024): 2 MFLOP for the
+// projection and 2.05 for the distances, all float32 multiply-adds, plus 51,000 comparisons of 3
+// instructions: 11 M labels/s at an H100's 51 TFLOP/s. 4 kB read from memory, 63 bytes written.
+#include "cuda/encoder.h"
+
+#include <algorithm>
+
+#include "core/bits.h"
+#include "cuda/nearest.h"
+#include "cuda/project.h"
+
+namespace softpack {
+namespace {
+
+constexpr unsigned kThreads = 256;
+constexpr uint64_t kMostCrossing = 64 << 20;
+
+struct PackParams {
+  const uint16_t* indices;
+  uint8_t* out;
+  uint64_t count;
+  uint32_t bits;
+};
+
+// A thread a byte: no two write the same one.
+__global__ void PackKernel(PackParams params) {
+  const uint64_t byte = static_cast<uint64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (byte >= (params.count * params.bits + 7) / 8) return;
+  params.out[byte] = PackedByte(params.indices, params.count, params.bits, byte);
+}
+
+}  // namespace
+
+void RunPack(Operation& operation, const uint16_t* indices, uint64_t count, uint32_t bits,
+             uint8_t* out) {
+  const uint64_t bytes = (count * bits + 7) / 8;
+  if (bytes == 0) return;
+  operation.Run("packing codes", PackKernel,
+                {static_cast<unsigned>((bytes + kThreads - 1) / kThreads), kThreads},
+                {indices, out, count, bits});
+}
+
+int CudaEncoder::Create(const SoftpackEncoderSpec& spec) {
+  Operation operation;
+  spec_ = spec;
+  const auto hold = [&](DeviceArray& array, const float* from, uint64_t count) {
+    if (operation.ok()) operation.Fail(array.Allocate(count * sizeof(float)));
+    if (from != nullptr) operation.CopyIn(array.as<float>(), from, count * sizeof(float));
+  };
+  hold(projection_, spec.projection, spec.classes * spec.latent);
+  hold(codebook_, spec.codebook, spec.levels * spec.width);
+  hold(half_norms_, nullptr, spec.levels);
+  RunHalfNorms(operation, codebook_.as<float>(), spec.levels, spec.width, half_norms_.as<float>());
+  return operation.Finish();
+}
+
+int CudaEncoder::Encode(const SoftpackEncodeArgs& args) const {
+  Operation operation(args.threads);
+  const uint64_t segments = spec_.latent / spec_.width;
+  const uint64_t label_bits = segments * spec_.bits;
+  const bool labels_here = operation.OnDevice(args.labels);
+  const bool out_here = operation.OnDevice(args.out);
+  uint64_t chunk = std::max<uint64_t>(Facts().l2_bytes / 2 / (4 * spec_.latent), 1024);
+  if (!labels_here) {
+    chunk = std::min(chunk, std::max<uint64_t>(kMostCrossing / (4 * spec_.classes), 8));
+  }
+  // Any 8 labels end on a whole byte: chunks never share one.
+  chunk = std::min((chunk + 7) / 8 * 8, (args.count + 7) / 8 * 8);
+  if (args.count == 0) return operation.Finish();
+  float* const labels = labels_here ? nullptr : operation.Take<float>(chunk * spec_.classes);
+  float* const projected = operation.Take<float>(chunk * spec_.latent);
+  uint16_t* const indices = operation.Take<uint16_t>(chunk * segments);
+  uint8_t* const out = out_here ? nullptr : operation.Take<uint8_t>(chunk * label_bits / 8);
+  for (uint64_t first = 0; operation.ok() && first < args.count; first += chunk) {
+    const uint64_t count = std::min(chunk, args.count - first);
+    const float* from = args.labels + first * spec_.classes;
+    uint8_t* const to = args.out + first * label_bits / 8;
+    if (!labels_here) {
+      operation.CopyIn(labels, from, count * spec_.classes * sizeof(float));
+      from = labels;
+    }
+    ProductParams product = {};
+    product.a = {from, spec_.classes, 1, count};
+    product.b = {projection_.as<float>(), 1, spec_.latent, spec_.latent};
+    product.out = projected;
+    product.out_stride = spec_.latent;
+    product.inner = spec_.classes;
+    RunProduct(operation, product);
+    RunNearest(operation, {projected, codebook_.as<float>(), half_norms_.as<float>(), indices,
+                           count * segments, spec_.width, spec_.levels});
+    RunPack(operation, indices, count * segments, spec_.bits, out_here ? to : out);
+    if (!out_here) operation.CopyOut(to, out, (count * label_bits + 7) / 8);
+  }
+  return operation.Finish();
+}
+
+}  // namespace softpack

@@ -1,0 +1,135 @@
+// The nearest codeword, streaming: a block keeps 128 vectors and walks the codebook 128 codewords
+// at a time; distances live in registers only, and so do the best ones so far.
+//
+// Cost: count * levels * width multiply-adds and count * levels comparisons, which take 3
+// instructions each (compare, two selects) and so weigh as much as 3 elements of width. Global
+// memory: the vectors are read once per 128 codewords, from L1 or L2 after the first time (128 *
+// width * 4 bytes), the codebook once per 128 vectors; 2 bytes a vector are written. Writing the
+// distances instead would move 4 * levels bytes a vector.
+#include "cuda/nearest.h"
+
+#include <algorithm>
+
+#include "cuda/gemm_tile.h"
+
+namespace softpack {
+namespace {
+
+struct HalfNormParams {
+  const float* codebook;
+  float* half_norms;
+  uint64_t levels;
+  uint64_t width;
+};
+
+__global__ void HalfNormKernel(HalfNormParams params) {
+  const uint64_t level = static_cast<uint64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (level >= params.levels) return;
+  const float* const codeword = params.codebook + level * params.width;
+  float norm = 0.0f;
+  for (uint64_t d = 0; d < params.width; ++d) norm = fmaf(codeword[d], codeword[d], norm);
+  params.half_norms[level] = 0.5f * norm;
+}
+
+__global__ void __launch_bounds__(kTileThreads) NearestKernel(NearestParams params) {
+  const uint64_t first_vector = static_cast<uint64_t>(blockIdx.x) * kTile;
+  const int row_part = static_cast<int>(threadIdx.x) / 16;
+  const int column_part = static_cast<int>(threadIdx.x) % 16;
+  const TileOperand vectors = {params.vectors, params.width, 1, params.count};
+  const TileOperand codebook = {params.codebook, params.width, 1, params.levels};
+  Candidate best[8];
+#pragma unroll
+  for (int i = 0; i < 8; ++i) best[i] = {Infinity(), 0};
+
+  for (uint64_t first = 0; first < params.levels; first += kTile) {
+    float scores[8][8];
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      const uint64_t level = first + TileElement(column_part, j);
+      const float start = level < params.levels ? params.half_norms[level] : Infinity();
+#pragma unroll
+      for (int i = 0; i < 8; ++i) scores[i][j] = start;
+    }
+    MultiplyTile<true, true, true>(vectors, first_vector, codebook, first, params.width, scores);
+    __syncthreads();  // the next tile writes where this one was read
+    // Ascending levels and a strict comparison: the lowest index of equal scores stays.
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      const uint32_t level = static_cast<uint32_t>(first) + TileElement(column_part, j);
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        if (scores[i][j] < best[i].score) best[i] = {scores[i][j], level};
+      }
+    }
+  }
+
+  // The 16 threads of a row lie side by side in a warp.
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+#pragma unroll
+    for (int lanes = 8; lanes > 0; lanes /= 2) {
+      Candidate other;
+      other.score = __shfl_xor_sync(0xffffffffu, best[i].score, lanes);
+      other.index = __shfl_xor_sync(0xffffffffu, best[i].index, lanes);
+      if (IsBetter(other, best[i])) best[i] = other;
+    }
+    const uint64_t vector = first_vector + TileElement(row_part, i);
+    if (column_part == 0 && vector < params.count) {
+      params.out[vector] = static_cast<uint16_t>(best[i].index);
+    }
+  }
+}
+
+constexpr uint64_t kChunkBytes = 64 << 20;
+
+}  // namespace
+
+void RunHalfNorms(Operation& operation, const float* codebook, uint64_t levels, uint64_t width,
+                  float* half_norms) {
+  constexpr unsigned kThreads = 128;
+  const unsigned blocks = static_cast<unsigned>((levels + kThreads - 1) / kThreads);
+  operation.Run("measuring codewords", HalfNormKernel, {blocks, kThreads},
+                {codebook, half_norms, levels, width});
+}
+
+void RunNearest(Operation& operation, const NearestParams& params) {
+  if (params.count == 0) return;
+  const unsigned blocks = static_cast<unsigned>((params.count + kTile - 1) / kTile);
+  operation.Run("looking for the nearest codewords", NearestKernel,
+                {blocks, kTileThreads, kTileSharedBytes}, params);
+}
+
+int Nearest(const SoftpackNearestArgs* args) {
+  Operation operation(args->threads);
+  NearestParams params = {};
+  params.width = args->width;
+  params.levels = args->levels;
+  params.codebook = operation.Input(args->codebook, args->levels * args->width);
+  float* const half_norms = operation.Take<float>(args->levels);
+  RunHalfNorms(operation, params.codebook, args->levels, args->width, half_norms);
+  params.half_norms = half_norms;
+
+  const bool vectors_here = operation.OnDevice(args->vectors);
+  const bool out_here = operation.OnDevice(args->out);
+  const bool whole = vectors_here && out_here;
+  const uint64_t chunk =
+      whole ? args->count
+            : std::min(args->count, std::max<uint64_t>(kChunkBytes / (4 * args->width), 1));
+  float* const vectors = vectors_here ? nullptr : operation.Take<float>(chunk * args->width);
+  uint16_t* const out = out_here ? nullptr : operation.Take<uint16_t>(chunk);
+  for (uint64_t first = 0; operation.ok() && first < args->count; first += chunk) {
+    params.count = std::min(chunk, args->count - first);
+    params.vectors = args->vectors + first * args->width;
+    params.out = args->out + first;
+    if (!vectors_here) {
+      operation.CopyIn(vectors, params.vectors, params.count * args->width * sizeof(float));
+      params.vectors = vectors;
+    }
+    if (!out_here) params.out = out;
+    RunNearest(operation, params);
+    if (!out_here) operation.CopyOut(args->out + first, out, params.count * sizeof(uint16_t));
+  }
+  return operation.Finish();
+}
+
+}  // namespace softpack

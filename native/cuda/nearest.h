@@ -1,0 +1,36 @@
+#ifndef SOFTPACK_CUDA_NEAREST_H_
+#define SOFTPACK_CUDA_NEAREST_H_
+
+#include "cuda/operation.h"
+
+namespace softpack {
+
+// A codeword that is nearer than the best so far: less, or as near and of a lower index.
+struct Candidate {
+  float score;
+  uint32_t index;
+};
+__host__ __device__ inline bool IsBetter(const Candidate& one, const Candidate& other) {
+  return one.score < other.score || (one.score == other.score && one.index < other.index);
+}
+
+// All arrays on the device; half_norms has room for `levels` floats.
+struct NearestParams {
+  const float* vectors;   // [count, width]
+  const float* codebook;  // [levels, width]
+  const float* half_norms;
+  uint16_t* out;
+  uint64_t count;
+  uint64_t width;
+  uint64_t levels;
+};
+
+void RunHalfNorms(Operation& operation, const float* codebook, uint64_t levels, uint64_t width,
+                  float* half_norms);
+void RunNearest(Operation& operation, const NearestParams& params);
+
+int Nearest(const SoftpackNearestArgs* args);
+
+}  // namespace softpack
+
+#endif  // SOFTPACK_CUDA_NEAREST_H_

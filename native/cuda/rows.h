@@ -1,0 +1,247 @@
+// One label's row of values v in a warp, and what is made of it: the head, or the loss and its
+// gradient. The order of every sum is the CPU's (kHeadSums of cpu/kernel_table.h), so the bytes
+// are.
+//
+// Lane l holds columns l, l + 32, l + 64, ... A class adds to partial sum j mod 64: a lane's even
+// columns to one, its odd ones to another, 16 additions each at 1,000 classes. The partial sums are
+// then added pairwise, i and i + 32 inside a lane, the rest by five shuffles.
+#ifndef SOFTPACK_CUDA_ROWS_H_
+#define SOFTPACK_CUDA_ROWS_H_
+
+#include "core/backend.h"
+#include "core/half.h"
+#include "core/scalar_math.h"
+#include "cuda/platform.h"
+
+namespace softpack {
+
+constexpr int kWarp = 32;
+constexpr uint32_t kFullWarp = 0xffffffffu;
+// Columns a lane can hold in registers, and so the classes of the fused kernels.
+constexpr int kLaneColumns = 32;
+constexpr int kRegisterClasses = kWarp * kLaneColumns;
+
+struct HeadParams {
+  uint32_t kind;    // SoftpackHead
+  float parameter;  // eps of clamp, 1 / tau of softmax
+};
+
+// Arrays of the labels of one chunk.
+struct RowTarget {
+  HeadParams head;
+  uint64_t classes;
+  uint64_t count;
+  // Of decode.
+  void* out;          // [count, classes]
+  uint32_t out_type;  // SoftpackFloat
+  // Of decode_kl.
+  const float* logits;
+  float* losses;    // or null
+  float* gradient;  // or null; may be logits
+  float inverse_tau;
+  float gradient_scale;  // scale / tau
+  bool entropy;          // whether the loss holds sum_j y_j log y_j
+};
+
+// A lane's columns: in registers, or in memory, where it reads and writes no other lane's.
+template <bool kInRegisters>
+class LaneRow;
+
+template <>
+class LaneRow<true> {
+ public:
+  __device__ LaneRow() {}
+  __device__ float Get(int t) const { return values_[t]; }
+  __device__ void Set(int t, float value) { values_[t] = value; }
+
+ private:
+  float values_[kLaneColumns];
+};
+
+template <>
+class LaneRow<false> {
+ public:
+  __device__ explicit LaneRow(float* row) : at_(row + threadIdx.x % kWarp) {}
+  __device__ float Get(int t) const { return at_[t * kWarp]; }
+  __device__ void Set(int t, float value) { at_[t * kWarp] = value; }
+
+ private:
+  float* at_;
+};
+
+// Calls `f(t, j)` for each column j of this lane, ascending.
+template <bool kInRegisters, class Function>
+__device__ __forceinline__ void ForEachColumn(uint64_t classes, const Function& f) {
+  const uint32_t lane = threadIdx.x % kWarp;
+  if constexpr (kInRegisters) {
+#pragma unroll
+    for (int t = 0; t < kLaneColumns; ++t) {
+      const uint32_t j = t * kWarp + lane;
+      if (j < classes) f(t, j);
+    }
+  } else {
+    for (uint64_t j = lane; j < classes; j += kWarp) f(static_cast<int>(j / kWarp), j);
+  }
+}
+
+// Partial sums of a row.
+class ClassSum {
+ public:
+  __device__ void Add(int t, float value) {
+    if (t % 2 == 0)
+      even_ += value;
+    else
+      odd_ += value;
+  }
+  __device__ void AddProduct(int t, float a, float b) {
+    if (t % 2 == 0)
+      even_ = fmaf(a, b, even_);
+    else
+      odd_ = fmaf(a, b, odd_);
+  }
+  // Of all lanes, in all lanes.
+  __device__ float Total() const {
+    float sum = even_ + odd_;
+#pragma unroll
+    for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) {
+      sum += __shfl_xor_sync(kFullWarp, sum, lanes);
+    }
+    return sum;
+  }
+
+ private:
+  float even_ = 0.0f;
+  float odd_ = 0.0f;
+};
+
+__device__ inline float Greater(float a, float b) { return b > a ? b : a; }
+
+__device__ inline float GreatestOfWarp(float value) {
+#pragma unroll
+  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) {
+    value = Greater(value, __shfl_xor_sync(kFullWarp, value, lanes));
+  }
+  return value;
+}
+
+__device__ inline void StoreAs(uint32_t type, float value, uint64_t at, void* out) {
+  if (type == kSoftpackFloat32)
+    static_cast<float*>(out)[at] = value;
+  else if (type == kSoftpackFloat16)
+    static_cast<uint16_t*>(out)[at] = FloatToHalf(value);
+  else
+    static_cast<uint16_t*>(out)[at] = scalar::FloatToBfloat(value);
+}
+
+template <bool kInRegisters>
+__device__ __forceinline__ void FinishRow(const RowTarget& target, uint64_t label,
+                                          LaneRow<kInRegisters>& row) {
+  const HeadParams head = target.head;
+  const uint64_t start = label * target.classes;
+  float scale = 1.0f;
+  ClassSum sum;
+  if (head.kind == kSoftpackHeadClamp) {
+    ForEachColumn<kInRegisters>(target.classes, [&](int t, uint64_t) {
+      const float value = Greater(head.parameter, row.Get(t));
+      row.Set(t, value);
+      sum.Add(t, value);
+    });
+    scale = 1.0f / sum.Total();
+  } else if (head.kind == kSoftpackHeadSoftmax) {
+    float greatest = -Infinity();
+    ForEachColumn<kInRegisters>(target.classes,
+                                [&](int t, uint64_t) { greatest = Greater(greatest, row.Get(t)); });
+    greatest = GreatestOfWarp(greatest);
+    ForEachColumn<kInRegisters>(target.classes, [&](int t, uint64_t) {
+      const float value = scalar::Exp((row.Get(t) - greatest) * head.parameter);
+      row.Set(t, value);
+      sum.Add(t, value);
+    });
+    scale = 1.0f / sum.Total();
+  }
+  ForEachColumn<kInRegisters>(target.classes, [&](int t, uint64_t j) {
+    StoreAs(target.out_type, row.Get(t) * scale, start + j, target.out);
+  });
+}
+
+// See Kl of cpu/head_scalar.h. A row in memory keeps exp b in the gradient.
+template <bool kInRegisters>
+__device__ __forceinline__ void KlRow(const RowTarget& target, uint64_t label,
+                                      LaneRow<kInRegisters>& row) {
+  const HeadParams head = target.head;
+  const uint64_t start = label * target.classes;
+  const float* const logits = target.logits + start;
+  float* const gradient = target.gradient == nullptr ? nullptr : target.gradient + start;
+  const bool clamp = head.kind == kSoftpackHeadClamp;
+  float greatest_value = -Infinity(), greatest_logit = -Infinity();
+  [[maybe_unused]] LaneRow<true> kept;  // logits, then exp b
+  ForEachColumn<kInRegisters>(target.classes, [&](int t, uint64_t j) {
+    const float logit = logits[j];
+    if constexpr (kInRegisters) kept.Set(t, logit);
+    greatest_logit = Greater(greatest_logit, logit);
+    greatest_value = Greater(greatest_value, row.Get(t));
+  });
+  greatest_logit = GreatestOfWarp(greatest_logit);
+  greatest_value = clamp ? 0.0f : GreatestOfWarp(greatest_value);
+  ClassSum z, entropy, mixed, partition;
+  ForEachColumn<kInRegisters>(target.classes, [&](int t, uint64_t j) {
+    float w, log_w = 0.0f;
+    if (clamp) {
+      w = Greater(head.parameter, row.Get(t));
+      if (target.entropy) log_w = scalar::Log(w);
+    } else {
+      log_w = (row.Get(t) - greatest_value) * head.parameter;
+      w = scalar::Exp(log_w);
+    }
+    float logit;
+    if constexpr (kInRegisters)
+      logit = kept.Get(t);
+    else
+      logit = logits[j];
+    const float b = (logit - greatest_logit) * target.inverse_tau;
+    const float e = scalar::Exp(b);
+    row.Set(t, w);
+    if constexpr (kInRegisters) {
+      kept.Set(t, e);
+    } else if (gradient != nullptr) {
+      gradient[j] = e;
+    }
+    z.Add(t, w);
+    partition.Add(t, e);
+    mixed.AddProduct(t, w, b);
+    if (target.entropy) entropy.AddProduct(t, w, log_w);
+  });
+  const float total = z.Total();
+  const float logits_total = partition.Total();
+  float loss = scalar::Log(logits_total) - mixed.Total() / total;
+  // All lanes take part in every total.
+  const float entropy_total = entropy.Total();
+  if (target.entropy) loss += entropy_total / total - scalar::Log(total);
+  if (target.losses != nullptr && threadIdx.x % kWarp == 0) target.losses[label] = loss;
+  if (gradient == nullptr) return;
+  const float student_scale = target.gradient_scale / logits_total;
+  const float label_scale = target.gradient_scale / total;
+  ForEachColumn<kInRegisters>(target.classes, [&](int t, uint64_t j) {
+    float e;
+    if constexpr (kInRegisters)
+      e = kept.Get(t);
+    else
+      e = gradient[j];
+    gradient[j] = fmaf(e, student_scale, -(row.Get(t) * label_scale));
+  });
+}
+
+enum class RowUse { kDecode, kKl };
+
+template <RowUse kUse, bool kInRegisters>
+__device__ __forceinline__ void UseRow(const RowTarget& target, uint64_t label,
+                                       LaneRow<kInRegisters>& row) {
+  if constexpr (kUse == RowUse::kDecode)
+    FinishRow<kInRegisters>(target, label, row);
+  else
+    KlRow<kInRegisters>(target, label, row);
+}
+
+}  // namespace softpack
+
+#endif  // SOFTPACK_CUDA_ROWS_H_

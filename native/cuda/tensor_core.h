@@ -1,0 +1,106 @@
+// The two instructions of Ampere and later that ordinary CUDA C++ has no words for: a product of
+// bfloat16 fragments on tensor cores, and a copy to shared memory that runs beside arithmetic.
+// Without CUDA each has a twin that does the same by the fragment layout of the PTX manual.
+#ifndef SOFTPACK_CUDA_TENSOR_CORE_H_
+#define SOFTPACK_CUDA_TENSOR_CORE_H_
+
+#include "core/scalar_math.h"
+#include "cuda/platform.h"
+
+namespace softpack {
+
+// mma.m16n8k16, A row-major, B column-major, sums in float32. With group = lane / 4 and pair = 2 *
+// (lane % 4), a lane holds (PTX ISA, "Matrix fragments for mma.m16n8k16"):
+//   A[0..3]  columns pair, pair + 1 of row group; of row group + 8; then both 8 columns further on
+//   B[0..1]  rows pair, pair + 1 of column group; 8 rows further down
+//   sums     columns pair, pair + 1 of row group; of row group + 8
+struct FragmentA {
+  uint32_t words[4];
+};
+struct FragmentB {
+  uint32_t words[2];
+};
+
+// Row and column of word `i` of a lane's part of A; its second half is one column on.
+struct FragmentPlace {
+  int row;
+  int column;
+};
+__host__ __device__ inline FragmentPlace PlaceInA(int lane, int i) {
+  return {lane / 4 + i % 2 * 8, lane % 4 * 2 + i / 2 * 8};
+}
+// Of B, as column and first row.
+__host__ __device__ inline FragmentPlace PlaceInB(int lane, int i) {
+  return {lane % 4 * 2 + i * 8, lane / 4};
+}
+// Of sum `i`.
+__host__ __device__ inline FragmentPlace PlaceInSums(int lane, int i) {
+  return {lane / 4 + i / 2 * 8, lane % 4 * 2 + i % 2};
+}
+
+#ifdef SOFTPACK_CUDA_EMULATION
+
+inline void MultiplyFragments(const FragmentA& a, const FragmentB& b, float (&sums)[4]) {
+  struct Given {
+    FragmentA a;
+    FragmentB b;
+  } all[32];
+  const Given given = {a, b};
+  softpack_emulation::WarpGather(&given, sizeof given, all);
+  // Where elements lie, the other way round than PlaceInA and PlaceInB say it.
+  const auto half = [](uint32_t word, int k) {
+    return scalar::FloatOf(word >> 16 * (k % 2) << 16);
+  };
+  for (int i = 0; i < 4; ++i) {
+    const FragmentPlace place = PlaceInSums(static_cast<int>(softpack_emulation::Lane()), i);
+    for (int k = 0; k < 16; ++k) {
+      const Given& in_a = all[place.row % 8 * 4 + k % 8 / 2];
+      const Given& in_b = all[place.column * 4 + k % 8 / 2];
+      sums[i] += half(in_a.a.words[place.row / 8 + k / 8 * 2], k) * half(in_b.b.words[k / 8], k);
+    }
+  }
+}
+
+inline void CopyAsync16(void* shared, const void* global) { std::memcpy(shared, global, 16); }
+inline void CommitCopies() {}
+template <int kPending>
+inline void WaitForCopies() {}
+
+#else
+
+__device__ __forceinline__ void MultiplyFragments(const FragmentA& a, const FragmentB& b,
+                                                  float (&sums)[4]) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(a.words[0]), "r"(a.words[1]), "r"(a.words[2]), "r"(a.words[3]), "r"(b.words[0]),
+        "r"(b.words[1]));
+#endif
+}
+
+// 16 bytes, aligned on both sides.
+__device__ __forceinline__ void CopyAsync16(void* shared, const void* global) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  const uint32_t to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
+#endif
+}
+__device__ __forceinline__ void CommitCopies() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+// All but the last kPending groups have arrived, this thread's.
+template <int kPending>
+__device__ __forceinline__ void WaitForCopies() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+#endif
+}
+
+#endif
+
+}  // namespace softpack
+
+#endif  // SOFTPACK_CUDA_TENSOR_CORE_H_

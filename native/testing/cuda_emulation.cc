@@ -1,0 +1,582 @@
+#include "testing/cuda_emulation.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#if !defined(__x86_64__)
+#include <ucontext.h>
+#endif
+
+// This file itself is built without sanitizers, and tells them of its fibers where the rest is
+// built with one.
+#if defined(SOFTPACK_WATCH_THREADS)
+#include <sanitizer/tsan_interface.h>
+#elif defined(SOFTPACK_WATCH_ADDRESSES)
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+namespace softpack_emulation {
+namespace {
+
+constexpr size_t kStackBytes = 256 << 10;
+constexpr unsigned kWarp = 32;
+constexpr unsigned kMaxExchange = 64;
+
+[[noreturn]] void Stop(const std::string& why) {
+  std::fprintf(stderr, "CUDA emulation: %s\n", why.c_str());
+  std::abort();
+}
+
+#if defined(__x86_64__)
+
+// Saves the registers that a call preserves on the current stack and goes on with another one: a
+// few nanoseconds, where swapcontext makes two system calls.
+extern "C" void SoftpackSwitchStack(void** save, void* load);
+asm(R"(
+.text
+.globl SoftpackSwitchStack
+.type SoftpackSwitchStack,@function
+SoftpackSwitchStack:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+.size SoftpackSwitchStack,.-SoftpackSwitchStack
+)");
+
+struct Context {
+  void* stack_pointer = nullptr;
+};
+
+void Prepare(Context& context, char* stack, void (*entry)()) {
+  auto* top = reinterpret_cast<void**>(stack + kStackBytes);
+  *--top = nullptr;  // where entry would return to; keeps the stack aligned as after a call
+  *--top = reinterpret_cast<void*>(entry);
+  for (int i = 0; i < 6; ++i) *--top = nullptr;
+  context.stack_pointer = top;
+}
+
+void Switch(Context& from, Context& to) {
+  SoftpackSwitchStack(&from.stack_pointer, to.stack_pointer);
+}
+
+#else
+
+struct Context {
+  ucontext_t context;
+};
+
+void Prepare(Context& context, char* stack, void (*entry)()) {
+  getcontext(&context.context);
+  context.context.uc_stack.ss_sp = stack;
+  context.context.uc_stack.ss_size = kStackBytes;
+  context.context.uc_link = nullptr;
+  makecontext(&context.context, entry, 0);
+}
+
+void Switch(Context& from, Context& to) { swapcontext(&from.context, &to.context); }
+
+#endif
+
+// A meeting of `count` threads, again and again.
+struct Barrier {
+  unsigned count = 0;
+  unsigned arrived = 0;
+  uint64_t generation = 0;
+};
+
+struct Warp {
+  Barrier barrier;
+  alignas(16) char given[kWarp][kMaxExchange];
+};
+
+struct Block {
+  Barrier barrier;
+  std::vector<Warp> warps;
+  char* shared = nullptr;
+};
+
+struct Fiber {
+  Context context;
+  std::unique_ptr<char[]> stack;
+  Place place;
+  unsigned rank = 0;    // of the block in its cluster
+  unsigned linear = 0;  // thread in the block
+  bool done = true;
+#if defined(SOFTPACK_WATCH_THREADS)
+  void* watched = nullptr;
+  ~Fiber() {
+    if (watched != nullptr) __tsan_destroy_fiber(watched);
+  }
+#elif defined(SOFTPACK_WATCH_ADDRESSES)
+  void* fake_stack = nullptr;
+#endif
+};
+
+// What runs on one thread of the process.
+struct Machine {
+  Context scheduler;
+  std::vector<std::unique_ptr<Fiber>> fibers;
+  Fiber* current = nullptr;
+  const std::function<void()>* kernel = nullptr;
+  std::vector<Block> blocks;  // of the running cluster
+  Barrier cluster_barrier;
+  uint64_t progress = 0;
+  char launch_order = 0;  // its address orders a launch before its threads, and them before the end
+#if defined(SOFTPACK_WATCH_THREADS)
+  void* watched = nullptr;
+#endif
+#if defined(SOFTPACK_WATCH_ADDRESSES)
+  void* fake_stack = nullptr;
+  const void* stack_bottom = nullptr;
+  size_t stack_size = 0;
+#endif
+};
+
+Machine& ThisMachine() {
+  thread_local Machine machine;
+  return machine;
+}
+
+void Release([[maybe_unused]] void* order) {
+#if defined(SOFTPACK_WATCH_THREADS)
+  __tsan_release(order);
+#endif
+}
+
+void Acquire([[maybe_unused]] void* order) {
+#if defined(SOFTPACK_WATCH_THREADS)
+  __tsan_acquire(order);
+#endif
+}
+
+void ToScheduler(Machine& machine) {
+#if defined(SOFTPACK_WATCH_THREADS)
+  __tsan_switch_to_fiber(machine.watched, __tsan_switch_to_fiber_no_sync);
+#endif
+#if defined(SOFTPACK_WATCH_ADDRESSES)
+  Fiber& fiber = *machine.current;
+  __sanitizer_start_switch_fiber(&fiber.fake_stack, machine.stack_bottom, machine.stack_size);
+  Switch(fiber.context, machine.scheduler);
+  __sanitizer_finish_switch_fiber(fiber.fake_stack, nullptr, nullptr);
+#else
+  Switch(machine.current->context, machine.scheduler);
+#endif
+}
+
+void ToFiber(Machine& machine, Fiber& fiber) {
+  machine.current = &fiber;
+#if defined(SOFTPACK_WATCH_THREADS)
+  __tsan_switch_to_fiber(fiber.watched, __tsan_switch_to_fiber_no_sync);
+#endif
+#if defined(SOFTPACK_WATCH_ADDRESSES)
+  __sanitizer_start_switch_fiber(&machine.fake_stack, fiber.stack.get(), kStackBytes);
+  Switch(machine.scheduler, fiber.context);
+  __sanitizer_finish_switch_fiber(machine.fake_stack, nullptr, nullptr);
+#else
+  Switch(machine.scheduler, fiber.context);
+#endif
+}
+
+// A fiber carries out one thread after the other.
+void FiberMain() {
+  Machine& machine = ThisMachine();
+#if defined(SOFTPACK_WATCH_ADDRESSES)
+  __sanitizer_finish_switch_fiber(nullptr, &machine.stack_bottom, &machine.stack_size);
+#endif
+  for (;;) {
+    Acquire(&machine.launch_order);
+    (*machine.kernel)();
+    Release(&machine.progress);
+    machine.current->done = true;
+    ++machine.progress;
+    ToScheduler(machine);
+  }
+}
+
+void Wait(Barrier& barrier) {
+  Machine& machine = ThisMachine();
+  Release(&barrier);
+  const uint64_t generation = barrier.generation;
+  if (++barrier.arrived == barrier.count) {
+    barrier.arrived = 0;
+    ++barrier.generation;
+    ++machine.progress;
+  } else {
+    while (barrier.generation == generation) ToScheduler(machine);
+  }
+  Acquire(&barrier);
+}
+
+Block& CurrentBlock() {
+  Machine& machine = ThisMachine();
+  return machine.blocks[machine.current->rank];
+}
+
+Warp& CurrentWarp() { return CurrentBlock().warps[ThisMachine().current->linear / kWarp]; }
+
+void StartThread(Machine& machine, size_t index, const Place& place, unsigned rank,
+                 unsigned linear) {
+  if (index == machine.fibers.size()) {
+    auto fiber = std::make_unique<Fiber>();
+    fiber->stack.reset(new char[kStackBytes]);
+    Prepare(fiber->context, fiber->stack.get(), FiberMain);
+#if defined(SOFTPACK_WATCH_THREADS)
+    fiber->watched = __tsan_create_fiber(0);
+#endif
+    machine.fibers.push_back(std::move(fiber));
+  }
+  Fiber& fiber = *machine.fibers[index];
+  fiber.place = place;
+  fiber.rank = rank;
+  fiber.linear = linear;
+  fiber.done = false;
+}
+
+// `shared` is where the shared memory of the cluster's first block lies.
+void RunCluster(Machine& machine, const std::vector<dim3>& blocks, dim3 grid, dim3 block,
+                char* shared, size_t shared_bytes) {
+  const unsigned threads = block.x * block.y * block.z;
+  machine.blocks.assign(blocks.size(), Block());
+  machine.cluster_barrier = Barrier();
+  machine.cluster_barrier.count = threads * static_cast<unsigned>(blocks.size());
+  size_t fibers = 0;
+  for (unsigned rank = 0; rank < blocks.size(); ++rank) {
+    Block& state = machine.blocks[rank];
+    state.barrier.count = threads;
+    state.warps.resize((threads + kWarp - 1) / kWarp);
+    for (unsigned warp = 0; warp < state.warps.size(); ++warp) {
+      state.warps[warp].barrier.count = std::min(kWarp, threads - warp * kWarp);
+    }
+    state.shared = shared + rank * shared_bytes;
+    for (unsigned thread = 0; thread < threads; ++thread) {
+      const dim3 index(thread % block.x, thread / block.x % block.y, thread / block.x / block.y);
+      StartThread(machine, fibers++, {index, blocks[rank], block, grid}, rank, thread);
+    }
+  }
+  size_t running = fibers;
+  while (running > 0) {
+    const uint64_t before = machine.progress;
+    for (size_t i = 0; i < fibers; ++i) {
+      Fiber& fiber = *machine.fibers[i];
+      if (fiber.done) continue;
+      ToFiber(machine, fiber);
+      if (fiber.done) --running;
+    }
+    if (running > 0 && machine.progress == before) {
+      Stop("some threads of a block wait at a barrier that the others never reach");
+    }
+  }
+}
+
+}  // namespace
+
+const Place& CurrentPlace() { return ThisMachine().current->place; }
+void* CurrentShared() { return CurrentBlock().shared; }
+unsigned ClusterRank() { return ThisMachine().current->rank; }
+void* ClusterShared(unsigned rank) {
+  Machine& machine = ThisMachine();
+  if (rank >= machine.blocks.size()) Stop("a block beyond the cluster");
+  return machine.blocks[rank].shared;
+}
+unsigned Lane() { return ThisMachine().current->linear % kWarp; }
+void BlockBarrier() { Wait(CurrentBlock().barrier); }
+void WarpBarrier() { Wait(CurrentWarp().barrier); }
+void ClusterBarrier() { Wait(ThisMachine().cluster_barrier); }
+
+void WarpExchange(const void* given, void* taken, size_t bytes, unsigned from) {
+  Warp& warp = CurrentWarp();
+  if (bytes > kMaxExchange) Stop("an exchange of too many bytes");
+  std::memcpy(warp.given[Lane()], given, bytes);
+  Wait(warp.barrier);
+  std::memcpy(taken, warp.given[from], bytes);
+  Wait(warp.barrier);
+}
+
+void WarpGather(const void* given, size_t bytes, void* all) {
+  Warp& warp = CurrentWarp();
+  if (bytes > kMaxExchange || warp.barrier.count != kWarp) Stop("a gather of a wrong size");
+  std::memcpy(warp.given[Lane()], given, bytes);
+  Wait(warp.barrier);
+  for (unsigned lane = 0; lane < kWarp; ++lane) {
+    std::memcpy(static_cast<char*>(all) + lane * bytes, warp.given[lane], bytes);
+  }
+  Wait(warp.barrier);
+}
+
+int Run(const std::function<void()>& kernel, dim3 grid, dim3 block, size_t shared,
+        unsigned cluster) {
+  Machine& machine = ThisMachine();
+#if defined(SOFTPACK_WATCH_THREADS)
+  machine.watched = __tsan_get_current_fiber();
+#endif
+  machine.kernel = &kernel;
+  if (grid.x % cluster != 0) Stop("a grid that is no whole number of clusters");
+  // Every block has memory of its own, so that no order between blocks is needed, or hides a race.
+  // All ones: NaN as floats, large as integers.
+  const size_t shared_bytes = (shared + 128) / 128 * 128;
+  const size_t blocks = size_t{grid.x} * grid.y * grid.z;
+  char* const memory = static_cast<char*>(std::aligned_alloc(128, blocks * shared_bytes));
+  if (memory == nullptr) Stop("out of memory for shared memory");
+  std::memset(memory, 0xff, blocks * shared_bytes);
+  Release(&machine.launch_order);
+  char* of_cluster = memory;
+  for (unsigned z = 0; z < grid.z; ++z) {
+    for (unsigned y = 0; y < grid.y; ++y) {
+      for (unsigned x = 0; x < grid.x; x += cluster, of_cluster += cluster * shared_bytes) {
+        std::vector<dim3> places;
+        for (unsigned rank = 0; rank < cluster; ++rank) places.emplace_back(x + rank, y, z);
+        RunCluster(machine, places, grid, block, of_cluster, shared_bytes);
+      }
+    }
+  }
+  Acquire(&machine.progress);
+  std::free(memory);
+  return 0;
+}
+
+namespace {
+
+// ---- Memory and faults ------------------------------------------------------------------------
+
+std::mutex memory_mutex;
+std::map<const char*, std::pair<size_t, cudaMemoryType>> memory;  // by its end
+thread_local cudaError_t last_error = cudaSuccess;
+
+struct Faults {
+  bool absent = false;
+  long launches_left = -1;
+  long mallocs_left = -1;
+  bool dead = false;
+
+  Faults() {
+    const char* const text = std::getenv("SOFTPACK_EMULATION");
+    const std::string plan = text == nullptr ? "ready" : text;
+    absent = plan.rfind("absent", 0) == 0;
+    const auto number = [&](const char* name) -> long {
+      const size_t at = plan.find(name);
+      return at == std::string::npos ? -1 : std::atol(plan.c_str() + at + std::strlen(name));
+    };
+    launches_left = number("launch:");
+    mallocs_left = number("malloc:");
+  }
+};
+
+std::mutex fault_mutex;
+Faults& TheFaults() {
+  static Faults faults;
+  return faults;
+}
+
+// As in CUDA: after an illegal address every call fails with it.
+cudaError_t Checked() {
+  const std::lock_guard<std::mutex> lock(fault_mutex);
+  Faults& faults = TheFaults();
+  if (faults.absent) return last_error = cudaErrorInsufficientDriver;
+  return faults.dead ? (last_error = cudaErrorIllegalAddress) : cudaSuccess;
+}
+
+bool CountDown(long& left) { return left > 0 && --left == 0; }
+
+cudaError_t Allocate(void** result, size_t bytes, cudaMemoryType type) {
+  *result = nullptr;
+  if (const cudaError_t error = Checked(); error != cudaSuccess) return error;
+  {
+    const std::lock_guard<std::mutex> lock(fault_mutex);
+    if (CountDown(TheFaults().mallocs_left)) return last_error = cudaErrorMemoryAllocation;
+  }
+  auto* const start = static_cast<char*>(std::malloc(bytes + 1));
+  if (start == nullptr) return last_error = cudaErrorMemoryAllocation;
+  std::memset(start, 0xff, bytes);
+  const std::lock_guard<std::mutex> lock(memory_mutex);
+  memory[start + bytes] = {bytes, type};
+  *result = start;
+  return cudaSuccess;
+}
+
+cudaError_t Release(void* pointer, cudaMemoryType type) {
+  if (pointer == nullptr) return cudaSuccess;
+  const std::lock_guard<std::mutex> lock(memory_mutex);
+  for (auto at = memory.begin(); at != memory.end(); ++at) {
+    if (at->first - at->second.first == pointer && at->second.second == type) {
+      memory.erase(at);
+      std::free(pointer);
+      return cudaSuccess;
+    }
+  }
+  Stop("memory freed that is not allocated");
+}
+
+}  // namespace
+}  // namespace softpack_emulation
+
+using softpack_emulation::Checked;
+
+struct EmulatedStream {
+  int unused;
+};
+struct EmulatedEvent {
+  int unused;
+};
+
+const char* cudaGetErrorName(cudaError_t error) {
+  switch (error) {
+    case cudaSuccess:
+      return "cudaSuccess";
+    case cudaErrorInvalidValue:
+      return "cudaErrorInvalidValue";
+    case cudaErrorMemoryAllocation:
+      return "cudaErrorMemoryAllocation";
+    case cudaErrorInsufficientDriver:
+      return "cudaErrorInsufficientDriver";
+    case cudaErrorNoDevice:
+      return "cudaErrorNoDevice";
+    case cudaErrorIllegalAddress:
+      return "cudaErrorIllegalAddress";
+  }
+  return "?";
+}
+
+const char* cudaGetErrorString(cudaError_t error) { return cudaGetErrorName(error); }
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 1;
+  return Checked();
+}
+
+cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return Checked();
+}
+
+cudaError_t cudaSetDevice(int) { return Checked(); }
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+  *properties = {};
+  std::strcpy(properties->name, "emulated on the CPU");
+  properties->major = 9;
+  properties->multiProcessorCount = 4;
+  properties->totalGlobalMem = size_t{1} << 30;
+  properties->sharedMemPerBlockOptin = 227 << 10;
+  properties->l2CacheSize = 1 << 20;
+  return Checked();
+}
+
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = 13000;
+  return Checked();
+}
+
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetLastError() {
+  const cudaError_t error = softpack_emulation::last_error;
+  softpack_emulation::last_error = cudaSuccess;
+  return error;
+}
+
+cudaError_t cudaMalloc(void** memory, size_t bytes) {
+  return softpack_emulation::Allocate(memory, bytes, cudaMemoryTypeDevice);
+}
+
+cudaError_t cudaFree(void* memory) {
+  return softpack_emulation::Release(memory, cudaMemoryTypeDevice);
+}
+
+cudaError_t cudaMallocHost(void** memory, size_t bytes) {
+  return softpack_emulation::Allocate(memory, bytes, cudaMemoryTypeHost);
+}
+
+cudaError_t cudaFreeHost(void* memory) {
+  return softpack_emulation::Release(memory, cudaMemoryTypeHost);
+}
+
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* pointer) {
+  if (const cudaError_t error = Checked(); error != cudaSuccess) return error;
+  attributes->type = cudaMemoryTypeUnregistered;
+  const auto* const at = static_cast<const char*>(pointer);
+  const std::lock_guard<std::mutex> lock(softpack_emulation::memory_mutex);
+  const auto found = softpack_emulation::memory.upper_bound(at);
+  if (found != softpack_emulation::memory.end() && found->first - found->second.first <= at) {
+    attributes->type = found->second.second;
+  }
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
+                            cudaStream_t) {
+  if (const cudaError_t error = Checked(); error != cudaSuccess) return error;
+  if (bytes > 0) std::memcpy(to, from, bytes);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) {
+  if (const cudaError_t error = Checked(); error != cudaSuccess) return error;
+  if (bytes > 0) std::memset(to, value, bytes);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  *stream = nullptr;
+  if (const cudaError_t error = Checked(); error != cudaSuccess) return error;
+  *stream = new EmulatedStream();
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  delete stream;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return Checked(); }
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = nullptr;
+  if (const cudaError_t error = Checked(); error != cudaSuccess) return error;
+  *event = new EmulatedEvent();
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return Checked(); }
+cudaError_t cudaEventSynchronize(cudaEvent_t) { return Checked(); }
+
+cudaError_t EmulatedLaunch(const std::function<void()>& kernel, dim3 grid, dim3 block,
+                           size_t shared, unsigned cluster) {
+  if (const cudaError_t error = Checked(); error != cudaSuccess) return error;
+  {
+    const std::lock_guard<std::mutex> lock(softpack_emulation::fault_mutex);
+    softpack_emulation::Faults& faults = softpack_emulation::TheFaults();
+    if (softpack_emulation::CountDown(faults.launches_left)) faults.dead = true;
+    if (faults.dead) return cudaSuccess;  // told by the next call, as on a device
+  }
+  const bool fits = grid.x > 0 && grid.y > 0 && grid.z > 0 && grid.y < 65536 && grid.z < 65536 &&
+                    block.x * block.y * block.z <= 1024 && shared <= 227u << 10;
+  if (!fits) return softpack_emulation::last_error = cudaErrorInvalidValue;
+  softpack_emulation::Run(kernel, grid, block, shared, cluster);
+  return cudaSuccess;
+}

@@ -1,0 +1,179 @@
+// The part of CUDA that native/cuda uses, carried out on the CPU: tests run every kernel and all
+// host code of the backend where there is no GPU. In tests only; it is slow.
+//
+// The blocks of a launch run in turn (the blocks of a cluster together); the threads of a block are
+// fibers that give way at barriers, at shuffles and in collective instructions, so a barrier that
+// only some threads reach is found (the process stops and says so). Shared memory starts as poison.
+// Built with -fsanitize=thread, each fiber is a thread of its own to the
+// sanitizer and only barriers, shuffles and the ends of launches order them: two threads that touch
+// the same memory without a barrier between are reported, whatever order they happened to run in.
+//
+// "Device" memory is ordinary memory on a list, so that kernels fault under the address sanitizer
+// and the backend can still tell which side a pointer is on. SOFTPACK_EMULATION=<device>[,<fault>]
+// chooses what the runtime reports: `absent` (no driver) or `ready` (the default), and a call after
+// which every call fails: `launch:<n>` with an illegal address, `malloc:<n>` once, out of memory.
+#ifndef SOFTPACK_TESTING_CUDA_EMULATION_H_
+#define SOFTPACK_TESTING_CUDA_EMULATION_H_
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __align__(bytes) alignas(bytes)
+
+struct dim3 {
+  unsigned x, y, z;
+  constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+struct alignas(8) float2 {
+  float x, y;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+inline float2 make_float2(float x, float y) { return {x, y}; }
+
+namespace softpack_emulation {
+
+struct Place {
+  dim3 thread, block, block_size, grid;
+};
+const Place& CurrentPlace();
+void* CurrentShared();
+// All threads of the block, the warp or the cluster.
+void BlockBarrier();
+void WarpBarrier();
+void ClusterBarrier();
+// Every lane gives `bytes` (at most 64) and reads what lane `from` gave.
+void WarpExchange(const void* given, void* taken, size_t bytes, unsigned from);
+// Every lane gives `bytes` and reads what all 32 gave, in order of lanes.
+void WarpGather(const void* given, size_t bytes, void* all);
+// The shared memory of block `rank` of this cluster, and this block's own rank.
+void* ClusterShared(unsigned rank);
+unsigned ClusterRank();
+unsigned Lane();
+
+int Run(const std::function<void()>& kernel, dim3 grid, dim3 block, size_t shared,
+        unsigned cluster);
+
+}  // namespace softpack_emulation
+
+#define threadIdx (softpack_emulation::CurrentPlace().thread)
+#define blockIdx (softpack_emulation::CurrentPlace().block)
+#define blockDim (softpack_emulation::CurrentPlace().block_size)
+#define gridDim (softpack_emulation::CurrentPlace().grid)
+
+inline void __syncthreads() { softpack_emulation::BlockBarrier(); }
+inline void __syncwarp(unsigned = 0xffffffffu) { softpack_emulation::WarpBarrier(); }
+
+template <class T>
+T __shfl_sync(unsigned, T value, unsigned lane) {
+  T taken;
+  softpack_emulation::WarpExchange(&value, &taken, sizeof value, lane & 31);
+  return taken;
+}
+template <class T>
+T __shfl_xor_sync(unsigned mask, T value, unsigned lanes) {
+  return __shfl_sync(mask, value, softpack_emulation::Lane() ^ lanes);
+}
+
+inline unsigned atomicMax(unsigned* at, unsigned value) {
+  unsigned old = __atomic_load_n(at, __ATOMIC_RELAXED);
+  while (old < value &&
+         !__atomic_compare_exchange_n(at, &old, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+  }
+  return old;
+}
+inline unsigned __float_as_uint(float value) {
+  unsigned bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+inline float __uint_as_float(unsigned bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+template <class T>
+T __ldg(const T* at) {
+  return *at;
+}
+
+// ---- The runtime ----------------------------------------------------------------------------
+
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorInsufficientDriver = 35,
+  cudaErrorNoDevice = 100,
+  cudaErrorIllegalAddress = 700,
+};
+enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
+enum cudaMemoryType {
+  cudaMemoryTypeUnregistered,
+  cudaMemoryTypeHost,
+  cudaMemoryTypeDevice,
+  cudaMemoryTypeManaged
+};
+struct cudaPointerAttributes {
+  cudaMemoryType type;
+};
+struct cudaDeviceProp {
+  char name[256];
+  int major, minor, multiProcessorCount;
+  size_t totalGlobalMem, sharedMemPerBlockOptin;
+  int l2CacheSize;
+};
+struct EmulatedStream;
+struct EmulatedEvent;
+using cudaStream_t = EmulatedStream*;
+using cudaEvent_t = EmulatedEvent*;
+constexpr unsigned cudaStreamNonBlocking = 1;
+constexpr unsigned cudaEventDisableTiming = 2;
+constexpr unsigned cudaEventBlockingSync = 1;
+
+const char* cudaGetErrorName(cudaError_t error);
+const char* cudaGetErrorString(cudaError_t error);
+cudaError_t cudaGetDeviceCount(int* count);
+cudaError_t cudaGetDevice(int* device);
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
+cudaError_t cudaDriverGetVersion(int* version);
+cudaError_t cudaRuntimeGetVersion(int* version);
+cudaError_t cudaGetLastError();
+cudaError_t cudaMalloc(void** memory, size_t bytes);
+cudaError_t cudaFree(void* memory);
+cudaError_t cudaMallocHost(void** memory, size_t bytes);
+cudaError_t cudaFreeHost(void* memory);
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* pointer);
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream);
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+// Stands for cudaLaunchKernelExC.
+cudaError_t EmulatedLaunch(const std::function<void()>& kernel, dim3 grid, dim3 block,
+                           size_t shared, unsigned cluster);
+
+#endif  // SOFTPACK_TESTING_CUDA_EMULATION_H_

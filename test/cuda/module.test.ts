@@ -1,0 +1,106 @@
+import { spawnSync } from 'node:child_process';
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { kernelStatus } from '#src/native/index.js';
+import { BUILD_TIMEOUT, cached, missingTools, root, run } from './build.js';
+
+// Those of a release, but that for Ampere instructions come out instead of PTX, for the report.
+const ARCHITECTURES = '75-virtual;80-real;90a-real';
+
+class NoToolkit extends Error {}
+
+let lacking = missingTools();
+
+describe('the CUDA module', () => {
+  let folder = '';
+
+  beforeAll(() => {
+    if (lacking !== undefined) return;
+    try {
+      folder = cached('module', build);
+    } catch (error) {
+      if (!(error instanceof NoToolkit)) throw error;
+      lacking = error.message;
+    }
+    if (lacking !== undefined) console.log(`skipped: compiling the CUDA module (${lacking})`);
+  }, BUILD_TIMEOUT);
+
+  it('compiles for all architectures without a warning and without spills', ({ skip }) => {
+    if (lacking !== undefined) skip(lacking);
+    const kernels = reportOf(readFileSync(path.join(folder, 'build.log'), 'utf8'));
+    expect(kernels.length).toBeGreaterThan(20);
+    expect(new Set(kernels.map(({ architecture }) => architecture))).toEqual(
+      new Set(['sm_80', 'sm_90a']),
+    );
+    for (const kernel of kernels) {
+      expect(kernel).toMatchObject({ spillStores: 0, spillLoads: 0 });
+      expect(kernel.registers).toBeGreaterThan(0);
+    }
+    const lines = kernels.map(({ name, architecture, registers }) => {
+      return `${architecture.padEnd(8)}${String(registers).padStart(4)}  ${name}`;
+    });
+    console.log(['registers of the CUDA kernels, none spills:', ...lines.sort()].join('\n'));
+  });
+
+  it('needs no CUDA library and exports one symbol', ({ skip }) => {
+    if (lacking !== undefined) skip(lacking);
+    const module = path.join(folder, 'softpack_cuda.so');
+    expect(run('ldd', [module])).not.toMatch(/cuda|cublas|nvidia/i);
+    const symbols = run('nm', ['-D', '--defined-only', module]).trim().split('\n');
+    expect(symbols).toEqual([expect.stringMatching(/ T SoftpackOpenModule$/)]);
+  });
+
+  it('opens, and is ready or says that there is no device', ({ skip }) => {
+    if (lacking !== undefined) skip(lacking);
+    process.env.SOFTPACK_CUDA_MODULE = path.join(folder, 'softpack_cuda.so');
+    const cuda = kernelStatus().find(({ name }) => name === 'cuda');
+    expect(['ready', 'no-device']).toContain(cuda?.state);
+    if (cuda?.state === 'no-device') {
+      expect(cuda.reason).toMatch(/CUDA error (35|100)\)/);
+      console.log(`skipped: the CUDA kernels on a GPU (${cuda.reason})`);
+    }
+  });
+});
+
+function build(out: string): void {
+  const folder = path.join(out, 'build');
+  const args = ['--toolkit', 'pypi', '--strict', '--architectures', ARCHITECTURES, '--out', folder];
+  const { stdout, stderr, status } = spawnSync(
+    process.execPath,
+    [path.join(root, 'scripts/build-cuda.mjs'), ...args],
+    { encoding: 'utf8', maxBuffer: 2 ** 28 },
+  );
+  const output = `${stdout}\n${stderr}`;
+  if (status !== 0 && stderr.includes('no toolkit from PyPI')) {
+    throw new NoToolkit('the compiler could not be fetched from PyPI');
+  }
+  if (status !== 0) throw new Error(output.slice(-8000));
+  writeFileSync(path.join(out, 'build.log'), output);
+  cpSync(path.join(folder, 'Release/softpack_cuda.so'), path.join(out, 'softpack_cuda.so'));
+  rmSync(folder, { recursive: true });
+}
+
+interface KernelReport {
+  readonly name: string;
+  readonly architecture: string;
+  readonly registers: number;
+  readonly spillStores: number;
+  readonly spillLoads: number;
+}
+
+/** What `ptxas -v` says of each kernel. */
+function reportOf(log: string): KernelReport[] {
+  const kernel =
+    /Compiling entry function '(\S+)' for '(\S+)'[\s\S]*?(\d+) bytes spill stores, (\d+) bytes spill loads[\s\S]*?Used (\d+) registers/g;
+  return [...log.matchAll(kernel)].map(([, name = '', architecture = '', stores, loads, used]) => {
+    // The mangled name without the file's own namespace.
+    const short = name.replace(/^_ZN8softpack\d+_GLOBAL__N__\w*?_cu_[0-9a-f]{8}\d+/, '');
+    const counts = {
+      registers: Number(used),
+      spillStores: Number(stores),
+      spillLoads: Number(loads),
+    };
+    return { name: short, architecture, ...counts };
+  });
+}

@@ -12,6 +12,7 @@
  * - `NON_FINITE`: NaN or infinity where a number is needed.
  * - `BACKEND_UNAVAILABLE`: the kernel or TensorFlow.js backend asked for is not ready.
  * - `NATIVE_FAILED`: native code reported a failure that was not the caller's.
+ * - `DEVICE_LOST`: the GPU failed and cannot be used again by this process; what the call wrote is not to be trusted.
  * - `WORKER_FAILED`: a worker thread died or threw.
  * - `TOOL_MISSING`: a program that the task needs (pip, npm, a compiler) was not found.
  * - `NO_SPACE`: too little free disk space.
@@ -31,6 +32,7 @@ export type SoftpackErrorCode =
   | 'NON_FINITE'
   | 'BACKEND_UNAVAILABLE'
   | 'NATIVE_FAILED'
+  | 'DEVICE_LOST'
   | 'WORKER_FAILED'
   | 'TOOL_MISSING'
   | 'NO_SPACE'

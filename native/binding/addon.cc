@@ -4,6 +4,8 @@
 #include "binding/arguments.h"
 #include "binding/augment.h"
 #include "binding/decoder.h"
+#include "binding/device_bytes.h"
+#include "binding/device_module.h"
 #include "binding/encoder.h"
 #include "binding/napi_setup.h"
 #include "binding/work.h"
@@ -42,7 +44,7 @@ Work ReadProject(Arguments& arguments) {
   args.transpose_b = arguments.Flag(7, "transposeB");
   args.accumulate = arguments.Flag(8, "accumulate");
   args.threads = arguments.Threads(9);
-  return [args] { return SoftpackCpuBackend()->project(&args); };
+  return [args, backend = arguments.backend()] { return backend->project(&args); };
 }
 
 // nearest(vectors: Float32Array, codebook: Float32Array, out: Uint16Array, width: number, threads:
@@ -59,7 +61,7 @@ Work ReadNearest(Arguments& arguments) {
   args.levels = arguments.Levels(codebook, args.width, 65536);
   args.out = arguments.Words(2, "out", args.count);
   args.threads = arguments.Threads(4);
-  return [args] { return SoftpackCpuBackend()->nearest(&args); };
+  return [args, backend = arguments.backend()] { return backend->nearest(&args); };
 }
 
 void CheckBits(const Arguments& arguments, const char* name, uint64_t bytes, uint64_t offset,
@@ -79,7 +81,7 @@ Work ReadPack(Arguments& arguments) {
   CheckBits(arguments, "out", bytes.length, args.bit_offset, args.count, args.bits);
   args.indices = indices.data;
   args.bytes = bytes.data;
-  return [args] { return SoftpackCpuBackend()->pack(&args); };
+  return [args, backend = arguments.backend()] { return backend->pack(&args); };
 }
 
 // unpack(packed: Uint8Array, bits: number, out: Uint16Array, bitOffset: number): number
@@ -93,9 +95,10 @@ Work ReadUnpack(Arguments& arguments) {
   CheckBits(arguments, "packed", bytes.length, args.bit_offset, args.count, args.bits);
   args.bytes = bytes.data;
   args.indices = indices.data;
-  return [args] { return SoftpackCpuBackend()->unpack(&args); };
+  return [args, backend = arguments.backend()] { return backend->unpack(&args); };
 }
 
+// Of the CPU's backend.
 // info(): {isa: string | null, availableIsas: string, processors: number}
 Napi::Value Info(const Napi::CallbackInfo& info) {
   SoftpackInfo found = {};
@@ -115,12 +118,12 @@ Napi::Value StatusText(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), SoftpackStatusText(status));
 }
 
-Napi::Object Init(Napi::Env env, Napi::Object exports) {
+// Every operation of a backend, as methods of `target`. Each finds its backend in its data.
+void DefineOperations(Napi::Env env, const SoftpackBackend* backend, Napi::Object target) {
+  void* const data = const_cast<SoftpackBackend*>(backend);
   const auto method = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
-    exports.Set(name, Napi::Function::New(env, function, name));
+    target.Set(name, Napi::Function::New(env, function, name, data));
   };
-  method("info", Info);
-  method("statusText", StatusText);
   method("project", Now<ReadProject>);
   method("projectAsync", Later<ReadProject>);
   method("nearest", Now<ReadNearest>);
@@ -129,8 +132,40 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   method("unpack", Now<ReadUnpack>);
   method("augment", Now<ReadAugment>);
   method("augmentAsync", Later<ReadAugment>);
-  exports.Set("Encoder", Encoder::Define(env));
-  exports.Set("Decoder", Decoder::Define(env));
+  target.Set("Encoder", Encoder::Define(env, backend));
+  target.Set("Decoder", Decoder::Define(env, backend));
+}
+
+// openModule(path: string): {state: string, reason: string, device?: {name, capability,
+// memoryBytes},
+//                            operations?: the methods above}
+Napi::Value OpenModule(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!info[0].IsString()) throw Napi::TypeError::New(env, "path: expected a string");
+  const DeviceModule& module = DeviceModule::Open(info[0].As<Napi::String>().Utf8Value());
+  const DeviceState state = module.State();
+  Napi::Object result = Napi::Object::New(env);
+  result["state"] = Napi::String::New(env, state.name);
+  result["reason"] = Napi::String::New(env, state.reason);
+  if (module.table() == nullptr) return result;
+  Napi::Object device = Napi::Object::New(env);
+  device["name"] = Napi::String::New(env, state.info.name);
+  device["capability"] = Napi::String::New(env, std::to_string(state.info.capability_major) + "." +
+                                                    std::to_string(state.info.capability_minor));
+  device["memoryBytes"] = Napi::Number::New(env, static_cast<double>(state.info.memory_bytes));
+  result["device"] = device;
+  Napi::Object operations = Napi::Object::New(env);
+  DefineOperations(env, module.table()->backend, operations);
+  operations.Set("DeviceBytes", DeviceBytes::Define(env, module.table()));
+  result["operations"] = operations;
+  return result;
+}
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  DefineOperations(env, SoftpackCpuBackend(), exports);
+  exports.Set("info", Napi::Function::New(env, Info, "info"));
+  exports.Set("statusText", Napi::Function::New(env, StatusText, "statusText"));
+  exports.Set("openModule", Napi::Function::New(env, OpenModule, "openModule"));
   return exports;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "binding/napi_setup.h"
+#include "core/backend.h"
 
 namespace softpack {
 
@@ -35,6 +36,7 @@ class Arguments {
   float* Floats(size_t index, const char* name, uint64_t length);
   uint16_t* Words(size_t index, const char* name, uint64_t length);
 
+  Napi::Value Value(size_t index) const { return info_[index]; }
   bool IsNull(size_t index) const { return info_[index].IsNull(); }
   bool IsFloats(size_t index) const;
 
@@ -49,6 +51,10 @@ class Arguments {
   // Every array read so far: what an asynchronous call must keep alive.
   const std::vector<Napi::Value>& arrays() const { return arrays_; }
   Napi::Env Env() const { return info_.Env(); }
+  // That the method was made for; see surface.h.
+  const SoftpackBackend* backend() const {
+    return static_cast<const SoftpackBackend*>(info_.Data());
+  }
 
   // Throws an Error that carries the status.
   [[noreturn]] void Fail(int status) const;

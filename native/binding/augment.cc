@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/backend.h"
-#include "cpu/cpu_backend.h"
 
 namespace softpack {
 
@@ -38,10 +37,10 @@ Work ReadAugment(Arguments& arguments) {
   std::copy_n(arguments.Floats(7, "scale", kChannels), kChannels, args.scale);
   std::copy_n(arguments.Floats(8, "shift", kChannels), kChannels, args.shift);
   args.threads = arguments.Threads(9);
-  return [args, images = std::move(images)]() mutable {
+  return [args, images = std::move(images), backend = arguments.backend()]() mutable {
     args.images = images.data();
     args.image_count = images.size();
-    return SoftpackCpuBackend()->augment(&args);
+    return backend->augment(&args);
   };
 }
 

@@ -1,10 +1,8 @@
 #include "binding/decoder.h"
 
-#include "cpu/cpu_backend.h"
-
 namespace softpack {
 
-Napi::Function Decoder::Define(Napi::Env env) {
+Napi::Function Decoder::Define(Napi::Env env, const SoftpackBackend* backend) {
   return DefineClass(env, "Decoder",
                      {
                          InstanceMethod<&Decoder::Decode>("decode"),
@@ -14,7 +12,8 @@ Napi::Function Decoder::Define(Napi::Env env) {
                          InstanceMethod<&Decoder::Dispose>("dispose"),
                          InstanceAccessor<&Decoder::Method>("method"),
                          InstanceAccessor<&Decoder::Bytes>("bytes"),
-                     });
+                     },
+                     const_cast<SoftpackBackend*>(backend));
 }
 
 // new (codebooks: Float32Array, basis: Float32Array, bias: Float32Array | null, classes: number,
@@ -62,7 +61,7 @@ Decoder::Decoder(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Decoder>(inf
   spec.memory_cap = arguments.Size(16, "memoryCap");
   has_bases_ = spec.bases != nullptr;
 
-  const SoftpackBackend* const backend = SoftpackCpuBackend();
+  const SoftpackBackend* const backend = backend_ = arguments.backend();
   SoftpackDecoder* created = nullptr;
   const int status = backend->decoder_create(&spec, &created);
   if (status != kSoftpackOk) arguments.Fail(status);
@@ -92,7 +91,7 @@ Napi::Value Decoder::Bytes(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(info_.bytes));
 }
 
-// decode(codes: Uint8Array, list: Uint32Array | null, start: number, count: number,
+// decode(codes: Uint8Array | DeviceBytes, list: Uint32Array | null, start: number, count: number,
 //        basePairs: Uint32Array | null, baseWeights: Float32Array | null,
 //        out: Float32Array | Uint16Array, bfloat: boolean, threads: number): number
 Napi::Value Decoder::Decode(const Napi::CallbackInfo& info) {
@@ -120,11 +119,14 @@ Napi::Value Decoder::DecodeKlAsync(const Napi::CallbackInfo& info) {
   return RunLater(arguments, ReadDecodeKl(arguments));
 }
 
-// Arguments 0 to 5 of both operations.
-SoftpackLabels Decoder::ReadLabels(Arguments& arguments) const {
+// Arguments 0 to 5 of both operations; codes may be DeviceBytes, which `resident` then keeps.
+SoftpackLabels Decoder::ReadLabels(Arguments& arguments, DeviceMemory* resident) const {
   if (decoder_ == nullptr) arguments.Refuse("decoder", "one that is not disposed");
   SoftpackLabels labels = {};
-  const Span<uint8_t> codes = arguments.Bytes(0, "codes");
+  *resident = DeviceBytes::Of(arguments.Value(0), backend_);
+  const Span<uint8_t> codes = resident->bytes != nullptr
+                                  ? Span<uint8_t>{resident->bytes.get(), resident->length}
+                                  : arguments.Bytes(0, "codes");
   labels.codes = codes.data;
   labels.codes_bytes = codes.length;
   labels.first = arguments.Size(2, "start");
@@ -147,7 +149,8 @@ SoftpackLabels Decoder::ReadLabels(Arguments& arguments) const {
 
 Work Decoder::ReadDecode(Arguments& arguments) const {
   SoftpackDecodeArgs args = {};
-  args.labels = ReadLabels(arguments);
+  DeviceMemory resident;
+  args.labels = ReadLabels(arguments, &resident);
   const uint64_t length = arguments.Product("out", args.labels.count, classes_);
   if (arguments.IsFloats(6)) {
     args.out = arguments.Floats(6, "out", length);
@@ -157,12 +160,15 @@ Work Decoder::ReadDecode(Arguments& arguments) const {
     args.out_type = arguments.Flag(7, "bfloat") ? kSoftpackBfloat16 : kSoftpackFloat16;
   }
   args.threads = arguments.Threads(8);
-  return [decoder = decoder_, args] { return SoftpackCpuBackend()->decode(decoder.get(), &args); };
+  return [decoder = decoder_, backend = backend_, resident, args] {
+    return backend->decode(decoder.get(), &args);
+  };
 }
 
 Work Decoder::ReadDecodeKl(Arguments& arguments) const {
   SoftpackDecodeKlArgs args = {};
-  args.labels = ReadLabels(arguments);
+  DeviceMemory resident;
+  args.labels = ReadLabels(arguments, &resident);
   const uint64_t length = arguments.Product("logits", args.labels.count, classes_);
   args.logits = arguments.Floats(6, "logits", length);
   if (!arguments.IsNull(7)) args.losses = arguments.Floats(7, "losses", args.labels.count);
@@ -171,8 +177,9 @@ Work Decoder::ReadDecodeKl(Arguments& arguments) const {
   args.scale = arguments.Float(10, "scale");
   args.loss = arguments.Small(11, "loss", kSoftpackLossKl, kSoftpackLossCrossEntropy);
   args.threads = arguments.Threads(12);
-  return
-      [decoder = decoder_, args] { return SoftpackCpuBackend()->decode_kl(decoder.get(), &args); };
+  return [decoder = decoder_, backend = backend_, resident, args] {
+    return backend->decode_kl(decoder.get(), &args);
+  };
 }
 
 }  // namespace softpack

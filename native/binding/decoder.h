@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "binding/device_bytes.h"
 #include "binding/napi_setup.h"
 #include "binding/work.h"
 #include "core/backend.h"
@@ -13,7 +14,7 @@ namespace softpack {
 // is told of its size; calls still running keep it until they end.
 class Decoder : public Napi::ObjectWrap<Decoder> {
  public:
-  static Napi::Function Define(Napi::Env env);
+  static Napi::Function Define(Napi::Env env, const SoftpackBackend* backend);
   explicit Decoder(const Napi::CallbackInfo& info);
   void Finalize(Napi::BasicEnv env) override;
 
@@ -26,11 +27,12 @@ class Decoder : public Napi::ObjectWrap<Decoder> {
   Napi::Value Bytes(const Napi::CallbackInfo& info);
   void Dispose(const Napi::CallbackInfo& info);
 
-  SoftpackLabels ReadLabels(Arguments& arguments) const;
+  SoftpackLabels ReadLabels(Arguments& arguments, DeviceMemory* resident) const;
   Work ReadDecode(Arguments& arguments) const;
   Work ReadDecodeKl(Arguments& arguments) const;
   void Release(Napi::BasicEnv env);
 
+  const SoftpackBackend* backend_ = nullptr;
   std::shared_ptr<SoftpackDecoder> decoder_;
   SoftpackDecoderInfo info_ = {};
   uint64_t classes_ = 0;

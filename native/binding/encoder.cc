@@ -1,16 +1,15 @@
 #include "binding/encoder.h"
 
-#include "cpu/cpu_backend.h"
-
 namespace softpack {
 
-Napi::Function Encoder::Define(Napi::Env env) {
+Napi::Function Encoder::Define(Napi::Env env, const SoftpackBackend* backend) {
   return DefineClass(env, "Encoder",
                      {
                          InstanceMethod<&Encoder::Encode>("encode"),
                          InstanceMethod<&Encoder::EncodeAsync>("encodeAsync"),
                          InstanceMethod<&Encoder::Dispose>("dispose"),
-                     });
+                     },
+                     const_cast<SoftpackBackend*>(backend));
 }
 
 // new (projection: Float32Array, codebook: Float32Array, classes: number, latent: number,
@@ -30,7 +29,7 @@ Encoder::Encoder(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Encoder>(inf
   spec.codebook = codebook.data;
   spec.levels = arguments.Levels(codebook, spec.width, uint64_t{1} << spec.bits);
 
-  const SoftpackBackend* const backend = SoftpackCpuBackend();
+  const SoftpackBackend* const backend = backend_ = arguments.backend();
   SoftpackEncoder* created = nullptr;
   const int status = backend->encoder_create(&spec, &created);
   if (status != kSoftpackOk) arguments.Fail(status);
@@ -65,7 +64,9 @@ Work Encoder::ReadEncode(Arguments& arguments) const {
   }
   args.out = out.data;
   args.threads = arguments.Threads(2);
-  return [encoder = encoder_, args] { return SoftpackCpuBackend()->encode(encoder.get(), &args); };
+  return [encoder = encoder_, backend = backend_, args] {
+    return backend->encode(encoder.get(), &args);
+  };
 }
 
 }  // namespace softpack

@@ -13,7 +13,7 @@ namespace softpack {
 // still running keep it until they end.
 class Encoder : public Napi::ObjectWrap<Encoder> {
  public:
-  static Napi::Function Define(Napi::Env env);
+  static Napi::Function Define(Napi::Env env, const SoftpackBackend* backend);
   explicit Encoder(const Napi::CallbackInfo& info);
 
  private:
@@ -23,6 +23,7 @@ class Encoder : public Napi::ObjectWrap<Encoder> {
 
   Work ReadEncode(Arguments& arguments) const;
 
+  const SoftpackBackend* backend_ = nullptr;
   std::shared_ptr<SoftpackEncoder> encoder_;
   uint64_t classes_ = 0;
   uint64_t label_bits_ = 0;

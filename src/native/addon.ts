@@ -3,13 +3,36 @@ import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import type { LabelArray } from './kernels.js';
 
-/**
- * The whole native surface. Methods return a status, 0 for done; wrong arguments throw a TypeError, and a constructor
- * that fails an Error with `status`.
- */
-export interface Addon {
+/** The whole native surface: the CPU's operations, and the way to other backends. */
+export interface Addon extends NativeOperations {
   info(): AddonInfo;
   statusText(status: number): string;
+  openModule(path: string): NativeModule;
+}
+
+/** A backend in a shared library. Loaded once a process; `state` and `reason` are asked anew on every call. */
+export interface NativeModule {
+  readonly state: 'ready' | 'absent' | 'incompatible' | 'no-device' | 'lost';
+  readonly reason: string;
+  readonly device?: {
+    readonly name: string;
+    readonly capability: string;
+    readonly memoryBytes: number;
+  };
+  /** Missing where the library does not load or is of another version. */
+  readonly operations?: NativeOperations & {
+    readonly DeviceBytes: new (bytes: Uint8Array) => NativeDeviceBytes;
+  };
+}
+
+/** Bytes on the device, which calls of the same backend take in place of codes. */
+export interface NativeDeviceBytes {
+  readonly length: number;
+  dispose(): void;
+}
+
+/** What every backend does. Methods return a status, 0 for done; wrong arguments throw a TypeError. */
+export interface NativeOperations {
   project(...args: NativeProjectArgs): number;
   projectAsync(...args: NativeProjectArgs): Promise<number>;
   nearest(...args: NativeNearestArgs): number;
@@ -47,10 +70,12 @@ export interface NativeDecoder {
   dispose(): void;
 }
 
-/** Statuses that TypeScript tells apart; see native/core/status.h. */
+/** Statuses that TypeScript tells apart; see native/core/status.h. A failed constructor's error has it as `status`. */
 export const STATUS_OK = 0;
 export const STATUS_INVALID_CODES = 2;
+export const STATUS_OUT_OF_MEMORY = 3;
 export const STATUS_UNSUPPORTED_METHOD = 5;
+export const STATUS_DEVICE_LOST = 7;
 
 export type NativeProjectArgs = [
   a: Float32Array,
@@ -119,7 +144,7 @@ export type NativeDecoderArgs = [
 
 /** SoftpackLabels. */
 export type NativeLabels = [
-  codes: Uint8Array,
+  codes: Uint8Array | NativeDeviceBytes,
   list: Uint32Array | null,
   start: number,
   count: number,

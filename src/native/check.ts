@@ -14,6 +14,7 @@ import type {
   Precision,
   Prediction,
   ProjectArgs,
+  ResidentCodes,
   UnpackArgs,
 } from './kernels.js';
 
@@ -39,6 +40,8 @@ export interface CheckedEncode extends Required<EncodeArgs> {
 
 export interface CheckedLabels {
   readonly codes: Uint8Array;
+  /** What holds them, where that is not the array itself. */
+  readonly resident: ResidentCodes | undefined;
   /** First label where labels are consecutive; unused with a list. */
   readonly start: number;
   readonly count: number;
@@ -172,11 +175,21 @@ export function checkDecoderSpec(spec: DecoderSpec): DecoderSpec {
 }
 
 function checkLabels(spec: DecoderSpec, args: LabelsArgs): CheckedLabels {
-  const codes = typed('codes', args.codes, 'Uint8Array');
+  const resident = isResident(args.codes) ? args.codes : undefined;
+  const codes = typed('codes', resident === undefined ? args.codes : resident.host, 'Uint8Array');
   const { start, count, list, last } = labelsOf(args.labels);
   if (count > 0) holdsBits('codes', codes, (last + 1) * spec.stages * spec.bits);
   const prediction = predictionOf(spec, args.prediction, count);
-  return { codes, start, count, list, prediction, threads: threads(args.threads) };
+  return { codes, resident, start, count, list, prediction, threads: threads(args.threads) };
+}
+
+function isResident(codes: unknown): codes is ResidentCodes {
+  return typeof codes === 'object' && codes !== null && 'host' in codes;
+}
+
+/** The array to be kept at hand. */
+export function checkCodesArray(codes: unknown): Uint8Array {
+  return typed('codes', codes, 'Uint8Array');
 }
 
 export function checkDecode(spec: DecoderSpec, args: DecodeArgs): CheckedDecode {

@@ -5,10 +5,13 @@ import {
   type NativeDecodeArgs,
   type NativeDecodeKlArgs,
   type NativeDecoder,
+  type NativeDeviceBytes,
   type NativeEncoder,
   type NativeLabels,
   type NativeNearestArgs,
+  type NativeOperations,
   type NativeProjectArgs,
+  STATUS_DEVICE_LOST,
   STATUS_INVALID_CODES,
   STATUS_OK,
   STATUS_UNSUPPORTED_METHOD,
@@ -19,6 +22,7 @@ import {
   type CheckedLabels,
   type CheckedNearest,
   type CheckedProject,
+  checkCodesArray,
   checkDecode,
   checkDecodeKl,
   checkDecoderSpec,
@@ -40,17 +44,39 @@ import type {
   Encoder,
   EncoderSpec,
   Kernels,
+  ResidentCodes,
 } from './kernels.js';
 import { checkCodes } from './reference/decode.js';
 
-/** The addon behind the face that every backend has. */
+/** A backend of the addon: its operations, and words for a status of theirs. */
+export interface NativeBackend {
+  readonly name: 'cpu' | 'cuda';
+  readonly isa: string;
+  readonly operations: NativeOperations;
+  describe(status: number): string;
+  keepCodes(codes: Uint8Array): NativeDeviceBytes | undefined;
+}
+
 export function createCpuKernels(addon: Addon, isa: string): Kernels {
-  const ended = (operation: string, status: number) => {
-    if (status !== STATUS_OK) throw nativeFailure(operation, addon.statusText(status));
-  };
-  return {
+  return createNativeKernels({
     name: 'cpu',
     isa,
+    operations: addon,
+    describe: (status) => addon.statusText(status),
+    keepCodes: () => undefined,
+  });
+}
+
+/** A native backend behind the face that every backend has. */
+export function createNativeKernels(backend: NativeBackend): Kernels {
+  const addon = backend.operations;
+  const ended = (operation: string, status: number) => {
+    if (status !== STATUS_OK) throw nativeFailure(backend, operation, status);
+  };
+  return {
+    name: backend.name,
+    isa: backend.isa,
+    residentCodes: (codes) => new NativeResidentCodes(backend, checkCodesArray(codes)),
     project: (args) => ended('project', addon.project(...projectArgs(checkProject(args)))),
     projectAsync: async (args) =>
       ended('project', await addon.projectAsync(...projectArgs(checkProject(args)))),
@@ -65,25 +91,25 @@ export function createCpuKernels(addon: Addon, isa: string): Kernels {
       const { packed, bits, out, bitOffset } = checkUnpack(args);
       ended('unpack', addon.unpack(packed, bits, out, bitOffset));
     },
-    createEncoder: (spec) => new CpuEncoder(addon, checkEncoderSpec(spec)),
-    createDecoder: (spec) => new CpuDecoder(addon, checkDecoderSpec(spec)),
+    createEncoder: (spec) => new NativeEncoderHandle(backend, checkEncoderSpec(spec)),
+    createDecoder: (spec) => new NativeDecoderHandle(backend, checkDecoderSpec(spec)),
     augment: (args) => ended('augment', addon.augment(...augmentArgs(checkAugment(args)))),
     augmentAsync: async (args) =>
       ended('augment', await addon.augmentAsync(...augmentArgs(checkAugment(args)))),
   };
 }
 
-class CpuEncoder implements Encoder {
+class NativeEncoderHandle implements Encoder {
   readonly spec: EncoderSpec;
-  readonly #addon: Addon;
+  readonly #backend: NativeBackend;
   #native: NativeEncoder | undefined;
 
-  constructor(addon: Addon, spec: EncoderSpec) {
+  constructor(backend: NativeBackend, spec: EncoderSpec) {
     const { projection, codebook, classes, latent, width, bits } = spec;
     this.spec = spec;
-    this.#addon = addon;
-    this.#native = created('createEncoder', () => {
-      return new addon.Encoder(projection, codebook, classes, latent, width, bits);
+    this.#backend = backend;
+    this.#native = created(backend, 'createEncoder', () => {
+      return new backend.operations.Encoder(projection, codebook, classes, latent, width, bits);
     });
   }
 
@@ -109,45 +135,49 @@ class CpuEncoder implements Encoder {
   }
 
   #end(status: number): void {
-    if (status !== STATUS_OK) throw nativeFailure('encode', this.#addon.statusText(status));
+    if (status !== STATUS_OK) throw nativeFailure(this.#backend, 'encode', status);
   }
 }
 
-class CpuDecoder implements Decoder {
+class NativeDecoderHandle implements Decoder {
   readonly spec: DecoderSpec;
   readonly method: DecodeMethod;
-  readonly #addon: Addon;
+  readonly #backend: NativeBackend;
   #native: NativeDecoder | undefined;
 
-  constructor(addon: Addon, spec: DecoderSpec) {
+  constructor(backend: NativeBackend, spec: DecoderSpec) {
     this.spec = spec;
-    this.#addon = addon;
-    this.#native = createNativeDecoder(addon, spec);
+    this.#backend = backend;
+    this.#native = createNativeDecoder(backend, spec);
     this.method = METHODS[this.#native.method - 1] as DecodeMethod;
   }
 
   decode(args: DecodeArgs): void {
     const native = present('decoder', this.#native);
     const checked = checkDecode(this.spec, args);
-    this.#end('decode', native.decode(...decodeArgs(checked)), checked);
+    this.#end('decode', native.decode(...decodeArgs(this.#backend, checked)), checked);
   }
 
   async decodeAsync(args: DecodeArgs): Promise<void> {
     const native = present('decoder', this.#native);
     const checked = checkDecode(this.spec, args);
-    this.#end('decode', await native.decodeAsync(...decodeArgs(checked)), checked);
+    this.#end('decode', await native.decodeAsync(...decodeArgs(this.#backend, checked)), checked);
   }
 
   decodeKl(args: DecodeKlArgs): void {
     const native = present('decoder', this.#native);
     const checked = checkDecodeKl(this.spec, args);
-    this.#end('decodeKl', native.decodeKl(...decodeKlArgs(checked)), checked);
+    this.#end('decodeKl', native.decodeKl(...decodeKlArgs(this.#backend, checked)), checked);
   }
 
   async decodeKlAsync(args: DecodeKlArgs): Promise<void> {
     const native = present('decoder', this.#native);
     const checked = checkDecodeKl(this.spec, args);
-    this.#end('decodeKl', await native.decodeKlAsync(...decodeKlArgs(checked)), checked);
+    this.#end(
+      'decodeKl',
+      await native.decodeKlAsync(...decodeKlArgs(this.#backend, checked)),
+      checked,
+    );
   }
 
   dispose(): void {
@@ -163,7 +193,33 @@ class CpuDecoder implements Decoder {
     if (status === STATUS_OK) return;
     // The status tells that an index is wrong; only looking again tells which.
     if (status === STATUS_INVALID_CODES) checkCodes(this.spec, checked);
-    throw nativeFailure(operation, this.#addon.statusText(status));
+    throw nativeFailure(this.#backend, operation, status);
+  }
+}
+
+class NativeResidentCodes implements ResidentCodes {
+  readonly host: Uint8Array;
+  readonly #backend: NativeBackend;
+  #native: NativeDeviceBytes | undefined;
+
+  constructor(backend: NativeBackend, host: Uint8Array) {
+    this.host = host;
+    this.#backend = backend;
+    this.#native = created(backend, 'residentCodes', () => backend.keepCodes(host));
+  }
+
+  /** The codes where `backend` reads them without a copy; undefined where it does not, or no longer. */
+  of(backend: NativeBackend): NativeDeviceBytes | undefined {
+    return backend === this.#backend ? this.#native : undefined;
+  }
+
+  dispose(): void {
+    this.#native?.dispose();
+    this.#native = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 }
 
@@ -173,11 +229,11 @@ const METHODS = ['latent', 'table', 'fixed', 'bfloat', 'split'] as const;
 const PRECISIONS = ['exact', 'fast', 'fastest'] as const;
 const LOSSES = ['kl', 'cross-entropy'] as const;
 
-function createNativeDecoder(addon: Addon, spec: DecoderSpec): NativeDecoder {
+function createNativeDecoder(backend: NativeBackend, spec: DecoderSpec): NativeDecoder {
   const { head } = spec;
   const parameter = head.kind === 'clamp' ? head.eps : head.kind === 'softmax' ? head.tau : 0;
-  return created('createDecoder', () => {
-    return new addon.Decoder(
+  return created(backend, 'createDecoder', () => {
+    return new backend.operations.Decoder(
       spec.codebooks,
       spec.basis,
       spec.bias ?? null,
@@ -199,15 +255,13 @@ function createNativeDecoder(addon: Addon, spec: DecoderSpec): NativeDecoder {
   });
 }
 
-function created<T>(operation: string, make: () => T): T {
+function created<T>(backend: NativeBackend, operation: string, make: () => T): T {
   try {
     return make();
   } catch (error) {
     const { message, status } = error as Error & { readonly status?: number };
-    if (status === STATUS_UNSUPPORTED_METHOD) {
-      throw new SoftpackError('UNSUPPORTED', message, { field: 'method' });
-    }
-    throw nativeFailure(operation, message);
+    if (status !== undefined) throw nativeFailure(backend, operation, status);
+    throw new SoftpackError('NATIVE_FAILED', `${operation} failed: ${message}`);
   }
 }
 
@@ -233,9 +287,12 @@ function nearestArgs({
   return [vectors, codebook, out, width, threads];
 }
 
-function labelsArgs({ codes, list, start, count, prediction }: CheckedLabels): NativeLabels {
+function labelsArgs(
+  backend: NativeBackend,
+  { codes, resident, list, start, count, prediction }: CheckedLabels,
+): NativeLabels {
   return [
-    codes,
+    (resident instanceof NativeResidentCodes && resident.of(backend)) || codes,
     list ?? null,
     start,
     count,
@@ -244,15 +301,23 @@ function labelsArgs({ codes, list, start, count, prediction }: CheckedLabels): N
   ];
 }
 
-function decodeArgs(checked: CheckedDecode): NativeDecodeArgs {
+function decodeArgs(backend: NativeBackend, checked: CheckedDecode): NativeDecodeArgs {
   const { out, outType, threads } = checked;
-  return [...labelsArgs(checked), out, outType === 'bfloat16', threads];
+  return [...labelsArgs(backend, checked), out, outType === 'bfloat16', threads];
 }
 
-function decodeKlArgs(checked: CheckedDecodeKl): NativeDecodeKlArgs {
+function decodeKlArgs(backend: NativeBackend, checked: CheckedDecodeKl): NativeDecodeKlArgs {
   const { logits, losses, gradient, tau, scale, loss, threads } = checked;
   const outputs = [losses ?? null, gradient ?? null] as const;
-  return [...labelsArgs(checked), logits, ...outputs, tau, scale, LOSSES.indexOf(loss), threads];
+  return [
+    ...labelsArgs(backend, checked),
+    logits,
+    ...outputs,
+    tau,
+    scale,
+    LOSSES.indexOf(loss),
+    threads,
+  ];
 }
 
 function augmentArgs(args: CheckedAugment): NativeAugmentArgs {
@@ -260,6 +325,24 @@ function augmentArgs(args: CheckedAugment): NativeAugmentArgs {
   return [images, sizes, views, weights, out, size[0], size[1], scale, shift, threads];
 }
 
-function nativeFailure(operation: string, text: string): SoftpackError {
-  return new SoftpackError('NATIVE_FAILED', `${operation} failed: ${text}`);
+/** An operation of a backend that failed; the status tells whether another backend may do better. */
+export class NativeFailure extends SoftpackError {
+  constructor(
+    readonly status: number,
+    message: string,
+  ) {
+    super(
+      status === STATUS_DEVICE_LOST
+        ? 'DEVICE_LOST'
+        : status === STATUS_UNSUPPORTED_METHOD
+          ? 'UNSUPPORTED'
+          : 'NATIVE_FAILED',
+      message,
+      status === STATUS_UNSUPPORTED_METHOD ? { field: 'method' } : {},
+    );
+  }
+}
+
+function nativeFailure(backend: NativeBackend, operation: string, status: number): NativeFailure {
+  return new NativeFailure(status, `${operation} failed: ${backend.describe(status)}`);
 }

@@ -1,17 +1,20 @@
 import { SoftpackError } from '../errors.js';
 import { findAddon } from './addon.js';
 import { createCpuKernels } from './cpu.js';
+import { findCuda } from './cuda.js';
+import { withFallback } from './fallback.js';
 import type { Kernels } from './kernels.js';
 import { referenceKernels } from './reference/kernels.js';
 
-const BACKENDS = ['auto', 'cpu', 'reference'] as const;
+const BACKENDS = ['auto', 'cpu', 'cuda', 'reference'] as const;
 
 export type BackendName = (typeof BACKENDS)[number];
 
 export interface LoadKernelsOptions {
   /**
-   * `cpu`: the addon, else `BACKEND_UNAVAILABLE`. `reference`: plain TypeScript. `auto` (default): what the
-   * environment variable SOFTPACK_BACKEND names, else the addon, else the reference with one process warning.
+   * `cpu`: the addon, else `BACKEND_UNAVAILABLE`. `cuda`: the GPU, likewise. `reference`: plain TypeScript. `auto`
+   * (default): what the environment variable SOFTPACK_BACKEND names, else the GPU where it is ready, going on with
+   * the addon should it fail, else the addon, else the reference with one process warning.
    */
   readonly backend?: BackendName;
 }
@@ -31,8 +34,14 @@ let warned = false;
 export function loadKernels(options: LoadKernelsOptions = {}): Kernels {
   const backend = chosenBackend(options.backend);
   if (backend === 'reference') return referenceKernels;
+  if (backend === 'cuda') return cudaKernels();
   const found = findAddon();
-  if (found.state === 'ready') return createCpuKernels(found.addon, found.isa);
+  if (found.state === 'ready') {
+    const cpu = createCpuKernels(found.addon, found.isa);
+    if (backend === 'cpu') return cpu;
+    const cuda = findCuda();
+    return cuda.state === 'ready' ? withFallback(cuda.kernels, () => cpu) : cpu;
+  }
   // A wrong SOFTPACK_ISA is a mistake to hear of, not a machine to make the best of.
   if (backend === 'cpu' || found.state === 'unsupported') {
     throw new SoftpackError('BACKEND_UNAVAILABLE', found.reason, { field: 'backend' });
@@ -47,11 +56,21 @@ export function loadKernels(options: LoadKernelsOptions = {}): Kernels {
   return referenceKernels;
 }
 
-/** One entry a backend, in the order of preference. */
+function cudaKernels(): Kernels {
+  const cuda = findCuda();
+  if (cuda.state === 'ready') return cuda.kernels;
+  const code = cuda.state === 'lost' ? 'DEVICE_LOST' : 'BACKEND_UNAVAILABLE';
+  throw new SoftpackError(code, `the CUDA backend is ${cuda.state}: ${cuda.reason}`, {
+    field: 'backend',
+  });
+}
+
+/** One entry a backend. */
 export function kernelStatus(): readonly KernelStatus[] {
+  const { state, reason } = findCuda();
   return [
     cpuStatus(),
-    { name: 'cuda', state: 'absent', reason: 'not part of this build' },
+    { name: 'cuda', state, reason },
     { name: 'reference', state: 'ready', reason: 'plain TypeScript, one thread' },
   ];
 }

@@ -14,6 +14,7 @@ import type { AugmentArgs } from './augment-args.js';
  *   of fused multiply-adds over ascending `inner` that start at 0, at `out` (accumulate) or at the bias; table rows
  *   are added in stage order; a sum over classes runs in 64 interleaved partial sums that are then added pairwise.
  *   Fixed-point sums are integers.
+ * - The `cuda` backend gives the `cpu` backend's bytes, with the same exceptions.
  * - The `reference` accumulates in float64 and rounds once. A `cpu` result differs from it by float32 rounding:
  *   at most (inner + 1) * 2^-24 * sum |a||b| for an element of `project`, and usually a hundredth of that.
  *   Codes agree unless two codewords are nearly as near as each other.
@@ -171,9 +172,16 @@ export type Precision = 'exact' | 'fast' | 'fastest';
  */
 export type DecodeMethod = 'latent' | 'table' | 'fixed' | 'bfloat' | 'split';
 
+/** Packed codes that a backend keeps at hand, e.g. a whole epoch's in GPU memory, until disposed. */
+export interface ResidentCodes extends Disposable {
+  /** The array they came from, not to be changed meanwhile: what another backend decodes from. */
+  readonly host: Uint8Array;
+  dispose(): void;
+}
+
 export interface LabelsArgs extends ThreadOptions {
   /** Packed codes; label i starts at bit i * stages * bits. */
-  readonly codes: Uint8Array;
+  readonly codes: Uint8Array | ResidentCodes;
   /** Which labels: `count` from `start` on, or any list, repeats allowed. */
   readonly labels: { readonly start: number; readonly count: number } | Uint32Array;
   /** For each label, in output order; exactly where the spec has bases. */
@@ -230,9 +238,9 @@ export interface Decoder extends Disposable {
 }
 
 export interface Kernels {
-  /** `cpu` (the addon) or `reference` (TypeScript). */
-  readonly name: 'cpu' | 'reference';
-  /** The instruction set in use, e.g. `avx2`; `javascript` for the reference. */
+  /** `cpu` (the addon), `cuda` (a GPU) or `reference` (TypeScript). */
+  readonly name: 'cpu' | 'cuda' | 'reference';
+  /** The instruction set in use, e.g. `avx2`; a GPU's compute capability; `javascript` for the reference. */
   readonly isa: string;
   project(args: ProjectArgs): void;
   projectAsync(args: ProjectArgs): Promise<void>;
@@ -242,6 +250,8 @@ export interface Kernels {
   unpack(args: UnpackArgs): void;
   createEncoder(spec: EncoderSpec): Encoder;
   createDecoder(spec: DecoderSpec): Decoder;
+  /** Codes kept where this backend decodes: copied to the GPU once, for `cuda`; elsewhere the array itself. */
+  residentCodes(codes: Uint8Array): ResidentCodes;
   augment(args: AugmentArgs): void;
   augmentAsync(args: AugmentArgs): Promise<void>;
 }

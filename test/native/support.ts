@@ -1,7 +1,10 @@
 import { kernelStatus, loadKernels } from '#src/native/index.js';
 import type { DecoderSpec, Kernels } from '#src/native/kernels.js';
 
-export const cpu: Kernels = loadKernels({ backend: 'cpu' });
+/** The backend under test; `SOFTPACK_TEST_BACKEND=cuda npx vitest run test/native` holds a GPU to the same tests. */
+export const cpu: Kernels = loadKernels({
+  backend: process.env.SOFTPACK_TEST_BACKEND === 'cuda' ? 'cuda' : 'cpu',
+});
 export const reference: Kernels = loadKernels({ backend: 'reference' });
 
 /** Mulberry32: a seeded stream of numbers in [0, 1). */

@@ -1,5 +1,6 @@
 import { SoftpackError } from '../../errors.js';
 import {
+  checkCodesArray,
   checkDecode,
   checkDecodeKl,
   checkDecoderSpec,
@@ -48,6 +49,10 @@ export const referenceKernels: Kernels = {
     for (let i = 0; i < out.length; i++) out[i] = readIndex(packed, bitOffset + i * bits, bits);
   },
   createEncoder: (spec) => new ReferenceEncoder(checkEncoderSpec(spec)),
+  residentCodes: (codes) => {
+    const host = checkCodesArray(codes);
+    return { host, dispose: () => {}, [Symbol.dispose]: () => {} };
+  },
   createDecoder: (spec) => new ReferenceDecoder(checkDecoderSpec(spec)),
   augment: (args) => augment(checkAugment(args)),
   augmentAsync: async (args) => augment(checkAugment(args)),

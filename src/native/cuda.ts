@@ -1,0 +1,62 @@
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { type Addon, findAddon, STATUS_DEVICE_LOST } from './addon.js';
+import { createNativeKernels } from './cpu.js';
+import type { Kernels } from './kernels.js';
+
+/**
+ * - `absent`: no module was built, or there is no addon to open it with.
+ * - `incompatible`: there is one, but it does not load here or is of another version.
+ * - `no-device`: it loads, and finds no GPU or no driver.
+ * - `lost`: the GPU failed earlier in this process.
+ */
+export type CudaState =
+  | { readonly state: 'ready'; readonly reason: string; readonly kernels: Kernels }
+  | {
+      readonly state: 'absent' | 'incompatible' | 'no-device' | 'lost';
+      readonly reason: string;
+    };
+
+/** Where `npm run build:cuda` puts the module. */
+const FILE = 'build-cuda/Release/softpack_cuda.so';
+const BUILD = 'npm run build:cuda (docs/cuda.md)';
+
+let opened: { readonly path: string; readonly kernels: Kernels } | undefined;
+
+/** The CUDA backend, or why there is none. Looks for its module, and opens it, only when asked. */
+export function findCuda(): CudaState {
+  const addon = findAddon();
+  if (addon.state !== 'ready') {
+    return { state: 'absent', reason: `needs the addon, which is ${addon.state}: ${addon.reason}` };
+  }
+  const own = process.env.SOFTPACK_CUDA_MODULE;
+  const path = own || fileURLToPath(new URL(`../../${FILE}`, import.meta.url));
+  if (!existsSync(path)) {
+    const reason = own
+      ? `SOFTPACK_CUDA_MODULE names ${own}, which does not exist`
+      : `the module is not built (no ${FILE}): ${BUILD}`;
+    return { state: 'absent', reason };
+  }
+  const { state, reason, operations, device } = addon.addon.openModule(path);
+  if (state !== 'ready' || operations === undefined) {
+    const hint = state === 'incompatible' ? `; build it anew: ${BUILD}` : '';
+    return { state: state === 'ready' ? 'incompatible' : state, reason: `${reason}${hint}` };
+  }
+  if (opened?.path !== path) {
+    const kernels = createNativeKernels({
+      name: 'cuda',
+      isa: `compute capability ${device?.capability}`,
+      operations,
+      describe: (status) => describeStatus(addon.addon, path, status),
+      keepCodes: (codes) => new operations.DeviceBytes(codes),
+    });
+    opened = { path, kernels };
+  }
+  return { state, reason, kernels: opened.kernels };
+}
+
+/** The device remembers why it was lost; other failures are told by their status alone. */
+function describeStatus(addon: Addon, path: string, status: number): string {
+  const text = addon.statusText(status);
+  return status === STATUS_DEVICE_LOST ? `${text} (${addon.openModule(path).reason})` : text;
+}

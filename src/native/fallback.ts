@@ -1,0 +1,222 @@
+import { SoftpackError } from '../errors.js';
+import { STATUS_DEVICE_LOST, STATUS_OUT_OF_MEMORY, STATUS_UNSUPPORTED_METHOD } from './addon.js';
+import { NativeFailure } from './cpu.js';
+import type {
+  DecodeKlArgs,
+  Decoder,
+  DecoderSpec,
+  Encoder,
+  EncoderSpec,
+  Kernels,
+  ProjectArgs,
+} from './kernels.js';
+
+/** Failures after which another backend may do the same work. */
+const PASSING = [STATUS_DEVICE_LOST, STATUS_OUT_OF_MEMORY, STATUS_UNSUPPORTED_METHOD];
+
+/**
+ * `first` as long as it works, `second` after: what `auto` gives where there is a GPU. A call that fails because the
+ * device is lost, out of memory or without a unit is done again by `second`; after a loss everything is. Both give
+ * the same bytes (see kernels.ts), so a loss shows in speed and in one process warning only. The exception: a call
+ * that reads what it writes (`accumulate`, a gradient in place of its logits) cannot be done again and throws.
+ */
+export function withFallback(first: Kernels, second: () => Kernels): Kernels {
+  const state = new Fallback(first, second);
+  return {
+    get name() {
+      return state.current.name;
+    },
+    get isa() {
+      return state.current.isa;
+    },
+    project: (args) => state.run((kernels) => kernels.project(args), accumulates(args)),
+    projectAsync: (args) =>
+      state.runLater((kernels) => kernels.projectAsync(args), accumulates(args)),
+    nearest: (args) => state.run((kernels) => kernels.nearest(args)),
+    nearestAsync: (args) => state.runLater((kernels) => kernels.nearestAsync(args)),
+    pack: (args) => state.current.pack(args),
+    unpack: (args) => state.current.unpack(args),
+    augment: (args) => state.current.augment(args),
+    augmentAsync: (args) => state.current.augmentAsync(args),
+    residentCodes: (codes) => state.run((kernels) => kernels.residentCodes(codes)),
+    createEncoder: (spec) => new FallbackEncoder(state, spec),
+    createDecoder: (spec) => new FallbackDecoder(state, spec),
+  };
+}
+
+class Fallback {
+  readonly first: Kernels;
+  readonly #second: () => Kernels;
+  #lost = false;
+  #made: Kernels | undefined;
+
+  constructor(first: Kernels, second: () => Kernels) {
+    this.first = first;
+    this.#second = second;
+  }
+
+  get current(): Kernels {
+    return this.#lost ? this.second : this.first;
+  }
+
+  get second(): Kernels {
+    this.#made ??= this.#second();
+    return this.#made;
+  }
+
+  run<T>(work: (kernels: Kernels) => T, once = false): T {
+    if (this.#lost) return work(this.second);
+    try {
+      return work(this.first);
+    } catch (error) {
+      this.pass(error, once);
+      return work(this.second);
+    }
+  }
+
+  async runLater<T>(work: (kernels: Kernels) => Promise<T>, once = false): Promise<T> {
+    if (this.#lost) return work(this.second);
+    try {
+      return await work(this.first);
+    } catch (error) {
+      this.pass(error, once);
+      return work(this.second);
+    }
+  }
+
+  /** Returns where the second backend may try, else throws. */
+  pass(error: unknown, once: boolean): void {
+    if (!(error instanceof NativeFailure) || !PASSING.includes(error.status)) throw error;
+    if (error.status === STATUS_DEVICE_LOST && !this.#lost) {
+      this.#lost = true;
+      process.emitWarning(`going on without the GPU: ${error.message}`, {
+        type: 'SoftpackWarning',
+        code: 'SOFTPACK_DEVICE_LOST',
+      });
+    }
+    if (once) throw error;
+  }
+}
+
+/** An object of the first backend, and one of the second from when it is needed. Keeps the spec's arrays for that. */
+class Handle<T extends Disposable> {
+  readonly #state: Fallback;
+  readonly #create: (kernels: Kernels) => T;
+  #first: T | undefined;
+  #second: T | undefined;
+  #disposed = false;
+
+  constructor(state: Fallback, create: (kernels: Kernels) => T) {
+    this.#state = state;
+    this.#create = create;
+    state.run((kernels) => this.#of(kernels));
+  }
+
+  /** The object in use. */
+  get current(): T {
+    return this.#first ?? this.#of(this.#state.second);
+  }
+
+  run<R>(work: (object: T) => R, once = false): R {
+    return this.#state.run((kernels) => work(this.#of(kernels)), once);
+  }
+
+  runLater<R>(work: (object: T) => Promise<R>, once = false): Promise<R> {
+    return this.#state.runLater(async (kernels) => work(this.#of(kernels)), once);
+  }
+
+  dispose(): void {
+    this.#disposed = true;
+    this.#first?.[Symbol.dispose]();
+    this.#second?.[Symbol.dispose]();
+  }
+
+  #of(kernels: Kernels): T {
+    if (kernels === this.#state.first && this.#second === undefined) {
+      this.#first ??= this.#made(kernels);
+      return this.#first;
+    }
+    // Too large for the device once is too large every time.
+    this.#second ??= this.#made(this.#state.second);
+    return this.#second;
+  }
+
+  #made(kernels: Kernels): T {
+    if (this.#disposed) {
+      throw new SoftpackError('INVALID_ARGUMENT', 'already disposed', { field: 'decoder' });
+    }
+    return this.#create(kernels);
+  }
+}
+
+class FallbackEncoder implements Encoder {
+  readonly spec: EncoderSpec;
+  readonly #handle: Handle<Encoder>;
+
+  constructor(state: Fallback, spec: EncoderSpec) {
+    this.spec = spec;
+    this.#handle = new Handle(state, (kernels) => kernels.createEncoder(spec));
+  }
+
+  encode(args: Parameters<Encoder['encode']>[0]): void {
+    this.#handle.run((encoder) => encoder.encode(args));
+  }
+
+  encodeAsync(args: Parameters<Encoder['encode']>[0]): Promise<void> {
+    return this.#handle.runLater((encoder) => encoder.encodeAsync(args));
+  }
+
+  dispose(): void {
+    this.#handle.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+class FallbackDecoder implements Decoder {
+  readonly spec: DecoderSpec;
+  readonly #handle: Handle<Decoder>;
+
+  constructor(state: Fallback, spec: DecoderSpec) {
+    this.spec = spec;
+    this.#handle = new Handle(state, (kernels) => kernels.createDecoder(spec));
+  }
+
+  get method(): Decoder['method'] {
+    return this.#handle.current.method;
+  }
+
+  decode(args: Parameters<Decoder['decode']>[0]): void {
+    this.#handle.run((decoder) => decoder.decode(args));
+  }
+
+  decodeAsync(args: Parameters<Decoder['decode']>[0]): Promise<void> {
+    return this.#handle.runLater((decoder) => decoder.decodeAsync(args));
+  }
+
+  decodeKl(args: DecodeKlArgs): void {
+    this.#handle.run((decoder) => decoder.decodeKl(args), inPlace(args));
+  }
+
+  decodeKlAsync(args: DecodeKlArgs): Promise<void> {
+    return this.#handle.runLater((decoder) => decoder.decodeKlAsync(args), inPlace(args));
+  }
+
+  dispose(): void {
+    this.#handle.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+function accumulates({ accumulate }: ProjectArgs): boolean {
+  return accumulate === true;
+}
+
+function inPlace({ gradient, logits }: DecodeKlArgs): boolean {
+  return gradient !== undefined && gradient.buffer === logits.buffer;
+}

@@ -1,0 +1,129 @@
+import { spawnSync } from 'node:child_process';
+import path from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { loadKernels } from '#src/native/index.js';
+import type { Decoder, Kernels } from '#src/native/kernels.js';
+import {
+  packedCodes,
+  randomFloats,
+  randomStream,
+  residualSpec,
+  segmentSpec,
+} from '../native/support.js';
+import { BUILD_TIMEOUT, cudaTestPrograms, missingTools, run } from './build.js';
+
+const lacking = missingTools();
+if (lacking !== undefined) console.log(`skipped: the emulated CUDA kernels (${lacking})`);
+
+// The module's own kernels and host code, on the CPU (native/testing/cuda_emulation.h).
+describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
+  let programs = '';
+  let cuda: Kernels;
+  const cpu = loadKernels({ backend: 'cpu' });
+
+  beforeAll(() => {
+    programs = cudaTestPrograms();
+    process.env.SOFTPACK_CUDA_MODULE = path.join(programs, 'softpack_cuda_emulated.so');
+    cuda = loadKernels({ backend: 'cuda' });
+  }, BUILD_TIMEOUT);
+
+  const check = (env: Record<string, string> = {}, ...options: string[]) =>
+    spawnSync(
+      path.join(programs, 'native_cuda_check'),
+      [path.join(programs, 'softpack_cuda_emulated.so'), ...options],
+      { encoding: 'utf8', env: { ...process.env, ...env } },
+    );
+
+  it(
+    'pass native_cuda_check: the CPU bytes, and float64 within bounds',
+    () => {
+      const { stdout, stderr, status } = check();
+      expect(stderr).toBe('');
+      expect(stdout).toMatch(/\d{4,} checks, 0 failed/);
+      expect(status).toBe(0);
+    },
+    BUILD_TIMEOUT,
+  );
+
+  it('report a missing driver as no device', () => {
+    const { stdout, status } = check({ SOFTPACK_EMULATION: 'absent' });
+    expect(stdout).toMatch(/no device: .*CUDA error 35/);
+    expect(status).toBe(3);
+  });
+
+  it('report a failing kernel, and memory that is out, without ending the process', () => {
+    const lost = check({ SOFTPACK_EMULATION: 'ready,launch:40' }, '--brief');
+    expect(lost.stderr).toMatch(/cannot be used again.*illegal/i);
+    expect(lost.status).toBe(1);
+    const full = check({ SOFTPACK_EMULATION: 'ready,malloc:30' }, '--brief');
+    expect(full.stderr).toMatch(/out of memory|memory is allocated/);
+    expect(full.stderr).not.toMatch(/cannot be used again/);
+    expect(full.status).toBe(1);
+  });
+
+  it('find races and barriers that not all threads reach', () => {
+    const test = path.join(programs, 'cuda_emulation_test');
+    expect(run(test, [])).toBe('0 wrong sums\n');
+    const { stderr, signal } = spawnSync(test, ['diverge'], { encoding: 'utf8' });
+    expect(stderr).toMatch(/wait at a barrier that the others never reach/);
+    expect(signal).toBe('SIGABRT');
+  });
+
+  it('decode through Node as the CPU does, from host memory and from resident codes', async () => {
+    const random = randomStream(4);
+    const specs = [
+      segmentSpec(random, { classes: 129, stages: 6, width: 3, levels: 20 }),
+      residualSpec(random, { classes: 40, stages: 5, width: 7, levels: 16 }),
+    ];
+    for (const spec of specs) {
+      for (const method of ['latent', 'table', 'fixed'] as const) {
+        const full = { ...spec, method, head: { kind: 'softmax', tau: 2 } as const };
+        const codes = packedCodes(spec, 50, random);
+        using resident = cuda.residentCodes(codes);
+        using here = cpu.createDecoder(full);
+        using there = cuda.createDecoder(full);
+        const labels = Uint32Array.of(3, 49, 0, 3, 17);
+        const decode = async (
+          decoder: Decoder,
+          from: Parameters<Decoder['decode']>[0]['codes'],
+        ) => {
+          const out = new Uint16Array(labels.length * spec.classes);
+          await decoder.decodeAsync({ codes: from, labels, out });
+          return out;
+        };
+        const expected = await decode(here, codes);
+        expect(await decode(there, codes)).toEqual(expected);
+        expect(await decode(there, resident)).toEqual(expected);
+        // Another backend decodes from the array they came from.
+        expect(await decode(here, resident)).toEqual(expected);
+
+        const logits = randomFloats(random, labels.length * spec.classes);
+        const losses = [here, there].map((decoder) => {
+          const found = new Float32Array(labels.length);
+          const gradient = logits.slice();
+          decoder.decodeKl({ codes, labels, logits: gradient, gradient, losses: found, tau: 2 });
+          return [found, gradient];
+        });
+        expect(losses[1]).toEqual(losses[0]);
+      }
+    }
+  });
+
+  it('name the wrong index, and take no codes that were disposed of', () => {
+    const random = randomStream(5);
+    const spec = { ...segmentSpec(random, { classes: 9, stages: 2, width: 2, levels: 5 }) };
+    using decoder = cuda.createDecoder(spec);
+    const codes = Uint8Array.of(0b111_000, 0);
+    const out = new Float32Array(9);
+    const labels = { start: 0, count: 1 };
+    expect(() => decoder.decode({ codes, labels, out })).toThrow(
+      /codes: an index beyond.*7 at stage 1/,
+    );
+    const resident = cuda.residentCodes(Uint8Array.of(0, 0));
+    decoder.decode({ codes: resident, labels, out });
+    const before = out.slice();
+    resident.dispose();
+    decoder.decode({ codes: resident, labels, out });
+    expect(out).toEqual(before);
+  });
+});

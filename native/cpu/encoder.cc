@@ -22,7 +22,8 @@ int SoftpackEncoder::Create(const softpack::Isa& isa, const SoftpackEncoderSpec&
   spec_ = spec;
   const MatrixView projection{spec.projection, spec.latent, 1};
   if (!projection_.Pack(table, projection, spec.classes, spec.latent) ||
-      !groups_.Allocate(GroupedFloats(table, spec.levels, spec.width))) {
+      !groups_.Allocate(GroupedFloats(table, spec.levels, spec.width)) ||
+      !sparse_.Create(table, spec)) {
     return kSoftpackOutOfMemory;
   }
   table.group_codebook(spec.codebook, spec.levels, spec.width, groups_.data());
@@ -44,6 +45,23 @@ uint64_t SoftpackEncoder::LabelsATask(uint64_t count, uint32_t threads) const {
   return std::min(block, RoundUp(std::max<uint64_t>(share, 1), kLabelUnit));
 }
 
+// Of each label its segments' indices, in scratch->indices.
+int SoftpackEncoder::FindIndices(const float* labels, uint64_t count, Scratch* scratch) const {
+  uint16_t* const indices = scratch->indices.data();
+  int status;
+  if (sparse_.Keep(labels, count, &scratch->sparse, &status)) {
+    return sparse_.Encode(labels, count, groups_.data(), &scratch->sparse, indices);
+  }
+  if (status != kSoftpackOk) return status;
+  float* const projected = scratch->projected.data();
+  std::fill_n(projected, count * spec_.latent, 0.0f);
+  projection_.MultiplyInto(*table_, {labels, spec_.classes, 1}, count, projected, spec_.latent,
+                           scratch->product.data());
+  table_->nearest(projected, groups_.data(), count * (spec_.latent / spec_.width), spec_.width,
+                  spec_.levels, indices);
+  return kSoftpackOk;
+}
+
 int SoftpackEncoder::EncodeBlock(const SoftpackEncodeArgs& args, uint64_t first,
                                  uint64_t labels) const {
   const softpack::ScratchPool<Scratch>::Lease lease(scratch_);
@@ -54,15 +72,10 @@ int SoftpackEncoder::EncodeBlock(const SoftpackEncodeArgs& args, uint64_t first,
       !scratch->product.Reserve(softpack::ScratchFloats(*table_))) {
     return kSoftpackOutOfMemory;
   }
-  float* const projected = scratch->projected.data();
-  std::fill_n(projected, labels * spec_.latent, 0.0f);
-  const MatrixView block{args.labels + first * spec_.classes, spec_.classes, 1};
-  projection_.MultiplyInto(*table_, block, labels, projected, spec_.latent,
-                           scratch->product.data());
-  uint16_t* const indices = scratch->indices.data();
-  table_->nearest(projected, groups_.data(), labels * segments, spec_.width, spec_.levels, indices);
+  const int status = FindIndices(args.labels + first * spec_.classes, labels, scratch);
+  if (status != kSoftpackOk) return status;
   uint8_t* const out = args.out + first * segments * spec_.bits / 8;
   std::fill_n(out, (labels * segments * spec_.bits + 7) / 8, uint8_t{0});
-  softpack::PackIndices(indices, 0, spec_.bits, labels * segments, out);
+  softpack::PackIndices(scratch->indices.data(), 0, spec_.bits, labels * segments, out);
   return kSoftpackOk;
 }

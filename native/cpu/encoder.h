@@ -1,5 +1,6 @@
 // project, nearest and pack, a block of labels at a time: projections and indices never leave the
-// cache. 2 * latent * (classes + levels) flops a label.
+// cache. 2 * latent * (classes + levels) flops a label; fewer for labels that are nearly all in a
+// few classes (sparse_encoder.h).
 #ifndef SOFTPACK_CPU_ENCODER_H_
 #define SOFTPACK_CPU_ENCODER_H_
 
@@ -9,6 +10,7 @@
 #include "cpu/kernel_table.h"
 #include "cpu/packed_matrix.h"
 #include "cpu/scratch_pool.h"
+#include "cpu/sparse_encoder.h"
 
 struct SoftpackEncoder {
  public:
@@ -21,15 +23,18 @@ struct SoftpackEncoder {
     softpack::Buffer<float> projected;  // [labels, latent]
     softpack::Buffer<float> product;    // of KernelTable::multiply
     softpack::Buffer<uint16_t> indices;
+    softpack::SparseScratch sparse;
   };
 
   uint64_t LabelsATask(uint64_t count, uint32_t threads) const;
+  int FindIndices(const float* labels, uint64_t count, Scratch* scratch) const;
   int EncodeBlock(const SoftpackEncodeArgs& args, uint64_t first, uint64_t labels) const;
 
   const softpack::KernelTable* table_ = nullptr;
   SoftpackEncoderSpec spec_ = {};  // its pointers are not kept
   softpack::PackedMatrix projection_;
   softpack::Buffer<float> groups_;
+  softpack::SparseEncoder sparse_;
   mutable softpack::ScratchPool<Scratch> scratch_;
 };
 

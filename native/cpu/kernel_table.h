@@ -104,6 +104,9 @@ struct PixelScale {
   float shift[kPatternFloats];
 };
 
+// Columns of one chain of KernelTable::chain_columns.
+constexpr uint32_t kChainFloats = 16;
+
 struct KernelTable {
   // Packed right-hand matrices: panels of this many columns, each [inner][panel_columns], the last
   // one padded with zeros. At most `inner_block` inner elements are packed at a time, so that a
@@ -131,6 +134,20 @@ struct KernelTable {
   // fma(mu_d, mu_d, norm).
   void (*nearest)(const float* vectors, const float* groups, uint64_t count, uint64_t width,
                   uint64_t levels, uint16_t* out);
+
+  // The same; margins[i] is by how much the second score is above the first, infinity where there
+  // is no second.
+  void (*nearest_margins)(const float* vectors, const float* groups, uint64_t count, uint64_t width,
+                          uint64_t levels, uint16_t* out, float* margins);
+
+  // out[j] = fma(weights[i], rows[list[i]][j], ...) from 0 for ascending i. Rows and `out` are
+  // padded to a multiple of 16 floats.
+  void (*weigh_rows)(const float* rows, uint64_t stride, const uint16_t* list, const float* weights,
+                     uint64_t count, uint64_t columns, float* out);
+  // The same over all `count` rows for kChainFloats columns from each of `starts` on: the chains of
+  // `multiply`. Reads kChainFloats columns of each row.
+  void (*chain_columns)(const float* rows, uint64_t stride, const float* weights, uint64_t count,
+                        const uint32_t* starts, uint64_t chains, float* out);
 
   // sum = start + row of stage 0 + row of stage 1 + ... Fixed-point sums must not overflow.
   void (*sum_float_rows)(const RowSums<float>& sums);

@@ -46,21 +46,55 @@ void GroupCodebook(const float* codebook, uint64_t levels, uint64_t width, float
   }
 }
 
-void Nearest(const float* vectors, const float* groups, uint64_t count, uint64_t width,
-             uint64_t levels, uint16_t* out) {
+void NearestMargins(const float* vectors, const float* groups, uint64_t count, uint64_t width,
+                    uint64_t levels, uint16_t* out, float* margins) {
   for (uint64_t i = 0; i < count; ++i, vectors += width) {
     float least = std::numeric_limits<float>::infinity();
+    float second = least;
     uint64_t best = 0;
     for (uint64_t level = 0; level < levels; ++level) {
       const float* group = groups + level * (width + 1);
       float score = group[0];
       for (uint64_t d = 0; d < width; ++d) score = std::fmaf(-vectors[d], group[1 + d], score);
       if (score < least) {
+        second = least;
         least = score;
         best = level;
+      } else if (score < second) {
+        second = score;
       }
     }
     out[i] = static_cast<uint16_t>(best);
+    if (margins != nullptr) margins[i] = second - least;
+  }
+}
+
+void Nearest(const float* vectors, const float* groups, uint64_t count, uint64_t width,
+             uint64_t levels, uint16_t* out) {
+  NearestMargins(vectors, groups, count, width, levels, out, nullptr);
+}
+
+void WeighRows(const float* rows, uint64_t stride, const uint16_t* list, const float* weights,
+               uint64_t count, uint64_t columns, float* out) {
+  for (uint64_t j = 0; j < columns; ++j) {
+    float sum = 0.0f;
+    for (uint64_t i = 0; i < count; ++i) {
+      sum = std::fmaf(weights[i], rows[list[i] * stride + j], sum);
+    }
+    out[j] = sum;
+  }
+}
+
+void ChainColumns(const float* rows, uint64_t stride, const float* weights, uint64_t count,
+                  const uint32_t* starts, uint64_t chains, float* out) {
+  for (uint64_t c = 0; c < chains; ++c) {
+    for (uint64_t j = 0; j < kChainFloats; ++j) {
+      float sum = 0.0f;
+      for (uint64_t i = 0; i < count; ++i) {
+        sum = std::fmaf(weights[i], rows[i * stride + starts[c] + j], sum);
+      }
+      out[c * kChainFloats + j] = sum;
+    }
   }
 }
 
@@ -81,6 +115,9 @@ extern const KernelTable kScalarKernels = {
     1,
     GroupCodebook,
     Nearest,
+    NearestMargins,
+    WeighRows,
+    ChainColumns,
     SumRows<float>,
     SumRows<int16_t>,
     WidenRange,

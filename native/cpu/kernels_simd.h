@@ -153,16 +153,34 @@ uint16_t LowestOfBest(Best best) {
   return static_cast<uint16_t>(indices[lane]);
 }
 
-void Nearest(const float* vectors, const float* groups, uint64_t count, uint64_t width,
-             uint64_t levels, uint16_t* out) {
+float MarginOf(Best best, Vec second) {
+  float scores[kLanes], seconds[kLanes];
+  Store(scores, best.score);
+  Store(seconds, second);
+  float least = scores[0], next = seconds[0];
+  for (uint32_t i = 1; i < kLanes; ++i) {
+    const float greater = scores[i] > least ? scores[i] : least;
+    least = scores[i] < least ? scores[i] : least;
+    next = greater < next ? greater : next;
+    next = seconds[i] < next ? seconds[i] : next;
+  }
+  return next - least;
+}
+
+// With `margins`, for each vector also by how much the second score is above the first.
+template <bool Margins>
+SOFTPACK_INLINE void FindNearest(const float* vectors, const float* groups, uint64_t count,
+                                 uint64_t width, uint64_t levels, uint16_t* out, float* margins) {
   for (uint64_t first = 0; first < count; first += kNearestRows) {
     // Rows beyond the last repeat it; their results are dropped.
     const uint64_t present = count - first < kNearestRows ? count - first : kNearestRows;
     const float* rows[kNearestRows];
     Best best[kNearestRows];
+    Vec second[kNearestRows];
     for (uint32_t i = 0; i < kNearestRows; ++i) {
       rows[i] = vectors + (first + (i < present ? i : present - 1)) * width;
       best[i] = NoBest();
+      second[i] = best[i].score;
     }
     const float* group = groups;
     for (uint64_t level = 0; level < levels; level += kGroupSize) {
@@ -193,12 +211,26 @@ void Nearest(const float* vectors, const float* groups, uint64_t count, uint64_t
       for (uint32_t i = 0; i < kNearestRows; ++i) {
         SOFTPACK_UNROLL
         for (uint32_t v = 0; v < kNearestVectors; ++v) {
+          if (Margins) second[i] = Less(second[i], Greater(best[i].score, scores[i][v]));
           best[i] = BetterOf(best[i], scores[i][v], static_cast<uint32_t>(level + v * kLanes));
         }
       }
     }
-    for (uint64_t i = 0; i < present; ++i) out[first + i] = LowestOfBest(best[i]);
+    for (uint64_t i = 0; i < present; ++i) {
+      out[first + i] = LowestOfBest(best[i]);
+      if (Margins) margins[first + i] = MarginOf(best[i], second[i]);
+    }
   }
+}
+
+void Nearest(const float* vectors, const float* groups, uint64_t count, uint64_t width,
+             uint64_t levels, uint16_t* out) {
+  FindNearest<false>(vectors, groups, count, width, levels, out, nullptr);
+}
+
+void NearestMargins(const float* vectors, const float* groups, uint64_t count, uint64_t width,
+                    uint64_t levels, uint16_t* out, float* margins) {
+  FindNearest<true>(vectors, groups, count, width, levels, out, margins);
 }
 
 #include "cpu/rows_simd.h"
@@ -209,9 +241,9 @@ void Nearest(const float* vectors, const float* groups, uint64_t count, uint64_t
 #include "cpu/augment_simd.h"
 
 constexpr KernelTable Table() {
-  return {kPanelColumns,    kInnerBlock, kStripRows,    kRowBlock, PackPanels,
-          Multiply,         kGroupSize,  GroupCodebook, Nearest,   SumRows<float>,
-          SumRows<int16_t>, WidenRange,  ToFixed,       ToBfloat,  Widen,
-          AddPrediction,    Finish,      Fence,         Kl,        ResizeColumns,
-          BlendRows,        MixRows};
+  return {kPanelColumns, kInnerBlock,  kStripRows,     kRowBlock,        PackPanels,
+          Multiply,      kGroupSize,   GroupCodebook,  Nearest,          NearestMargins,
+          WeighRows,     ChainColumns, SumRows<float>, SumRows<int16_t>, WidenRange,
+          ToFixed,       ToBfloat,     Widen,          AddPrediction,    Finish,
+          Fence,         Kl,           ResizeColumns,  BlendRows,        MixRows};
 }

@@ -55,6 +55,71 @@ void SumRows(const RowSums<T>& sums) {
   }
 }
 
+// A column block of kSumVectors vectors at a time, so that its chains overlap.
+void WeighRows(const float* rows, uint64_t stride, const uint16_t* list, const float* weights,
+               uint64_t count, uint64_t columns, float* out) {
+  constexpr uint64_t kBlock = kSumVectors * kLanes;
+  for (uint64_t first = 0; first < columns; first += kBlock) {
+    const uint64_t vectors =
+        columns - first < kBlock ? (columns - first + kLanes - 1) / kLanes : kSumVectors;
+    Vec sums[kSumVectors];
+    SOFTPACK_UNROLL
+    for (uint32_t v = 0; v < kSumVectors; ++v) sums[v] = Zero();
+    for (uint64_t i = 0; i < count; ++i) {
+      const float* const row = rows + list[i] * stride + first;
+      const Vec weight = Broadcast(weights[i]);
+      if (vectors == kSumVectors) {
+        SOFTPACK_UNROLL
+        for (uint32_t v = 0; v < kSumVectors; ++v) {
+          sums[v] = Fma(weight, Load(row + v * kLanes), sums[v]);
+        }
+      } else {
+        SOFTPACK_UNROLL
+        for (uint32_t v = 0; v < kSumVectors; ++v) {
+          if (v < vectors) sums[v] = Fma(weight, Load(row + v * kLanes), sums[v]);
+        }
+      }
+    }
+    SOFTPACK_UNROLL
+    for (uint32_t v = 0; v < kSumVectors; ++v) {
+      if (v < vectors) Store(out + first + v * kLanes, sums[v]);
+    }
+  }
+}
+
+// Eight chains side by side hide the latency of one.
+void ChainColumns(const float* rows, uint64_t stride, const float* weights, uint64_t count,
+                  const uint32_t* starts, uint64_t chains, float* out) {
+  constexpr uint32_t kVectors = kChainFloats / kLanes;
+  constexpr uint32_t kTogether = 8 / kVectors;
+  for (uint64_t first = 0; first < chains; first += kTogether) {
+    Vec sums[kTogether][kVectors];
+    const float* columns[kTogether];
+    SOFTPACK_UNROLL
+    for (uint32_t c = 0; c < kTogether; ++c) {
+      // Chains beyond the last repeat it; their results are dropped.
+      columns[c] = rows + starts[first + c < chains ? first + c : chains - 1];
+      SOFTPACK_UNROLL
+      for (uint32_t v = 0; v < kVectors; ++v) sums[c][v] = Zero();
+    }
+    for (uint64_t i = 0; i < count; ++i) {
+      const Vec weight = Broadcast(weights[i]);
+      SOFTPACK_UNROLL
+      for (uint32_t c = 0; c < kTogether; ++c) {
+        SOFTPACK_UNROLL
+        for (uint32_t v = 0; v < kVectors; ++v) {
+          sums[c][v] = Fma(weight, Load(columns[c] + i * stride + v * kLanes), sums[c][v]);
+        }
+      }
+    }
+    for (uint32_t c = 0; c < kTogether && first + c < chains; ++c) {
+      for (uint32_t v = 0; v < kVectors; ++v) {
+        Store(out + (first + c) * kChainFloats + v * kLanes, sums[c][v]);
+      }
+    }
+  }
+}
+
 void WidenRange(const float* values, uint64_t length, float* least, float* greatest) {
   for (uint64_t j = 0; j < length; j += kLanes) {
     const Vec value = Load(values + j);

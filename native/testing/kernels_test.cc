@@ -94,6 +94,56 @@ void TestEncode(const Isa& isa) {
   }
 }
 
+// Peaked labels, which are encoded without the full projection: the codes of project and nearest
+// all the same, also where two codewords are as near as each other.
+void TestSparseEncode(const Isa& isa) {
+  std::mt19937 random(9);
+  for (const uint64_t width : {5, 8, 20, 50}) {
+    const uint64_t count = 203, classes = 211, segments = 4, latent = segments * width;
+    const uint64_t levels = 64;
+    const auto projection = RandomFloats(random, classes * latent);
+    auto codebook = RandomFloats(random, levels * width);
+    for (uint64_t d = 0; d < width; ++d) {
+      codebook[(levels - 1) * width + d] = codebook[d];  // an exact tie
+      codebook[(levels - 2) * width + d] = codebook[width + d] * (1 + 1e-6f);
+    }
+    std::vector<float> labels(count * classes);
+    for (uint64_t i = 0; i < count; ++i) {
+      for (uint64_t j = 0; j < classes; ++j) {
+        const double logit = 4.0 * std::normal_distribution<double>()(random);
+        labels[i * classes + j] = static_cast<float>(std::exp(logit * logit - 60));
+      }
+      // Some labels whose segments lie on codewords, so that the scores of copies tie.
+      if (i % 3 == 0) labels[i * classes + i % classes] = 1.0f;
+    }
+    const SoftpackEncoderSpec spec{
+        projection.data(), codebook.data(), classes, latent, width, levels, 6};
+    SoftpackEncoder encoder;
+    Expect(encoder.Create(isa, spec) == kSoftpackOk, "encoder is created");
+    std::vector<uint8_t> found(count * segments * 6 / 8 + 1), expected(found.size());
+    found.resize((count * segments * 6 + 7) / 8);
+    expected.resize(found.size());
+    Expect(encoder.Encode({labels.data(), found.data(), count, 1}) == kSoftpackOk,
+           "encode returns");
+    std::vector<float> projected(count * latent);
+    std::vector<uint16_t> indices(count * segments);
+    SoftpackProjectArgs product = {};
+    product.a = labels.data();
+    product.b = projection.data();
+    product.out = projected.data();
+    product.rows = count;
+    product.inner = classes;
+    product.columns = latent;
+    product.threads = 1;
+    Expect(Project(*isa.kernels, product) == kSoftpackOk, "project returns");
+    Expect(Nearest(*isa.kernels, {projected.data(), codebook.data(), indices.data(),
+                                  count * segments, width, levels, 1}) == kSoftpackOk,
+           "nearest returns");
+    PackIndices(indices.data(), 0, 6, indices.size(), expected.data());
+    Expect(SameBytes(expected, found), std::string("sparse encode ") + isa.name);
+  }
+}
+
 struct DecodeCase {
   uint64_t classes, stages, levels, width, base_rows;
   uint32_t bits, head, method;
@@ -453,6 +503,7 @@ int Run() {
     }
     TestProject(*isa);
     TestEncode(*isa);
+    TestSparseEncode(*isa);
     TestDecode(*isa);
     TestAugment(*isa);
     if (isa->bfloat != nullptr) TestBfloat(*isa);

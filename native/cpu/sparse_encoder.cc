@@ -1,0 +1,158 @@
+#include "cpu/sparse_encoder.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "cpu/packed_matrix.h"
+
+namespace softpack {
+namespace {
+
+// Of a label's mass, about what all classes that are left out may hold together.
+constexpr double kDroppedMass = 1e-6;
+// Beyond this share of the classes the full projection is as quick.
+constexpr uint64_t kLeastSparsity = 4;
+// Shorter segments have so many codewords that are nearly as near that too few are sure.
+constexpr uint64_t kLeastWidth = 8;
+constexpr double kUnit = 5.9604644775390625e-8;  // 2^-24, of rounding to float32
+
+double LongestSquare(const float* rows, uint64_t count, uint64_t width) {
+  double longest = 0;
+  for (uint64_t i = 0; i < count; ++i, rows += width) {
+    double square = 0;
+    for (uint64_t d = 0; d < width; ++d) square += static_cast<double>(rows[d]) * rows[d];
+    // Written so that a NaN stays.
+    if (!(square <= longest)) longest = square;
+  }
+  return longest;
+}
+
+// Sum of magnitudes, to some units of float64.
+double MassOf(const float* label, uint64_t classes) {
+  double sums[8] = {};
+  uint64_t j = 0;
+  for (; j + 8 <= classes; j += 8) {
+    for (uint64_t i = 0; i < 8; ++i) sums[i] += std::fabs(label[j + i]);
+  }
+  for (; j < classes; ++j) sums[0] += std::fabs(label[j]);
+  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
+}  // namespace
+
+bool SparseEncoder::Create(const KernelTable& table, const SoftpackEncoderSpec& spec) {
+  table_ = &table;
+  spec_ = spec;
+  stride_ = RoundUp(spec.latent, 16);
+  if (!projection_.Allocate(spec.classes * stride_ + kChainFloats)) return false;
+  std::fill_n(projection_.data(), spec.classes * stride_ + kChainFloats, 0.0f);
+  for (uint64_t j = 0; j < spec.classes; ++j) {
+    std::copy_n(spec.projection + j * spec.latent, spec.latent, projection_.data() + j * stride_);
+  }
+  longest_row_ = std::sqrt(LongestSquare(spec.projection, spec.classes * segments(), spec.width));
+  longest_codeword_ = std::sqrt(LongestSquare(spec.codebook, spec.levels, spec.width));
+  return true;
+}
+
+bool SparseEncoder::Keep(const float* labels, uint64_t count, SparseScratch* scratch,
+                         int* status) const {
+  const uint64_t most = spec_.classes / kLeastSparsity;
+  *status = kSoftpackOk;
+  if (spec_.width < kLeastWidth || spec_.classes > 65536) return false;
+  if (!std::isfinite(longest_row_ * longest_codeword_)) return false;
+  if (!scratch->kept.Reserve(count * most + 1) || !scratch->weights.Reserve(count * most + 1) ||
+      !scratch->labels.Reserve(count)) {
+    *status = kSoftpackOutOfMemory;
+    return false;
+  }
+  for (uint64_t i = 0; i < count; ++i) {
+    const float* const label = labels + i * spec_.classes;
+    const double mass = MassOf(label, spec_.classes);
+    if (!std::isfinite(mass)) return false;
+    const float threshold =
+        static_cast<float>(mass * kDroppedMass / static_cast<double>(spec_.classes));
+    uint64_t kept = 0;
+    double kept_mass = 0;
+    for (uint64_t j = 0; j < spec_.classes; ++j) {
+      if (std::fabs(label[j]) <= threshold) continue;
+      if (kept == most) return false;
+      scratch->kept.data()[i * most + kept] = static_cast<uint16_t>(j);
+      scratch->weights.data()[i * most + kept] = label[j];
+      kept_mass += std::fabs(label[j]);
+      ++kept;
+    }
+    // Both sums are rounded to float64.
+    scratch->labels.data()[i] = {kept, mass, std::max(mass - kept_mass, 0.0) + 1e-12 * mass};
+  }
+  return true;
+}
+
+// How far a score may lie from the one of the full projection. A fused multiply-add rounds its
+// result by at most 2^-24 of it, and by no more than the term that it adds, for the sum without the
+// term is a float too: the full chain rounds each class that is left out by at most what that class
+// adds.
+double SparseEncoder::ScoreError(const KeptLabel& label) const {
+  const double length = label.mass * longest_row_;  // no segment of h is longer
+  const double chains = 2.0 * (static_cast<double>(label.kept) + 1) * kUnit;
+  const double moved = 1.01 * (2.0 * label.dropped * longest_row_ + chains * length);
+  const double score = longest_codeword_ * (0.5 * longest_codeword_ + length + moved);
+  const double rounded = 2.02 * (static_cast<double>(spec_.width) + 2) * kUnit * score;
+  return moved * longest_codeword_ + rounded;
+}
+
+int SparseEncoder::Encode(const float* labels, uint64_t count, const float* groups,
+                          SparseScratch* scratch, uint16_t* indices) const {
+  const uint64_t most = spec_.classes / kLeastSparsity;
+  if (!scratch->projected.Reserve(stride_) || !scratch->segments.Reserve(count * spec_.latent) ||
+      !scratch->margins.Reserve(count * segments()) || !scratch->unsure.Reserve(segments())) {
+    return kSoftpackOutOfMemory;
+  }
+  for (uint64_t i = 0; i < count; ++i) {
+    table_->weigh_rows(projection_.data(), stride_, scratch->kept.data() + i * most,
+                       scratch->weights.data() + i * most, scratch->labels.data()[i].kept, stride_,
+                       scratch->projected.data());
+    std::copy_n(scratch->projected.data(), spec_.latent,
+                scratch->segments.data() + i * spec_.latent);
+  }
+  table_->nearest_margins(scratch->segments.data(), groups, count * segments(), spec_.width,
+                          spec_.levels, indices, scratch->margins.data());
+  for (uint64_t i = 0; i < count; ++i) {
+    const float* const label = labels + i * spec_.classes;
+    const double sure = 2 * ScoreError(scratch->labels.data()[i]);
+    uint64_t unsure = 0;
+    for (uint64_t s = 0; s < segments(); ++s) {
+      const bool holds = scratch->margins.data()[i * segments() + s] > sure;
+      if (!holds) scratch->unsure.data()[unsure++] = static_cast<uint32_t>(s);
+    }
+    if (unsure == 0) continue;
+    const int status = EncodeInFull(label, unsure, groups, scratch, indices + i * segments());
+    if (status != kSoftpackOk) return status;
+  }
+  return kSoftpackOk;
+}
+
+// Replaces the indices of the first `unsure` segments in scratch->unsure.
+int SparseEncoder::EncodeInFull(const float* label, uint64_t unsure, const float* groups,
+                                SparseScratch* scratch, uint16_t* indices) const {
+  const uint64_t chains = (spec_.width + kChainFloats - 1) / kChainFloats;
+  if (!scratch->starts.Reserve(segments() * chains) ||
+      !scratch->chains.Reserve(segments() * chains * kChainFloats)) {
+    return kSoftpackOutOfMemory;
+  }
+  for (uint64_t i = 0; i < unsure; ++i) {
+    for (uint64_t c = 0; c < chains; ++c) {
+      scratch->starts.data()[i * chains + c] =
+          static_cast<uint32_t>(scratch->unsure.data()[i] * spec_.width + c * kChainFloats);
+    }
+  }
+  table_->chain_columns(projection_.data(), stride_, label, spec_.classes, scratch->starts.data(),
+                        unsure * chains, scratch->chains.data());
+  for (uint64_t i = 0; i < unsure; ++i) {
+    // Chains of one segment lie side by side.
+    table_->nearest(scratch->chains.data() + i * chains * kChainFloats, groups, 1, spec_.width,
+                    spec_.levels, indices + scratch->unsure.data()[i]);
+  }
+  return kSoftpackOk;
+}
+
+}  // namespace softpack

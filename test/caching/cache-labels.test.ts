@@ -9,7 +9,11 @@ import { Augmenter } from '#src/augment/augmenter.js';
 import { renderViews } from '#src/augment/replay.js';
 import type { AugmentationSpec } from '#src/augment/spec.js';
 import { archiveSource } from '#src/caching/archive-source.js';
-import { type CacheLabelsOptions, cacheLabels } from '#src/caching/cache-labels.js';
+import {
+  type CacheLabelsOptions,
+  type CacheLabelsResult,
+  cacheLabels,
+} from '#src/caching/cache-labels.js';
 import { packLogits } from '#src/caching/pack.js';
 import { imageFolder } from '#src/images/files.js';
 import { packImages } from '#src/images/pack.js';
@@ -205,8 +209,12 @@ describe('with a codec', () => {
   const codec = { dh: 4, dc: 2, k: 2 } as const;
   const training = { steps: 30, batch: 32 };
 
+  let result: CacheLabelsResult;
+  beforeAll(async () => {
+    result = await cache('small', { codec, training });
+  });
+
   test('gives what pack makes of the uncompressed labels, and leaves nothing else', async () => {
-    const result = await cache('small', { codec, training });
     const source = temporary.path('onnx');
     await packLogits({ source, out: temporary.path('wanted'), codec, training });
     expect(await filesOf('small')).toEqual(await filesOf('wanted'));

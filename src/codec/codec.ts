@@ -1,5 +1,5 @@
 import type { AugmentationBatch } from '../augment/record.js';
-import type { LabelArray, ThreadOptions } from '../native/kernels.js';
+import type { LabelArray, Precision, ThreadOptions } from '../native/kernels.js';
 
 /**
  * How the codes of one row (the labels of one epoch, in sample order) lie in bytes.
@@ -40,6 +40,14 @@ export interface CodecParts {
   readonly tensors: ReadonlyMap<string, Tensor>;
   /** Side data with one row a sample, shared by all epochs (base vectors, embeddings); often empty. */
   readonly sampleTensors: ReadonlyMap<string, Tensor>;
+}
+
+/** How labels may be decoded; of concern only to codecs whose decoder has more ways than one. */
+export interface DecodeOptions {
+  /** What may be traded for speed; default `exact`. `fast` is within 2e-3, with the same bytes on every machine. */
+  readonly precision?: Precision;
+  /** Bytes that the decoder's tables may take, in each thread that decodes. */
+  readonly memoryCap?: number;
 }
 
 export interface DecodeLabelsArgs extends ThreadOptions {

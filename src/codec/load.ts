@@ -5,13 +5,15 @@ import { PrincipalCodec } from './baselines/principal.js';
 import { ScalarCodec } from './baselines/scalar.js';
 import { TopKCodec } from './baselines/top-k.js';
 import { VqCodec } from './baselines/vq.js';
-import type { Codec, CodecParts } from './codec.js';
+import type { Codec, CodecParts, DecodeOptions } from './codec.js';
 import { NoneCodec } from './none.js';
 import { VqaeCodec } from './vqae/codec.js';
 
-const CODECS: Readonly<Record<string, (parts: CodecParts, kernels: Kernels) => Codec>> = {
+type Load = (parts: CodecParts, kernels: Kernels, options: DecodeOptions) => Codec;
+
+const CODECS: Readonly<Record<string, Load>> = {
   none: (parts) => NoneCodec.fromParts(parts),
-  vqae: (parts, kernels) => VqaeCodec.fromParts(parts, kernels),
+  vqae: (parts, kernels, options) => VqaeCodec.fromParts(parts, kernels, options),
   topk: (parts) => TopKCodec.fromParts(parts),
   pca: (parts, kernels) => PrincipalCodec.fromParts(parts, kernels),
   rpca: (parts, kernels) => PrincipalCodec.fromParts(parts, kernels),
@@ -21,7 +23,7 @@ const CODECS: Readonly<Record<string, (parts: CodecParts, kernels: Kernels) => C
 };
 
 /** Rebuilds a codec from what an archive keeps of it. `UNSUPPORTED` for a name this version does not know. */
-export function loadCodec(parts: CodecParts, kernels: Kernels): Codec {
+export function loadCodec(parts: CodecParts, kernels: Kernels, options: DecodeOptions = {}): Codec {
   if (!Object.hasOwn(CODECS, parts.name)) {
     throw new SoftpackError('UNSUPPORTED', 'unknown codec', {
       field: 'codec',
@@ -29,5 +31,5 @@ export function loadCodec(parts: CodecParts, kernels: Kernels): Codec {
       found: parts.name,
     });
   }
-  return CODECS[parts.name](parts, kernels);
+  return CODECS[parts.name](parts, kernels, options);
 }

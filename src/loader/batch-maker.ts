@@ -7,7 +7,7 @@ import {
 } from '../augment/recorded.js';
 import { type Normalisation, type PixelSource, renderViews } from '../augment/replay.js';
 import type { AnyAugmentationSpec } from '../augment/spec.js';
-import type { Codec, CodecParts } from '../codec/codec.js';
+import type { Codec, CodecParts, DecodeOptions } from '../codec/codec.js';
 import { loadCodec } from '../codec/load.js';
 import { SoftpackError } from '../errors.js';
 import { type ImageReader, openImageReader } from '../images/reader.js';
@@ -21,6 +21,7 @@ export interface BatchSetup {
   readonly classes: number;
   /** Absent where labels are delivered as codes. */
   readonly codec?: CodecParts;
+  readonly decoding: DecodeOptions;
   /** Absent where the loader delivers labels alone. */
   readonly images?: ImageSetup;
   /** [1], shared: tasks of runs before this one are to stop at the next image. */
@@ -76,7 +77,7 @@ export class BatchMaker implements Disposable {
   private constructor(setup: BatchSetup, kernels: Kernels, reader: ImageReader | undefined) {
     this.#setup = setup;
     this.#kernels = kernels;
-    this.#codec = setup.codec && loadCodec(setup.codec, kernels);
+    this.#codec = setup.codec && loadCodec(setup.codec, kernels, setup.decoding);
     this.#reader = reader;
   }
 

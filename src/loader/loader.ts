@@ -80,6 +80,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
       id: randomUUID(),
       classes,
       ...(this.#decodes && { codec: sharedParts(archive.codecParts) }),
+      decoding: { precision: options.precision, memoryCap: options.memoryCap },
       ...(imageSetup && { images: imageSetup }),
       firstRun: new Int32Array(new SharedArrayBuffer(4)),
     };

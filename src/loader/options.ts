@@ -3,6 +3,7 @@ import type { LabelArchive } from '../archive/archive.js';
 import type { PackedImages } from '../augment/packed-images.js';
 import type { Normalisation } from '../augment/replay.js';
 import type { ImageSource } from '../images/source.js';
+import type { Precision } from '../native/kernels.js';
 import type { LoaderMetrics } from './metrics.js';
 import type { LoaderState } from './state.js';
 
@@ -33,6 +34,13 @@ export interface LoaderOptions {
   readonly labels?: 'probabilities' | 'codes';
   /** Batches made at a time, each on a thread; 0 makes them on the calling thread. Default 1. */
   readonly workers?: number;
+  /**
+   * What decoding labels may trade for speed; default `exact`. `fast` decodes several times quicker within 2e-3 of
+   * each label and is as deterministic; `fastest` gives different bytes on different processors.
+   */
+  readonly precision?: Precision;
+  /** Bytes that a decoder's tables may take in each worker; default 320 MiB. */
+  readonly memoryCap?: number;
   /** The threads to use; by default those of one pool that all loaders of the process share. Not closed. */
   readonly pool?: Piscina;
   /** Batches made ahead of the consumer, at most. Default 2 more than `workers`, 1 without. */

@@ -1,5 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
-import { type CodecParts, isLossCodec, type LossCodec } from '../codec/codec.js';
+import {
+  type CodecParts,
+  type DecodeOptions,
+  isLossCodec,
+  type LossCodec,
+} from '../codec/codec.js';
 import { loadCodec } from '../codec/load.js';
 import { SoftpackError } from '../errors.js';
 import { loadKernels } from '../native/index.js';
@@ -13,7 +18,7 @@ export interface PackedCodes {
   readonly labels: Uint32Array;
 }
 
-export interface PackedLossOptions {
+export interface PackedLossOptions extends DecodeOptions {
   /** An archive's `codecParts`. */
   readonly codec: CodecParts;
   /** Temperature of the student; the archive's `manifest.tau`. */
@@ -36,8 +41,14 @@ export class PackedLoss implements Disposable {
   readonly #tau: number;
   readonly #threads: number;
 
-  constructor({ codec, tau, kernels = loadKernels(), threads = 0 }: PackedLossOptions) {
-    const loaded = loadCodec(codec, kernels);
+  constructor({
+    codec,
+    tau,
+    kernels = loadKernels(),
+    threads = 0,
+    ...decoding
+  }: PackedLossOptions) {
+    const loaded = loadCodec(codec, kernels, decoding);
     if (!isLossCodec(loaded)) {
       loaded.dispose();
       throw new SoftpackError('UNSUPPORTED', 'no loss on the codes of this codec', {

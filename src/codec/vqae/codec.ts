@@ -6,6 +6,7 @@ import type {
   CodeLayout,
   DecodeLabelsArgs,
   DecodeLabelsKlArgs,
+  DecodeOptions,
   LabelContext,
   LossCodec,
   Tensor,
@@ -37,17 +38,24 @@ export class VqaeCodec implements LossCodec {
     'a label is m = dh / dc indices of log2 k bits; h = concatenation of codebook[q_1], ..., codebook[q_m]; ' +
     'v = bias + h @ decoder; y = max(v, eps) / sum(max(v, eps))';
   readonly #kernels: Kernels;
+  readonly #options: DecodeOptions;
   #decoder: Decoder | undefined;
   #encoder: Encoder | undefined;
 
-  constructor(config: VqaeConfig, weights: VqaeWeights, kernels: Kernels) {
+  constructor(
+    config: VqaeConfig,
+    weights: VqaeWeights,
+    kernels: Kernels,
+    options: DecodeOptions = {},
+  ) {
     this.config = checkVqaeConfig(config);
     this.weights = weights;
     this.layout = { kind: 'fixed', bitsPerLabel: segmentsOf(config) * bitsOf(config) };
     this.#kernels = kernels;
+    this.#options = options;
   }
 
-  static fromParts(parts: CodecParts, kernels: Kernels): VqaeCodec {
+  static fromParts(parts: CodecParts, kernels: Kernels, options: DecodeOptions = {}): VqaeCodec {
     const config = checkVqaeConfig(parts.config as unknown as VqaeConfig, 'INVALID_FILE');
     const { classes, dh, dc, k } = config;
     const weights = {
@@ -56,7 +64,7 @@ export class VqaeCodec implements LossCodec {
       codebook: readFloat32(parts.tensors, 'codebook', [k, dc]),
       bias: readFloat32(parts.tensors, 'bias', [classes]),
     };
-    return new VqaeCodec(config, weights, kernels);
+    return new VqaeCodec(config, weights, kernels, options);
   }
 
   get classes(): number {
@@ -167,6 +175,8 @@ export class VqaeCodec implements LossCodec {
       basis: this.weights.decoder,
       bias: this.weights.bias,
       head: { kind: 'clamp', eps },
+      precision: this.#options.precision,
+      memoryCap: this.#options.memoryCap,
     });
     return this.#decoder;
   }

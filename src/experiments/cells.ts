@@ -57,7 +57,9 @@ export function experiments(scale: Scale): readonly Experiment[] {
     ...(['PCA', 'RPCA', 'top-K', 'top-K, renormalised', 'VQ'] as const).map((name) =>
       cell(name, ratio),
     ),
-    ...(['VQAE', 'LPLD', 'LPQLD', 'VQAE + LPLD'] as const).map((name) => cell(name, ratio)),
+    ...(['VQAE', 'LPLD', 'VQAE + LPLD', 'LPQLD', 'VQAE, LPQLD temperatures'] as const).map((name) =>
+      cell(name, ratio),
+    ),
   ]);
   const crossed = [20, 40, 100];
   return [
@@ -75,7 +77,13 @@ export function experiments(scale: Scale): readonly Experiment[] {
     {
       name: 'table3',
       title: 'Table 3: baselines at below 10x, 40x and 100x',
-      cells: [full(), cell('scalar, 4 levels', 8), cell('scalar, 8 levels', 5), ...baselines],
+      cells: [
+        full(),
+        cell('none, LPQLD temperatures', 1),
+        cell('scalar, 4 levels', 8),
+        cell('scalar, 8 levels', 5),
+        ...baselines,
+      ],
     },
     { name: 's9', title: 'Table S9: 100x and 200x', cells: s9 },
     { name: 'table1', title: 'Table 1: label pruning and VQAE at 10x to 40x', cells: table1 },

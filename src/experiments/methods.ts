@@ -18,6 +18,8 @@ export type MethodName =
   | 'VQAE'
   | 'VQAE + LPLD'
   | 'LPQLD'
+  | 'none, LPQLD temperatures'
+  | 'VQAE, LPQLD temperatures'
   | 'PCA'
   | 'RPCA'
   | 'top-K'
@@ -67,6 +69,12 @@ export function methodAt(
   switch (name) {
     case 'none':
       return { name, codec: { name: 'none' } };
+    case 'none, LPQLD temperatures':
+      return { name, codec: { name: 'none' }, temperatures: true };
+    case 'VQAE, LPQLD temperatures': {
+      const plan = planForBytes('vqae', labels, budget);
+      return plan && { name, codec: plan.codec, temperatures: true };
+    }
     case 'random labels':
       return { name, codec: { name: 'none' }, shuffled: true };
     case 'scalar, 4 levels':

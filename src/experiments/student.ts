@@ -52,7 +52,8 @@ export async function student(
     await using archive = await openArchive(packed.archive);
     const images = imagesOf(setting, set);
     const common = { archive, images, normalisation: NORMALISATION, seed, signal: setting.signal };
-    if (prune !== undefined) return train(prunedBatches(common), name, seed, method, set, setting);
+    if (prune !== undefined)
+      return await train(prunedBatches(common), name, seed, method, set, setting);
     await using loader = createLoader({
       ...common,
       batchSize: STUDENT_TRAINING.batch,

@@ -11,7 +11,7 @@ import { type BackendName, selectBackend } from '../nn/backend.js';
 import { type ExperimentRow, type Report, reportFiles } from '../report/experiments.js';
 import { experiments } from './cells.js';
 import { type Setting, teacher } from './labels.js';
-import { measure } from './measure.js';
+import { known, measure } from './measure.js';
 import { FULL, QUICK, type Scale } from './recipe.js';
 import { Workspace } from './workspace.js';
 
@@ -89,9 +89,10 @@ async function run(name: string, flags: Flags): Promise<void> {
     done.push({ name: experiment.name, title: experiment.title, rows });
     for (const cell of experiment.cells) {
       const before = performance.now();
-      const row = await measureKnown(() => measure(cell, setting, { seeds, studentIpcs }));
-      if (row === undefined) say(`no parameters of ${cell.method} reach ${cell.ratio}x: left out`);
-      else if (row === 'unknown') say(`${cell.method} at ${cell.ratio}x: not measured yet`);
+      const row = await known(() => measure(cell, setting, { seeds, studentIpcs }));
+      if (row === undefined) say(`${cell.method} at ${cell.ratio}x: not measured`);
+      else if (row === 'too small')
+        say(`nothing of ${cell.method} reaches ${cell.ratio}x: left out`);
       else rows.push(row);
       cells++;
       const took = (performance.now() - before) / 1000;
@@ -99,23 +100,13 @@ async function run(name: string, flags: Flags): Promise<void> {
       const elapsed = (performance.now() - start) / 1000;
       const left =
         fresh === 0 ? '' : `, at most ${seconds((elapsed / fresh) * (total - cells))} left`;
-      if (row !== undefined && row !== 'unknown')
+      if (typeof row === 'object')
         say(`[${cells}/${total}] ${experiment.name} ${wordsOf(row)} (${seconds(took)}${left})`);
       // After every cell: whoever stops a run has the results so far.
       if (took > 1 || cells === total) await writeReport(out, done, setting, seeds, backend);
     }
   }
   say(join(out, 'report.html'));
-}
-
-/** `unknown` where a step is missing that must not be computed. */
-async function measureKnown<T>(work: () => Promise<T>): Promise<T | 'unknown'> {
-  try {
-    return await work();
-  } catch (error) {
-    if (error instanceof SoftpackError && error.code === 'INCOMPLETE') return 'unknown';
-    throw error;
-  }
 }
 
 function wordsOf(row: ExperimentRow): string {

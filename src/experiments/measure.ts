@@ -1,3 +1,4 @@
+import { SoftpackError } from '../errors.js';
 import type { ExperimentRow } from '../report/experiments.js';
 import { codecWords } from '../report/format.js';
 import type { Cell } from './cells.js';
@@ -11,12 +12,12 @@ export interface MeasureOptions {
   readonly seeds: readonly number[];
 }
 
-/** Measures one cell, taking from the workspace what is known; `undefined` where no parameters fit the ratio. */
+/** Measures one cell, taking from the workspace what is known; `too small` where no parameters fit the ratio. */
 export async function measure(
   cell: Cell,
   setting: Setting,
   options: MeasureOptions,
-): Promise<ExperimentRow | undefined> {
+): Promise<ExperimentRow | 'too small'> {
   const seeds = cell.seeds === 'one' ? options.seeds.slice(0, 1) : options.seeds;
   const trained = options.studentIpcs.includes(cell.set.ipc) ? seeds : [];
   if (cell.method === 'random subset') return measureSubset(cell, setting, trained);
@@ -24,12 +25,11 @@ export async function measure(
     cell.codec === undefined
       ? methodAt(cell.method, cell.ratio, cell.set, setting)
       : { name: cell.method, codec: cell.codec };
-  if (method === undefined) return undefined;
+  if (method === undefined) return 'too small';
   const packed = await pack(method, cell.set, setting);
-  const top1: number[] = [];
-  for (const seed of trained) {
-    top1.push((await student(method, cell.set, cell.student, seed, setting)).top1);
-  }
+  const top1 = await eachSeed(trained, (seed) =>
+    student(method, cell.set, cell.student, seed, setting),
+  );
   const pruned = method.prune && `, first 1/${+method.prune.ratio.toFixed(1)} of batches`;
   return {
     ...rowOf(cell),
@@ -48,14 +48,34 @@ async function measureSubset(
   seeds: readonly number[],
 ): Promise<ExperimentRow> {
   const { samples, bytes } = subsetAt(cell.ratio, cell.set, setting);
-  const top1: number[] = [];
-  for (const seed of seeds) {
-    top1.push((await subsetStudent(cell.ratio, cell.set, seed, setting)).top1);
-  }
+  const top1 = await eachSeed(seeds, (seed) => subsetStudent(cell.ratio, cell.set, seed, setting));
   const { scale, emoji } = setting;
   const full = 2 * emoji.classes.length ** 2 * cell.set.ipc * scale.epochs;
   const reached = { codes: full / bytes, total: full / bytes };
   return { ...rowOf(cell), codec: `none, ${samples} samples`, bytes, reached, top1 };
+}
+
+/** Top-1 of one student a seed; where nothing shall be computed, of those that are known. */
+async function eachSeed(
+  seeds: readonly number[],
+  train: (seed: number) => Promise<{ readonly top1: number }>,
+): Promise<number[]> {
+  const top1: number[] = [];
+  for (const seed of seeds) {
+    const step = await known(() => train(seed));
+    if (step !== undefined) top1.push(step.top1);
+  }
+  return top1;
+}
+
+/** `undefined` where a step is missing that must not be computed. */
+export async function known<T>(work: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof SoftpackError && error.code === 'INCOMPLETE') return undefined;
+    throw error;
+  }
 }
 
 function rowOf({ method, set, student: name, ratio }: Cell) {

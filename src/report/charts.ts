@@ -118,7 +118,6 @@ export function measuredChart(
         axis: xAxis,
       },
       color: { field: 'series', type: 'nominal', scale: colour, legend },
-      shape: { field: 'series', type: 'nominal', scale: shape, legend },
     },
     layer: [
       {
@@ -134,7 +133,10 @@ export function measuredChart(
       },
       {
         mark: { type: 'point', filled: true, size: 60, opacity: 1 },
-        encoding: { y: { field: 'y', type: 'quantitative' } },
+        encoding: {
+          y: { field: 'y', type: 'quantitative' },
+          shape: { field: 'series', type: 'nominal', scale: shape, legend },
+        },
       },
       {
         mark: { type: 'rule', strokeWidth: 1.2 },

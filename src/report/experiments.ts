@@ -199,8 +199,9 @@ function retained(rows: readonly ExperimentRow[]): MeasuredPoint[] {
 
 function fidelity(rows: readonly ExperimentRow[]): MeasuredPoint[] {
   const first = Math.min(...rows.map(({ ipc }) => ipc));
-  // A pruned label is exact or gone: its divergence says nothing of what was pruned.
-  const methods = ['VQAE', 'PCA', 'RPCA', 'top-K', 'top-K, renormalised', 'VQ'];
+  // A pruned label is exact or gone: its divergence says nothing of what was pruned. That of labels with exact
+  // zeros is set by the floor inside its logarithm.
+  const methods = ['VQAE', 'PCA', 'RPCA', 'top-K', 'VQ'];
   const seen = new Set<string>();
   const points = rows.flatMap(({ method, ratio, ipc, divergence }) => {
     const key = `${method} ${ratio}`;

@@ -73,6 +73,8 @@ export class BatchMaker implements Disposable {
   readonly #kernels: Kernels;
   readonly #codec: Codec | undefined;
   readonly #reader: ImageReader | undefined;
+  /** The batch that is being made: the reader's memory is used again for the next. */
+  #last: Promise<unknown> = Promise.resolve();
 
   private constructor(setup: BatchSetup, kernels: Kernels, reader: ImageReader | undefined) {
     this.#setup = setup;
@@ -91,7 +93,13 @@ export class BatchMaker implements Disposable {
     return new BatchMaker(setup, kernels, reader);
   }
 
-  async make(task: BatchTask): Promise<BatchArrays> {
+  make(task: BatchTask): Promise<BatchArrays> {
+    const batch = this.#last.then(() => this.#make(task));
+    this.#last = batch.catch(() => undefined);
+    return batch;
+  }
+
+  async #make(task: BatchTask): Promise<BatchArrays> {
     const start = performance.now();
     const ys = this.#decode(task);
     const decoded = performance.now();

@@ -19,24 +19,22 @@ const CONCURRENCY = 4;
 export class LocalBatchPool implements BatchPool {
   readonly #setup: BatchSetup;
   #maker: Promise<BatchMaker> | undefined;
-  /** The batch that is being made: a maker makes one at a time. */
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #working = new Set<Promise<BatchArrays>>();
 
   constructor(setup: BatchSetup) {
     this.#setup = setup;
   }
 
-  make(task: BatchTask): Promise<BatchArrays> {
+  async make(task: BatchTask): Promise<BatchArrays> {
     const options = { concurrency: CONCURRENCY };
     this.#maker ??= BatchMaker.create(this.#setup, loadKernels(), options);
-    const maker = this.#maker;
-    const batch = this.#last.then(async () => (await maker).make(task));
-    this.#last = batch.catch(() => undefined);
-    return batch;
+    const batch = (await this.#maker).make(task);
+    this.#working.add(batch);
+    return batch.finally(() => this.#working.delete(batch));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#last;
+    await Promise.allSettled(this.#working);
     const maker = await this.#maker?.catch(() => undefined);
     maker?.[Symbol.dispose]();
   }

@@ -21,7 +21,7 @@ export type WorkerReply =
   /** Thrown by the work itself: the thread is well. */
   | { readonly kind: 'failed'; readonly error: ErrorData };
 
-const makers = new Map<string, BatchMaker>();
+const makers = new Map<string, Promise<BatchMaker>>();
 
 /**
  * Batches are made in fresh buffers that change hands: TensorFlow.js may alias an array for as long as its tensor
@@ -33,11 +33,11 @@ export async function serve(request: WorkerRequest): Promise<WorkerReply> {
     forgetOthers(open);
     if (task === undefined) return { kind: 'nothing' };
     if (setup !== undefined && !makers.has(setupId)) {
-      makers.set(setupId, await BatchMaker.create(setup, loadKernels()));
+      makers.set(setupId, BatchMaker.create(setup, loadKernels()));
     }
     const maker = makers.get(setupId);
     if (maker === undefined) return { kind: 'setup-missing' };
-    return moved(await maker.make(task), task);
+    return moved(await (await maker).make(task), task);
   } catch (error) {
     return { kind: 'failed', error: errorToData(error) };
   }
@@ -46,8 +46,11 @@ export async function serve(request: WorkerRequest): Promise<WorkerReply> {
 function forgetOthers(open: readonly string[]): void {
   for (const [id, maker] of makers) {
     if (open.includes(id)) continue;
-    maker[Symbol.dispose]();
     makers.delete(id);
+    maker.then(
+      (made) => made[Symbol.dispose](),
+      () => undefined, // It was reported to whoever asked for the batch.
+    );
   }
 }
 

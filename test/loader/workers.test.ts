@@ -112,6 +112,11 @@ describe('threads', () => {
     ]);
     expect(both.map(digest)).toEqual([expected, other]);
     expect(pool.threads.length).toBeLessThanOrEqual(2);
+    // A pool of the caller's may give one thread several batches at a time.
+    await using busy = new Piscina({ maxThreads: 1, concurrentTasksPerWorker: 4 });
+    const files = await imageFolder(folder);
+    const alone = digest(await collect(options({ workers: 0, images: files })));
+    expect(digest(await collect(options({ workers: 4, images: files, pool: busy })))).toBe(alone);
     expect(digest(await collect(options({ workers: 2, pool })))).toBe(expected);
   });
 });

@@ -42,7 +42,9 @@ export function planForBytes(
     case 'vq': {
       const k = codebookFor(labels, budget);
       const dc = (segments: number) => Math.ceil(labels.classes / segments);
-      return largest(labels.classes, (m) => plan({ name, dc: dc(m), k }, labels, budget));
+      const { classes } = labels;
+      const least = fewestSegments(labels, classes, k);
+      return largest(classes, (m) => plan({ name, dc: dc(m), k }, labels, budget), least);
     }
   }
 }
@@ -67,12 +69,11 @@ export function vqaeLevelSet(labels: PlannedLabels, budget: number): readonly Vq
   const wanted = codebookFor(labels, budget);
   const plans: VqaePlan[] = [];
   for (let k = 2; k <= LARGEST_CODEBOOK; k *= 2) {
-    const found = largest(most, (m) =>
-      plan(
-        { name: 'vqae', dh: m * Math.floor(most / m), dc: Math.floor(most / m), k },
-        labels,
-        budget,
-      ),
+    const dc = (m: number) => Math.floor(most / m);
+    const found = largest(
+      most,
+      (m) => plan({ name: 'vqae', dh: m * dc(m), dc: dc(m), k }, labels, budget),
+      fewestSegments(labels, most, k),
     );
     if (found === undefined) continue;
     const codec = found.codec as VqaePlan['codec'];
@@ -111,11 +112,20 @@ function plan(codec: SizedChoice, labels: PlannedLabels, budget: number): Plan |
   return total <= budget ? { codec, bytes: total } : undefined;
 }
 
-/** The result for the largest integer in [1, high] that has one; results end where sizes outgrow the budget. */
-function largest<T>(high: number, at: (value: number) => T | undefined): T | undefined {
-  let best = at(1);
+/**
+ * Segments of a latent of `width` values at which codes and codebook together are smallest: with fewer of them
+ * the codewords of k grow by more than the codes shrink.
+ */
+function fewestSegments({ samples, epochs }: PlannedLabels, width: number, k: number): number {
+  const segments = Math.sqrt((32 * k * width) / (samples * epochs * Math.log2(k)));
+  return Math.min(width, Math.max(1, Math.round(segments)));
+}
+
+/** The result for the largest integer in [least, high] that has one; results end where sizes outgrow the budget. */
+function largest<T>(high: number, at: (value: number) => T | undefined, least = 1): T | undefined {
+  let best = at(least);
   if (best === undefined) return undefined;
-  let [low, top] = [1, high];
+  let [low, top] = [least, high];
   while (low < top) {
     const middle = Math.ceil((low + top) / 2);
     const found = at(middle);

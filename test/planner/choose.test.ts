@@ -85,6 +85,12 @@ describe('planForBytes', () => {
     },
   );
 
+  test('few segments have a large codebook: a setting in between may be the only one that fits', () => {
+    const few = { classes: 546, samples: 546, epochs: 40 };
+    const found = planForBytes('vq', few, (2 * 546 * 546 * 40) / 100);
+    expect(found?.codec).toMatchObject({ name: 'vq', k: 128 });
+  });
+
   test('nothing fits into nothing', () => {
     expect(planForBytes('topk', large, 5e6)).toBeUndefined();
     expect(vqaeLevelSet(large, 1000)).toEqual([]);

@@ -52,6 +52,14 @@ typedef struct SoftpackDeviceModule {
   int (*use_stream)(void* stream);
   // Waits for this thread's stream and tells of what went wrong on it.
   int (*finish)(void);
+
+  // A stream for use_stream, where the caller has no CUDA runtime of its own.
+  int (*stream_create)(void** stream);
+  void (*stream_destroy)(void* stream);
+  // Of this thread's stream: copies within the device; starts a stopwatch, or stops it and gives
+  // the device's time since.
+  int (*memory_copy)(void* to, const void* from, uint64_t bytes);
+  int (*stopwatch)(int stop, float* milliseconds);
 } SoftpackDeviceModule;
 
 typedef const SoftpackDeviceModule* (*SoftpackOpenModuleFunction)(void);

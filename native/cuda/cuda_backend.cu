@@ -89,6 +89,24 @@ void DestroyMemory(void* memory) {
 
 int UseStreamOf(void* stream) { return UseStream(static_cast<cudaStream_t>(stream)); }
 
+int CreateStream(void** stream) {
+  *stream = nullptr;
+  const int status = ProbeDevice(nullptr);
+  if (status != kSoftpackOk) return status;
+  cudaStream_t created = nullptr;
+  const cudaError_t error = cudaStreamCreateWithFlags(&created, cudaStreamNonBlocking);
+  *stream = created;
+  return StatusOf(error, "creating a stream");
+}
+
+void DestroyStream(void* stream) {
+  if (stream != nullptr && DeviceState() == kSoftpackOk) {
+    cudaStreamDestroy(static_cast<cudaStream_t>(stream));
+  }
+}
+
+int StopwatchOf(int stop, float* milliseconds) { return Stopwatch(stop != 0, milliseconds); }
+
 constexpr SoftpackBackend kBackend = {
     SOFTPACK_ABI_VERSION,
     sizeof(SoftpackBackend),
@@ -121,6 +139,10 @@ constexpr SoftpackDeviceModule kModule = {
     DestroyMemory,
     UseStreamOf,
     FinishStream,
+    CreateStream,
+    DestroyStream,
+    CopyOnStream,
+    StopwatchOf,
 };
 
 }  // namespace

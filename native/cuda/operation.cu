@@ -68,6 +68,8 @@ void Close(Lane& lane) {
     cudaFreeHost(slot.pinned);
     if (slot.copied != nullptr) cudaEventDestroy(slot.copied);
   }
+  if (lane.started != nullptr) cudaEventDestroy(lane.started);
+  if (lane.stopped != nullptr) cudaEventDestroy(lane.stopped);
   if (!lane.borrowed && lane.stream != nullptr) cudaStreamDestroy(lane.stream);
 }
 
@@ -273,6 +275,25 @@ int FinishStream() {
   if (stream_lane == nullptr) return kSoftpackInvalidArgument;
   if (const int status = DeviceState(); status != kSoftpackOk) return status;
   return stream_lane->fault == nullptr ? kSoftpackOk : ReadFault(*stream_lane);
+}
+
+int CopyOnStream(void* to, const void* from, uint64_t bytes) {
+  if (stream_lane == nullptr) return kSoftpackInvalidArgument;
+  return StatusOf(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_lane->stream),
+                  "copying within the device");
+}
+
+int Stopwatch(bool stop, float* milliseconds) {
+  if (stream_lane == nullptr) return kSoftpackInvalidArgument;
+  cudaEvent_t& event = stop ? stream_lane->stopped : stream_lane->started;
+  cudaError_t error = cudaSuccess;
+  if (event == nullptr) error = cudaEventCreateWithFlags(&event, 0);
+  if (error == cudaSuccess) error = cudaEventRecord(event, stream_lane->stream);
+  if (stop && error == cudaSuccess) error = cudaEventSynchronize(event);
+  if (stop && error == cudaSuccess) {
+    error = cudaEventElapsedTime(milliseconds, stream_lane->started, event);
+  }
+  return StatusOf(error, "timing");
 }
 
 int DeviceArray::Allocate(uint64_t bytes) {

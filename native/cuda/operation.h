@@ -44,6 +44,9 @@ struct Lane {
 
   uint32_t* fault = nullptr;       // on the device: the greatest status that a kernel reported
   uint32_t* fault_copy = nullptr;  // pinned
+
+  cudaEvent_t started = nullptr;  // of the stopwatch
+  cudaEvent_t stopped = nullptr;
 };
 
 class Operation {
@@ -117,6 +120,9 @@ class Operation {
 int UseStream(cudaStream_t stream);
 // Waits for it; the greatest status that its kernels reported.
 int FinishStream();
+
+int CopyOnStream(void* to, const void* from, uint64_t bytes);
+int Stopwatch(bool stop, float* milliseconds);
 
 // Device memory that outlives an operation.
 class DeviceArray {

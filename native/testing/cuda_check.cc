@@ -1,13 +1,15 @@
 // Checks a CUDA module without Node.js: replays the cases of cases.h on the CPU backend and on the
 // module, from host memory and from device memory.
-//   native_cuda_check <module> [--brief]
+//   native_cuda_check <module> [--brief | --time <file.json> [labels]]
 // Where a backend promises the CPU's bytes, bytes are compared; every result is also compared with
 // a float64 reference. Ends with 0 when all held, 1 when not, 3 where the module finds no device.
-// --brief takes the cases that reach every kernel once, for sanitizers.
+// --brief takes the cases that reach every kernel once, for sanitizers. --time goes on, when all
+// held, with the measurements of cuda_timing.h.
 #include <dlfcn.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <string>
@@ -16,6 +18,7 @@
 #include "core/device_module.h"
 #include "cpu/cpu_backend.h"
 #include "testing/cases.h"
+#include "testing/cuda_timing.h"
 
 namespace softpack {
 namespace testing {
@@ -546,7 +549,7 @@ bool Open(const char* path) {
          cuda->abi_version == SOFTPACK_ABI_VERSION;
 }
 
-int Run(const char* path) {
+int Run(const char* path, const char* timings, uint64_t labels) {
   if (!Open(path)) return 2;
   SoftpackDeviceInfo info = {};
   const int status = module->probe(&info);
@@ -568,7 +571,8 @@ int Run(const char* path) {
   }
   CheckThreads();
   std::printf("%d checks, %d failed\n", checks, failures);
-  return failures == 0 ? 0 : 1;
+  if (failures > 0) return 1;
+  return timings == nullptr || WriteTimings(*module, info, timings, labels) ? 0 : 1;
 }
 
 }  // namespace
@@ -577,9 +581,13 @@ int Run(const char* path) {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: native_cuda_check <module> [--brief]\n");
+    std::fprintf(stderr,
+                 "usage: native_cuda_check <module> [--brief | --time <file.json> [labels]]\n");
     return 2;
   }
   softpack::testing::brief = argc > 2 && std::string(argv[2]) == "--brief";
-  return softpack::testing::Run(argv[1]);
+  const bool timed = argc > 3 && std::string(argv[2]) == "--time";
+  const uint64_t labels = argc > 4 ? std::strtoull(argv[4], nullptr, 10) : uint64_t{1} << 18;
+  softpack::testing::brief |= timed && labels < 4096;
+  return softpack::testing::Run(argv[1], timed ? argv[3] : nullptr, labels);
 }

@@ -172,6 +172,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to);
 // Stands for cudaLaunchKernelExC.
 cudaError_t EmulatedLaunch(const std::function<void()>& kernel, dim3 grid, dim3 block,
                            size_t shared, unsigned cluster);

@@ -122,6 +122,10 @@ extern "C" __attribute__((visibility("default"))) const SoftpackDeviceModule* So
       std::free,
       UseStream,
       Finish,
+      nullptr,
+      nullptr,
+      nullptr,
+      nullptr,
   };
   return &module;
 }

@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { loadKernels } from '#src/native/index.js';
@@ -10,6 +11,7 @@ import {
   residualSpec,
   segmentSpec,
 } from '../native/support.js';
+import { temporaryDirectory } from '../temporary.js';
 import { BUILD_TIMEOUT, cudaTestPrograms, missingTools, run } from './build.js';
 
 const lacking = missingTools();
@@ -59,6 +61,20 @@ describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
     expect(full.stderr).toMatch(/out of memory|memory is allocated/);
     expect(full.stderr).not.toMatch(/cannot be used again/);
     expect(full.status).toBe(1);
+  });
+
+  it('run the timing program, whose figures mean nothing here', async () => {
+    const file = (await temporaryDirectory()).path('timings.json');
+    const { stderr, status } = check({}, '--time', file, '8');
+    expect([stderr, status]).toEqual(['', 0]);
+    const { rows } = JSON.parse(readFileSync(file, 'utf8')) as { rows: { operation: string }[] };
+    const operations = rows.map(({ operation }) => operation);
+    expect(operations).toHaveLength(14);
+    for (const method of ['latent', 'fixed', 'bfloat', 'split']) {
+      expect(operations).toContain(`decode ${method}`);
+      expect(operations).toContain(`decode_kl ${method}`);
+    }
+    expect(operations).toContain('encode');
   });
 
   it('find races and barriers that not all threads reach', () => {

@@ -63,19 +63,23 @@ describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
     expect(full.status).toBe(1);
   });
 
-  it('run the timing program, whose figures mean nothing here', async () => {
-    const file = (await temporaryDirectory()).path('timings.json');
-    const { stderr, status } = check({}, '--time', file, '8');
-    expect([stderr, status]).toEqual(['', 0]);
-    const { rows } = JSON.parse(readFileSync(file, 'utf8')) as { rows: { operation: string }[] };
-    const operations = rows.map(({ operation }) => operation);
-    expect(operations).toHaveLength(14);
-    for (const method of ['latent', 'fixed', 'bfloat', 'split']) {
-      expect(operations).toContain(`decode ${method}`);
-      expect(operations).toContain(`decode_kl ${method}`);
-    }
-    expect(operations).toContain('encode');
-  });
+  it(
+    'run the timing program, whose figures mean nothing here',
+    async () => {
+      const file = (await temporaryDirectory()).path('timings.json');
+      const { stderr, status } = check({}, '--time', file, '8');
+      expect([stderr, status]).toEqual(['', 0]);
+      const { rows } = JSON.parse(readFileSync(file, 'utf8')) as { rows: { operation: string }[] };
+      const operations = rows.map(({ operation }) => operation);
+      expect(operations).toHaveLength(14);
+      for (const method of ['latent', 'fixed', 'bfloat', 'split']) {
+        expect(operations).toContain(`decode ${method}`);
+        expect(operations).toContain(`decode_kl ${method}`);
+      }
+      expect(operations).toContain('encode');
+    },
+    BUILD_TIMEOUT,
+  );
 
   it('find races and barriers that not all threads reach', () => {
     const test = path.join(programs, 'cuda_emulation_test');

@@ -21,7 +21,7 @@ export const SETTINGS = [
 export const OPERATIONS = {
   decode: 'packed codes of consecutive labels to labels',
   'decode-gather': 'packed codes of labels in random order to labels',
-  'decode-one': 'packed code of one label to a label: latency of a call',
+  'decode-one': 'packed code of one label to a label, a few labels in turn: latency of a warm call',
   encode: 'labels at temperature 20 to packed codes',
   'encode-low-entropy': 'labels at temperature 1 to packed codes',
   nearest: 'latent vectors to indices of codewords',

@@ -5,8 +5,9 @@
 namespace softpack {
 namespace {
 
-// Holds the fixed-point tables of the paper's largest setting, 318 MiB at (795, 5, 1024).
-constexpr uint64_t kDefaultCap = uint64_t{320} << 20;
+// Every thread of a loader may hold a decoder, and batches of a few hundred labels do not pay for
+// reading more: of the paper's settings this holds (20, 1024) and shorter labels in fixed point.
+constexpr uint64_t kDefaultCap = uint64_t{128} << 20;
 // Adding an element of a float32 table takes as long as this many multiply-adds of the product.
 constexpr uint64_t kTableCost = 4;
 // The same of a fixed-point table, 0.34 ns for 32 elements from L2 against 0.55 ns for as many

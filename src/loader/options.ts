@@ -39,7 +39,7 @@ export interface LoaderOptions {
    * each label and is as deterministic; `fastest` gives different bytes on different processors.
    */
   readonly precision?: Precision;
-  /** Bytes that a decoder's tables may take in each worker; default 320 MiB. */
+  /** Bytes that a decoder's tables may take in each worker; default 128 MiB. */
   readonly memoryCap?: number;
   /** The threads to use; by default those of one pool that all loaders of the process share. Not closed. */
   readonly pool?: Piscina;

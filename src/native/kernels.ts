@@ -148,7 +148,7 @@ export interface DecoderSpec {
   readonly precision?: Precision;
   /** How to decode; by default what `precision` allows and is quickest. */
   readonly method?: DecodeMethod;
-  /** Bytes that tables may take where `method` is absent; default 320 MiB. */
+  /** Bytes that tables may take where `method` is absent; default 128 MiB. */
   readonly memoryCap?: number;
 }
 

@@ -49,15 +49,32 @@ export function cached(name: string, make: (out: string) => void): string {
   const folder = path.join(base, `${name}-${sourcesHash()}`);
   if (existsSync(folder)) return folder;
   mkdirSync(base, { recursive: true });
+  // Test files run side by side: the second that needs a build waits for the first's.
+  const lock = `${folder}.lock`;
+  const until = Date.now() + BUILD_TIMEOUT / 2;
+  while (!takeLock(lock) && Date.now() < until) {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 250);
+  }
   const out = mkdtempSync(path.join(base, 'building-'));
   try {
+    if (existsSync(folder)) return folder;
     make(out);
-    // Another process may have been quicker; its result is the same.
+    // Where a lock was left behind another process may have been quicker; its result is the same.
     if (!existsSync(folder)) renameSync(out, folder);
   } finally {
     rmSync(out, { recursive: true, force: true });
+    rmSync(lock, { recursive: true, force: true });
   }
   return folder;
+}
+
+function takeLock(lock: string): boolean {
+  try {
+    mkdirSync(lock);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function cacheFolder(): string {

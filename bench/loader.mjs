@@ -68,8 +68,8 @@ async function table() {
   );
   console.log('| --- | --- | --- | --- | --- | --- |');
   const rows = [];
-  const measure = async (name, images, { labels = archive, buffers = 'fresh' } = {}) => {
-    const options = { archive: labels, images, normalisation, batchSize: BATCH, seconds, buffers };
+  const measure = async (name, images, { labels = archive, ...rest } = {}) => {
+    const options = { archive: labels, images, normalisation, batchSize: BATCH, seconds, ...rest };
     for (const run of await benchLoader({ ...options, workers: WORKERS })) {
       rows.push({ name, ...run });
       const { samplesPerSecond, samplesPerCpuSecond, labelShare, bound } = run;
@@ -80,10 +80,12 @@ async function table() {
   };
   await measure('packed raw', raw);
   await measure('packed raw, slots', raw, { buffers: 'slots' });
+  await measure('packed raw, slots, fast labels', raw, { buffers: 'slots', precision: 'fast' });
   await measure('packed JPEG', jpeg);
   await measure('folder', files);
   await measure('packed raw, CutMix', raw, { labels: mixed });
   await measure('none, labels alone', undefined);
+  await measure('none, fast labels alone', undefined, { precision: 'fast' });
   await writeRivalData(archive);
   rows.push(...(await tfData(folder)), ...(await torch(folder)));
   await archive.close();

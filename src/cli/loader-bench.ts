@@ -1,9 +1,10 @@
 import { availableParallelism } from 'node:os';
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { openArchive } from '../archive/archive.js';
 import type { Bound, LoaderRun } from '../loader/bench.js';
 import { benchLoader } from '../loader/bench.js';
 import { openImagesOf } from '../loader/images-of.js';
+import type { Precision } from '../native/kernels.js';
 import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
 
 interface LoaderBenchFlags {
@@ -13,6 +14,7 @@ interface LoaderBenchFlags {
   readonly workers: readonly number[];
   readonly seconds: number;
   readonly step: number;
+  readonly precision: Precision;
   readonly json?: boolean;
 }
 
@@ -30,10 +32,15 @@ export function addLoaderBench(program: Command, signal: AbortSignal): void {
     .option('-w, --workers <list>', 'numbers of threads to try', workerList, defaultWorkers())
     .option('-s, --seconds <s>', 'to measure each for', positiveNumber, 5)
     .option('--step <ms>', 'how long a training step takes', nonNegativeInteger, 0)
+    .addOption(
+      new Option('-p, --precision <name>', 'of decoded labels, for speed')
+        .choices(['exact', 'fast', 'fastest'])
+        .default('exact'),
+    )
     .option('--json', 'print the runs as JSON')
     .action(async (dir: string, flags: LoaderBenchFlags) => {
       await using archive = await openArchive(dir);
-      const { split, batch, workers, seconds, step, json } = flags;
+      const { split, batch, workers, seconds, step, precision, json } = flags;
       const images =
         flags.images === undefined
           ? undefined
@@ -42,6 +49,7 @@ export function addLoaderBench(program: Command, signal: AbortSignal): void {
       print(HEADER);
       const runs = await benchLoader({
         ...{ archive, images, normalisation: NORMALISATION, batchSize: batch, seconds, signal },
+        precision,
         ...{ workers, stepMs: step, onRun: (run: LoaderRun) => print(lineOf(run)) },
       });
       if (json) process.stdout.write(`${JSON.stringify({ batch, step, runs })}\n`);

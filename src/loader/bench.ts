@@ -7,7 +7,7 @@ import type { LoaderOptions } from './options.js';
 export interface BenchLoaderOptions
   extends Pick<
     LoaderOptions,
-    'images' | 'normalisation' | 'batchSize' | 'buffers' | 'seed' | 'signal'
+    'images' | 'normalisation' | 'batchSize' | 'buffers' | 'precision' | 'seed' | 'signal'
   > {
   readonly archive: LabelArchive;
   /** Numbers of workers to try. */
@@ -62,10 +62,10 @@ export async function benchLoader(options: BenchLoaderOptions): Promise<readonly
 }
 
 async function benchOne(options: BenchLoaderOptions, workers: number): Promise<LoaderRun> {
-  const { archive, images, normalisation, batchSize, buffers, seed, signal } = options;
+  const { archive, images, normalisation, batchSize, buffers, precision, seed, signal } = options;
   const { seconds, stepMs = 0 } = options;
   await using loader = createLoader({
-    ...{ archive, images, normalisation, batchSize, buffers, seed, signal, workers },
+    ...{ archive, images, normalisation, batchSize, buffers, precision, seed, signal, workers },
   });
   let before: LoaderMetrics | undefined;
   let start = performance.now();

@@ -48,8 +48,9 @@ struct alignas(64) TileShapes {
 class ProcessorTiles {
  public:
   ProcessorTiles() {
-    const TileShapes shapes;
-    _tile_loadconfig(&shapes);
+    // Static: some compilers take the instruction to read eight bytes of it, and drop other stores.
+    static constexpr TileShapes kShapes;
+    _tile_loadconfig(&kShapes);
   }
   ~ProcessorTiles() { _tile_release(); }
   ProcessorTiles(const ProcessorTiles&) = delete;

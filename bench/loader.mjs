@@ -79,6 +79,7 @@ async function table() {
     }
   };
   await measure('packed raw', raw);
+  await measure('packed raw, fast labels', raw, { precision: 'fast' });
   await measure('packed raw, slots', raw, { buffers: 'slots' });
   await measure('packed raw, slots, fast labels', raw, { buffers: 'slots', precision: 'fast' });
   await measure('packed JPEG', jpeg);

@@ -2,13 +2,12 @@
 // sums in float32. Split, each factor is high + low, both bfloat16, and of the four products the
 // three that matter are added: some 16 bits of each factor instead of 8.
 #include <algorithm>
-#include <cmath>
 
+#include "core/scalar_math.h"
 #include "cpu/bfloat_unit.h"
 #include "cpu/latent_sums.h"
 #include "cpu/packed_matrix.h"
 #include "cpu/row_source.h"
-#include "core/scalar_math.h"
 
 namespace softpack {
 namespace {
@@ -45,8 +44,7 @@ class BfloatRows : public RowSource {
   }
 
   uint64_t BlockLabels(uint64_t count, uint64_t threads) const override {
-    const uint64_t share = std::max<uint64_t>((count + threads - 1) / threads, 1);
-    return std::min<uint64_t>(unit_.row_block, RoundUp(share, unit_.row_unit));
+    return BlockSize(count, threads, unit_.row_unit, unit_.row_block);
   }
 
   int Rows(const CodeBlock& block, RowScratch* scratch, RowBlock* rows) const override {
@@ -112,12 +110,7 @@ class BfloatRows : public RowSource {
 int CreateBfloatRows(const KernelTable& table, const BfloatUnit& unit,
                      const SoftpackDecoderSpec& spec, bool split,
                      std::unique_ptr<RowSource>* source) {
-  auto created =
-      std::unique_ptr<BfloatRows>(new (std::nothrow) BfloatRows(table, unit, spec, split));
-  if (created == nullptr) return kSoftpackOutOfMemory;
-  const int status = created->Create(spec);
-  if (status == kSoftpackOk) *source = std::move(created);
-  return status;
+  return CreateRows<BfloatRows>(spec, source, table, unit, spec, split);
 }
 
 }  // namespace softpack

@@ -39,10 +39,8 @@ int SoftpackEncoder::Encode(const SoftpackEncodeArgs& args) const {
 }
 
 uint64_t SoftpackEncoder::LabelsATask(uint64_t count, uint32_t threads) const {
-  const uint64_t resolved = softpack::ResolveThreads(threads);
-  const uint64_t share = (count + resolved - 1) / resolved;
-  const uint64_t block = RoundUp(table_->row_block, kLabelUnit);
-  return std::min(block, RoundUp(std::max<uint64_t>(share, 1), kLabelUnit));
+  return softpack::BlockSize(count, softpack::ResolveThreads(threads), kLabelUnit,
+                             RoundUp(table_->row_block, kLabelUnit));
 }
 
 // Of each label its segments' indices, in scratch->indices.

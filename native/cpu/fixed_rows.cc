@@ -287,11 +287,7 @@ class FixedRows : public RowSource {
 
 int CreateFixedRows(const KernelTable& table, const SoftpackDecoderSpec& spec,
                     std::unique_ptr<RowSource>* source) {
-  auto created = std::unique_ptr<FixedRows>(new (std::nothrow) FixedRows(table, spec));
-  if (created == nullptr) return kSoftpackOutOfMemory;
-  const int status = created->Create(spec);
-  if (status == kSoftpackOk) *source = std::move(created);
-  return status;
+  return CreateRows<FixedRows>(spec, source, table, spec);
 }
 
 int BuildFixedTables(const KernelTable& table, const SoftpackDecoderSpec& spec,

@@ -170,7 +170,7 @@ struct KernelTable {
                          float* values);
 
   // Head of one row. `scratch` holds classes rounded up to kHeadSums, 64-byte aligned; it may be
-  // the row itself where that is a whole one. The exponential is Exp of head_scalar.cc.
+  // the row itself where that is a whole one. The exponential is Exp of core/scalar_math.h.
   void (*finish)(const Head& head, const RowView& row, uint64_t classes, float* scratch,
                  const RowOutput& out);
   void (*fence)();

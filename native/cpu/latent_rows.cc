@@ -28,8 +28,7 @@ class LatentRows : public RowSource {
   uint64_t bytes() const override { return bias_.bytes() + latents_.bytes() + basis_.bytes(); }
 
   uint64_t BlockLabels(uint64_t count, uint64_t threads) const override {
-    const uint64_t share = std::max<uint64_t>((count + threads - 1) / threads, 1);
-    return std::min<uint64_t>(table_.row_block, RoundUp(share, table_.strip_rows));
+    return BlockSize(count, threads, table_.strip_rows, table_.row_block);
   }
 
   int Rows(const CodeBlock& block, RowScratch* scratch, RowBlock* rows) const override {
@@ -62,11 +61,7 @@ class LatentRows : public RowSource {
 
 int CreateLatentRows(const KernelTable& table, const SoftpackDecoderSpec& spec,
                      std::unique_ptr<RowSource>* source) {
-  auto created = std::unique_ptr<LatentRows>(new (std::nothrow) LatentRows(table, spec));
-  if (created == nullptr) return kSoftpackOutOfMemory;
-  const int status = created->Create(spec);
-  if (status == kSoftpackOk) *source = std::move(created);
-  return status;
+  return CreateRows<LatentRows>(spec, source, table, spec);
 }
 
 }  // namespace softpack

@@ -2,6 +2,8 @@
 #ifndef SOFTPACK_CPU_PACKED_MATRIX_H_
 #define SOFTPACK_CPU_PACKED_MATRIX_H_
 
+#include <algorithm>
+
 #include "cpu/buffer.h"
 #include "cpu/kernel_table.h"
 
@@ -30,6 +32,12 @@ inline uint64_t ScratchFloats(const KernelTable& table) {
 }
 
 inline uint64_t RoundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
+
+// Items of a block: a thread's even share of `count`, at least one, in whole units, at most `most`.
+inline uint64_t BlockSize(uint64_t count, uint64_t threads, uint64_t unit, uint64_t most) {
+  const uint64_t share = (count + threads - 1) / threads;
+  return std::min(most, RoundUp(std::max<uint64_t>(share, 1), unit));
+}
 
 }  // namespace softpack
 

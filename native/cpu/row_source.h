@@ -4,6 +4,8 @@
 #define SOFTPACK_CPU_ROW_SOURCE_H_
 
 #include <memory>
+#include <new>
+#include <utility>
 
 #include "core/backend.h"
 #include "cpu/bfloat_unit.h"
@@ -62,6 +64,17 @@ class RowSource {
 // Elements of a row of values: classes, padded for whole groups of head sums.
 inline uint64_t PaddedClasses(uint64_t classes) {
   return (classes + kHeadSums - 1) / kHeadSums * kHeadSums;
+}
+
+// A source of class Rows, made of `arguments` and then of `spec`; a status.
+template <class Rows, class... Arguments>
+int CreateRows(const SoftpackDecoderSpec& spec, std::unique_ptr<RowSource>* source,
+               const Arguments&... arguments) {
+  auto created = std::unique_ptr<Rows>(new (std::nothrow) Rows(arguments...));
+  if (created == nullptr) return kSoftpackOutOfMemory;
+  const int status = created->Create(spec);
+  if (status == kSoftpackOk) *source = std::move(created);
+  return status;
 }
 
 // `spec` is read while the source is made and not kept. Each gives a status.

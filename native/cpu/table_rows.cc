@@ -38,7 +38,7 @@ TableShape::TableShape(const SoftpackDecoderSpec& spec, uint64_t element_bytes)
 }
 
 uint64_t TableShape::BlockLabels(uint64_t count, uint64_t threads) const {
-  return std::min(chunk, std::max<uint64_t>((count + threads - 1) / threads, 1));
+  return BlockSize(count, threads, 1, chunk);
 }
 
 const uint16_t* GroupIndices(const CodeBlock& block, uint64_t stages, const StageGroups& groups,
@@ -163,11 +163,7 @@ class TableRows : public RowSource {
 
 int CreateTableRows(const KernelTable& table, const SoftpackDecoderSpec& spec,
                     std::unique_ptr<RowSource>* source) {
-  auto created = std::unique_ptr<TableRows>(new (std::nothrow) TableRows(table, spec));
-  if (created == nullptr) return kSoftpackOutOfMemory;
-  const int status = created->Create(spec);
-  if (status == kSoftpackOk) *source = std::move(created);
-  return status;
+  return CreateRows<TableRows>(spec, source, table, spec);
 }
 
 }  // namespace softpack

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/bits.h"
+#include "core/scalar_math.h"
 #include "core/thread_pool.h"
 #include "cpu/amx_product.h"
 #include "cpu/cpu_backend.h"
@@ -17,7 +18,6 @@
 #include "cpu/dispatch.h"
 #include "cpu/encoder.h"
 #include "cpu/operations.h"
-#include "core/scalar_math.h"
 
 namespace softpack {
 namespace {

@@ -43,14 +43,17 @@ double MassOf(const float* label, uint64_t classes) {
 bool SparseEncoder::Create(const KernelTable& table, const SoftpackEncoderSpec& spec) {
   table_ = &table;
   spec_ = spec;
+  longest_row_ = std::sqrt(LongestSquare(spec.projection, spec.classes * segments(), spec.width));
+  longest_codeword_ = std::sqrt(LongestSquare(spec.codebook, spec.levels, spec.width));
+  const bool usable = spec.width >= kLeastWidth && spec.classes <= 65536 &&
+                      std::isfinite(longest_row_ * longest_codeword_);
+  if (!usable) return true;
   stride_ = RoundUp(spec.latent, 16);
   if (!projection_.Allocate(spec.classes * stride_ + kChainFloats)) return false;
   std::fill_n(projection_.data(), spec.classes * stride_ + kChainFloats, 0.0f);
   for (uint64_t j = 0; j < spec.classes; ++j) {
     std::copy_n(spec.projection + j * spec.latent, spec.latent, projection_.data() + j * stride_);
   }
-  longest_row_ = std::sqrt(LongestSquare(spec.projection, spec.classes * segments(), spec.width));
-  longest_codeword_ = std::sqrt(LongestSquare(spec.codebook, spec.levels, spec.width));
   return true;
 }
 
@@ -58,8 +61,7 @@ bool SparseEncoder::Keep(const float* labels, uint64_t count, SparseScratch* scr
                          int* status) const {
   const uint64_t most = spec_.classes / kLeastSparsity;
   *status = kSoftpackOk;
-  if (spec_.width < kLeastWidth || spec_.classes > 65536) return false;
-  if (!std::isfinite(longest_row_ * longest_codeword_)) return false;
+  if (!projection_) return false;
   if (!scratch->kept.Reserve(count * most + 1) || !scratch->weights.Reserve(count * most + 1) ||
       !scratch->labels.Reserve(count)) {
     *status = kSoftpackOutOfMemory;

@@ -38,8 +38,8 @@ class SparseEncoder {
   // False when memory is out.
   bool Create(const KernelTable& table, const SoftpackEncoderSpec& spec);
 
-  // Keeps the classes of `labels` rows that matter. False where they are too many, or a value is
-  // not finite, for this way to pay or to be sure.
+  // Keeps the classes of `labels` rows that matter. False where this way does not suit the spec, or
+  // they are too many, or a value is not finite, for it to pay or to be sure.
   bool Keep(const float* labels, uint64_t count, SparseScratch* scratch, int* status) const;
 
   // indices [count, segments] of labels that were kept.
@@ -55,8 +55,9 @@ class SparseEncoder {
   const KernelTable* table_ = nullptr;
   SoftpackEncoderSpec spec_ = {};  // its pointers are not kept
   uint64_t stride_ = 0;            // of a row of the projection
-  Buffer<float> projection_;       // [classes, stride], kChainFloats more at the end
-  double longest_row_ = 0;         // of the projection's rows within a segment
+  // [classes, stride], kChainFloats more at the end; empty where this way does not suit the spec.
+  Buffer<float> projection_;
+  double longest_row_ = 0;  // of the projection's rows within a segment
   double longest_codeword_ = 0;
 };
 

@@ -380,6 +380,14 @@ function holdsBits(field: string, array: Uint8Array, bits: number): void {
   if (array.length < bytes) fail(field, 'too short', `at least ${bytes} bytes`, array.length);
 }
 
+/** What an encoder or decoder holds until it is disposed. */
+export function present<T>(field: string, held: T | undefined): T {
+  if (held === undefined) {
+    throw new SoftpackError('INVALID_ARGUMENT', 'already disposed', { field });
+  }
+  return held;
+}
+
 /** Throws where an output shares bytes with an input: kernels read inputs again after writing. */
 export function apart(
   field: string,

@@ -32,6 +32,7 @@ import {
   checkPack,
   checkProject,
   checkUnpack,
+  present,
 } from './check.js';
 import { type CheckedAugment, checkAugment } from './check-augment.js';
 import type {
@@ -263,13 +264,6 @@ function created<T>(backend: NativeBackend, operation: string, make: () => T): T
     if (status !== undefined) throw nativeFailure(backend, operation, status);
     throw new SoftpackError('NATIVE_FAILED', `${operation} failed: ${message}`);
   }
-}
-
-function present<T>(field: string, native: T | undefined): T {
-  if (native === undefined) {
-    throw new SoftpackError('INVALID_ARGUMENT', 'already disposed', { field });
-  }
-  return native;
 }
 
 function projectArgs(args: CheckedProject): NativeProjectArgs {

@@ -140,7 +140,7 @@ export interface DecoderSpec {
   readonly bias?: Float32Array;
   /**
    * [rows, latent]: base vectors, of which each label adds weight * first + (1 - weight) * second to its latent
-   * vector (DESIGN: predictions of mixed images). Every call then says which.
+   * vector: the prediction of a mixed image. Every call then says which.
    */
   readonly bases?: Float32Array;
   readonly head: Head;

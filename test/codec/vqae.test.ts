@@ -19,7 +19,7 @@ function train(options = {}) {
   return new VqaeTrainer(config, labels, kernels, { steps: 120, batch: 64, ...options }).train();
 }
 
-/** Decodes packed codes by the formula of DESIGN: bits, lookup, D, bias, clamp, in float64. */
+/** Decodes packed codes by the formula of the paper: bits, lookup, D, bias, clamp, in float64. */
 function decodeByFormula(codec: VqaeCodec, codes: Uint8Array, count: number): Float64Array[] {
   const { classes, dh, dc, k, eps } = codec.config;
   const bits = Math.log2(k);

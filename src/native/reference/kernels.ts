@@ -1,4 +1,3 @@
-import { SoftpackError } from '../../errors.js';
 import {
   checkCodesArray,
   checkDecode,
@@ -10,6 +9,7 @@ import {
   checkPack,
   checkProject,
   checkUnpack,
+  present,
 } from '../check.js';
 import { checkAugment } from '../check-augment.js';
 import type {
@@ -128,11 +128,4 @@ class ReferenceDecoder implements Decoder {
   [Symbol.dispose](): void {
     this.dispose();
   }
-}
-
-function present<T>(field: string, held: T | undefined): T {
-  if (held === undefined) {
-    throw new SoftpackError('INVALID_ARGUMENT', 'already disposed', { field });
-  }
-  return held;
 }

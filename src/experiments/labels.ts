@@ -85,24 +85,29 @@ export async function fullLabels(set: LabelSet, setting: Setting): Promise<strin
   const { workspace, scale, emoji, backend, signal, onProgress } = setting;
   const { file } = await teacher(set.family, setting);
   const parameters = labelParameters(set, setting);
-  const out = join(workspace.dir, 'archives', workspace.key('labels', parameters));
+  const key = workspace.key('labels', parameters);
+  const out = join(workspace.dir, 'archives', key);
   // The archive itself is the step's result; an unfinished one is taken up.
-  if (existsSync(join(out, MANIFEST_FILE))) return out;
-  await labelViews({
-    teacher: file,
-    fingerprint: { family: set.family },
-    backend,
-    images: imagesOf(setting, set),
-    augmentation: demoAugmentation(DATA_SEED),
-    epochs: scale.epochs,
-    classes: emoji.classes.length,
-    tau: TAU,
-    out,
-    workers: 1,
-    signal,
-    onProgress: (done, total) => onProgress(`labels ${set.family}: ${done} of ${total}`),
+  const made = () => existsSync(join(out, MANIFEST_FILE));
+  if (made()) return out;
+  return workspace.exclusive(key, async () => {
+    if (made()) return out;
+    await labelViews({
+      teacher: file,
+      fingerprint: { family: set.family },
+      backend,
+      images: imagesOf(setting, set),
+      augmentation: demoAugmentation(DATA_SEED),
+      epochs: scale.epochs,
+      classes: emoji.classes.length,
+      tau: TAU,
+      out,
+      workers: 1,
+      signal,
+      onProgress: (done, total) => onProgress(`labels ${set.family}: ${done} of ${total}`),
+    });
+    return out;
   });
-  return out;
 }
 
 export function labelParameters({ family, ipc }: LabelSet, { scale, emoji }: Setting) {

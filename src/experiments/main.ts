@@ -3,22 +3,24 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { Argument, Command, Option } from 'commander';
-import { seconds } from '../cli/progress.js';
 import { loadEmoji } from '../demo/emoji.js';
 import { STORED_SIZE } from '../demo/recipe.js';
 import { SoftpackError } from '../errors.js';
 import { type BackendName, selectBackend } from '../nn/backend.js';
-import { type ExperimentRow, type Report, reportFiles } from '../report/experiments.js';
-import { experiments } from './cells.js';
+import { type Report, reportFiles } from '../report/experiments.js';
+import { type Experiment, experiments } from './cells.js';
+import { JOB, runJobs } from './jobs.js';
 import { type Setting, teacher } from './labels.js';
-import { known, measure } from './measure.js';
+import type { MeasureOptions } from './measure.js';
 import { FULL, QUICK, type Scale } from './recipe.js';
+import { knownRows, runCells } from './run.js';
 import { Workspace } from './workspace.js';
 
 interface Flags {
   readonly quick?: boolean;
   readonly dir: string;
   readonly out: string;
+  readonly jobs: number;
   readonly seeds?: number;
   readonly ipc?: readonly number[];
   readonly studentIpc?: readonly number[];
@@ -28,6 +30,7 @@ interface Flags {
 
 const NAMES = ['all', ...experiments(FULL).map(({ name }) => name)];
 const NOTE_INTERVAL = 15_000;
+const REPORT_INTERVAL = 60_000;
 
 const list = (text: string) => text.split(',').map(Number);
 
@@ -37,6 +40,7 @@ const program = new Command('experiments')
   .option('--quick', '546 classes, small: a quarter of an hour on two cores')
   .option('-d, --dir <dir>', 'where steps and archives are kept', 'softpack-experiments')
   .option('-o, --out <dir>', 'where results go', 'docs/results')
+  .option('-j, --jobs <n>', 'processes that share the work', Number, availableParallelism())
   .option('--seeds <n>', 'students a cell, instead of the scale’s own number', Number)
   .option('--ipc <list>', 'images a class, 1 to 3, e.g. 1,2', list)
   .option(
@@ -55,75 +59,60 @@ const program = new Command('experiments')
 async function run(name: string, flags: Flags): Promise<void> {
   const interrupt = new AbortController();
   process.once('SIGINT', () => interrupt.abort(new Error('interrupted')));
+  const { signal } = interrupt;
   const base = flags.quick ? QUICK : FULL;
   const scale: Scale = { ...base, ipcs: flags.ipc ?? base.ipcs };
-  const seeds = Array.from({ length: flags.seeds ?? scale.seeds.length }, (_, i) => i);
-  const { dir } = flags;
+  const { dir, jobs } = flags;
   await mkdir(dir, { recursive: true });
   const { categories } = scale;
-  const emoji = await loadEmoji({ dir, size: STORED_SIZE, categories, signal: interrupt.signal });
+  const emoji = await loadEmoji({ dir, size: STORED_SIZE, categories, signal });
   const { name: backend } = await selectBackend({ backend: flags.backend });
   let noted = performance.now();
   const setting: Setting = {
-    workspace: new Workspace(dir, { knownOnly: flags.report }),
-    scale,
-    emoji,
-    backend,
-    signal: interrupt.signal,
+    ...{ workspace: new Workspace(dir), scale, emoji, backend, signal },
     onProgress: (note) => {
       if (performance.now() - noted < NOTE_INTERVAL) return;
       noted = performance.now();
-      process.stderr.write(`    ${note}\n`);
+      say(`    ${note}`);
     },
   };
   const chosen = experiments(scale).filter((experiment) => [experiment.name, 'all'].includes(name));
-  const total = chosen.reduce((sum, { cells }) => sum + cells.length, 0);
-  const done: { name: string; title: string; rows: ExperimentRow[] }[] = [];
-  const studentIpcs = flags.studentIpc ?? scale.ipcs;
-  const start = performance.now();
+  const options = { studentIpcs: flags.studentIpc ?? scale.ipcs, students: flags.seeds };
   const out = join(flags.out, scale.name);
-  let cells = 0;
-  let fresh = 0;
-  for (const experiment of chosen) {
-    const rows: ExperimentRow[] = [];
-    done.push({ name: experiment.name, title: experiment.title, rows });
-    for (const cell of experiment.cells) {
-      const before = performance.now();
-      const row = await known(() => measure(cell, setting, { seeds, studentIpcs }));
-      if (row === undefined) say(`${cell.method} at ${cell.ratio}x: not measured`);
-      else if (row === 'too small')
-        say(`nothing of ${cell.method} reaches ${cell.ratio}x: left out`);
-      else rows.push(row);
-      cells++;
-      const took = (performance.now() - before) / 1000;
-      if (took > 1) fresh++;
-      const elapsed = (performance.now() - start) / 1000;
-      const left =
-        fresh === 0 ? '' : `, at most ${seconds((elapsed / fresh) * (total - cells))} left`;
-      if (typeof row === 'object')
-        say(`[${cells}/${total}] ${experiment.name} ${wordsOf(row)} (${seconds(took)}${left})`);
-      // After every cell: whoever stops a run has the results so far.
-      if (took > 1 || cells === total) await writeReport(out, done, setting, seeds, backend);
-    }
+  const report = () => writeReport(out, chosen, setting, options);
+  if (process.env[JOB] !== undefined) {
+    const onMeasured = async () => {};
+    return runCells(chosen, setting, { ...options, say, onMeasured });
   }
+  // Whoever stops a run has the results so far.
+  let reported = performance.now();
+  const onMeasured = async () => {
+    if (performance.now() - reported < REPORT_INTERVAL) return;
+    await report();
+    reported = performance.now();
+  };
+  if (!flags.report && jobs > 1) {
+    const failed = (error: Error) => say(`report: ${error.message}`);
+    const timer = setInterval(() => report().catch(failed), REPORT_INTERVAL);
+    await runJobs(jobs, signal).finally(() => clearInterval(timer));
+  } else if (!flags.report) {
+    await runCells(chosen, setting, { ...options, say, onMeasured });
+  }
+  await report();
   say(join(out, 'report.html'));
-}
-
-function wordsOf(row: ExperimentRow): string {
-  const kl = row.divergence === undefined ? '' : `KL ${row.divergence.kl.toExponential(2)}, `;
-  const top1 = row.top1.map((value) => (100 * value).toFixed(1)).join(' ');
-  return `${row.family} IPC ${row.ipc} ${row.ratio}x ${row.method}: ${kl}top-1 ${top1 || '-'}`;
 }
 
 async function writeReport(
   out: string,
-  done: Report['experiments'],
-  setting: Setting,
-  seeds: readonly number[],
-  backend: BackendName,
+  chosen: readonly Experiment[],
+  computing: Setting,
+  options: MeasureOptions,
 ): Promise<void> {
-  const { scale, emoji } = setting;
-  const families = [...new Set(done.flatMap(({ rows }) => rows.map(({ family }) => family)))];
+  const { scale, emoji, backend } = computing;
+  const workspace = new Workspace(computing.workspace.dir, { knownOnly: true });
+  const setting = { ...computing, workspace };
+  const found = await knownRows(chosen, setting, options);
+  const families = [...new Set(found.flatMap(({ rows }) => rows.map(({ family }) => family)))];
   const teachers: Record<string, number> = {};
   for (const family of families) {
     teachers[family] = (await teacher(family as Parameters<typeof teacher>[0], setting)).top1;
@@ -135,9 +124,8 @@ async function writeReport(
     scale: scale.name,
     classes: emoji.classes.length,
     epochs: scale.epochs,
-    seeds,
     teachers,
-    experiments: done.filter(({ rows }) => rows.length > 0),
+    experiments: found,
   };
   await mkdir(out, { recursive: true });
   for (const [file, content] of await reportFiles(report))

@@ -9,7 +9,8 @@ import { student, subsetAt, subsetStudent } from './student.js';
 export interface MeasureOptions {
   /** Students are trained on labels of this many images a class; on others only the labels are compared. */
   readonly studentIpcs: readonly number[];
-  readonly seeds: readonly number[];
+  /** Students a cell, where the scale's own number shall not hold. */
+  readonly students?: number;
 }
 
 /** Measures one cell, taking from the workspace what is known; `too small` where no parameters fit the ratio. */
@@ -18,8 +19,7 @@ export async function measure(
   setting: Setting,
   options: MeasureOptions,
 ): Promise<ExperimentRow | 'too small'> {
-  const seeds = cell.seeds === 'one' ? options.seeds.slice(0, 1) : options.seeds;
-  const trained = options.studentIpcs.includes(cell.set.ipc) ? seeds : [];
+  const trained = seedsOf(cell, setting, options);
   if (cell.method === 'random subset') return measureSubset(cell, setting, trained);
   const method: Method | undefined =
     cell.codec === undefined
@@ -40,6 +40,16 @@ export async function measure(
     ...(method.shuffled ? {} : { divergence: packed.divergence }),
     top1,
   };
+}
+
+function seedsOf(
+  { set: { ipc }, students }: Cell,
+  { scale }: Setting,
+  options: MeasureOptions,
+): readonly number[] {
+  if (!options.studentIpcs.includes(ipc)) return [];
+  const several = options.students ?? scale.students[ipc] ?? 1;
+  return Array.from({ length: students === 'one' ? Math.min(1, several) : several }, (_, i) => i);
 }
 
 async function measureSubset(

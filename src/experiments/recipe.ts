@@ -10,8 +10,8 @@ export interface Scale {
   readonly ipcs: readonly number[];
   /** Epochs of labels, and of every student. */
   readonly epochs: number;
-  /** Of students; the spread over them is the standard deviation. */
-  readonly seeds: readonly number[];
+  /** Students of a cell, by images a class; the spread over them is the standard deviation. */
+  readonly students: Readonly<Record<number, number>>;
   /** Training steps of the VQAE. */
   readonly codecSteps: number;
   readonly teacherEpochs: Readonly<Record<Family, number>>;
@@ -36,7 +36,7 @@ export const FULL: Scale = {
   categories: ALL_CATEGORIES,
   ipcs: [1, 2, 3],
   epochs: 40,
-  seeds: [0, 1, 2],
+  students: { 1: 3, 2: 2, 3: 2 },
   codecSteps: 1000,
   teacherEpochs: { residual: 100, plain: 60, deep: 60, shallow: 60 },
 };
@@ -46,7 +46,7 @@ export const QUICK: Scale = {
   categories: EMOJI_CATEGORIES,
   ipcs: [1],
   epochs: 40,
-  seeds: [0, 1],
+  students: { 1: 2 },
   codecSteps: 300,
   teacherEpochs: { residual: 30, plain: 30, deep: 20, shallow: 30 },
 };
@@ -56,7 +56,7 @@ const FAMILIES = {
   residual: { widths: [32, 64, 128], blocks: [1, 1, 1] },
   plain: { widths: [48, 96, 192], blocks: [0, 0, 0] },
   deep: { widths: [24, 48, 96], blocks: [2, 2, 2] },
-  shallow: { widths: [64, 160], blocks: [0, 1] },
+  shallow: { widths: [48, 96], blocks: [0, 1] },
 } as const;
 
 export const FAMILY_NAMES = Object.keys(FAMILIES) as readonly Family[];

@@ -28,7 +28,6 @@ export interface Report {
   readonly scale: string;
   readonly classes: number;
   readonly epochs: number;
-  readonly seeds: readonly number[];
   /** Top-1 of each family's teacher on the held-out set. */
   readonly teachers: Readonly<Record<string, number>>;
   readonly experiments: readonly {
@@ -106,7 +105,7 @@ function facts(report: Report): string[] {
   return [
     `Command: ${report.command}`,
     `Machine: ${report.machine}; TensorFlow.js on ${report.backend}`,
-    `Scale ${report.scale}: ${report.classes} classes, ${report.epochs} epochs, student seeds ${report.seeds.join(', ')}`,
+    `Scale ${report.scale}: ${report.classes} classes, ${report.epochs} epochs; students are seeded 0, 1, ...`,
     ...(teachers.length === 0 ? [] : [`Teachers, top-1 held out: ${teachers.join(', ')}`]),
     'Ratios count every byte of an archive on disk. Figures behind ± are standard deviations over seeds, their number in brackets. ' +
       'Divergences of a pruned archive are of the labels that it keeps.',

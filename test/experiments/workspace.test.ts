@@ -1,10 +1,12 @@
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { experiments } from '#src/experiments/cells.js';
 import { FULL, QUICK } from '#src/experiments/recipe.js';
-import { Workspace } from '#src/experiments/workspace.js';
+import { BusyStep, Workspace } from '#src/experiments/workspace.js';
 
 let dir: string;
 
@@ -33,6 +35,39 @@ test('a step that failed, or was cut off while it was written, is computed again
   expect(await workspace.step('fails', {}, async () => 5)).toBe(5);
   expect((await readdir(join(dir, 'steps'))).filter((name) => name.endsWith('.tmp'))).toEqual([]);
 });
+
+test('two at the same step: one computes it, the other is told to come back', async () => {
+  const [first, second] = [new Workspace(dir), new Workspace(dir)];
+  let finish = (_: number) => {};
+  const computing = first.step('shared', {}, () => new Promise<number>((done) => (finish = done)));
+  await vi.waitFor(() => readFile(join(dir, 'steps', `${first.key('shared', {})}.claim`)));
+  for (const other of [first, second]) {
+    await expect(other.step('shared', {}, async () => -1)).rejects.toThrow(BusyStep);
+  }
+  finish(5);
+  expect(await computing).toBe(5);
+  expect(await second.step('shared', {}, async () => -1)).toBe(5);
+  expect(await leftovers()).toEqual([]);
+});
+
+test('the step of another process is busy until that process is gone', async () => {
+  const workspace = new Workspace(dir);
+  const claim = join(dir, 'steps', `${workspace.key('foreign', {})}.claim`);
+  await writeFile(claim, String(process.ppid));
+  await expect(workspace.step('foreign', {}, async () => 1)).rejects.toThrow(BusyStep);
+  const child = spawn(process.execPath, ['-e', '']);
+  await once(child, 'exit');
+  for (const gone of [child.pid, process.pid]) {
+    await writeFile(claim, String(gone));
+    await workspace.exclusive(workspace.key('foreign', {}), async () => {});
+  }
+  expect(await workspace.step('foreign', {}, async () => 1)).toBe(1);
+  expect(await leftovers()).toEqual([]);
+});
+
+async function leftovers(): Promise<string[]> {
+  return (await readdir(join(dir, 'steps'))).filter((name) => !name.endsWith('.json'));
+}
 
 test.each([FULL, QUICK])('$name: every experiment has what it is compared with', (scale) => {
   for (const { name, cells } of experiments(scale)) {

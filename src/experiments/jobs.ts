@@ -1,10 +1,12 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
-import { SoftpackError } from '../errors.js';
+import { SoftpackError, throwIfAborted } from '../errors.js';
 
 /** Tells a process that it is one of several: it measures, and another writes the report. */
-export const JOB = 'SOFTPACK_EXPERIMENTS_JOB';
+const JOB = 'SOFTPACK_EXPERIMENTS_JOB';
+
+export const isJob = process.env[JOB] !== undefined;
 
 /**
  * The same program `jobs` times over the same folder, each with its share of the processors: small students leave
@@ -13,21 +15,32 @@ export const JOB = 'SOFTPACK_EXPERIMENTS_JOB';
 export async function runJobs(jobs: number, signal: AbortSignal): Promise<void> {
   const [, script = '', ...args] = process.argv;
   const threads = String(Math.max(1, Math.floor(availableParallelism() / jobs)));
-  const stop = new AbortController();
-  const running = Array.from({ length: jobs }, async (_, job) => {
-    const child = fork(script, args, {
-      signal: AbortSignal.any([signal, stop.signal]),
-      killSignal: 'SIGINT',
+  const children = Array.from({ length: jobs }, (_, job) =>
+    fork(script, args, {
       env: { TF_NUM_INTRAOP_THREADS: threads, ...process.env, [JOB]: String(job) },
-    });
+    }),
+  );
+  const stop = () => {
+    for (const child of children) if (child.connected) child.disconnect();
+  };
+  signal.addEventListener('abort', stop);
+  const ends = children.map(async (child) => {
     const [code, killedBy] = await once(child, 'exit');
-    if (code === 0) return;
-    stop.abort();
-    throw new SoftpackError('WORKER_FAILED', 'a process of the experiments stopped early', {
-      found: killedBy ?? `exit code ${code}`,
-    });
+    if (code !== 0) stop();
+    return code ?? killedBy;
   });
-  const ends = await Promise.allSettled(running);
-  const failed = ends.find((end) => end.status === 'rejected');
-  if (failed) throw failed.reason;
+  const failed = (await Promise.all(ends)).find((end) => end !== 0);
+  signal.removeEventListener('abort', stop);
+  throwIfAborted(signal);
+  if (failed === undefined) return;
+  throw new SoftpackError('WORKER_FAILED', 'a process of the experiments stopped early', {
+    found: failed,
+  });
+}
+
+/** Calls `stop` when the process that started this job is gone, or wants it to end. */
+export function onEndOfParent(stop: () => void): void {
+  process.once('disconnect', stop);
+  // Waiting for that shall not keep the process.
+  process.channel?.unref();
 }

@@ -9,7 +9,7 @@ import { SoftpackError } from '../errors.js';
 import { type BackendName, selectBackend } from '../nn/backend.js';
 import { type Report, reportFiles } from '../report/experiments.js';
 import { type Experiment, experiments } from './cells.js';
-import { JOB, runJobs } from './jobs.js';
+import { isJob, onEndOfParent, runJobs } from './jobs.js';
 import { type Setting, teacher } from './labels.js';
 import type { MeasureOptions } from './measure.js';
 import { FULL, QUICK, type Scale } from './recipe.js';
@@ -58,7 +58,9 @@ const program = new Command('experiments')
 
 async function run(name: string, flags: Flags): Promise<void> {
   const interrupt = new AbortController();
-  process.once('SIGINT', () => interrupt.abort(new Error('interrupted')));
+  const stop = () => interrupt.abort(new Error('interrupted'));
+  process.once('SIGINT', stop);
+  if (isJob) onEndOfParent(stop);
   const { signal } = interrupt;
   const base = flags.quick ? QUICK : FULL;
   const scale: Scale = { ...base, ipcs: flags.ipc ?? base.ipcs };
@@ -80,7 +82,7 @@ async function run(name: string, flags: Flags): Promise<void> {
   const options = { studentIpcs: flags.studentIpc ?? scale.ipcs, students: flags.seeds };
   const out = join(flags.out, scale.name);
   const report = () => writeReport(out, chosen, setting, options);
-  if (process.env[JOB] !== undefined) {
+  if (isJob) {
     const onMeasured = async () => {};
     return runCells(chosen, setting, { ...options, say, onMeasured });
   }

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { seconds } from '../cli/progress.js';
+import { throwIfAborted } from '../errors.js';
 import type { ExperimentRow, Report } from '../report/experiments.js';
 import type { Cell, Experiment } from './cells.js';
 import type { Setting } from './labels.js';
@@ -51,9 +52,13 @@ export async function runCells(
       say(`${counted} ${wordsOf(row)} (${seconds(took)}${left})`);
       if (took > 1) await onMeasured();
     }
-    if (busy.length === waiting.length) await sleep(RETRY_AFTER, undefined, setting);
+    if (busy.length > 0 && busy.length === waiting.length) await pause(setting.signal);
     waiting = busy;
   }
+}
+
+async function pause(signal: AbortSignal): Promise<void> {
+  await sleep(RETRY_AFTER, undefined, { signal }).catch(() => throwIfAborted(signal));
 }
 
 /** What is known of all experiments, in their order. */

@@ -1,11 +1,12 @@
 // Rows by tables: every stage looks up a row of `classes` and the rows are added up. No product is
 // left, stages * classes additions a label, bound by how fast the rows come from where they lie.
 //
-// Layout: [block][stage][level][width], `width` columns a block. A table that the caches hold has
-// wide blocks; of a large one only a slice is at work at a time, the rows of one 64-byte line for a
-// group of stages: the loop runs over blocks, groups and then the labels of a chunk, whose partial
-// sums stand in a panel [block][label][width]. Each slice is read once a chunk, in order, and its
-// random reads then hit L2.
+// Layout: [block][stage][level][width], `width` columns a block. Only a slice is at work at a time,
+// the rows of a block for a group of stages: the loop runs over blocks, groups and then the labels
+// of a chunk, whose partial sums stand in a panel [block][label][width]. Each slice is read once a
+// chunk, in order, and its random reads then hit L2. A table that a last-level cache holds has
+// wider blocks, of all stages where they fit: it is in memory all the same where images or a
+// training step came between two calls, and random rows come from there at a third of the speed.
 #ifndef SOFTPACK_CPU_TABLE_ROWS_H_
 #define SOFTPACK_CPU_TABLE_ROWS_H_
 
@@ -36,7 +37,9 @@ struct TableShape {
   uint64_t PanelStride(uint64_t labels) const { return (labels | 1) * width; }
   uint64_t BlockLabels(uint64_t count, uint64_t threads) const;
   // Whether enough labels use the rows of a slice for it to pay to read it whole first.
-  bool TouchesFirst(uint64_t labels) const { return group < stages && labels >= levels / 2; }
+  bool TouchesFirst(uint64_t labels) const {
+    return labels >= (group < stages ? levels / 2 : 2 * levels);
+  }
 };
 
 // Consecutive stages.

@@ -45,6 +45,10 @@ export interface BatchTask {
   readonly row: Uint8Array;
   /** The epoch's recorded views, shared. */
   readonly recorded: RecordedRows;
+  /** [batch, classes], shared: labels that were decoded before. */
+  readonly labels?: Float32Array;
+  /** Labels alone, without their images: those of several batches, decoded ahead. */
+  readonly labelsOnly?: boolean;
   /** Where to put the batch; fresh arrays where absent. */
   readonly into?: { readonly xs: Float32Array; readonly ys: Float32Array };
 }
@@ -119,9 +123,13 @@ export class BatchMaker implements Disposable {
     this.#reader?.[Symbol.dispose]();
   }
 
-  #decode({ epoch, sampleIds, row, into }: BatchTask): Float32Array {
+  #decode({ epoch, sampleIds, row, labels, into }: BatchTask): Float32Array {
     if (this.#codec === undefined) return new Float32Array(0);
     const out = into?.ys ?? new Float32Array(sampleIds.length * this.#codec.classes);
+    if (labels !== undefined) {
+      out.set(labels);
+      return out;
+    }
     const context = { epoch, samples: sampleIds };
     this.#codec.decode({ row, labels: sampleIds, context, out, threads: 1 });
     return out;
@@ -130,7 +138,7 @@ export class BatchMaker implements Disposable {
   /** The images of the samples and of whatever is mixed into their views. */
   async #read(task: BatchTask): Promise<PixelSource | undefined> {
     const { images } = this.#setup;
-    if (images === undefined || this.#reader === undefined) return undefined;
+    if (images === undefined || this.#reader === undefined || task.labelsOnly) return undefined;
     const { run, epoch, sampleIds } = task;
     const augmentations = augmentationsOf(images, task);
     const partners = sampleIds.map((sample) => augmentations.mix(epoch, sample).partner);

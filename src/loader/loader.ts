@@ -5,9 +5,10 @@ import { parseAnyAugmentationSpec } from '../augment/spec.js';
 import type { CodecParts, Tensor } from '../codec/codec.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import { describeImages } from '../images/source.js';
-import type { BatchSetup, ImageSetup } from './batch-maker.js';
+import type { BatchSetup, BatchTask, ImageSetup } from './batch-maker.js';
 import { type BatchPool, LocalBatchPool, ThreadBatchPool } from './batch-pool.js';
 import { requireImagesOf } from './images-of.js';
+import { LabelsAhead, type LabelsOfBatch } from './labels-ahead.js';
 import { type LoaderMetrics, MetricsCounter } from './metrics.js';
 import type { Batch, LoaderOptions } from './options.js';
 import { BatchPlan, type Position } from './plan.js';
@@ -45,6 +46,8 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
   readonly #imageShape: readonly [number, number, number];
   readonly #rows: RowReader;
   readonly #slots: SlotRing | undefined;
+  readonly #labelsAhead: LabelsAhead | undefined;
+  readonly #maxBytes: number;
   readonly #counter = new MetricsCounter();
   #next: Position;
   #pool: BatchPool | undefined;
@@ -61,7 +64,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     this.epochs = { from, to: whole(to, 'epochs.to', from, epochs) };
     const workers = whole(options.workers ?? 1, 'workers', 0);
     this.#prefetch = whole(options.prefetch ?? defaultPrefetch(workers), 'prefetch', 1);
-    whole(options.maxBytes ?? DEFAULT_MAX_BYTES, 'maxBytes', 1);
+    this.#maxBytes = whole(options.maxBytes ?? DEFAULT_MAX_BYTES, 'maxBytes', 1);
     const worldSize = whole(options.worldSize ?? 1, 'worldSize', 1);
     this.#options = options;
     this.#plan = new BatchPlan({
@@ -87,6 +90,10 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     this.#rows = new RowReader(archive, imageSetup?.columns.map(({ name }) => name) ?? []);
     if (options.buffers === 'slots') {
       this.#slots = new SlotRing(this.#prefetch + 1, this.#lengths(options.batchSize));
+    }
+    if (this.#decodes) {
+      const shape = { batchSize: options.batchSize, classes, maxBytes: this.#maxBytes };
+      this.#labelsAhead = LabelsAhead.create(this.#plan, shape);
     }
     this.#next =
       options.resume === undefined
@@ -141,6 +148,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     this.#closed = true;
     Atomics.store(this.#setup.firstRun, 0, 2 ** 31 - 1);
     await this.#drain(this.#queue);
+    this.#labelsAhead?.clear();
     this.#rows.clear();
     const pool = this.#pool;
     this.#pool = undefined;
@@ -185,6 +193,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
       // Batches under way end before the iteration does, so that it leaves nothing behind.
       if (this.#run === run) Atomics.store(this.#setup.firstRun, 0, run + 1);
       await this.#drain(queue);
+      if (this.#run === run) this.#labelsAhead?.clear();
     }
   }
 
@@ -195,6 +204,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     this.#queue = queue;
     if (!this.#closed) Atomics.store(this.#setup.firstRun, 0, run);
     await this.#drain(before);
+    this.#labelsAhead?.clear();
     return queue;
   }
 
@@ -217,14 +227,15 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     run: number,
     lastEpoch: number,
   ): Position | undefined {
-    const { maxBytes = DEFAULT_MAX_BYTES } = this.#options;
     let position = from;
     while (position !== undefined && queue.length < this.#prefetch) {
       const bytes = this.#bytesOf(position);
-      if (queue.length > 0 && this.#bufferedBytes() + bytes > maxBytes) break;
+      const more = bytes + (this.#labelsAhead?.bytesToTake(position) ?? 0);
+      if (queue.length > 0 && this.#bufferedBytes() + more > this.#maxBytes) break;
       if (this.#slots?.available === false) break;
       const slot = this.#slots?.take();
-      const batch = this.#make(position, run, slot);
+      const labels = this.#labelsAhead?.take(position);
+      const batch = this.#make(position, run, slot, labels).finally(labels?.release);
       const pending: Pending = { position, bytes, slot, batch, ready: false };
       batch.then(
         () => {
@@ -238,7 +249,12 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     return position;
   }
 
-  async #make(position: Position, run: number, slot: Slot | undefined): Promise<Batch> {
+  async #make(
+    position: Position,
+    run: number,
+    slot: Slot | undefined,
+    ahead: LabelsOfBatch | undefined,
+  ): Promise<Batch> {
     const { epoch } = position;
     const { archive } = this.#options;
     const index = this.#plan.indexOf(position);
@@ -249,9 +265,16 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
       xs: slot.xs.subarray(0, lengths.xs),
       ys: slot.ys.subarray(0, lengths.ys),
     };
-    const task = { run, epoch, sampleIds, row, recorded, ...(into && { into }) };
-    const made = await this.#poolInUse().make(task, `batch ${index} of epoch ${epoch}`);
-    this.#counter.made(made.timing);
+    const where = `batch ${index} of epoch ${epoch}`;
+    const make = async (task: Pick<BatchTask, 'sampleIds' | 'labels' | 'labelsOnly' | 'into'>) => {
+      const made = await this.#poolInUse().make({ run, epoch, row, recorded, ...task }, where);
+      this.#counter.made(made.timing);
+      return made;
+    };
+    const labels = await ahead?.read((windowIds, ys) =>
+      make({ sampleIds: windowIds, labelsOnly: true, into: { xs: new Float32Array(0), ys } }),
+    );
+    const made = await make({ sampleIds, ...(labels && { labels }), ...(into && { into }) });
     const { xs, ys } = into ?? made;
     return {
       epoch,
@@ -288,7 +311,8 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
   }
 
   #bufferedBytes(): number {
-    return this.#queue.reduce((sum, { bytes }) => sum + bytes, 0);
+    const batches = this.#queue.reduce((sum, { bytes }) => sum + bytes, 0);
+    return batches + (this.#labelsAhead?.bytes ?? 0);
   }
 
   #bytesOf(position: Position): number {

@@ -19,7 +19,7 @@ export interface LoaderMetrics {
   readonly waitMs: number;
   /** Batches made and waiting for the consumer now. */
   readonly queueDepth: number;
-  /** Bytes of batches made or being made and not yet delivered. */
+  /** Bytes of batches made or being made and not yet delivered, and of labels decoded ahead. */
   readonly bufferedBytes: number;
 }
 

@@ -45,7 +45,10 @@ export interface LoaderOptions {
   readonly pool?: Piscina;
   /** Batches made ahead of the consumer, at most. Default 2 more than `workers`, 1 without. */
   readonly prefetch?: number;
-  /** Bytes of batches made ahead of the consumer, at most; one batch is made in any case. Default 1 GiB. */
+  /**
+   * Bytes of batches made ahead of the consumer, at most; one batch is made in any case. Labels are decoded for several
+   * batches at once, in buffers of a sixteenth of this, 8 MiB at most, which count. Default 1 GiB.
+   */
   readonly maxBytes?: number;
   /**
    * `fresh` (default): every batch in arrays of its own, safe under TensorFlow.js, which may use them for as long as

@@ -203,22 +203,33 @@ void CudaDecoder::CreateFixed(Operation& operation, const SoftpackDecoderSpec& s
   tables_.steps = steps;
   tables_.run_ends = ends;
   tables_.runs = host.runs;
+  CreateSlices(operation, host);
 }
 
 SoftpackDecoderInfo CudaDecoder::Info() const {
   uint64_t bytes = 0;
-  for (const DeviceArray* array : {&bias_, &codebooks_, &bases_, &basis_, &base_table_, &table_,
-                                   &start_, &steps_, &run_ends_, &basis_high_, &basis_low_}) {
+  for (const DeviceArray* array :
+       {&bias_, &codebooks_, &bases_, &basis_, &base_table_, &table_, &start_, &steps_, &run_ends_,
+        &basis_high_, &basis_low_, &sum_slices_, &label_slices_}) {
     bytes += array->bytes();
   }
   return {method_, bytes};
 }
 
+bool CudaDecoder::RowsFitRegisters() const {
+  return (method_ == kSoftpackMethodTable || method_ == kSoftpackMethodFixed) &&
+         tables_.classes <= kRegisterClasses;
+}
+
+// Of memory between the steps, a label.
+uint64_t CudaDecoder::WorkingFloats(bool slices) const {
+  if (slices) return kSliceSlots + 1;
+  return RowsFitRegisters() ? 0 : tables_.stride;
+}
+
 uint64_t CudaDecoder::ChunkLabels(uint64_t count) const {
-  const bool in_registers = (method_ == kSoftpackMethodTable || method_ == kSoftpackMethodFixed) &&
-                            tables_.classes <= kRegisterClasses;
   const uint64_t cached = Facts().l2_bytes / 2 / (tables_.stride * sizeof(float));
-  const uint64_t chunk = in_registers ? kRegisterChunk : std::max(cached, kLeastChunk);
+  const uint64_t chunk = RowsFitRegisters() ? kRegisterChunk : std::max(cached, kLeastChunk);
   return std::max<uint64_t>(std::min(chunk, count), 1);
 }
 
@@ -246,7 +257,8 @@ int CudaDecoder::Decode(const SoftpackDecodeArgs& args) const {
   if (!out_here) chunk = std::min(chunk, std::max<uint64_t>(kMostCrossing / label_bytes, 1));
   LabelSource labels(operation, args.labels, tables_, bits_, chunk);
   if (!operation.ok() || args.labels.count == 0) return operation.Finish();
-  float* const values = operation.Take<float>(chunk * tables_.stride);
+  const bool slices = DecodesBySlices(args.labels.count);
+  float* const values = operation.Take<float>(chunk * WorkingFloats(slices));
   char* const out = out_here ? nullptr : operation.Take<char>(chunk * label_bytes);
   for (uint64_t first = 0; operation.ok() && first < args.labels.count; first += chunk) {
     const uint64_t count = std::min(chunk, args.labels.count - first);
@@ -257,7 +269,11 @@ int CudaDecoder::Decode(const SoftpackDecodeArgs& args) const {
     target.count = count;
     target.out = out_here ? to : out;
     target.out_type = args.out_type;
-    UseRows(operation, labels.Next(first, count), target, RowUse::kDecode, values);
+    const LabelChunk part = labels.Next(first, count);
+    if (slices)
+      DecodeBySlices(operation, part, target, values);
+    else
+      UseRows(operation, part, target, RowUse::kDecode, values);
     if (!out_here) operation.CopyOut(to, out, count * label_bytes);
   }
   return operation.Finish();
@@ -276,7 +292,7 @@ int CudaDecoder::DecodeKl(const SoftpackDecodeKlArgs& args) const {
   }
   LabelSource labels(operation, args.labels, tables_, bits_, chunk);
   if (!operation.ok() || args.labels.count == 0) return operation.Finish();
-  float* const values = operation.Take<float>(chunk * tables_.stride);
+  float* const values = operation.Take<float>(chunk * WorkingFloats(false));
   float* const logits = logits_here ? nullptr : operation.Take<float>(chunk * classes);
   float* const gradient = gradient_here ? nullptr : operation.Take<float>(chunk * classes);
   float* const losses = losses_here ? nullptr : operation.Take<float>(chunk);

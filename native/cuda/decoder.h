@@ -9,8 +9,11 @@
 #include "core/backend.h"
 #include "cuda/operation.h"
 #include "cuda/rows.h"
+#include "cuda/slices.h"
 
 namespace softpack {
+
+struct FixedTables;
 
 // The indices of a chunk on the device, all within bounds, and what a prediction needs.
 struct LabelChunk {
@@ -46,6 +49,8 @@ struct DecoderTables {
   const float* steps;        // [runs, stride], times 2^-16
   const uint32_t* run_ends;  // [runs], the stage after each run's last
   uint64_t runs;
+  const uint4* sum_slices;  // fixed: the rows again, cut for shared memory (slices.h)
+  const uint4* label_slices;
 
   // bfloat, split: the basis transposed, [stride, latent_stride] in bfloat16, and for split what
   // the rounding left over.
@@ -93,13 +98,20 @@ class CudaDecoder {
   void CreateLatent(Operation& operation, const SoftpackDecoderSpec& spec);
   void CreateTable(Operation& operation, const SoftpackDecoderSpec& spec);
   void CreateFixed(Operation& operation, const SoftpackDecoderSpec& spec);
+  void CreateSlices(Operation& operation, const FixedTables& host);
   void CreateBfloat(Operation& operation, const SoftpackDecoderSpec& spec, bool split);
   void CreateBaseTable(Operation& operation, const SoftpackDecoderSpec& spec);
 
   template <class T>
   T* Hold(Operation& operation, DeviceArray& array, uint64_t count);
 
+  bool RowsFitRegisters() const;
   uint64_t ChunkLabels(uint64_t count) const;
+  uint64_t WorkingFloats(bool slices) const;
+  bool DecodesBySlices(uint64_t count) const;
+  // `working`: kSliceSlots + 1 floats a label.
+  void DecodeBySlices(Operation& operation, const LabelChunk& chunk, const RowTarget& target,
+                      float* working) const;
   void UseRows(Operation& operation, const LabelChunk& chunk, const RowTarget& target, RowUse use,
                float* values) const;
 
@@ -107,8 +119,9 @@ class CudaDecoder {
   uint32_t bits_ = 0;
   HeadParams head_ = {};
   DecoderTables tables_ = {};
+  SliceShape slices_ = {};
   DeviceArray bias_, codebooks_, bases_, basis_, base_table_, table_, start_, steps_, run_ends_,
-      basis_high_, basis_low_;
+      basis_high_, basis_low_, sum_slices_, label_slices_;
 };
 
 template <class T>

@@ -63,6 +63,21 @@ constexpr DecodeCase kDecodes[] = {
 };
 constexpr uint64_t kCounts[] = {0, 1, 17, 97};
 
+// Tables that fixed point keeps in shared memory for many labels: slices of 16, 8 and 4 units a
+// row, an odd number of stages in each kind, and one table too large.
+constexpr DecodeCase kManyLabels[] = {
+    {"(100, 64)", 1000, 10, 6, 64, 6, true, 0, true},
+    {"9 stages", 7, 9, 2, 5, 3, true, 0, false},
+    {"20 stages of 64", 65, 20, 2, 64, 6, true, 0, true},
+    {"21 stages of 50", 999, 21, 2, 50, 6, true, 0, false},
+    {"(50, 128)", 1000, 20, 3, 128, 7, true, 0, false},
+    {"19 stages of 120", 1001, 19, 2, 120, 7, true, 0, true},
+    {"in place", 33, 10, 5, 64, 6, false, 0, true},
+    {"22 stages of 128", 40, 22, 2, 128, 7, true, 0, false},
+};
+// About where reading a table into shared memory begins to pay.
+constexpr uint64_t kManyCounts[] = {2047, 2048, 2051, 2177};
+
 class Random {
  public:
   explicit Random(uint32_t seed) : engine_(seed) {}

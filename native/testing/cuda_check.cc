@@ -472,6 +472,37 @@ void CheckDecoder(bool on_device) {
   }
 }
 
+// Enough labels for what pays for many only.
+void CheckManyLabels(bool on_device) {
+  uint32_t seed = 200;
+  for (const DecodeCase& shape : kManyLabels) {
+    const uint64_t count = kManyCounts[++seed % 4];
+    if (brief && shape.classes != 7 && shape.classes != 40) continue;
+    // Emulated threads are slow: one location of the arrays is enough.
+    if (emulated && on_device) continue;
+    DecodeData data(shape, count, seed);
+    data.spec.head = seed % 5 == 0 ? kSoftpackHeadIdentity : kSoftpackHeadClamp;
+    data.spec.head_parameter = 1e-2f;
+    data.spec.method = kSoftpackMethodFixed;
+    const std::string name = std::string(shape.name) + ", fixed, " + kHeadNames[data.spec.head] +
+                             ", " + std::to_string(count) + " labels" + (on_device ? " there" : "");
+    Decoders decoders;
+    const int status = cuda->decoder_create(&data.spec, &decoders.on_cuda);
+    Expect(status == kSoftpackOk, name + " " + Reason(status));
+    Expect(cpu->decoder_create(&data.spec, &decoders.on_cpu) == kSoftpackOk, name);
+    if (status != kSoftpackOk) continue;
+    const SoftpackLabels labels = data.Labels(count, seed % 2 == 0);
+    const auto decode = [&](auto element, uint32_t type, const char* suffix) {
+      CheckDecodeInto<decltype(element)>(type, name + suffix, data, labels, decoders,
+                                         data.spec.method, on_device);
+    };
+    decode(float{}, kSoftpackFloat32, "");
+    if (brief) continue;
+    decode(uint16_t{}, kSoftpackFloat16, " f16");
+    decode(uint16_t{}, kSoftpackBfloat16, " bf16");
+  }
+}
+
 // Which methods run here, and that `auto` chooses what the CPU does where bytes depend on it.
 void CheckMethods() {
   DecodeData data(kDecodes[1], 5, 7);
@@ -568,6 +599,7 @@ int Run(const char* path, const char* timings, uint64_t labels) {
     CheckNearest(on_device);
     CheckEncode(on_device);
     CheckDecoder(on_device);
+    CheckManyLabels(on_device);
   }
   CheckThreads();
   std::printf("%d checks, %d failed\n", checks, failures);

@@ -480,7 +480,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   *properties = {};
   std::strcpy(properties->name, "emulated on the CPU");
   properties->major = 9;
-  properties->multiProcessorCount = 4;
+  properties->multiProcessorCount = 20;
   properties->totalGlobalMem = size_t{1} << 30;
   properties->sharedMemPerBlockOptin = 227 << 10;
   properties->l2CacheSize = 1 << 20;

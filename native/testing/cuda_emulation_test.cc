@@ -1,13 +1,16 @@
-// Tests of the emulation itself: what it lets pass, and that it finds what it is there to find.
+// Tests of the emulation itself: what it lets pass, and that it finds what it is there to find; and
+// of the headers that kernels share with the host.
 //   cuda_emulation_test              correct kernels give the right sums
 //   cuda_emulation_test race         a kernel without its barrier: the thread sanitizer must object
 //   cuda_emulation_test block-race   two blocks that write one element: likewise
+//   cuda_emulation_test layout       the tests of cuda_layout_test.cc
 //   cuda_emulation_test diverge      a barrier that half of a block never reaches: must stop
 #include <cstdio>
 #include <string>
 #include <vector>
 
 #include "cuda/platform.h"
+#include "testing/cuda_layout_test.h"
 
 namespace softpack {
 namespace {
@@ -60,6 +63,7 @@ int Sum(bool barrier) {
 int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "";
   if (what == "diverge") softpack::Launch(softpack::DivergeKernel, {1, 64}, nullptr, 32);
+  if (what == "layout") return softpack::TestLayouts();
   if (what == "block-race") {
     std::vector<float> out(32);
     softpack::Launch(softpack::OverlapKernel, {2, 32}, nullptr, out.data());

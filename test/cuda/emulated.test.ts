@@ -81,6 +81,10 @@ describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
     BUILD_TIMEOUT,
   );
 
+  it('lie in memory where their headers say, by brute force', () => {
+    expect(run(path.join(programs, 'cuda_emulation_test'), ['layout'])).toBe('0 failed\n');
+  });
+
   it('find races and barriers that not all threads reach', () => {
     const test = path.join(programs, 'cuda_emulation_test');
     expect(run(test, [])).toBe('0 wrong sums\n');

@@ -1,0 +1,204 @@
+// Host-device headers of the CUDA backend on the CPU, against brute force: where elements of
+// tables, tiles and fragments lie, sums of packed pairs, unpacking at any bit, and which of equals
+// is nearer.
+#include "testing/cuda_layout_test.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "core/bits.h"
+#include "cuda/gemm_tile.h"
+#include "cuda/layout.h"
+#include "cuda/nearest.h"
+#include "cuda/slices.h"
+#include "cuda/tensor_core.h"
+
+namespace softpack {
+namespace {
+
+int failures = 0;
+
+void Expect(bool holds, const std::string& what) {
+  if (holds) return;
+  if (++failures <= 20) std::fprintf(stderr, "failed: %s\n", what.c_str());
+}
+
+template <uint32_t kVector>
+void TestLanes() {
+  for (uint64_t column = 0; column < 5 * 32 * kVector; ++column) {
+    const uint64_t position = LanePosition<kVector>(column);
+    Expect(LaneColumn<kVector>(position) == column, "a column comes back from its position");
+    Expect(position / kVector % 32 == column % 32, "a column stays with its lane");
+    Expect(position / (32 * kVector) == column / (32 * kVector), "and in its group");
+  }
+}
+
+void TestPairs(std::mt19937& random) {
+  for (int round = 0; round < 20000; ++round) {
+    const int terms = 1 + static_cast<int>(random() % 300);
+    // No sum on the way may leave 16 bits; parts of it may cross the middle of a word at will.
+    const int largest = 32767 / terms;
+    uint32_t word = 0;
+    int32_t low = 0, high = 0;
+    for (int i = 0; i < terms; ++i) {
+      const auto part = [&] {
+        return static_cast<int16_t>(static_cast<int>(random() % (2 * largest + 1)) - largest);
+      };
+      const int16_t a = part(), b = part();
+      word += PackPair(a, b);
+      low += a;
+      high += b;
+    }
+    Expect(LowSum(word) == low && HighSum(word) == high, "both sums of packed pairs are exact");
+  }
+  for (const int16_t a : {-32768, -1, 0, 1, 32767}) {
+    for (const int16_t b : {-32768, -1, 0, 1, 32767}) {
+      Expect(LowSum(PackPair(a, b)) == a && HighSum(PackPair(a, b)) == b, "extremes of a pair");
+    }
+  }
+}
+
+void TestSlices(std::mt19937& random) {
+  for (uint32_t units = 4; units <= 16; units *= 2) {
+    const SliceShape shape = ShapeOfSlices(units, 3, 5);
+    std::set<uint32_t> sums, labels;
+    for (uint32_t slice = 0; slice < shape.slices; ++slice) {
+      for (uint32_t unit = 0; unit < units; ++unit) {
+        for (uint32_t e = 0; e < kUnitColumns; ++e) {
+          const uint32_t column = SumColumn(units, slice, unit, e);
+          sums.insert(column);
+          labels.insert(LabelColumn(units, slice, unit, e));
+          // A partial sum is one unit's elements in order, then the same of `units / 2` further on.
+          const uint32_t first = SumColumn(units, slice, unit % (units / 2), 0);
+          const uint32_t term = unit / (units / 2) * kUnitColumns + e;
+          Expect(first < kSliceSlots && column == first + term * kSliceSlots,
+                 "terms of a partial sum are kSliceSlots columns apart, ascending");
+        }
+      }
+    }
+    Expect(sums.size() == kSliceClasses && *sums.rbegin() == kSliceClasses - 1,
+           "slices for sums hold every column once");
+    Expect(labels.size() == kSliceClasses && *labels.rbegin() == kSliceClasses - 1,
+           "slices for labels hold every column once");
+  }
+  for (int round = 0; round < 2000; ++round) {
+    const uint64_t stages = 1 + random() % 40, levels = 1 + random() % 300;
+    const uint64_t limit = 1024 * (16 + random() % 240);
+    const SliceShape shape = ChooseSlices(1 + random() % 1100, stages, levels, limit);
+    if (shape.units == 0) continue;
+    Expect(shape.shared_bytes <= limit, "what is chosen fits");
+    Expect(2 * shape.pairs * shape.together >= stages, "every stage has a place");
+    std::set<uint32_t> rows;
+    for (uint64_t stage = 0; stage < 2 * shape.pairs * shape.together; ++stage) {
+      for (uint64_t level = 0; level < levels; ++level) {
+        const uint32_t row = SliceRow(shape.together, levels, stage, level);
+        rows.insert(row);
+        Expect(row % shape.together == stage % shape.together, "stages side by side take turns");
+      }
+    }
+    Expect(rows.size() == shape.rows && *rows.rbegin() == shape.rows - 1,
+           "rows of a slice lie without gaps");
+  }
+  const auto units = [](uint64_t classes, uint64_t stages, uint64_t levels, uint64_t limit) {
+    return ChooseSlices(classes, stages, levels, limit << 10).units;
+  };
+  Expect(units(1000, 10, 64, 227) == 16 && units(1000, 10, 64, 163) == 16, "(100, 64)");
+  Expect(units(1000, 20, 128, 227) == 4, "(50, 128)");
+  Expect(units(1000, 40, 512, 227) == 0 && units(1025, 10, 64, 227) == 0, "too large");
+}
+
+void TestTiles() {
+  for (int part = 0, next = 0; part < 16; ++part) {
+    std::set<int> elements;
+    for (int i = 0; i < 8; ++i) elements.insert(TileElement(part, i));
+    Expect(elements.size() == 8 && *elements.begin() == part * 4, "a thread has eight elements");
+    next += 8;
+    Expect(next <= kTile && *elements.rbegin() < kTile, "of the tile");
+  }
+  for (const bool contiguous : {false, true}) {
+    std::set<int> places;
+    for (int thread = 0; thread < kTileThreads; ++thread) {
+      for (int i = 0; i < 4; ++i) {
+        const SlicePlace place = PlaceInSlice(contiguous, thread, i);
+        Expect(place.inner < kTileDepth && place.outer < kTile, "a place lies in the slice");
+        places.insert(place.inner * kTile + place.outer);
+      }
+    }
+    Expect(places.size() == kTileDepth * kTile, "threads read every element of a slice once");
+  }
+}
+
+void TestFragments() {
+  std::set<int> a, b, sums;
+  for (int lane = 0; lane < 32; ++lane) {
+    for (int i = 0; i < 4; ++i) {
+      const FragmentPlace left = PlaceInA(lane, i), sum = PlaceInSums(lane, i);
+      a.insert(left.row * 16 + left.column);
+      sums.insert(sum.row * 8 + sum.column);
+      if (i >= 2) continue;
+      const FragmentPlace right = PlaceInB(lane, i);
+      b.insert(right.row * 8 + right.column);
+    }
+  }
+  Expect(a.size() == 128 && *a.rbegin() == 15 * 16 + 14, "words of A: every second column, once");
+  Expect(b.size() == 64 && *b.rbegin() == 14 * 8 + 7, "words of B: every second row, once");
+  Expect(sums.size() == 128 && *sums.rbegin() == 127, "sums: each once");
+}
+
+// One bit after the other.
+void TestUnpacking(std::mt19937& random) {
+  for (int round = 0; round < 20000; ++round) {
+    const uint32_t bits = 1 + random() % 16;
+    std::vector<uint8_t> bytes(1 + random() % 12);
+    for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random());
+    if (bytes.size() * 8 < bits) continue;
+    const uint64_t bit = random() % (bytes.size() * 8 - bits + 1);
+    uint32_t expected = 0;
+    for (uint32_t i = 0; i < bits; ++i) {
+      expected |= static_cast<uint32_t>(bytes[(bit + i) / 8] >> (bit + i) % 8 & 1) << i;
+    }
+    Expect(ReadIndex(bytes.data(), bit, bits) == expected, "an index at any bit");
+  }
+}
+
+// Whatever the order in which candidates meet, the first of the nearest remains.
+void TestTies(std::mt19937& random) {
+  for (int round = 0; round < 5000; ++round) {
+    std::vector<Candidate> candidates;
+    for (uint32_t i = 0; i < 1 + random() % 20; ++i) {
+      candidates.push_back({static_cast<float>(random() % 4), i});
+    }
+    Candidate expected = candidates[0];
+    for (const Candidate& one : candidates) {
+      if (one.score < expected.score) expected = one;
+    }
+    std::shuffle(candidates.begin(), candidates.end(), random);
+    Candidate best = candidates[0];
+    for (const Candidate& one : candidates) {
+      if (IsBetter(one, best)) best = one;
+    }
+    Expect(best.index == expected.index, "the lowest index of equal scores");
+  }
+}
+
+}  // namespace
+
+int TestLayouts() {
+  std::mt19937 random(1);
+  TestLanes<kFloatVector>();
+  TestLanes<kFixedVector>();
+  TestPairs(random);
+  TestSlices(random);
+  TestTiles();
+  TestFragments();
+  TestUnpacking(random);
+  TestTies(random);
+  std::printf("%d failed\n", failures);
+  return failures == 0 ? 0 : 1;
+}
+
+}  // namespace softpack

@@ -73,7 +73,7 @@ constexpr DecodeCase kManyLabels[] = {
     {"(50, 128)", 1000, 20, 3, 128, 7, true, 0, false},
     {"19 stages of 120", 1001, 19, 2, 120, 7, true, 0, true},
     {"in place", 33, 10, 5, 64, 6, false, 0, true},
-    {"22 stages of 128", 40, 22, 2, 128, 7, true, 0, false},
+    {"30 stages of 128", 40, 30, 2, 128, 7, true, 0, false},
 };
 // About where reading a table into shared memory begins to pay.
 constexpr uint64_t kManyCounts[] = {2047, 2048, 2051, 2177};

@@ -15,6 +15,10 @@
 namespace softpack {
 namespace {
 
+// Raised with every change to a method here or to its arguments, together with ADDON_VERSION of
+// src/native/addon.ts, which refuses an addon of another version.
+constexpr uint32_t kAddonVersion = 1;
+
 using Reader = Work (*)(Arguments& arguments);
 
 template <Reader Read>
@@ -163,6 +167,7 @@ Napi::Value OpenModule(const Napi::CallbackInfo& info) {
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   DefineOperations(env, SoftpackCpuBackend(), exports);
+  exports.Set("version", Napi::Number::New(env, kAddonVersion));
   exports.Set("info", Napi::Function::New(env, Info, "info"));
   exports.Set("statusText", Napi::Function::New(env, StatusText, "statusText"));
   exports.Set("openModule", Napi::Function::New(env, OpenModule, "openModule"));

@@ -3,8 +3,15 @@ import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import type { LabelArray } from './kernels.js';
 
+/**
+ * Raised with every change to the methods below or their arguments, together with kAddonVersion of
+ * native/binding/addon.cc: an addon built from other sources is refused instead of failing somewhere later.
+ */
+export const ADDON_VERSION = 1;
+
 /** The whole native surface: the CPU's operations, and the way to other backends. */
 export interface Addon extends NativeOperations {
+  readonly version: number;
   info(): AddonInfo;
   statusText(status: number): string;
   openModule(path: string): NativeModule;
@@ -173,7 +180,17 @@ export type AddonState =
       readonly info: AddonInfo;
       readonly isa: string;
     }
-  | { readonly state: 'absent' | 'broken' | 'unsupported'; readonly reason: string };
+  | AddonProblem;
+
+/**
+ * - `absent`, `broken`: this installation has none, or none that loads.
+ * - `stale`: it was built from other sources than these.
+ * - `unsupported`: SOFTPACK_ISA asks for what the processor has not.
+ */
+export interface AddonProblem {
+  readonly state: 'absent' | 'broken' | 'stale' | 'unsupported';
+  readonly reason: string;
+}
 
 /** Where the two builds put the addon, in the order they are tried. */
 const FILES = ['build/Release/softpack.node', 'build-cmake/Release/softpack.node'] as const;
@@ -184,36 +201,46 @@ let found: AddonState | undefined;
 
 /** The addon, or every reason why there is none and what to do about it. Looked for once a thread. */
 export function findAddon(): AddonState {
-  found ??= describe(loadFirst());
+  found ??= loadAddon(
+    FILES.map((file) => fileURLToPath(new URL(`../../${file}`, import.meta.url))),
+  );
   return found;
 }
 
-function loadFirst(): Addon | readonly string[] {
+/** The first of these files that is an addon of this version. */
+function loadAddon(paths: readonly string[]): AddonState {
   const require = createRequire(import.meta.url);
   const causes: string[] = [];
-  for (const file of FILES) {
-    const path = fileURLToPath(new URL(`../../${file}`, import.meta.url));
+  let stale = false;
+  for (const path of paths) {
     if (!existsSync(path)) continue;
     try {
-      return require(path) as Addon;
+      const addon = require(path) as Addon;
+      if (addon.version === ADDON_VERSION) return describe(addon);
+      stale = true;
+      causes.push(`${path}: version ${addon.version ?? 'unknown'}, expected ${ADDON_VERSION}`);
     } catch (error) {
       causes.push(`${path}: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
-  return causes;
+  const why = causes.join('; ');
+  if (stale) {
+    return {
+      state: 'stale',
+      reason: `the addon was built from other sources (${why}): ${REBUILD}`,
+    };
+  }
+  return causes.length === 0
+    ? { state: 'absent', reason: `the addon is not built (no ${FILES[0]}): ${REBUILD}` }
+    : { state: 'broken', reason: `the addon does not load (${why}): ${REBUILD}` };
 }
 
-function describe(loaded: Addon | readonly string[]): AddonState {
-  if (!('info' in loaded)) {
-    return loaded.length === 0
-      ? { state: 'absent', reason: `the addon is not built (no ${FILES[0]}): ${REBUILD}` }
-      : { state: 'broken', reason: `the addon does not load (${loaded.join('; ')}): ${REBUILD}` };
-  }
-  const info = loaded.info();
+function describe(addon: Addon): AddonState {
+  const info = addon.info();
   if (info.isa === null) {
     const forced = process.env.SOFTPACK_ISA ?? '';
     const reason = `SOFTPACK_ISA=${forced}, but this processor offers only: ${info.availableIsas}`;
     return { state: 'unsupported', reason: `${reason}. Unset it, or name one of these.` };
   }
-  return { state: 'ready', addon: loaded, info, isa: info.isa };
+  return { state: 'ready', addon, info, isa: info.isa };
 }

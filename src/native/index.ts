@@ -42,8 +42,9 @@ export function loadKernels(options: LoadKernelsOptions = {}): Kernels {
     const cuda = findCuda();
     return cuda.state === 'ready' ? withFallback(cuda.kernels, () => cpu) : cpu;
   }
-  // A wrong SOFTPACK_ISA is a mistake to hear of, not a machine to make the best of.
-  if (backend === 'cpu' || found.state === 'unsupported') {
+  // A wrong SOFTPACK_ISA or an old build is a mistake to hear of, not a machine to make the best of.
+  const mistake = found.state === 'unsupported' || found.state === 'stale';
+  if (backend === 'cpu' || mistake) {
     throw new SoftpackError('BACKEND_UNAVAILABLE', found.reason, { field: 'backend' });
   }
   if (!warned) {

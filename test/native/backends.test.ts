@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, expect, it } from 'vitest';
+import { ADDON_VERSION, findAddon } from '#src/native/addon.js';
 import { kernelStatus, loadKernels } from '#src/native/index.js';
 import { cpu, errorOf } from './support.js';
 
@@ -71,6 +72,52 @@ it('tells why an addon that is there does not load', () => {
   const status = JSON.parse(stdout) as { state: string; reason: string };
   expect(status.state).toBe('broken');
   expect(status.reason).toMatch(/softpack\.node: .+npm rebuild/);
+});
+
+it('has the methods that its version stands for: raise the version where they change', () => {
+  const found = findAddon();
+  const surface = found.state === 'ready' ? Object.keys(found.addon).sort() : [];
+  expect([ADDON_VERSION, ...surface]).toEqual([
+    ...[1, 'Decoder', 'Encoder', 'augment', 'augmentAsync', 'info', 'nearest', 'nearestAsync'],
+    ...['openModule', 'pack', 'project', 'projectAsync', 'statusText', 'unpack', 'version'],
+  ]);
+});
+
+it('refuses an addon that was built from other sources, and takes one of this version beside it', () => {
+  // Stands for the library: an addon says its version in its own text.
+  const load = `
+    import Module from 'node:module';
+    import { readFileSync } from 'node:fs';
+    Module._extensions['.node'] = (module, file) => {
+      const text = readFileSync(file, 'utf8');
+      const info = () => ({ isa: 'scalar', availableIsas: 'scalar', processors: 1 });
+      module.exports = { info, ...JSON.parse(text) };
+    };
+    for (const backend of ['auto', 'cpu', 'reference']) {
+      try { console.log(loadKernels({ backend }).name) } catch (error) { console.log(error.code, error.message) }
+    }
+    console.log(kernelStatus()[0].state)`;
+  const write = (build: string, text: string) => {
+    mkdirSync(path.join(bare, build, 'Release'), { recursive: true });
+    writeFileSync(path.join(bare, build, 'Release/softpack.node'), text);
+  };
+  try {
+    for (const old of ['{}', `{"version": ${ADDON_VERSION + 1}}`]) {
+      write('build', old);
+      const { stdout } = runBare(load);
+      const found = old === '{}' ? 'unknown' : ADDON_VERSION + 1;
+      const refusal = `^BACKEND_UNAVAILABLE.*version ${found}, expected ${ADDON_VERSION}.*build-addon\\.mjs`;
+      const [auto, forced, reference, state] = stdout.trim().split('\n');
+      expect(auto).toMatch(new RegExp(refusal));
+      expect(forced).toBe(auto);
+      expect([reference, state]).toEqual(['reference', 'stale']);
+    }
+    write('build-cmake', `{"version": ${ADDON_VERSION}}`);
+    expect(runBare(load).stdout.trim().split('\n')).toEqual(['cpu', 'cpu', 'reference', 'ready']);
+  } finally {
+    for (const build of ['build', 'build-cmake'])
+      rmSync(path.join(bare, build), { recursive: true, force: true });
+  }
 });
 
 it('lets SOFTPACK_BACKEND choose for auto', () => {

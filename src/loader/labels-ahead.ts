@@ -25,7 +25,7 @@ interface Window {
 /** Decodes labels of `sampleIds` into `into`, [samples, classes]. */
 export type DecodeAhead = (sampleIds: Uint32Array, into: Float32Array) => Promise<unknown>;
 
-/** The labels of one batch, decoded with those of its neighbours. */
+/** The labels of one batch, decoded with those of the batches after it. */
 export interface LabelsOfBatch {
   /** [batch, classes], shared; undefined where decoding failed, and the batch is to find out why. */
   read(decode: DecodeAhead): Promise<Float32Array | undefined>;
@@ -43,6 +43,8 @@ export class LabelsAhead {
   readonly #windows = new Set<Window>();
   readonly #free: Float32Array[] = [];
   #open: Window | undefined;
+  /** Nothing was taken since the iteration began. */
+  #fresh = true;
 
   private constructor(plan: BatchPlan, classes: number, batches: number, batchSize: number) {
     this.#plan = plan;
@@ -70,11 +72,18 @@ export class LabelsAhead {
 
   /** By how much `take` would increase `bytes`. */
   bytesToTake(position: Position): number {
-    return this.#covers(position) ? 0 : 4 * this.#length;
+    return this.#fresh || this.#covers(position) ? 0 : 4 * this.#length;
   }
 
-  /** The batch's part of its window, the first of which it may be. Batches are taken in their order. */
-  take(position: Position): LabelsOfBatch {
+  /**
+   * The batch's part of its window, the first of which it may be; batches are taken in their order. Undefined for the
+   * first batch of an iteration: the consumer waits for it, and it is to decode its own labels alone.
+   */
+  take(position: Position): LabelsOfBatch | undefined {
+    if (this.#fresh) {
+      this.#fresh = false;
+      return undefined;
+    }
     const window = this.#covers(position) ?? this.#begin(position);
     const first = window.firsts.get(position.start) as number;
     const from = first * this.#classes;
@@ -93,8 +102,9 @@ export class LabelsAhead {
     };
   }
 
-  /** Forgets all windows. No batch may be reading any more. */
+  /** Ends an iteration and its windows. No batch may be reading any more. */
   clear(): void {
+    this.#fresh = true;
     for (const window of this.#windows) this.#end(window);
   }
 

@@ -83,7 +83,7 @@ int CudaDecoder::Create(const SoftpackDecoderSpec& spec) {
 }
 
 int CudaDecoder::CreateTables(const SoftpackDecoderSpec& spec) {
-  const bool bfloat = method_ == kSoftpackMethodBfloat || method_ == kSoftpackMethodSplit;
+  const bool bfloat = MultipliesBfloat();
   if (method_ > kSoftpackMethodSplit) return kSoftpackInvalidArgument;
   if (bfloat && Facts().capability < kBfloatCapability) return kSoftpackUnsupportedMethod;
   Operation operation(0);
@@ -216,25 +216,40 @@ SoftpackDecoderInfo CudaDecoder::Info() const {
   return {method_, bytes};
 }
 
+bool CudaDecoder::MultipliesBfloat() const {
+  return method_ == kSoftpackMethodBfloat || method_ == kSoftpackMethodSplit;
+}
+
 bool CudaDecoder::RowsFitRegisters() const {
   return (method_ == kSoftpackMethodTable || method_ == kSoftpackMethodFixed) &&
          tables_.classes <= kRegisterClasses;
 }
 
-// Of memory between the steps, a label.
-uint64_t CudaDecoder::WorkingFloats(bool slices) const {
-  if (slices) return kSliceSlots + 1;
-  return RowsFitRegisters() ? 0 : tables_.stride;
+Working CudaDecoder::TakeWorking(Operation& operation, uint64_t chunk, bool slices) const {
+  Working working;
+  if (slices) {
+    working.values = operation.Take<float>(chunk * (kSliceSlots + 1));
+    return working;
+  }
+  const bool bfloat = MultipliesBfloat();
+  if (bfloat) working.latents = operation.Take<uint16_t>(BfloatLatents(tables_, chunk));
+  const bool whole = RowsFitRegisters() || (bfloat && BfloatLabelsFit(tables_.classes));
+  if (!whole) working.values = operation.Take<float>(chunk * tables_.stride);
+  return working;
 }
 
 uint64_t CudaDecoder::ChunkLabels(uint64_t count) const {
-  const uint64_t cached = Facts().l2_bytes / 2 / (tables_.stride * sizeof(float));
+  const bool latents = MultipliesBfloat() && BfloatLabelsFit(tables_.classes);
+  const uint64_t latent_bytes = (tables_.basis_low == nullptr ? 2 : 4) * tables_.latent_stride;
+  const uint64_t label_bytes = latents ? latent_bytes : tables_.stride * sizeof(float);
+  const uint64_t cached = Facts().l2_bytes / 2 / label_bytes;
   const uint64_t chunk = RowsFitRegisters() ? kRegisterChunk : std::max(cached, kLeastChunk);
   return std::max<uint64_t>(std::min(chunk, count), 1);
 }
 
 void CudaDecoder::UseRows(Operation& operation, const LabelChunk& chunk, const RowTarget& target,
-                          RowUse use, float* values) const {
+                          RowUse use, const Working& working) const {
+  float* const values = working.values;
   switch (method_) {
     case kSoftpackMethodTable:
       return RunTable(operation, tables_, chunk, target, use, values);
@@ -244,7 +259,10 @@ void CudaDecoder::UseRows(Operation& operation, const LabelChunk& chunk, const R
       RunLatentValues(operation, tables_, chunk, values);
       return RunRows(operation, tables_, target, use, values);
     default:
-      RunBfloatValues(operation, tables_, chunk, values);
+      if (BfloatLabelsFit(tables_.classes)) {
+        return RunBfloatLabels(operation, tables_, chunk, target, use, working.latents);
+      }
+      RunBfloatValues(operation, tables_, chunk, working.latents, values);
       return RunRows(operation, tables_, target, use, values);
   }
 }
@@ -258,7 +276,7 @@ int CudaDecoder::Decode(const SoftpackDecodeArgs& args) const {
   LabelSource labels(operation, args.labels, tables_, bits_, chunk);
   if (!operation.ok() || args.labels.count == 0) return operation.Finish();
   const bool slices = DecodesBySlices(args.labels.count);
-  float* const values = operation.Take<float>(chunk * WorkingFloats(slices));
+  const Working working = TakeWorking(operation, chunk, slices);
   char* const out = out_here ? nullptr : operation.Take<char>(chunk * label_bytes);
   for (uint64_t first = 0; operation.ok() && first < args.labels.count; first += chunk) {
     const uint64_t count = std::min(chunk, args.labels.count - first);
@@ -271,9 +289,9 @@ int CudaDecoder::Decode(const SoftpackDecodeArgs& args) const {
     target.out_type = args.out_type;
     const LabelChunk part = labels.Next(first, count);
     if (slices)
-      DecodeBySlices(operation, part, target, values);
+      DecodeBySlices(operation, part, target, working.values);
     else
-      UseRows(operation, part, target, RowUse::kDecode, values);
+      UseRows(operation, part, target, RowUse::kDecode, working);
     if (!out_here) operation.CopyOut(to, out, count * label_bytes);
   }
   return operation.Finish();
@@ -292,7 +310,7 @@ int CudaDecoder::DecodeKl(const SoftpackDecodeKlArgs& args) const {
   }
   LabelSource labels(operation, args.labels, tables_, bits_, chunk);
   if (!operation.ok() || args.labels.count == 0) return operation.Finish();
-  float* const values = operation.Take<float>(chunk * WorkingFloats(false));
+  const Working working = TakeWorking(operation, chunk, false);
   float* const logits = logits_here ? nullptr : operation.Take<float>(chunk * classes);
   float* const gradient = gradient_here ? nullptr : operation.Take<float>(chunk * classes);
   float* const losses = losses_here ? nullptr : operation.Take<float>(chunk);
@@ -312,7 +330,7 @@ int CudaDecoder::DecodeKl(const SoftpackDecodeKlArgs& args) const {
     target.entropy = args.loss == kSoftpackLossKl;
     if (!logits_here)
       operation.CopyIn(logits, args.logits + start, count * classes * sizeof(float));
-    UseRows(operation, labels.Next(first, count), target, RowUse::kKl, values);
+    UseRows(operation, labels.Next(first, count), target, RowUse::kKl, working);
     if (!losses_here) operation.CopyOut(args.losses + first, losses, count * sizeof(float));
     if (!gradient_here) {
       operation.CopyOut(args.gradient + start, gradient, count * classes * sizeof(float));

@@ -86,6 +86,12 @@ __device__ inline float LatentElement(const DecoderTables& tables, const LabelCh
   return value;
 }
 
+// Memory between the steps of a chunk: what its method needs.
+struct Working {
+  float* values = nullptr;
+  uint16_t* latents = nullptr;
+};
+
 class CudaDecoder {
  public:
   int Create(const SoftpackDecoderSpec& spec);
@@ -105,15 +111,16 @@ class CudaDecoder {
   template <class T>
   T* Hold(Operation& operation, DeviceArray& array, uint64_t count);
 
+  bool MultipliesBfloat() const;
   bool RowsFitRegisters() const;
   uint64_t ChunkLabels(uint64_t count) const;
-  uint64_t WorkingFloats(bool slices) const;
+  Working TakeWorking(Operation& operation, uint64_t chunk, bool slices) const;
   bool DecodesBySlices(uint64_t count) const;
   // `working`: kSliceSlots + 1 floats a label.
   void DecodeBySlices(Operation& operation, const LabelChunk& chunk, const RowTarget& target,
                       float* working) const;
   void UseRows(Operation& operation, const LabelChunk& chunk, const RowTarget& target, RowUse use,
-               float* values) const;
+               const Working& working) const;
 
   uint32_t method_ = 0;
   uint32_t bits_ = 0;
@@ -169,8 +176,14 @@ class LabelSource {
 // values[count, stride]: v without the head.
 void RunLatentValues(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
                      float* values);
+// `latents`: BfloatLatents elements.
 void RunBfloatValues(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
-                     float* values);
+                     uint16_t* latents, float* values);
+uint64_t BfloatLatents(const DecoderTables& tables, uint64_t count);
+// The same to labels or losses at once, where that is possible.
+bool BfloatLabelsFit(uint64_t classes);
+void RunBfloatLabels(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
+                     const RowTarget& target, RowUse use, uint16_t* latents);
 // Rows of `values` used up.
 void RunRows(Operation& operation, const DecoderTables& tables, const RowTarget& target, RowUse use,
              float* values);

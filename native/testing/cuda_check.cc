@@ -503,6 +503,32 @@ void CheckManyLabels(bool on_device) {
   }
 }
 
+// Several tiles of labels and of classes for the methods that multiply on tensor cores.
+void CheckTiles() {
+  const DecodeCase shape = {"several tiles", 190, 3, 5, 16, 4, true, brief ? 3u : 0u, true};
+  const uint64_t count = brief ? 130 : 260;
+  for (const uint32_t method : {kSoftpackMethodBfloat, kSoftpackMethodSplit}) {
+    for (uint32_t head = kSoftpackHeadIdentity; head <= kSoftpackHeadSoftmax; ++head) {
+      if (brief && head != kSoftpackHeadSoftmax) continue;
+      DecodeData data(shape, count, 300 + head);
+      data.spec.head = head;
+      data.spec.head_parameter = head == kSoftpackHeadClamp ? 1e-3f : 2.0f;
+      data.spec.method = method;
+      Decoders decoders;
+      const int status = cuda->decoder_create(&data.spec, &decoders.on_cuda);
+      if (status == kSoftpackUnsupportedMethod) return;
+      const std::string name =
+          std::string(shape.name) + ", " + kMethodNames[method] + ", " + kHeadNames[head];
+      Expect(status == kSoftpackOk, name + " " + Reason(status));
+      if (status != kSoftpackOk) continue;
+      const SoftpackLabels labels = data.Labels(count, false);
+      CheckDecodeInto<float>(kSoftpackFloat32, name, data, labels, decoders, method, false);
+      if (head == kSoftpackHeadIdentity) continue;
+      CheckKl(name + " loss", data, labels, decoders, method, kSoftpackLossKl, false, true);
+    }
+  }
+}
+
 // Which methods run here, and that `auto` chooses what the CPU does where bytes depend on it.
 void CheckMethods() {
   DecodeData data(kDecodes[1], 5, 7);
@@ -601,6 +627,7 @@ int Run(const char* path, const char* timings, uint64_t labels) {
     CheckDecoder(on_device);
     CheckManyLabels(on_device);
   }
+  CheckTiles();
   CheckThreads();
   std::printf("%d checks, %d failed\n", checks, failures);
   if (failures > 0) return 1;

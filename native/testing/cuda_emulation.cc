@@ -370,6 +370,7 @@ thread_local cudaError_t last_error = cudaSuccess;
 
 struct Faults {
   bool absent = false;
+  bool ampere = false;
   long launches_left = -1;
   long mallocs_left = -1;
   bool dead = false;
@@ -378,6 +379,7 @@ struct Faults {
     const char* const text = std::getenv("SOFTPACK_EMULATION");
     const std::string plan = text == nullptr ? "ready" : text;
     absent = plan.rfind("absent", 0) == 0;
+    ampere = plan.rfind("ampere", 0) == 0;
     const auto number = [&](const char* name) -> long {
       const size_t at = plan.find(name);
       return at == std::string::npos ? -1 : std::atol(plan.c_str() + at + std::strlen(name));
@@ -479,10 +481,11 @@ cudaError_t cudaSetDevice(int) { return Checked(); }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   *properties = {};
   std::strcpy(properties->name, "emulated on the CPU");
-  properties->major = 9;
+  const bool ampere = softpack_emulation::TheFaults().ampere;
+  properties->major = ampere ? 8 : 9;
   properties->multiProcessorCount = 20;
   properties->totalGlobalMem = size_t{1} << 30;
-  properties->sharedMemPerBlockOptin = 227 << 10;
+  properties->sharedMemPerBlockOptin = (ampere ? 163 : 227) << 10;
   properties->l2CacheSize = 1 << 20;
   return Checked();
 }

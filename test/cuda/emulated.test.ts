@@ -47,6 +47,17 @@ describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
     BUILD_TIMEOUT,
   );
 
+  it(
+    'pass it on a device without clusters and with less shared memory',
+    () => {
+      const { stdout, stderr, status } = check({ SOFTPACK_EMULATION: 'ampere' }, '--brief');
+      expect(stderr).toBe('');
+      expect(stdout).toMatch(/compute capability 8\.0.*\n\d{3,} checks, 0 failed/);
+      expect(status).toBe(0);
+    },
+    BUILD_TIMEOUT,
+  );
+
   it('report a missing driver as no device', () => {
     const { stdout, status } = check({ SOFTPACK_EMULATION: 'absent' });
     expect(stdout).toMatch(/no device: .*CUDA error 35/);

@@ -47,6 +47,7 @@ __device__ __forceinline__ void RowTotals(float (&parts)[kCount][kThreadRows], u
   float* const of_block = of_warps + kCount * kTileRows * kColumnWarps;
   float* const of_rows = of_block + kCount * kTileRows;
   const int thread = static_cast<int>(threadIdx.x);
+  __syncthreads();  // the product's slices, or the totals before these, are used up
 #pragma unroll
   for (int q = 0; q < kCount; ++q) {
 #pragma unroll
@@ -213,7 +214,6 @@ __global__ void __launch_bounds__(kThreads) BfloatLabelsKernel(LabelsParams para
       value += params.product.bias[column];
     });
   }
-  __syncthreads();  // the product's shared memory is free
   if constexpr (kUse == RowUse::kDecode)
     WriteLabels(params, v);
   else

@@ -16,7 +16,7 @@ interface Window {
   /** First sample among `sampleIds` by start of the batch's position. */
   readonly firsts: ReadonlyMap<number, number>;
   /** [samples, classes], shared. */
-  readonly labels: Float32Array;
+  readonly labels: Float32Array<SharedArrayBuffer>;
   /** Batches that may still read `labels`. */
   readers: number;
   decoded: Promise<boolean> | undefined;
@@ -41,7 +41,7 @@ export class LabelsAhead {
   readonly #batches: number;
   readonly #length: number;
   readonly #windows = new Set<Window>();
-  readonly #free: Float32Array[] = [];
+  readonly #free: SharedArrayBuffer[] = [];
   #open: Window | undefined;
   /** Nothing was taken since the iteration began. */
   #fresh = true;
@@ -132,7 +132,8 @@ export class LabelsAhead {
       sampleIds.set(part, at);
       at += part.length;
     }
-    const labels = this.#free.pop() ?? new Float32Array(new SharedArrayBuffer(4 * this.#length));
+    const buffer = this.#free.pop() ?? new SharedArrayBuffer(4 * this.#length);
+    const labels = new Float32Array(buffer, 0, count * this.#classes);
     const readers = parts.length;
     const window: Window = { epoch, sampleIds, firsts, labels, readers, decoded: undefined };
     this.#windows.add(window);
@@ -142,7 +143,7 @@ export class LabelsAhead {
 
   #end(window: Window): void {
     if (!this.#windows.delete(window)) return;
-    this.#free.push(window.labels);
+    this.#free.push(window.labels.buffer);
     if (this.#open === window) this.#open = undefined;
   }
 }

@@ -28,6 +28,7 @@ function decoder(classes: number) {
   const calls: number[] = [];
   const decode = async (sampleIds: Uint32Array, into: Float32Array) => {
     calls.push(sampleIds.length);
+    expect(into.length).toBe(sampleIds.length * classes);
     into.fill(Number.NaN);
     for (const [i, id] of sampleIds.entries()) into.fill(id, i * classes, (i + 1) * classes);
   };

@@ -20,7 +20,7 @@ import { studentWait } from './loader/student.mjs';
 const { values: flags } = parseArgs({
   options: {
     seconds: { type: 'string', default: '6' },
-    samples: { type: 'string', default: '1024' },
+    samples: { type: 'string', default: '2048' },
     python: { type: 'string', default: 'python3' },
     json: { type: 'string' },
     only: { type: 'string' },

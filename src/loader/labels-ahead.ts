@@ -102,10 +102,11 @@ export class LabelsAhead {
     };
   }
 
-  /** Ends an iteration and its windows. No batch may be reading any more. */
+  /** Ends an iteration. Its batches may still be at work: buffers that they have not released are not used again. */
   clear(): void {
     this.#fresh = true;
-    for (const window of this.#windows) this.#end(window);
+    this.#open = undefined;
+    this.#windows.clear();
   }
 
   #covers({ epoch, start }: Position): Window | undefined {

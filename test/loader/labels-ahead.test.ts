@@ -104,6 +104,14 @@ describe('labels decoded ahead', () => {
     expect(third).toBe(first);
     ahead?.clear();
     expect(ahead?.bytes).toBe(0);
+    // Batches of an iteration that was left may still be writing.
+    ahead?.take({ epoch: 0, start: 0 });
+    const next = ahead?.take({ epoch: 0, start: 8 });
+    const buffer = (await next?.read(decode))?.buffer;
+    expect(buffers).not.toContain(buffer);
+    for (const late of taken) late.release();
+    const last = ahead?.take({ epoch: 0, start: 24 });
+    expect(buffers).not.toContain((await last?.read(decode))?.buffer);
   });
 
   test('are left to each batch where decoding them fails', async () => {

@@ -36,7 +36,7 @@ export const FULL: Scale = {
   categories: ALL_CATEGORIES,
   ipcs: [1, 2, 3],
   epochs: 40,
-  students: { 1: 3, 2: 2, 3: 2 },
+  students: { 1: 3, 2: 2, 3: 1 },
   codecSteps: 1000,
   teacherEpochs: { residual: 100, plain: 60, deep: 60, shallow: 60 },
 };

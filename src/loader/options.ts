@@ -35,7 +35,7 @@ export interface LoaderOptions {
   /** Batches made at a time, each on a thread; 0 makes them on the calling thread. Default 1. */
   readonly workers?: number;
   /**
-   * What decoding labels may trade for speed; default `exact`. `fast` decodes several times quicker within 2e-3 of
+   * What decoding labels may trade for speed; default `exact`. `fast` is twice to several times as quick within 2e-3 of
    * each label and is as deterministic; `fastest` gives different bytes on different processors.
    */
   readonly precision?: Precision;

@@ -2,6 +2,7 @@
 #define SOFTPACK_CUDA_ENCODER_H_
 
 #include "core/backend.h"
+#include "cuda/nearest.h"
 #include "cuda/operation.h"
 
 namespace softpack {
@@ -12,8 +13,11 @@ class CudaEncoder {
   int Encode(const SoftpackEncodeArgs& args) const;
 
  private:
+  NearestParams Search(const float* vectors, uint16_t* out, uint64_t count) const;
+
   SoftpackEncoderSpec spec_ = {};  // its pointers are not kept
   DeviceArray projection_, codebook_, half_norms_;
+  DeviceArray prepared_;  // the codebook for tensor cores, where they serve
 };
 
 // Packs indices on the device; bytes of `out` beyond bit count * bits are zero.

@@ -33,9 +33,11 @@ __global__ void HalfNormKernel(HalfNormParams params) {
 
 __global__ void __launch_bounds__(kTileThreads) NearestKernel(NearestParams params) {
   const uint64_t first_vector = static_cast<uint64_t>(blockIdx.x) * kTile;
+  const uint64_t count = params.list == nullptr ? params.count : *params.list_count;
+  if (first_vector >= count) return;
   const int row_part = static_cast<int>(threadIdx.x) / 16;
   const int column_part = static_cast<int>(threadIdx.x) % 16;
-  const TileOperand vectors = {params.vectors, params.width, 1, params.count};
+  const TileOperand vectors = {params.vectors, params.width, 1, count};
   const TileOperand codebook = {params.codebook, params.width, 1, params.levels};
   Candidate best[8];
 #pragma unroll
@@ -74,8 +76,9 @@ __global__ void __launch_bounds__(kTileThreads) NearestKernel(NearestParams para
       if (IsBetter(other, best[i])) best[i] = other;
     }
     const uint64_t vector = first_vector + TileElement(row_part, i);
-    if (column_part == 0 && vector < params.count) {
-      params.out[vector] = static_cast<uint16_t>(best[i].index);
+    if (column_part == 0 && vector < count) {
+      params.out[params.list == nullptr ? vector : params.list[vector]] =
+          static_cast<uint16_t>(best[i].index);
     }
   }
 }
@@ -108,15 +111,21 @@ int Nearest(const SoftpackNearestArgs* args) {
   float* const half_norms = operation.Take<float>(args->levels);
   RunHalfNorms(operation, params.codebook, args->levels, args->width, half_norms);
   params.half_norms = half_norms;
+  const bool tensor = operation.ok() && TensorNearestFits(args->width, args->levels);
+  char* const prepared =
+      tensor ? operation.Take<char>(TensorNearestBytes(args->width, args->levels)) : nullptr;
+  if (tensor) PrepareTensorNearest(operation, params, prepared);
 
   const bool vectors_here = operation.OnDevice(args->vectors);
   const bool out_here = operation.OnDevice(args->out);
-  const bool whole = vectors_here && out_here;
+  const bool whole = vectors_here && out_here && !tensor;
   const uint64_t chunk =
       whole ? args->count
             : std::min(args->count, std::max<uint64_t>(kChunkBytes / (4 * args->width), 1));
   float* const vectors = vectors_here ? nullptr : operation.Take<float>(chunk * args->width);
   uint16_t* const out = out_here ? nullptr : operation.Take<uint16_t>(chunk);
+  char* const work =
+      tensor ? operation.Take<char>(TensorNearestWorkBytes(chunk, args->width)) : nullptr;
   for (uint64_t first = 0; operation.ok() && first < args->count; first += chunk) {
     params.count = std::min(chunk, args->count - first);
     params.vectors = args->vectors + first * args->width;
@@ -126,7 +135,10 @@ int Nearest(const SoftpackNearestArgs* args) {
       params.vectors = vectors;
     }
     if (!out_here) params.out = out;
-    RunNearest(operation, params);
+    if (tensor)
+      RunTensorNearest(operation, params, prepared, work);
+    else
+      RunNearest(operation, params);
     if (!out_here) operation.CopyOut(args->out + first, out, params.count * sizeof(uint16_t));
   }
   return operation.Finish();

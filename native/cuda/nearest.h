@@ -23,11 +23,24 @@ struct NearestParams {
   uint64_t count;
   uint64_t width;
   uint64_t levels;
+  // Or null: there are only *list_count vectors, whose indices go to out[list[0]], out[list[1]],
+  // ...
+  const uint32_t* list = nullptr;
+  const uint32_t* list_count = nullptr;
 };
 
 void RunHalfNorms(Operation& operation, const float* codebook, uint64_t levels, uint64_t width,
                   float* half_norms);
 void RunNearest(Operation& operation, const NearestParams& params);
+
+// The same indices by tensor cores (nearest_tensor.cu), where they serve: from an array made once
+// for a codebook, with working memory for `count` vectors.
+bool TensorNearestFits(uint64_t width, uint64_t levels);
+uint64_t TensorNearestBytes(uint64_t width, uint64_t levels);
+void PrepareTensorNearest(Operation& operation, const NearestParams& params, void* prepared);
+uint64_t TensorNearestWorkBytes(uint64_t count, uint64_t width);
+void RunTensorNearest(Operation& operation, const NearestParams& params, void* prepared,
+                      void* work);
 
 int Nearest(const SoftpackNearestArgs* args);
 

@@ -194,6 +194,53 @@ void CheckNearest(bool on_device) {
   Expect(out.Read() == std::vector<uint16_t>({0, 0}), "nearest of NaN is 0");
 }
 
+// Vectors as far from one codeword as from another, but for differences from what bfloat16 parts
+// tell apart to what float32 does not; codewords that nearly are another; at sizes whose squares
+// underflow or overflow; and vectors that no distance is defined for.
+void CheckNearTies(bool on_device) {
+  constexpr uint64_t kCount = 257, kWidth = 20, kLevels = 640, kApart = 512;
+  Random random(8);
+  for (const float size : {1.0f, 1e-21f, 1e-30f, 1e18f}) {
+    if (brief && size != 1.0f) continue;
+    auto vectors = random.Floats(kCount * kWidth), codebook = random.Floats(kLevels * kWidth);
+    for (float& value : vectors) value *= size;
+    for (float& value : codebook) value *= size;
+    for (uint64_t level = kApart; level < kLevels; ++level) {
+      const uint64_t like = level * 97 % kApart;
+      std::copy_n(codebook.data() + like * kWidth, kWidth, codebook.data() + level * kWidth);
+      // From 2^-2 to 2^-25 of it, in some place.
+      float& moved = codebook[level * kWidth + level % kWidth];
+      moved += std::ldexp(moved, -2 - static_cast<int>(level % 24));
+    }
+    for (uint64_t i = 8; i < kCount; ++i) {
+      const float off = std::ldexp(i % 2 == 0 ? 1.0f : -1.0f, -4 - static_cast<int>(i % 20));
+      for (uint64_t d = 0; d < kWidth; ++d) {
+        const float one = codebook[i * kWidth + d], other = codebook[(kApart - i) * kWidth + d];
+        vectors[i * kWidth + d] = (0.5f + off) * one + (0.5f - off) * other;
+      }
+    }
+    vectors[3 * kWidth + 1] = NAN;
+    vectors[5 * kWidth + 7] = -INFINITY;
+    vectors[7 * kWidth] = 3e38f;
+    for (const bool bad : {false, true}) {
+      if (brief && (bad || !on_device)) continue;
+      if (bad) codebook[5 * kWidth + 3] = NAN, codebook[9 * kWidth] = INFINITY;
+      auto expected = Poisoned<uint16_t>(kCount);
+      SoftpackNearestArgs args{
+          vectors.data(), codebook.data(), expected.data(), kCount, kWidth, kLevels, 1};
+      cpu->nearest(&args);
+      Array<float> vectors_there(vectors, on_device), codebook_there(codebook, on_device);
+      Array<uint16_t> out(Poisoned<uint16_t>(kCount), on_device);
+      args.vectors = vectors_there.get();
+      args.codebook = codebook_there.get();
+      args.out = out.get();
+      const std::string name = "nearest of near ties at size " + std::to_string(size);
+      Expect(cuda->nearest(&args) == kSoftpackOk, name);
+      Expect(Same(out.Read(), expected), name + " gives the CPU's indices");
+    }
+  }
+}
+
 void CheckEncode(bool on_device) {
   Random random(3);
   for (const EncodeCase& shape : kEncodes) {
@@ -623,6 +670,7 @@ int Run(const char* path, const char* timings, uint64_t labels) {
     if (brief && on_device) continue;
     CheckProject(on_device);
     CheckNearest(on_device);
+    CheckNearTies(on_device);
     CheckEncode(on_device);
     CheckDecoder(on_device);
     CheckManyLabels(on_device);

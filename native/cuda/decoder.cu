@@ -23,11 +23,12 @@ constexpr int kBfloatCapability = 80;
 // As many rows from L2 cost about as much as the product on tensor cores does.
 constexpr uint64_t kMostFixedStages = 40;
 
-// Tables from rows in order of columns to lane order (layout.h), once a
-// decoder: a thread an element or a pair, read from all over, written in order.
-template <class From, class To> struct ArrangeParams {
-  const From *from; // [rows, from_stride]
-  To *to;           // [rows, to_stride]
+// Tables from rows in order of columns to lane order (layout.h), once a decoder: a thread an
+// element or a pair, read from all over, written in order.
+template <class From, class To>
+struct ArrangeParams {
+  const From* from;  // [rows, from_stride]
+  To* to;            // [rows, to_stride]
   uint64_t from_stride;
   uint64_t to_stride;
 };
@@ -37,15 +38,13 @@ __global__ void ArrangeFloatKernel(ArrangeParams<float, float> params) {
   for (uint64_t at = threadIdx.x; at < params.to_stride; at += kThreads) {
     const uint64_t column = LaneColumn<kFloatVector>(at);
     params.to[row * params.to_stride + at] =
-        column < params.from_stride
-            ? params.from[row * params.from_stride + column]
-            : 0.0f;
+        column < params.from_stride ? params.from[row * params.from_stride + column] : 0.0f;
   }
 }
 
 __global__ void ArrangeFixedKernel(ArrangeParams<int16_t, uint32_t> params) {
   const uint64_t row = blockIdx.x;
-  const int16_t *const from = params.from + row * params.from_stride;
+  const int16_t* const from = params.from + row * params.from_stride;
   for (uint64_t at = threadIdx.x; at < params.to_stride; at += kThreads) {
     const uint64_t low = LaneColumn<kFixedVector>(2 * at);
     const uint64_t high = LaneColumn<kFixedVector>(2 * at + 1);
@@ -55,52 +54,42 @@ __global__ void ArrangeFixedKernel(ArrangeParams<int16_t, uint32_t> params) {
   }
 }
 
-uint64_t CodebookFloats(const SoftpackDecoderSpec &spec) {
+uint64_t CodebookFloats(const SoftpackDecoderSpec& spec) {
   return (spec.stages - 1) * spec.codebook_stride + spec.levels * spec.width;
 }
 
-uint32_t ChooseMethodHere(const SoftpackDecoderSpec &spec) {
-  if (spec.method != kSoftpackMethodAuto)
-    return spec.method;
+uint32_t ChooseMethodHere(const SoftpackDecoderSpec& spec) {
+  if (spec.method != kSoftpackMethodAuto) return spec.method;
   // `exact` and `fast` depend on the spec alone: as on the CPU.
   const uint32_t chosen = ChooseMethod(spec, nullptr);
-  if (spec.precision != kSoftpackPrecisionFastest)
-    return chosen;
-  const bool fixed =
-      chosen == kSoftpackMethodFixed && spec.stages <= kMostFixedStages;
-  if (fixed || Facts().capability < kBfloatCapability)
-    return chosen;
+  if (spec.precision != kSoftpackPrecisionFastest) return chosen;
+  const bool fixed = chosen == kSoftpackMethodFixed && spec.stages <= kMostFixedStages;
+  if (fixed || Facts().capability < kBfloatCapability) return chosen;
   return kSoftpackMethodBfloat;
 }
 
-} // namespace
+}  // namespace
 
-int CudaDecoder::Create(const SoftpackDecoderSpec &spec) {
+int CudaDecoder::Create(const SoftpackDecoderSpec& spec) {
   int status = ProbeDevice(nullptr);
-  if (status != kSoftpackOk)
-    return status;
+  if (status != kSoftpackOk) return status;
   method_ = ChooseMethodHere(spec);
   status = CreateTables(spec);
-  if (spec.method == kSoftpackMethodAuto &&
-      status == kSoftpackInvalidArgument) {
-    method_ = kSoftpackMethodLatent; // values that no fixed point can hold; as
-                                     // on the CPU
+  if (spec.method == kSoftpackMethodAuto && status == kSoftpackInvalidArgument) {
+    method_ = kSoftpackMethodLatent;  // values that no fixed point can hold; as on the CPU
     status = CreateTables(spec);
   }
   return status;
 }
 
-int CudaDecoder::CreateTables(const SoftpackDecoderSpec &spec) {
+int CudaDecoder::CreateTables(const SoftpackDecoderSpec& spec) {
   const bool bfloat = MultipliesBfloat();
-  if (method_ > kSoftpackMethodSplit)
-    return kSoftpackInvalidArgument;
-  if (bfloat && Facts().capability < kBfloatCapability)
-    return kSoftpackUnsupportedMethod;
+  if (method_ > kSoftpackMethodSplit) return kSoftpackInvalidArgument;
+  if (bfloat && Facts().capability < kBfloatCapability) return kSoftpackUnsupportedMethod;
   Operation operation(0);
   bits_ = spec.bits;
-  head_ = {spec.head, spec.head == kSoftpackHeadSoftmax
-                          ? 1.0f / spec.head_parameter
-                          : spec.head_parameter};
+  head_ = {spec.head,
+           spec.head == kSoftpackHeadSoftmax ? 1.0f / spec.head_parameter : spec.head_parameter};
   tables_ = {};
   tables_.classes = spec.classes;
   tables_.stride = RoundUpTo(spec.classes, 64);
@@ -111,18 +100,15 @@ int CudaDecoder::CreateTables(const SoftpackDecoderSpec &spec) {
   tables_.codebook_stride = spec.codebook_stride;
   tables_.latent_step = spec.latent_step;
   tables_.base_rows = spec.bases == nullptr ? 0 : spec.base_rows;
-  float *const bias = Hold<float>(operation, bias_, tables_.stride);
+  float* const bias = Hold<float>(operation, bias_, tables_.stride);
   operation.Clear(bias, 0, tables_.stride * sizeof(float));
-  if (spec.bias != nullptr)
-    operation.CopyIn(bias, spec.bias, spec.classes * sizeof(float));
+  if (spec.bias != nullptr) operation.CopyIn(bias, spec.bias, spec.classes * sizeof(float));
   tables_.bias = bias;
   if (method_ == kSoftpackMethodLatent || bfloat) {
     CreateLatent(operation, spec);
-    if (bfloat)
-      CreateBfloat(operation, spec, method_ == kSoftpackMethodSplit);
+    if (bfloat) CreateBfloat(operation, spec, method_ == kSoftpackMethodSplit);
   } else {
-    if (tables_.base_rows > 0)
-      CreateBaseTable(operation, spec);
+    if (tables_.base_rows > 0) CreateBaseTable(operation, spec);
     if (method_ == kSoftpackMethodTable)
       CreateTable(operation, spec);
     else
@@ -131,35 +117,32 @@ int CudaDecoder::CreateTables(const SoftpackDecoderSpec &spec) {
   return operation.Finish();
 }
 
-void CudaDecoder::CreateLatent(Operation &operation,
-                               const SoftpackDecoderSpec &spec) {
+void CudaDecoder::CreateLatent(Operation& operation, const SoftpackDecoderSpec& spec) {
   const uint64_t codebook_floats = CodebookFloats(spec);
   const uint64_t basis_floats = spec.latent * spec.classes;
-  float *const codebooks = Hold<float>(operation, codebooks_, codebook_floats);
+  float* const codebooks = Hold<float>(operation, codebooks_, codebook_floats);
   operation.CopyIn(codebooks, spec.codebooks, codebook_floats * sizeof(float));
-  float *const basis = Hold<float>(operation, basis_, basis_floats);
+  float* const basis = Hold<float>(operation, basis_, basis_floats);
   operation.CopyIn(basis, spec.basis, basis_floats * sizeof(float));
   tables_.codebooks = codebooks;
   tables_.basis = basis;
   if (tables_.base_rows > 0) {
     const uint64_t floats = spec.base_rows * spec.latent;
-    float *const bases = Hold<float>(operation, bases_, floats);
+    float* const bases = Hold<float>(operation, bases_, floats);
     operation.CopyIn(bases, spec.bases, floats * sizeof(float));
     tables_.bases = bases;
   }
 }
 
 // Base vectors times the basis, each a chain from 0 over ascending elements.
-void CudaDecoder::CreateBaseTable(Operation &operation,
-                                  const SoftpackDecoderSpec &spec) {
-  float *const table =
-      Hold<float>(operation, base_table_, spec.base_rows * tables_.stride);
+void CudaDecoder::CreateBaseTable(Operation& operation, const SoftpackDecoderSpec& spec) {
+  float* const table = Hold<float>(operation, base_table_, spec.base_rows * tables_.stride);
   operation.Clear(table, 0, spec.base_rows * tables_.stride * sizeof(float));
   ProductParams product = {};
-  product.a = {operation.Input(spec.bases, spec.base_rows * spec.latent),
-               spec.latent, 1, spec.base_rows};
-  product.b = {operation.Input(spec.basis, spec.latent * spec.classes), 1,
-               spec.classes, spec.classes};
+  product.a = {operation.Input(spec.bases, spec.base_rows * spec.latent), spec.latent, 1,
+               spec.base_rows};
+  product.b = {operation.Input(spec.basis, spec.latent * spec.classes), 1, spec.classes,
+               spec.classes};
   product.out = table;
   product.out_stride = tables_.stride;
   product.inner = spec.latent;
@@ -167,68 +150,53 @@ void CudaDecoder::CreateBaseTable(Operation &operation,
   tables_.base_table = table;
 }
 
-// Codewords times their part of the basis: k labels' worth of the latent
-// method's product.
-void CudaDecoder::CreateTable(Operation &operation,
-                              const SoftpackDecoderSpec &spec) {
+// Codewords times their part of the basis: k labels' worth of the latent method's product.
+void CudaDecoder::CreateTable(Operation& operation, const SoftpackDecoderSpec& spec) {
   tables_.table_stride = RoundUpTo(spec.classes, 32 * kFloatVector);
   const uint64_t stage_floats = spec.levels * tables_.table_stride;
-  float *const table =
-      Hold<float>(operation, table_, spec.stages * stage_floats);
-  const float *const codebooks =
-      operation.Input(spec.codebooks, CodebookFloats(spec));
-  const float *const basis =
-      operation.Input(spec.basis, spec.latent * spec.classes);
-  float *const rows = operation.Take<float>(spec.levels * spec.classes);
+  float* const table = Hold<float>(operation, table_, spec.stages * stage_floats);
+  const float* const codebooks = operation.Input(spec.codebooks, CodebookFloats(spec));
+  const float* const basis = operation.Input(spec.basis, spec.latent * spec.classes);
+  float* const rows = operation.Take<float>(spec.levels * spec.classes);
   for (uint64_t stage = 0; operation.ok() && stage < spec.stages; ++stage) {
     ProductParams product = {};
-    product.a = {codebooks + stage * spec.codebook_stride, spec.width, 1,
-                 spec.levels};
-    product.b = {basis + stage * spec.latent_step * spec.classes, 1,
-                 spec.classes, spec.classes};
+    product.a = {codebooks + stage * spec.codebook_stride, spec.width, 1, spec.levels};
+    product.b = {basis + stage * spec.latent_step * spec.classes, 1, spec.classes, spec.classes};
     product.out = rows;
     product.out_stride = spec.classes;
     product.inner = spec.width;
     RunProduct(operation, product);
     operation.Run("arranging a table", ArrangeFloatKernel,
                   {static_cast<unsigned>(spec.levels), kThreads},
-                  {rows, table + stage * stage_floats, spec.classes,
-                   tables_.table_stride});
+                  {rows, table + stage * stage_floats, spec.classes, tables_.table_stride});
   }
   tables_.table = table;
 }
 
-// Quantised on the host, by the code that the CPU's decoder uses: steps and
-// entries are the same.
-void CudaDecoder::CreateFixed(Operation &operation,
-                              const SoftpackDecoderSpec &spec) {
+// Quantised on the host, by the code that the CPU's decoder uses: steps and entries are the same.
+void CudaDecoder::CreateFixed(Operation& operation, const SoftpackDecoderSpec& spec) {
   FixedTables host;
-  const Isa *const isa = SelectedIsa();
-  if (isa == nullptr)
-    operation.Fail(kSoftpackUnsupportedIsa);
-  if (operation.ok())
-    operation.Fail(BuildFixedTables(*isa->kernels, spec, &host));
-  if (!operation.ok())
-    return;
+  const Isa* const isa = SelectedIsa();
+  if (isa == nullptr) operation.Fail(kSoftpackUnsupportedIsa);
+  if (operation.ok()) operation.Fail(BuildFixedTables(*isa->kernels, spec, &host));
+  if (!operation.ok()) return;
   tables_.table_stride = RoundUpTo(spec.classes, 32 * kFixedVector) / 2;
   const uint64_t stage_rows = spec.levels * host.columns;
-  uint32_t *const fixed = Hold<uint32_t>(
-      operation, table_, spec.stages * spec.levels * tables_.table_stride);
-  int16_t *const rows = operation.Take<int16_t>(stage_rows);
+  uint32_t* const fixed =
+      Hold<uint32_t>(operation, table_, spec.stages * spec.levels * tables_.table_stride);
+  int16_t* const rows = operation.Take<int16_t>(stage_rows);
   for (uint64_t stage = 0; operation.ok() && stage < spec.stages; ++stage) {
-    operation.CopyIn(rows, host.rows.data() + stage * stage_rows,
-                     stage_rows * sizeof(int16_t));
+    operation.CopyIn(rows, host.rows.data() + stage * stage_rows, stage_rows * sizeof(int16_t));
     operation.Run("arranging a table", ArrangeFixedKernel,
                   {static_cast<unsigned>(spec.levels), kThreads},
-                  {rows, fixed + stage * spec.levels * tables_.table_stride,
-                   host.columns, tables_.table_stride});
+                  {rows, fixed + stage * spec.levels * tables_.table_stride, host.columns,
+                   tables_.table_stride});
   }
-  float *const start = Hold<float>(operation, start_, host.columns);
+  float* const start = Hold<float>(operation, start_, host.columns);
   operation.CopyIn(start, host.start.data(), host.columns * sizeof(float));
-  float *const steps = Hold<float>(operation, steps_, host.runs * host.columns);
-  operation.CopyIn(steps, host.steps.data(),
-                   host.runs * host.columns * sizeof(float));
-  uint32_t *const ends = Hold<uint32_t>(operation, run_ends_, host.runs);
+  float* const steps = Hold<float>(operation, steps_, host.runs * host.columns);
+  operation.CopyIn(steps, host.steps.data(), host.runs * host.columns * sizeof(float));
+  uint32_t* const ends = Hold<uint32_t>(operation, run_ends_, host.runs);
   operation.CopyIn(ends, host.run_ends.data(), host.runs * sizeof(uint32_t));
   tables_.fixed = fixed;
   tables_.start = start;
@@ -240,10 +208,10 @@ void CudaDecoder::CreateFixed(Operation &operation,
 
 SoftpackDecoderInfo CudaDecoder::Info() const {
   uint64_t bytes = 0;
-  for (const DeviceArray *array :
-       {&bias_, &codebooks_, &bases_, &basis_, &base_table_, &table_, &start_,
-        &steps_, &run_ends_, &basis_high_, &basis_low_, &codebooks_high_,
-        &codebooks_low_, &sum_slices_, &label_slices_}) {
+  for (const DeviceArray* array :
+       {&bias_, &codebooks_, &bases_, &basis_, &base_table_, &table_, &start_, &steps_, &run_ends_,
+        &basis_high_, &basis_low_, &codebooks_high_, &codebooks_low_, &sum_slices_,
+        &label_slices_}) {
     bytes += array->bytes();
   }
   return {method_, bytes};
@@ -258,76 +226,62 @@ bool CudaDecoder::RowsFitRegisters() const {
          tables_.classes <= kRegisterClasses;
 }
 
-Working CudaDecoder::TakeWorking(Operation &operation, uint64_t chunk,
-                                 bool slices) const {
+Working CudaDecoder::TakeWorking(Operation& operation, uint64_t chunk, bool slices) const {
   Working working;
   if (slices) {
     working.values = operation.Take<float>(chunk * (kSliceSlots + 1));
     return working;
   }
   const bool bfloat = MultipliesBfloat();
-  if (bfloat)
-    working.latents = operation.Take<uint16_t>(BfloatLatents(tables_, chunk));
-  const bool whole =
-      RowsFitRegisters() || (bfloat && BfloatLabelsFit(tables_.classes));
-  if (!whole)
-    working.values = operation.Take<float>(chunk * tables_.stride);
+  if (bfloat) working.latents = operation.Take<uint16_t>(BfloatLatents(tables_, chunk));
+  const bool whole = RowsFitRegisters() || (bfloat && BfloatLabelsFit(tables_.classes));
+  if (!whole) working.values = operation.Take<float>(chunk * tables_.stride);
   return working;
 }
 
 uint64_t CudaDecoder::ChunkLabels(uint64_t count) const {
   const bool latents = MultipliesBfloat() && BfloatLabelsFit(tables_.classes);
-  const uint64_t latent_bytes =
-      (tables_.basis_low == nullptr ? 2 : 4) * tables_.latent_stride;
-  const uint64_t label_bytes =
-      latents ? latent_bytes : tables_.stride * sizeof(float);
+  const uint64_t latent_bytes = (tables_.basis_low == nullptr ? 2 : 4) * tables_.latent_stride;
+  const uint64_t label_bytes = latents ? latent_bytes : tables_.stride * sizeof(float);
   const uint64_t cached = Facts().l2_bytes / 2 / label_bytes;
-  const uint64_t chunk =
-      RowsFitRegisters() ? kRegisterChunk : std::max(cached, kLeastChunk);
+  const uint64_t chunk = RowsFitRegisters() ? kRegisterChunk : std::max(cached, kLeastChunk);
   return std::max<uint64_t>(std::min(chunk, count), 1);
 }
 
-void CudaDecoder::UseRows(Operation &operation, const LabelChunk &chunk,
-                          const RowTarget &target, RowUse use,
-                          const Working &working) const {
-  float *const values = working.values;
+void CudaDecoder::UseRows(Operation& operation, const LabelChunk& chunk, const RowTarget& target,
+                          RowUse use, const Working& working) const {
+  float* const values = working.values;
   switch (method_) {
-  case kSoftpackMethodTable:
-    return RunTable(operation, tables_, chunk, target, use, values);
-  case kSoftpackMethodFixed:
-    return RunFixed(operation, tables_, chunk, target, use, values);
-  case kSoftpackMethodLatent:
-    RunLatentValues(operation, tables_, chunk, values);
-    return RunRows(operation, tables_, target, use, values);
-  default:
-    if (BfloatLabelsFit(tables_.classes)) {
-      return RunBfloatLabels(operation, tables_, chunk, target, use,
-                             working.latents);
-    }
-    RunBfloatValues(operation, tables_, chunk, working.latents, values);
-    return RunRows(operation, tables_, target, use, values);
+    case kSoftpackMethodTable:
+      return RunTable(operation, tables_, chunk, target, use, values);
+    case kSoftpackMethodFixed:
+      return RunFixed(operation, tables_, chunk, target, use, values);
+    case kSoftpackMethodLatent:
+      RunLatentValues(operation, tables_, chunk, values);
+      return RunRows(operation, tables_, target, use, values);
+    default:
+      if (BfloatLabelsFit(tables_.classes)) {
+        return RunBfloatLabels(operation, tables_, chunk, target, use, working.latents);
+      }
+      RunBfloatValues(operation, tables_, chunk, working.latents, values);
+      return RunRows(operation, tables_, target, use, values);
   }
 }
 
-int CudaDecoder::Decode(const SoftpackDecodeArgs &args) const {
+int CudaDecoder::Decode(const SoftpackDecodeArgs& args) const {
   Operation operation(args.threads);
-  const uint64_t label_bytes =
-      tables_.classes * (args.out_type == kSoftpackFloat32 ? 4 : 2);
+  const uint64_t label_bytes = tables_.classes * (args.out_type == kSoftpackFloat32 ? 4 : 2);
   const bool out_here = operation.OnDevice(args.out);
   uint64_t chunk = ChunkLabels(args.labels.count);
-  if (!out_here)
-    chunk = std::min(chunk, std::max<uint64_t>(kMostCrossing / label_bytes, 1));
+  if (!out_here) chunk = std::min(chunk, std::max<uint64_t>(kMostCrossing / label_bytes, 1));
   LabelSource labels(operation, args.labels, tables_, bits_, chunk);
-  if (!operation.ok() || args.labels.count == 0)
-    return operation.Finish();
+  if (!operation.ok() || args.labels.count == 0) return operation.Finish();
   const bool slices = DecodesBySlices(args.labels.count);
   const Working working = TakeWorking(operation, chunk, slices);
-  char *const out =
-      out_here ? nullptr : operation.Take<char>(chunk * label_bytes);
-  for (uint64_t first = 0; operation.ok() && first < args.labels.count;
-       first += chunk) {
+  char* const out = out_here ? nullptr : operation.Take<char>(chunk * label_bytes);
+  for (uint64_t first = 0; operation.ok() && first < args.labels.count; first += chunk) {
     const uint64_t count = std::min(chunk, args.labels.count - first);
-    char *const to = static_cast<char *>(args.out) + first * label_bytes;
+    char* const to = static_cast<char*>(args.out) + first * label_bytes;
     RowTarget target = {};
     target.head = head_;
     target.classes = tables_.classes;
@@ -339,38 +293,29 @@ int CudaDecoder::Decode(const SoftpackDecodeArgs &args) const {
       DecodeBySlices(operation, part, target, working.values);
     else
       UseRows(operation, part, target, RowUse::kDecode, working);
-    if (!out_here)
-      operation.CopyOut(to, out, count * label_bytes);
+    if (!out_here) operation.CopyOut(to, out, count * label_bytes);
   }
   return operation.Finish();
 }
 
-int CudaDecoder::DecodeKl(const SoftpackDecodeKlArgs &args) const {
-  if (head_.kind == kSoftpackHeadIdentity)
-    return kSoftpackInvalidArgument;
+int CudaDecoder::DecodeKl(const SoftpackDecodeKlArgs& args) const {
+  if (head_.kind == kSoftpackHeadIdentity) return kSoftpackInvalidArgument;
   Operation operation(args.threads);
   const uint64_t classes = tables_.classes;
   const bool logits_here = operation.OnDevice(args.logits);
-  const bool gradient_here =
-      args.gradient == nullptr || operation.OnDevice(args.gradient);
-  const bool losses_here =
-      args.losses == nullptr || operation.OnDevice(args.losses);
+  const bool gradient_here = args.gradient == nullptr || operation.OnDevice(args.gradient);
+  const bool losses_here = args.losses == nullptr || operation.OnDevice(args.losses);
   uint64_t chunk = ChunkLabels(args.labels.count);
   if (!logits_here || !gradient_here) {
-    chunk =
-        std::min(chunk, std::max<uint64_t>(kMostCrossing / (4 * classes), 1));
+    chunk = std::min(chunk, std::max<uint64_t>(kMostCrossing / (4 * classes), 1));
   }
   LabelSource labels(operation, args.labels, tables_, bits_, chunk);
-  if (!operation.ok() || args.labels.count == 0)
-    return operation.Finish();
+  if (!operation.ok() || args.labels.count == 0) return operation.Finish();
   const Working working = TakeWorking(operation, chunk, false);
-  float *const logits =
-      logits_here ? nullptr : operation.Take<float>(chunk * classes);
-  float *const gradient =
-      gradient_here ? nullptr : operation.Take<float>(chunk * classes);
-  float *const losses = losses_here ? nullptr : operation.Take<float>(chunk);
-  for (uint64_t first = 0; operation.ok() && first < args.labels.count;
-       first += chunk) {
+  float* const logits = logits_here ? nullptr : operation.Take<float>(chunk * classes);
+  float* const gradient = gradient_here ? nullptr : operation.Take<float>(chunk * classes);
+  float* const losses = losses_here ? nullptr : operation.Take<float>(chunk);
+  for (uint64_t first = 0; operation.ok() && first < args.labels.count; first += chunk) {
     const uint64_t count = std::min(chunk, args.labels.count - first);
     const uint64_t start = first * classes;
     RowTarget target = {};
@@ -378,25 +323,21 @@ int CudaDecoder::DecodeKl(const SoftpackDecodeKlArgs &args) const {
     target.classes = classes;
     target.count = count;
     target.logits = logits_here ? args.logits + start : logits;
-    if (args.losses != nullptr)
-      target.losses = losses_here ? args.losses + first : losses;
+    if (args.losses != nullptr) target.losses = losses_here ? args.losses + first : losses;
     if (args.gradient != nullptr)
       target.gradient = gradient_here ? args.gradient + start : gradient;
     target.inverse_tau = 1.0f / args.tau;
     target.gradient_scale = args.scale / args.tau;
     target.entropy = args.loss == kSoftpackLossKl;
     if (!logits_here)
-      operation.CopyIn(logits, args.logits + start,
-                       count * classes * sizeof(float));
+      operation.CopyIn(logits, args.logits + start, count * classes * sizeof(float));
     UseRows(operation, labels.Next(first, count), target, RowUse::kKl, working);
-    if (!losses_here)
-      operation.CopyOut(args.losses + first, losses, count * sizeof(float));
+    if (!losses_here) operation.CopyOut(args.losses + first, losses, count * sizeof(float));
     if (!gradient_here) {
-      operation.CopyOut(args.gradient + start, gradient,
-                        count * classes * sizeof(float));
+      operation.CopyOut(args.gradient + start, gradient, count * classes * sizeof(float));
     }
   }
   return operation.Finish();
 }
 
-} // namespace softpack
+}  // namespace softpack

@@ -1,9 +1,8 @@
 // A decoder of the general form on the device (see SoftpackDecoderSpec).
 //
-// Labels are decoded a chunk at a time: packed codes to indices, indices to
-// rows of values by one of the methods, rows to labels or to losses. A chunk's
-// rows lie in L2 between the steps; up to 1,024 classes the table methods keep
-// them in registers instead.
+// Labels are decoded a chunk at a time: packed codes to indices, indices to rows of values by one
+// of the methods, rows to labels or to losses. A chunk's rows lie in L2 between the steps; up to
+// 1,024 classes the table methods keep them in registers instead.
 #ifndef SOFTPACK_CUDA_DECODER_H_
 #define SOFTPACK_CUDA_DECODER_H_
 
@@ -16,20 +15,18 @@ namespace softpack {
 
 struct FixedTables;
 
-// The indices of a chunk on the device, all within bounds, and what a
-// prediction needs.
+// The indices of a chunk on the device, all within bounds, and what a prediction needs.
 struct LabelChunk {
   uint64_t count;
-  const uint16_t *indices; // [count, stages]
-  const uint32_t
-      *base_pairs; // [count, 2], each below base_rows; null without bases
-  const float *base_weights; // [count]
+  const uint16_t* indices;     // [count, stages]
+  const uint32_t* base_pairs;  // [count, 2], each below base_rows; null without bases
+  const float* base_weights;   // [count]
 };
 
 // What the kernels of one method share. Pointers are to device memory.
 struct DecoderTables {
   uint64_t classes;
-  uint64_t stride; // of rows of values: classes rounded up
+  uint64_t stride;  // of rows of values: classes rounded up
   uint64_t latent;
   uint64_t stages;
   uint64_t levels;
@@ -38,42 +35,37 @@ struct DecoderTables {
   uint64_t latent_step;
   uint64_t base_rows;
 
-  const float *bias;      // [stride], zeros in the padding
-  const float *codebooks; // latent, bfloat, split
-  const float *bases;     // of those, [base_rows, latent]
-  const float *basis;     // latent: [latent, classes]
-  const float
-      *base_table; // table, fixed: [base_rows, stride], bases times the basis
+  const float* bias;        // [stride], zeros in the padding
+  const float* codebooks;   // latent, bfloat, split
+  const float* bases;       // of those, [base_rows, latent]
+  const float* basis;       // latent: [latent, classes]
+  const float* base_table;  // table, fixed: [base_rows, stride], bases times the basis
 
-  const float *table; // table: [stages, levels, table_stride] in lane order
+  const float* table;  // table: [stages, levels, table_stride] in lane order
   uint64_t table_stride;
 
-  const uint32_t *fixed;    // fixed: the same in pairs of 16 bits
-  const float *start;       // [stride]
-  const float *steps;       // [runs, stride], times 2^-16
-  const uint32_t *run_ends; // [runs], the stage after each run's last
+  const uint32_t* fixed;     // fixed: the same in pairs of 16 bits
+  const float* start;        // [stride]
+  const float* steps;        // [runs, stride], times 2^-16
+  const uint32_t* run_ends;  // [runs], the stage after each run's last
   uint64_t runs;
-  const uint4
-      *sum_slices; // fixed: the rows again, cut for shared memory (slices.h)
-  const uint4 *label_slices;
+  const uint4* sum_slices;  // fixed: the rows again, cut for shared memory (slices.h)
+  const uint4* label_slices;
 
-  // bfloat, split: the basis transposed, [stride, latent_stride] in bfloat16,
-  // and for split what the rounding left over.
-  const uint16_t *basis_high;
-  const uint16_t *basis_low;
+  // bfloat, split: the basis transposed, [stride, latent_stride] in bfloat16, and for split what
+  // the rounding left over.
+  const uint16_t* basis_high;
+  const uint16_t* basis_low;
   uint64_t latent_stride;
-  // Likewise the codebooks, as `codebooks` lies; null unless segments stand
-  // side by side.
-  const uint16_t *codebooks_high;
-  const uint16_t *codebooks_low;
+  // Likewise the codebooks, as `codebooks` lies; null unless segments stand side by side.
+  const uint16_t* codebooks_high;
+  const uint16_t* codebooks_low;
 };
 
-// Element e of a label's latent vector: codewords in order of stages, then the
-// prediction.
-__device__ inline float LatentElement(const DecoderTables &tables,
-                                      const LabelChunk &chunk, uint64_t label,
-                                      uint64_t e) {
-  const uint16_t *const indices = chunk.indices + label * tables.stages;
+// Element e of a label's latent vector: codewords in order of stages, then the prediction.
+__device__ inline float LatentElement(const DecoderTables& tables, const LabelChunk& chunk,
+                                      uint64_t label, uint64_t e) {
+  const uint16_t* const indices = chunk.indices + label * tables.stages;
   const uint64_t step = tables.latent_step, width = tables.width;
   // The stages that reach it.
   uint64_t first = 0, last = tables.stages - 1;
@@ -83,17 +75,14 @@ __device__ inline float LatentElement(const DecoderTables &tables,
   }
   float value = 0.0f;
   for (uint64_t stage = first; stage <= last; ++stage) {
-    const float part =
-        tables.codebooks[stage * tables.codebook_stride +
-                         indices[stage] * width + (e - stage * step)];
+    const float part = tables.codebooks[stage * tables.codebook_stride + indices[stage] * width +
+                                        (e - stage * step)];
     // Segments side by side are copied, and keep a zero's sign.
     value = step >= width ? part : value + part;
   }
   if (chunk.base_pairs != nullptr) {
-    const float *const a =
-        tables.bases + chunk.base_pairs[2 * label] * tables.latent;
-    const float *const b =
-        tables.bases + chunk.base_pairs[2 * label + 1] * tables.latent;
+    const float* const a = tables.bases + chunk.base_pairs[2 * label] * tables.latent;
+    const float* const b = tables.bases + chunk.base_pairs[2 * label + 1] * tables.latent;
     const float weight = chunk.base_weights[label];
     value = fmaf(weight, a[e], fmaf(1.0f - weight, b[e], value));
   }
@@ -102,56 +91,52 @@ __device__ inline float LatentElement(const DecoderTables &tables,
 
 // Memory between the steps of a chunk: what its method needs.
 struct Working {
-  float *values = nullptr;
-  uint16_t *latents = nullptr;
+  float* values = nullptr;
+  uint16_t* latents = nullptr;
 };
 
 class CudaDecoder {
-public:
-  int Create(const SoftpackDecoderSpec &spec);
-  int Decode(const SoftpackDecodeArgs &args) const;
-  int DecodeKl(const SoftpackDecodeKlArgs &args) const;
+ public:
+  int Create(const SoftpackDecoderSpec& spec);
+  int Decode(const SoftpackDecodeArgs& args) const;
+  int DecodeKl(const SoftpackDecodeKlArgs& args) const;
   SoftpackDecoderInfo Info() const;
 
-private:
-  int CreateTables(const SoftpackDecoderSpec &spec);
-  void CreateLatent(Operation &operation, const SoftpackDecoderSpec &spec);
-  void CreateTable(Operation &operation, const SoftpackDecoderSpec &spec);
-  void CreateFixed(Operation &operation, const SoftpackDecoderSpec &spec);
-  void CreateSlices(Operation &operation, const FixedTables &host);
-  void CreateBfloat(Operation &operation, const SoftpackDecoderSpec &spec,
-                    bool split);
-  void CreateBaseTable(Operation &operation, const SoftpackDecoderSpec &spec);
+ private:
+  int CreateTables(const SoftpackDecoderSpec& spec);
+  void CreateLatent(Operation& operation, const SoftpackDecoderSpec& spec);
+  void CreateTable(Operation& operation, const SoftpackDecoderSpec& spec);
+  void CreateFixed(Operation& operation, const SoftpackDecoderSpec& spec);
+  void CreateSlices(Operation& operation, const FixedTables& host);
+  void CreateBfloat(Operation& operation, const SoftpackDecoderSpec& spec, bool split);
+  void CreateBaseTable(Operation& operation, const SoftpackDecoderSpec& spec);
 
   template <class T>
-  T *Hold(Operation &operation, DeviceArray &array, uint64_t count);
+  T* Hold(Operation& operation, DeviceArray& array, uint64_t count);
 
   bool MultipliesBfloat() const;
   bool RowsFitRegisters() const;
   uint64_t ChunkLabels(uint64_t count) const;
-  Working TakeWorking(Operation &operation, uint64_t chunk, bool slices) const;
+  Working TakeWorking(Operation& operation, uint64_t chunk, bool slices) const;
   bool DecodesBySlices(uint64_t count) const;
   // `working`: kSliceSlots + 1 floats a label.
-  void DecodeBySlices(Operation &operation, const LabelChunk &chunk,
-                      const RowTarget &target, float *working) const;
-  void UseRows(Operation &operation, const LabelChunk &chunk,
-               const RowTarget &target, RowUse use,
-               const Working &working) const;
+  void DecodeBySlices(Operation& operation, const LabelChunk& chunk, const RowTarget& target,
+                      float* working) const;
+  void UseRows(Operation& operation, const LabelChunk& chunk, const RowTarget& target, RowUse use,
+               const Working& working) const;
 
   uint32_t method_ = 0;
   uint32_t bits_ = 0;
   HeadParams head_ = {};
   DecoderTables tables_ = {};
   SliceShape slices_ = {};
-  DeviceArray bias_, codebooks_, bases_, basis_, base_table_, table_, start_,
-      steps_, run_ends_, basis_high_, basis_low_, codebooks_high_,
-      codebooks_low_, sum_slices_, label_slices_;
+  DeviceArray bias_, codebooks_, bases_, basis_, base_table_, table_, start_, steps_, run_ends_,
+      basis_high_, basis_low_, codebooks_high_, codebooks_low_, sum_slices_, label_slices_;
 };
 
 template <class T>
-T *CudaDecoder::Hold(Operation &operation, DeviceArray &array, uint64_t count) {
-  if (!operation.ok())
-    return nullptr;
+T* CudaDecoder::Hold(Operation& operation, DeviceArray& array, uint64_t count) {
+  if (!operation.ok()) return nullptr;
   if (count > UINT64_MAX / 2 / sizeof(T)) {
     operation.Fail(kSoftpackOutOfMemory);
     return nullptr;
@@ -160,63 +145,57 @@ T *CudaDecoder::Hold(Operation &operation, DeviceArray &array, uint64_t count) {
   return array.as<T>();
 }
 
-// ---- The steps, each a kernel or two
-// ----------------------------------------------------------
+// ---- The steps, each a kernel or two ----------------------------------------------------------
 
 // Brings the labels of a call to the device, a chunk at a time.
 class LabelSource {
-public:
-  LabelSource(Operation &operation, const SoftpackLabels &labels,
-              const DecoderTables &tables, uint32_t bits, uint64_t chunk);
+ public:
+  LabelSource(Operation& operation, const SoftpackLabels& labels, const DecoderTables& tables,
+              uint32_t bits, uint64_t chunk);
   LabelChunk Next(uint64_t first, uint64_t count);
 
-private:
-  const uint8_t *CodesOfRange(uint64_t first, uint64_t count, uint64_t *origin);
-  const uint8_t *CodesOfList(uint64_t first, uint64_t count);
+ private:
+  const uint8_t* CodesOfRange(uint64_t first, uint64_t count, uint64_t* origin);
+  const uint8_t* CodesOfList(uint64_t first, uint64_t count);
 
-  Operation &operation_;
-  const SoftpackLabels &labels_;
-  const DecoderTables &tables_;
+  Operation& operation_;
+  const SoftpackLabels& labels_;
+  const DecoderTables& tables_;
   uint32_t bits_;
   uint64_t label_bits_;
-  uint64_t present_; // labels that the codes hold
-  uint64_t
-      slot_bytes_; // bytes that hold any label, wherever its first bit lies
+  uint64_t present_;     // labels that the codes hold
+  uint64_t slot_bytes_;  // bytes that hold any label, wherever its first bit lies
   bool codes_here_;
   bool list_here_;
   bool pairs_here_;
   bool weights_here_;
-  uint8_t *codes_ = nullptr;
-  uint32_t *list_ = nullptr;
-  uint16_t *indices_ = nullptr;
-  uint32_t *pairs_ = nullptr;
-  float *weights_ = nullptr;
+  uint8_t* codes_ = nullptr;
+  uint32_t* list_ = nullptr;
+  uint16_t* indices_ = nullptr;
+  uint32_t* pairs_ = nullptr;
+  float* weights_ = nullptr;
 };
 
 // values[count, stride]: v without the head.
-void RunLatentValues(Operation &operation, const DecoderTables &tables,
-                     const LabelChunk &chunk, float *values);
+void RunLatentValues(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
+                     float* values);
 // `latents`: BfloatLatents elements.
-void RunBfloatValues(Operation &operation, const DecoderTables &tables,
-                     const LabelChunk &chunk, uint16_t *latents, float *values);
-uint64_t BfloatLatents(const DecoderTables &tables, uint64_t count);
+void RunBfloatValues(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
+                     uint16_t* latents, float* values);
+uint64_t BfloatLatents(const DecoderTables& tables, uint64_t count);
 // The same to labels or losses at once, where that is possible.
 bool BfloatLabelsFit(uint64_t classes);
-void RunBfloatLabels(Operation &operation, const DecoderTables &tables,
-                     const LabelChunk &chunk, const RowTarget &target,
-                     RowUse use, uint16_t *latents);
+void RunBfloatLabels(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
+                     const RowTarget& target, RowUse use, uint16_t* latents);
 // Rows of `values` used up.
-void RunRows(Operation &operation, const DecoderTables &tables,
-             const RowTarget &target, RowUse use, float *values);
-// From indices to labels or losses, through `values` where rows do not fit
-// registers.
-void RunTable(Operation &operation, const DecoderTables &tables,
-              const LabelChunk &chunk, const RowTarget &target, RowUse use,
-              float *values);
-void RunFixed(Operation &operation, const DecoderTables &tables,
-              const LabelChunk &chunk, const RowTarget &target, RowUse use,
-              float *values);
+void RunRows(Operation& operation, const DecoderTables& tables, const RowTarget& target, RowUse use,
+             float* values);
+// From indices to labels or losses, through `values` where rows do not fit registers.
+void RunTable(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
+              const RowTarget& target, RowUse use, float* values);
+void RunFixed(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
+              const RowTarget& target, RowUse use, float* values);
 
-} // namespace softpack
+}  // namespace softpack
 
-#endif // SOFTPACK_CUDA_DECODER_H_
+#endif  // SOFTPACK_CUDA_DECODER_H_

@@ -1,44 +1,36 @@
-// The nearest codeword on tensor cores, with the indices of nearest.cu:
-// products of bfloat16 parts say which eight codewords can be nearest, float32
-// in the order of nearest.cu says which of them is, and where they cannot tell,
-// nearest.cu looks again at the whole vector.
+// The nearest codeword on tensor cores, with the indices of nearest.cu: products of bfloat16 parts
+// say which eight codewords can be nearest, float32 in the order of nearest.cu says which of them
+// is, and where they cannot tell, nearest.cu looks again at the whole vector.
 //
-// The bound. A score is s = |c|^2 / 2 - h.c, a chain of float32 operations in
-// nearest.cu. Here h and -c are each the sum of two bfloat16 (x = x1 + x2 + r,
-// |x2| <= 2^-8 |x|, |r| <= 2^-16 |x|), and one product of three times the width
-// takes h1 c1 + h1 c2 + h2 c1. It starts from the same |c|^2 / 2 and leaves out
-// h2 c2 and both r: at most 3.1 * 2^-16 |h| |c|. Tensor cores multiply exactly
-// and add with at least single precision (PTX ISA, mma); with every term of the
-// 17 of an addition truncated to 2^-22 of the greatest, twice what that allows,
-// an instruction errs by 17 * 2^-22 M, where M = C^2 / 2 + |h| C for the
-// longest codeword C bounds every partial sum. The chain of float32 errs by
-// (width + 1) * 2^-24 M. So |score here - score there| <= E = (3.1 * 2^-16 + 17
-// * 2^-22 * steps + (width + 1) * 2^-24) M, taken 1.05 times for the parts'
-// excess and the arithmetic of E itself, plus 2^-100 (1 + |h| + C) for whatever
-// underflows. Norms are floored at 2^-60, for their squares may underflow too;
-// one beyond float32, an infinity or a NaN makes E so, and nothing is then
-// certain.
+// The bound. A score is s = |c|^2 / 2 - h.c, a chain of float32 operations in nearest.cu. Here h
+// and -c are each the sum of two bfloat16 (x = x1 + x2 + r, |x2| <= 2^-8 |x|, |r| <= 2^-16 |x|),
+// and one product of three times the width takes h1 c1 + h1 c2 + h2 c1. It starts from the same
+// |c|^2 / 2 and leaves out h2 c2 and both r: at most 3.1 * 2^-16 |h| |c|. Tensor cores multiply
+// exactly and add with at least single precision (PTX ISA, mma); with every term of the 17 of an
+// addition truncated to 2^-22 of the greatest, twice what that allows, an instruction errs by 17 *
+// 2^-22 M, where M = C^2 / 2 + |h| C for the longest codeword C bounds every partial sum. The chain
+// of float32 errs by (width + 1) * 2^-24 M. So |score here - score there| <= E = (3.1 * 2^-16 + 17
+// * 2^-22 * steps + (width + 1) * 2^-24) M, taken 1.05 times for the parts' excess and the
+// arithmetic of E itself, plus 2^-100 (1 + |h| + C) for whatever underflows. Norms are floored at
+// 2^-60, for their squares may underflow too; one beyond float32, an infinity or a NaN makes E so,
+// and nothing is then certain.
 //
-// A thread keeps the least score of its eight codewords of 32, the least of
-// these blocks, and the least of the others. If the two are more than 2 E
-// apart, every codeword of another block scores more in float32 as well; the
-// eight left are scored as in nearest.cu, and ties among them go to the lowest
-// index. All others are copied to a list: 0.6 to 1.6 in 100 of Gaussian vectors
-// at the settings below.
+// A thread keeps the least score of its eight codewords of 32, the least of these blocks, and the
+// least of the others. If the two are more than 2 E apart, every codeword of another block scores
+// more in float32 as well; the eight left are scored as in nearest.cu, and ties among them go to
+// the lowest index. All others are copied to a list: 0.6 to 1.6 in 100 of Gaussian vectors at the
+// settings below.
 //
-// Cost a distance, in cycles of a multiprocessor of an H100, at width 5 / 15 /
-// 20 / 25 (steps 1 / 3 / 4 / 5): 16 * steps products, 0.013 / 0.038 / 0.05 /
-// 0.063 at the 1280 a cycle that mma.sync is reckoned to reach, words from
-// shared memory 0.6 of that beside them; minima and bookkeeping, 2.5
-// instructions at 64 lanes a cycle, 0.04. nearest.cu: 0.09 / 0.16 / 0.2 / 0.24.
-// Finishing a vector reads eight codewords and the vector from L1, 1.6 cycles
-// an element. L2: a codeword's parts, 32 * steps bytes, once per 256 vectors,
-// 0.4 of the products' time. In ns a label of 1,000 latents, from all of it
-// overlapping to nothing: (5, 1024) 36 to 53, nearest.cu 76; (15, 2048) 23 to
-// 52 and 96; (20, 1024) 11 to 27 and 45; (25, 512) 7 to 16 and 21. wgmma would
-// take 0.6 of the products' time and read operands without loads by words. At
-// width 50 and 100 distances are a tenth of encoding, and are left to
-// nearest.cu.
+// Cost a distance, in cycles of a multiprocessor of an H100, at width 5 / 15 / 20 / 25 (steps 1 / 3
+// / 4 / 5): 16 * steps products, 0.013 / 0.038 / 0.05 / 0.063 at the 1280 a cycle that mma.sync is
+// reckoned to reach, words from shared memory 0.6 of that beside them; minima and bookkeeping, 2.5
+// instructions at 64 lanes a cycle, 0.04. nearest.cu: 0.09 / 0.16 / 0.2 / 0.24. Finishing a vector
+// reads eight codewords and the vector from L1, 1.6 cycles an element. L2: a codeword's parts, 32 *
+// steps bytes, once per 256 vectors, 0.4 of the products' time. In ns a label of 1,000 latents,
+// from all of it overlapping to nothing: (5, 1024) 36 to 53, nearest.cu 76; (15, 2048) 23 to 52 and
+// 96; (20, 1024) 11 to 27 and 45; (25, 512) 7 to 16 and 21. wgmma would take 0.6 of the products'
+// time and read operands without loads by words. At width 50 and 100 distances are a tenth of
+// encoding, and are left to nearest.cu.
 #include <algorithm>
 
 #include "core/scalar_math.h"
@@ -51,10 +43,10 @@ namespace {
 
 constexpr int kBfloatCapability = 80;
 constexpr int kThreads = 256;
-constexpr int kWarpRows = 32; // vectors a warp
+constexpr int kWarpRows = 32;  // vectors a warp
 constexpr int kBlockRows = kThreads / 32 * kWarpRows;
-constexpr int kTileLevels = 128; // codewords in shared memory at a time
-constexpr int kGroupLevels = 32; // a warp multiplies at a time, eight a thread
+constexpr int kTileLevels = 128;  // codewords in shared memory at a time
+constexpr int kGroupLevels = 32;  // a warp multiplies at a time, eight a thread
 constexpr int kRowTiles = kWarpRows / 16;
 constexpr int kColumnTiles = kGroupLevels / 8;
 constexpr int kThreadRows = 2 * kRowTiles;
@@ -65,21 +57,20 @@ uint64_t StepsOf(uint64_t width) { return (3 * width + 15) / 16; }
 
 // What PrepareTensorNearest leaves, in one array.
 struct Prepared {
-  float *starts;      // [padded], half norms, then infinity
-  float *across;      // [width, padded], the codebook
-  uint32_t *greatest; // the bits of the greatest half norm, or of a NaN
-  uint16_t *parts;    // [padded, 16 * steps], of -c: high, low, high, zeros
-  uint64_t padded;    // levels
+  float* starts;       // [padded], half norms, then infinity
+  float* across;       // [width, padded], the codebook
+  uint32_t* greatest;  // the bits of the greatest half norm, or of a NaN
+  uint16_t* parts;     // [padded, 16 * steps], of -c: high, low, high, zeros
+  uint64_t padded;     // levels
 };
 
-Prepared Layout(uint64_t width, uint64_t levels, void *array) {
+Prepared Layout(uint64_t width, uint64_t levels, void* array) {
   Prepared prepared = {};
   prepared.padded = RoundUpTo(levels, kTileLevels);
-  prepared.starts = static_cast<float *>(array);
+  prepared.starts = static_cast<float*>(array);
   prepared.across = prepared.starts + prepared.padded;
-  prepared.greatest =
-      reinterpret_cast<uint32_t *>(prepared.across + width * prepared.padded);
-  prepared.parts = reinterpret_cast<uint16_t *>(prepared.greatest + 4);
+  prepared.greatest = reinterpret_cast<uint32_t*>(prepared.across + width * prepared.padded);
+  prepared.parts = reinterpret_cast<uint16_t*>(prepared.greatest + 4);
   return prepared;
 }
 
@@ -93,8 +84,8 @@ __device__ inline BfloatParts PartsOf(float value) {
 }
 
 struct PrepareParams {
-  const float *codebook;
-  const float *half_norms;
+  const float* codebook;
+  const float* half_norms;
   Prepared to;
   uint64_t width;
   uint64_t levels;
@@ -105,7 +96,7 @@ struct PrepareParams {
 __global__ void PrepareKernel(PrepareParams params) {
   const uint64_t level = blockIdx.x, width = params.width;
   const bool inside = level < params.levels;
-  const float *const codeword = params.codebook + level * width;
+  const float* const codeword = params.codebook + level * width;
   for (uint64_t e = threadIdx.x; e < params.inner; e += blockDim.x) {
     const uint64_t part = e / width;
     uint32_t bits = 0;
@@ -116,33 +107,29 @@ __global__ void PrepareKernel(PrepareParams params) {
     params.to.parts[level * params.inner + e] = static_cast<uint16_t>(bits);
   }
   for (uint64_t d = threadIdx.x; d < width; d += blockDim.x) {
-    params.to.across[d * params.to.padded + level] =
-        inside ? codeword[d] : 0.0f;
+    params.to.across[d * params.to.padded + level] = inside ? codeword[d] : 0.0f;
   }
-  if (threadIdx.x != 0)
-    return;
+  if (threadIdx.x != 0) return;
   params.to.starts[level] = inside ? params.half_norms[level] : Infinity();
-  if (inside)
-    atomicMax(params.to.greatest, __float_as_uint(params.half_norms[level]));
+  if (inside) atomicMax(params.to.greatest, __float_as_uint(params.half_norms[level]));
 }
 
 struct TensorParams {
   NearestParams nearest;
   Prepared prepared;
-  float relative; // E / M
-  float *vectors; // of the list, [count, width]
-  uint32_t *list;
-  uint32_t *list_count;
+  float relative;  // E / M
+  float* vectors;  // of the list, [count, width]
+  uint32_t* list;
+  uint32_t* list_count;
 };
 
-// The least of blocks of codewords: its score, the block, and the least score
-// of all other blocks.
+// The least of blocks of codewords: its score, the block, and the least score of all other blocks.
 struct Blocks {
   float best;
   float second;
   uint32_t block;
 };
-__device__ inline void Merge(Blocks &blocks, unsigned lanes) {
+__device__ inline void Merge(Blocks& blocks, unsigned lanes) {
   const float best = __shfl_xor_sync(0xffffffffu, blocks.best, lanes);
   const float second = __shfl_xor_sync(0xffffffffu, blocks.second, lanes);
   const uint32_t block = __shfl_xor_sync(0xffffffffu, blocks.block, lanes);
@@ -153,22 +140,21 @@ __device__ inline void Merge(Blocks &blocks, unsigned lanes) {
   }
 }
 
-template <int kSteps> struct Tile {
+template <int kSteps>
+struct Tile {
   static constexpr int kInner = 16 * kSteps;
-  // 8 rows by 4 words of a fragment meet 32 banks: rows are 4 words, times an
-  // odd number, apart.
+  // 8 rows by 4 words of a fragment meet 32 banks: rows are 4 words, times an odd number, apart.
   static constexpr int kPitch = kInner + 8;
   static constexpr int kStartBytes = kTileLevels * 4;
   static constexpr int kBytes = kStartBytes + kTileLevels * kPitch * 2;
 };
 
 template <int kSteps>
-__device__ inline void StartTile(const Prepared &prepared, uint64_t first,
-                                 unsigned char *tile) {
+__device__ inline void StartTile(const Prepared& prepared, uint64_t first, unsigned char* tile) {
   using T = Tile<kSteps>;
   const int thread = static_cast<int>(threadIdx.x);
-  auto *const starts = reinterpret_cast<float *>(tile);
-  auto *const parts = reinterpret_cast<uint16_t *>(tile + T::kStartBytes);
+  auto* const starts = reinterpret_cast<float*>(tile);
+  auto* const parts = reinterpret_cast<uint16_t*>(tile + T::kStartBytes);
   if (thread < kTileLevels / 4) {
     CopyAsync16(starts + 4 * thread, prepared.starts + first + 4 * thread);
   }
@@ -176,32 +162,28 @@ __device__ inline void StartTile(const Prepared &prepared, uint64_t first,
   for (int i = 0; i < kTileLevels * T::kInner / 8 / kThreads; ++i) {
     const int piece = thread + i * kThreads;
     const int row = piece / (T::kInner / 8), at = piece % (T::kInner / 8) * 8;
-    CopyAsync16(parts + row * T::kPitch + at,
-                prepared.parts + (first + row) * T::kInner + at);
+    CopyAsync16(parts + row * T::kPitch + at, prepared.parts + (first + row) * T::kInner + at);
   }
 }
 
 // This thread's part of 16 vectors from `first` on: high, high, low, zeros.
 template <int kSteps>
-__device__ inline void ReadVectors(const NearestParams &params, uint64_t first,
+__device__ inline void ReadVectors(const NearestParams& params, uint64_t first,
                                    FragmentA (&a)[kSteps]) {
   const uint32_t width = static_cast<uint32_t>(params.width);
 #pragma unroll
   for (int s = 0; s < kSteps; ++s) {
 #pragma unroll
     for (int n = 0; n < 4; ++n) {
-      const FragmentPlace place =
-          PlaceInA(static_cast<int>(threadIdx.x % 32), n);
+      const FragmentPlace place = PlaceInA(static_cast<int>(threadIdx.x % 32), n);
       const uint64_t row = first + place.row;
       uint32_t word = 0;
 #pragma unroll
       for (uint32_t half = 0; half < 2; ++half) {
         const uint32_t e = 16 * s + place.column + half;
         const uint32_t part = e / width;
-        if (row >= params.count || part > 2)
-          continue;
-        const BfloatParts parts =
-            PartsOf(params.vectors[row * width + e % width]);
+        if (row >= params.count || part > 2) continue;
+        const BfloatParts parts = PartsOf(params.vectors[row * width + e % width]);
         word |= (part == 2 ? parts.low : parts.high) << 16 * half;
       }
       a[s].words[n] = word;
@@ -209,23 +191,20 @@ __device__ inline void ReadVectors(const NearestParams &params, uint64_t first,
   }
 }
 
-// Of the 32 codewords from `group` on, all of a warp's vectors: the least of
-// this thread's eight.
+// Of the 32 codewords from `group` on, all of a warp's vectors: the least of this thread's eight.
 template <int kSteps>
-__device__ __forceinline__ void
-ScoreGroup(const unsigned char *tile, int group,
-           const FragmentA (&a)[kRowTiles][kSteps],
-           float (&least)[kThreadRows]) {
+__device__ __forceinline__ void ScoreGroup(const unsigned char* tile, int group,
+                                           const FragmentA (&a)[kRowTiles][kSteps],
+                                           float (&least)[kThreadRows]) {
   using T = Tile<kSteps>;
   const int lane = static_cast<int>(threadIdx.x % 32);
-  const auto *const starts = reinterpret_cast<const float *>(tile) + group;
-  const auto *const parts =
-      reinterpret_cast<const uint16_t *>(tile + T::kStartBytes);
+  const auto* const starts = reinterpret_cast<const float*>(tile) + group;
+  const auto* const parts = reinterpret_cast<const uint16_t*>(tile + T::kStartBytes);
   float scores[kRowTiles][kColumnTiles][4];
 #pragma unroll
   for (int j = 0; j < kColumnTiles; ++j) {
-    const float2 start = *reinterpret_cast<const float2 *>(
-        starts + 8 * j + PlaceInSums(lane, 0).column);
+    const float2 start =
+        *reinterpret_cast<const float2*>(starts + 8 * j + PlaceInSums(lane, 0).column);
 #pragma unroll
     for (int i = 0; i < kRowTiles; ++i) {
       scores[i][j][0] = scores[i][j][2] = start.x;
@@ -240,13 +219,11 @@ ScoreGroup(const unsigned char *tile, int group,
 #pragma unroll
       for (int n = 0; n < 2; ++n) {
         const FragmentPlace place = PlaceInB(lane, n);
-        b.words[n] = *reinterpret_cast<const uint32_t *>(
-            parts + (group + 8 * j + place.column) * T::kPitch + 16 * s +
-            place.row);
+        b.words[n] = *reinterpret_cast<const uint32_t*>(
+            parts + (group + 8 * j + place.column) * T::kPitch + 16 * s + place.row);
       }
 #pragma unroll
-      for (int i = 0; i < kRowTiles; ++i)
-        MultiplyFragments(a[i][s], b, scores[i][j]);
+      for (int i = 0; i < kRowTiles; ++i) MultiplyFragments(a[i][s], b, scores[i][j]);
     }
   }
 #pragma unroll
@@ -254,18 +231,17 @@ ScoreGroup(const unsigned char *tile, int group,
     least[r] = Infinity();
 #pragma unroll
     for (int j = 0; j < kColumnTiles; ++j) {
-      const float *const pair = scores[r / 2][j] + r % 2 * 2;
+      const float* const pair = scores[r / 2][j] + r % 2 * 2;
       least[r] = fminf(least[r], fminf(pair[0], pair[1]));
     }
   }
 }
 
 // What four threads found for one vector, to its index or to the list.
-__device__ inline void Finish(const TensorParams &params, uint64_t row,
-                              Blocks blocks) {
-  const NearestParams &nearest = params.nearest;
+__device__ inline void Finish(const TensorParams& params, uint64_t row, Blocks blocks) {
+  const NearestParams& nearest = params.nearest;
   const uint32_t lane = threadIdx.x % 4;
-  const float *const vector = nearest.vectors + row * nearest.width;
+  const float* const vector = nearest.vectors + row * nearest.width;
   const bool inside = row < nearest.count;
   Merge(blocks, 1);
   Merge(blocks, 2);
@@ -280,39 +256,32 @@ __device__ inline void Finish(const TensorParams &params, uint64_t row,
   const float half_norm = __uint_as_float(*params.prepared.greatest);
   const float longest = sqrtf(2.0f * half_norm + kLeastSquare),
               length = sqrtf(square + kLeastSquare);
-  const float error =
-      1.05f * params.relative * (half_norm + length * longest + kLeastSquare) +
-      0x1p-100f * (1.0f + length + longest);
+  const float error = 1.05f * params.relative * (half_norm + length * longest + kLeastSquare) +
+                      0x1p-100f * (1.0f + length + longest);
   // False where anything is NaN.
-  const bool certain =
-      error < Infinity() && blocks.second - blocks.best > 2.0f * error;
+  const bool certain = error < Infinity() && blocks.second - blocks.best > 2.0f * error;
 
   // Eight codewords, two a thread.
   const uint64_t level =
-      static_cast<uint64_t>(blocks.block) / 4 * kGroupLevels + lane * 8 +
-      blocks.block % 4 * 2;
-  float2 score =
-      *reinterpret_cast<const float2 *>(params.prepared.starts + level);
+      static_cast<uint64_t>(blocks.block) / 4 * kGroupLevels + lane * 8 + blocks.block % 4 * 2;
+  float2 score = *reinterpret_cast<const float2*>(params.prepared.starts + level);
   for (uint64_t d = 0; inside && d < nearest.width; ++d) {
-    const float2 codeword = *reinterpret_cast<const float2 *>(
-        params.prepared.across + d * params.prepared.padded + level);
+    const float2 codeword = *reinterpret_cast<const float2*>(params.prepared.across +
+                                                             d * params.prepared.padded + level);
     const float factor = -vector[d];
     score.x = fmaf(factor, codeword.x, score.x);
     score.y = fmaf(factor, codeword.y, score.y);
   }
   Candidate best = {score.x, static_cast<uint32_t>(level)};
-  if (score.y < best.score)
-    best = {score.y, static_cast<uint32_t>(level) + 1};
+  if (score.y < best.score) best = {score.y, static_cast<uint32_t>(level) + 1};
 #pragma unroll
   for (unsigned lanes = 1; lanes < 4; lanes *= 2) {
     Candidate other;
     other.score = __shfl_xor_sync(0xffffffffu, best.score, lanes);
     other.index = __shfl_xor_sync(0xffffffffu, best.index, lanes);
-    if (IsBetter(other, best))
-      best = other;
+    if (IsBetter(other, best)) best = other;
   }
-  if (!inside || lane != 0)
-    return;
+  if (!inside || lane != 0) return;
   if (certain) {
     nearest.out[row] = static_cast<uint16_t>(best.index);
     return;
@@ -329,20 +298,17 @@ __global__ void __launch_bounds__(kThreads, kSteps < 3   ? 3
                                             : kSteps < 6 ? 2
                                                          : 1)
     TensorNearestKernel(TensorParams params) {
-  unsigned char *const shared = SharedMemory<unsigned char>();
-  const uint64_t first_row = static_cast<uint64_t>(blockIdx.x) * kBlockRows +
-                             threadIdx.x / 32 * kWarpRows;
+  unsigned char* const shared = SharedMemory<unsigned char>();
+  const uint64_t first_row =
+      static_cast<uint64_t>(blockIdx.x) * kBlockRows + threadIdx.x / 32 * kWarpRows;
   FragmentA a[kRowTiles][kSteps];
 #pragma unroll
-  for (int i = 0; i < kRowTiles; ++i)
-    ReadVectors(params.nearest, first_row + 16 * i, a[i]);
+  for (int i = 0; i < kRowTiles; ++i) ReadVectors(params.nearest, first_row + 16 * i, a[i]);
   Blocks blocks[kThreadRows];
 #pragma unroll
-  for (int r = 0; r < kThreadRows; ++r)
-    blocks[r] = {Infinity(), Infinity(), 0};
+  for (int r = 0; r < kThreadRows; ++r) blocks[r] = {Infinity(), Infinity(), 0};
 
-  const uint32_t tiles =
-      static_cast<uint32_t>(params.prepared.padded / kTileLevels);
+  const uint32_t tiles = static_cast<uint32_t>(params.prepared.padded / kTileLevels);
   StartTile<kSteps>(params.prepared, 0, shared);
   CommitCopies();
   for (uint32_t t = 0; t < tiles; ++t) {
@@ -350,8 +316,7 @@ __global__ void __launch_bounds__(kThreads, kSteps < 3   ? 3
     // This tile is there for all, and the one before it is used up.
     __syncthreads();
     if (t + 1 < tiles) {
-      StartTile<kSteps>(params.prepared,
-                        static_cast<uint64_t>(t + 1) * kTileLevels,
+      StartTile<kSteps>(params.prepared, static_cast<uint64_t>(t + 1) * kTileLevels,
                         shared + (t + 1) % 2 * Tile<kSteps>::kBytes);
     }
     CommitCopies();
@@ -360,12 +325,10 @@ __global__ void __launch_bounds__(kThreads, kSteps < 3   ? 3
       float least[kThreadRows];
       ScoreGroup<kSteps>(shared + t % 2 * Tile<kSteps>::kBytes,
                          static_cast<int>(group) * kGroupLevels, a, least);
-      const uint32_t block =
-          (t * (kTileLevels / kGroupLevels) + group) * 4 + threadIdx.x % 4;
+      const uint32_t block = (t * (kTileLevels / kGroupLevels) + group) * 4 + threadIdx.x % 4;
 #pragma unroll
       for (int r = 0; r < kThreadRows; ++r) {
-        blocks[r].second =
-            fminf(blocks[r].second, fmaxf(blocks[r].best, least[r]));
+        blocks[r].second = fminf(blocks[r].second, fmaxf(blocks[r].best, least[r]));
         if (least[r] < blocks[r].best) {
           blocks[r].best = least[r];
           blocks[r].block = block;
@@ -375,22 +338,20 @@ __global__ void __launch_bounds__(kThreads, kSteps < 3   ? 3
   }
 #pragma unroll
   for (int r = 0; r < kThreadRows; ++r) {
-    const int in_tile =
-        PlaceInSums(static_cast<int>(threadIdx.x % 32), r % 2 * 2).row;
+    const int in_tile = PlaceInSums(static_cast<int>(threadIdx.x % 32), r % 2 * 2).row;
     Finish(params, first_row + r / 2 * 16 + in_tile, blocks[r]);
   }
 }
 
 template <int kSteps>
-void Run(Operation &operation, const TensorParams &params) {
-  const unsigned blocks = static_cast<unsigned>(
-      (params.nearest.count + kBlockRows - 1) / kBlockRows);
-  operation.Run("looking for the nearest codewords on tensor cores",
-                TensorNearestKernel<kSteps>,
+void Run(Operation& operation, const TensorParams& params) {
+  const unsigned blocks =
+      static_cast<unsigned>((params.nearest.count + kBlockRows - 1) / kBlockRows);
+  operation.Run("looking for the nearest codewords on tensor cores", TensorNearestKernel<kSteps>,
                 {blocks, kThreads, 2 * Tile<kSteps>::kBytes}, params);
 }
 
-} // namespace
+}  // namespace
 
 bool TensorNearestFits(uint64_t width, uint64_t levels) {
   return Facts().capability >= kBfloatCapability && levels >= kLeastLevels &&
@@ -403,57 +364,52 @@ uint64_t TensorNearestBytes(uint64_t width, uint64_t levels) {
          padded * 16 * StepsOf(width) * sizeof(uint16_t);
 }
 
-void PrepareTensorNearest(Operation &operation, const NearestParams &params,
-                          void *prepared) {
-  if (!operation.ok())
-    return;
+void PrepareTensorNearest(Operation& operation, const NearestParams& params, void* prepared) {
+  if (!operation.ok()) return;
   const Prepared to = Layout(params.width, params.levels, prepared);
   constexpr unsigned kPrepareThreads = 64;
   operation.Clear(to.greatest, 0, sizeof(uint32_t));
   operation.Run("splitting codewords", PrepareKernel,
                 {static_cast<unsigned>(to.padded), kPrepareThreads},
-                {params.codebook, params.half_norms, to, params.width,
-                 params.levels, 16 * StepsOf(params.width)});
+                {params.codebook, params.half_norms, to, params.width, params.levels,
+                 16 * StepsOf(params.width)});
 }
 
 uint64_t TensorNearestWorkBytes(uint64_t count, uint64_t width) {
   return (count * (width + 1) + 1) * sizeof(uint32_t);
 }
 
-void RunTensorNearest(Operation &operation, const NearestParams &params,
-                      void *prepared, void *work) {
-  if (!operation.ok() || params.count == 0)
-    return;
+void RunTensorNearest(Operation& operation, const NearestParams& params, void* prepared,
+                      void* work) {
+  if (!operation.ok() || params.count == 0) return;
   const uint64_t steps = StepsOf(params.width);
   TensorParams tensor = {};
   tensor.nearest = params;
   tensor.prepared = Layout(params.width, params.levels, prepared);
-  tensor.relative = 3.1f * 0x1p-16f +
-                    17 * 0x1p-22f * static_cast<float>(steps) +
+  tensor.relative = 3.1f * 0x1p-16f + 17 * 0x1p-22f * static_cast<float>(steps) +
                     0x1p-24f * static_cast<float>(params.width + 1);
-  tensor.vectors = static_cast<float *>(work);
-  tensor.list = reinterpret_cast<uint32_t *>(tensor.vectors +
-                                             params.count * params.width);
+  tensor.vectors = static_cast<float*>(work);
+  tensor.list = reinterpret_cast<uint32_t*>(tensor.vectors + params.count * params.width);
   tensor.list_count = tensor.list + params.count;
   operation.Clear(tensor.list_count, 0, sizeof(uint32_t));
   switch (steps) {
-  case 1:
-    Run<1>(operation, tensor);
-    break;
-  case 2:
-    Run<2>(operation, tensor);
-    break;
-  case 3:
-    Run<3>(operation, tensor);
-    break;
-  case 4:
-    Run<4>(operation, tensor);
-    break;
-  case 5:
-    Run<5>(operation, tensor);
-    break;
-  default:
-    Run<6>(operation, tensor);
+    case 1:
+      Run<1>(operation, tensor);
+      break;
+    case 2:
+      Run<2>(operation, tensor);
+      break;
+    case 3:
+      Run<3>(operation, tensor);
+      break;
+    case 4:
+      Run<4>(operation, tensor);
+      break;
+    case 5:
+      Run<5>(operation, tensor);
+      break;
+    default:
+      Run<6>(operation, tensor);
   }
   NearestParams rest = params;
   rest.vectors = tensor.vectors;
@@ -462,4 +418,4 @@ void RunTensorNearest(Operation &operation, const NearestParams &params,
   RunNearest(operation, rest);
 }
 
-} // namespace softpack
+}  // namespace softpack

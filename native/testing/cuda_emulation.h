@@ -11,7 +11,8 @@
 // "Device" memory is ordinary memory on a list, so that kernels fault under the address sanitizer
 // and the backend can still tell which side a pointer is on. SOFTPACK_EMULATION=<device>[,<fault>]
 // chooses what the runtime reports: `absent` (no driver), `ready` (the default, Hopper's kind) or
-// `ampere`; and a call after which every call fails: `launch:<n>` with an illegal address, `malloc:<n>` once, out of memory.
+// `ampere`; and a call after which every call fails: `launch:<n>` with an illegal address,
+// `malloc:<n>` once, out of memory.
 #ifndef SOFTPACK_TESTING_CUDA_EMULATION_H_
 #define SOFTPACK_TESTING_CUDA_EMULATION_H_
 

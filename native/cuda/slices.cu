@@ -73,21 +73,21 @@ struct SliceParams {
   float* scales;        // [count], 1 over each label's sum
 };
 
-// Numbers of the table rows of a tile's labels, [kSliceTile, together, 2 * pairs]. A stage that is
-// missing from the last step has rows of zeros.
+// Numbers of the table rows of a tile's labels, [kSliceTile, together, 2 * pairs], a warp a label.
+// A stage that is missing from the last step has rows of zeros.
+template <uint32_t kTogether>
 __device__ inline void FillRowNumbers(const SliceParams& params, uint64_t first, uint16_t* rows) {
-  const SliceShape& shape = params.shape;
-  const uint32_t steps = 2 * shape.pairs;
-  const uint32_t numbers = shape.together * steps;
+  const uint32_t steps = 2 * params.shape.pairs;
   const uint64_t stages = params.tables.stages;
-  for (uint32_t i = threadIdx.x; i < kSliceTile * numbers; i += kThreads) {
-    const uint32_t label = i / numbers, stage = i % numbers;
-    uint32_t level = 0;
-    if (first + label < params.chunk.count && stage < stages) {
-      level = params.chunk.indices[(first + label) * stages + stage];
+  for (uint32_t label = threadIdx.x / kWarp; label < kSliceTile; label += kThreads / kWarp) {
+    const bool inside = first + label < params.chunk.count;
+    const uint16_t* const indices = params.chunk.indices + (first + label) * stages;
+    uint16_t* const numbers = rows + label * kTogether * steps;
+    for (uint32_t stage = threadIdx.x % kWarp; stage < kTogether * steps; stage += kWarp) {
+      const uint32_t level = inside && stage < stages ? indices[stage] : 0;
+      numbers[stage % kTogether * steps + stage / kTogether] =
+          static_cast<uint16_t>(SliceRow(kTogether, params.tables.levels, stage, level));
     }
-    rows[label * numbers + stage % shape.together * steps + stage / shape.together] =
-        static_cast<uint16_t>(SliceRow(shape.together, params.tables.levels, stage, level));
   }
 }
 
@@ -104,7 +104,7 @@ enum class SlicePass { kSums, kLabels };
 template <SlicePass kPass, int kUnits>
 class Columns {
  public:
-  static constexpr int kTogether = kUnits < 8 ? 8 / kUnits : 1;
+  static constexpr uint32_t kTogether = kUnits < 8 ? 8 / kUnits : 1;
 
   __device__ Columns(const SliceParams& params, uint32_t slice, uint32_t unit)
       : unit_(unit), slice_(slice) {
@@ -157,12 +157,12 @@ class Columns {
     const RowTarget& target = params.target;
     const float scale = target.head.kind == kSoftpackHeadClamp ? params.scales[label] : 1.0f;
     const uint64_t row = label * target.classes;
-    constexpr int kColumns = 8 / kTogether;
+    constexpr uint32_t kColumns = 8 / kTogether;
 #pragma unroll
-    for (int half = 0; half < kTogether; ++half) {
-      if (part != static_cast<uint32_t>(half)) continue;
+    for (uint32_t half = 0; half < kTogether; ++half) {
+      if (part != half) continue;
 #pragma unroll
-      for (int e = half * kColumns; e < (half + 1) * kColumns; e += 4) {
+      for (uint32_t e = half * kColumns; e < (half + 1) * kColumns; e += 4) {
         const uint64_t column = ColumnOf(e);
         if (column >= target.classes) continue;
         const float four[] = {w[e] * scale, w[e + 1] * scale, w[e + 2] * scale, w[e + 3] * scale};
@@ -220,10 +220,10 @@ __global__ void __launch_bounds__(kThreads) SliceKernel(SliceParams params) {
   const Lane lane(params, slice, unit);
   const uint64_t stride = uint64_t{gridDim.y} * kSliceTile;
   uint64_t first = uint64_t{blockIdx.y} * kSliceTile;
-  FillRowNumbers(params, first, rows);
+  FillRowNumbers<Lane::kTogether>(params, first, rows);
   __syncthreads();
   for (; first < params.chunk.count; first += stride) {
-    FillRowNumbers(params, first + stride, next_rows);
+    FillRowNumbers<Lane::kTogether>(params, first + stride, next_rows);
     for (uint32_t at = threadIdx.x / kLanes; at < kSliceTile; at += kLabels) {
       // Two row numbers a word.
       const uint32_t* const numbers =

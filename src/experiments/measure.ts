@@ -88,6 +88,7 @@ export async function known<T>(work: () => Promise<T>): Promise<T | undefined> {
   }
 }
 
-function rowOf({ method, set, student: name, ratio }: Cell) {
-  return { method, family: set.family, student: name, ipc: set.ipc, ratio };
+function rowOf({ method, set, student: name, ratio, codec }: Cell) {
+  const asked = codec === undefined ? { ratio } : {};
+  return { method, family: set.family, student: name, ipc: set.ipc, ...asked };
 }

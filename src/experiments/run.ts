@@ -94,5 +94,6 @@ function wordsOf(row: ExperimentRow): string {
   const kl = row.divergence === undefined ? '' : `KL ${row.divergence.kl.toExponential(2)}, `;
   const top1 = row.top1.map((value) => (100 * value).toFixed(1)).join(' ');
   const of = `${row.family} to ${row.student}, IPC ${row.ipc}`;
-  return `${of}, ${row.ratio}x ${row.method}: ${kl}top-1 ${top1 || '-'}`;
+  const size = `${row.ratio ?? row.reached.total.toFixed(1)}x`;
+  return `${of}, ${size} ${row.method}: ${kl}top-1 ${top1 || '-'}`;
 }

@@ -9,8 +9,8 @@ export interface ExperimentRow {
   readonly family: string;
   readonly student: string;
   readonly ipc: number;
-  /** Asked for, in total bytes. */
-  readonly ratio: number;
+  /** Asked for, in total bytes; absent where the codec's parameters were. */
+  readonly ratio?: number;
   readonly codec: string;
   /** Of the archive, on disk. */
   readonly bytes: number;
@@ -86,7 +86,7 @@ function cellsOf(row: ExperimentRow): string[] {
     row.family,
     row.student,
     String(row.ipc),
-    `${row.ratio}x`,
+    row.ratio === undefined ? '-' : `${row.ratio}x`,
     row.codec,
     formatBytes(row.bytes),
     reached.total.toFixed(1),
@@ -191,7 +191,9 @@ function retained(rows: readonly ExperimentRow[]): MeasuredPoint[] {
     const whole = meanOf(full.top1);
     const deviation = row.top1.length > 1 ? (100 * deviationOf(row.top1)) / whole : 0;
     const y = (100 * meanOf(row.top1)) / whole;
-    return [{ series: `${row.method}, IPC ${row.ipc}`, x: row.ratio, y, deviation }];
+    return [
+      { series: `${row.method}, IPC ${row.ipc}`, x: row.ratio ?? row.reached.total, y, deviation },
+    ];
   });
   return points.sort((a, b) => a.x - b.x);
 }
@@ -202,12 +204,12 @@ function fidelity(rows: readonly ExperimentRow[]): MeasuredPoint[] {
   // zeros is set by the floor inside its logarithm.
   const methods = ['VQAE', 'PCA', 'RPCA', 'top-K', 'VQ'];
   const seen = new Set<string>();
-  const points = rows.flatMap(({ method, ratio, ipc, divergence }) => {
+  const points = rows.flatMap(({ method, ratio, reached, ipc, divergence }) => {
     const key = `${method} ${ratio}`;
     const wanted = methods.includes(method) && ipc === first && !seen.has(key);
     seen.add(key);
     return wanted && divergence !== undefined
-      ? [{ series: method, x: ratio, y: divergence.kl }]
+      ? [{ series: method, x: ratio ?? reached.total, y: divergence.kl }]
       : [];
   });
   return points.sort((a, b) => a.x - b.x);

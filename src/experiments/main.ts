@@ -134,10 +134,14 @@ async function writeReport(
     await writeFile(join(out, file), content);
 }
 
-/** What was measured, whoever asks for the report of it. */
+/** What was measured: whoever asks for the report of it, and wherever files lie. */
 function argumentsOf(argv: readonly string[]): string {
+  const folders = ['-d', '--dir', '-o', '--out'];
   return argv
     .slice(2)
+    .filter(
+      (argument, i, all) => !folders.includes(argument) && !folders.includes(all[i - 1] ?? ''),
+    )
     .filter((argument) => argument !== '--report')
     .join(' ');
 }

@@ -106,3 +106,27 @@ export function errorFromData(data: ErrorData): SoftpackError {
   error.message = message;
   return error;
 }
+
+/** An error about the bytes of a file: `INVALID_FILE` naming file and field, with short forms of both values. */
+export function invalidFile(
+  file: string,
+  field: string,
+  message: string,
+  { expected, found, cause }: { expected?: unknown; found?: unknown; cause?: unknown } = {},
+): SoftpackError {
+  return new SoftpackError('INVALID_FILE', message, {
+    field: `${file}: ${field}`,
+    ...(expected === undefined ? {} : { expected: excerpt(expected) }),
+    ...(found === undefined ? {} : { found: excerpt(found) }),
+    cause,
+  });
+}
+
+const EXCERPT_LENGTH = 120;
+
+/** A value as a person would want to see it in an error: JSON where it is not text or a number, cut short. */
+export function excerpt(value: unknown): unknown {
+  if (typeof value === 'number' || typeof value === 'boolean') return value;
+  const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value));
+  return text.length <= EXCERPT_LENGTH ? text : `${text.slice(0, EXCERPT_LENGTH)}...`;
+}

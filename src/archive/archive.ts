@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CodecParts, Tensor } from '../codec/codec.js';
-import { SoftpackError } from '../errors.js';
-import { asNotFound, invalidFile } from '../files/random-access.js';
+import { invalidFile, SoftpackError } from '../errors.js';
+import { asNotFound } from '../files/random-access.js';
 import { type ByteSource, directorySource, sourceFile } from './byte-source.js';
 import { loadXxh64, readBlocks, requireSha256, requireSize, type Xxh64 } from './checksum.js';
 import {

@@ -1,5 +1,5 @@
 import type { CodeLayout, TensorDtype } from '../codec/codec.js';
-import { SoftpackError } from '../errors.js';
+import { excerpt, invalidFile, SoftpackError } from '../errors.js';
 import { FieldChecker } from '../files/field-checker.js';
 import {
   canonicalJson,
@@ -8,7 +8,6 @@ import {
   type JsonValue,
   parseJson,
 } from '../files/json.js';
-import { excerpt, invalidFile } from '../files/random-access.js';
 import { DTYPE_BITS } from '../files/safetensors.js';
 import { sha256 } from './checksum.js';
 import { batchesPerEpoch, type Pruning } from './pruning.js';

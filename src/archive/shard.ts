@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { SoftpackError } from '../errors.js';
-import { invalidFile, type RandomAccessFile } from '../files/random-access.js';
+import { invalidFile, SoftpackError } from '../errors.js';
+import type { RandomAccessFile } from '../files/random-access.js';
 import {
   DTYPE_BITS,
   parseSafetensorsHeader,

@@ -1,8 +1,7 @@
 import { mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { SoftpackError } from '../errors.js';
+import { excerpt, SoftpackError } from '../errors.js';
 import { replaceFile } from '../files/durable.js';
-import { excerpt } from '../files/random-access.js';
 import { loadXxh64, type Xxh64 } from './checksum.js';
 import { JOURNAL_FILE, Journal } from './journal.js';
 import {

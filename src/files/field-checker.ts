@@ -1,6 +1,5 @@
-import { SoftpackError, type SoftpackErrorCode } from '../errors.js';
+import { excerpt, SoftpackError, type SoftpackErrorCode } from '../errors.js';
 import { isJsonObject, type JsonObject, type JsonValue } from './json.js';
-import { excerpt } from './random-access.js';
 
 const DIGEST = /^[0-9a-f]{64}$/;
 /** No separators, no dot in front: a manifest cannot point outside its own directory. */

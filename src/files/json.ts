@@ -1,5 +1,4 @@
-import { SoftpackError } from '../errors.js';
-import { excerpt, invalidFile } from './random-access.js';
+import { excerpt, invalidFile, SoftpackError } from '../errors.js';
 
 export type JsonValue =
   | null

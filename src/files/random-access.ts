@@ -1,5 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises';
-import { SoftpackError } from '../errors.js';
+import { invalidFile, SoftpackError } from '../errors.js';
 
 /** A file of known size, read by position. Nothing is cached or read ahead. */
 export interface RandomAccessFile {
@@ -53,28 +53,4 @@ export function asNotFound(path: string, cause: unknown): unknown {
   const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
   if (code !== 'ENOENT' && code !== 'ENOTDIR') return cause;
   return new SoftpackError('NOT_FOUND', 'no such file', { field: path, cause });
-}
-
-/** An error about the bytes of a file: `INVALID_FILE` naming file and field, with short forms of both values. */
-export function invalidFile(
-  file: string,
-  field: string,
-  message: string,
-  { expected, found, cause }: { expected?: unknown; found?: unknown; cause?: unknown } = {},
-): SoftpackError {
-  return new SoftpackError('INVALID_FILE', message, {
-    field: `${file}: ${field}`,
-    ...(expected === undefined ? {} : { expected: excerpt(expected) }),
-    ...(found === undefined ? {} : { found: excerpt(found) }),
-    cause,
-  });
-}
-
-const EXCERPT_LENGTH = 120;
-
-/** A value as a person would want to see it in an error: JSON where it is not text or a number, cut short. */
-export function excerpt(value: unknown): unknown {
-  if (typeof value === 'number' || typeof value === 'boolean') return value;
-  const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value));
-  return text.length <= EXCERPT_LENGTH ? text : `${text.slice(0, EXCERPT_LENGTH)}...`;
 }

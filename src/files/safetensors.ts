@@ -1,5 +1,6 @@
+import { invalidFile } from '../errors.js';
 import { isJsonObject, type JsonValue, parseJson } from './json.js';
-import { invalidFile, type RandomAccessFile } from './random-access.js';
+import type { RandomAccessFile } from './random-access.js';
 
 /**
  * The safetensors container: a little-endian u64 N, N bytes of JSON, then tensors back to back.

@@ -6,7 +6,8 @@ import {
   requireTensor,
   type ShardIndex,
 } from '../archive/shard.js';
-import { invalidFile, type RandomAccessFile } from '../files/random-access.js';
+import { invalidFile } from '../errors.js';
+import type { RandomAccessFile } from '../files/random-access.js';
 import { parseSafetensorsHeader, readSafetensorsHeader } from '../files/safetensors.js';
 import type { ImageEncoding } from './packed-manifest.js';
 

@@ -3,8 +3,7 @@ import { directorySource, sourceFile } from '../archive/byte-source.js';
 import { loadXxh64, requireSize, type Xxh64 } from '../archive/checksum.js';
 import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from '../archive/manifest.js';
 import { type OpenShard, readVerified } from '../archive/shard.js';
-import { SoftpackError } from '../errors.js';
-import { invalidFile } from '../files/random-access.js';
+import { invalidFile, SoftpackError } from '../errors.js';
 import { MAX_SIDE } from './decode.js';
 import { NO_TARGET, openImageShard } from './image-shard.js';
 import {

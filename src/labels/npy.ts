@@ -1,7 +1,7 @@
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
-import { SoftpackError } from '../errors.js';
+import { excerpt, invalidFile, SoftpackError } from '../errors.js';
 import { writeFully } from '../files/durable.js';
-import { excerpt, invalidFile, type RandomAccessFile } from '../files/random-access.js';
+import type { RandomAccessFile } from '../files/random-access.js';
 
 /** NumPy's array file: magic, version, header length, a Python dict, then the bare array. */
 

@@ -1,7 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import type * as tf from '@tensorflow/tfjs';
-import { SoftpackError } from '../../errors.js';
-import { invalidFile } from '../../files/random-access.js';
+import { invalidFile, SoftpackError } from '../../errors.js';
 import { selectBackend } from '../backend.js';
 import { loadNativeTensorflow } from '../native-tensorflow.js';
 import type { Teacher } from '../teacher.js';

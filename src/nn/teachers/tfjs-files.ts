@@ -1,9 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
+import { invalidFile } from '../../errors.js';
 import { FieldChecker } from '../../files/field-checker.js';
 import { isJsonObject, type JsonObject, parseJson } from '../../files/json.js';
-import { asNotFound, invalidFile } from '../../files/random-access.js';
+import { asNotFound } from '../../files/random-access.js';
 import { filesSha256 } from './fingerprint.js';
 
 /** The files of a TensorFlow.js model: `model.json` and the weights that it names. */

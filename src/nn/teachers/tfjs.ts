@@ -1,7 +1,6 @@
 import { dirname } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import { SoftpackError } from '../../errors.js';
-import { excerpt, invalidFile } from '../../files/random-access.js';
+import { excerpt, invalidFile, SoftpackError } from '../../errors.js';
 import { type BackendName, selectBackend } from '../backend.js';
 import type { Teacher } from '../teacher.js';
 import type { TeacherDescription } from './description.js';

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
 import { Augmenter, imageFolder, loadCodec, loadKernels, openImages, packImages } from 'softpack';
-import { float32ToFloat16 } from '../dist/labels/half.js';
+import { float32ToFloat16 } from '../dist/core/half.js';
 import { benchLoader } from '../dist/loader/bench.js';
 import { describeMachine, machineLine } from './kernels/machine.mjs';
 import { SHAPE, writeLabels, writePhotographs } from './loader/data.mjs';

@@ -3,7 +3,7 @@
 // A linear head over features that live in few directions, as a trained network's do: logit j is the product of a
 // view's feature with the embedding of class j. A feature is the view's class (with CutMix on half of the views: of two
 // classes), plus what the image and the view add. The constants are fitted to a real teacher (see REAL).
-import { RandomSequence } from '#src/codec/random.js';
+import { RandomSequence } from '#src/core/random.js';
 import { softmaxRows } from '#src/labels/temperature.js';
 
 /** Stream of the generator, apart from those of augmentation and training. */

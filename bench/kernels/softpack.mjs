@@ -1,5 +1,5 @@
 // softpack's own contenders: the one place that knows its operations' arguments.
-import { float16ToFloat32 } from '#src/labels/half.js';
+import { float16ToFloat32 } from '#src/core/half.js';
 import { local } from './measure.mjs';
 import { TAU } from './settings.mjs';
 

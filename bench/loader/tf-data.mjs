@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import sharp from 'sharp';
 import { selectBackend } from 'softpack/nn';
-import { float16ToFloat32 } from '../../dist/labels/half.js';
+import { float16ToFloat32 } from '../../dist/core/half.js';
 
 const [folder, work, ...numbers] = process.argv.slice(2);
 const [samples, classes, batch, size, seconds] = numbers.map(Number);

@@ -1,13 +1,13 @@
 import type { CodeLayout, TensorDtype } from '../codec/codec.js';
-import { excerpt, invalidFile, SoftpackError } from '../errors.js';
-import { FieldChecker } from '../files/field-checker.js';
+import { FieldChecker } from '../core/check.js';
 import {
   canonicalJson,
   isJsonObject,
   type JsonObject,
   type JsonValue,
   parseJson,
-} from '../files/json.js';
+} from '../core/json.js';
+import { excerpt, invalidFile, SoftpackError } from '../errors.js';
 import { DTYPE_BITS } from '../files/safetensors.js';
 import { sha256 } from './checksum.js';
 import { batchesPerEpoch, type Pruning } from './pruning.js';

@@ -1,7 +1,7 @@
 import type { CodecParts, CodeLayout } from '../codec/codec.js';
+import { FieldChecker } from '../core/check.js';
+import { canonicalJson, type JsonObject, type JsonValue } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
-import { FieldChecker } from '../files/field-checker.js';
-import { canonicalJson, type JsonObject, type JsonValue } from '../files/json.js';
 import {
   type ArchiveIdentity,
   archiveIdOf,

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CodecParts, CodeLayout, Tensor } from '../codec/codec.js';
+import type { JsonObject } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
 import { replaceFile } from '../files/durable.js';
-import type { JsonObject } from '../files/json.js';
 import type { RandomAccessFile } from '../files/random-access.js';
 import {
   PAD_PREFIX,

@@ -1,5 +1,5 @@
+import { below, CounterRng, STREAM, unit } from '../core/philox.js';
 import { SoftpackError } from '../errors.js';
-import { below, CounterRng, STREAM, unit } from './philox.js';
 import type { AugmentationBatch, Augmentations, Box, Mix } from './record.js';
 import type { AugmentationSpec } from './spec.js';
 

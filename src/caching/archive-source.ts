@@ -1,8 +1,8 @@
 import type { LabelArchive } from '../archive/archive.js';
 import { loadCodec } from '../codec/load.js';
 import { NoneCodec } from '../codec/none.js';
+import { float16ToFloat32 } from '../core/half.js';
 import { SoftpackError } from '../errors.js';
-import { float16ToFloat32 } from '../labels/half.js';
 import type { LabelSource } from '../labels/source.js';
 import { logitsFromProbabilities } from '../labels/temperature.js';
 import type { Kernels } from '../native/kernels.js';

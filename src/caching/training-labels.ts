@@ -1,5 +1,5 @@
-import { STREAM } from '../augment/philox.js';
-import { RandomSequence } from '../codec/random.js';
+import { STREAM } from '../core/philox.js';
+import { RandomSequence } from '../core/random.js';
 import { throwIfAborted } from '../errors.js';
 import type { LabelSource } from '../labels/source.js';
 import { softmaxRows } from '../labels/temperature.js';

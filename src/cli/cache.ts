@@ -5,8 +5,8 @@ import type {
   CacheLabelsResult,
   CacheProgress,
 } from '../caching/cache-labels.js';
+import { isJsonObject, parseJson } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
-import { isJsonObject, parseJson } from '../files/json.js';
 import { asNotFound } from '../files/random-access.js';
 import type { Preprocessing, TeacherDescription } from '../nn/teachers/description.js';
 import { codecWords, formatBytes } from '../report/format.js';

@@ -1,6 +1,6 @@
 import { sampleIds } from '../augment/augmenter.js';
+import { float32ToFloat16 } from '../core/half.js';
 import { SoftpackError } from '../errors.js';
-import { float32ToFloat16 } from '../labels/half.js';
 import type { ThreadOptions } from '../native/kernels.js';
 import type { Codec, CodecParts, CodeLayout, DecodeLabelsArgs, LabelContext } from './codec.js';
 

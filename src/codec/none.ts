@@ -1,4 +1,4 @@
-import { float16ToFloat32, float32ToFloat16 } from '../labels/half.js';
+import { float16ToFloat32, float32ToFloat16 } from '../core/half.js';
 import { softmaxRows } from '../labels/temperature.js';
 import type { CodecParts, LabelContext } from './codec.js';
 import { ConfigCheck } from './config-check.js';

@@ -1,5 +1,5 @@
+import { float16ToFloat32, float32ToFloat16 } from '../core/half.js';
 import { SoftpackError } from '../errors.js';
-import { float16ToFloat32, float32ToFloat16 } from '../labels/half.js';
 import type { Tensor, TensorDtype } from './codec.js';
 
 /** A float32 tensor over a copy of `values`. */

@@ -1,4 +1,5 @@
-import { STREAM } from '../augment/philox.js';
+import { STREAM } from '../core/philox.js';
+import { RandomSequence } from '../core/random.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import type { Kernels } from '../native/kernels.js';
 import { MeanCodec } from './baselines/mean.js';
@@ -11,7 +12,6 @@ import { type CodecChoice, type SizedChoice, sizedChoice } from './choice.js';
 import type { Codec } from './codec.js';
 import { NoneCodec } from './none.js';
 import { principalComponents } from './principal.js';
-import { RandomSequence } from './random.js';
 import { VqaeTrainer, type VqaeTraining, type VqaeTrainingOptions } from './vqae/trainer.js';
 
 export interface CodecTraining {

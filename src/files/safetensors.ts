@@ -1,5 +1,5 @@
+import { isJsonObject, type JsonValue, parseJson } from '../core/json.js';
 import { invalidFile } from '../errors.js';
-import { isJsonObject, type JsonValue, parseJson } from './json.js';
 import type { RandomAccessFile } from './random-access.js';
 
 /**

@@ -1,8 +1,8 @@
 import { sha256 } from '../archive/checksum.js';
 import { MAX_SHARDS } from '../archive/manifest.js';
+import { FieldChecker } from '../core/check.js';
+import { canonicalJson, isJsonObject, type JsonValue, parseJson } from '../core/json.js';
 import { invalidFile, SoftpackError } from '../errors.js';
-import { FieldChecker } from '../files/field-checker.js';
-import { canonicalJson, isJsonObject, type JsonValue, parseJson } from '../files/json.js';
 import { MAX_SIDE } from './decode.js';
 
 /**

@@ -1,4 +1,4 @@
-import { philox4x32 } from '../augment/philox.js';
+import { philox4x32 } from '../core/philox.js';
 
 const ROUNDS = 6;
 

@@ -2,10 +2,10 @@ import type { LabelArchive } from '../archive/archive.js';
 import { BatchSamples, batchesPerEpoch, type Pruning } from '../archive/pruning.js';
 import { Augmenter } from '../augment/augmenter.js';
 import type { PackedImages } from '../augment/packed-images.js';
-import { CounterRng, STREAM } from '../augment/philox.js';
 import { type Normalisation, renderViews } from '../augment/replay.js';
 import { parseAugmentationSpec } from '../augment/spec.js';
 import { loadCodec } from '../codec/load.js';
+import { CounterRng, STREAM } from '../core/philox.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import { loadKernels } from '../native/index.js';
 

@@ -8,7 +8,7 @@ import { packedImages } from '#src/augment/packed-images.js';
 import { renderViews } from '#src/augment/replay.js';
 import type { AugmentationSpec } from '#src/augment/spec.js';
 import { type LabelViewsOptions, labelViews } from '#src/caching/label-views.js';
-import { float16ToFloat32 } from '#src/labels/half.js';
+import { float16ToFloat32 } from '#src/core/half.js';
 import { selectBackend } from '#src/nn/backend.js';
 import { loadTeacher, NORMALISATION_KEY } from '#src/nn/load-teacher.js';
 import { ConvNet } from '#src/nn/models.js';

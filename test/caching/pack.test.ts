@@ -8,8 +8,8 @@ import { type PackOptions, type PackProgress, packLogits } from '#src/caching/pa
 import { drawTrainingLabels } from '#src/caching/training-labels.js';
 import { loadCodec } from '#src/codec/load.js';
 import { NoneCodec } from '#src/codec/none.js';
+import { float16ToFloat32, float32ToFloat16 } from '#src/core/half.js';
 import { labelDivergence } from '#src/labels/divergence.js';
-import { float16ToFloat32, float32ToFloat16 } from '#src/labels/half.js';
 import { type LabelSource, memoryLabelSource } from '#src/labels/source.js';
 import { softmaxRows } from '#src/labels/temperature.js';
 import { loadKernels } from '#src/native/index.js';

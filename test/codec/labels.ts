@@ -1,5 +1,5 @@
-import { STREAM } from '#src/augment/philox.js';
-import { RandomSequence } from '#src/codec/random.js';
+import { STREAM } from '#src/core/philox.js';
+import { RandomSequence } from '#src/core/random.js';
 import { softmaxRows } from '#src/labels/temperature.js';
 
 /**

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import { loadCodec } from '#src/codec/load.js';
 import { NoneCodec } from '#src/codec/none.js';
+import { float16ToFloat32 } from '#src/core/half.js';
 import { labelDivergence } from '#src/labels/divergence.js';
-import { float16ToFloat32 } from '#src/labels/half.js';
 import { softmaxRows } from '#src/labels/temperature.js';
 import { loadKernels } from '#src/native/index.js';
 import { syntheticLogits } from './labels.js';

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { STREAM } from '#src/augment/philox.js';
-import { RandomSequence } from '#src/codec/random.js';
 import { VqaeGradients } from '#src/codec/vqae/gradients.js';
+import { STREAM } from '#src/core/philox.js';
+import { RandomSequence } from '#src/core/random.js';
 import { loadKernels } from '#src/native/index.js';
 
 const shape = { classes: 7, dh: 6, dc: 3, k: 4 };

@@ -1,8 +1,8 @@
 import { sampleIds } from '../../augment/augmenter.js';
-import { float16ToFloat32, float32ToFloat16 } from '../../labels/half.js';
+import { readBits, writeBits } from '../../core/bits.js';
+import { float16ToFloat32, float32ToFloat16 } from '../../core/half.js';
 import { softmaxRows } from '../../labels/temperature.js';
 import type { Kernels, ThreadOptions } from '../../native/kernels.js';
-import { readBits, writeBits } from '../bits.js';
 import type {
   Codec,
   CodecParts,

@@ -1,6 +1,6 @@
+import type { RandomSequence } from '../../core/random.js';
 import type { Kernels } from '../../native/kernels.js';
 import { principalComponents } from '../principal.js';
-import type { RandomSequence } from '../random.js';
 
 export interface RobustOptions {
   /** Most components that the low-rank part may have. */

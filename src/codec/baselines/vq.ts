@@ -1,10 +1,10 @@
+import type { RandomSequence } from '../../core/random.js';
 import { softmaxRows } from '../../labels/temperature.js';
 import type { Kernels, ThreadOptions } from '../../native/kernels.js';
 import type { CodecParts, LabelContext } from '../codec.js';
 import { ConfigCheck, type ConfigErrorCode } from '../config-check.js';
 import { kmeans } from '../kmeans.js';
 import { clampHead, invalidCodes, LabelwiseCodec } from '../labelwise.js';
-import type { RandomSequence } from '../random.js';
 import { float32Tensor, readFloat32 } from '../tensors.js';
 
 /** The paper's codec without its autoencoder ("Ours w/o AE" of table 3). */

@@ -1,7 +1,7 @@
+import type { RandomSequence } from '../../core/random.js';
 import type { Kernels } from '../../native/kernels.js';
 import { kmeans } from '../kmeans.js';
 import { principalComponents } from '../principal.js';
-import type { RandomSequence } from '../random.js';
 import type { VqaeParameters, VqaeShape } from './gradients.js';
 
 /**

@@ -1,8 +1,8 @@
-import { STREAM } from '../../augment/philox.js';
+import { STREAM } from '../../core/philox.js';
+import { RandomSequence } from '../../core/random.js';
 import { SoftpackError, throwIfAborted } from '../../errors.js';
 import type { Kernels } from '../../native/kernels.js';
 import { AdamW } from '../adamw.js';
-import { RandomSequence } from '../random.js';
 import { VqaeCodec } from './codec.js';
 import { checkVqaeConfig, segmentsOf, type VqaeConfig } from './config.js';
 import { VqaeGradients, type VqaeLosses, type VqaeParameters } from './gradients.js';

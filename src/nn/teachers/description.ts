@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Normalisation } from '../../augment/replay.js';
+import { FieldChecker } from '../../core/check.js';
+import { isJsonObject, type JsonObject, type JsonValue, parseJson } from '../../core/json.js';
 import { excerpt, invalidFile, SoftpackError } from '../../errors.js';
-import { FieldChecker } from '../../files/field-checker.js';
-import { isJsonObject, type JsonObject, type JsonValue, parseJson } from '../../files/json.js';
 
 /** Order of an image's axes: height, width, channel (TensorFlow) or channel, height, width (PyTorch). */
 export type Layout = 'nhwc' | 'nchw';

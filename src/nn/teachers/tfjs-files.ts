@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
+import { FieldChecker } from '../../core/check.js';
+import { isJsonObject, type JsonObject, parseJson } from '../../core/json.js';
 import { invalidFile } from '../../errors.js';
-import { FieldChecker } from '../../files/field-checker.js';
-import { isJsonObject, type JsonObject, parseJson } from '../../files/json.js';
 import { asNotFound } from '../../files/random-access.js';
 import { filesSha256 } from './fingerprint.js';
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { float16ToFloat32, float32ToFloat16 } from '#src/labels/half.js';
+import { float16ToFloat32, float32ToFloat16 } from '#src/core/half.js';
 
 const ALL_HALVES = Uint16Array.from({ length: 65536 }, (_, i) => i);
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { below, CounterRng, philox4x32, STREAM, unit } from '#src/augment/philox.js';
+import { below, CounterRng, philox4x32, STREAM, unit } from '#src/core/philox.js';
 
 const word = fc.nat({ max: 0xffffffff });
 

@@ -1,4 +1,4 @@
-import { CounterRng, type Stream, unit } from '../augment/philox.js';
+import { CounterRng, type Stream, unit } from './philox.js';
 
 /** A sequence of draws from one stream of a seed, for training: reproducible on any machine. */
 export class RandomSequence {

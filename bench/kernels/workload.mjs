@@ -5,7 +5,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { loadCodec } from '#src/codec/load.js';
 import { VqaeTrainer } from '#src/codec/vqae/trainer.js';
-import { readTensorFile, writeTensorFile } from '#src/files/tensor-file.js';
+import { readTensorFile, writeTensorFile } from '#src/container/tensor-file.js';
 import { softLabels, teacherLogits } from './labels.mjs';
 import { CLASSES, EPS, LOW_TAU, TAU } from './settings.mjs';
 

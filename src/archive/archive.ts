@@ -2,10 +2,16 @@ import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CodecParts, Tensor } from '../codec/codec.js';
+import {
+  loadXxh64,
+  readBlocks,
+  requireSha256,
+  requireSize,
+  type Xxh64,
+} from '../container/checksum.js';
+import { asNotFound } from '../container/random-access.js';
 import { invalidFile, SoftpackError } from '../errors.js';
-import { asNotFound } from '../files/random-access.js';
-import { type ByteSource, directorySource, sourceFile } from './byte-source.js';
-import { loadXxh64, readBlocks, requireSha256, requireSize, type Xxh64 } from './checksum.js';
+import { type ByteSource, directorySource, sourceFile } from '../store/byte-store.js';
 import {
   type FileRecord,
   MANIFEST_FILE,

@@ -1,8 +1,8 @@
 import { type FileHandle, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { replaceFile } from '../container/durable.js';
 import { isJsonObject, type JsonObject, parseJson } from '../core/json.js';
 import { invalidFile } from '../errors.js';
-import { replaceFile } from '../files/durable.js';
 
 /** What tells an unfinished archive from a directory of anything else; removed once the manifest is written. */
 export const JOURNAL_FILE = 'journal.jsonl';

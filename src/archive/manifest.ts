@@ -1,4 +1,6 @@
 import type { CodeLayout, TensorDtype } from '../codec/codec.js';
+import { sha256 } from '../container/checksum.js';
+import { DTYPE_BITS } from '../container/safetensors.js';
 import { FieldChecker } from '../core/check.js';
 import {
   canonicalJson,
@@ -8,8 +10,6 @@ import {
   parseJson,
 } from '../core/json.js';
 import { excerpt, invalidFile, SoftpackError } from '../errors.js';
-import { DTYPE_BITS } from '../files/safetensors.js';
-import { sha256 } from './checksum.js';
 import { batchesPerEpoch, type Pruning } from './pruning.js';
 
 /** `manifest.json`: what an archive holds. Written last, so that its presence says that the rest is whole. */

@@ -1,6 +1,6 @@
 import type { CodeLayout } from '../codec/codec.js';
 import type { CodecShape, ShapedTensor } from '../codec/shape.js';
-import { planSafetensors } from '../files/safetensors-plan.js';
+import { planSafetensors } from '../container/plan.js';
 import type { ArchiveBytes } from './archive.js';
 import {
   type ArchiveIdentity,

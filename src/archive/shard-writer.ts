@@ -1,10 +1,14 @@
 import { createHash } from 'node:crypto';
 import { constants, type FileHandle, link, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { readBlocks, sha256, type Xxh64 } from '../container/checksum.js';
+import { syncDirectory, writeFully } from '../container/durable.js';
+import {
+  asRandomAccess,
+  openRandomAccess,
+  type RandomAccessFile,
+} from '../container/random-access.js';
 import { SoftpackError } from '../errors.js';
-import { syncDirectory, writeFully } from '../files/durable.js';
-import { asRandomAccess, openRandomAccess, type RandomAccessFile } from '../files/random-access.js';
-import { readBlocks, sha256, type Xxh64 } from './checksum.js';
 import type { ArchiveIdentity, ShardRecord } from './manifest.js';
 import { openShard, planShard, type Rectangle, type ShardIndex, verifyShard } from './shard.js';
 

@@ -1,18 +1,14 @@
 import { createHash } from 'node:crypto';
-import { invalidFile, SoftpackError } from '../errors.js';
-import type { RandomAccessFile } from '../files/random-access.js';
+import { BLOCK_BYTES, blockCount, readBlocks, sha256, type Xxh64 } from '../container/checksum.js';
+import { type PlannedTensor, planSafetensors, type SafetensorsPlan } from '../container/plan.js';
+import type { RandomAccessFile } from '../container/random-access.js';
 import {
   DTYPE_BITS,
   parseSafetensorsHeader,
   readSafetensorsHeader,
   type SafetensorsLayout,
-} from '../files/safetensors.js';
-import {
-  type PlannedTensor,
-  planSafetensors,
-  type SafetensorsPlan,
-} from '../files/safetensors-plan.js';
-import { BLOCK_BYTES, blockCount, readBlocks, sha256, type Xxh64 } from './checksum.js';
+} from '../container/safetensors.js';
+import { invalidFile, SoftpackError } from '../errors.js';
 import { type ArchiveIdentity, type Column, MAX_SHARDS } from './manifest.js';
 import { packingWords } from './tensor-file.js';
 

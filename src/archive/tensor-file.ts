@@ -1,18 +1,18 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CodecParts, CodeLayout, Tensor } from '../codec/codec.js';
-import type { JsonObject } from '../core/json.js';
-import { SoftpackError } from '../errors.js';
-import { replaceFile } from '../files/durable.js';
-import type { RandomAccessFile } from '../files/random-access.js';
+import { requireSha256, requireSize, sha256 } from '../container/checksum.js';
+import { replaceFile } from '../container/durable.js';
+import { planSafetensors } from '../container/plan.js';
+import type { RandomAccessFile } from '../container/random-access.js';
 import {
   PAD_PREFIX,
   parseSafetensorsHeader,
   readSafetensorsHeader,
   tensorBytes,
-} from '../files/safetensors.js';
-import { planSafetensors } from '../files/safetensors-plan.js';
-import { requireSha256, requireSize, sha256 } from './checksum.js';
+} from '../container/safetensors.js';
+import type { JsonObject } from '../core/json.js';
+import { SoftpackError } from '../errors.js';
 import { type FileRecord, isTensorDtype, TENSOR_DTYPES } from './manifest.js';
 
 /** Small files that are written and read whole: a codec's tensors, side data of samples. */

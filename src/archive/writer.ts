@@ -1,8 +1,8 @@
 import { mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { loadXxh64, type Xxh64 } from '../container/checksum.js';
+import { replaceFile } from '../container/durable.js';
 import { excerpt, SoftpackError } from '../errors.js';
-import { replaceFile } from '../files/durable.js';
-import { loadXxh64, type Xxh64 } from './checksum.js';
 import { JOURNAL_FILE, Journal } from './journal.js';
 import {
   MANIFEST_FILE,

@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { readTensorFile, writeTensorFile } from '../container/tensor-file.js';
 import { SoftpackError } from '../errors.js';
-import { readTensorFile, writeTensorFile } from '../files/tensor-file.js';
 
 const FILE = 'unfinished-row.safetensors';
 /** Between saves, milliseconds: what a killed run loses at most, with a teacher that takes hours an epoch. */

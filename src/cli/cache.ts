@@ -5,9 +5,9 @@ import type {
   CacheLabelsResult,
   CacheProgress,
 } from '../caching/cache-labels.js';
+import { asNotFound } from '../container/random-access.js';
 import { isJsonObject, parseJson } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
-import { asNotFound } from '../files/random-access.js';
 import type { Preprocessing, TeacherDescription } from '../nn/teachers/description.js';
 import { codecWords, formatBytes } from '../report/format.js';
 import { addCodecOptions, type CodecFlags, codecOf } from './codec-options.js';

@@ -5,8 +5,8 @@ import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import sharp, { type Region } from 'sharp';
 import type { PixelSource } from '../augment/replay.js';
+import { readTensorFile, writeTensorFile } from '../container/tensor-file.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
-import { readTensorFile, writeTensorFile } from '../files/tensor-file.js';
 
 /** One designer's drawings of all emoji, from npm. */
 interface EmojiSet {

@@ -1,4 +1,3 @@
-import { sha256 } from '../archive/checksum.js';
 import {
   indexOf,
   type OpenShard,
@@ -6,9 +5,10 @@ import {
   requireTensor,
   type ShardIndex,
 } from '../archive/shard.js';
+import { sha256 } from '../container/checksum.js';
+import type { RandomAccessFile } from '../container/random-access.js';
+import { parseSafetensorsHeader, readSafetensorsHeader } from '../container/safetensors.js';
 import { invalidFile } from '../errors.js';
-import type { RandomAccessFile } from '../files/random-access.js';
-import { parseSafetensorsHeader, readSafetensorsHeader } from '../files/safetensors.js';
 import type { ImageEncoding } from './packed-manifest.js';
 
 /**

@@ -1,8 +1,8 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MANIFEST_FILE } from '../archive/manifest.js';
+import { asNotFound } from '../container/random-access.js';
 import { SoftpackError } from '../errors.js';
-import { asNotFound } from '../files/random-access.js';
 import { type ImageFolderOptions, imageFolder, imageList } from './files.js';
 import { readPackedIndex } from './packed-index.js';
 import type { ImageSource } from './source.js';

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BLOCK_BYTES, loadXxh64, sha256, type Xxh64 } from '../archive/checksum.js';
 import { MANIFEST_FILE } from '../archive/manifest.js';
 import { verifyShard } from '../archive/shard.js';
+import { BLOCK_BYTES, loadXxh64, sha256, type Xxh64 } from '../container/checksum.js';
+import { replaceFile, syncDirectory, writeFully } from '../container/durable.js';
+import { openRandomAccess } from '../container/random-access.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
-import { replaceFile, syncDirectory, writeFully } from '../files/durable.js';
-import { openRandomAccess } from '../files/random-access.js';
 import { decodeImage, encodeJpeg, prepareDecoder, probeImage } from './decode.js';
 import { NO_TARGET, openImageShard, planImageShard } from './image-shard.js';
 import { SHARD_PREFIX } from './open.js';

@@ -1,11 +1,11 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BLOCK_BYTES, loadXxh64, type Xxh64 } from '../archive/checksum.js';
 import { packedImages } from '../augment/packed-images.js';
 import type { PixelSource } from '../augment/replay.js';
+import { BLOCK_BYTES, loadXxh64, type Xxh64 } from '../container/checksum.js';
+import { asNotFound } from '../container/random-access.js';
 import { invalidFile, SoftpackError } from '../errors.js';
-import { asNotFound } from '../files/random-access.js';
 import type { DecodedImage, ImageFit } from './decode.js';
 import type { PackedIndex, PackedShard } from './packed-index.js';
 import { type ImagesDescription, imageCount } from './source.js';

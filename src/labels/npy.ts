@@ -1,7 +1,7 @@
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
+import { writeFully } from '../container/durable.js';
+import type { RandomAccessFile } from '../container/random-access.js';
 import { excerpt, invalidFile, SoftpackError } from '../errors.js';
-import { writeFully } from '../files/durable.js';
-import type { RandomAccessFile } from '../files/random-access.js';
 
 /** NumPy's array file: magic, version, header length, a Python dict, then the bare array. */
 

@@ -1,8 +1,8 @@
 import { extname } from 'node:path';
+import { openRandomAccess, type RandomAccessFile } from '../container/random-access.js';
+import { PAD_PREFIX, readSafetensorsLayout, type TensorEntry } from '../container/safetensors.js';
 import { float16ToFloat32 } from '../core/half.js';
 import { invalidFile, SoftpackError } from '../errors.js';
-import { openRandomAccess, type RandomAccessFile } from '../files/random-access.js';
-import { PAD_PREFIX, readSafetensorsLayout, type TensorEntry } from '../files/safetensors.js';
 import { FLOAT_BYTES, type FloatDtype, hasNpyMagic, readNpyHeader } from './npy.js';
 
 /** A teacher's logits for every (epoch, sample), read in pieces. */

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
+import { asNotFound } from '../container/random-access.js';
 import { SoftpackError } from '../errors.js';
-import { asNotFound } from '../files/random-access.js';
 import type { BackendName } from './backend.js';
 import type { Teacher } from './teacher.js';
 import type { TeacherDescription } from './teachers/description.js';

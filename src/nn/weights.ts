@@ -1,6 +1,6 @@
+import { readTensorFile, type StoredTensor, writeTensorFile } from '../container/tensor-file.js';
 import { float16ToFloat32, float32ToFloat16 } from '../core/half.js';
 import { SoftpackError } from '../errors.js';
-import { readTensorFile, type StoredTensor, writeTensorFile } from '../files/tensor-file.js';
 import { ConvNet, type ConvNetConfig } from './models.js';
 
 const CONFIG_KEY = 'convnet';

@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type LabelArchive, openArchive } from '#src/archive/archive.js';
-import { type ByteSource, directorySource } from '#src/archive/byte-source.js';
-import { loadXxh64 } from '#src/archive/checksum.js';
 import type { ArchiveSpec } from '#src/archive/spec.js';
 import { createArchive } from '#src/archive/writer.js';
+import { loadXxh64 } from '#src/container/checksum.js';
 import { SoftpackError } from '#src/errors.js';
+import { type ByteSource, directorySource } from '#src/store/byte-store.js';
 import { temporaryDirectory } from '../temporary.js';
 import { readTree, SMALL, smallRow, writeSmall } from './fixture.js';
 

@@ -2,7 +2,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { describe, expect, test } from 'vitest';
-import { readTensorFile } from '#src/files/tensor-file.js';
+import { readTensorFile } from '#src/container/tensor-file.js';
 import { imageFolder, imageList } from '#src/images/files.js';
 import { openImages } from '#src/images/open.js';
 import { type PackImagesOptions, packImages } from '#src/images/pack.js';

@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import type { RandomAccessFile } from '#src/container/random-access.js';
 import { SoftpackError } from '#src/errors.js';
-import type { RandomAccessFile } from '#src/files/random-access.js';
 import { NpyWriter, readNpyHeader } from '#src/labels/npy.js';
 import { temporaryDirectory } from '../temporary.js';
 

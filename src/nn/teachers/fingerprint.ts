@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { asNotFound } from '../../files/random-access.js';
+import { asNotFound } from '../../container/random-access.js';
 
 /** Hex sha256 of one file's bytes. */
 export async function fileSha256(path: string): Promise<string> {

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import type * as ort from 'onnxruntime-node';
+import { asNotFound } from '../../container/random-access.js';
 import { invalidFile, SoftpackError } from '../../errors.js';
-import { asNotFound } from '../../files/random-access.js';
 import type { Teacher } from '../teacher.js';
 import type { TeacherDescription } from './description.js';
 import { type ModelFacts, mismatch, readDescription, settleShape } from './description.js';

@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
+import { asNotFound } from '../../container/random-access.js';
 import { FieldChecker } from '../../core/check.js';
 import { isJsonObject, type JsonObject, parseJson } from '../../core/json.js';
 import { invalidFile } from '../../errors.js';
-import { asNotFound } from '../../files/random-access.js';
 import { filesSha256 } from './fingerprint.js';
 
 /** The files of a TensorFlow.js model: `model.json` and the weights that it names. */

@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { readTensorFile, type StoredTensor, writeTensorFile } from '#src/files/tensor-file.js';
+import { readTensorFile, type StoredTensor, writeTensorFile } from '#src/container/tensor-file.js';
 
 const TENSORS = new Map<string, StoredTensor>([
   ['odd', { dtype: 'U8', shape: [7], data: Uint8Array.of(1, 2, 3, 4, 5, 6, 7) }],

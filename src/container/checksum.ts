@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import xxhash from 'xxhash-wasm';
 import { invalidFile, SoftpackError } from '../errors.js';
-import type { RandomAccessFile } from '../files/random-access.js';
+import type { RandomAccessFile } from './random-access.js';
 
 /** Bytes of the data section that one checksum covers: the unit of verification. */
 export const BLOCK_BYTES = 1 << 20;

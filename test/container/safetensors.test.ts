@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { SoftpackError } from '#src/errors.js';
-import type { RandomAccessFile } from '#src/files/random-access.js';
+import { planSafetensors } from '#src/container/plan.js';
+import type { RandomAccessFile } from '#src/container/random-access.js';
 import {
   DTYPE_BITS,
   MAX_HEADER_BYTES,
@@ -10,8 +10,8 @@ import {
   parseSafetensorsHeader,
   readSafetensorsLayout,
   type SafetensorsLayout,
-} from '#src/files/safetensors.js';
-import { planSafetensors } from '#src/files/safetensors-plan.js';
+} from '#src/container/safetensors.js';
+import { SoftpackError } from '#src/errors.js';
 
 const golden = (name: string) => readFile(new URL(`../labels/golden/${name}`, import.meta.url));
 

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { asNotFound, openRandomAccess, type RandomAccessFile } from '../files/random-access.js';
+import { asNotFound, openRandomAccess, type RandomAccessFile } from '../container/random-access.js';
 
 /** Where an archive's files lie. Names are plain file names, already checked. */
 export interface ByteSource {

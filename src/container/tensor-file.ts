@@ -1,7 +1,7 @@
 import { replaceFile } from './durable.js';
+import { planSafetensors } from './plan.js';
 import { openRandomAccess } from './random-access.js';
 import { PAD_PREFIX, readSafetensorsLayout, type SafetensorsDtype } from './safetensors.js';
-import { planSafetensors } from './safetensors-plan.js';
 
 /** A named array; `data` are its little-endian bytes. */
 export interface StoredTensor {

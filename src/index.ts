@@ -51,6 +51,8 @@ export { type PackImagesOptions, type PackImagesResult, packImages } from './ima
 export type { ImageEncoding } from './images/packed-manifest.js';
 export { type ImageReader, openImageReader } from './images/reader.js';
 export type { ImageSource } from './images/source.js';
+export { kernelStatus, loadKernels } from './kernels/load.js';
+export type { Kernels } from './kernels/types.js';
 export { labelDivergence } from './labels/divergence.js';
 export { type LabelSource, memoryLabelSource, openLabelSource } from './labels/source.js';
 export {
@@ -68,6 +70,4 @@ export type { Batch, LoaderOptions, LoaderProgress, PackedLabels } from './loade
 export { type PrunedBatch, prunedBatches } from './loader/pruned.js';
 export type { LoaderState } from './loader/state.js';
 export type { TfDataset, TfDatasetOptions } from './loader/tf-dataset.js';
-export { kernelStatus, loadKernels } from './native/index.js';
-export type { Kernels } from './native/kernels.js';
 export { type LabelPlan, type PlanRequest, planLabels } from './planner/plan.js';

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import os from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { loadKernels } from '#src/native/index.js';
+import { loadKernels } from '#src/kernels/load.js';
 import { pin } from './affinity.mjs';
 import { measureCase, wrongResults } from './cases.mjs';
 import { measureCeilings } from './ceilings.mjs';

@@ -16,7 +16,7 @@ namespace softpack {
 namespace {
 
 // Raised with every change to a method here or to its arguments, together with ADDON_VERSION of
-// src/native/addon.ts, which refuses an addon of another version.
+// src/kernels/addon.ts, which refuses an addon of another version.
 constexpr uint32_t kAddonVersion = 1;
 
 using Reader = Work (*)(Arguments& arguments);

@@ -1,6 +1,6 @@
-import { type Normalisation, VIEW } from '../native/augment-args.js';
-import { loadKernels } from '../native/index.js';
-import type { Kernels } from '../native/kernels.js';
+import { type Normalisation, VIEW } from '../kernels/augment-args.js';
+import { loadKernels } from '../kernels/load.js';
+import type { Kernels } from '../kernels/types.js';
 import { type ImageSizes, type SampleRange, sampleIds } from './augmenter.js';
 import type { Augmentations } from './record.js';
 

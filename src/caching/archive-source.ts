@@ -3,9 +3,9 @@ import { loadCodec } from '../codec/load.js';
 import { NoneCodec } from '../codec/none.js';
 import { float16ToFloat32 } from '../core/half.js';
 import { SoftpackError } from '../errors.js';
+import type { Kernels } from '../kernels/types.js';
 import type { LabelSource } from '../labels/source.js';
 import { logitsFromProbabilities } from '../labels/temperature.js';
-import type { Kernels } from '../native/kernels.js';
 
 /**
  * An archive as a source of logits: the teacher's own where it keeps them, else tau log y of its decoded labels,

@@ -2,8 +2,8 @@ import { stat } from 'node:fs/promises';
 import { type LabelArchive, openArchive } from '../archive/archive.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import { SoftpackError } from '../errors.js';
+import type { Kernels } from '../kernels/types.js';
 import { type LabelSource, openLabelSource } from '../labels/source.js';
-import type { Kernels } from '../native/kernels.js';
 import { archiveSource, keepsLogits } from './archive-source.js';
 
 /** Labels to pack, and what is known of them. */

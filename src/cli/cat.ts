@@ -2,8 +2,8 @@ import { type Command, Option } from 'commander';
 import { openArchive } from '../archive/archive.js';
 import { loadCodec } from '../codec/load.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
+import { loadKernels } from '../kernels/load.js';
 import { NpyWriter } from '../labels/npy.js';
-import { loadKernels } from '../native/index.js';
 import { nonNegativeInteger, type Slice, slice } from './options.js';
 
 interface CatFlags {

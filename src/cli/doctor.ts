@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { kernelStatus } from '../native/index.js';
+import { kernelStatus } from '../kernels/load.js';
 
 export function addDoctor(program: Command): void {
   program

@@ -1,5 +1,5 @@
 import type { AugmentationBatch } from '../augment/record.js';
-import type { LabelArray, Precision, ThreadOptions } from '../native/kernels.js';
+import type { LabelArray, Precision, ThreadOptions } from '../kernels/types.js';
 
 /**
  * How the codes of one row (the labels of one epoch, in sample order) lie in bytes.

@@ -1,7 +1,7 @@
 import { sampleIds } from '../augment/augmenter.js';
 import { float32ToFloat16 } from '../core/half.js';
 import { SoftpackError } from '../errors.js';
-import type { ThreadOptions } from '../native/kernels.js';
+import type { ThreadOptions } from '../kernels/types.js';
 import type { Codec, CodecParts, CodeLayout, DecodeLabelsArgs, LabelContext } from './codec.js';
 
 /** A codec that decodes one label at a time; what it adds to each is in `decodeLabel`. */

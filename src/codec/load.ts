@@ -1,5 +1,5 @@
 import { SoftpackError } from '../errors.js';
-import type { Kernels } from '../native/kernels.js';
+import type { Kernels } from '../kernels/types.js';
 import { MeanCodec } from './baselines/mean.js';
 import { PrincipalCodec } from './baselines/principal.js';
 import { ScalarCodec } from './baselines/scalar.js';

@@ -1,7 +1,7 @@
 import { STREAM } from '../core/philox.js';
 import { RandomSequence } from '../core/random.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
-import type { Kernels } from '../native/kernels.js';
+import type { Kernels } from '../kernels/types.js';
 import { MeanCodec } from './baselines/mean.js';
 import { principalCodec } from './baselines/principal.js';
 import { robustDecomposition } from './baselines/robust.js';

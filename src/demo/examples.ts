@@ -5,7 +5,7 @@ import { type PixelSource, renderViews } from '../augment/replay.js';
 import { parseAugmentationSpec } from '../augment/spec.js';
 import type { Codec } from '../codec/codec.js';
 import { loadCodec } from '../codec/load.js';
-import { loadKernels } from '../native/index.js';
+import { loadKernels } from '../kernels/load.js';
 import type { LabelExample } from '../report/demo-page.js';
 import type { EmojiImages } from './emoji.js';
 import { trainingSamples } from './teacher.js';

@@ -12,7 +12,7 @@ import { loadCodec } from '../codec/load.js';
 import { SoftpackError } from '../errors.js';
 import { type ImageReader, openImageReader } from '../images/reader.js';
 import { type ImagesDescription, imageCount } from '../images/source.js';
-import type { Kernels } from '../native/kernels.js';
+import type { Kernels } from '../kernels/types.js';
 
 /** What every batch of a loader has in common; sent to each worker once, large parts in shared memory. */
 export interface BatchSetup {

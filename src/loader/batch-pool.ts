@@ -1,6 +1,6 @@
 import { Piscina } from 'piscina';
 import { errorFromData, SoftpackError } from '../errors.js';
-import { loadKernels } from '../native/index.js';
+import { loadKernels } from '../kernels/load.js';
 import { type BatchArrays, BatchMaker, type BatchSetup, type BatchTask } from './batch-maker.js';
 import type { WorkerReply, WorkerRequest } from './worker.js';
 

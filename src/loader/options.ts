@@ -3,7 +3,7 @@ import type { LabelArchive } from '../archive/archive.js';
 import type { PackedImages } from '../augment/packed-images.js';
 import type { Normalisation } from '../augment/replay.js';
 import type { ImageSource } from '../images/source.js';
-import type { Precision } from '../native/kernels.js';
+import type { Precision } from '../kernels/types.js';
 import type { LoaderMetrics } from './metrics.js';
 import type { LoaderState } from './state.js';
 

@@ -7,7 +7,7 @@ import { parseAugmentationSpec } from '../augment/spec.js';
 import { loadCodec } from '../codec/load.js';
 import { CounterRng, STREAM } from '../core/philox.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
-import { loadKernels } from '../native/index.js';
+import { loadKernels } from '../kernels/load.js';
 
 export interface PrunedBatchesOptions {
   /** One that keeps only some batches (`packLogits` with `prune`). */

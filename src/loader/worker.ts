@@ -1,6 +1,6 @@
 import { move, transferableSymbol, valueSymbol } from 'piscina';
 import { type ErrorData, errorToData } from '../errors.js';
-import { loadKernels } from '../native/index.js';
+import { loadKernels } from '../kernels/load.js';
 import { type BatchArrays, BatchMaker, type BatchSetup, type BatchTask } from './batch-maker.js';
 
 /** One batch of one loader, for a thread that may serve several. */

@@ -7,8 +7,8 @@ import {
 } from '../codec/codec.js';
 import { loadCodec } from '../codec/load.js';
 import { SoftpackError } from '../errors.js';
-import { loadKernels } from '../native/index.js';
-import type { Kernels } from '../native/kernels.js';
+import { loadKernels } from '../kernels/load.js';
+import type { Kernels } from '../kernels/types.js';
 
 /** Codes of a batch's labels: a loader's `batch.codes`. */
 export interface PackedCodes {

@@ -18,7 +18,7 @@ import { packLogits } from '#src/caching/pack.js';
 import { imageFolder } from '#src/images/files.js';
 import { packImages } from '#src/images/pack.js';
 import { openImageReader } from '#src/images/reader.js';
-import { loadKernels } from '#src/native/index.js';
+import { loadKernels } from '#src/kernels/load.js';
 import { loadTeacher } from '#src/nn/load-teacher.js';
 import { samplePixels } from '../images/fixture.js';
 import { INSTALL_TIMEOUT, nativeTensorflow } from '../nn/native.js';

@@ -9,10 +9,10 @@ import { drawTrainingLabels } from '#src/caching/training-labels.js';
 import { loadCodec } from '#src/codec/load.js';
 import { NoneCodec } from '#src/codec/none.js';
 import { float16ToFloat32, float32ToFloat16 } from '#src/core/half.js';
+import { loadKernels } from '#src/kernels/load.js';
 import { labelDivergence } from '#src/labels/divergence.js';
 import { type LabelSource, memoryLabelSource } from '#src/labels/source.js';
 import { softmaxRows } from '#src/labels/temperature.js';
-import { loadKernels } from '#src/native/index.js';
 import { syntheticLogits } from '../codec/labels.js';
 
 const shape = { epochs: 3, samples: 111, classes: 30 };

@@ -9,10 +9,10 @@ import { packedImages } from '#src/augment/packed-images.js';
 import { renderViews } from '#src/augment/replay.js';
 import { archiveSource } from '#src/caching/archive-source.js';
 import { packLogits } from '#src/caching/pack.js';
+import { loadKernels } from '#src/kernels/load.js';
 import { memoryLabelSource } from '#src/labels/source.js';
 import { softmaxRows } from '#src/labels/temperature.js';
 import { prunedBatches } from '#src/loader/pruned.js';
-import { loadKernels } from '#src/native/index.js';
 import { syntheticLogits } from '../codec/labels.js';
 
 const [epochs, samples, classes, batchSize] = [5, 23, 11, 4];

@@ -7,9 +7,9 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openArchive } from '#src/archive/archive.js';
 import { loadCodec } from '#src/codec/load.js';
+import { loadKernels } from '#src/kernels/load.js';
 import { NpyWriter } from '#src/labels/npy.js';
 import { openLabelSource } from '#src/labels/source.js';
-import { loadKernels } from '#src/native/index.js';
 import { syntheticLogits } from '../codec/labels.js';
 
 const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));

@@ -13,9 +13,9 @@ import { float16ToFloat32, float32ToFloat16 } from '#src/core/half.js';
 import { STREAM } from '#src/core/philox.js';
 import { RandomSequence } from '#src/core/random.js';
 import { SoftpackError } from '#src/errors.js';
+import { loadKernels } from '#src/kernels/load.js';
 import { labelDivergence } from '#src/labels/divergence.js';
 import { softmaxRows } from '#src/labels/temperature.js';
-import { loadKernels } from '#src/native/index.js';
 import { syntheticLogits } from './labels.js';
 
 const golden = JSON.parse(readFileSync(new URL('golden/baselines.json', import.meta.url), 'utf8'));

@@ -2,9 +2,9 @@ import { expect, test } from 'vitest';
 import { loadCodec } from '#src/codec/load.js';
 import { NoneCodec } from '#src/codec/none.js';
 import { float16ToFloat32 } from '#src/core/half.js';
+import { loadKernels } from '#src/kernels/load.js';
 import { labelDivergence } from '#src/labels/divergence.js';
 import { softmaxRows } from '#src/labels/temperature.js';
-import { loadKernels } from '#src/native/index.js';
 import { syntheticLogits } from './labels.js';
 
 const logits = syntheticLogits(9, 31);

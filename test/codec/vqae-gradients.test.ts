@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { VqaeGradients } from '#src/codec/vqae/gradients.js';
 import { STREAM } from '#src/core/philox.js';
 import { RandomSequence } from '#src/core/random.js';
-import { loadKernels } from '#src/native/index.js';
+import { loadKernels } from '#src/kernels/load.js';
 
 const shape = { classes: 7, dh: 6, dc: 3, k: 4 };
 const weights = { alpha: 0.7, beta: 0.3 };

@@ -5,9 +5,9 @@ import type { VqaeCodec } from '#src/codec/vqae/codec.js';
 import { dealComponents } from '#src/codec/vqae/initialise.js';
 import { codesRatio, vqaeForRatio } from '#src/codec/vqae/plan.js';
 import { VqaeTrainer } from '#src/codec/vqae/trainer.js';
+import { loadKernels } from '#src/kernels/load.js';
 import { labelDivergence } from '#src/labels/divergence.js';
 import { softmaxRows } from '#src/labels/temperature.js';
-import { loadKernels } from '#src/native/index.js';
 import { syntheticLabels, syntheticLogits } from './labels.js';
 
 const kernels = loadKernels();

@@ -2,15 +2,15 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { loadKernels } from '#src/native/index.js';
-import type { Decoder, Kernels } from '#src/native/kernels.js';
+import { loadKernels } from '#src/kernels/load.js';
+import type { Decoder, Kernels } from '#src/kernels/types.js';
 import {
   packedCodes,
   randomFloats,
   randomStream,
   residualSpec,
   segmentSpec,
-} from '../native/support.js';
+} from '../kernels/support.js';
 import { temporaryDirectory } from '../temporary.js';
 import { BUILD_TIMEOUT, cudaTestPrograms, missingTools, run } from './build.js';
 

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { kernelStatus } from '#src/native/index.js';
+import { kernelStatus } from '#src/kernels/load.js';
 import { BUILD_TIMEOUT, cached, missingTools, root, run } from './build.js';
 
 // Those of a release, but that for Ampere instructions come out instead of PTX, for the report.

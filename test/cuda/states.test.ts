@@ -25,7 +25,7 @@ describe.skipIf(lacking !== undefined)('the CUDA backend', () => {
   /** Runs code against the compiled package; `print` collects what it finds. */
   function runWith(plan: string, code: string, module = fake): Outcome {
     const source = `
-      import { kernelStatus, loadKernels } from './dist/native/index.js';
+      import { kernelStatus, loadKernels } from './dist/kernels/load.js';
       const lines = [];
       const print = (value) => lines.push(value);
       const errorOf = (work) => { try { work(); } catch (error) { return { code: error.code, message: error.message }; } };
@@ -193,7 +193,7 @@ describe.skipIf(lacking !== undefined)('the CUDA backend', () => {
     const { lines, stderr } = runWith(
       '',
       `const { Worker } = await import('node:worker_threads');
-       const code = "import('node:worker_threads').then(({ parentPort }) => import('${pathToFileURL(path.join(root, 'dist/native/index.js'))}').then(({ loadKernels }) => { const out = new Float32Array(1); loadKernels({ backend: 'cuda' }).project({ a: Float32Array.of(2, 3), b: Float32Array.of(5, 7), out, rows: 1, inner: 2, columns: 1 }); parentPort.postMessage(out[0]); }));";
+       const code = "import('node:worker_threads').then(({ parentPort }) => import('${pathToFileURL(path.join(root, 'dist/kernels/load.js'))}').then(({ loadKernels }) => { const out = new Float32Array(1); loadKernels({ backend: 'cuda' }).project({ a: Float32Array.of(2, 3), b: Float32Array.of(5, 7), out, rows: 1, inner: 2, columns: 1 }); parentPort.postMessage(out[0]); }));";
        const run = () => new Promise((resolve, reject) => { const worker = new Worker(code, { eval: true }); let value; worker.on('message', (found) => { value = found; }); worker.on('error', reject); worker.on('exit', () => resolve(value)); });
        print(await Promise.all([run(), run(), run()]));`,
     );

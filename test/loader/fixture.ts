@@ -7,9 +7,9 @@ import { packedImages } from '#src/augment/packed-images.js';
 import type { AugmentationSpec } from '#src/augment/spec.js';
 import type { Codec } from '#src/codec/codec.js';
 import { VqaeTrainer } from '#src/codec/vqae/trainer.js';
+import { loadKernels } from '#src/kernels/load.js';
 import { createLoader } from '#src/loader/loader.js';
 import type { Batch, LoaderOptions } from '#src/loader/options.js';
-import { loadKernels } from '#src/native/index.js';
 import { syntheticLabels, syntheticLogits } from '../codec/labels.js';
 
 export const CLASSES = 21;

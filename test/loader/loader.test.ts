@@ -5,9 +5,9 @@ import { packedImages } from '#src/augment/packed-images.js';
 import { renderViews } from '#src/augment/replay.js';
 import { loadCodec } from '#src/codec/load.js';
 import { NoneCodec } from '#src/codec/none.js';
+import { loadKernels } from '#src/kernels/load.js';
 import { createLoader } from '#src/loader/loader.js';
 import type { Batch, LoaderOptions } from '#src/loader/options.js';
-import { loadKernels } from '#src/native/index.js';
 import { temporaryDirectory } from '../temporary.js';
 import {
   augmentation,

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { afterAll, expect, test } from 'vitest';
-import { kernelStatus } from '#src/native/index.js';
+import { kernelStatus } from '#src/kernels/load.js';
 import { writeImage } from '../images/fixture.js';
 import { temporaryDirectory } from '../temporary.js';
 import { SAMPLES, trainCodec, writeArchive } from './fixture.js';

@@ -1,8 +1,8 @@
 import { sampleIds } from '../../augment/augmenter.js';
 import { readBits, writeBits } from '../../core/bits.js';
 import { float16ToFloat32, float32ToFloat16 } from '../../core/half.js';
+import type { Kernels, ThreadOptions } from '../../kernels/types.js';
 import { softmaxRows } from '../../labels/temperature.js';
-import type { Kernels, ThreadOptions } from '../../native/kernels.js';
 import type {
   Codec,
   CodecParts,

@@ -1,5 +1,5 @@
 import type { RandomSequence } from '../../core/random.js';
-import type { Kernels } from '../../native/kernels.js';
+import type { Kernels } from '../../kernels/types.js';
 import { principalComponents } from '../principal.js';
 
 export interface RobustOptions {

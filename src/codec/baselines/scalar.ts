@@ -1,5 +1,5 @@
+import type { Kernels } from '../../kernels/types.js';
 import { softmaxRows } from '../../labels/temperature.js';
-import type { Kernels } from '../../native/kernels.js';
 import type { CodecParts } from '../codec.js';
 import { ConfigCheck, type ConfigErrorCode } from '../config-check.js';
 import { clampHead, LabelwiseCodec } from '../labelwise.js';

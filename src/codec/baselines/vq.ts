@@ -1,6 +1,6 @@
 import type { RandomSequence } from '../../core/random.js';
+import type { Kernels, ThreadOptions } from '../../kernels/types.js';
 import { softmaxRows } from '../../labels/temperature.js';
-import type { Kernels, ThreadOptions } from '../../native/kernels.js';
 import type { CodecParts, LabelContext } from '../codec.js';
 import { ConfigCheck, type ConfigErrorCode } from '../config-check.js';
 import { kmeans } from '../kmeans.js';

@@ -1,6 +1,6 @@
 import { SoftpackError } from '../../errors.js';
+import type { Decoder, Encoder, Kernels, ThreadOptions } from '../../kernels/types.js';
 import { softmaxRows } from '../../labels/temperature.js';
-import type { Decoder, Encoder, Kernels, ThreadOptions } from '../../native/kernels.js';
 import type {
   CodecParts,
   CodeLayout,

@@ -1,4 +1,4 @@
-import type { Kernels } from '../../native/kernels.js';
+import type { Kernels } from '../../kernels/types.js';
 
 /** The trainable arrays: P [c, dh], D [dh, c] and the codebook mu [k, dc]. */
 export interface VqaeParameters {

@@ -1,5 +1,5 @@
 import type { RandomSequence } from '../../core/random.js';
-import type { Kernels } from '../../native/kernels.js';
+import type { Kernels } from '../../kernels/types.js';
 import { kmeans } from '../kmeans.js';
 import { principalComponents } from '../principal.js';
 import type { VqaeParameters, VqaeShape } from './gradients.js';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { ProjectArgs } from '#src/native/kernels.js';
+import type { ProjectArgs } from '#src/kernels/types.js';
 import { bytesOf, cpu, guarded, randomFloats, randomStream, reference } from './support.js';
 
 const FLAGS = [false, true];

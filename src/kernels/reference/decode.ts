@@ -1,6 +1,6 @@
 import { SoftpackError } from '../../errors.js';
 import type { CheckedDecode, CheckedDecodeKl, CheckedLabels } from '../check.js';
-import type { DecoderSpec, Head } from '../kernels.js';
+import type { DecoderSpec, Head } from '../types.js';
 import { readIndex } from './bits.js';
 import { toBfloat, toHalf } from './half.js';
 

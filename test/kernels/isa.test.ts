@@ -34,7 +34,7 @@ describe.each(['avx2', 'avx512', 'avx512_bf16', 'amx'])('%s', (isa) => {
 });
 
 it('refuses an instruction set that is not there, naming those that are', () => {
-  const code = `import('#src/native/index.js').then(({ kernelStatus, loadKernels }) => {
+  const code = `import('#src/kernels/load.js').then(({ kernelStatus, loadKernels }) => {
     const [cpu] = kernelStatus();
     try { loadKernels(); } catch (error) { console.log(JSON.stringify([cpu, error.code, error.message])); }
   })`;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { DecodeMethod, DecoderSpec, Head, Kernels } from '#src/native/kernels.js';
+import type { DecodeMethod, DecoderSpec, Head, Kernels } from '#src/kernels/types.js';
 import {
   bytesOf,
   cpu,

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import { expect, it } from 'vitest';
-import type { Addon } from '#src/native/addon.js';
+import type { Addon } from '#src/kernels/addon.js';
 
 const addon = createRequire(import.meta.url)('../../build/Release/softpack.node') as Addon;
 

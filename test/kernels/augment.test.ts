@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type AugmentArgs, VIEW } from '#src/native/augment-args.js';
+import { type AugmentArgs, VIEW } from '#src/kernels/augment-args.js';
 import { bytesOf, cpu, guarded, randomStream, reference } from './support.js';
 
 const normalisation = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] } as const;

@@ -1,10 +1,10 @@
 import { SoftpackError } from '../errors.js';
 import { findAddon } from './addon.js';
-import { createCpuKernels } from './cpu.js';
 import { findCuda } from './cuda.js';
 import { withFallback } from './fallback.js';
-import type { Kernels } from './kernels.js';
+import { createCpuKernels } from './native-kernels.js';
 import { referenceKernels } from './reference/kernels.js';
+import type { Kernels } from './types.js';
 
 const BACKENDS = ['auto', 'cpu', 'cuda', 'reference'] as const;
 

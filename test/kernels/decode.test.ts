@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { SoftpackError } from '#src/errors.js';
-import type { DecodeMethod, DecoderSpec, Head, Kernels } from '#src/native/kernels.js';
-import { toBfloat, toHalf } from '#src/native/reference/half.js';
+import { toBfloat, toHalf } from '#src/kernels/reference/half.js';
+import type { DecodeMethod, DecoderSpec, Head, Kernels } from '#src/kernels/types.js';
 import {
   bytesOf,
   cpu,

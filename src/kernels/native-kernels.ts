@@ -35,6 +35,7 @@ import {
   present,
 } from './check.js';
 import { type CheckedAugment, checkAugment } from './check-augment.js';
+import { checkCodes } from './reference/decode.js';
 import type {
   DecodeArgs,
   DecodeKlArgs,
@@ -46,8 +47,7 @@ import type {
   EncoderSpec,
   Kernels,
   ResidentCodes,
-} from './kernels.js';
-import { checkCodes } from './reference/decode.js';
+} from './types.js';
 
 /** A backend of the addon: its operations, and words for a status of theirs. */
 export interface NativeBackend {

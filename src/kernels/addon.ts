@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import type { LabelArray } from './kernels.js';
+import type { LabelArray } from './types.js';
 
 /**
  * Raised with every change to the methods below or their arguments, together with kAddonVersion of

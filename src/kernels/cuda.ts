@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type Addon, findAddon, STATUS_DEVICE_LOST } from './addon.js';
-import { createNativeKernels } from './cpu.js';
-import type { Kernels } from './kernels.js';
+import { createNativeKernels } from './native-kernels.js';
+import type { Kernels } from './types.js';
 
 /**
  * - `absent`: no module was built, or there is no addon to open it with.

@@ -41,7 +41,7 @@ const body = `
     parentPort.postMessage(checksum);
   });
 `;
-const module = new URL(import.meta.resolve('#src/native/index.js')).href;
+const module = new URL(import.meta.resolve('#src/kernels/load.js')).href;
 
 async function runWorker() {
   const worker = new Worker(body, { eval: true, workerData: { module, terminate } });

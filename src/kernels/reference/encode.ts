@@ -1,5 +1,5 @@
 import type { CheckedEncode } from '../check.js';
-import type { EncoderSpec } from '../kernels.js';
+import type { EncoderSpec } from '../types.js';
 import { writeIndex } from './bits.js';
 import { nearest } from './nearest.js';
 import { project } from './project.js';

@@ -1,6 +1,6 @@
 import { SoftpackError } from '../errors.js';
 import { STATUS_DEVICE_LOST, STATUS_OUT_OF_MEMORY, STATUS_UNSUPPORTED_METHOD } from './addon.js';
-import { NativeFailure } from './cpu.js';
+import { NativeFailure } from './native-kernels.js';
 import type {
   DecodeKlArgs,
   Decoder,
@@ -9,7 +9,7 @@ import type {
   EncoderSpec,
   Kernels,
   ProjectArgs,
-} from './kernels.js';
+} from './types.js';
 
 /** Failures after which another backend may do the same work. */
 const PASSING = [STATUS_DEVICE_LOST, STATUS_OUT_OF_MEMORY, STATUS_UNSUPPORTED_METHOD];

@@ -16,7 +16,7 @@ import type {
   ProjectArgs,
   ResidentCodes,
   UnpackArgs,
-} from './kernels.js';
+} from './types.js';
 
 /**
  * The one place where kernel arguments are checked, for every backend. Each function throws `INVALID_ARGUMENT`

@@ -21,7 +21,7 @@ import type {
   Encoder,
   EncoderSpec,
   Kernels,
-} from '../kernels.js';
+} from '../types.js';
 import { augment } from './augment.js';
 import { readIndex, writeIndex } from './bits.js';
 import { decode, decodeKl } from './decode.js';

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, expect, it } from 'vitest';
-import { ADDON_VERSION, findAddon } from '#src/native/addon.js';
-import { kernelStatus, loadKernels } from '#src/native/index.js';
+import { ADDON_VERSION, findAddon } from '#src/kernels/addon.js';
+import { kernelStatus, loadKernels } from '#src/kernels/load.js';
 import { cpu, errorOf } from './support.js';
 
 const dist = fileURLToPath(new URL('../../dist/', import.meta.url));
@@ -16,7 +16,7 @@ afterAll(() => rmSync(bare, { recursive: true, force: true }));
 
 /** Runs code against the compiled package as it is where no addon was built. */
 function runBare(code: string, env: Record<string, string> = {}) {
-  const source = `import { kernelStatus, loadKernels } from './dist/native/index.js'; ${code}`;
+  const source = `import { kernelStatus, loadKernels } from './dist/kernels/load.js'; ${code}`;
   return spawnSync(process.execPath, ['--input-type=module', '-e', source], {
     cwd: bare,
     env: { ...process.env, SOFTPACK_BACKEND: '', ...env },

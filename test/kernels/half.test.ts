@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
-import type { DecoderSpec } from '#src/native/kernels.js';
-import { toHalf } from '#src/native/reference/half.js';
+import { toHalf } from '#src/kernels/reference/half.js';
+import type { DecoderSpec } from '#src/kernels/types.js';
 import { cpu } from './support.js';
 
 /** The value of a finite half, from the definition of the format. */

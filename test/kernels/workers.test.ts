@@ -28,7 +28,7 @@ it('survives the termination of workers that are busy in it', () => {
 
 it('lets the process exit while work is under way', () => {
   const code = `
-    import { loadKernels } from '#src/native/index.js';
+    import { loadKernels } from '#src/kernels/load.js';
     const n = 700;
     const a = new Float32Array(n * n), b = new Float32Array(n * n), out = new Float32Array(n * n);
     const shape = { rows: n, inner: n, columns: n };

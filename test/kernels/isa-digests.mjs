@@ -1,7 +1,7 @@
 // Prints, as JSON, the instruction set in use and a digest of the output bytes of many kernel calls. Run once for each
 // SOFTPACK_ISA: the digests of two runs are equal if and only if all their outputs are.
 import { createHash } from 'node:crypto';
-import { loadKernels } from '#src/native/index.js';
+import { loadKernels } from '#src/kernels/load.js';
 
 const kernels = loadKernels({ backend: 'cpu' });
 const digests = {};

@@ -1,5 +1,5 @@
-import { kernelStatus, loadKernels } from '#src/native/index.js';
-import type { DecoderSpec, Kernels } from '#src/native/kernels.js';
+import { kernelStatus, loadKernels } from '#src/kernels/load.js';
+import type { DecoderSpec, Kernels } from '#src/kernels/types.js';
 
 /** The backend under test; `SOFTPACK_TEST_BACKEND=cuda npx vitest run test/native` holds a GPU to the same tests. */
 export const cpu: Kernels = loadKernels({

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { SoftpackError } from '#src/errors.js';
-import type { DecoderSpec, EncoderSpec, Kernels } from '#src/native/kernels.js';
+import type { DecoderSpec, EncoderSpec, Kernels } from '#src/kernels/types.js';
 import { cpu, errorOf, randomStream, reference, segmentSpec } from './support.js';
 
 const project = {

@@ -35,14 +35,14 @@ export {
   type PackResult,
   packLogits,
 } from './caching/pack.js';
-export type { CodecChoice } from './codec/choice.js';
-export type { Codec, CodecParts, CodeLayout, LabelContext } from './codec/codec.js';
-export { loadCodec } from './codec/load.js';
-export { NoneCodec } from './codec/none.js';
-export { VqaeCodec } from './codec/vqae/codec.js';
-export type { VqaeConfig } from './codec/vqae/config.js';
-export { vqaeForRatio } from './codec/vqae/plan.js';
-export { VqaeTrainer, type VqaeTrainingOptions } from './codec/vqae/trainer.js';
+export type { CodecChoice } from './codecs/choice.js';
+export type { Codec, CodecParts, CodeLayout, LabelContext } from './codecs/codec.js';
+export { loadCodec } from './codecs/load.js';
+export { NoneCodec } from './codecs/none.js';
+export { VqaeCodec } from './codecs/vqae/codec.js';
+export type { VqaeConfig } from './codecs/vqae/config.js';
+export { vqaeForRatio } from './codecs/vqae/plan.js';
+export { VqaeTrainer, type VqaeTrainingOptions } from './codecs/vqae/trainer.js';
 export { SoftpackError, type SoftpackErrorCode } from './errors.js';
 export type { ImageFit } from './images/decode.js';
 export { type ImageFolderOptions, imageFolder, imageList } from './images/files.js';

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { CodecParts, Tensor } from '../codec/codec.js';
+import type { CodecParts, Tensor } from '../codecs/codec.js';
 import {
   loadXxh64,
   readBlocks,

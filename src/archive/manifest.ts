@@ -1,4 +1,4 @@
-import type { CodeLayout, TensorDtype } from '../codec/codec.js';
+import type { CodeLayout, TensorDtype } from '../codecs/codec.js';
 import { sha256 } from '../container/checksum.js';
 import { DTYPE_BITS } from '../container/safetensors.js';
 import { FieldChecker } from '../core/check.js';

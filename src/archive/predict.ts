@@ -1,5 +1,5 @@
-import type { CodeLayout } from '../codec/codec.js';
-import type { CodecShape, ShapedTensor } from '../codec/shape.js';
+import type { CodeLayout } from '../codecs/codec.js';
+import type { CodecShape, ShapedTensor } from '../codecs/shape.js';
 import { planSafetensors } from '../container/plan.js';
 import type { ArchiveBytes } from './archive.js';
 import {

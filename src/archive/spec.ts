@@ -1,4 +1,4 @@
-import type { CodecParts, CodeLayout } from '../codec/codec.js';
+import type { CodecParts, CodeLayout } from '../codecs/codec.js';
 import { FieldChecker } from '../core/check.js';
 import { canonicalJson, type JsonObject, type JsonValue } from '../core/json.js';
 import { SoftpackError } from '../errors.js';

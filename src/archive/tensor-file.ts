@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { CodecParts, CodeLayout, Tensor } from '../codec/codec.js';
+import type { CodecParts, CodeLayout, Tensor } from '../codecs/codec.js';
 import { requireSha256, requireSize, sha256 } from '../container/checksum.js';
 import { replaceFile } from '../container/durable.js';
 import { planSafetensors } from '../container/plan.js';

@@ -3,7 +3,7 @@ import { Piscina } from 'piscina';
 import { createArchive } from '../archive/writer.js';
 import type { PackedImages } from '../augment/packed-images.js';
 import type { AugmentationSpec } from '../augment/spec.js';
-import { NoneCodec } from '../codec/none.js';
+import { NoneCodec } from '../codecs/none.js';
 import { type ErrorData, errorFromData, throwIfAborted } from '../errors.js';
 import { describeImages, type ImageSource } from '../images/source.js';
 import type { BackendName } from '../nn/backend.js';

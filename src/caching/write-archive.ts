@@ -1,6 +1,6 @@
 import type { ArchiveSpec } from '../archive/spec.js';
 import { createArchive } from '../archive/writer.js';
-import type { Codec } from '../codec/codec.js';
+import type { Codec } from '../codecs/codec.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import { DivergenceMeter, type LabelDivergence } from '../labels/divergence.js';
 import type { LabelSource } from '../labels/source.js';

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import type { CodecChoice } from '../codec/choice.js';
+import type { CodecChoice } from '../codecs/choice.js';
 import { SoftpackError } from '../errors.js';
 import { positiveInteger, positiveNumber } from './options.js';
 

@@ -4,7 +4,7 @@ import { openArchive } from '../archive/archive.js';
 import { archiveSource } from '../caching/archive-source.js';
 import { type PackResult, packLogits } from '../caching/pack.js';
 import type { PruneOptions } from '../caching/pruned-source.js';
-import type { CodecChoice } from '../codec/choice.js';
+import type { CodecChoice } from '../codecs/choice.js';
 import { loadKernels } from '../kernels/load.js';
 import type { LabelSource } from '../labels/source.js';
 import { planForBytes, pruneForBytes, type ScalableCodec } from '../planner/choose.js';

@@ -6,7 +6,7 @@ import { predictArchive } from '../archive/predict.js';
 import { Augmenter } from '../augment/augmenter.js';
 import { renderViews } from '../augment/replay.js';
 import { archiveSource } from '../caching/archive-source.js';
-import { codecShape } from '../codec/shape.js';
+import { codecShape } from '../codecs/shape.js';
 import { STREAM } from '../core/philox.js';
 import { RandomSequence } from '../core/random.js';
 import { demoAugmentation, IMAGE_SIZE, NORMALISATION, TAU } from '../demo/recipe.js';

@@ -7,8 +7,8 @@ import {
 } from '../augment/recorded.js';
 import { type Normalisation, type PixelSource, renderViews } from '../augment/replay.js';
 import type { AnyAugmentationSpec } from '../augment/spec.js';
-import type { Codec, CodecParts, DecodeOptions } from '../codec/codec.js';
-import { loadCodec } from '../codec/load.js';
+import type { Codec, CodecParts, DecodeOptions } from '../codecs/codec.js';
+import { loadCodec } from '../codecs/load.js';
 import { SoftpackError } from '../errors.js';
 import { type ImageReader, openImageReader } from '../images/reader.js';
 import { type ImagesDescription, imageCount } from '../images/source.js';

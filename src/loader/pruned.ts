@@ -4,7 +4,7 @@ import { Augmenter } from '../augment/augmenter.js';
 import type { PackedImages } from '../augment/packed-images.js';
 import { type Normalisation, renderViews } from '../augment/replay.js';
 import { parseAugmentationSpec } from '../augment/spec.js';
-import { loadCodec } from '../codec/load.js';
+import { loadCodec } from '../codecs/load.js';
 import { CounterRng, STREAM } from '../core/philox.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';

@@ -4,8 +4,8 @@ import {
   type DecodeOptions,
   isLossCodec,
   type LossCodec,
-} from '../codec/codec.js';
-import { loadCodec } from '../codec/load.js';
+} from '../codecs/codec.js';
+import { loadCodec } from '../codecs/load.js';
 import { SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import type { Kernels } from '../kernels/types.js';

@@ -1,8 +1,8 @@
 import { type PlannedLabels, predictArchive } from '../archive/predict.js';
 import { batchesPerEpoch } from '../archive/pruning.js';
-import type { CodecChoice, SizedChoice } from '../codec/choice.js';
-import { codecShape } from '../codec/shape.js';
-import { paperSettingFor } from '../codec/vqae/plan.js';
+import type { CodecChoice, SizedChoice } from '../codecs/choice.js';
+import { codecShape } from '../codecs/shape.js';
+import { paperSettingFor } from '../codecs/vqae/plan.js';
 
 /** Codecs that can be made as large or as small as a budget says. */
 export type ScalableCodec = 'vqae' | 'topk' | 'pca' | 'rpca' | 'scalar' | 'vq';

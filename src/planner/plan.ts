@@ -1,7 +1,7 @@
 import type { ArchiveBytes } from '../archive/archive.js';
 import { predictArchive } from '../archive/predict.js';
-import type { SizedChoice } from '../codec/choice.js';
-import { codecShape } from '../codec/shape.js';
+import type { SizedChoice } from '../codecs/choice.js';
+import { codecShape } from '../codecs/shape.js';
 import { SoftpackError } from '../errors.js';
 import { planForBytes, pruneForBytes, vqaeLevelSet } from './choose.js';
 import {

@@ -6,14 +6,14 @@ import { openArchive } from '#src/archive/archive.js';
 import { createArchive } from '#src/archive/writer.js';
 import { type PackOptions, type PackProgress, packLogits } from '#src/caching/pack.js';
 import { drawTrainingLabels } from '#src/caching/training-labels.js';
-import { loadCodec } from '#src/codec/load.js';
-import { NoneCodec } from '#src/codec/none.js';
+import { loadCodec } from '#src/codecs/load.js';
+import { NoneCodec } from '#src/codecs/none.js';
 import { float16ToFloat32, float32ToFloat16 } from '#src/core/half.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { labelDivergence } from '#src/labels/divergence.js';
 import { type LabelSource, memoryLabelSource } from '#src/labels/source.js';
 import { softmaxRows } from '#src/labels/temperature.js';
-import { syntheticLogits } from '../codec/labels.js';
+import { syntheticLogits } from '../codecs/labels.js';
 
 const shape = { epochs: 3, samples: 111, classes: 30 };
 const logits = syntheticLogits(333, 30);

@@ -13,7 +13,7 @@ import { loadKernels } from '#src/kernels/load.js';
 import { memoryLabelSource } from '#src/labels/source.js';
 import { softmaxRows } from '#src/labels/temperature.js';
 import { prunedBatches } from '#src/loader/pruned.js';
-import { syntheticLogits } from '../codec/labels.js';
+import { syntheticLogits } from '../codecs/labels.js';
 
 const [epochs, samples, classes, batchSize] = [5, 23, 11, 4];
 const logits = syntheticLogits(epochs * samples, classes);

@@ -6,11 +6,11 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openArchive } from '#src/archive/archive.js';
-import { loadCodec } from '#src/codec/load.js';
+import { loadCodec } from '#src/codecs/load.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { NpyWriter } from '#src/labels/npy.js';
 import { openLabelSource } from '#src/labels/source.js';
-import { syntheticLogits } from '../codec/labels.js';
+import { syntheticLogits } from '../codecs/labels.js';
 
 const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 const [EPOCHS, SAMPLES, CLASSES] = [2, 150, 24];

@@ -5,12 +5,12 @@ import type { ArchiveSpec } from '#src/archive/spec.js';
 import { createArchive } from '#src/archive/writer.js';
 import { packedImages } from '#src/augment/packed-images.js';
 import type { AugmentationSpec } from '#src/augment/spec.js';
-import type { Codec } from '#src/codec/codec.js';
-import { VqaeTrainer } from '#src/codec/vqae/trainer.js';
+import type { Codec } from '#src/codecs/codec.js';
+import { VqaeTrainer } from '#src/codecs/vqae/trainer.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { createLoader } from '#src/loader/loader.js';
 import type { Batch, LoaderOptions } from '#src/loader/options.js';
-import { syntheticLabels, syntheticLogits } from '../codec/labels.js';
+import { syntheticLabels, syntheticLogits } from '../codecs/labels.js';
 
 export const CLASSES = 21;
 export const SAMPLES = 37;

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
-import { TopKCodec } from '#src/codec/baselines/top-k.js';
+import { TopKCodec } from '#src/codecs/top-k.js';
 import { LabelsAhead, type LabelsOfBatch } from '#src/loader/labels-ahead.js';
 import { createLoader } from '#src/loader/loader.js';
 import { BatchPlan, type Position } from '#src/loader/plan.js';

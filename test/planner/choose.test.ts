@@ -6,11 +6,11 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openArchive } from '#src/archive/archive.js';
 import { predictArchive } from '#src/archive/predict.js';
 import { packLogits } from '#src/caching/pack.js';
-import { type CodecChoice, sizedChoice } from '#src/codec/choice.js';
-import { codecShape } from '#src/codec/shape.js';
+import { type CodecChoice, sizedChoice } from '#src/codecs/choice.js';
+import { codecShape } from '#src/codecs/shape.js';
 import { memoryLabelSource } from '#src/labels/source.js';
 import { planForBytes, pruneForBytes, vqaeLevelSet } from '#src/planner/choose.js';
-import { syntheticLogits } from '../codec/labels.js';
+import { syntheticLogits } from '../codecs/labels.js';
 
 const labels = { epochs: 3, samples: 77, classes: 41 };
 const logits = syntheticLogits(labels.epochs * labels.samples, labels.classes);

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { loadCodec } from '#src/codec/load.js';
-import { NoneCodec } from '#src/codec/none.js';
+import { loadCodec } from '#src/codecs/load.js';
+import { NoneCodec } from '#src/codecs/none.js';
 import { float16ToFloat32 } from '#src/core/half.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { labelDivergence } from '#src/labels/divergence.js';

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { VqaeGradients } from '#src/codec/vqae/gradients.js';
+import { VqaeGradients } from '#src/codecs/vqae/gradients.js';
 import { STREAM } from '#src/core/philox.js';
 import { RandomSequence } from '#src/core/random.js';
 import { loadKernels } from '#src/kernels/load.js';

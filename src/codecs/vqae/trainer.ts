@@ -2,7 +2,7 @@ import { STREAM } from '../../core/philox.js';
 import { RandomSequence } from '../../core/random.js';
 import { SoftpackError, throwIfAborted } from '../../errors.js';
 import type { Kernels } from '../../kernels/types.js';
-import { AdamW } from '../adamw.js';
+import { AdamW } from '../math/adamw.js';
 import { VqaeCodec } from './codec.js';
 import { checkVqaeConfig, segmentsOf, type VqaeConfig } from './config.js';
 import { VqaeGradients, type VqaeLosses, type VqaeParameters } from './gradients.js';

@@ -1,8 +1,8 @@
-import { sampleIds } from '../../augment/augmenter.js';
-import { readBits, writeBits } from '../../core/bits.js';
-import { float16ToFloat32, float32ToFloat16 } from '../../core/half.js';
-import type { Kernels, ThreadOptions } from '../../kernels/types.js';
-import { softmaxRows } from '../../labels/temperature.js';
+import { sampleIds } from '../augment/augmenter.js';
+import { readBits, writeBits } from '../core/bits.js';
+import { float16ToFloat32, float32ToFloat16 } from '../core/half.js';
+import type { Kernels, ThreadOptions } from '../kernels/types.js';
+import { softmaxRows } from '../labels/temperature.js';
 import type {
   Codec,
   CodecParts,
@@ -10,16 +10,16 @@ import type {
   DecodeLabelsArgs,
   LabelContext,
   Tensor,
-} from '../codec.js';
-import { ConfigCheck, type ConfigErrorCode } from '../config-check.js';
-import { clampHead, requireLabels, requireOut, writeLabel } from '../labelwise.js';
+} from './codec.js';
+import { ConfigCheck, type ConfigErrorCode } from './config-check.js';
+import { clampHead, requireLabels, requireOut, writeLabel } from './labelwise.js';
 import {
   float16Tensor,
   float32Tensor,
   readFloat16,
   readFloat32,
   throughFloat16,
-} from '../tensors.js';
+} from './tensors.js';
 
 export interface PrincipalConfig {
   readonly classes: number;

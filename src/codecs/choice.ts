@@ -1,6 +1,6 @@
 import { SoftpackError } from '../errors.js';
-import { type TopKConfig, topKBits, topKForm } from './baselines/top-k.js';
 import type { NoneConfig } from './none.js';
+import { type TopKConfig, topKBits, topKForm } from './top-k.js';
 import { vqaeForRatio } from './vqae/plan.js';
 
 /**

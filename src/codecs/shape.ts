@@ -1,7 +1,7 @@
-import { topKBits, topKForm } from './baselines/top-k.js';
-import { vqSegments } from './baselines/vq.js';
 import type { SizedChoice } from './choice.js';
 import type { TensorDtype } from './codec.js';
+import { topKBits, topKForm } from './top-k.js';
+import { vqSegments } from './vq.js';
 
 export interface ShapedTensor {
   readonly name: string;

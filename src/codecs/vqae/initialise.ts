@@ -1,7 +1,7 @@
 import type { RandomSequence } from '../../core/random.js';
 import type { Kernels } from '../../kernels/types.js';
-import { kmeans } from '../kmeans.js';
-import { principalComponents } from '../principal.js';
+import { principalComponents } from '../math/eigen.js';
+import { kmeans } from '../math/kmeans.js';
 import type { VqaeParameters, VqaeShape } from './gradients.js';
 
 /**

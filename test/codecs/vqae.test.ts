@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { loadCodec } from '#src/codec/load.js';
-import type { VqaeCodec } from '#src/codec/vqae/codec.js';
-import { dealComponents } from '#src/codec/vqae/initialise.js';
-import { codesRatio, vqaeForRatio } from '#src/codec/vqae/plan.js';
-import { VqaeTrainer } from '#src/codec/vqae/trainer.js';
+import { loadCodec } from '#src/codecs/load.js';
+import type { VqaeCodec } from '#src/codecs/vqae/codec.js';
+import { dealComponents } from '#src/codecs/vqae/initialise.js';
+import { codesRatio, vqaeForRatio } from '#src/codecs/vqae/plan.js';
+import { VqaeTrainer } from '#src/codecs/vqae/trainer.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { labelDivergence } from '#src/labels/divergence.js';
 import { softmaxRows } from '#src/labels/temperature.js';

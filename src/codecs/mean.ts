@@ -1,8 +1,8 @@
-import { SoftpackError } from '../../errors.js';
-import type { CodecParts } from '../codec.js';
-import { ConfigCheck, type ConfigErrorCode } from '../config-check.js';
-import { clampHead, LabelwiseCodec } from '../labelwise.js';
-import { float16Tensor, readFloat16, requireTensor, throughFloat16 } from '../tensors.js';
+import { SoftpackError } from '../errors.js';
+import type { CodecParts } from './codec.js';
+import { ConfigCheck, type ConfigErrorCode } from './config-check.js';
+import { clampHead, LabelwiseCodec } from './labelwise.js';
+import { float16Tensor, readFloat16, requireTensor, throughFloat16 } from './tensors.js';
 
 export interface MeanConfig {
   readonly classes: number;

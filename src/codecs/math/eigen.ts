@@ -1,6 +1,6 @@
 import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
-import type { RandomSequence } from '../core/random.js';
-import type { Kernels } from '../kernels/types.js';
+import type { RandomSequence } from '../../core/random.js';
+import type { Kernels } from '../../kernels/types.js';
 
 export interface PrincipalComponents {
   /** [rank, size], orthonormal rows, largest variance first. */

@@ -1,11 +1,11 @@
-import type { RandomSequence } from '../../core/random.js';
-import type { Kernels, ThreadOptions } from '../../kernels/types.js';
-import { softmaxRows } from '../../labels/temperature.js';
-import type { CodecParts, LabelContext } from '../codec.js';
-import { ConfigCheck, type ConfigErrorCode } from '../config-check.js';
-import { kmeans } from '../kmeans.js';
-import { clampHead, invalidCodes, LabelwiseCodec } from '../labelwise.js';
-import { float32Tensor, readFloat32 } from '../tensors.js';
+import type { RandomSequence } from '../core/random.js';
+import type { Kernels, ThreadOptions } from '../kernels/types.js';
+import { softmaxRows } from '../labels/temperature.js';
+import type { CodecParts, LabelContext } from './codec.js';
+import { ConfigCheck, type ConfigErrorCode } from './config-check.js';
+import { clampHead, invalidCodes, LabelwiseCodec } from './labelwise.js';
+import { kmeans } from './math/kmeans.js';
+import { float32Tensor, readFloat32 } from './tensors.js';
 
 /** The paper's codec without its autoencoder ("Ours w/o AE" of table 3). */
 export interface VqConfig {

@@ -1,5 +1,5 @@
-import type { RandomSequence } from '../core/random.js';
-import type { Kernels } from '../kernels/types.js';
+import type { RandomSequence } from '../../core/random.js';
+import type { Kernels } from '../../kernels/types.js';
 
 const ITERATIONS = 12;
 

@@ -1,9 +1,9 @@
-import { bitsFor, readBits, writeBits } from '../../core/bits.js';
-import { float16ToFloat32, float32ToFloat16 } from '../../core/half.js';
-import { softmaxRows } from '../../labels/temperature.js';
-import type { CodecParts } from '../codec.js';
-import { ConfigCheck, type ConfigErrorCode } from '../config-check.js';
-import { invalidCodes, LabelwiseCodec } from '../labelwise.js';
+import { bitsFor, readBits, writeBits } from '../core/bits.js';
+import { float16ToFloat32, float32ToFloat16 } from '../core/half.js';
+import { softmaxRows } from '../labels/temperature.js';
+import type { CodecParts } from './codec.js';
+import { ConfigCheck, type ConfigErrorCode } from './config-check.js';
+import { invalidCodes, LabelwiseCodec } from './labelwise.js';
 
 /**
  * The k likeliest classes of a label.

@@ -1,12 +1,12 @@
 import { SoftpackError } from '../errors.js';
 import type { Kernels } from '../kernels/types.js';
-import { MeanCodec } from './baselines/mean.js';
-import { PrincipalCodec } from './baselines/principal.js';
-import { ScalarCodec } from './baselines/scalar.js';
-import { TopKCodec } from './baselines/top-k.js';
-import { VqCodec } from './baselines/vq.js';
 import type { Codec, CodecParts, DecodeOptions } from './codec.js';
+import { MeanCodec } from './mean.js';
 import { NoneCodec } from './none.js';
+import { PrincipalCodec } from './pca.js';
+import { ScalarCodec } from './scalar.js';
+import { TopKCodec } from './top-k.js';
+import { VqCodec } from './vq.js';
 import { VqaeCodec } from './vqae/codec.js';
 
 type Load = (parts: CodecParts, kernels: Kernels, options: DecodeOptions) => Codec;

@@ -1,9 +1,9 @@
-import type { Kernels } from '../../kernels/types.js';
-import { softmaxRows } from '../../labels/temperature.js';
-import type { CodecParts } from '../codec.js';
-import { ConfigCheck, type ConfigErrorCode } from '../config-check.js';
-import { clampHead, LabelwiseCodec } from '../labelwise.js';
-import { float32Tensor, readFloat32 } from '../tensors.js';
+import type { Kernels } from '../kernels/types.js';
+import { softmaxRows } from '../labels/temperature.js';
+import type { CodecParts } from './codec.js';
+import { ConfigCheck, type ConfigErrorCode } from './config-check.js';
+import { clampHead, LabelwiseCodec } from './labelwise.js';
+import { float32Tensor, readFloat32 } from './tensors.js';
 
 export interface ScalarConfig {
   readonly classes: number;

@@ -2,16 +2,16 @@ import { STREAM } from '../core/philox.js';
 import { RandomSequence } from '../core/random.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import type { Kernels } from '../kernels/types.js';
-import { MeanCodec } from './baselines/mean.js';
-import { principalCodec } from './baselines/principal.js';
-import { robustDecomposition } from './baselines/robust.js';
-import { learnLevels, ScalarCodec } from './baselines/scalar.js';
-import { TopKCodec, topKForm } from './baselines/top-k.js';
-import { checkVqConfig, learnSegmentCodebook, VqCodec } from './baselines/vq.js';
 import { type CodecChoice, type SizedChoice, sizedChoice } from './choice.js';
 import type { Codec } from './codec.js';
+import { principalComponents } from './math/eigen.js';
+import { MeanCodec } from './mean.js';
 import { NoneCodec } from './none.js';
-import { principalComponents } from './principal.js';
+import { principalCodec } from './pca.js';
+import { robustDecomposition } from './robust-pca.js';
+import { learnLevels, ScalarCodec } from './scalar.js';
+import { TopKCodec, topKForm } from './top-k.js';
+import { checkVqConfig, learnSegmentCodebook, VqCodec } from './vq.js';
 import { VqaeTrainer, type VqaeTraining, type VqaeTrainingOptions } from './vqae/trainer.js';
 
 export interface CodecTraining {

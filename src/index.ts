@@ -3,7 +3,6 @@ export type { Manifest } from './archive/manifest.js';
 export type { ArchiveSpec } from './archive/spec.js';
 export { type ArchiveWriter, createArchive } from './archive/writer.js';
 export { Augmenter, type ImageSizes } from './augment/augmenter.js';
-export { type PackedImages, packedImages } from './augment/packed-images.js';
 export type { AugmentationBatch } from './augment/record.js';
 export {
   RECORDED_COLUMNS,
@@ -45,10 +44,11 @@ export { vqaeForRatio } from './codecs/vqae/plan.js';
 export { VqaeTrainer, type VqaeTrainingOptions } from './codecs/vqae/trainer.js';
 export { SoftpackError, type SoftpackErrorCode } from './errors.js';
 export type { ImageFit } from './images/decode.js';
-export { type ImageFolderOptions, imageFolder, imageList } from './images/files.js';
+export { type ImageFolderOptions, imageFolder, imageList } from './images/folder.js';
+export { type PackedImages, packedImages } from './images/memory.js';
 export { type OpenImagesOptions, openImages } from './images/open.js';
-export { type PackImagesOptions, type PackImagesResult, packImages } from './images/pack.js';
-export type { ImageEncoding } from './images/packed-manifest.js';
+export type { ImageEncoding } from './images/packed/manifest.js';
+export { type PackImagesOptions, type PackImagesResult, packImages } from './images/packed/pack.js';
 export { type ImageReader, openImageReader } from './images/reader.js';
 export type { ImageSource } from './images/source.js';
 export { kernelStatus, loadKernels } from './kernels/load.js';

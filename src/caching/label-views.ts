@@ -1,10 +1,10 @@
 import { availableParallelism } from 'node:os';
 import { Piscina } from 'piscina';
 import { createArchive } from '../archive/writer.js';
-import type { PackedImages } from '../augment/packed-images.js';
 import type { AugmentationSpec } from '../augment/spec.js';
 import { NoneCodec } from '../codecs/none.js';
 import { type ErrorData, errorFromData, throwIfAborted } from '../errors.js';
+import type { PackedImages } from '../images/memory.js';
 import { describeImages, type ImageSource } from '../images/source.js';
 import type { BackendName } from '../nn/backend.js';
 import type { TeacherDescription } from '../nn/teachers/description.js';

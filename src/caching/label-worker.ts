@@ -5,11 +5,11 @@ import type { AugmentationSpec } from '../augment/spec.js';
 import { float32ToFloat16 } from '../core/half.js';
 import { type ErrorData, errorToData, SoftpackError, throwIfAborted } from '../errors.js';
 import { openImageReader } from '../images/reader.js';
+import { rememberImages } from '../images/remembered.js';
 import type { ImagesDescription } from '../images/source.js';
 import { argMax } from '../labels/arg-max.js';
 import { type LoadTeacherOptions, loadTeacher } from '../nn/load-teacher.js';
 import type { Teacher } from '../nn/teacher.js';
-import { rememberImages } from './image-memory.js';
 
 /** What all batches have in common; sent to each thread once. */
 export interface LabelWorkerSetup {

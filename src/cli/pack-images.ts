@@ -1,8 +1,8 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { ImageFit } from '../images/decode.js';
 import { openImages } from '../images/open.js';
-import { packImages } from '../images/pack.js';
-import type { ImageEncoding } from '../images/packed-manifest.js';
+import type { ImageEncoding } from '../images/packed/manifest.js';
+import { packImages } from '../images/packed/pack.js';
 import { formatBytes } from '../report/format.js';
 import { positiveInteger } from './options.js';
 import { createProgress } from './progress.js';

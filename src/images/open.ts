@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { MANIFEST_FILE } from '../archive/manifest.js';
 import { asNotFound } from '../container/random-access.js';
 import { SoftpackError } from '../errors.js';
-import { type ImageFolderOptions, imageFolder, imageList } from './files.js';
-import { readPackedIndex } from './packed-index.js';
+import { type ImageFolderOptions, imageFolder, imageList } from './folder.js';
+import { readPackedIndex } from './packed/packed-index.js';
 import type { ImageSource } from './source.js';
 
 export interface OpenImagesOptions extends ImageFolderOptions {

@@ -1,13 +1,13 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { packedImages } from '../augment/packed-images.js';
 import type { PixelSource } from '../augment/replay.js';
 import { BLOCK_BYTES, loadXxh64, type Xxh64 } from '../container/checksum.js';
 import { asNotFound } from '../container/random-access.js';
 import { invalidFile, SoftpackError } from '../errors.js';
 import type { DecodedImage, ImageFit } from './decode.js';
-import type { PackedIndex, PackedShard } from './packed-index.js';
+import { packedImages } from './memory.js';
+import type { PackedIndex, PackedShard } from './packed/packed-index.js';
 import { type ImagesDescription, imageCount } from './source.js';
 import { textAt } from './text-table.js';
 

@@ -1,6 +1,6 @@
-import { isPackedImages, type PackedImages } from '../augment/packed-images.js';
 import type { ImageFit } from './decode.js';
-import type { PackedIndex } from './packed-index.js';
+import { isPackedImages, type PackedImages } from './memory.js';
+import type { PackedIndex } from './packed/packed-index.js';
 import type { TextTable } from './text-table.js';
 
 /**

@@ -1,7 +1,7 @@
 import type { LabelArchive } from '../archive/archive.js';
-import { isPackedImages, type PackedImages } from '../augment/packed-images.js';
 import { SoftpackError } from '../errors.js';
 import type { ImageFit } from '../images/decode.js';
+import { isPackedImages, type PackedImages } from '../images/memory.js';
 import { openImages } from '../images/open.js';
 import type { ImageSource } from '../images/source.js';
 

@@ -1,7 +1,7 @@
 import type { Piscina } from 'piscina';
 import type { LabelArchive } from '../archive/archive.js';
-import type { PackedImages } from '../augment/packed-images.js';
 import type { Normalisation } from '../augment/replay.js';
+import type { PackedImages } from '../images/memory.js';
 import type { ImageSource } from '../images/source.js';
 import type { Precision } from '../kernels/types.js';
 import type { LoaderMetrics } from './metrics.js';

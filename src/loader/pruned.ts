@@ -1,12 +1,12 @@
 import type { LabelArchive } from '../archive/archive.js';
 import { BatchSamples, batchesPerEpoch, type Pruning } from '../archive/pruning.js';
 import { Augmenter } from '../augment/augmenter.js';
-import type { PackedImages } from '../augment/packed-images.js';
 import { type Normalisation, renderViews } from '../augment/replay.js';
 import { parseAugmentationSpec } from '../augment/spec.js';
 import { loadCodec } from '../codecs/load.js';
 import { CounterRng, STREAM } from '../core/philox.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
+import type { PackedImages } from '../images/memory.js';
 import { loadKernels } from '../kernels/load.js';
 
 export interface PrunedBatchesOptions {

@@ -15,8 +15,8 @@ import {
   cacheLabels,
 } from '#src/caching/cache-labels.js';
 import { packLogits } from '#src/caching/pack.js';
-import { imageFolder } from '#src/images/files.js';
-import { packImages } from '#src/images/pack.js';
+import { imageFolder } from '#src/images/folder.js';
+import { packImages } from '#src/images/packed/pack.js';
 import { openImageReader } from '#src/images/reader.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { loadTeacher } from '#src/nn/load-teacher.js';

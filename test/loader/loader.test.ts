@@ -1,10 +1,10 @@
 import { Piscina } from 'piscina';
 import { afterAll, describe, expect, test } from 'vitest';
 import { Augmenter } from '#src/augment/augmenter.js';
-import { packedImages } from '#src/augment/packed-images.js';
 import { renderViews } from '#src/augment/replay.js';
 import { loadCodec } from '#src/codecs/load.js';
 import { NoneCodec } from '#src/codecs/none.js';
+import { packedImages } from '#src/images/memory.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { createLoader } from '#src/loader/loader.js';
 import type { Batch, LoaderOptions } from '#src/loader/options.js';

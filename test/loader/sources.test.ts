@@ -1,11 +1,11 @@
 import { afterAll, describe, expect, test } from 'vitest';
 import { Augmenter } from '#src/augment/augmenter.js';
-import { packedImages } from '#src/augment/packed-images.js';
 import { type RecordedKinds, recordedColumns } from '#src/augment/recorded.js';
 import type { MixSpec } from '#src/augment/spec.js';
-import { imageFolder } from '#src/images/files.js';
+import { imageFolder } from '#src/images/folder.js';
+import { packedImages } from '#src/images/memory.js';
 import { openImages } from '#src/images/open.js';
-import { packImages } from '#src/images/pack.js';
+import { packImages } from '#src/images/packed/pack.js';
 import { openImagesOf } from '#src/loader/images-of.js';
 import { createLoader } from '#src/loader/loader.js';
 import { samplePixels, writeImage } from '../images/fixture.js';
@@ -50,7 +50,7 @@ describe('images', () => {
       out: temporary.path('raw'),
       shardBytes: 3000,
     });
-    const { imageList } = await import('#src/images/files.js');
+    const { imageList } = await import('#src/images/folder.js');
     const sources = [
       await imageFolder(folder),
       await imageList(list, { root: folder }),

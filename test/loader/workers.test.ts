@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
 import { afterAll, describe, expect, test } from 'vitest';
-import { imageFolder } from '#src/images/files.js';
+import { imageFolder } from '#src/images/folder.js';
 import { createLoader } from '#src/loader/loader.js';
 import type { LoaderOptions } from '#src/loader/options.js';
 import { writeImage } from '../images/fixture.js';

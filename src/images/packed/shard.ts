@@ -4,12 +4,12 @@ import {
   planChecksummed,
   requireTensor,
   type ShardIndex,
-} from '../archive/shard.js';
-import { sha256 } from '../container/checksum.js';
-import type { RandomAccessFile } from '../container/random-access.js';
-import { parseSafetensorsHeader, readSafetensorsHeader } from '../container/safetensors.js';
-import { invalidFile } from '../errors.js';
-import type { ImageEncoding } from './packed-manifest.js';
+} from '../../archive/shard.js';
+import { sha256 } from '../../container/checksum.js';
+import type { RandomAccessFile } from '../../container/random-access.js';
+import { parseSafetensorsHeader, readSafetensorsHeader } from '../../container/safetensors.js';
+import { invalidFile } from '../../errors.js';
+import type { ImageEncoding } from './manifest.js';
 
 /**
  * A shard of packed images: some consecutive samples as one safetensors file.

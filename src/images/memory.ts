@@ -1,5 +1,5 @@
+import type { PixelSource } from '../augment/replay.js';
 import { SoftpackError } from '../errors.js';
-import type { PixelSource } from './replay.js';
 
 /** Images of one size in one array, shared with the workers: uint8 [count, height, width, 3]. */
 export interface PackedImages extends PixelSource {

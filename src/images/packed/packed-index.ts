@@ -1,17 +1,17 @@
 import { join } from 'node:path';
-import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from '../archive/manifest.js';
-import { type OpenShard, readVerified } from '../archive/shard.js';
-import { loadXxh64, requireSize, type Xxh64 } from '../container/checksum.js';
-import { invalidFile, SoftpackError } from '../errors.js';
-import { directorySource, sourceFile } from '../store/byte-store.js';
-import { MAX_SIDE } from './decode.js';
-import { NO_TARGET, openImageShard } from './image-shard.js';
+import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from '../../archive/manifest.js';
+import { type OpenShard, readVerified } from '../../archive/shard.js';
+import { loadXxh64, requireSize, type Xxh64 } from '../../container/checksum.js';
+import { invalidFile, SoftpackError } from '../../errors.js';
+import { directorySource, sourceFile } from '../../store/byte-store.js';
+import { MAX_SIDE } from '../decode.js';
 import {
   type ImageEncoding,
   type ImageShardRecord,
   type ImagesManifest,
   parseImagesManifest,
-} from './packed-manifest.js';
+} from './manifest.js';
+import { NO_TARGET, openImageShard } from './shard.js';
 
 /** Where every image of a packed file lies. All arrays are over shared memory: one copy for all threads. */
 export interface PackedIndex {

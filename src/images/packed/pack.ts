@@ -1,22 +1,18 @@
 import { createHash } from 'node:crypto';
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { MANIFEST_FILE } from '../archive/manifest.js';
-import { verifyShard } from '../archive/shard.js';
-import { BLOCK_BYTES, loadXxh64, sha256, type Xxh64 } from '../container/checksum.js';
-import { replaceFile, syncDirectory, writeFully } from '../container/durable.js';
-import { openRandomAccess } from '../container/random-access.js';
-import { SoftpackError, throwIfAborted } from '../errors.js';
-import { decodeImage, encodeJpeg, prepareDecoder, probeImage } from './decode.js';
-import { NO_TARGET, openImageShard, planImageShard } from './image-shard.js';
-import { SHARD_PREFIX } from './open.js';
-import {
-  type ImageEncoding,
-  type ImageShardRecord,
-  makeImagesManifest,
-} from './packed-manifest.js';
-import type { ImageSource } from './source.js';
-import { textAt } from './text-table.js';
+import { MANIFEST_FILE } from '../../archive/manifest.js';
+import { verifyShard } from '../../archive/shard.js';
+import { BLOCK_BYTES, loadXxh64, sha256, type Xxh64 } from '../../container/checksum.js';
+import { replaceFile, syncDirectory, writeFully } from '../../container/durable.js';
+import { openRandomAccess } from '../../container/random-access.js';
+import { SoftpackError, throwIfAborted } from '../../errors.js';
+import { decodeImage, encodeJpeg, prepareDecoder, probeImage } from '../decode.js';
+import { SHARD_PREFIX } from '../open.js';
+import type { ImageSource } from '../source.js';
+import { textAt } from '../text-table.js';
+import { type ImageEncoding, type ImageShardRecord, makeImagesManifest } from './manifest.js';
+import { NO_TARGET, openImageShard, planImageShard } from './shard.js';
 
 export interface PackImagesOptions {
   /** A folder or list of image files. */

@@ -12,6 +12,7 @@ import {
 import { asNotFound } from '../container/random-access.js';
 import { invalidFile, SoftpackError } from '../errors.js';
 import { type ByteSource, directorySource, sourceFile } from '../store/byte-store.js';
+import { readTensorFile } from './codec-files.js';
 import {
   type FileRecord,
   MANIFEST_FILE,
@@ -21,7 +22,6 @@ import {
   type ShardRecord,
 } from './manifest.js';
 import { type OpenShard, openShard, readVerified, verifyShard } from './shard.js';
-import { readTensorFile } from './tensor-file.js';
 
 export interface OpenArchiveOptions {
   /** `block` (default): everything read is held against its checksum. `none`: only sizes and headers are. */

@@ -9,8 +9,8 @@ import {
   type SafetensorsLayout,
 } from '../container/safetensors.js';
 import { invalidFile, SoftpackError } from '../errors.js';
+import { packingWords } from './codec-files.js';
 import { type ArchiveIdentity, type Column, MAX_SHARDS } from './manifest.js';
-import { packingWords } from './tensor-file.js';
 
 /**
  * A shard: the rows of some consecutive epochs as one safetensors file. Each column is one tensor, a row an

@@ -2,6 +2,7 @@ import type { CodecParts, CodeLayout } from '../codecs/codec.js';
 import { FieldChecker } from '../core/check.js';
 import { canonicalJson, type JsonObject, type JsonValue } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
+import { packingWords, planCodecFile, planSamplesFile, type TensorFile } from './codec-files.js';
 import {
   type ArchiveIdentity,
   archiveIdOf,
@@ -13,7 +14,6 @@ import {
 } from './manifest.js';
 import type { Pruning } from './pruning.js';
 import { planRectangles, type Rectangle } from './shard.js';
-import { packingWords, planCodecFile, planSamplesFile, type TensorFile } from './tensor-file.js';
 
 /** What an archive is to hold, known before its first row. */
 export interface ArchiveSpec {

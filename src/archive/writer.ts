@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { loadXxh64, type Xxh64 } from '../container/checksum.js';
 import { replaceFile } from '../container/durable.js';
 import { excerpt, SoftpackError } from '../errors.js';
+import { writeTensorFile } from './codec-files.js';
 import { JOURNAL_FILE, Journal } from './journal.js';
 import {
   MANIFEST_FILE,
@@ -27,7 +28,6 @@ import {
   planHead,
   requireSameHead,
 } from './spec.js';
-import { writeTensorFile } from './tensor-file.js';
 
 export interface CreateArchiveOptions {
   /** Go on with what an earlier writer of the same spec left behind, finished or not. */

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { openArchive } from '../archive/archive.js';
 import { MANIFEST_FILE } from '../archive/manifest.js';
-import { predictArchive } from '../archive/predict.js';
+import { predictArchive } from '../archive/size.js';
 import { Augmenter } from '../augment/augmenter.js';
 import { renderViews } from '../augment/replay.js';
 import { archiveSource } from '../caching/archive-source.js';

@@ -1,5 +1,5 @@
-import { type PlannedLabels, predictArchive } from '../archive/predict.js';
 import { batchesPerEpoch } from '../archive/pruning.js';
+import { type PlannedLabels, predictArchive } from '../archive/size.js';
 import type { CodecChoice, SizedChoice } from '../codecs/choice.js';
 import { codecShape } from '../codecs/shape.js';
 import { paperSettingFor } from '../codecs/vqae/plan.js';

@@ -1,5 +1,5 @@
 import type { ArchiveBytes } from '../archive/archive.js';
-import { predictArchive } from '../archive/predict.js';
+import { predictArchive } from '../archive/size.js';
 import type { SizedChoice } from '../codecs/choice.js';
 import { codecShape } from '../codecs/shape.js';
 import { SoftpackError } from '../errors.js';

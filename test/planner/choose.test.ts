@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openArchive } from '#src/archive/archive.js';
-import { predictArchive } from '#src/archive/predict.js';
+import { predictArchive } from '#src/archive/size.js';
 import { packLogits } from '#src/caching/pack.js';
 import { type CodecChoice, sizedChoice } from '#src/codecs/choice.js';
 import { codecShape } from '#src/codecs/shape.js';

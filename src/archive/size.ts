@@ -2,6 +2,7 @@ import type { CodeLayout } from '../codecs/codec.js';
 import type { CodecShape, ShapedTensor } from '../codecs/shape.js';
 import { planSafetensors } from '../container/plan.js';
 import type { ArchiveBytes } from './archive.js';
+import { packingWords } from './codec-files.js';
 import {
   type ArchiveIdentity,
   CODEC_FILE,
@@ -12,7 +13,6 @@ import {
   SAMPLES_FILE,
 } from './manifest.js';
 import { planRectangles, planShard } from './shard.js';
-import { packingWords } from './tensor-file.js';
 
 /** Labels that an archive would hold. */
 export interface PlannedLabels {

@@ -17,23 +17,6 @@ export {
   renderWhole,
 } from './augment/replay.js';
 export type { AugmentationSpec, MixSpec, RecordedAugmentationSpec } from './augment/spec.js';
-export {
-  type CacheLabelsOptions,
-  type CacheLabelsResult,
-  type CacheProgress,
-  cacheLabels,
-} from './caching/cache-labels.js';
-export {
-  type LabelViewsOptions,
-  type LabelViewsResult,
-  labelViews,
-} from './caching/label-views.js';
-export {
-  type PackOptions,
-  type PackProgress,
-  type PackResult,
-  packLogits,
-} from './caching/pack.js';
 export type { CodecChoice } from './codecs/choice.js';
 export type { Codec, CodecParts, CodeLayout, LabelContext } from './codecs/codec.js';
 export { loadCodec } from './codecs/load.js';
@@ -64,10 +47,27 @@ export {
 } from './labels/temperature.js';
 export { DataLoader, type DataLoaderOptions } from './loader/data-loader.js';
 export { openImagesOf } from './loader/images-of.js';
+export { type PrunedBatch, prunedBatches } from './loader/kept-batches.js';
 export { createLoader, type LabelLoader } from './loader/loader.js';
 export type { LoaderMetrics } from './loader/metrics.js';
 export type { Batch, LoaderOptions, LoaderProgress, PackedLabels } from './loader/options.js';
-export { type PrunedBatch, prunedBatches } from './loader/pruned.js';
 export type { LoaderState } from './loader/state.js';
 export type { TfDataset, TfDatasetOptions } from './loader/tf-dataset.js';
+export {
+  type CacheLabelsOptions,
+  type CacheLabelsResult,
+  type CacheProgress,
+  cacheLabels,
+} from './pipeline/cache-labels.js';
+export {
+  type LabelViewsOptions,
+  type LabelViewsResult,
+  labelViews,
+} from './pipeline/label-views.js';
+export {
+  type PackOptions,
+  type PackProgress,
+  type PackResult,
+  packLogits,
+} from './pipeline/pack.js';
 export { type LabelPlan, type PlanRequest, planLabels } from './planner/plan.js';

@@ -1,14 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type {
-  CacheLabelsOptions,
-  CacheLabelsResult,
-  CacheProgress,
-} from '../caching/cache-labels.js';
 import { asNotFound } from '../container/random-access.js';
 import { isJsonObject, parseJson } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
 import type { Preprocessing, TeacherDescription } from '../nn/teachers/description.js';
+import type {
+  CacheLabelsOptions,
+  CacheLabelsResult,
+  CacheProgress,
+} from '../pipeline/cache-labels.js';
 import { codecWords, formatBytes } from '../report/format.js';
 import { addCodecOptions, type CodecFlags, codecOf } from './codec-options.js';
 import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
@@ -83,7 +83,7 @@ export function addCache(program: Command, signal: AbortSignal): void {
     .action(async (flags: CacheFlags) => {
       const options = await optionsOf(flags, command.getOptionValueSource('codec') !== 'default');
       // Teachers take a second to load: only for those who have one.
-      const { cacheLabels } = await import('../caching/cache-labels.js');
+      const { cacheLabels } = await import('../pipeline/cache-labels.js');
       const result = await cacheLabels({ ...options, onProgress: cacheProgress(), signal });
       process.stdout.write(`${flags.json ? JSON.stringify(result) : describe(result, flags)}\n`);
     });

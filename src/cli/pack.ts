@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { type PackProgress, type PackResult, packLogits } from '../caching/pack.js';
+import { type PackProgress, type PackResult, packLogits } from '../pipeline/pack.js';
 import { codecWords, formatBytes } from '../report/format.js';
 import { addCodecOptions, type CodecFlags, codecOf } from './codec-options.js';
 import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';

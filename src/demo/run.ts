@@ -1,9 +1,9 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { labelViews } from '../caching/label-views.js';
-import { type PackProgress, type PackResult, packLogits } from '../caching/pack.js';
 import { throwIfAborted } from '../errors.js';
 import { type BackendName, selectBackend } from '../nn/backend.js';
+import { labelViews } from '../pipeline/label-views.js';
+import { type PackProgress, type PackResult, packLogits } from '../pipeline/pack.js';
 import { type DemoReport, demoPage } from '../report/demo-page.js';
 import { type EmojiImages, loadEmoji } from './emoji.js';
 import { labelExamples } from './examples.js';

@@ -1,7 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { MANIFEST_FILE } from '../archive/manifest.js';
-import { labelViews } from '../caching/label-views.js';
 import type { EmojiImages } from '../demo/emoji.js';
 import { demoAugmentation, TAU } from '../demo/recipe.js';
 import {
@@ -14,6 +13,7 @@ import {
 import { evaluateTop1 } from '../distill/evaluate.js';
 import { type PackedImages, packedImages } from '../images/memory.js';
 import type { BackendName } from '../nn/backend.js';
+import { labelViews } from '../pipeline/label-views.js';
 import { type Family, type Scale, teacherRecipe } from './recipe.js';
 import type { Workspace } from './workspace.js';
 

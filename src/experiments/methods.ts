@@ -1,12 +1,12 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openArchive } from '../archive/archive.js';
-import { archiveSource } from '../caching/archive-source.js';
-import { type PackResult, packLogits } from '../caching/pack.js';
-import type { PruneOptions } from '../caching/pruned-source.js';
 import type { CodecChoice } from '../codecs/choice.js';
 import { loadKernels } from '../kernels/load.js';
 import type { LabelSource } from '../labels/source.js';
+import { archiveSource } from '../pipeline/archive-source.js';
+import { type PackResult, packLogits } from '../pipeline/pack.js';
+import type { PruneOptions } from '../pipeline/pruned-source.js';
 import { planForBytes, pruneForBytes, type ScalableCodec } from '../planner/choose.js';
 import { fullLabels, type LabelSet, labelParameters, type Setting } from './labels.js';
 import { STUDENT_TRAINING } from './recipe.js';

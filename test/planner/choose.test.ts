@@ -5,10 +5,10 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openArchive } from '#src/archive/archive.js';
 import { predictArchive } from '#src/archive/size.js';
-import { packLogits } from '#src/caching/pack.js';
 import { type CodecChoice, sizedChoice } from '#src/codecs/choice.js';
 import { codecShape } from '#src/codecs/shape.js';
 import { memoryLabelSource } from '#src/labels/source.js';
+import { packLogits } from '#src/pipeline/pack.js';
 import { planForBytes, pruneForBytes, vqaeLevelSet } from '#src/planner/choose.js';
 import { syntheticLogits } from '../codecs/labels.js';
 

@@ -4,8 +4,6 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openArchive } from '#src/archive/archive.js';
 import { createArchive } from '#src/archive/writer.js';
-import { type PackOptions, type PackProgress, packLogits } from '#src/caching/pack.js';
-import { drawTrainingLabels } from '#src/caching/training-labels.js';
 import { loadCodec } from '#src/codecs/load.js';
 import { NoneCodec } from '#src/codecs/none.js';
 import { float16ToFloat32, float32ToFloat16 } from '#src/core/half.js';
@@ -13,6 +11,8 @@ import { loadKernels } from '#src/kernels/load.js';
 import { labelDivergence } from '#src/labels/divergence.js';
 import { type LabelSource, memoryLabelSource } from '#src/labels/source.js';
 import { softmaxRows } from '#src/labels/temperature.js';
+import { type PackOptions, type PackProgress, packLogits } from '#src/pipeline/pack.js';
+import { drawTrainingLabels } from '#src/pipeline/training-labels.js';
 import { syntheticLogits } from '../codecs/labels.js';
 
 const shape = { epochs: 3, samples: 111, classes: 30 };

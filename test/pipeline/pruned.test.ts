@@ -6,13 +6,13 @@ import { openArchive } from '#src/archive/archive.js';
 import { BatchSamples, batchesPerEpoch, keptBatches } from '#src/archive/pruning.js';
 import { Augmenter } from '#src/augment/augmenter.js';
 import { renderViews } from '#src/augment/replay.js';
-import { archiveSource } from '#src/caching/archive-source.js';
-import { packLogits } from '#src/caching/pack.js';
 import { packedImages } from '#src/images/memory.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { memoryLabelSource } from '#src/labels/source.js';
 import { softmaxRows } from '#src/labels/temperature.js';
-import { prunedBatches } from '#src/loader/pruned.js';
+import { prunedBatches } from '#src/loader/kept-batches.js';
+import { archiveSource } from '#src/pipeline/archive-source.js';
+import { packLogits } from '#src/pipeline/pack.js';
 import { syntheticLogits } from '../codecs/labels.js';
 
 const [epochs, samples, classes, batchSize] = [5, 23, 11, 4];

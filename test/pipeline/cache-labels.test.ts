@@ -8,18 +8,18 @@ import { openArchive } from '#src/archive/archive.js';
 import { Augmenter } from '#src/augment/augmenter.js';
 import { renderViews } from '#src/augment/replay.js';
 import type { AugmentationSpec } from '#src/augment/spec.js';
-import { archiveSource } from '#src/caching/archive-source.js';
-import {
-  type CacheLabelsOptions,
-  type CacheLabelsResult,
-  cacheLabels,
-} from '#src/caching/cache-labels.js';
-import { packLogits } from '#src/caching/pack.js';
 import { imageFolder } from '#src/images/folder.js';
 import { packImages } from '#src/images/packed/pack.js';
 import { openImageReader } from '#src/images/reader.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { loadTeacher } from '#src/nn/load-teacher.js';
+import { archiveSource } from '#src/pipeline/archive-source.js';
+import {
+  type CacheLabelsOptions,
+  type CacheLabelsResult,
+  cacheLabels,
+} from '#src/pipeline/cache-labels.js';
+import { packLogits } from '#src/pipeline/pack.js';
 import { samplePixels } from '../images/fixture.js';
 import { INSTALL_TIMEOUT, nativeTensorflow } from '../nn/native.js';
 import { temporaryDirectory } from '../temporary.js';

@@ -6,13 +6,13 @@ import { openArchive } from '#src/archive/archive.js';
 import { Augmenter } from '#src/augment/augmenter.js';
 import { renderViews } from '#src/augment/replay.js';
 import type { AugmentationSpec } from '#src/augment/spec.js';
-import { type LabelViewsOptions, labelViews } from '#src/caching/label-views.js';
 import { float16ToFloat32 } from '#src/core/half.js';
 import { packedImages } from '#src/images/memory.js';
 import { selectBackend } from '#src/nn/backend.js';
 import { loadTeacher, NORMALISATION_KEY } from '#src/nn/load-teacher.js';
 import { ConvNet } from '#src/nn/models.js';
 import { saveConvNet } from '#src/nn/weights.js';
+import { type LabelViewsOptions, labelViews } from '#src/pipeline/label-views.js';
 
 const [CLASSES, SAMPLES, EPOCHS] = [11, 19, 4];
 const augmentation: AugmentationSpec = {

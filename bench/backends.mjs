@@ -6,11 +6,11 @@ import { writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import { parseArgs } from 'node:util';
 import { studentConfig } from '../dist/demo/recipe.js';
-import { AdamW } from '../dist/nn/adamw.js';
-import { selectBackend, tensorflowStatus } from '../dist/nn/backend.js';
-import { kdLoss } from '../dist/nn/loss.js';
-import { ConvNet } from '../dist/nn/models.js';
-import { trainStep } from '../dist/nn/train.js';
+import { selectBackend, tensorflowStatus } from '../dist/nn/backend/select.js';
+import { ConvNet } from '../dist/nn/convnet.js';
+import { kdLoss } from '../dist/training/loss.js';
+import { AdamW } from '../dist/training/optimiser.js';
+import { trainStep } from '../dist/training/train.js';
 import { float64Logits } from './teachers/float64.mjs';
 
 const { values: flags, positionals } = parseArgs({

@@ -6,7 +6,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { tensorflowStatus } from '../dist/nn/backend.js';
+import { tensorflowStatus } from '../dist/nn/backend/select.js';
 
 const { values: flags } = parseArgs({
   options: {

@@ -10,7 +10,7 @@ export function addDoctor(program: Command): void {
     .option('--json', 'print as JSON')
     .action(async ({ json }: { readonly json?: boolean }) => {
       // TensorFlow.js takes a second to load: only for those who ask.
-      const { tensorflowStatus } = await import('../nn/backend.js');
+      const { tensorflowStatus } = await import('../nn/backend/select.js');
       const { onnxStatus } = await import('../nn/teachers/onnx.js');
       const facts = {
         node: process.version,

@@ -1,7 +1,7 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { throwIfAborted } from '../errors.js';
-import { type BackendName, selectBackend } from '../nn/backend.js';
+import { type BackendName, selectBackend } from '../nn/backend/select.js';
 import { labelViews } from '../pipeline/label-views.js';
 import { type PackProgress, type PackResult, packLogits } from '../pipeline/pack.js';
 import { type DemoReport, demoPage } from '../report/demo-page.js';

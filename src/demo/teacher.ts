@@ -5,17 +5,17 @@ import { Augmenter } from '../augment/augmenter.js';
 import { renderViews, renderWhole } from '../augment/replay.js';
 import { STREAM } from '../core/philox.js';
 import { RandomSequence } from '../core/random.js';
-import { evaluateTop1, type LabelledImages } from '../distill/evaluate.js';
 import { SoftpackError } from '../errors.js';
 import { type PackedImages, packedImages } from '../images/memory.js';
-import { AdamW } from '../nn/adamw.js';
-import type { BackendName } from '../nn/backend.js';
-import { loadTeacher, NORMALISATION_KEY } from '../nn/load-teacher.js';
-import { kdLoss } from '../nn/loss.js';
-import { ConvNet } from '../nn/models.js';
-import { cosineSchedule } from '../nn/schedule.js';
-import { type Batch, type TrainProgress, trainModel } from '../nn/train.js';
+import type { BackendName } from '../nn/backend/select.js';
+import { ConvNet } from '../nn/convnet.js';
+import { loadTeacher, NORMALISATION_KEY } from '../nn/teachers/load.js';
 import { loadConvNet, saveConvNet } from '../nn/weights.js';
+import { evaluateTop1, type LabelledImages } from '../training/evaluate.js';
+import { kdLoss } from '../training/loss.js';
+import { AdamW } from '../training/optimiser.js';
+import { cosineSchedule } from '../training/schedule.js';
+import { type Batch, type TrainProgress, trainModel } from '../training/train.js';
 import { EMOJI_SETS, type EmojiImages, emojiSamples } from './emoji.js';
 import {
   demoAugmentation,

@@ -10,10 +10,10 @@ import {
   TEACHER_FILE,
   trainTeacher,
 } from '../demo/teacher.js';
-import { evaluateTop1 } from '../distill/evaluate.js';
 import { type PackedImages, packedImages } from '../images/memory.js';
-import type { BackendName } from '../nn/backend.js';
+import type { BackendName } from '../nn/backend/select.js';
 import { labelViews } from '../pipeline/label-views.js';
+import { evaluateTop1 } from '../training/evaluate.js';
 import { type Family, type Scale, teacherRecipe } from './recipe.js';
 import type { Workspace } from './workspace.js';
 

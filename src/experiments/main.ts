@@ -6,7 +6,7 @@ import { Argument, Command, Option } from 'commander';
 import { loadEmoji } from '../demo/emoji.js';
 import { STORED_SIZE } from '../demo/recipe.js';
 import { SoftpackError } from '../errors.js';
-import { type BackendName, selectBackend } from '../nn/backend.js';
+import { type BackendName, selectBackend } from '../nn/backend/select.js';
 import { type Report, reportFiles } from '../report/experiments.js';
 import { type Experiment, experiments } from './cells.js';
 import { isJob, onEndOfParent, runJobs } from './jobs.js';

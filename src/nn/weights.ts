@@ -1,7 +1,7 @@
 import { readTensorFile, type StoredTensor, writeTensorFile } from '../container/tensor-file.js';
 import { float16ToFloat32, float32ToFloat16 } from '../core/half.js';
 import { SoftpackError } from '../errors.js';
-import { ConvNet, type ConvNetConfig } from './models.js';
+import { ConvNet, type ConvNetConfig } from './convnet.js';
 
 const CONFIG_KEY = 'convnet';
 

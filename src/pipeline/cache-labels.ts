@@ -11,10 +11,10 @@ import { SoftpackError } from '../errors.js';
 import type { ImageFit } from '../images/decode.js';
 import { openImages } from '../images/open.js';
 import type { ImageSource } from '../images/source.js';
-import type { BackendName } from '../nn/backend.js';
-import { loadTeacher } from '../nn/load-teacher.js';
-import type { Teacher } from '../nn/teacher.js';
+import type { BackendName } from '../nn/backend/select.js';
 import { requireNames, type TeacherDescription } from '../nn/teachers/description.js';
+import { loadTeacher } from '../nn/teachers/load.js';
+import type { Teacher } from '../nn/teachers/teacher.js';
 import { type LabelViewsResult, labelViews } from './label-views.js';
 import { type PackProgress, type PackResult, packLogits } from './pack.js';
 

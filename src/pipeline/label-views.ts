@@ -6,7 +6,7 @@ import { NoneCodec } from '../codecs/none.js';
 import { type ErrorData, errorFromData, throwIfAborted } from '../errors.js';
 import type { PackedImages } from '../images/memory.js';
 import { describeImages, type ImageSource } from '../images/source.js';
-import type { BackendName } from '../nn/backend.js';
+import type { BackendName } from '../nn/backend/select.js';
 import type { TeacherDescription } from '../nn/teachers/description.js';
 import type { LabelledViews, LabelTask, LabelWorkerSetup } from './label-worker.js';
 import { PartialRow } from './partial-row.js';

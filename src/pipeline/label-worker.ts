@@ -8,8 +8,8 @@ import { openImageReader } from '../images/reader.js';
 import { rememberImages } from '../images/remembered.js';
 import type { ImagesDescription } from '../images/source.js';
 import { argMax } from '../labels/arg-max.js';
-import { type LoadTeacherOptions, loadTeacher } from '../nn/load-teacher.js';
-import type { Teacher } from '../nn/teacher.js';
+import { type LoadTeacherOptions, loadTeacher } from '../nn/teachers/load.js';
+import type { Teacher } from '../nn/teachers/teacher.js';
 
 /** What all batches have in common; sent to each thread once. */
 export interface LabelWorkerSetup {

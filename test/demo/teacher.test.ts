@@ -9,7 +9,7 @@ import {
   TEACHER_FILE,
   trainingSamples,
 } from '#src/demo/teacher.js';
-import { selectBackend } from '#src/nn/backend.js';
+import { selectBackend } from '#src/nn/backend/select.js';
 import { loadConvNet } from '#src/nn/weights.js';
 
 /** Images of the given classes; every pixel of image i of set s is 10 s + i. */

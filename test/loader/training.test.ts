@@ -3,9 +3,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DataLoader } from '#src/loader/data-loader.js';
 import { createLoader } from '#src/loader/loader.js';
 import type { LoaderOptions } from '#src/loader/options.js';
-import { selectBackend } from '#src/nn/backend.js';
-import { kdLoss } from '#src/nn/loss.js';
-import { PackedLoss } from '#src/nn/packed-loss.js';
+import { selectBackend } from '#src/nn/backend/select.js';
+import { kdLoss } from '#src/training/loss.js';
+import { PackedLoss } from '#src/training/packed-loss.js';
 import { temporaryDirectory } from '../temporary.js';
 import {
   CLASSES,

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { describe, expect, it } from 'vitest';
-import { selectBackend, tensorflowStatus } from '#src/nn/backend.js';
+import { selectBackend, tensorflowStatus } from '#src/nn/backend/select.js';
 
 describe('backends', () => {
   it('are each listed with a state and a reason', async () => {

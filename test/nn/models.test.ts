@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SoftpackError } from '#src/errors.js';
-import { AdamW } from '#src/nn/adamw.js';
-import { selectBackend } from '#src/nn/backend.js';
+import { selectBackend } from '#src/nn/backend/select.js';
 import { batchNormalise, normaliseWith } from '#src/nn/batch-norm.js';
-import { kdLoss } from '#src/nn/loss.js';
-import { ConvNet, type ConvNetConfig } from '#src/nn/models.js';
-import { type Batch, trainModel, trainStep } from '#src/nn/train.js';
+import { ConvNet, type ConvNetConfig } from '#src/nn/convnet.js';
 import { loadConvNet, saveConvNet } from '#src/nn/weights.js';
+import { kdLoss } from '#src/training/loss.js';
+import { AdamW } from '#src/training/optimiser.js';
+import { type Batch, trainModel, trainStep } from '#src/training/train.js';
 
 const CONFIG: ConvNetConfig = { inputSize: 12, widths: [4, 6], blocks: [1, 1], classes: 5 };
 const loss = (logits: tf.Tensor2D, labels: tf.Tensor2D): tf.Scalar => kdLoss(logits, labels, 1);

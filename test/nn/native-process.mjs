@@ -1,5 +1,5 @@
 // Answers its parent with the sum of a product of ones on native TensorFlow.
-import { selectBackend } from '../../dist/nn/backend.js';
+import { selectBackend } from '../../dist/nn/backend/select.js';
 
 const { tf, name } = await selectBackend({ backend: 'tensorflow' });
 const product = tf.matMul(tf.ones([4, 4]), tf.ones([4, 4])).sum();

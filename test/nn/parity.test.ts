@@ -2,11 +2,11 @@ import { fork } from 'node:child_process';
 import { Worker } from 'node:worker_threads';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { AdamW } from '#src/nn/adamw.js';
-import { type BackendName, selectBackend } from '#src/nn/backend.js';
-import { kdLoss } from '#src/nn/loss.js';
-import { ConvNet } from '#src/nn/models.js';
-import { trainStep } from '#src/nn/train.js';
+import { type BackendName, selectBackend } from '#src/nn/backend/select.js';
+import { ConvNet } from '#src/nn/convnet.js';
+import { kdLoss } from '#src/training/loss.js';
+import { AdamW } from '#src/training/optimiser.js';
+import { trainStep } from '#src/training/train.js';
 import { INSTALL_TIMEOUT, nativeTensorflow } from './native.js';
 
 const CONFIG = { inputSize: 8, widths: [6, 10], blocks: [1, 1], classes: 7 };
@@ -119,7 +119,7 @@ describe('native TensorFlow', () => {
 function productScript(): string {
   return `(async () => {
     const { parentPort, workerData } = require('node:worker_threads');
-    const { selectBackend } = await import(${JSON.stringify(new URL('../../dist/nn/backend.js', import.meta.url).href)});
+    const { selectBackend } = await import(${JSON.stringify(new URL('../../dist/nn/backend/select.js', import.meta.url).href)});
     const { tf, name } = await selectBackend({ backend: 'tensorflow' });
     let sum = 0;
     for (let i = 0; i < 300; i++) {

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { selectBackend } from '#src/nn/backend.js';
+import { selectBackend } from '#src/nn/backend/select.js';
 
 /** Values of `compute` on both backends, each with its own tensors, and the tensors that each left behind. */
 async function onBoth(

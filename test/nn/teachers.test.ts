@@ -2,8 +2,8 @@ import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { type LoadTeacherOptions, loadTeacher } from '#src/nn/load-teacher.js';
 import type { TeacherDescription } from '#src/nn/teachers/description.js';
+import { type LoadTeacherOptions, loadTeacher } from '#src/nn/teachers/load.js';
 import { temporaryDirectory } from '../temporary.js';
 import { nativeTensorflow } from './native.js';
 

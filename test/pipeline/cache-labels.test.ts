@@ -12,7 +12,7 @@ import { imageFolder } from '#src/images/folder.js';
 import { packImages } from '#src/images/packed/pack.js';
 import { openImageReader } from '#src/images/reader.js';
 import { loadKernels } from '#src/kernels/load.js';
-import { loadTeacher } from '#src/nn/load-teacher.js';
+import { loadTeacher } from '#src/nn/teachers/load.js';
 import { archiveSource } from '#src/pipeline/archive-source.js';
 import {
   type CacheLabelsOptions,

@@ -8,9 +8,9 @@ import { renderViews } from '#src/augment/replay.js';
 import type { AugmentationSpec } from '#src/augment/spec.js';
 import { float16ToFloat32 } from '#src/core/half.js';
 import { packedImages } from '#src/images/memory.js';
-import { selectBackend } from '#src/nn/backend.js';
-import { loadTeacher, NORMALISATION_KEY } from '#src/nn/load-teacher.js';
-import { ConvNet } from '#src/nn/models.js';
+import { selectBackend } from '#src/nn/backend/select.js';
+import { ConvNet } from '#src/nn/convnet.js';
+import { loadTeacher, NORMALISATION_KEY } from '#src/nn/teachers/load.js';
 import { saveConvNet } from '#src/nn/weights.js';
 import { type LabelViewsOptions, labelViews } from '#src/pipeline/label-views.js';
 

@@ -1,5 +1,5 @@
 // TensorFlow.js on the best backend present: native TensorFlow if it is installed, else wasm (one thread).
-import { selectBackend, tensorflowStatus } from '#src/nn/backend.js';
+import { selectBackend, tensorflowStatus } from '#src/nn/backend/select.js';
 import { local } from '../measure.mjs';
 import { TAU } from '../settings.mjs';
 

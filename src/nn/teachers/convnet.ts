@@ -1,8 +1,7 @@
 import { dirname } from 'node:path';
 import type { Normalisation } from '../../augment/replay.js';
 import { SoftpackError } from '../../errors.js';
-import { type BackendName, selectBackend } from '../backend.js';
-import type { Teacher } from '../teacher.js';
+import { type BackendName, selectBackend } from '../backend/select.js';
 import { loadConvNet } from '../weights.js';
 import {
   mismatch,
@@ -12,6 +11,7 @@ import {
   type TeacherDescription,
 } from './description.js';
 import { fileSha256 } from './fingerprint.js';
+import type { Teacher } from './teacher.js';
 
 /** A teacher from a file that `saveConvNet` wrote. */
 export async function loadConvNetTeacher(

@@ -1,6 +1,6 @@
 import { SoftpackError } from '../../errors.js';
-import type { Teacher } from '../teacher.js';
 import { DESCRIPTION_FILE, type TeacherShape } from './description.js';
+import type { Teacher } from './teacher.js';
 
 export interface NetworkParts {
   readonly path: string;

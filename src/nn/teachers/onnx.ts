@@ -3,11 +3,11 @@ import { basename, dirname } from 'node:path';
 import type * as ort from 'onnxruntime-node';
 import { asNotFound } from '../../container/random-access.js';
 import { invalidFile, SoftpackError } from '../../errors.js';
-import type { Teacher } from '../teacher.js';
 import type { TeacherDescription } from './description.js';
 import { type ModelFacts, mismatch, readDescription, settleShape } from './description.js';
 import { filesSha256 } from './fingerprint.js';
 import { networkTeacher } from './network-teacher.js';
+import type { Teacher } from './teacher.js';
 
 /** A teacher from an ONNX file, run by onnxruntime-node on one thread: labelling has a teacher a thread. */
 export async function loadOnnxTeacher(path: string, given: TeacherDescription): Promise<Teacher> {

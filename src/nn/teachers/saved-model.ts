@@ -1,13 +1,13 @@
 import { readdir } from 'node:fs/promises';
 import type * as tf from '@tensorflow/tfjs';
 import { invalidFile, SoftpackError } from '../../errors.js';
-import { selectBackend } from '../backend.js';
-import { loadNativeTensorflow } from '../native-tensorflow.js';
-import type { Teacher } from '../teacher.js';
+import { loadNativeTensorflow } from '../backend/native-tensorflow.js';
+import { selectBackend } from '../backend/select.js';
 import type { TeacherDescription } from './description.js';
 import { type ModelFacts, mismatch, readDescription, settleShape } from './description.js';
 import { filesSha256 } from './fingerprint.js';
 import { networkTeacher } from './network-teacher.js';
+import type { Teacher } from './teacher.js';
 import { runOnTensor } from './tensor-run.js';
 
 const TAGS = ['serve'];

@@ -1,11 +1,11 @@
 import { dirname } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { excerpt, invalidFile, SoftpackError } from '../../errors.js';
-import { type BackendName, selectBackend } from '../backend.js';
-import type { Teacher } from '../teacher.js';
+import { type BackendName, selectBackend } from '../backend/select.js';
 import type { TeacherDescription } from './description.js';
 import { type ModelFacts, mismatch, readDescription, settleShape } from './description.js';
 import { networkTeacher } from './network-teacher.js';
+import type { Teacher } from './teacher.js';
 import { runOnTensor } from './tensor-run.js';
 import { readTfjsFiles, type TfjsFiles } from './tfjs-files.js';
 

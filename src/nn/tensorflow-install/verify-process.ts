@@ -1,10 +1,10 @@
 import * as tf from '@tensorflow/tfjs';
-import { AdamW } from '../adamw.js';
-import { selectBackend } from '../backend.js';
-import { kdLoss } from '../loss.js';
-import { ConvNet } from '../models.js';
-import { loadBuiltTensorflow } from '../native-tensorflow.js';
-import { trainStep } from '../train.js';
+import { kdLoss } from '../../training/loss.js';
+import { AdamW } from '../../training/optimiser.js';
+import { trainStep } from '../../training/train.js';
+import { loadBuiltTensorflow } from '../backend/native-tensorflow.js';
+import { selectBackend } from '../backend/select.js';
+import { ConvNet } from '../convnet.js';
 
 /** Answers its parent with this: what the installation is, or what is wrong with it. */
 export type VerifyMessage =

@@ -1,9 +1,9 @@
 import { fitTemperature, retemper, type TemperatureSchedule } from '../labels/temperature.js';
-import { AdamW } from '../nn/adamw.js';
-import { kdLoss } from '../nn/loss.js';
-import { ConvNet, type ConvNetConfig } from '../nn/models.js';
-import { cosineSchedule } from '../nn/schedule.js';
-import { type Batch, type TrainProgress, trainModel } from '../nn/train.js';
+import { ConvNet, type ConvNetConfig } from '../nn/convnet.js';
+import { kdLoss } from './loss.js';
+import { AdamW } from './optimiser.js';
+import { cosineSchedule } from './schedule.js';
+import { type Batch, type TrainProgress, trainModel } from './train.js';
 
 export interface StudentOptions {
   readonly config: ConvNetConfig;

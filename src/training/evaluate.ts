@@ -1,6 +1,6 @@
 import { SoftpackError } from '../errors.js';
 import { argMax } from '../labels/arg-max.js';
-import type { ConvNet } from '../nn/models.js';
+import type { ConvNet } from '../nn/convnet.js';
 
 /** Images with one true class each. */
 export interface LabelledImages {

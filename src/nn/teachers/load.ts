@@ -1,13 +1,13 @@
 import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
-import { asNotFound } from '../container/random-access.js';
-import { SoftpackError } from '../errors.js';
-import type { BackendName } from './backend.js';
+import { asNotFound } from '../../container/random-access.js';
+import { SoftpackError } from '../../errors.js';
+import type { BackendName } from '../backend/select.js';
+import type { TeacherDescription } from './description.js';
 import type { Teacher } from './teacher.js';
-import type { TeacherDescription } from './teachers/description.js';
 
-export { NORMALISATION_KEY } from './teachers/description.js';
+export { NORMALISATION_KEY } from './description.js';
 
 export interface LoadTeacherOptions {
   /** Of TensorFlow.js; a SavedModel needs `tensorflow`, an ONNX model uses none. */
@@ -37,19 +37,19 @@ export async function loadTeacher(
   const model = await locate(resolve(path));
   // What they need takes a second to load: only for those who have such a model.
   if (model.kind === 'convnet') {
-    const { loadConvNetTeacher } = await import('./teachers/convnet.js');
+    const { loadConvNetTeacher } = await import('./convnet.js');
     return loadConvNetTeacher(model.path, backend, description);
   }
   if (model.kind === 'tfjs') {
-    const { loadTfjsTeacher } = await import('./teachers/tfjs.js');
+    const { loadTfjsTeacher } = await import('./tfjs.js');
     return loadTfjsTeacher(model.path, backend, description);
   }
   requireBackend(model.path, backend, model.kind === 'onnx' ? ['auto'] : ['auto', 'tensorflow']);
   if (model.kind === 'onnx') {
-    const { loadOnnxTeacher } = await import('./teachers/onnx.js');
+    const { loadOnnxTeacher } = await import('./onnx.js');
     return loadOnnxTeacher(model.path, description);
   }
-  const { loadSavedModelTeacher } = await import('./teachers/saved-model.js');
+  const { loadSavedModelTeacher } = await import('./saved-model.js');
   return loadSavedModelTeacher(model.path, description);
 }
 

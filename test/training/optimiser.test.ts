@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { SoftpackError } from '#src/errors.js';
-import { AdamW } from '#src/nn/adamw.js';
-import { selectBackend } from '#src/nn/backend.js';
-import { cosineSchedule } from '#src/nn/schedule.js';
+import { selectBackend } from '#src/nn/backend/select.js';
+import { AdamW } from '#src/training/optimiser.js';
+import { cosineSchedule } from '#src/training/schedule.js';
 
 beforeAll(async () => {
   await selectBackend({ backend: 'wasm' });

@@ -1,4 +1,4 @@
-import type { Normalisation } from '../augment/replay.js';
+import type { Normalisation } from '../../augment/replay.js';
 
 /** Anything that gives logits for images: what soft labels are made from. */
 export interface Teacher extends Disposable {

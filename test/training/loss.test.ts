@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { selectBackend } from '#src/nn/backend.js';
-import { kdLoss } from '#src/nn/loss.js';
+import { selectBackend } from '#src/nn/backend/select.js';
+import { kdLoss } from '#src/training/loss.js';
 
 /** KL(y || softmax(z / tau)), mean over rows, in float64. */
 function reference(z: readonly number[], y: readonly number[], classes: number, tau: number) {

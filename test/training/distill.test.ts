@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { evaluateTop1 } from '#src/distill/evaluate.js';
-import { type StudentOptions, trainStudent } from '#src/distill/train.js';
 import { retemper } from '#src/labels/temperature.js';
-import { selectBackend } from '#src/nn/backend.js';
-import type { ConvNet, ConvNetConfig } from '#src/nn/models.js';
-import type { Batch } from '#src/nn/train.js';
+import { selectBackend } from '#src/nn/backend/select.js';
+import type { ConvNet, ConvNetConfig } from '#src/nn/convnet.js';
+import { type StudentOptions, trainStudent } from '#src/training/distill.js';
+import { evaluateTop1 } from '#src/training/evaluate.js';
+import type { Batch } from '#src/training/train.js';
 
 const CONFIG: ConvNetConfig = { inputSize: 8, widths: [6], blocks: [0], classes: 4 };
 const PIXELS = 8 * 8 * 3;

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { SoftpackError, throwIfAborted } from '../errors.js';
-import type { AdamW } from './adamw.js';
-import type { ConvNet } from './models.js';
+import type { ConvNet } from '../nn/convnet.js';
+import type { AdamW } from './optimiser.js';
 import type { Schedule } from './schedule.js';
 
 /** Images and their labels, row i of one belonging to row i of the other. */

@@ -3,10 +3,10 @@ import { createRequire } from 'node:module';
 import { dirname, join, sep } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
-import { SoftpackError } from '../errors.js';
+import { SoftpackError } from '../../errors.js';
+import { repairWasm } from '../repairs/index.js';
+import { repairNativeStep } from '../repairs/native-step.js';
 import { loadNativeTensorflow } from './native-tensorflow.js';
-import { repairWasm } from './repairs/index.js';
-import { repairNativeStep } from './repairs/native-step.js';
 
 /** `tensorflow`: native, through tfjs-node(-gpu). `wasm`: everywhere. `cpu`: plain JavaScript, for checks only. */
 export type BackendName = 'tensorflow' | 'wasm' | 'cpu';

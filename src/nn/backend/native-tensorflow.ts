@@ -9,7 +9,7 @@ import {
   ENGINE_PACKAGES,
   installedTensorflow,
   tensorflowFolder,
-} from './tensorflow-install/location.js';
+} from '../tensorflow-install/location.js';
 
 /** Optional peers that hold the native binding, best first. The first also uses a GPU if TensorFlow lists one. */
 const PACKAGES = [BINDING_PACKAGE, '@tensorflow/tfjs-node'] as const;

@@ -1,0 +1,25 @@
+export {
+  type BackendName,
+  type BackendStatus,
+  type SelectBackendOptions,
+  type SelectedBackend,
+  selectBackend,
+  tensorflowStatus,
+} from './nn/backend/select.js';
+export { ConvNet, type ConvNetConfig } from './nn/convnet.js';
+export type { TeacherDescription } from './nn/teachers/description.js';
+export { type LoadTeacherOptions, loadTeacher } from './nn/teachers/load.js';
+export type { Teacher } from './nn/teachers/teacher.js';
+export { type LoadedConvNet, loadConvNet, saveConvNet } from './nn/weights.js';
+export { kdLoss } from './training/loss.js';
+export { AdamW, type AdamWOptions } from './training/optimiser.js';
+export { type PackedCodes, PackedLoss, type PackedLossOptions } from './training/packed-loss.js';
+export { type CosineOptions, cosineSchedule, type Schedule } from './training/schedule.js';
+export {
+  type Batch,
+  type Loss,
+  type TrainOptions,
+  type TrainProgress,
+  trainModel,
+  trainStep,
+} from './training/train.js';

@@ -5,7 +5,7 @@
 import { writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import { parseArgs } from 'node:util';
-import { studentConfig } from '../dist/demo/recipe.js';
+import { studentConfig } from '../dist/apps/demo/recipe.js';
 import { selectBackend, tensorflowStatus } from '../dist/nn/backend/select.js';
 import { ConvNet } from '../dist/nn/convnet.js';
 import { kdLoss } from '../dist/training/loss.js';

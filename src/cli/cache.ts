@@ -9,8 +9,8 @@ import type {
   CacheLabelsResult,
   CacheProgress,
 } from '../pipeline/cache-labels.js';
-import { codecWords, formatBytes } from '../report/format.js';
 import { addCodecOptions, type CodecFlags, codecOf } from './codec-options.js';
+import { codecWords, formatBytes } from './format.js';
 import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
 import { packProgress } from './pack.js';
 import { type FitFlags, fitOf } from './pack-images.js';

@@ -1,90 +1,29 @@
-import { type Command, Option } from 'commander';
-import type { DemoProgress } from '../demo/run.js';
-import type { DemoReport } from '../report/demo-page.js';
-import { formatBytes } from '../report/format.js';
-import { nonNegativeInteger } from './options.js';
-import { packProgress } from './pack.js';
-import { phaseProgress, seconds } from './progress.js';
+import type { Command } from 'commander';
+import { SoftpackError } from '../errors.js';
 
-interface DemoFlags {
-  readonly dir: string;
-  readonly seed: number;
-  readonly backend: 'auto' | 'tensorflow' | 'wasm';
-  readonly trainTeacher?: boolean;
+/** The demo is an application on top of the library: built in a checkout, absent from the npm package. */
+const APP = new URL('../apps/demo/command.js', import.meta.url).href;
+
+interface DemoApp {
+  addDemo(program: Command, signal: AbortSignal): void;
 }
 
-export function addDemo(program: Command, signal: AbortSignal): void {
+/** Adds the demo if it is there, otherwise a command that says where to get it. */
+export async function addDemo(program: Command, signal: AbortSignal): Promise<void> {
+  const app: DemoApp | undefined = await import(APP).catch((cause: unknown) => {
+    if ((cause as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND') return undefined;
+    throw cause;
+  });
+  if (app !== undefined) return app.addDemo(program, signal);
   program
     .command('demo')
-    .description(
-      'Compress the soft labels of real images at 40x and train students with and without compression.',
-    )
-    .option('-d, --dir <dir>', 'where images, archives and reports go', 'softpack-demo')
-    .option('--seed <n>', 'of augmentations, codec and students', nonNegativeInteger, 0)
-    .addOption(
-      new Option('--backend <name>', 'of TensorFlow.js')
-        .choices(['auto', 'tensorflow', 'wasm'])
-        .default('auto'),
-    )
-    .option('--train-teacher', 'train the teacher here instead of using the one that comes along')
-    .action(async (flags: DemoFlags) => {
-      // TensorFlow.js takes seconds to load: only for those who use it.
-      const { runDemo } = await import('../demo/run.js');
-      const { report, pageFile, reportFile } = await runDemo({
-        ...flags,
-        onProgress: demoProgress(),
-        signal,
+    .description('Compress the soft labels of real images; needs a checkout of the repository.')
+    .allowUnknownOption()
+    .allowExcessArguments()
+    .action(() => {
+      throw new SoftpackError('UNSUPPORTED', 'the demo is not part of the npm package', {
+        field: 'demo',
+        expected: 'a checkout of the repository: npm ci && npm run demo',
       });
-      process.stdout.write(`${table(report)}\n\n${pageFile}\n${reportFile}\n`);
     });
-}
-
-function demoProgress(): (progress: DemoProgress) => void {
-  const show = phaseProgress({
-    install: 'installing images (npm)',
-    decode: 'decoding images',
-    teacher: 'training the teacher',
-    label: "the teacher's labels",
-    students: 'two students',
-  });
-  const onPack = packProgress();
-  return (progress) => {
-    if (progress.phase === 'pack') return onPack(progress.pack);
-    const { phase, done, total } = progress;
-    const note =
-      progress.phase === 'students'
-        ? `KL full ${progress.full.toPrecision(3)}, archive ${progress.archive.toPrecision(3)}`
-        : progress.note;
-    show(phase, done, total, note);
-  };
-}
-
-function table({
-  classes,
-  labels,
-  bytes,
-  ratio,
-  kl,
-  top1,
-  seconds: took,
-  seed,
-  backend,
-}: DemoReport) {
-  const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
-  const rows: readonly (readonly [string, string])[] = [
-    ['labels', `${labels} of ${classes} classes, ${formatBytes(2 * labels * classes)} as float16`],
-    ['codes', formatBytes(bytes.codes)],
-    ['codec', formatBytes(bytes.codec)],
-    ['metadata', formatBytes(bytes.metadata)],
-    ['container', formatBytes(bytes.container)],
-    ['total on disk', formatBytes(bytes.total)],
-    ['ratio, codes', `${ratio.codes.toFixed(1)}x`],
-    ['ratio, total', `${ratio.total.toFixed(1)}x`],
-    ['label KL', `${kl.toExponential(2)} nats`],
-    ['top-1 teacher', percent(top1.teacher)],
-    ['top-1 full labels', percent(top1.full)],
-    ['top-1 archive', percent(top1.archive)],
-    ['time', `${seconds(took)}, seed ${seed}, backend ${backend}`],
-  ];
-  return rows.map(([name, value]) => `${name.padEnd(20)}${value}`).join('\n');
 }

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { openArchive } from '../archive/archive.js';
 import { trainingLabels } from '../archive/manifest.js';
-import { formatBytes } from '../report/format.js';
+import { formatBytes } from './format.js';
 
 export function addInspect(program: Command): void {
   program

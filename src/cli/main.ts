@@ -23,7 +23,7 @@ async function main(argv: readonly string[]): Promise<number> {
     interrupt.abort(new Error('interrupted'));
     // A second Ctrl-C finds no handler and ends the process.
   });
-  const program = createProgram(interrupt.signal);
+  const program = await createProgram(interrupt.signal);
   try {
     await program.parseAsync(argv);
     return EXIT.done;
@@ -36,7 +36,7 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-function createProgram(signal: AbortSignal): Command {
+async function createProgram(signal: AbortSignal): Promise<Command> {
   const { version } = createRequire(import.meta.url)('../../package.json');
   const program = new Command('softpack')
     .description('Compress soft labels 10 to 400 times and decode them at training speed.')
@@ -44,7 +44,7 @@ function createProgram(signal: AbortSignal): Command {
     .showHelpAfterError('(run with --help for all options)')
     .exitOverride();
 
-  addDemo(program, signal);
+  await addDemo(program, signal);
   addPlan(program);
   addCache(program, signal);
   addPack(program, signal);

@@ -3,7 +3,7 @@ import type { ImageFit } from '../images/decode.js';
 import { openImages } from '../images/open.js';
 import type { ImageEncoding } from '../images/packed/manifest.js';
 import { packImages } from '../images/packed/pack.js';
-import { formatBytes } from '../report/format.js';
+import { formatBytes } from './format.js';
 import { positiveInteger } from './options.js';
 import { createProgress } from './progress.js';
 

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { type PackProgress, type PackResult, packLogits } from '../pipeline/pack.js';
-import { codecWords, formatBytes } from '../report/format.js';
 import { addCodecOptions, type CodecFlags, codecOf } from './codec-options.js';
+import { codecWords, formatBytes } from './format.js';
 import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
 import { phaseProgress } from './progress.js';
 

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { SoftpackError } from '../errors.js';
 import { type LabelPlan, planLabels } from '../planner/plan.js';
-import { formatBytes } from '../report/format.js';
+import { formatBytes } from './format.js';
 import { positiveInteger, positiveNumber } from './options.js';
 
 interface PlanFlags {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import sharp from 'sharp';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { EMOJI_SETS, emojiSamples, loadEmoji } from '#src/demo/emoji.js';
+import { EMOJI_SETS, emojiSamples, loadEmoji } from '#apps/demo/emoji.js';
 
 /** Colours drawn by set and emoji; each is one filled rectangle, off centre, on a transparent ground. */
 const EMOJI = [

@@ -1,14 +1,14 @@
 import { stat } from 'node:fs/promises';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { EmojiImages } from '#src/demo/emoji.js';
-import { IMAGE_SIZE, TEACHER, teacherConfig } from '#src/demo/recipe.js';
+import type { EmojiImages } from '#apps/demo/emoji.js';
+import { IMAGE_SIZE, TEACHER, teacherConfig } from '#apps/demo/recipe.js';
 import {
   heldOutImages,
   loadDemoTeacher,
   TEACHER_FILE,
   trainingSamples,
-} from '#src/demo/teacher.js';
+} from '#apps/demo/teacher.js';
 import { selectBackend } from '#src/nn/backend/select.js';
 import { loadConvNet } from '#src/nn/weights.js';
 

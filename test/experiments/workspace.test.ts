@@ -4,9 +4,9 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { experiments } from '#src/experiments/cells.js';
-import { FULL, QUICK } from '#src/experiments/recipe.js';
-import { BusyStep, Workspace } from '#src/experiments/workspace.js';
+import { experiments } from '#apps/experiments/cells.js';
+import { FULL, QUICK } from '#apps/experiments/recipe.js';
+import { BusyStep, Workspace } from '#apps/experiments/workspace.js';
 
 let dir: string;
 

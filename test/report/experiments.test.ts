@@ -5,7 +5,7 @@ import {
   meanOf,
   type Report,
   reportFiles,
-} from '#src/report/experiments.js';
+} from '#apps/report/experiments.js';
 
 function row(method: string, ratio: number, change: Partial<ExperimentRow> = {}): ExperimentRow {
   return {

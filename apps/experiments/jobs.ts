@@ -1,7 +1,7 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
-import { SoftpackError, throwIfAborted } from '../errors.js';
+import { SoftpackError, throwIfAborted } from '#src/errors.js';
 
 /** Tells a process that it is one of several: it measures, and another writes the report. */
 const JOB = 'SOFTPACK_EXPERIMENTS_JOB';

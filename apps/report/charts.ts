@@ -1,6 +1,6 @@
 import * as vega from 'vega';
 import { compile, type TopLevelSpec } from 'vega-lite';
-import { formatBytes } from './format.js';
+import { formatBytes } from '#src/cli/format.js';
 
 /** `currentColor` takes the page's text colour, so that one SVG is legible in light and in dark. */
 const INK = 'currentColor';

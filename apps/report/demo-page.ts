@@ -1,5 +1,5 @@
+import { escapeHtml, formatBytes } from '#src/cli/format.js';
 import { bytesChart, lineChart } from './charts.js';
-import { escapeHtml, formatBytes } from './format.js';
 
 /** The figures of one run of the demo: `report.json`. */
 export interface DemoReport {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { link, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { SoftpackError } from '../errors.js';
+import { SoftpackError } from '#src/errors.js';
 
 export interface StepRecord<T> {
   readonly kind: string;

@@ -1,9 +1,9 @@
-import { openArchive } from '../archive/archive.js';
-import { SoftpackError } from '../errors.js';
-import { createLoader } from '../loader/loader.js';
-import { selectBackend } from '../nn/backend/select.js';
-import { trainStudent } from '../training/distill.js';
-import { evaluateTop1 } from '../training/evaluate.js';
+import { openArchive } from '#src/archive/archive.js';
+import { SoftpackError } from '#src/errors.js';
+import { createLoader } from '#src/loader/loader.js';
+import { selectBackend } from '#src/nn/backend/select.js';
+import { trainStudent } from '#src/training/distill.js';
+import { evaluateTop1 } from '#src/training/evaluate.js';
 import { loadEmoji } from './emoji.js';
 import { NORMALISATION, STUDENT, studentConfig } from './recipe.js';
 import type { StudentJob, StudentMessage } from './students.js';

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { seconds } from '../cli/progress.js';
-import { throwIfAborted } from '../errors.js';
+import { seconds } from '#src/cli/progress.js';
+import { throwIfAborted } from '#src/errors.js';
 import type { ExperimentRow, Report } from '../report/experiments.js';
 import type { Cell, Experiment } from './cells.js';
 import type { Setting } from './labels.js';

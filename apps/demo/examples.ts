@@ -1,11 +1,11 @@
 import sharp from 'sharp';
-import { type LabelArchive, openArchive } from '../archive/archive.js';
-import { Augmenter } from '../augment/augmenter.js';
-import { type PixelSource, renderViews } from '../augment/replay.js';
-import { parseAugmentationSpec } from '../augment/spec.js';
-import type { Codec } from '../codecs/codec.js';
-import { loadCodec } from '../codecs/load.js';
-import { loadKernels } from '../kernels/load.js';
+import { type LabelArchive, openArchive } from '#src/archive/archive.js';
+import { Augmenter } from '#src/augment/augmenter.js';
+import { type PixelSource, renderViews } from '#src/augment/replay.js';
+import { parseAugmentationSpec } from '#src/augment/spec.js';
+import type { Codec } from '#src/codecs/codec.js';
+import { loadCodec } from '#src/codecs/load.js';
+import { loadKernels } from '#src/kernels/load.js';
 import type { LabelExample } from '../report/demo-page.js';
 import type { EmojiImages } from './emoji.js';
 import { trainingSamples } from './teacher.js';

@@ -1,6 +1,10 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { MANIFEST_FILE } from '../archive/manifest.js';
+import { MANIFEST_FILE } from '#src/archive/manifest.js';
+import { type PackedImages, packedImages } from '#src/images/memory.js';
+import type { BackendName } from '#src/nn/backend/select.js';
+import { labelViews } from '#src/pipeline/label-views.js';
+import { evaluateTop1 } from '#src/training/evaluate.js';
 import type { EmojiImages } from '../demo/emoji.js';
 import { demoAugmentation, TAU } from '../demo/recipe.js';
 import {
@@ -10,10 +14,6 @@ import {
   TEACHER_FILE,
   trainTeacher,
 } from '../demo/teacher.js';
-import { type PackedImages, packedImages } from '../images/memory.js';
-import type { BackendName } from '../nn/backend/select.js';
-import { labelViews } from '../pipeline/label-views.js';
-import { evaluateTop1 } from '../training/evaluate.js';
 import { type Family, type Scale, teacherRecipe } from './recipe.js';
 import type { Workspace } from './workspace.js';
 

@@ -4,9 +4,9 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import sharp, { type Region } from 'sharp';
-import type { PixelSource } from '../augment/replay.js';
-import { readTensorFile, writeTensorFile } from '../container/tensor-file.js';
-import { SoftpackError, throwIfAborted } from '../errors.js';
+import type { PixelSource } from '#src/augment/replay.js';
+import { readTensorFile, writeTensorFile } from '#src/container/tensor-file.js';
+import { SoftpackError, throwIfAborted } from '#src/errors.js';
 
 /** One designer's drawings of all emoji, from npm. */
 interface EmojiSet {

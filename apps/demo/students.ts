@@ -1,8 +1,8 @@
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { SoftpackError, type SoftpackErrorCode } from '../errors.js';
-import type { LoaderMetrics } from '../loader/metrics.js';
-import type { BackendName } from '../nn/backend/select.js';
+import { SoftpackError, type SoftpackErrorCode } from '#src/errors.js';
+import type { LoaderMetrics } from '#src/loader/metrics.js';
+import type { BackendName } from '#src/nn/backend/select.js';
 
 export interface StudentJob {
   /** Archive of the labels it learns from. */

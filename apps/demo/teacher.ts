@@ -1,21 +1,21 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Augmenter } from '../augment/augmenter.js';
-import { renderViews, renderWhole } from '../augment/replay.js';
-import { STREAM } from '../core/philox.js';
-import { RandomSequence } from '../core/random.js';
-import { SoftpackError } from '../errors.js';
-import { type PackedImages, packedImages } from '../images/memory.js';
-import type { BackendName } from '../nn/backend/select.js';
-import { ConvNet } from '../nn/convnet.js';
-import { loadTeacher, NORMALISATION_KEY } from '../nn/teachers/load.js';
-import { loadConvNet, saveConvNet } from '../nn/weights.js';
-import { evaluateTop1, type LabelledImages } from '../training/evaluate.js';
-import { kdLoss } from '../training/loss.js';
-import { AdamW } from '../training/optimiser.js';
-import { cosineSchedule } from '../training/schedule.js';
-import { type Batch, type TrainProgress, trainModel } from '../training/train.js';
+import { Augmenter } from '#src/augment/augmenter.js';
+import { renderViews, renderWhole } from '#src/augment/replay.js';
+import { STREAM } from '#src/core/philox.js';
+import { RandomSequence } from '#src/core/random.js';
+import { SoftpackError } from '#src/errors.js';
+import { type PackedImages, packedImages } from '#src/images/memory.js';
+import type { BackendName } from '#src/nn/backend/select.js';
+import { ConvNet } from '#src/nn/convnet.js';
+import { loadTeacher, NORMALISATION_KEY } from '#src/nn/teachers/load.js';
+import { loadConvNet, saveConvNet } from '#src/nn/weights.js';
+import { evaluateTop1, type LabelledImages } from '#src/training/evaluate.js';
+import { kdLoss } from '#src/training/loss.js';
+import { AdamW } from '#src/training/optimiser.js';
+import { cosineSchedule } from '#src/training/schedule.js';
+import { type Batch, type TrainProgress, trainModel } from '#src/training/train.js';
 import { EMOJI_SETS, type EmojiImages, emojiSamples } from './emoji.js';
 import {
   demoAugmentation,
@@ -28,7 +28,7 @@ import {
 
 /** The committed teacher, in the package. */
 export const TEACHER_FILE = fileURLToPath(
-  new URL('../../assets/demo-teacher.safetensors', import.meta.url),
+  new URL('../../../assets/demo-teacher.safetensors', import.meta.url),
 );
 
 const IMAGE_VALUES = IMAGE_SIZE * IMAGE_SIZE * 3;

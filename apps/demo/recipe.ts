@@ -1,6 +1,6 @@
-import type { Normalisation } from '../augment/replay.js';
-import type { AugmentationSpec } from '../augment/spec.js';
-import type { ConvNetConfig } from '../nn/convnet.js';
+import type { Normalisation } from '#src/augment/replay.js';
+import type { AugmentationSpec } from '#src/augment/spec.js';
+import type { ConvNetConfig } from '#src/nn/convnet.js';
 
 /** Height and width, pixels, at which the emoji are kept: a little above `IMAGE_SIZE`, so that crops stay sharp. */
 export const STORED_SIZE = 32;

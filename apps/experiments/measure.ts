@@ -1,6 +1,6 @@
-import { SoftpackError } from '../errors.js';
+import { codecWords } from '#src/cli/format.js';
+import { SoftpackError } from '#src/errors.js';
 import type { ExperimentRow } from '../report/experiments.js';
-import { codecWords } from '../report/format.js';
 import type { Cell } from './cells.js';
 import type { Setting } from './labels.js';
 import { type Method, methodAt, pack } from './methods.js';

@@ -1,9 +1,9 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { throwIfAborted } from '../errors.js';
-import { type BackendName, selectBackend } from '../nn/backend/select.js';
-import { labelViews } from '../pipeline/label-views.js';
-import { type PackProgress, type PackResult, packLogits } from '../pipeline/pack.js';
+import { throwIfAborted } from '#src/errors.js';
+import { type BackendName, selectBackend } from '#src/nn/backend/select.js';
+import { labelViews } from '#src/pipeline/label-views.js';
+import { type PackProgress, type PackResult, packLogits } from '#src/pipeline/pack.js';
 import { type DemoReport, demoPage } from '../report/demo-page.js';
 import { type EmojiImages, loadEmoji } from './emoji.js';
 import { labelExamples } from './examples.js';

@@ -1,13 +1,13 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { openArchive } from '../archive/archive.js';
-import type { CodecChoice } from '../codecs/choice.js';
-import { loadKernels } from '../kernels/load.js';
-import type { LabelSource } from '../labels/source.js';
-import { archiveSource } from '../pipeline/archive-source.js';
-import { type PackResult, packLogits } from '../pipeline/pack.js';
-import type { PruneOptions } from '../pipeline/pruned-source.js';
-import { planForBytes, pruneForBytes, type ScalableCodec } from '../planner/choose.js';
+import { openArchive } from '#src/archive/archive.js';
+import type { CodecChoice } from '#src/codecs/choice.js';
+import { loadKernels } from '#src/kernels/load.js';
+import type { LabelSource } from '#src/labels/source.js';
+import { archiveSource } from '#src/pipeline/archive-source.js';
+import { type PackResult, packLogits } from '#src/pipeline/pack.js';
+import type { PruneOptions } from '#src/pipeline/pruned-source.js';
+import { planForBytes, pruneForBytes, type ScalableCodec } from '#src/planner/choose.js';
 import { fullLabels, type LabelSet, labelParameters, type Setting } from './labels.js';
 import { STUDENT_TRAINING } from './recipe.js';
 

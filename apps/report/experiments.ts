@@ -1,6 +1,6 @@
-import type { LabelDivergence } from '../labels/divergence.js';
+import { escapeHtml, formatBytes } from '#src/cli/format.js';
+import type { LabelDivergence } from '#src/labels/divergence.js';
 import { type MeasuredPoint, measuredChart } from './charts.js';
-import { escapeHtml, formatBytes } from './format.js';
 
 /** One method at one size, measured. */
 export interface ExperimentRow {

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #ifdef SOFTPACK_CUDA_EMULATION
-#include "testing/cuda_emulation.h"
+#include "cuda_emulation.h"
 #else
 #include <cuda_runtime.h>
 #endif

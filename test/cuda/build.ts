@@ -34,9 +34,9 @@ export function cudaTestPrograms(sanitize: '' | 'thread' = ''): string {
     const build = path.join(out, 'build');
     run('cmake', ['-S', root, '-B', build, `-DSOFTPACK_SANITIZE=${sanitize}`]);
     run('cmake', ['--build', build, '--target', 'cuda_tests', '--parallel', '2']);
-    for (const file of readdirSync(path.join(build, 'native/testing'))) {
+    for (const file of readdirSync(path.join(build, 'test/native'))) {
       if (/\.so$|^native_cuda_check$|^cuda_emulation_test$/.test(file)) {
-        cpSync(path.join(build, 'native/testing', file), path.join(out, file));
+        cpSync(path.join(build, 'test/native', file), path.join(out, file));
       }
     }
     rmSync(build, { recursive: true });
@@ -89,8 +89,14 @@ function cacheFolder(): string {
 
 function sourcesHash(): string {
   const hash = createHash('sha256');
-  const native = path.join(root, 'native');
-  const files = readdirSync(native, { recursive: true, encoding: 'utf8', withFileTypes: true })
+  const files = ['native', 'test/native']
+    .flatMap((folder) =>
+      readdirSync(path.join(root, folder), {
+        recursive: true,
+        encoding: 'utf8',
+        withFileTypes: true,
+      }),
+    )
     .filter((entry) => entry.isFile())
     .map((entry) => path.join(entry.parentPath, entry.name))
     .sort();

@@ -17,7 +17,7 @@ import { BUILD_TIMEOUT, cudaTestPrograms, missingTools, run } from './build.js';
 const lacking = missingTools();
 if (lacking !== undefined) console.log(`skipped: the emulated CUDA kernels (${lacking})`);
 
-// The module's own kernels and host code, on the CPU (native/testing/cuda_emulation.h).
+// The module's own kernels and host code, on the CPU (test/native/cuda_emulation.h).
 describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
   let programs = '';
   let cuda: Kernels;

@@ -10,10 +10,13 @@ const groups = JSON.parse(readFileSync(path.join(root, 'native/sources.json'), '
 >;
 const listed = Object.values(groups).flat();
 
-it('lists every C++ and CUDA source under native/ once, and no other file', () => {
-  const present = readdirSync(path.join(root, 'native'), { recursive: true, encoding: 'utf8' })
-    .map((file) => `native/${file.replaceAll(path.sep, '/')}`)
+const sourcesIn = (folder: string) =>
+  readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' })
+    .map((file) => `${folder}/${file.replaceAll(path.sep, '/')}`)
     .filter((file) => /\.(cc|cu)$/.test(file));
+
+it('lists every C++ and CUDA source once, and no other file', () => {
+  const present = [...sourcesIn('native'), ...sourcesIn('test/native')];
   expect(present.length).toBeGreaterThan(10);
   expect([...listed].sort()).toEqual(present.sort());
   for (const file of listed) expect(existsSync(path.join(root, file))).toBe(true);

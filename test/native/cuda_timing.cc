@@ -1,4 +1,4 @@
-#include "testing/cuda_timing.h"
+#include "cuda_timing.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "testing/cases.h"
+#include "cases.h"
 
 namespace softpack {
 namespace testing {

@@ -29,7 +29,7 @@ bool AllowAmxTiles() {
 
 SOFTPACK_TARGET_BEGIN("avx512f,amx-tile,amx-bf16")
 // Inside the region, so that it is compiled for what it inlines.
-#include "cpu/amx_product.h"
+#include "cpu/amx/amx_product.h"
 
 namespace softpack {
 namespace {

@@ -11,7 +11,7 @@ SOFTPACK_TARGET_BEGIN("avx2,fma,f16c")
 namespace softpack {
 namespace {
 
-#include "cpu/simd_avx2.h"
+#include "cpu/avx2/simd_avx2.h"
 
 // After the vectors that it is written in.
 #include "cpu/kernels_simd.h"

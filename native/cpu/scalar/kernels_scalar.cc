@@ -98,9 +98,9 @@ void ChainColumns(const float* rows, uint64_t stride, const float* weights, uint
   }
 }
 
-#include "cpu/head_scalar.h"
+#include "cpu/scalar/head_scalar.h"
 
-#include "cpu/augment_scalar.h"
+#include "cpu/scalar/augment_scalar.h"
 
 }  // namespace
 

@@ -17,7 +17,7 @@ SOFTPACK_TARGET_BEGIN("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,f16c")
 namespace softpack {
 namespace {
 
-#include "cpu/simd_avx512.h"
+#include "cpu/avx512/simd_avx512.h"
 
 // After the vectors that it is written in.
 #include "cpu/kernels_simd.h"

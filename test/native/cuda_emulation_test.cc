@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "cuda/platform.h"
-#include "testing/cuda_layout_test.h"
+#include "cuda_layout_test.h"
 
 namespace softpack {
 namespace {

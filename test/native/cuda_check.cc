@@ -17,8 +17,8 @@
 
 #include "core/device_module.h"
 #include "cpu/cpu_backend.h"
-#include "testing/cases.h"
-#include "testing/cuda_timing.h"
+#include "cases.h"
+#include "cuda_timing.h"
 
 namespace softpack {
 namespace testing {

@@ -12,7 +12,7 @@
 #include "core/bits.h"
 #include "core/scalar_math.h"
 #include "core/thread_pool.h"
-#include "cpu/amx_product.h"
+#include "cpu/amx/amx_product.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/decoder.h"
 #include "cpu/dispatch.h"

@@ -1,4 +1,4 @@
-#include "testing/cuda_emulation.h"
+#include "cuda_emulation.h"
 
 #include <algorithm>
 #include <cstdio>

@@ -1,7 +1,7 @@
 // Host-device headers of the CUDA backend on the CPU, against brute force: where elements of
 // tables, tiles and fragments lie, sums of packed pairs, unpacking at any bit, and which of equals
 // is nearer.
-#include "testing/cuda_layout_test.h"
+#include "cuda_layout_test.h"
 
 #include <algorithm>
 #include <cstdio>

@@ -16,6 +16,9 @@
  * - `WORKER_FAILED`: a worker thread died or threw.
  * - `TOOL_MISSING`: a program that the task needs (pip, npm, a compiler) was not found.
  * - `NO_SPACE`: too little free disk space.
+ * - `PERMISSION_DENIED`: the system does not allow this access to a file.
+ * - `IO_FAILED`: the system failed to read or write a file.
+ * - `LOCKED`: another process is writing here.
  * - `DOWNLOAD_FAILED`: a package could not be fetched.
  * - `BUILD_FAILED`: a compiler reported an error.
  * - `ABORTED`: the caller's signal was aborted.
@@ -36,6 +39,9 @@ export type SoftpackErrorCode =
   | 'WORKER_FAILED'
   | 'TOOL_MISSING'
   | 'NO_SPACE'
+  | 'PERMISSION_DENIED'
+  | 'IO_FAILED'
+  | 'LOCKED'
   | 'DOWNLOAD_FAILED'
   | 'BUILD_FAILED'
   | 'ABORTED';

@@ -18,13 +18,14 @@ export {
 } from './augment/replay.js';
 export type { AugmentationSpec, MixSpec, RecordedAugmentationSpec } from './augment/spec.js';
 export type { CodecChoice } from './codecs/choice.js';
-export type { Codec, CodecParts, CodeLayout, LabelContext } from './codecs/codec.js';
+export type { Codec, LabelContext } from './codecs/codec.js';
 export { loadCodec } from './codecs/load.js';
 export { NoneCodec } from './codecs/none.js';
 export { VqaeCodec } from './codecs/vqae/codec.js';
 export type { VqaeConfig } from './codecs/vqae/config.js';
 export { vqaeForRatio } from './codecs/vqae/plan.js';
 export { VqaeTrainer, type VqaeTrainingOptions } from './codecs/vqae/trainer.js';
+export type { CodecParts, CodeLayout } from './core/codec-parts.js';
 export { SoftpackError, type SoftpackErrorCode } from './errors.js';
 export type { ImageFit } from './images/decode.js';
 export { type ImageFolderOptions, imageFolder, imageList } from './images/folder.js';

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { CodecParts, Tensor } from '../codecs/codec.js';
 import {
   loadXxh64,
   readBlocks,
@@ -10,6 +9,7 @@ import {
   type Xxh64,
 } from '../container/checksum.js';
 import { asNotFound } from '../container/random-access.js';
+import type { CodecParts, Tensor } from '../core/codec-parts.js';
 import { invalidFile, SoftpackError } from '../errors.js';
 import { type ByteSource, directorySource, sourceFile } from '../store/byte-store.js';
 import { readTensorFile } from './codec-files.js';

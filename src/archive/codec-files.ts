@@ -1,6 +1,5 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { CodecParts, CodeLayout, Tensor } from '../codecs/codec.js';
 import { requireSha256, requireSize, sha256 } from '../container/checksum.js';
 import { replaceFile } from '../container/durable.js';
 import { planSafetensors } from '../container/plan.js';
@@ -11,6 +10,7 @@ import {
   readSafetensorsHeader,
   tensorBytes,
 } from '../container/safetensors.js';
+import type { CodecParts, CodeLayout, Tensor } from '../core/codec-parts.js';
 import type { JsonObject } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
 import { type FileRecord, isTensorDtype, TENSOR_DTYPES } from './manifest.js';

@@ -1,7 +1,7 @@
-import type { CodeLayout, TensorDtype } from '../codecs/codec.js';
 import { sha256 } from '../container/checksum.js';
 import { DTYPE_BITS } from '../container/safetensors.js';
 import { FieldChecker } from '../core/check.js';
+import type { CodeLayout, TensorDtype } from '../core/codec-parts.js';
 import {
   canonicalJson,
   isJsonObject,

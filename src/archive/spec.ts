@@ -1,5 +1,5 @@
-import type { CodecParts, CodeLayout } from '../codecs/codec.js';
 import { FieldChecker } from '../core/check.js';
+import type { CodecParts, CodeLayout } from '../core/codec-parts.js';
 import { canonicalJson, type JsonObject, type JsonValue } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
 import { packingWords, planCodecFile, planSamplesFile, type TensorFile } from './codec-files.js';

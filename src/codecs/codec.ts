@@ -1,17 +1,6 @@
 import type { AugmentationBatch } from '../augment/record.js';
+import type { CodecParts, CodeLayout } from '../core/codec-parts.js';
 import type { LabelArray, Precision, ThreadOptions } from '../kernels/types.js';
-
-/**
- * How the codes of one row (the labels of one epoch, in sample order) lie in bytes.
- *
- * - `fixed`: label i occupies bits [i * bitsPerLabel, (i + 1) * bitsPerLabel), least significant bit first,
- *   with no padding between labels; the row ends on a whole byte.
- * - `blocks`: variable-length blocks of `labelsPerBlock` labels, found through an index of byte offsets.
- *   Reserved for entropy-coded codecs; no codec writes it yet.
- */
-export type CodeLayout =
-  | { readonly kind: 'fixed'; readonly bitsPerLabel: number }
-  | { readonly kind: 'blocks'; readonly labelsPerBlock: number };
 
 /** What both encoder and decoder know of some labels at no cost in bytes. */
 export interface LabelContext {
@@ -20,26 +9,6 @@ export interface LabelContext {
   readonly samples: { readonly start: number; readonly count: number } | Uint32Array;
   /** Crop, flip and mix of each label, derived from the archive's seed; absent for labels without a record. */
   readonly augmentation?: AugmentationBatch;
-}
-
-export type TensorDtype = 'U8' | 'U16' | 'U32' | 'I32' | 'F16' | 'F32' | 'F64' | 'U64';
-
-/** A named array of a safetensors file. `data` are the little-endian bytes. */
-export interface Tensor {
-  readonly dtype: TensorDtype;
-  readonly shape: readonly number[];
-  readonly data: Uint8Array;
-}
-
-/** Everything needed to rebuild a codec: what `codec.safetensors` and `samples.safetensors` hold. */
-export interface CodecParts {
-  readonly name: string;
-  /** Plain JSON: shapes, temperature, head. */
-  readonly config: Readonly<Record<string, unknown>>;
-  /** Codebooks, decoder weights: shared by all labels. */
-  readonly tensors: ReadonlyMap<string, Tensor>;
-  /** Side data with one row a sample, shared by all epochs (base vectors, embeddings); often empty. */
-  readonly sampleTensors: ReadonlyMap<string, Tensor>;
 }
 
 /** How labels may be decoded; of concern only to codecs whose decoder has more ways than one. */

@@ -1,8 +1,9 @@
 import { sampleIds } from '../augment/augmenter.js';
+import type { CodecParts, CodeLayout } from '../core/codec-parts.js';
 import { float32ToFloat16 } from '../core/half.js';
 import { SoftpackError } from '../errors.js';
 import type { ThreadOptions } from '../kernels/types.js';
-import type { Codec, CodecParts, CodeLayout, DecodeLabelsArgs, LabelContext } from './codec.js';
+import type { Codec, DecodeLabelsArgs, LabelContext } from './codec.js';
 
 /** A codec that decodes one label at a time; what it adds to each is in `decodeLabel`. */
 export abstract class LabelwiseCodec implements Codec {

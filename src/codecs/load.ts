@@ -1,6 +1,7 @@
+import type { CodecParts } from '../core/codec-parts.js';
 import { SoftpackError } from '../errors.js';
 import type { Kernels } from '../kernels/types.js';
-import type { Codec, CodecParts, DecodeOptions } from './codec.js';
+import type { Codec, DecodeOptions } from './codec.js';
 import { MeanCodec } from './mean.js';
 import { NoneCodec } from './none.js';
 import { PrincipalCodec } from './pca.js';

@@ -1,5 +1,5 @@
+import type { CodecParts } from '../core/codec-parts.js';
 import { SoftpackError } from '../errors.js';
-import type { CodecParts } from './codec.js';
 import { ConfigCheck, type ConfigErrorCode } from './config-check.js';
 import { clampHead, LabelwiseCodec } from './labelwise.js';
 import { float16Tensor, readFloat16, requireTensor, throughFloat16 } from './tensors.js';

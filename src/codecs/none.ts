@@ -1,6 +1,7 @@
+import type { CodecParts } from '../core/codec-parts.js';
 import { float16ToFloat32, float32ToFloat16 } from '../core/half.js';
 import { softmaxRows } from '../labels/temperature.js';
-import type { CodecParts, LabelContext } from './codec.js';
+import type { LabelContext } from './codec.js';
 import { ConfigCheck } from './config-check.js';
 import { invalidCodes, LabelwiseCodec } from './labelwise.js';
 

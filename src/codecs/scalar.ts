@@ -1,6 +1,6 @@
+import type { CodecParts } from '../core/codec-parts.js';
 import type { Kernels } from '../kernels/types.js';
 import { softmaxRows } from '../labels/temperature.js';
-import type { CodecParts } from './codec.js';
 import { ConfigCheck, type ConfigErrorCode } from './config-check.js';
 import { clampHead, LabelwiseCodec } from './labelwise.js';
 import { float32Tensor, readFloat32 } from './tensors.js';

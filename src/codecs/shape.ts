@@ -1,5 +1,5 @@
+import type { TensorDtype } from '../core/codec-parts.js';
 import type { SizedChoice } from './choice.js';
-import type { TensorDtype } from './codec.js';
 import { topKBits, topKForm } from './top-k.js';
 import { vqSegments } from './vq.js';
 

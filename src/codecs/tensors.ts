@@ -1,6 +1,6 @@
+import type { Tensor, TensorDtype } from '../core/codec-parts.js';
 import { float16ToFloat32, float32ToFloat16 } from '../core/half.js';
 import { SoftpackError } from '../errors.js';
-import type { Tensor, TensorDtype } from './codec.js';
 
 /** A float32 tensor over a copy of `values`. */
 export function float32Tensor(values: Float32Array, shape: readonly number[]): Tensor {

@@ -1,7 +1,7 @@
 import { bitsFor, readBits, writeBits } from '../core/bits.js';
+import type { CodecParts } from '../core/codec-parts.js';
 import { float16ToFloat32, float32ToFloat16 } from '../core/half.js';
 import { softmaxRows } from '../labels/temperature.js';
-import type { CodecParts } from './codec.js';
 import { ConfigCheck, type ConfigErrorCode } from './config-check.js';
 import { invalidCodes, LabelwiseCodec } from './labelwise.js';
 

@@ -1,7 +1,8 @@
+import type { CodecParts } from '../core/codec-parts.js';
 import type { RandomSequence } from '../core/random.js';
 import type { Kernels, ThreadOptions } from '../kernels/types.js';
 import { softmaxRows } from '../labels/temperature.js';
-import type { CodecParts, LabelContext } from './codec.js';
+import type { LabelContext } from './codec.js';
 import { ConfigCheck, type ConfigErrorCode } from './config-check.js';
 import { clampHead, invalidCodes, LabelwiseCodec } from './labelwise.js';
 import { kmeans } from './math/kmeans.js';

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { findRecordedColumns } from '../augment/recorded.js';
 import { parseAnyAugmentationSpec } from '../augment/spec.js';
-import type { CodecParts, Tensor } from '../codecs/codec.js';
+import type { CodecParts, Tensor } from '../core/codec-parts.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import { describeImages } from '../images/source.js';
 import type { BatchSetup, BatchTask, ImageSetup } from './batch-maker.js';

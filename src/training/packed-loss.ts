@@ -1,11 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
-import {
-  type CodecParts,
-  type DecodeOptions,
-  isLossCodec,
-  type LossCodec,
-} from '../codecs/codec.js';
+import { type DecodeOptions, isLossCodec, type LossCodec } from '../codecs/codec.js';
 import { loadCodec } from '../codecs/load.js';
+import type { CodecParts } from '../core/codec-parts.js';
 import { SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import type { Kernels } from '../kernels/types.js';

@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ArchiveSpec } from '#src/archive/spec.js';
 import { createArchive } from '#src/archive/writer.js';
-import type { Tensor } from '#src/codecs/codec.js';
+import type { Tensor } from '#src/core/codec-parts.js';
 
 export function tensor(values: readonly number[], shape: readonly number[]): Tensor {
   return { dtype: 'F32', shape, data: new Uint8Array(Float32Array.from(values).buffer) };

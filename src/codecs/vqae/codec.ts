@@ -1,15 +1,13 @@
+import type { CodecParts, CodeLayout, Tensor } from '../../core/codec-parts.js';
 import { SoftpackError } from '../../errors.js';
 import type { Decoder, Encoder, Kernels, ThreadOptions } from '../../kernels/types.js';
 import { softmaxRows } from '../../labels/temperature.js';
 import type {
-  CodecParts,
-  CodeLayout,
   DecodeLabelsArgs,
   DecodeLabelsKlArgs,
   DecodeOptions,
   LabelContext,
   LossCodec,
-  Tensor,
 } from '../codec.js';
 import { float32Tensor, readFloat32 } from '../tensors.js';
 import { bitsOf, checkVqaeConfig, segmentsOf, type VqaeConfig } from './config.js';

@@ -1,0 +1,33 @@
+/** What a codec leaves behind, as plain data: codecs make it, archives keep it, neither knows the other. */
+
+/**
+ * How the codes of one row (the labels of one epoch, in sample order) lie in bytes.
+ *
+ * - `fixed`: label i occupies bits [i * bitsPerLabel, (i + 1) * bitsPerLabel), least significant bit first,
+ *   with no padding between labels; the row ends on a whole byte.
+ * - `blocks`: variable-length blocks of `labelsPerBlock` labels, found through an index of byte offsets.
+ *   Reserved for entropy-coded codecs; no codec writes it yet.
+ */
+export type CodeLayout =
+  | { readonly kind: 'fixed'; readonly bitsPerLabel: number }
+  | { readonly kind: 'blocks'; readonly labelsPerBlock: number };
+
+export type TensorDtype = 'U8' | 'U16' | 'U32' | 'I32' | 'F16' | 'F32' | 'F64' | 'U64';
+
+/** A named array of a safetensors file. `data` are the little-endian bytes. */
+export interface Tensor {
+  readonly dtype: TensorDtype;
+  readonly shape: readonly number[];
+  readonly data: Uint8Array;
+}
+
+/** Everything needed to rebuild a codec: what `codec.safetensors` and `samples.safetensors` hold. */
+export interface CodecParts {
+  readonly name: string;
+  /** Plain JSON: shapes, temperature, head. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Codebooks, decoder weights: shared by all labels. */
+  readonly tensors: ReadonlyMap<string, Tensor>;
+  /** Side data with one row a sample, shared by all epochs (base vectors, embeddings); often empty. */
+  readonly sampleTensors: ReadonlyMap<string, Tensor>;
+}

@@ -18,7 +18,7 @@ export {
 } from './augment/replay.js';
 export type { AugmentationSpec, MixSpec, RecordedAugmentationSpec } from './augment/spec.js';
 export type { CodecChoice } from './codecs/choice.js';
-export type { Codec, LabelContext } from './codecs/codec.js';
+export type { Codec, LabelContext, LabelViews } from './codecs/codec.js';
 export { loadCodec } from './codecs/load.js';
 export { NoneCodec } from './codecs/none.js';
 export { VqaeCodec } from './codecs/vqae/codec.js';

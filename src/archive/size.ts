@@ -1,6 +1,5 @@
-import type { CodecShape, ShapedTensor } from '../codecs/shape.js';
 import { planSafetensors } from '../container/plan.js';
-import type { CodeLayout } from '../core/codec-parts.js';
+import type { CodecShape, CodeLayout, ShapedTensor } from '../core/codec-parts.js';
 import type { ArchiveBytes } from './archive.js';
 import { packingWords } from './codec-files.js';
 import {

@@ -1,4 +1,5 @@
 import { below, CounterRng, STREAM, unit } from '../core/philox.js';
+import { type SampleRange, sampleIds } from '../core/samples.js';
 import { SoftpackError } from '../errors.js';
 import type { AugmentationBatch, Augmentations, Box, Mix } from './record.js';
 import type { AugmentationSpec } from './spec.js';
@@ -9,8 +10,6 @@ export interface ImageSizes {
   /** Height and width of the sample's stored image. */
   sizeOf(sample: number): readonly [number, number];
 }
-
-export type SampleRange = { readonly start: number; readonly count: number } | Uint32Array;
 
 /** Nothing is replaced. */
 const NO_BOX: Box = [0, 0, 0, 0];
@@ -142,12 +141,6 @@ export class Augmenter implements Augmentations {
       found: sample,
     });
   }
-}
-
-/** The listed sample ids, as a list. */
-export function sampleIds(samples: SampleRange): Uint32Array {
-  if (samples instanceof Uint32Array) return samples;
-  return Uint32Array.from({ length: samples.count }, (_, i) => samples.start + i);
 }
 
 /** The largest centred rectangle whose ratio lies within the range. */

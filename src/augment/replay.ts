@@ -1,7 +1,8 @@
+import { type SampleRange, sampleIds } from '../core/samples.js';
 import { type Normalisation, VIEW } from '../kernels/augment-args.js';
 import { loadKernels } from '../kernels/load.js';
 import type { Kernels } from '../kernels/types.js';
-import { type ImageSizes, type SampleRange, sampleIds } from './augmenter.js';
+import type { ImageSizes } from './augmenter.js';
 import type { Augmentations } from './record.js';
 
 export type { Normalisation };

@@ -1,14 +1,28 @@
-import type { AugmentationBatch } from '../augment/record.js';
 import type { CodecParts, CodeLayout } from '../core/codec-parts.js';
+import type { SampleRange } from '../core/samples.js';
 import type { LabelArray, Precision, ThreadOptions } from '../kernels/types.js';
 
-/** What both encoder and decoder know of some labels at no cost in bytes. */
+/** The labelled views, one entry per label, as far as a codec may use them to predict a label. */
+export interface LabelViews {
+  /** [labels, 4]: top, left, height, width of the crop, in pixels of the source image. */
+  readonly crop: Int32Array;
+  /** [labels]: 1 for mirrored views. */
+  readonly flip: Uint8Array;
+  /** [labels]: global id of the sample that is mixed in; the label's own sample if none is. */
+  readonly partner: Uint32Array;
+  /** [labels]: share of the sample's own pixels, 0 to 1. */
+  readonly lambda: Float32Array;
+  /** [labels, 4]: the rectangle that the partner replaces, in pixels of the view. */
+  readonly box: Int32Array;
+}
+
+/** What encoder and decoder both know about the labels, at no cost in bytes. */
 export interface LabelContext {
   readonly epoch: number;
   /** Global sample ids of the labels. */
-  readonly samples: { readonly start: number; readonly count: number } | Uint32Array;
-  /** Crop, flip and mix of each label, derived from the archive's seed; absent for labels without a record. */
-  readonly augmentation?: AugmentationBatch;
+  readonly samples: SampleRange;
+  /** Derived from the archive's seed; absent if the archive has no record of its views. */
+  readonly augmentation?: LabelViews;
 }
 
 /** How labels may be decoded; of concern only to codecs whose decoder has more ways than one. */
@@ -23,7 +37,7 @@ export interface DecodeLabelsArgs extends ThreadOptions {
   /** One row of codes, whole. */
   readonly row: Uint8Array;
   /** Positions in the row, that is sample ids relative to the row's first sample. */
-  readonly labels: { readonly start: number; readonly count: number } | Uint32Array;
+  readonly labels: SampleRange;
   readonly context: LabelContext;
   /** [labels, classes] probabilities: float32, or float16 bit patterns in a Uint16Array. */
   readonly out: LabelArray;

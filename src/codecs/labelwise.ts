@@ -1,6 +1,6 @@
-import { sampleIds } from '../augment/augmenter.js';
 import type { CodecParts, CodeLayout } from '../core/codec-parts.js';
 import { float32ToFloat16 } from '../core/half.js';
+import { sampleIds } from '../core/samples.js';
 import { SoftpackError } from '../errors.js';
 import type { ThreadOptions } from '../kernels/types.js';
 import type { Codec, DecodeLabelsArgs, LabelContext } from './codec.js';

@@ -1,7 +1,7 @@
-import { sampleIds } from '../augment/augmenter.js';
 import { readBits, writeBits } from '../core/bits.js';
 import type { CodecParts, CodeLayout, Tensor } from '../core/codec-parts.js';
 import { float16ToFloat32, float32ToFloat16 } from '../core/half.js';
+import { sampleIds } from '../core/samples.js';
 import type { Kernels, ThreadOptions } from '../kernels/types.js';
 import { softmaxRows } from '../labels/temperature.js';
 import type { Codec, DecodeLabelsArgs, LabelContext } from './codec.js';

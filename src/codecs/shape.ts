@@ -1,21 +1,7 @@
-import type { TensorDtype } from '../core/codec-parts.js';
+import type { CodecShape, ShapedTensor } from '../core/codec-parts.js';
 import type { SizedChoice } from './choice.js';
 import { topKBits, topKForm } from './top-k.js';
 import { vqSegments } from './vq.js';
-
-export interface ShapedTensor {
-  readonly name: string;
-  readonly dtype: TensorDtype;
-  readonly shape: readonly number[];
-}
-
-/** What a codec will take up, known before it is trained. */
-export interface CodecShape {
-  readonly name: string;
-  readonly bitsPerLabel: number;
-  readonly tensors: readonly ShapedTensor[];
-  readonly sampleTensors: readonly ShapedTensor[];
-}
 
 /** Bits a label and stored tensors of a codec of these parameters. */
 export function codecShape(

@@ -31,3 +31,17 @@ export interface CodecParts {
   /** Side data with one row a sample, shared by all epochs (base vectors, embeddings); often empty. */
   readonly sampleTensors: ReadonlyMap<string, Tensor>;
 }
+
+export interface ShapedTensor {
+  readonly name: string;
+  readonly dtype: TensorDtype;
+  readonly shape: readonly number[];
+}
+
+/** What a codec will take up, known before it is trained. */
+export interface CodecShape {
+  readonly name: string;
+  readonly bitsPerLabel: number;
+  readonly tensors: readonly ShapedTensor[];
+  readonly sampleTensors: readonly ShapedTensor[];
+}

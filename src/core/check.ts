@@ -5,33 +5,70 @@ const DIGEST = /^[0-9a-f]{64}$/;
 /** No separators, no dot in front: a manifest cannot point outside its own directory. */
 const FILE_NAME = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,199}$/;
 
-/** Checks of single fields of a JSON document; each throws an error naming the document and the field. */
+/** One broken rule. */
+export interface Problem {
+  readonly field: string;
+  readonly message: string;
+  readonly expected: unknown;
+  readonly found: unknown;
+}
+
+/** Checks of single fields; each throws an error that names the document and the field. */
 export class FieldChecker {
-  /** For error messages: a file, or the argument that a caller gave. */
+  /** For error messages: a file or an argument; empty for fields that speak for themselves. */
   readonly name: string;
   readonly #code: SoftpackErrorCode;
+  readonly #message: string;
 
-  constructor(name: string, code: SoftpackErrorCode) {
+  constructor(name: string, code: SoftpackErrorCode, message = 'not valid') {
     this.name = name;
     this.#code = code;
+    this.#message = message;
   }
 
   that<T>(valid: boolean, found: T, field: string, expected: string): T {
-    if (valid) return found;
-    throw new SoftpackError(this.#code, 'not valid', {
-      field: `${this.name}: ${field}`,
-      expected,
-      found: excerpt(found ?? 'nothing'),
-    });
+    if (!valid) {
+      this.report({
+        field: this.name === '' ? field : `${this.name}: ${field}`,
+        message: this.#message,
+        expected,
+        found: excerpt(found ?? 'nothing'),
+      });
+    }
+    return found;
   }
 
-  count(value: JsonValue | undefined, field: string, least: number): number {
-    const valid = Number.isSafeInteger(value) && Number(value) >= least;
-    return this.that(valid, value, field, `a whole number from ${least} on`) as number;
+  protected report({ message, ...details }: Problem): void {
+    throw new SoftpackError(this.#code, message, details);
   }
 
-  positive(value: JsonValue | undefined, field: string): number {
-    return this.that(Number(value) > 0 && typeof value === 'number', value, field, '> 0') as number;
+  count(value: unknown, field: string, least: number, most = Number.MAX_SAFE_INTEGER): number {
+    const valid = Number.isSafeInteger(value) && Number(value) >= least && Number(value) <= most;
+    const range =
+      most === Number.MAX_SAFE_INTEGER ? `from ${least} on` : `from ${least} to ${most}`;
+    return this.that(valid, value, field, `a whole number ${range}`) as number;
+  }
+
+  powerOfTwo(value: unknown, field: string, least: number, most: number): number {
+    const valid = Number.isInteger(value) && Number.isInteger(Math.log2(Number(value)));
+    const inside = Number(value) >= least && Number(value) <= most;
+    const expected = `a power of two from ${least} to ${most}`;
+    return this.that(valid && inside, value, field, expected) as number;
+  }
+
+  positive(value: unknown, field: string): number {
+    const valid = typeof value === 'number' && value > 0 && value < Number.POSITIVE_INFINITY;
+    return this.that(valid, value, field, '> 0') as number;
+  }
+
+  /** A number between 0 and 1, neither of them included. */
+  share(value: unknown, field: string): number {
+    const valid = typeof value === 'number' && value > 0 && value < 1;
+    return this.that(valid, value, field, 'a number in (0, 1)') as number;
+  }
+
+  oneOf<T extends string>(value: unknown, field: string, names: readonly T[]): T {
+    return this.that(names.includes(value as T), value, field, names.join('|')) as T;
   }
 
   text(value: JsonValue | undefined, field: string, pattern = /^.+$/s): string {
@@ -64,5 +101,24 @@ export class FieldChecker {
 
   fileName(value: JsonValue | undefined, field: string): string {
     return this.text(value, field, FILE_NAME);
+  }
+}
+
+/** All rules that `check` breaks, at most one per field, instead of an error for the first. */
+export function problemsOf(
+  name: string,
+  message: string,
+  check: (checker: FieldChecker) => void,
+): readonly Problem[] {
+  const collector = new ProblemCollector(name, 'INVALID_ARGUMENT', message);
+  check(collector);
+  return [...collector.problems.values()];
+}
+
+class ProblemCollector extends FieldChecker {
+  readonly problems = new Map<string, Problem>();
+
+  protected override report(problem: Problem): void {
+    if (!this.problems.has(problem.field)) this.problems.set(problem.field, problem);
   }
 }

@@ -17,10 +17,10 @@ export {
   renderWhole,
 } from './augment/replay.js';
 export type { AugmentationSpec, MixSpec, RecordedAugmentationSpec } from './augment/spec.js';
-export type { CodecChoice } from './codecs/choice.js';
 export type { Codec, LabelContext, LabelViews } from './codecs/codec.js';
-export { loadCodec } from './codecs/load.js';
 export { NoneCodec } from './codecs/none.js';
+export type { CodecChoice } from './codecs/registry.js';
+export { loadCodec } from './codecs/registry.js';
 export { VqaeCodec } from './codecs/vqae/codec.js';
 export type { VqaeConfig } from './codecs/vqae/config.js';
 export { vqaeForRatio } from './codecs/vqae/plan.js';

@@ -4,7 +4,7 @@ import { Augmenter } from '#src/augment/augmenter.js';
 import { type PixelSource, renderViews } from '#src/augment/replay.js';
 import { parseAugmentationSpec } from '#src/augment/spec.js';
 import type { Codec } from '#src/codecs/codec.js';
-import { loadCodec } from '#src/codecs/load.js';
+import { loadCodec } from '#src/codecs/registry.js';
 import { loadKernels } from '#src/kernels/load.js';
 import type { LabelExample } from '../report/demo-page.js';
 import type { EmojiImages } from './emoji.js';

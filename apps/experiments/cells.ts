@@ -1,4 +1,4 @@
-import type { SizedChoice } from '#src/codecs/choice.js';
+import type { SizedChoice } from '#src/codecs/registry.js';
 import type { LabelSet } from './labels.js';
 import type { MethodName } from './methods.js';
 import { FAMILY_NAMES, type Family, type Scale, type StudentName } from './recipe.js';

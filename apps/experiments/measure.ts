@@ -1,4 +1,4 @@
-import { codecWords } from '#src/cli/format.js';
+import { CODECS } from '#src/codecs/registry.js';
 import { SoftpackError } from '#src/errors.js';
 import type { ExperimentRow } from '../report/experiments.js';
 import type { Cell } from './cells.js';
@@ -33,7 +33,7 @@ export async function measure(
   const pruned = method.prune && `, first 1/${+method.prune.ratio.toFixed(1)} of batches`;
   return {
     ...rowOf(cell),
-    codec: `${codecWords(packed.codec)}${pruned ?? ''}`,
+    codec: `${CODECS.words(packed.codec)}${pruned ?? ''}`,
     bytes: packed.bytes.total,
     reached: packed.ratio,
     // Of labels that were put in another order on purpose this would say nothing.

@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openArchive } from '#src/archive/archive.js';
-import type { CodecChoice } from '#src/codecs/choice.js';
+import { CODECS, type CodecChoice } from '#src/codecs/registry.js';
 import { loadKernels } from '#src/kernels/load.js';
 import type { LabelSource } from '#src/labels/source.js';
 import { archiveSource } from '#src/pipeline/archive-source.js';
@@ -9,7 +9,7 @@ import { type PackResult, packLogits } from '#src/pipeline/pack.js';
 import type { PruneOptions } from '#src/pipeline/pruned-source.js';
 import { planForBytes, pruneForBytes, type ScalableCodec } from '#src/planner/choose.js';
 import { fullLabels, type LabelSet, labelParameters, type Setting } from './labels.js';
-import { STUDENT_TRAINING } from './recipe.js';
+import { type Scale, STUDENT_TRAINING } from './recipe.js';
 
 /** Ways to store labels, by the names of the tables. */
 export type MethodName =
@@ -120,15 +120,24 @@ export type PackStep = Pick<PackResult, 'codec' | 'bytes' | 'ratio' | 'divergenc
   readonly archive: string;
 };
 
+/** A choice as part of a step's key: what is a typed array depends on the set alone. */
+export function keyOf(codec: CodecChoice): object {
+  const plain = Object.entries(codec).filter(([, value]) => !ArrayBuffer.isView(value));
+  return Object.fromEntries(plain);
+}
+
+/** Steps that the codec is trained for. */
+export function codecSteps(codec: CodecChoice, scale: Scale): number {
+  return CODECS.of(codec).steps ? scale.codecSteps : 0;
+}
+
 /** The archive of a set's labels by one method, made if it is not there. */
 export async function pack(method: Method, set: LabelSet, setting: Setting): Promise<PackStep> {
   const { workspace, scale, signal, onProgress } = setting;
   const { codec, prune, shuffled } = method;
-  // Whose parameters are typed arrays depends on the set alone.
-  const choice = 'groups' in codec ? { name: codec.name } : codec;
   const labels = labelParameters(set, setting);
-  const steps = codec.name === 'vqae' ? scale.codecSteps : 0;
-  const parameters = { labels, codec: choice, prune, shuffled, steps };
+  const steps = codecSteps(codec, scale);
+  const parameters = { labels, codec: keyOf(codec), prune, shuffled, steps };
   const out = join(workspace.dir, 'archives', workspace.key('pack', parameters));
   const result = await workspace.step('pack', parameters, async () => {
     await rm(out, { recursive: true, force: true });

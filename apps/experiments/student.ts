@@ -5,7 +5,7 @@ import { MANIFEST_FILE } from '#src/archive/manifest.js';
 import { predictArchive } from '#src/archive/size.js';
 import { Augmenter } from '#src/augment/augmenter.js';
 import { renderViews } from '#src/augment/replay.js';
-import { codecShape } from '#src/codecs/shape.js';
+import { CODECS } from '#src/codecs/registry.js';
 import { STREAM } from '#src/core/philox.js';
 import { RandomSequence } from '#src/core/random.js';
 import { SoftpackError } from '#src/errors.js';
@@ -19,7 +19,7 @@ import { evaluateTop1 } from '#src/training/evaluate.js';
 import { demoAugmentation, IMAGE_SIZE, NORMALISATION, TAU } from '../demo/recipe.js';
 import { heldOutImages } from '../demo/teacher.js';
 import { fullLabels, imagesOf, type LabelSet, labelParameters, type Setting } from './labels.js';
-import { type Method, type PackStep, pack } from './methods.js';
+import { codecSteps, keyOf, type Method, type PackStep, pack } from './methods.js';
 import { decayEvery, STUDENT_TRAINING, STUDENTS, type StudentName } from './recipe.js';
 
 export interface StudentStep {
@@ -39,11 +39,10 @@ export async function student(
 ): Promise<StudentStep> {
   const { workspace, scale } = setting;
   const { codec, prune, shuffled, temperatures } = method;
-  const choice = 'groups' in codec ? { name: codec.name } : codec;
   const parameters = {
     labels: labelParameters(set, setting),
-    method: { codec: choice, prune, shuffled, temperatures },
-    steps: codec.name === 'vqae' ? scale.codecSteps : 0,
+    method: { codec: keyOf(codec), prune, shuffled, temperatures },
+    steps: codecSteps(codec, scale),
     student: { ...STUDENTS[name], ...STUDENT_TRAINING },
     seed,
   };
@@ -95,7 +94,7 @@ export function subsetAt(
 ): { readonly samples: number; readonly bytes: number } {
   const classes = emoji.classes.length;
   const all = ipc * classes;
-  const shape = codecShape({ name: 'none' }, { classes, samples: all });
+  const shape = CODECS.shape({ name: 'none' }, { classes, samples: all });
   const bytesOf = (samples: number) =>
     predictArchive(shape, { classes, samples, epochs: scale.epochs }).total;
   let samples = Math.floor(all / ratio);

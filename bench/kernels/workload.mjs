@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { loadCodec } from '#src/codecs/load.js';
+import { loadCodec } from '#src/codecs/registry.js';
 import { VqaeTrainer } from '#src/codecs/vqae/trainer.js';
 import { readTensorFile, writeTensorFile } from '#src/container/tensor-file.js';
 import { softLabels, teacherLogits } from './labels.mjs';

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { CODECS } from '../codecs/registry.js';
 import { asNotFound } from '../container/random-access.js';
 import { isJsonObject, parseJson } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
@@ -9,8 +10,8 @@ import type {
   CacheLabelsResult,
   CacheProgress,
 } from '../pipeline/cache-labels.js';
-import { addCodecOptions, type CodecFlags, codecOf } from './codec-options.js';
-import { codecWords, formatBytes } from './format.js';
+import { addCodecOptions, type CodecFlags, codecOf, givesSize } from './codec-options.js';
+import { formatBytes } from './format.js';
 import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
 import { packProgress } from './pack.js';
 import { type FitFlags, fitOf } from './pack-images.js';
@@ -92,7 +93,6 @@ export function addCache(program: Command, signal: AbortSignal): void {
 async function optionsOf(flags: CacheFlags, named: boolean): Promise<CacheLabelsOptions> {
   const { teacher, images, epochs, out, full, tau, steps, seed, minCrop, flip, cutmix } = flags;
   // Without a word on compression nothing is lost: the labels can be packed at any ratio later.
-  const sized = ['ratio', 'dh', 'dc', 'k', 'levels'].some((name) => name in flags);
   return {
     ...{ teacher, images, epochs, out, full, tau, backend: flags.backend, split: flags.split },
     ...{ workers: flags.workers, batch: flags.batch, fit: fitOf(flags) },
@@ -103,7 +103,7 @@ async function optionsOf(flags: CacheFlags, named: boolean): Promise<CacheLabels
       flip,
       mix: cutmix === 0 ? { kind: 'none' } : { kind: 'cutmix', alpha: 1, probability: cutmix },
     },
-    ...(named || sized ? { codec: codecOf(flags) } : {}),
+    ...(named || givesSize(flags) ? { codec: codecOf(flags) } : {}),
     training: { steps, seed },
   };
 }
@@ -163,7 +163,7 @@ function describe(result: CacheLabelsResult, { out }: CacheFlags): string {
   ];
   if (packed !== undefined) {
     const { codec, divergence } = packed;
-    lines.push(`${codecWords(codec)}: KL ${divergence.kl.toExponential(2)} nats`);
+    lines.push(`${CODECS.words(codec)}: KL ${divergence.kl.toExponential(2)} nats`);
   } else {
     lines.push(`compress them by: softpack pack ${out} --ratio 40 --out <dir>`);
   }

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
 import { openArchive } from '../archive/archive.js';
-import { loadCodec } from '../codecs/load.js';
+import { loadCodec } from '../codecs/registry.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import { NpyWriter } from '../labels/npy.js';

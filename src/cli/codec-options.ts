@@ -1,88 +1,94 @@
 import { type Command, Option } from 'commander';
-import type { CodecChoice } from '../codecs/choice.js';
+import type { CodecParameter } from '../codecs/descriptor.js';
+import { CODECS, type CodecChoice } from '../codecs/registry.js';
 import { SoftpackError } from '../errors.js';
 import { positiveInteger, positiveNumber } from './options.js';
 
+/** Besides these, the parameters of every codec, by name. */
 export interface CodecFlags {
-  readonly codec: CodecName;
+  readonly codec: string;
   readonly ratio?: number;
-  readonly dh?: number;
-  readonly dc?: number;
-  readonly k?: number;
-  readonly levels?: number;
-  readonly values?: 'probabilities' | 'logits' | 'none';
-  readonly rest?: 'uniform' | 'zero';
 }
 
-/** Parameters that each codec takes instead of a ratio, all of them together. */
-const PARAMETERS = {
-  vqae: ['dh', 'dc', 'k'],
-  none: [],
-  topk: ['k'],
-  pca: ['k'],
-  rpca: ['k'],
-  scalar: ['levels'],
-  vq: ['dc', 'k'],
-  mean: [],
-} as const;
-
-type CodecName = keyof typeof PARAMETERS;
-
-export function addCodecOptions(command: Command): Command {
-  return command
+export function addCodecOptions(command: Command, codecs = CODECS): Command {
+  command
     .addOption(
       new Option('--codec <name>', 'how labels are stored')
-        .choices(Object.keys(PARAMETERS))
-        .default('vqae'),
+        .choices(codecs.names)
+        .default(codecs.names[0]),
     )
-    .option(
-      '-r, --ratio <x>',
-      'how many times smaller than float16 the codes shall be',
-      positiveNumber,
-    )
-    .option('--dh <n>', 'vqae, instead of --ratio: latent length', positiveInteger)
-    .option('--dc <n>', 'vqae, vq: segment length; vqae: divides dh', positiveInteger)
-    .option(
-      '--k <n>',
-      'vqae, vq: codewords, a power of two; topk: classes; pca, rpca: components',
-      positiveInteger,
-    )
-    .option('--levels <n>', 'scalar: a power of two', positiveInteger)
-    .addOption(
-      new Option('--values <what>', 'topk: what is kept beside the class ids').choices([
-        'probabilities',
-        'logits',
-        'none',
-      ]),
-    )
-    .addOption(
-      new Option('--rest <how>', 'topk: what the other classes have').choices(['uniform', 'zero']),
-    );
+    .option('-r, --ratio <x>', 'target compression ratio relative to float16', positiveNumber);
+  const names = new Set(parametersOf(codecs).map(({ parameter }) => parameter.name));
+  for (const name of names) command.addOption(optionOf(name, codecs));
+  return command;
+}
+
+interface Owned {
+  readonly codec: string;
+  readonly parameter: CodecParameter;
+}
+
+function parametersOf(codecs: typeof CODECS): readonly Owned[] {
+  return codecs.descriptors.flatMap(({ name, parameters }) =>
+    parameters
+      .filter(({ libraryOnly }) => !libraryOnly)
+      .map((parameter) => ({ codec: name, parameter })),
+  );
+}
+
+/** One option for all codecs that have a parameter of this name, explained for each. */
+function optionOf(name: string, codecs: typeof CODECS): Option {
+  const owned = parametersOf(codecs).filter(({ parameter }) => parameter.name === name);
+  const meanings = new Set(owned.map(({ parameter }) => parameter.words));
+  const words = [...meanings].map((meaning) => {
+    const owners = owned.filter(({ parameter }) => parameter.words === meaning);
+    return `${owners.map(({ codec }) => codec).join(', ')}: ${meaning}`;
+  });
+  const values = owned.flatMap(({ parameter }) => parameter.values ?? []);
+  if (values.length > 0) {
+    return new Option(`--${name} <value>`, words.join('; ')).choices([...new Set(values)]);
+  }
+  return new Option(`--${name} <n>`, words.join('; ')).argParser(positiveInteger);
+}
+
+/** Whether the command line says anything about the size of the codec. */
+export function givesSize(flags: CodecFlags, codecs = CODECS): boolean {
+  const sizes = parametersOf(codecs).filter(({ parameter }) => parameter.kind === 'size');
+  const sized = sizes.some(({ parameter }) => given(flags, parameter.name) !== undefined);
+  return flags.ratio !== undefined || sized;
+}
+
+function given(flags: CodecFlags, name: string): unknown {
+  return (flags as unknown as Readonly<Record<string, unknown>>)[name];
 }
 
 /** `INVALID_ARGUMENT` naming the option that is missing or out of place. */
-export function codecOf(flags: CodecFlags): CodecChoice {
-  const { codec: name, ratio, values, rest } = flags;
-  const own: readonly (keyof CodecFlags)[] = PARAMETERS[name];
-  const sizes = ['dh', 'dc', 'k', 'levels'] as const;
-  const stray = sizes.find((size) => flags[size] !== undefined && !own.includes(size));
-  const strayForm = name !== 'topk' && (values ?? rest) !== undefined;
-  if (stray !== undefined || strayForm) {
+export function codecOf(flags: CodecFlags, codecs = CODECS): CodecChoice {
+  const { codec: name, ratio } = flags;
+  const all = parametersOf(codecs);
+  const own = all.filter(({ codec }) => codec === name).map(({ parameter }) => parameter);
+  const stray = all.find(
+    ({ parameter }) =>
+      given(flags, parameter.name) !== undefined &&
+      own.every((mine) => mine.name !== parameter.name),
+  );
+  if (stray !== undefined) {
     throw new SoftpackError('INVALID_ARGUMENT', `not an option of codec ${name}`, {
-      field: `--${stray ?? (values === undefined ? 'rest' : 'values')}`,
+      field: `--${stray.parameter.name}`,
     });
   }
-  const given = own.filter((size) => flags[size] !== undefined);
-  const sized = given.length === own.length && ratio === undefined;
-  const byRatio = given.length === 0 && ratio !== undefined && own.length > 0;
+  const sizes = own.filter(({ kind }) => kind === 'size').map((parameter) => parameter.name);
+  const present = sizes.filter((size) => given(flags, size) !== undefined);
+  const sized = present.length === sizes.length && ratio === undefined;
+  const byRatio = present.length === 0 && ratio !== undefined && sizes.length > 0;
   if (!sized && !byRatio) {
-    const parameters = own.map((size) => `--${size}`).join(' and ');
-    const expected = own.length === 0 ? 'no size' : `either --ratio, or ${parameters}`;
+    const parameters = sizes.map((size) => `--${size}`).join(' and ');
+    const expected = sizes.length === 0 ? 'no size' : `either --ratio, or ${parameters}`;
     throw new SoftpackError('INVALID_ARGUMENT', `codec ${name} takes ${expected}`, {
       field: '--ratio',
     });
   }
-  const parameters = Object.fromEntries(given.map((size) => [size, flags[size]]));
-  const form = name === 'topk' ? { values, rest } : {};
-  return { name, ...(byRatio ? { ratio } : parameters), ...form } as CodecChoice;
+  const parameters = own.map((parameter) => [parameter.name, given(flags, parameter.name)]);
+  const values = parameters.filter(([, value]) => value !== undefined);
+  return { name, ...(byRatio ? { ratio } : {}), ...Object.fromEntries(values) } as CodecChoice;
 }

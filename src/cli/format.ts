@@ -10,20 +10,6 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 ? value : value.toPrecision(3)} ${units[unit]}`;
 }
 
-/** A codec in a few words: `vqae (dh 1000, dc 25, k 512)`. */
-export function codecWords({
-  name,
-  config,
-}: {
-  readonly name: string;
-  readonly config: Readonly<Record<string, unknown>>;
-}): string {
-  const common = ['classes', 'tau', 'eps', 'scale', 'threshold', 'samples'];
-  const own = Object.entries(config).filter(([key]) => !common.includes(key));
-  if (own.length === 0) return name;
-  return `${name} (${own.map(([key, value]) => `${key} ${value}`).join(', ')})`;
-}
-
 export function escapeHtml(text: string): string {
   const entities: Record<string, string> = {
     '&': '&amp;',

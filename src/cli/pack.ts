@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
+import { CODECS } from '../codecs/registry.js';
 import { type PackProgress, type PackResult, packLogits } from '../pipeline/pack.js';
 import { addCodecOptions, type CodecFlags, codecOf } from './codec-options.js';
-import { codecWords, formatBytes } from './format.js';
+import { formatBytes } from './format.js';
 import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
 import { phaseProgress } from './progress.js';
 
@@ -73,7 +74,7 @@ function jsonOf({ training, ...result }: PackResult) {
 function describe({ codec, labels, classes, bytes, ratio, divergence }: PackResult, out: string) {
   const size = (name: string, value: number) => `  ${name.padEnd(12)}${formatBytes(value)}`;
   return [
-    `${labels} labels of ${classes} classes in ${out}, ${codecWords(codec)}`,
+    `${labels} labels of ${classes} classes in ${out}, ${CODECS.words(codec)}`,
     size('codes', bytes.codes),
     size('codec', bytes.codec),
     size('metadata', bytes.metadata),

@@ -1,12 +1,19 @@
+import type { FieldChecker } from '../core/check.js';
 import type { CodecParts } from '../core/codec-parts.js';
 import { SoftpackError } from '../errors.js';
-import { ConfigCheck, type ConfigErrorCode } from './config-check.js';
+import { argumentChecker, type CommonConfig, checkCommon, configOf } from './config.js';
+import type { CodecDescriptor, CodecTraining } from './descriptor.js';
 import { clampHead, LabelwiseCodec } from './labelwise.js';
-import { float16Tensor, readFloat16, requireTensor, throughFloat16 } from './tensors.js';
+import {
+  codecShape,
+  float16Tensor,
+  invalidTensor,
+  readFloat16,
+  requireTensor,
+  throughFloat16,
+} from './tensors.js';
 
-export interface MeanConfig {
-  readonly classes: number;
-  readonly tau: number;
+export interface MeanConfig extends CommonConfig {
   /** Groups of samples with one label each. */
   readonly groups: number;
   readonly samples: number;
@@ -37,13 +44,15 @@ export class MeanCodec extends LabelwiseCodec {
   }
 
   static fromParts(parts: CodecParts): MeanCodec {
-    const config = checkMeanConfig(parts.config as unknown as MeanConfig, 'INVALID_FILE');
+    const config = configOf(parts, checkMeanConfig);
     const { groups, classes, samples } = config;
     const means = readFloat16(parts.tensors, 'means', [groups, classes]);
     const bytes = requireTensor(parts.sampleTensors, 'group', 'U32', [samples]);
     const group = new Uint32Array(bytes.slice().buffer);
-    const check = new ConfigCheck('mean', 'INVALID_FILE');
-    for (const found of group) check.that(found < groups, 'group', `less than ${groups}`, found);
+    const beyond = group.find((number) => number >= groups);
+    if (beyond !== undefined) {
+      throw invalidTensor('group', 'group out of range', `less than ${groups}`, beyond);
+    }
     return new MeanCodec(config, means, group);
   }
 
@@ -84,13 +93,77 @@ export class MeanCodec extends LabelwiseCodec {
 
 export function checkMeanConfig(
   config: MeanConfig,
-  code: ConfigErrorCode = 'INVALID_ARGUMENT',
+  check: FieldChecker = argumentChecker('mean'),
 ): MeanConfig {
   const { classes, tau, groups, samples } = config;
-  const check = new ConfigCheck('mean', code);
-  check.count(classes, 'classes');
-  check.positive(tau, 'tau');
-  check.count(groups, 'groups');
+  checkCommon(config, check);
+  check.count(groups, 'groups', 1, 2 ** 32);
   check.count(samples, 'samples', 1, 2 ** 32);
   return { classes, tau, groups, samples };
+}
+
+export interface MeanChoice {
+  readonly name: 'mean';
+  /** [samples]: samples with the same number share one label. Default: each sample has its own. */
+  readonly groups?: Uint32Array;
+}
+
+export const MEAN: CodecDescriptor<MeanChoice, MeanChoice> = {
+  name: 'mean',
+  parameters: [{ name: 'groups', words: 'group of each sample', kind: 'form', libraryOnly: true }],
+  docs: {
+    label: 'nothing: all labels of a group of samples are their mean',
+    bits: '0',
+    besides: '2 groups C, 4 samples',
+  },
+  perSample: true,
+  sized: (choice) => choice,
+  check({ groups }, { classes, tau, samples }, checker) {
+    const given = groups?.length ?? samples;
+    checker.that(given === samples, given, 'groups', `one group per sample: ${samples}`);
+    checkMeanConfig({ classes, tau, samples, groups: groupCount({ groups }, samples) }, checker);
+  },
+  shape(choice, { classes, samples }) {
+    return codecShape(
+      'mean',
+      0,
+      [{ name: 'means', dtype: 'F16', shape: [groupCount(choice, samples), classes] }],
+      [{ name: 'group', dtype: 'U32', shape: [samples] }],
+    );
+  },
+  train: async ({ groups }, context) => ({ codec: await averageGroups(groups, context) }),
+  load: (parts) => MeanCodec.fromParts(parts),
+};
+
+function groupCount({ groups }: Pick<MeanChoice, 'groups'>, samples: number): number {
+  return groups?.reduce((most, group) => Math.max(most, group + 1), 1) ?? samples;
+}
+
+async function averageGroups(
+  groups: Uint32Array | undefined,
+  { classes, samples, tau, scan }: CodecTraining,
+): Promise<MeanCodec> {
+  const group = groups ?? Uint32Array.from({ length: samples }, (_, i) => i);
+  if (group.length !== samples) {
+    throw new SoftpackError('INVALID_ARGUMENT', 'number of groups differs from samples', {
+      field: 'codec.groups',
+      expected: samples,
+      found: group.length,
+    });
+  }
+  const count = groupCount({ groups }, samples);
+  const sums = new Float64Array(count * classes);
+  const members = new Float64Array(count);
+  await scan((first, labels) => {
+    for (let i = 0; i * classes < labels.length; i++) {
+      const at = group[first + i] * classes;
+      members[group[first + i]]++;
+      for (let j = 0; j < classes; j++) sums[at + j] += labels[i * classes + j];
+    }
+  });
+  const means = Float32Array.from(
+    sums,
+    (sum, i) => (sum * classes) / Math.max(1, members[Math.floor(i / classes)]),
+  );
+  return new MeanCodec({ classes, tau, groups: count, samples }, means, group);
 }

@@ -1,16 +1,24 @@
+import type { FieldChecker } from '../core/check.js';
 import type { CodecParts } from '../core/codec-parts.js';
 import { float16ToFloat32, float32ToFloat16 } from '../core/half.js';
 import { softmaxRows } from '../labels/temperature.js';
 import type { LabelContext } from './codec.js';
-import { ConfigCheck } from './config-check.js';
+import { type CommonConfig, checkCommon, configOf } from './config.js';
+import type { CodecDescriptor } from './descriptor.js';
 import { invalidCodes, LabelwiseCodec } from './labelwise.js';
+import { codecShape } from './tensors.js';
 
-export interface NoneConfig {
-  readonly classes: number;
-  /** Temperature of the decoded probabilities. */
-  readonly tau: number;
+export interface NoneConfig extends CommonConfig {
   /** What the half floats are: logits (any temperature later) or probabilities at `tau`. */
   readonly store: 'logits' | 'probabilities';
+}
+
+const STORES = ['logits', 'probabilities'] as const;
+
+function checkNoneConfig(config: NoneConfig, check: FieldChecker): NoneConfig {
+  checkCommon(config, check);
+  check.oneOf(config.store, 'store', STORES);
+  return config;
 }
 
 /** Labels as they are, 2 bytes a class: the reference that every ratio is measured against. */
@@ -29,12 +37,7 @@ export class NoneCodec extends LabelwiseCodec {
   }
 
   static fromParts(parts: CodecParts): NoneCodec {
-    const config = parts.config as unknown as NoneConfig;
-    const check = new ConfigCheck('none', 'INVALID_FILE');
-    check.count(config.classes, 'classes');
-    check.positive(config.tau, 'tau');
-    check.oneOf(config.store, 'store', ['logits', 'probabilities']);
-    return new NoneCodec(config);
+    return new NoneCodec(configOf(parts, checkNoneConfig));
   }
 
   async encode(logits: Float32Array, _context: LabelContext): Promise<Uint8Array> {
@@ -81,3 +84,39 @@ function renormalise(values: Float32Array): void {
   if (sum === 0) throw invalidCodes('a positive sum', sum);
   for (let i = 0; i < values.length; i++) values[i] /= sum;
 }
+
+export interface NoneChoice {
+  readonly name: 'none';
+  readonly store?: NoneConfig['store'];
+}
+
+export const NONE: CodecDescriptor<NoneChoice, NoneChoice> = {
+  name: 'none',
+  parameters: [
+    {
+      name: 'store',
+      words: 'what the half floats are',
+      kind: 'form',
+      values: STORES,
+      libraryOnly: true,
+    },
+  ],
+  docs: {
+    label: 'float16 logits, or probabilities (`store`)',
+    bits: '16 C',
+    besides: '',
+    numpy: `x = half(fields(row, n, *[16] * C))
+return softmax(x, c['tau']) if c['store'] == 'logits' else x / x.sum(1, keepdims=True)`,
+  },
+  sized: (choice) => choice,
+  check({ store = 'logits' }, { classes, tau }, checker) {
+    checkNoneConfig({ classes, tau, store }, checker);
+  },
+  shape: (_, { classes }) => codecShape('none', 16 * classes),
+  async train({ store = 'logits' }, { classes, tau }) {
+    return { codec: new NoneCodec({ classes, tau, store }) };
+  },
+  load: (parts) => NoneCodec.fromParts(parts),
+  /** S11: float16 probabilities. */
+  paperBytes: (_, { classes, labels }) => 2 * classes * labels,
+};

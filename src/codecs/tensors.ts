@@ -1,6 +1,15 @@
-import type { Tensor, TensorDtype } from '../core/codec-parts.js';
+import type { CodecShape, ShapedTensor, Tensor, TensorDtype } from '../core/codec-parts.js';
 import { float16ToFloat32, float32ToFloat16 } from '../core/half.js';
 import { SoftpackError } from '../errors.js';
+
+export function codecShape(
+  name: string,
+  bitsPerLabel: number,
+  tensors: readonly ShapedTensor[] = [],
+  sampleTensors: readonly ShapedTensor[] = [],
+): CodecShape {
+  return { name, bitsPerLabel, tensors, sampleTensors };
+}
 
 /** A float32 tensor over a copy of `values`. */
 export function float32Tensor(values: Float32Array, shape: readonly number[]): Tensor {
@@ -90,7 +99,12 @@ function requireFinite(name: string, values: Float32Array): Float32Array {
   return values;
 }
 
-function invalidTensor(name: string, message: string, expected: unknown, found: unknown) {
+export function invalidTensor(
+  name: string,
+  message: string,
+  expected: unknown,
+  found: unknown,
+): SoftpackError {
   return new SoftpackError('INVALID_FILE', message, {
     field: `codec tensor ${name}`,
     expected,

@@ -1,9 +1,13 @@
 import { bitsFor, readBits, writeBits } from '../core/bits.js';
+import type { FieldChecker } from '../core/check.js';
 import type { CodecParts } from '../core/codec-parts.js';
 import { float16ToFloat32, float32ToFloat16 } from '../core/half.js';
 import { softmaxRows } from '../labels/temperature.js';
-import { ConfigCheck, type ConfigErrorCode } from './config-check.js';
+import { argumentChecker, type CommonConfig, checkCommon, configOf } from './config.js';
+import type { CodecDescriptor, RatioChoice } from './descriptor.js';
 import { invalidCodes, LabelwiseCodec } from './labelwise.js';
+import { atLeastOne, bitsForRatio, largestFitting } from './size-search.js';
+import { codecShape } from './tensors.js';
 
 /**
  * The k likeliest classes of a label.
@@ -16,9 +20,7 @@ import { invalidCodes, LabelwiseCodec } from './labelwise.js';
  * | marginal re-norm (FKD)                       | k | `probabilities` | `zero`    |
  * | top-k logits, "MR-k" (LPQLD)                 | k | `logits`        | `zero`    |
  */
-export interface TopKConfig {
-  readonly classes: number;
-  readonly tau: number;
+export interface TopKConfig extends CommonConfig {
   readonly k: number;
   /** What is kept beside the class ids, as float16: softmax(z / tau), z (any temperature later), or nothing. */
   readonly values: 'probabilities' | 'logits' | 'none';
@@ -28,31 +30,34 @@ export interface TopKConfig {
 
 const VALUE_BITS = 16;
 
-/** The form that is meant where it is left open: probabilities, and the rest of 1 for all other classes. */
-export function topKForm({
+const VALUES = ['probabilities', 'logits', 'none'] as const;
+const RESTS = ['uniform', 'zero'] as const;
+
+export type TopKForm = Pick<TopKConfig, 'values' | 'rest'>;
+
+/** Defaults: probabilities, and what is left of 1 for all other classes. */
+function topKForm({
   values = 'probabilities',
   rest = values === 'probabilities' ? 'uniform' : 'zero',
-}: Partial<Pick<TopKConfig, 'values' | 'rest'>>): Pick<TopKConfig, 'values' | 'rest'> {
+}: Partial<TopKForm>): TopKForm {
   return { values, rest };
 }
 
-export function topKBits({ classes, k, values }: Pick<TopKConfig, 'classes' | 'k' | 'values'>) {
+function topKBits({ classes, k, values }: Pick<TopKConfig, 'classes' | 'k' | 'values'>): number {
   return k * (bitsFor(classes) + (values === 'none' ? 0 : VALUE_BITS));
 }
 
 export function checkTopKConfig(
   config: TopKConfig,
-  code: ConfigErrorCode = 'INVALID_ARGUMENT',
+  check: FieldChecker = argumentChecker('topk'),
 ): TopKConfig {
   const { classes, tau, k, values, rest } = config;
-  const check = new ConfigCheck('topk', code);
-  check.count(classes, 'classes', 1, 2 ** 32);
-  check.positive(tau, 'tau');
+  checkCommon(config, check);
   check.count(k, 'k', 1, classes);
-  check.oneOf(values, 'values', ['probabilities', 'logits', 'none']);
-  check.oneOf(rest, 'rest', ['uniform', 'zero']);
-  check.that(values !== 'none' || k === 1, 'k', '1 without values', k);
-  check.that(values === 'probabilities' || rest === 'zero', 'rest', `zero for ${values}`, rest);
+  check.oneOf(values, 'values', VALUES);
+  check.oneOf(rest, 'rest', RESTS);
+  check.that(values !== 'none' || k === 1, k, 'k', '1 without values');
+  check.that(values === 'probabilities' || rest === 'zero', rest, 'rest', `zero for ${values}`);
   return { classes, tau, k, values, rest };
 }
 
@@ -71,8 +76,7 @@ export class TopKCodec extends LabelwiseCodec {
   }
 
   static fromParts(parts: CodecParts): TopKCodec {
-    const config = parts.config as unknown as TopKConfig;
-    return new TopKCodec(checkTopKConfig(config, 'INVALID_FILE'));
+    return new TopKCodec(configOf(parts, checkTopKConfig));
   }
 
   async encode(logits: Float32Array): Promise<Uint8Array> {
@@ -175,3 +179,54 @@ function renormalise(values: Float32Array): void {
   if (sum === 0) throw invalidCodes('a positive sum', 0);
   for (let j = 0; j < values.length; j++) values[j] /= sum;
 }
+
+export type TopKSized = Readonly<{ name: 'topk'; k: number } & Partial<TopKForm>>;
+
+export const TOP_K: CodecDescriptor<
+  TopKSized,
+  Readonly<{ name: 'topk' } & Partial<TopKForm> & (RatioChoice | { k: number })>
+> = {
+  name: 'topk',
+  parameters: [
+    { name: 'k', words: 'classes that are kept', kind: 'size' },
+    { name: 'values', words: 'what is kept besides the class ids', kind: 'form', values: VALUES },
+    { name: 'rest', words: 'what the other classes have', kind: 'form', values: RESTS },
+  ],
+  docs: {
+    label: 'ids of the k likeliest classes and a float16 each',
+    bits: 'k (ceil(log2 C) + 16)',
+    besides: '',
+    numpy: `k, ids = c['k'], max(1, int(np.ceil(np.log2(C))))
+f = fields(row, n, *([ids] if c['values'] == 'none' else [ids, 16]) * k)
+q = f if c['values'] == 'none' else f[:, ::2]
+p = np.ones((n, 1)) if c['values'] == 'none' else half(f[:, 1::2])
+if c['values'] == 'logits':
+    p = softmax(p, c['tau'])
+rest = np.maximum(0, 1 - p.sum(1, keepdims=True)) if c['rest'] == 'uniform' and C > k else 0 * p[:, :1]
+y = np.repeat(rest / max(1, C - k), C, 1)
+np.put_along_axis(y, q.astype(np.int64), p, 1)
+return y / y.sum(1, keepdims=True)`,
+  },
+  sized(choice, { classes }) {
+    if (!('ratio' in choice)) return choice;
+    const { ratio } = choice;
+    const form = topKForm(choice);
+    const k = Math.floor(bitsForRatio(classes, ratio) / topKBits({ classes, k: 1, ...form }));
+    return { name: 'topk', k: atLeastOne(k, classes, { name: 'topk', classes, ratio }), ...form };
+  },
+  check(choice, { classes, tau }, checker) {
+    checkTopKConfig({ classes, tau, k: choice.k, ...topKForm(choice) }, checker);
+  },
+  forBytes(request) {
+    const { form, labels } = request;
+    return largestFitting(request, labels.classes, (k) => ({ ...form, name: 'topk', k }));
+  },
+  shape: (choice, { classes }) =>
+    codecShape('topk', topKBits({ classes, k: choice.k, ...topKForm(choice) })),
+  async train(choice, { classes, tau }) {
+    return { codec: new TopKCodec({ classes, tau, k: choice.k, ...topKForm(choice) }) };
+  },
+  load: (parts) => TopKCodec.fromParts(parts),
+  /** S15: k float16 probabilities and as many class ids of log2 C bits. */
+  paperBytes: ({ k }, { classes, labels }) => labels * (2 * k + (k * Math.log2(classes)) / 8),
+};

@@ -1,39 +1,38 @@
+import type { FieldChecker } from '../core/check.js';
 import type { CodecParts } from '../core/codec-parts.js';
 import type { RandomSequence } from '../core/random.js';
 import type { Kernels, ThreadOptions } from '../kernels/types.js';
 import { softmaxRows } from '../labels/temperature.js';
 import type { LabelContext } from './codec.js';
-import { ConfigCheck, type ConfigErrorCode } from './config-check.js';
+import { argumentChecker, type ClampedConfig, checkClamped, configOf } from './config.js';
+import type { CodecDescriptor, RatioChoice } from './descriptor.js';
 import { clampHead, invalidCodes, LabelwiseCodec } from './labelwise.js';
 import { kmeans } from './math/kmeans.js';
-import { float32Tensor, readFloat32 } from './tensors.js';
+import { largestFitting } from './size-search.js';
+import { codecShape, float32Tensor, readFloat32 } from './tensors.js';
+import { trainingRandom } from './training.js';
+import { codebookFor, fewestSegments, vqaeForRatio } from './vqae/plan.js';
 
 /** The paper's codec without its autoencoder ("Ours w/o AE" of table 3). */
-export interface VqConfig {
-  readonly classes: number;
-  readonly tau: number;
-  /** Classes to a segment; the last segment is filled up with zeros. */
+export interface VqConfig extends ClampedConfig {
+  /** Classes per segment; the last segment is zero-padded. */
   readonly dc: number;
   /** Codewords in the shared codebook: a power of two, 2 to 65536. */
   readonly k: number;
-  readonly eps: number;
 }
 
-export function vqSegments({ classes, dc }: Pick<VqConfig, 'classes' | 'dc'>): number {
+function vqSegments({ classes, dc }: Pick<VqConfig, 'classes' | 'dc'>): number {
   return Math.ceil(classes / dc);
 }
 
 export function checkVqConfig(
   config: VqConfig,
-  code: ConfigErrorCode = 'INVALID_ARGUMENT',
+  check: FieldChecker = argumentChecker('vq'),
 ): VqConfig {
   const { classes, tau, dc, k, eps } = config;
-  const check = new ConfigCheck('vq', code);
-  check.count(classes, 'classes');
-  check.positive(tau, 'tau');
+  checkClamped(config, check);
   check.count(dc, 'dc', 1, classes);
   check.powerOfTwo(k, 'k', 2, 65536);
-  check.floor(eps, 'eps');
   return { classes, tau, dc, k, eps };
 }
 
@@ -58,7 +57,7 @@ export class VqCodec extends LabelwiseCodec {
   }
 
   static fromParts(parts: CodecParts, kernels: Kernels): VqCodec {
-    const config = checkVqConfig(parts.config as unknown as VqConfig, 'INVALID_FILE');
+    const config = configOf(parts, checkVqConfig);
     const codebook = readFloat32(parts.tensors, 'codebook', [config.k, config.dc]);
     return new VqCodec(config, codebook, kernels);
   }
@@ -108,7 +107,7 @@ export class VqCodec extends LabelwiseCodec {
 const VECTORS_PER_CODE = 128;
 
 /** A codebook for the segments of `labels` [count, classes]. */
-export async function learnSegmentCodebook(
+async function learnSegmentCodebook(
   labels: Float32Array,
   { classes, dc, k }: Pick<VqConfig, 'classes' | 'dc' | 'k'>,
   kernels: Kernels,
@@ -135,3 +134,55 @@ function segmentsOf(labels: Float32Array, classes: number, dc: number): Float32A
   }
   return padded;
 }
+
+export interface VqSized {
+  readonly name: 'vq';
+  readonly dc: number;
+  readonly k: number;
+}
+
+export const VQ: CodecDescriptor<
+  VqSized,
+  Readonly<{ name: 'vq' } & (RatioChoice | { dc: number; k: number })>
+> = {
+  name: 'vq',
+  parameters: [
+    { name: 'dc', words: 'segment length', kind: 'size' },
+    { name: 'k', words: 'codewords, a power of two', kind: 'size' },
+  ],
+  docs: {
+    label: 'indices of codewords for segments of the label itself',
+    bits: 'ceil(C / dc) log2 k',
+    besides: 'codebook: 4 k dc',
+    numpy: `q = fields(row, n, *[int(np.log2(c['k']))] * -(-C // c['dc']))
+return clamp(t['codebook'][q].reshape(n, -1)[:, :C], c['eps'])`,
+  },
+  sized(choice, { classes, labels }) {
+    if (!('ratio' in choice)) return choice;
+    const { dh, dc, k } = vqaeForRatio(classes, choice.ratio, labels);
+    return { name: 'vq', dc: Math.ceil(classes / (dh / dc)), k };
+  },
+  check({ dc, k }, { classes, tau, eps }, checker) {
+    checkVqConfig({ classes, tau, eps, dc, k }, checker);
+  },
+  forBytes(request) {
+    const { labels, budget } = request;
+    const { classes } = labels;
+    const k = codebookFor(labels, budget);
+    const choice = (segments: number) =>
+      ({ name: 'vq', dc: Math.ceil(classes / segments), k }) as const;
+    return largestFitting(request, classes, choice, fewestSegments(labels, classes, k));
+  },
+  shape({ dc, k }, { classes }) {
+    const tensors = [{ name: 'codebook', dtype: 'F32', shape: [k, dc] }] as const;
+    return codecShape('vq', vqSegments({ classes, dc }) * Math.log2(k), tensors);
+  },
+  async train({ dc, k }, context) {
+    const { classes, tau, eps, draw, kernels } = context;
+    const config = checkVqConfig({ classes, tau, dc, k, eps });
+    const random = trainingRandom(context);
+    const codebook = await learnSegmentCodebook(await draw(), config, kernels, random);
+    return { codec: new VqCodec(config, codebook, kernels) };
+  },
+  load: (parts, kernels) => VqCodec.fromParts(parts, kernels),
+};

@@ -8,7 +8,7 @@ import {
 import { type Normalisation, type PixelSource, renderViews } from '../augment/replay.js';
 import type { AnyAugmentationSpec } from '../augment/spec.js';
 import type { Codec, DecodeOptions } from '../codecs/codec.js';
-import { loadCodec } from '../codecs/load.js';
+import { loadCodec } from '../codecs/registry.js';
 import type { CodecParts } from '../core/codec-parts.js';
 import { SoftpackError } from '../errors.js';
 import { type ImageReader, openImageReader } from '../images/reader.js';

@@ -3,7 +3,7 @@ import { BatchSamples, batchesPerEpoch, type Pruning } from '../archive/pruning.
 import { Augmenter } from '../augment/augmenter.js';
 import { type Normalisation, renderViews } from '../augment/replay.js';
 import { parseAugmentationSpec } from '../augment/spec.js';
-import { loadCodec } from '../codecs/load.js';
+import { loadCodec } from '../codecs/registry.js';
 import { CounterRng, STREAM } from '../core/philox.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import type { PackedImages } from '../images/memory.js';

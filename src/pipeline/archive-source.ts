@@ -1,6 +1,6 @@
 import type { LabelArchive } from '../archive/archive.js';
-import { loadCodec } from '../codecs/load.js';
 import { NoneCodec } from '../codecs/none.js';
+import { loadCodec } from '../codecs/registry.js';
 import { float16ToFloat32 } from '../core/half.js';
 import { SoftpackError } from '../errors.js';
 import type { Kernels } from '../kernels/types.js';

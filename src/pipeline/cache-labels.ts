@@ -5,7 +5,7 @@ import { type ArchiveBytes, openArchive } from '../archive/archive.js';
 import { MANIFEST_FILE } from '../archive/manifest.js';
 import { requireUnfinished } from '../archive/writer.js';
 import type { AugmentationSpec, MixSpec } from '../augment/spec.js';
-import type { CodecChoice } from '../codecs/choice.js';
+import type { CodecChoice } from '../codecs/registry.js';
 import type { VqaeTrainingOptions } from '../codecs/vqae/trainer.js';
 import { SoftpackError } from '../errors.js';
 import type { ImageFit } from '../images/decode.js';

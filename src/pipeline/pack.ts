@@ -2,9 +2,10 @@ import { type ArchiveBytes, openArchive } from '../archive/archive.js';
 import type { Pruning } from '../archive/pruning.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import { requireUnfinished } from '../archive/writer.js';
-import type { CodecChoice } from '../codecs/choice.js';
 import type { Codec } from '../codecs/codec.js';
-import { type TrainedCodec, trainCodec } from '../codecs/train.js';
+import type { CodecRegistry } from '../codecs/codec-registry.js';
+import type { TrainedCodec } from '../codecs/descriptor.js';
+import { CODECS, type CodecChoice } from '../codecs/registry.js';
 import type { VqaeTraining, VqaeTrainingOptions } from '../codecs/vqae/trainer.js';
 import { SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
@@ -25,6 +26,8 @@ export interface PackOptions {
   /** Directory to write: new, empty, or with the unfinished archive of the same run, which is taken up. */
   readonly out: string;
   readonly codec: CodecChoice;
+  /** The codecs to choose from; default: softpack's own. */
+  readonly codecs?: CodecRegistry<CodecChoice>;
   /** Keep the first 1/N of all batches only (LPLD); the codec stores what is kept. */
   readonly prune?: PruneOptions;
   /** Temperature of the labels, default 20, or the archive's own. */
@@ -122,6 +125,7 @@ function trainOn(
   kernels: Kernels,
   {
     codec,
+    codecs = CODECS,
     tau = DEFAULT_TAU,
     eps = DEFAULT_EPS,
     training,
@@ -133,7 +137,7 @@ function trainOn(
   const { classes } = source;
   const fitting = Math.floor(TRAINING_BYTES / (4 * classes));
   const limit = trainingLabels ?? Math.max(1, Math.min(TRAINING_LABELS, fitting));
-  return trainCodec(codec, {
+  return codecs.train(codec, {
     classes,
     samples: source.samples,
     labels: source.epochs * source.samples,
@@ -157,13 +161,17 @@ function trainOn(
 
 function pruned(
   source: LabelSource,
-  { prune, codec }: PackOptions,
+  { prune, codec, codecs = CODECS }: PackOptions,
 ): { readonly source: LabelSource; readonly pruning?: Pruning } {
   if (prune === undefined) return { source };
-  if (codec.name === 'mean') {
-    throw new SoftpackError('UNSUPPORTED', 'the mean of samples has no batches to prune', {
-      field: 'prune',
-    });
+  if (codecs.of(codec).perSample) {
+    throw new SoftpackError(
+      'UNSUPPORTED',
+      'labels of this codec depend on the sample: no batches to prune',
+      {
+        field: 'prune',
+      },
+    );
   }
   return prunedSource(source, prune);
 }

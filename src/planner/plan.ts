@@ -1,18 +1,10 @@
 import type { ArchiveBytes } from '../archive/archive.js';
 import { predictArchive } from '../archive/size.js';
-import type { SizedChoice } from '../codecs/choice.js';
-import { codecShape } from '../codecs/shape.js';
+import type { PaperLabels } from '../codecs/descriptor.js';
+import { CODECS, type SizedChoice } from '../codecs/registry.js';
 import { SoftpackError } from '../errors.js';
 import { planForBytes, pruneForBytes, vqaeLevelSet } from './choose.js';
-import {
-  fullBytes,
-  type LabelSet,
-  principalBytes,
-  prunedBytes,
-  scalarBytes,
-  topKBytes,
-  vqaeBytes,
-} from './formulas.js';
+import { fullBytes, prunedBytes } from './formulas.js';
 
 export type PlanRequest = {
   readonly classes: number;
@@ -73,7 +65,7 @@ export interface TeacherPlan {
 }
 
 /** Sizes of a set of labels by every codec, at a budget of bytes; nothing is measured. */
-export function planLabels(request: PlanRequest): LabelPlan {
+export function planLabels(request: PlanRequest, codecs = CODECS): LabelPlan {
   const { classes, ipc, epochs, imageBytes, teacherBytes, batch } = request;
   const samples = ipc * classes;
   const labels = { classes, samples, epochs };
@@ -90,12 +82,12 @@ export function planLabels(request: PlanRequest): LabelPlan {
   const described = (codec: SizedChoice): CodecPlan => ({
     name: codec.name,
     parameters: parametersOf(codec),
-    bitsPerLabel: codecShape(codec, labels).bitsPerLabel,
-    bytes: predictArchive(codecShape(codec, labels), labels),
-    formula: formulaOf(codec, set),
+    bitsPerLabel: codecs.shape(codec, labels).bitsPerLabel,
+    bytes: predictArchive(codecs.shape(codec, labels), labels),
+    formula: codecs.of(codec).paperBytes?.(codec, set),
   });
-  const plans = (['vqae', 'topk', 'pca', 'rpca', 'vq', 'scalar'] as const).flatMap((name) => {
-    const plan = planForBytes(name, labels, budget);
+  const plans = codecs.scalable.flatMap((name) => {
+    const plan = planForBytes(name, labels, budget, {}, codecs);
     return plan === undefined ? [] : [described(plan.codec)];
   });
   const levelSet = vqaeLevelSet(labels, budget).map(({ codec, bytes, suggested }) => {
@@ -117,7 +109,7 @@ export function planLabels(request: PlanRequest): LabelPlan {
 
 function prunedPlan(
   labels: LabelPlan['labels'],
-  set: LabelSet,
+  set: PaperLabels,
   batch: number,
   budget: number,
 ): CodecPlan[] {
@@ -130,7 +122,7 @@ function prunedPlan(
       name: 'prune',
       parameters: `first 1/${found.ratio.toFixed(1)} of batches of ${batch}`,
       bitsPerLabel: (16 * labels.classes) / found.ratio,
-      bytes: predictArchive(codecShape({ name: 'none' }, pool), pool),
+      bytes: predictArchive(CODECS.shape({ name: 'none' }, pool), pool),
       formula: prunedBytes(set, found.ratio),
     },
   ];
@@ -155,22 +147,4 @@ function teacherPlan(
 function parametersOf(codec: SizedChoice): string {
   const own = Object.entries(codec).filter(([key, value]) => key !== 'name' && value !== undefined);
   return own.map(([key, value]) => `${key} ${value}`).join(', ');
-}
-
-function formulaOf(codec: SizedChoice, set: LabelSet): number | undefined {
-  switch (codec.name) {
-    case 'vqae':
-      return vqaeBytes(set, codec);
-    case 'topk':
-      return topKBytes(set, codec.k);
-    case 'pca':
-    case 'rpca':
-      return principalBytes(set, codec.k);
-    case 'scalar':
-      return scalarBytes(set, codec.levels);
-    case 'none':
-      return fullBytes(set);
-    default:
-      return undefined;
-  }
 }

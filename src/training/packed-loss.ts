@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { type DecodeOptions, isLossCodec, type LossCodec } from '../codecs/codec.js';
-import { loadCodec } from '../codecs/load.js';
+import { loadCodec } from '../codecs/registry.js';
 import type { CodecParts } from '../core/codec-parts.js';
 import { SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';

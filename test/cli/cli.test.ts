@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openArchive } from '#src/archive/archive.js';
-import { loadCodec } from '#src/codecs/load.js';
+import { loadCodec } from '#src/codecs/registry.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { NpyWriter } from '#src/labels/npy.js';
 import { openLabelSource } from '#src/labels/source.js';

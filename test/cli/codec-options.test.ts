@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { type CodecFlags, codecOf } from '#src/cli/codec-options.js';
 
-const flags = (change: Partial<CodecFlags>) => ({ codec: 'vqae', ...change }) as CodecFlags;
+const flags = (change: object) => ({ codec: 'vqae', ...change }) as CodecFlags;
 
 describe('codecOf', () => {
   test.each([

@@ -1,13 +1,11 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type CodecChoice, sizedChoice } from '#src/codecs/choice.js';
 import type { Codec } from '#src/codecs/codec.js';
-import { loadCodec } from '#src/codecs/load.js';
-import { robustDecomposition } from '#src/codecs/robust-pca.js';
-import { learnLevels } from '#src/codecs/scalar.js';
+import { learnLevels } from '#src/codecs/math/levels.js';
+import { robustDecomposition } from '#src/codecs/math/robust-pca.js';
+import { CODECS, type CodecChoice, loadCodec } from '#src/codecs/registry.js';
 import { largest } from '#src/codecs/top-k.js';
-import { trainCodec } from '#src/codecs/train.js';
 import { readBits, writeBits } from '#src/core/bits.js';
 import type { CodecParts, Tensor } from '#src/core/codec-parts.js';
 import { float16ToFloat32, float32ToFloat16 } from '#src/core/half.js';
@@ -36,7 +34,7 @@ function softened(values: Float32Array, width: number, temperature: number): Flo
 async function make(choice: CodecChoice, from = logits, width = classes): Promise<Codec> {
   const rows = from.length / width;
   const probabilities = softened(from, width, tau);
-  const { codec } = await trainCodec(choice, {
+  const { codec } = await CODECS.train(choice, {
     classes: width,
     samples: rows,
     labels: rows,
@@ -450,12 +448,15 @@ test('the mean label of a group stands for all of its labels', async () => {
 describe('a ratio chooses the size', () => {
   test.each(['topk', 'pca', 'rpca', 'scalar', 'vq', 'vqae'] as const)('%s', async (name) => {
     for (const ratio of [2, 5.3, 10, 16]) {
-      const codec = await make(sizedChoice({ name, ratio } as CodecChoice, classes, count));
+      const codec = await make(
+        CODECS.sized({ name, ratio } as CodecChoice, { classes, labels: count }),
+      );
       const bits = codec.layout.kind === 'fixed' ? codec.layout.bitsPerLabel : 0;
       expect(bits).toBeGreaterThan(0);
       expect((16 * classes) / bits).toBeGreaterThanOrEqual(ratio * (1 - 1e-9));
     }
-    const call = () => sizedChoice({ name, ratio: 1e6 } as CodecChoice, classes, count);
+    const call = () =>
+      CODECS.sized({ name, ratio: 1e6 } as CodecChoice, { classes, labels: count });
     expect(call).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT', field: 'ratio' }));
   });
 });

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { loadCodec } from '#src/codecs/load.js';
 import { NoneCodec } from '#src/codecs/none.js';
+import { loadCodec } from '#src/codecs/registry.js';
 import { float16ToFloat32 } from '#src/core/half.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { labelDivergence } from '#src/labels/divergence.js';

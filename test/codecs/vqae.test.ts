@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { loadCodec } from '#src/codecs/load.js';
+import { loadCodec } from '#src/codecs/registry.js';
 import type { VqaeCodec } from '#src/codecs/vqae/codec.js';
 import { dealComponents } from '#src/codecs/vqae/initialise.js';
 import { codesRatio, vqaeForRatio } from '#src/codecs/vqae/plan.js';

@@ -5,8 +5,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openArchive } from '#src/archive/archive.js';
 import { predictArchive } from '#src/archive/size.js';
-import { type CodecChoice, sizedChoice } from '#src/codecs/choice.js';
-import { codecShape } from '#src/codecs/shape.js';
+import { CODECS, type CodecChoice } from '#src/codecs/registry.js';
 import { memoryLabelSource } from '#src/labels/source.js';
 import { packLogits } from '#src/pipeline/pack.js';
 import { planForBytes, pruneForBytes, vqaeLevelSet } from '#src/planner/choose.js';
@@ -41,8 +40,11 @@ const CHOICES: readonly CodecChoice[] = [
 test.each(CHOICES)('%o: the archive is as large as predicted, to 1 %%', async (codec) => {
   const out = join(dir, `archive-${CHOICES.indexOf(codec)}`);
   const packed = await packLogits({ source, out, codec, training, classNames });
-  const sized = sizedChoice(codec, labels.classes, labels.epochs * labels.samples);
-  const predicted = predictArchive(codecShape(sized, labels), { ...labels, classNames });
+  const sized = CODECS.sized(codec, {
+    classes: labels.classes,
+    labels: labels.epochs * labels.samples,
+  });
+  const predicted = predictArchive(CODECS.shape(sized, labels), { ...labels, classNames });
   expect(predicted.codes).toBe(packed.bytes.codes);
   expect(predicted.codec).toBe(packed.bytes.codec);
   expect(Math.abs(predicted.total / packed.bytes.total - 1)).toBeLessThan(0.01);
@@ -76,7 +78,7 @@ describe('planForBytes', () => {
             const plan = planForBytes(name, some, budget);
             if (plan === undefined) return;
             expect(plan.bytes).toBeLessThanOrEqual(budget);
-            const again = predictArchive(codecShape(plan.codec, some), some);
+            const again = predictArchive(CODECS.shape(plan.codec, some), some);
             expect(again.total).toBe(plan.bytes);
           },
         ),

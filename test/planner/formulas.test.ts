@@ -1,15 +1,14 @@
 import { describe, expect, test } from 'vitest';
-import {
-  fullBytes,
-  GIBIBYTE,
-  labelSet,
-  limitRatio,
-  principalBytes,
-  prunedBytes,
-  scalarBytes,
-  topKBytes,
-  vqaeBytes,
-} from '#src/planner/formulas.js';
+import type { PaperLabels } from '#src/codecs/descriptor.js';
+import { CODECS, type SizedChoice } from '#src/codecs/registry.js';
+import { limitRatio } from '#src/codecs/vqae/plan.js';
+import { fullBytes, paperLabels, prunedBytes } from '#src/planner/formulas.js';
+
+const GIBIBYTE = 2 ** 30;
+const codecBytes = (choice: SizedChoice, set: PaperLabels) =>
+  CODECS.of(choice).paperBytes?.(choice, set) ?? Number.NaN;
+const vqaeBytes = (set: PaperLabels, shape: { dh: number; dc: number; k: number }) =>
+  codecBytes({ name: 'vqae', ...shape }, set);
 
 /** As the paper prints sizes: three decimals of a GB of 1024^3 bytes. */
 const gigabytes = (bytes: number) => (bytes / GIBIBYTE).toFixed(3);
@@ -21,7 +20,7 @@ test.each([
   [50, '27.940'],
   [100, '55.879'],
 ])('uncompressed labels at IPC %i: %s GB (table S6)', (ipc, size) => {
-  expect(gigabytes(fullBytes(labelSet(1000, ipc)))).toBe(size);
+  expect(gigabytes(fullBytes(paperLabels(1000, ipc)))).toBe(size);
 });
 
 describe('VQAE (tables S7 and S8)', () => {
@@ -33,7 +32,9 @@ describe('VQAE (tables S7 and S8)', () => {
     [{ dh: 1000, dc: 50, k: 128 }, ['0.053', '0.102']],
     [{ dh: 1000, dc: 100, k: 64 }, ['0.025', '0.046']],
   ])('%o', (shape, sizes) => {
-    const found = [10, 20, 50, 100].map((ipc) => gigabytes(vqaeBytes(labelSet(1000, ipc), shape)));
+    const found = [10, 20, 50, 100].map((ipc) =>
+      gigabytes(vqaeBytes(paperLabels(1000, ipc), shape)),
+    );
     expect(found.slice(0, sizes.length)).toEqual(sizes);
   });
 });
@@ -46,7 +47,7 @@ test.each([
   [100, ['0.056', '0.112']],
   [200, ['0.028', '0.056']],
 ])('LPLD at %ix (table S7)', (n, sizes) => {
-  const found = [10, 20, 50, 100].map((ipc) => gigabytes(prunedBytes(labelSet(1000, ipc), n)));
+  const found = [10, 20, 50, 100].map((ipc) => gigabytes(prunedBytes(paperLabels(1000, ipc), n)));
   expect(found.slice(0, sizes.length)).toEqual(sizes);
 });
 
@@ -56,7 +57,7 @@ test.each([
   [16, 20],
   [256, 40],
 ])('k = %i, dc = %i lie on one level set of about 75x (table 5)', (k, dc) => {
-  const set = labelSet(1000, 10);
+  const set = paperLabels(1000, 10);
   const ratio = fullBytes(set) / vqaeBytes(set, { dh: 1000, dc, k });
   expect(Math.round(ratio)).toBeGreaterThanOrEqual(75);
   expect(Math.round(ratio)).toBeLessThanOrEqual(76);
@@ -66,7 +67,7 @@ test.each([
 test('the ratio tends to 16 dc / log2 k as epochs grow', () => {
   const shape = { dh: 1000, dc: 25, k: 512 };
   const at = (epochs: number) => {
-    const set = labelSet(1000, 10, epochs);
+    const set = paperLabels(1000, 10, epochs);
     return fullBytes(set) / vqaeBytes(set, shape);
   };
   expect(at(300)).toBeLessThan(at(3000));
@@ -74,15 +75,15 @@ test('the ratio tends to 16 dc / log2 k as epochs grow', () => {
 });
 
 test('table 3: what its rows cost', () => {
-  const set = labelSet(1000, 10);
+  const set = paperLabels(1000, 10);
   const ratio = (bytes: number) => fullBytes(set) / bytes;
   // The paper prints 7.98 and 5.36 here; by its own S17 they are these.
-  expect(ratio(scalarBytes(set, 4)).toFixed(2)).toBe('8.00');
-  expect(ratio(scalarBytes(set, 8)).toFixed(2)).toBe('5.33');
-  expect(Math.round(ratio(principalBytes(set, 24)))).toBe(42);
-  expect(Math.round(ratio(principalBytes(set, 10)))).toBe(100);
-  expect(Math.round(ratio(topKBytes(set, 15)))).toBe(41);
-  expect(Math.round(ratio(topKBytes(set, 6)))).toBe(103);
+  expect(ratio(codecBytes({ name: 'scalar', levels: 4 }, set)).toFixed(2)).toBe('8.00');
+  expect(ratio(codecBytes({ name: 'scalar', levels: 8 }, set)).toFixed(2)).toBe('5.33');
+  expect(Math.round(ratio(codecBytes({ name: 'pca', k: 24 }, set)))).toBe(42);
+  expect(Math.round(ratio(codecBytes({ name: 'pca', k: 10 }, set)))).toBe(100);
+  expect(Math.round(ratio(codecBytes({ name: 'topk', k: 15 }, set)))).toBe(41);
+  expect(Math.round(ratio(codecBytes({ name: 'topk', k: 6 }, set)))).toBe(103);
 });
 
 test('a language model: 1.2 million tokens of GPT-2', () => {

@@ -9,6 +9,7 @@ import type {
   LabelContext,
   LossCodec,
 } from '../codec.js';
+import { configOf } from '../config.js';
 import { float32Tensor, readFloat32 } from '../tensors.js';
 import { bitsOf, checkVqaeConfig, segmentsOf, type VqaeConfig } from './config.js';
 
@@ -54,7 +55,7 @@ export class VqaeCodec implements LossCodec {
   }
 
   static fromParts(parts: CodecParts, kernels: Kernels, options: DecodeOptions = {}): VqaeCodec {
-    const config = checkVqaeConfig(parts.config as unknown as VqaeConfig, 'INVALID_FILE');
+    const config = configOf(parts, checkVqaeConfig);
     const { classes, dh, dc, k } = config;
     const weights = {
       projection: readFloat32(parts.tensors, 'projection', [classes, dh], { optional: true }),

@@ -1,4 +1,5 @@
-import { SoftpackError } from '../../errors.js';
+import type { LabelCounts } from '../descriptor.js';
+import { requireRatio, unreachableRatio } from '../size-search.js';
 import type { VqaeConfig } from './config.js';
 
 /** The paper's settings for 1,000 classes, by the compression of the codes they were chosen for. */
@@ -22,7 +23,7 @@ export function codesRatio({
 }
 
 /** The paper's setting for 1,000 classes that is nearest in compression of the codes. */
-export function paperSettingFor(ratio: number): (typeof PAPER_SETTINGS)[number] {
+function paperSettingFor(ratio: number): (typeof PAPER_SETTINGS)[number] {
   const distance = (setting: (typeof PAPER_SETTINGS)[number]) =>
     Math.abs(Math.log(codesRatio({ classes: 1000, ...setting }) / ratio));
   return PAPER_SETTINGS.reduce((best, next) => (distance(next) < distance(best) ? next : best));
@@ -43,22 +44,35 @@ export function vqaeForRatio(
   ratio: number,
   labels = Number.POSITIVE_INFINITY,
 ): { dh: number; dc: number; k: number } {
-  if (!(ratio >= 1)) {
-    const details = { field: 'ratio', expected: 'a number of at least 1', found: ratio };
-    throw new SoftpackError('INVALID_ARGUMENT', 'not a compression ratio', details);
-  }
+  requireRatio(ratio);
   let k: number = paperSettingFor(ratio).k;
   const segments = () => Math.floor((16 * classes) / (ratio * Math.log2(k)));
   while (k > 2 && (segments() < 1 || labels * segments() < SEGMENTS_PER_CODE * k)) k /= 2;
   const m = segments();
-  if (m < 1) {
-    throw new SoftpackError('INVALID_ARGUMENT', `too high for ${classes} classes`, {
-      field: 'ratio',
-      expected: `at most ${16 * classes}`,
-      found: ratio,
-    });
-  }
+  if (m < 1) throw unreachableRatio(`at most ${16 * classes} for ${classes} classes`, ratio);
   // dh close to c, as in all of the paper's settings, so that D is about square.
   const dc = Math.max(1, Math.floor(classes / m));
   return { dh: m * dc, dc, k };
+}
+
+/** S14 with its constant: what the ratio tends to as labels grow without bound, at dh = C. */
+export function limitRatio({ dc, k }: Pick<VqaeConfig, 'dc' | 'k'>): number {
+  return (16 * dc) / Math.log2(k);
+}
+
+/** The paper's k for this compression, halved until each codeword sees 64 segments of a label a thousand classes. */
+export function codebookFor({ classes, samples, epochs }: LabelCounts, budget: number): number {
+  const full = 2 * classes * samples * epochs;
+  let k: number = paperSettingFor(full / budget).k;
+  while (k > 2 && SEGMENTS_PER_CODE * k > samples * epochs) k /= 2;
+  return k;
+}
+
+/**
+ * Segments of a latent of `width` values at which codes and codebook together are smallest: with fewer of them
+ * the codewords of k grow by more than the codes shrink.
+ */
+export function fewestSegments({ samples, epochs }: LabelCounts, width: number, k: number): number {
+  const segments = Math.sqrt((32 * k * width) / (samples * epochs * Math.log2(k)));
+  return Math.min(width, Math.max(1, Math.round(segments)));
 }

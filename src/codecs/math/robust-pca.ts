@@ -1,6 +1,6 @@
-import type { RandomSequence } from '../core/random.js';
-import type { Kernels } from '../kernels/types.js';
-import { principalComponents } from './math/eigen.js';
+import type { RandomSequence } from '../../core/random.js';
+import type { Kernels } from '../../kernels/types.js';
+import { principalComponents } from './eigen.js';
 
 export interface RobustOptions {
   /** Most components that the low-rank part may have. */

@@ -1,46 +1,39 @@
-import { readBits, writeBits } from '../core/bits.js';
-import type { CodecParts, CodeLayout, Tensor } from '../core/codec-parts.js';
-import { float16ToFloat32, float32ToFloat16 } from '../core/half.js';
-import { sampleIds } from '../core/samples.js';
-import type { Kernels, ThreadOptions } from '../kernels/types.js';
-import { softmaxRows } from '../labels/temperature.js';
-import type { Codec, DecodeLabelsArgs, LabelContext } from './codec.js';
-import { ConfigCheck, type ConfigErrorCode } from './config-check.js';
-import { clampHead, requireLabels, requireOut, writeLabel } from './labelwise.js';
+import { readBits, writeBits } from '../../core/bits.js';
+import type { FieldChecker } from '../../core/check.js';
+import type { CodecParts, CodeLayout, Tensor } from '../../core/codec-parts.js';
+import { float16ToFloat32, float32ToFloat16 } from '../../core/half.js';
+import { sampleIds } from '../../core/samples.js';
+import type { Kernels, ThreadOptions } from '../../kernels/types.js';
+import { softmaxRows } from '../../labels/temperature.js';
+import type { Codec, DecodeLabelsArgs, LabelContext } from '../codec.js';
+import { argumentChecker, type ClampedConfig, checkClamped, configOf } from '../config.js';
+import { clampHead, requireLabels, requireOut, writeLabel } from '../labelwise.js';
 import {
   float16Tensor,
   float32Tensor,
   readFloat16,
   readFloat32,
   throughFloat16,
-} from './tensors.js';
+} from '../tensors.js';
 
-export interface PrincipalConfig {
-  readonly classes: number;
-  readonly tau: number;
+export type PrincipalName = 'pca' | 'rpca';
+
+export interface PrincipalConfig extends ClampedConfig {
   /** Components kept. */
   readonly k: number;
-  /** What a coefficient of 1 stands for: coefficients and components are stored near 1, where float16 is finest. */
+  /** Value of a coefficient of 1: coefficients and components are stored near 1, where float16 is finest. */
   readonly scale: number;
-  /** Where above 0, coefficients are found by ignoring deviations of single classes beyond it (robust PCA). */
+  /** If above 0, coefficients are fitted with deviations of single classes limited to it (robust PCA). */
   readonly threshold: number;
-  readonly eps: number;
 }
 
-export function checkPrincipalConfig(
-  name: 'pca' | 'rpca',
-  config: PrincipalConfig,
-  code: ConfigErrorCode = 'INVALID_ARGUMENT',
-): PrincipalConfig {
+function checkPrincipalConfig(config: PrincipalConfig, check: FieldChecker): PrincipalConfig {
   const { classes, tau, k, scale, threshold, eps } = config;
-  const check = new ConfigCheck(name, code);
-  check.count(classes, 'classes');
-  check.positive(tau, 'tau');
+  checkClamped(config, check);
   check.count(k, 'k', 1, classes);
   check.positive(scale, 'scale');
   const valid = typeof threshold === 'number' && threshold >= 0 && Number.isFinite(threshold);
-  check.that(valid, 'threshold', 'a number of at least 0', threshold);
-  check.floor(eps, 'eps');
+  check.that(valid, threshold, 'threshold', 'a number of at least 0');
   return { classes, tau, k, scale, threshold, eps };
 }
 
@@ -58,7 +51,7 @@ const ROBUST_ROUNDS = 10;
 
 /** Labels as k coefficients of fixed directions: PCA's, or those of the low-rank part that robust PCA finds. */
 export class PrincipalCodec implements Codec {
-  readonly name: 'pca' | 'rpca';
+  readonly name: PrincipalName;
   readonly config: PrincipalConfig;
   readonly weights: PrincipalWeights;
   readonly layout: CodeLayout;
@@ -68,13 +61,13 @@ export class PrincipalCodec implements Codec {
   readonly #kernels: Kernels;
 
   constructor(
-    name: 'pca' | 'rpca',
+    name: PrincipalName,
     config: PrincipalConfig,
     weights: PrincipalWeights,
     kernels: Kernels,
   ) {
     this.name = name;
-    this.config = checkPrincipalConfig(name, config);
+    this.config = checkPrincipalConfig(config, argumentChecker(name));
     // What is kept is float16: the encoder fits the components that the decoder will have.
     this.weights = {
       components: throughFloat16('components', weights.components),
@@ -85,9 +78,8 @@ export class PrincipalCodec implements Codec {
   }
 
   static fromParts(parts: CodecParts, kernels: Kernels): PrincipalCodec {
-    const name = parts.name as 'pca' | 'rpca';
-    const given = parts.config as unknown as PrincipalConfig;
-    const config = checkPrincipalConfig(name, given, 'INVALID_FILE');
+    const name = parts.name as PrincipalName;
+    const config = configOf(parts, checkPrincipalConfig);
     const components = readFloat16(parts.tensors, 'components', [config.k, config.classes]);
     const bias = readFloat32(parts.tensors, 'bias', [config.classes]);
     return new PrincipalCodec(name, config, { components, bias }, kernels);
@@ -220,7 +212,7 @@ export class PrincipalCodec implements Codec {
 
 /** A codec from orthonormal directions [k, classes] and the standard deviation along the first. */
 export function principalCodec(
-  name: 'pca' | 'rpca',
+  name: PrincipalName,
   { classes, tau, k, eps }: Pick<PrincipalConfig, 'classes' | 'tau' | 'k' | 'eps'>,
   found: {
     readonly components: Float32Array;

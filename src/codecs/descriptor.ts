@@ -1,0 +1,146 @@
+import type { FieldChecker } from '../core/check.js';
+import type { CodecParts, CodecShape } from '../core/codec-parts.js';
+import type { Kernels } from '../kernels/types.js';
+import type { Codec, DecodeOptions } from './codec.js';
+import type { VqaeTraining, VqaeTrainingOptions } from './vqae/trainer.js';
+
+/** A choice whose codec and parameters are all given. */
+export interface NamedChoice {
+  readonly name: string;
+}
+
+/** A choice as a caller makes it: without a name it is for the first codec of the registry. */
+export interface AnyChoice {
+  readonly name?: string;
+}
+
+/** A size by compression of the codes: how many times smaller than float16 labels they are at least. */
+export interface RatioChoice {
+  readonly ratio: number;
+}
+
+/** Labels to store, as far as sizes depend on them. */
+export interface LabelCounts {
+  readonly classes: number;
+  readonly samples: number;
+  readonly epochs: number;
+}
+
+/** A parameter of a codec. */
+export interface CodecParameter {
+  /** As in the choice; on the command line with two dashes in front. */
+  readonly name: string;
+  /** For help and docs, without the codec's name. */
+  readonly words: string;
+  /** `size`: all of them are given, or a ratio instead. `form`: may be left out. */
+  readonly kind: 'size' | 'form';
+  /** Values of a form; absent for whole numbers. */
+  readonly values?: readonly string[];
+  /** Absent from the command line. */
+  readonly libraryOnly?: boolean;
+}
+
+/** A codec's row of the table in docs/codecs.md, and its decoder in NumPy. */
+export interface CodecDocs {
+  /** What a label becomes. */
+  readonly label: string;
+  /** Bits per label, a formula in the codec's parameters and C, the number of classes. */
+  readonly bits: string;
+  /** Tensors that are stored besides, in bytes. */
+  readonly besides: string;
+  /**
+   * Body of a Python function of row, n, c, t, C that returns [n, C] labels, or an expression; `undefined` if
+   * there are no codes to decode. It may use the helpers of docs/codecs.md.
+   */
+  readonly numpy?: string;
+}
+
+/** What a choice may depend on. */
+export interface SizeContext {
+  readonly classes: number;
+  /** Labels to store, which limit what a codebook can learn. */
+  readonly labels: number;
+}
+
+/** What a choice must agree with. */
+export interface CheckContext extends SizeContext {
+  readonly samples: number;
+  readonly tau: number;
+  readonly eps: number;
+}
+
+/** The largest size is searched whose archive takes up at most `budget` bytes. */
+export interface ByteRequest<Sized extends NamedChoice> {
+  readonly labels: LabelCounts;
+  readonly budget: number;
+  /** Size of the whole archive. */
+  bytesOf(choice: Sized): number;
+  /** Values of parameters that are no sizes. */
+  readonly form?: Partial<Omit<Sized, 'name'>>;
+}
+
+export interface CodecTraining {
+  readonly classes: number;
+  /** How many samples and labels will be stored. */
+  readonly samples: number;
+  readonly labels: number;
+  readonly tau: number;
+  /** Floor of the clamp head. */
+  readonly eps: number;
+  /** Probabilities [count, classes] at `tau` to learn from; asked for once, and only by codecs that learn. */
+  readonly draw: () => Promise<Float32Array>;
+  /** Shows every label that will be stored, for codecs that need them all. */
+  readonly scan: (
+    visit: (firstSample: number, probabilities: Float32Array) => void,
+  ) => Promise<void>;
+  readonly kernels: Kernels;
+  readonly training?: VqaeTrainingOptions;
+  readonly signal?: AbortSignal;
+  /** `error`: share of the labels' variance, if it is known. */
+  readonly onProgress?: (done: number, total: number, error?: number) => void;
+}
+
+export interface TrainedCodec {
+  readonly codec: Codec;
+  /** Of codecs that are trained by steps. */
+  readonly training?: VqaeTraining;
+}
+
+/**
+ * Everything the rest of softpack knows about one codec. A codec is added by writing its descriptor and listing
+ * it in registry.ts.
+ *
+ * @typeParam Sized its choice with all parameters. @typeParam Choice its choice as callers make it.
+ */
+export interface CodecDescriptor<
+  Sized extends NamedChoice = NamedChoice,
+  Choice extends AnyChoice = AnyChoice,
+> {
+  readonly name: Sized['name'];
+  readonly parameters: readonly CodecParameter[];
+  readonly docs: CodecDocs;
+  /** Training has steps, whose number is an option. */
+  readonly steps?: boolean;
+  /** A label depends on its sample's id alone, so that rows cannot be batches of other samples (pruning). */
+  readonly perSample?: boolean;
+  /** Fills in parameters: those of the ratio asked for, and defaults. `INVALID_ARGUMENT` if none reach the ratio. */
+  sized(choice: Choice, context: SizeContext): Sized;
+  /** Reports every parameter that is out of range. */
+  check(choice: Sized, context: CheckContext, checker: FieldChecker): void;
+  /** The largest size within a budget of bytes; absent for codecs whose size cannot be chosen. */
+  forBytes?(request: ByteRequest<Sized>): Sized | undefined;
+  /** Bits per label and stored tensors, known before training. */
+  shape(choice: Sized, labels: Pick<LabelCounts, 'classes' | 'samples'>): CodecShape;
+  train(choice: Sized, context: CodecTraining): Promise<TrainedCodec>;
+  load(parts: CodecParts, kernels: Kernels, options: DecodeOptions): Codec;
+  /** Bytes by the paper's formula (supplement, S11 to S17), if it has one: no container, no metadata. */
+  paperBytes?(choice: Sized, set: PaperLabels): number;
+}
+
+/** A set of soft labels as the paper's formulas count them. */
+export interface PaperLabels {
+  /** C. */
+  readonly classes: number;
+  /** IPC * C * EPOCHS. */
+  readonly labels: number;
+}

@@ -1,0 +1,63 @@
+import { SoftpackError } from '../errors.js';
+import type { ByteRequest, NamedChoice } from './descriptor.js';
+
+/** Bits per label that leave the codes `ratio` times smaller than float16. */
+export function bitsForRatio(classes: number, ratio: number): number {
+  requireRatio(ratio);
+  // A hair above, so that a ratio which parameters meet exactly is not lost to rounding.
+  return (16 * classes * (1 + 1e-12)) / ratio;
+}
+
+/** `value` limited to `most`; `INVALID_ARGUMENT` if it is below 1: the ratio leaves too few bits. */
+export function atLeastOne(
+  value: number,
+  most: number,
+  { name, classes, ratio }: { name: string; classes: number; ratio: number },
+): number {
+  if (value >= 1) return Math.min(value, most);
+  throw unreachableRatio(`less for ${classes} classes by ${name}`, ratio);
+}
+
+export function requireRatio(ratio: number): void {
+  if (!(ratio >= 1)) throw unreachableRatio('a number of at least 1', ratio);
+}
+
+export function unreachableRatio(expected: string, found: number): SoftpackError {
+  const details = { field: 'ratio', expected, found };
+  return new SoftpackError('INVALID_ARGUMENT', 'compression ratio out of reach', details);
+}
+
+/** The choice of the largest integer in [least, high] that fits the budget; undefined if not even `least` does. */
+export function largestFitting<Sized extends NamedChoice>(
+  { budget, bytesOf }: Pick<ByteRequest<Sized>, 'budget' | 'bytesOf'>,
+  high: number,
+  at: (value: number) => Sized,
+  least = 1,
+): Sized | undefined {
+  return largest(
+    high,
+    (value) => {
+      const choice = at(value);
+      return bytesOf(choice) <= budget ? choice : undefined;
+    },
+    least,
+  );
+}
+
+/** The result for the largest integer in [least, high] that has one; results end when sizes outgrow the budget. */
+export function largest<T>(
+  high: number,
+  at: (value: number) => T | undefined,
+  least = 1,
+): T | undefined {
+  let best = at(least);
+  if (best === undefined) return undefined;
+  let [low, top] = [least, high];
+  while (low < top) {
+    const middle = Math.ceil((low + top) / 2);
+    const found = at(middle);
+    if (found === undefined) top = middle - 1;
+    else [low, best] = [middle, found];
+  }
+  return best;
+}

@@ -34,8 +34,9 @@ export interface CreateArchiveOptions {
   readonly resume?: boolean;
 }
 
-/** Rows survive a power cut after at most this many bytes; a killed process loses none. */
+/** Rows survive a power cut after at most this many bytes or milliseconds; a killed process loses none. */
 const SYNC_BYTES = 64 * 2 ** 20;
+const SYNC_INTERVAL = 5000;
 
 /**
  * Begins an archive in a new or empty directory, or with `resume` goes on with an unfinished one, after
@@ -135,6 +136,7 @@ export class ArchiveWriter implements AsyncDisposable {
   #finished: Manifest | undefined;
   #nextEpoch = 0;
   #unsyncedBytes = 0;
+  #syncedAt = performance.now();
   #state: 'idle' | 'busy' | 'failed' | 'closed' = 'idle';
 
   private constructor(directory: string, plan: ArchivePlan, xxh64: Xxh64) {
@@ -295,10 +297,12 @@ export class ArchiveWriter implements AsyncDisposable {
   async #syncNowAndThen(): Promise<void> {
     const { columns } = this.#plan.identity;
     this.#unsyncedBytes += columns.reduce((sum, { rowBytes }) => sum + rowBytes, 0);
-    if (this.#unsyncedBytes < SYNC_BYTES) return;
+    const waited = performance.now() - this.#syncedAt;
+    if (this.#unsyncedBytes < SYNC_BYTES && waited < SYNC_INTERVAL) return;
     await this.#shard?.sync();
     await this.#journal?.sync();
     this.#unsyncedBytes = 0;
+    this.#syncedAt = performance.now();
   }
 
   #requireColumns(row: ArchiveRow): void {

@@ -52,7 +52,10 @@ export function addCache(program: Command, signal: AbortSignal): void {
     .requiredOption('-E, --epochs <n>', 'views of every image', positiveInteger)
     .requiredOption('-o, --out <dir>', 'archive to write; an interrupted run is taken up again');
   addCodecOptions(command)
-    .option('--full <dir>', 'keep the uncompressed labels, too; default: <out>.full until the end')
+    .option(
+      '--full <dir>',
+      'keep the uncompressed labels here; default: in <out>.softpack-tmp, removed at the end',
+    )
     .option('-t, --tau <t>', 'temperature of the labels softmax(logits / tau)', positiveNumber, 20)
     .option('--steps <n>', 'training steps of the codec', positiveInteger, 1000)
     .option('--seed <n>', 'of the views and of the codec', nonNegativeInteger, 0)

@@ -20,6 +20,9 @@ export interface LabelDivergence {
   readonly top1: number;
 }
 
+/** State of a {@link DivergenceMeter}: rows, then sums of KL, error, energy and agreeing rows. */
+export type DivergenceSums = readonly [number, number, number, number, number];
+
 /** Sums up divergences batch by batch: labels need never be in memory at once. */
 export class DivergenceMeter {
   readonly #classes: number;
@@ -31,6 +34,17 @@ export class DivergenceMeter {
 
   constructor(classes: number) {
     this.#classes = classes;
+  }
+
+  /** A meter that goes on where another one gave its {@link sums}. */
+  static from(classes: number, sums: DivergenceSums): DivergenceMeter {
+    const meter = new DivergenceMeter(classes);
+    [meter.#rows, meter.#kl, meter.#error, meter.#energy, meter.#agreeing] = sums;
+    return meter;
+  }
+
+  sums(): DivergenceSums {
+    return [this.#rows, this.#kl, this.#error, this.#energy, this.#agreeing];
   }
 
   /** Adds rows of labels y and of their decoded counterparts q. */

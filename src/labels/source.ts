@@ -1,7 +1,9 @@
 import { extname } from 'node:path';
+import { bytesFingerprint, fileFingerprint } from '../container/fingerprint.js';
 import { openRandomAccess, type RandomAccessFile } from '../container/random-access.js';
 import { PAD_PREFIX, readSafetensorsLayout, type TensorEntry } from '../container/safetensors.js';
 import { float16ToFloat32 } from '../core/half.js';
+import type { JsonObject } from '../core/json.js';
 import { invalidFile, SoftpackError } from '../errors.js';
 import { FLOAT_BYTES, type FloatDtype, hasNpyMagic, readNpyHeader } from './npy.js';
 
@@ -17,6 +19,8 @@ export interface LabelSource extends AsyncDisposable {
    * `NON_FINITE`, naming epoch, sample and class, where one is not a number that float32 holds.
    */
   read(epoch: number, start: number, count: number): Promise<Float32Array>;
+  /** Identifies the logits, so that a resumed run can tell whether it reads what the first one read. */
+  readonly fingerprint?: () => Promise<JsonObject>;
   close(): Promise<void>;
 }
 
@@ -47,6 +51,10 @@ export function memoryLabelSource(logits: Float32Array, shape: LabelShape): Labe
       const piece = logits.slice(begin, begin + count * classes);
       requireFinite('logits', piece, classes, epoch, start);
       return piece;
+    },
+    async fingerprint() {
+      const { buffer, byteOffset, byteLength } = logits;
+      return bytesFingerprint(new Uint8Array(buffer, byteOffset, byteLength));
     },
     close,
     [Symbol.asyncDispose]: close,
@@ -142,6 +150,7 @@ class FileLabelSource implements LabelSource {
   readonly samples: number;
   readonly classes: number;
   readonly dtype: FloatDtype;
+  readonly fingerprint: () => Promise<JsonObject>;
   readonly #file: RandomAccessFile;
   readonly #dataOffset: number;
 
@@ -152,6 +161,7 @@ class FileLabelSource implements LabelSource {
     this.dtype = array.dtype;
     this.#file = file;
     this.#dataOffset = array.dataOffset;
+    this.fingerprint = () => fileFingerprint(file);
   }
 
   async read(epoch: number, start: number, count: number): Promise<Float32Array> {

@@ -40,6 +40,10 @@ export function archiveSource(archive: LabelArchive, kernels: Kernels): LabelSou
       logitsFromProbabilities(out, codec.tau, out);
       return out;
     },
+    async fingerprint() {
+      const { archiveId, shards } = archive.manifest;
+      return { archiveId, shards: shards.map(({ sha256 }) => sha256) };
+    },
     close,
     [Symbol.asyncDispose]: close,
   };

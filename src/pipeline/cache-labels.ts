@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, rm, statfs } from 'node:fs/promises';
+import { statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { type ArchiveBytes, openArchive } from '../archive/archive.js';
 import { MANIFEST_FILE } from '../archive/manifest.js';
@@ -17,6 +17,7 @@ import { loadTeacher } from '../nn/teachers/load.js';
 import type { Teacher } from '../nn/teachers/teacher.js';
 import { type LabelViewsResult, labelViews } from './label-views.js';
 import { type PackProgress, type PackResult, packLogits } from './pack.js';
+import { TemporaryLabels } from './temporary-labels.js';
 
 export interface CacheLabelsOptions {
   /** A teacher's file or folder, as `loadTeacher` reads it. */
@@ -45,8 +46,8 @@ export interface CacheLabelsOptions {
   readonly tau?: number;
   readonly training?: VqaeTrainingOptions;
   /**
-   * With a codec: directory of an archive of the uncompressed labels, which is kept. By default it is
-   * `<out>.full`, and removed in the end.
+   * With a codec: directory of an archive of the uncompressed labels, which is kept. By default they lie in
+   * `<out>.softpack-tmp`, which is removed at the end.
    */
   readonly full?: string;
   readonly workers?: number;
@@ -97,12 +98,16 @@ export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLab
   await requireUnfinished(out);
   const teacher = await factsOf(options);
   const images = await imagesFor(teacher, options);
-  const full = codec === undefined ? out : (options.full ?? `${resolve(out)}.full`);
+  const temporary =
+    codec === undefined || options.full !== undefined ? undefined : new TemporaryLabels(out);
+  const full = codec === undefined ? out : (options.full ?? temporary?.directory ?? out);
+  await temporary?.requireOwn();
   await requireSpace(full, 2 * images.count * epochs * teacher.classes);
+  await temporary?.create();
   const labelled = await label(full, teacher, images, options);
   const packed =
     codec && (await packLogits({ source: full, out, codec, training, onProgress, signal }));
-  if (packed !== undefined && options.full === undefined) await rm(full, { recursive: true });
+  await temporary?.remove();
   await using archive = await openArchive(out);
   return {
     labels: epochs * images.count,
@@ -187,8 +192,8 @@ function matchClasses(
 async function requireSpace(directory: string, bytes: number): Promise<void> {
   // What an interrupted run wrote is already gone from the free space.
   if (existsSync(directory)) return;
-  const parent = dirname(resolve(directory));
-  await mkdir(parent, { recursive: true });
+  let parent = dirname(resolve(directory));
+  while (!existsSync(parent)) parent = dirname(parent);
   const { bavail, bsize } = await statfs(parent);
   const free = bavail * bsize;
   if (free >= bytes) return;

@@ -7,13 +7,17 @@ import type { CodecRegistry } from '../codecs/codec-registry.js';
 import type { TrainedCodec } from '../codecs/descriptor.js';
 import { CODECS, type CodecChoice } from '../codecs/registry.js';
 import type { VqaeTraining, VqaeTrainingOptions } from '../codecs/vqae/trainer.js';
+import { sha256 } from '../container/checksum.js';
+import { canonicalJson, type JsonObject } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import type { Kernels } from '../kernels/types.js';
 import type { LabelDivergence } from '../labels/divergence.js';
 import type { LabelSource } from '../labels/source.js';
 import { openPackSource } from './pack-source.js';
+import { type KeptCodec, PartialPack } from './partial-pack.js';
 import { type PruneOptions, prunedSource } from './pruned-source.js';
+import { sourceFingerprint } from './source-fingerprint.js';
 import { drawTrainingLabels, scanLabels } from './training-labels.js';
 import { writeArchive } from './write-archive.js';
 
@@ -97,14 +101,18 @@ async function packSource(
   options: PackOptions,
 ): Promise<PackResult> {
   const { source, pruning } = pruned(all, options);
-  const trained = await trainOn(source, kernels, options);
-  using codec = trained.codec;
+  await using partial = await PartialPack.open(options.out, await requestOf(all, options));
+  const trained = partial.codec ?? (await train(source, kernels, options));
+  using codec = (options.codecs ?? CODECS).load(trained.parts, kernels);
   const spec = archiveSpec(source, codec, { ...options, pruning });
   const divergence = await writeArchive(source, codec, spec, {
     out: options.out,
+    partial,
+    fresh: partial.codec === undefined ? trained : undefined,
     onProgress: (done, total) => options.onProgress?.({ phase: 'encode', done, total }),
     signal: options.signal,
   });
+  await PartialPack.remove(options.out);
   await using archive = await openArchive(options.out);
   const bytes = archive.bytes();
   const labels = all.epochs * all.samples;
@@ -116,8 +124,41 @@ async function packSource(
     bytes,
     ratio: { codes: full / bytes.codes, total: full / bytes.total },
     divergence,
-    training: trained.training,
+    training: trained.training as PackResult['training'],
   };
+}
+
+/** Everything that the archive's bytes depend on: a run goes on with another's work only if these are equal. */
+async function requestOf(source: LabelSource, options: PackOptions): Promise<JsonObject> {
+  const { codec, tau = DEFAULT_TAU, eps = DEFAULT_EPS, trainingLabels, prune } = options;
+  const { threads: _, ...training } = options.training ?? {};
+  const groups = 'groups' in codec && codec.groups ? { groups: sha256Of(codec.groups) } : {};
+  const request = {
+    source: await sourceFingerprint(source),
+    codec: { name: 'vqae', ...codec, ...groups },
+    ...{ tau, eps, training, trainingLabels, prune },
+  };
+  return canonicalJson(request, 'pack') as JsonObject;
+}
+
+function sha256Of({ buffer, byteOffset, byteLength }: Uint32Array): string {
+  return sha256(new Uint8Array(buffer, byteOffset, byteLength));
+}
+
+async function train(
+  source: LabelSource,
+  kernels: Kernels,
+  options: PackOptions,
+): Promise<KeptCodec> {
+  const { codec, training } = await trainOn(source, kernels, options);
+  try {
+    const parts = codec.parts({ encoder: true });
+    if (training === undefined) return { parts };
+    const { curve, revived, stepsPerSecond } = training;
+    return { parts, training: { curve, revived, stepsPerSecond } };
+  } finally {
+    codec.dispose();
+  }
 }
 
 function trainOn(

@@ -1,13 +1,17 @@
 import type { ArchiveSpec } from '../archive/spec.js';
-import { createArchive } from '../archive/writer.js';
+import { type ArchiveWriter, createArchive } from '../archive/writer.js';
 import type { Codec } from '../codecs/codec.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import { DivergenceMeter, type LabelDivergence } from '../labels/divergence.js';
 import type { LabelSource } from '../labels/source.js';
 import { softmaxRows } from '../labels/temperature.js';
+import type { KeptCodec, PartialPack } from './partial-pack.js';
 
 export interface WriteArchiveOptions {
   readonly out: string;
+  readonly partial: PartialPack;
+  /** A codec trained by this run, to be kept before its first row is written. */
+  readonly fresh?: KeptCodec;
   /** Labels done, of all. */
   readonly onProgress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal;
@@ -16,40 +20,73 @@ export interface WriteArchiveOptions {
 /** Labels read, encoded and checked at a time, by bytes; a multiple of 8 labels. */
 const CHUNK_BYTES = 16 * 2 ** 20;
 
-/** Encodes every label, row by row, and measures what decoding gives back. */
+/** Encodes every label that an earlier run left, row by row, and measures what decoding gives back. */
 export async function writeArchive(
   source: LabelSource,
   codec: Codec,
   spec: ArchiveSpec,
-  { out, onProgress, signal }: WriteArchiveOptions,
+  { out, partial, fresh, onProgress, signal }: WriteArchiveOptions,
 ): Promise<LabelDivergence> {
-  if (codec.layout.kind !== 'fixed')
+  await using writer = await createArchive(out, spec, { resume: true });
+  if (fresh !== undefined) await partial.keepCodec(fresh);
+  const known = await partial.meterAt(writer.nextEpoch, source.classes);
+  const meter = known ?? new DivergenceMeter(source.classes);
+  const total = source.epochs * source.samples;
+  for (let epoch = known === undefined ? 0 : writer.nextEpoch; epoch < source.epochs; epoch++) {
+    const row = await encodeRow(source, codec, epoch, {
+      meter,
+      signal,
+      onProgress: (done) => onProgress?.(epoch * source.samples + done, total),
+    });
+    await writeRow(writer, partial, epoch, row, meter);
+  }
+  await writer.finish();
+  return meter.result();
+}
+
+async function writeRow(
+  writer: ArchiveWriter,
+  partial: PartialPack,
+  epoch: number,
+  codes: Uint8Array,
+  meter: DivergenceMeter,
+): Promise<void> {
+  await partial.keepMeter(epoch, meter);
+  // A row that is there already was only measured again.
+  if (epoch >= writer.nextEpoch) await writer.writeRow(epoch, { codes });
+}
+
+async function encodeRow(
+  source: LabelSource,
+  codec: Codec,
+  epoch: number,
+  {
+    meter,
+    signal,
+    onProgress,
+  }: {
+    readonly meter: DivergenceMeter;
+    readonly signal?: AbortSignal;
+    readonly onProgress: (done: number) => void;
+  },
+): Promise<Uint8Array> {
+  if (codec.layout.kind !== 'fixed') {
     throw new SoftpackError('UNSUPPORTED', 'variable-length codes');
-  const writer = await createArchive(out, spec, { resume: true });
-  const meter = new DivergenceMeter(source.classes);
+  }
   const { bitsPerLabel } = codec.layout;
   const chunk = 8 * Math.max(1, Math.floor(CHUNK_BYTES / (32 * source.classes)));
-  const total = source.epochs * source.samples;
-  try {
-    for (let epoch = 0; epoch < source.epochs; epoch++) {
-      const row = new Uint8Array(Math.ceil((source.samples * bitsPerLabel) / 8));
-      for (let start = 0; start < source.samples; start += chunk) {
-        throwIfAborted(signal);
-        const count = Math.min(chunk, source.samples - start);
-        const logits = await source.read(epoch, start, count);
-        const context = { epoch, samples: { start, count } };
-        const codes = await codec.encode(logits, context);
-        row.set(codes, (start * bitsPerLabel) / 8);
-        await measure(codec, codes, context, logits, meter);
-        onProgress?.(epoch * source.samples + start + count, total);
-      }
-      if (epoch >= writer.nextEpoch) await writer.writeRow(epoch, { codes: row });
-    }
-    await writer.finish();
-  } finally {
-    await writer.close();
+  const row = new Uint8Array(Math.ceil((source.samples * bitsPerLabel) / 8));
+  for (let start = 0; start < source.samples; start += chunk) {
+    throwIfAborted(signal);
+    const count = Math.min(chunk, source.samples - start);
+    const logits = await source.read(epoch, start, count);
+    const context = { epoch, samples: { start, count } };
+    const codes = await codec.encode(logits, context);
+    row.set(codes, (start * bitsPerLabel) / 8);
+    await measure(codec, codes, context, logits, meter);
+    onProgress(start + count);
   }
-  return meter.result();
+  return row;
 }
 
 /** Decodes what was just encoded, as a reader will, and adds its divergence from softmax(logits / tau). */

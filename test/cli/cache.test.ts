@@ -64,7 +64,7 @@ describe('softpack cache', () => {
     expect(run).toMatchObject({ code: 0 });
     const result = JSON.parse(run.out);
     expect(result).toMatchObject({ labels: 12, made: 12, packed: { codec: { name: 'topk' } } });
-    expect(existsSync(`${out}.full`)).toBe(false);
+    expect(existsSync(`${out}.softpack-tmp`)).toBe(false);
     const manifest = JSON.parse(await readFile(`${out}/manifest.json`, 'utf8'));
     expect(manifest.images.fit).toEqual({ kind: 'short-side', pixels: 9 });
     expect(manifest.teacher.preprocessing.mean).toEqual([0.485, 0.456, 0.406]);

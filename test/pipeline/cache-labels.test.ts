@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
@@ -219,7 +219,53 @@ describe('with a codec', () => {
     await packLogits({ source, out: temporary.path('wanted'), codec, training });
     expect(await filesOf('small')).toEqual(await filesOf('wanted'));
     expect(result.packed?.divergence.kl).toBeGreaterThan(0);
-    expect(existsSync(temporary.path('small.full'))).toBe(false);
+    expect(existsSync(temporary.path('small.softpack-tmp'))).toBe(false);
+  });
+
+  test("leaves a user's folders next to the archive alone", async () => {
+    await cp(temporary.path('onnx'), temporary.path('mine.full'), { recursive: true });
+    await cache('mine', { codec, training });
+    expect(await filesOf('mine.full')).toEqual(await filesOf('onnx'));
+    expect(await filesOf('mine')).toEqual(await filesOf('small'));
+  });
+
+  test.each<[string, (folder: string) => Promise<unknown>]>([
+    ['an archive', (folder) => cp(temporary.path('onnx'), folder, { recursive: true })],
+    [
+      'an archive below it',
+      (folder) => cp(temporary.path('onnx'), `${folder}/labels`, { recursive: true }),
+    ],
+    ['a file', (folder) => writeFile(folder, 'mine')],
+    [
+      'the marker of another archive',
+      async (folder) => {
+        await mkdir(folder);
+        await writeFile(
+          `${folder}/softpack-temporary.json`,
+          '{"format":"softpack temporary labels","version":1,"archive":"another"}\n',
+        );
+      },
+    ],
+  ])('refuses a temporary folder that is %s', async (name, make) => {
+    const folder = temporary.path(`taken by ${name}.softpack-tmp`);
+    await make(folder);
+    const names = async () => ((await stat(folder)).isFile() ? folder : await readdir(folder));
+    const before = await names();
+    const call = cache(`taken by ${name}`, { codec, training });
+    await expect(call).rejects.toMatchObject({ code: 'ALREADY_EXISTS' });
+    expect(await names()).toEqual(before);
+  });
+
+  test('keeps files of others that appear in the temporary folder', async () => {
+    const theirs = temporary.path('shared.softpack-tmp/labels/notes.txt');
+    let placed = Promise.resolve();
+    const onProgress: CacheLabelsOptions['onProgress'] = ({ phase, done }) => {
+      if (phase === 'label' && done === IMAGES) placed = writeFile(theirs, 'mine');
+    };
+    await cache('shared', { codec, training, onProgress });
+    await placed;
+    expect(await readdir(temporary.path('shared.softpack-tmp/labels'))).toEqual(['notes.txt']);
+    expect(await filesOf('shared')).toEqual(await filesOf('small'));
   });
 
   test('keeps the uncompressed labels where they are asked for', async () => {
@@ -234,9 +280,10 @@ describe('with a codec', () => {
       onProgress: ({ phase }) => phase === 'train' && controller.abort(),
     });
     await expect(stopped).rejects.toMatchObject({ code: 'ABORTED' });
-    expect(existsSync(temporary.path('cut.full/manifest.json'))).toBe(true);
+    expect(existsSync(temporary.path('cut.softpack-tmp/labels/manifest.json'))).toBe(true);
     expect(await cache('cut', { codec, training })).toMatchObject({ made: 0 });
     expect(await filesOf('cut')).toEqual(await filesOf('small'));
+    expect(existsSync(temporary.path('cut.softpack-tmp'))).toBe(false);
   });
 });
 

@@ -1,0 +1,117 @@
+import { type FileHandle, open, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { requireSameHead } from '../archive/spec.js';
+import { sha256 } from '../container/checksum.js';
+import { readTensorFile, type StoredTensor, writeTensorFile } from '../container/tensor-file.js';
+import type { CodecParts, Tensor } from '../core/codec-parts.js';
+import { isJsonObject, type JsonObject, parseJson } from '../core/json.js';
+import { SoftpackError } from '../errors.js';
+import { DivergenceMeter, type DivergenceSums } from '../labels/divergence.js';
+
+const CODEC_FILE = 'unfinished-pack.safetensors';
+const METER_FILE = 'unfinished-pack.jsonl';
+
+/** A trained codec with its encoder, and what its training reported. */
+export interface KeptCodec {
+  readonly parts: CodecParts;
+  readonly training?: object;
+}
+
+/**
+ * Work of an unfinished `packLogits`, next to the rows of its archive: the trained codec with its encoder and, row by
+ * row, the divergence measured so far. A run with the same request goes on from there without reading a row twice.
+ */
+export class PartialPack implements AsyncDisposable {
+  readonly codec: KeptCodec | undefined;
+  readonly #directory: string;
+  readonly #request: JsonObject;
+  #meters: FileHandle | undefined;
+
+  private constructor(directory: string, request: JsonObject, codec: KeptCodec | undefined) {
+    this.#directory = directory;
+    this.#request = request;
+    this.codec = codec;
+  }
+
+  /** `INVALID_ARGUMENT` naming what differs if the unfinished run was started with another request. */
+  static async open(directory: string, request: JsonObject): Promise<PartialPack> {
+    const kept = await readCodec(join(directory, CODEC_FILE));
+    if (kept !== undefined) requireSameHead(kept.request, request);
+    return new PartialPack(directory, request, kept);
+  }
+
+  async keepCodec({ parts, training }: KeptCodec): Promise<void> {
+    const tensors = new Map<string, StoredTensor>();
+    for (const [name, tensor] of parts.tensors) tensors.set(`codec.${name}`, tensor);
+    for (const [name, tensor] of parts.sampleTensors) tensors.set(`samples.${name}`, tensor);
+    const state = { request: this.#request, name: parts.name, config: parts.config, training };
+    const data = Buffer.from(JSON.stringify(state));
+    tensors.set('state', { dtype: 'U8', shape: [data.length], data });
+    await rm(join(this.#directory, METER_FILE), { force: true });
+    await writeTensorFile(join(this.#directory, CODEC_FILE), tensors, { sha256: digest(tensors) });
+  }
+
+  /** The meter after the rows before `epoch`; `undefined` if that is not known. */
+  async meterAt(epoch: number, classes: number): Promise<DivergenceMeter | undefined> {
+    if (epoch === 0) return new DivergenceMeter(classes);
+    const text = await readFile(join(this.#directory, METER_FILE), 'utf8').catch(() => '');
+    const lines = text.split('\n').slice(0, -1);
+    const sums = lines.map(parseSums).findLast((line) => line?.epoch === epoch - 1)?.sums;
+    return sums && DivergenceMeter.from(classes, sums);
+  }
+
+  /** To be called before the row is written: a row without its line would have to be measured again. */
+  async keepMeter(epoch: number, meter: DivergenceMeter): Promise<void> {
+    if (this.#meters === undefined) {
+      this.#meters = await open(join(this.#directory, METER_FILE), 'a');
+      await this.#meters.appendFile('\n'); // Ends what a killed run left of its last line.
+    }
+    await this.#meters.appendFile(`${JSON.stringify({ epoch, sums: meter.sums() })}\n`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#meters?.close();
+    this.#meters = undefined;
+  }
+
+  /** For an archive that is finished. */
+  static async remove(directory: string): Promise<void> {
+    for (const name of [CODEC_FILE, METER_FILE]) await rm(join(directory, name), { force: true });
+  }
+}
+
+/** Missing or damaged: the codec is trained from scratch. */
+async function readCodec(
+  path: string,
+): Promise<(KeptCodec & { readonly request: JsonObject }) | undefined> {
+  try {
+    const { tensors, metadata } = await readTensorFile(path);
+    if (metadata.get('sha256') !== digest(tensors)) return undefined;
+    const state = parseJson(path, 'state', tensors.get('state')?.data ?? new Uint8Array());
+    if (!isJsonObject(state) || !isJsonObject(state.request ?? null)) return undefined;
+    const named = (prefix: string) =>
+      new Map(
+        [...tensors]
+          .filter(([name]) => name.startsWith(prefix))
+          .map(([name, tensor]) => [name.slice(prefix.length), tensor as Tensor]),
+      );
+    const { request, name, config, training } = state;
+    const parts = { name, config, tensors: named('codec.'), sampleTensors: named('samples.') };
+    return { request, parts, training } as unknown as KeptCodec & { request: JsonObject };
+  } catch (error) {
+    if (error instanceof SoftpackError) return undefined;
+    throw error;
+  }
+}
+
+function digest(tensors: ReadonlyMap<string, StoredTensor>): string {
+  const sorted = [...tensors].sort(([a], [b]) => (a < b ? -1 : 1));
+  return sha256(...sorted.flatMap(([name, { data }]) => [Buffer.from(`${name}\0`), data]));
+}
+
+function parseSums(line: string): { epoch: number; sums: DivergenceSums } | undefined {
+  const match = /^\{"epoch":(\d+),"sums":\[([-+\d.e,]+)\]\}$/.exec(line);
+  const sums = match?.[2].split(',').map(Number) ?? [];
+  if (match === null || sums.length !== 5 || !sums.every(Number.isFinite)) return undefined;
+  return { epoch: Number(match[1]), sums: sums as unknown as DivergenceSums };
+}

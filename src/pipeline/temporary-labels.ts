@@ -1,0 +1,92 @@
+import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
+import { MANIFEST_FILE, parseManifest } from '../archive/manifest.js';
+import { SoftpackError } from '../errors.js';
+
+const MARKER_FILE = 'softpack-temporary.json';
+const LABELS = 'labels';
+
+/**
+ * Folder for the uncompressed labels of an archive that is being made, next to it: `<archive>.softpack-tmp`. A marker in
+ * it names the archive; a folder without this marker belongs to somebody else and is neither used nor removed.
+ */
+export class TemporaryLabels {
+  readonly #folder: string;
+  readonly #marker: string;
+
+  constructor(archive: string) {
+    this.#folder = `${resolve(archive)}.softpack-tmp`;
+    const marker = { format: 'softpack temporary labels', version: 1, archive: basename(archive) };
+    this.#marker = `${JSON.stringify(marker)}\n`;
+  }
+
+  /** Directory of the archive of uncompressed labels. */
+  get directory(): string {
+    return join(this.#folder, LABELS);
+  }
+
+  /** Creates the folder, or takes the one that an interrupted run left; `ALREADY_EXISTS` if it is not such a one. */
+  async create(): Promise<void> {
+    await this.requireOwn();
+    await mkdir(this.#folder, { recursive: true });
+    await writeFile(join(this.#folder, MARKER_FILE), this.#marker);
+  }
+
+  /** `ALREADY_EXISTS` if the folder is there and not ours. */
+  async requireOwn(): Promise<void> {
+    const names = await this.#names();
+    if (names === undefined || (await this.#isOwn(names))) return;
+    throw new SoftpackError('ALREADY_EXISTS', 'the folder for temporary labels is in use', {
+      field: this.#folder,
+      expected: 'no such folder, or one of an interrupted run (or use --full)',
+      found: names.slice(0, 5).join(', '),
+    });
+  }
+
+  /** Removes the finished archive, its marker and the folder; files that are neither stay, and their folder. */
+  async remove(): Promise<void> {
+    const names = await this.#names();
+    if (names === undefined || !(await this.#isOwn(names))) return;
+    for (const file of await archiveFiles(this.directory)) {
+      await rm(join(this.directory, file), { force: true });
+    }
+    await removeEmpty(this.directory);
+    // The marker last: a killed removal is continued by the next run.
+    const rest = (await this.#names()) ?? [];
+    if (rest.some((name) => name !== MARKER_FILE)) return;
+    await rm(join(this.#folder, MARKER_FILE), { force: true });
+    await removeEmpty(this.#folder);
+  }
+
+  async #names(): Promise<readonly string[] | undefined> {
+    return await readdir(this.#folder).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return undefined;
+      if (error.code === 'ENOTDIR') return ['a file'];
+      throw error;
+    });
+  }
+
+  /** A run killed in its first moment leaves an empty folder, or one with the beginning of a marker. */
+  async #isOwn(names: readonly string[]): Promise<boolean> {
+    if (names.length === 0) return true;
+    const text = await readFile(join(this.#folder, MARKER_FILE), 'utf8').catch(() => undefined);
+    if (text === this.#marker) return true;
+    return text !== undefined && names.length === 1 && this.#marker.startsWith(text);
+  }
+}
+
+/** Files of a finished archive; its manifest is the last, so that a killed removal can be continued. */
+async function archiveFiles(directory: string): Promise<readonly string[]> {
+  const path = join(directory, MANIFEST_FILE);
+  const bytes = await readFile(path).catch(() => undefined);
+  if (bytes === undefined) return [];
+  const { codecFile, samplesFile, shards } = parseManifest(path, bytes);
+  const records = [codecFile, ...(samplesFile === undefined ? [] : [samplesFile]), ...shards];
+  return [...records.map(({ file }) => file), MANIFEST_FILE];
+}
+
+async function removeEmpty(directory: string): Promise<void> {
+  await rmdir(directory).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOTEMPTY' && error.code !== 'ENOENT') throw error;
+  });
+}

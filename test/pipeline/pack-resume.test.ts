@@ -1,0 +1,129 @@
+import { appendFile, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { type LabelSource, memoryLabelSource } from '#src/labels/source.js';
+import { type PackOptions, packLogits } from '#src/pipeline/pack.js';
+import { syntheticLogits } from '../codecs/labels.js';
+import { temporaryDirectory } from '../temporary.js';
+
+const shape = { epochs: 5, samples: 64, classes: 20 };
+const source = memoryLabelSource(syntheticLogits(320, 20), shape);
+const temporary = await temporaryDirectory();
+
+/** The source, and the epochs that were read from it. */
+function counted() {
+  const epochs: number[] = [];
+  const counting: LabelSource = {
+    ...source,
+    read(epoch, start, count) {
+      epochs.push(epoch);
+      return source.read(epoch, start, count);
+    },
+  };
+  return { source: counting, epochs };
+}
+
+function pack(name: string, change: Partial<PackOptions> = {}) {
+  const training = { steps: 30, batch: 64 };
+  const codec = { dh: 20, dc: 5, k: 8 };
+  return packLogits({ source, out: temporary.path(name), codec, training, ...change });
+}
+
+/** Packs until `rows` rows are written. */
+async function interrupt(name: string, rows: number, change: Partial<PackOptions> = {}) {
+  const controller = new AbortController();
+  const last = rows * (change.prune === undefined ? shape.samples : change.prune.batchSize);
+  const call = pack(name, {
+    ...change,
+    signal: controller.signal,
+    onProgress: ({ phase, done }) => phase === 'encode' && done === last && controller.abort(),
+  });
+  await expect(call).rejects.toMatchObject({ code: 'ABORTED' });
+}
+
+async function filesOf(name: string): Promise<Map<string, Buffer>> {
+  const directory = temporary.path(name);
+  const names = (await readdir(directory)).sort();
+  const read = async (file: string) => [file, await readFile(join(directory, file))] as const;
+  return new Map(await Promise.all(names.map(read)));
+}
+
+describe('an interrupted pack', () => {
+  test.each<[string, Partial<PackOptions>]>([
+    ['vqae', {}],
+    ['vqae of a ratio', { codec: { ratio: 8 } }],
+    ['none', { codec: { name: 'none' } }],
+    ['topk', { codec: { name: 'topk', k: 3 } }],
+    ['pca', { codec: { name: 'pca', k: 3 } }],
+    ['rpca', { codec: { name: 'rpca', k: 3 } }],
+    ['scalar', { codec: { name: 'scalar', levels: 4 } }],
+    ['vq', { codec: { name: 'vq', dc: 5, k: 8 } }],
+    [
+      'mean',
+      { codec: { name: 'mean', groups: Uint32Array.from({ length: 64 }, (_, i) => i % 9) } },
+    ],
+    ['pruned pca', { codec: { name: 'pca', k: 3 }, prune: { ratio: 2, batchSize: 16 } }],
+  ])(
+    '%s goes on at its next row, without reading, training or encoding again',
+    async (name, change) => {
+      const whole = await pack(`${name}, whole`, change);
+      await interrupt(name, 1, change);
+      await interrupt(name, 3, change);
+      const { source, epochs } = counted();
+      const phases = new Set<string>();
+      const onProgress: PackOptions['onProgress'] = ({ phase }) => phases.add(phase);
+      const resumed = await pack(name, { ...change, source, onProgress });
+      expect([...phases]).toEqual(['encode']);
+      if (change.prune === undefined) expect([...new Set(epochs)]).toEqual([3, 4]);
+      expect(resumed.divergence).toEqual(whole.divergence);
+      expect(resumed.training?.curve).toEqual(whole.training?.curve);
+      expect(await filesOf(name)).toEqual(await filesOf(`${name}, whole`));
+    },
+  );
+
+  test('measures its rows again if what was measured is lost', async () => {
+    const whole = await pack('measured');
+    await interrupt('forgotten', 2);
+    await rm(temporary.path('forgotten/unfinished-pack.jsonl'));
+    expect((await pack('forgotten')).divergence).toEqual(whole.divergence);
+    await interrupt('torn', 2);
+    await appendFile(temporary.path('torn/unfinished-pack.jsonl'), '{"epoch":1,"sums":[1,2');
+    expect((await pack('torn')).divergence).toEqual(whole.divergence);
+    expect(await filesOf('torn')).toEqual(await filesOf('measured'));
+  });
+
+  test.each([
+    ['cut off', (path: string) => truncate(path, 100)],
+    ['empty', (path: string) => writeFile(path, '')],
+    [
+      'with a flipped bit',
+      async (path: string) => {
+        const bytes = await readFile(path);
+        bytes[bytes.length - 300] ^= 1;
+        await writeFile(path, bytes);
+      },
+    ],
+  ])('trains from scratch if the kept codec is %s', async (name, damage) => {
+    await pack(`whole, not ${name}`);
+    await interrupt(name, 2);
+    await damage(temporary.path(`${name}/unfinished-pack.safetensors`));
+    await pack(name);
+    expect(await filesOf(name)).toEqual(await filesOf(`whole, not ${name}`));
+  });
+
+  test.each<[string, Partial<PackOptions>]>([
+    ['training.seed', { training: { steps: 30, batch: 64, seed: 1 } }],
+    ['training.steps', { training: { steps: 31, batch: 64 } }],
+    ['codec.k', { codec: { dh: 20, dc: 5, k: 4 } }],
+    ['tau', { tau: 3 }],
+    ['source.sha256', { source: memoryLabelSource(syntheticLogits(320, 20, 1), shape) }],
+  ])('is refused if %s differs, before any work', async (field, change) => {
+    await interrupt(`other ${field}`, 2);
+    const phases: string[] = [];
+    const onProgress: PackOptions['onProgress'] = ({ phase }) => phases.push(phase);
+    const call = pack(`other ${field}`, { ...change, onProgress });
+    await expect(call).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(call).rejects.toThrow(field);
+    expect(phases).toEqual([]);
+  });
+});

@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander';
+import type { CodecRegistry } from '../codecs/codec-registry.js';
 import type { CodecParameter } from '../codecs/descriptor.js';
 import { CODECS, type CodecChoice } from '../codecs/registry.js';
 import { SoftpackError } from '../errors.js';
@@ -10,7 +11,7 @@ export interface CodecFlags {
   readonly ratio?: number;
 }
 
-export function addCodecOptions(command: Command, codecs = CODECS): Command {
+export function addCodecOptions(command: Command, codecs: CodecRegistry = CODECS): Command {
   command
     .addOption(
       new Option('--codec <name>', 'how labels are stored')
@@ -28,7 +29,7 @@ interface Owned {
   readonly parameter: CodecParameter;
 }
 
-function parametersOf(codecs: typeof CODECS): readonly Owned[] {
+function parametersOf(codecs: CodecRegistry): readonly Owned[] {
   return codecs.descriptors.flatMap(({ name, parameters }) =>
     parameters
       .filter(({ libraryOnly }) => !libraryOnly)
@@ -37,7 +38,7 @@ function parametersOf(codecs: typeof CODECS): readonly Owned[] {
 }
 
 /** One option for all codecs that have a parameter of this name, explained for each. */
-function optionOf(name: string, codecs: typeof CODECS): Option {
+function optionOf(name: string, codecs: CodecRegistry): Option {
   const owned = parametersOf(codecs).filter(({ parameter }) => parameter.name === name);
   const meanings = new Set(owned.map(({ parameter }) => parameter.words));
   const words = [...meanings].map((meaning) => {
@@ -52,7 +53,7 @@ function optionOf(name: string, codecs: typeof CODECS): Option {
 }
 
 /** Whether the command line says anything about the size of the codec. */
-export function givesSize(flags: CodecFlags, codecs = CODECS): boolean {
+export function givesSize(flags: CodecFlags, codecs: CodecRegistry = CODECS): boolean {
   const sizes = parametersOf(codecs).filter(({ parameter }) => parameter.kind === 'size');
   const sized = sizes.some(({ parameter }) => given(flags, parameter.name) !== undefined);
   return flags.ratio !== undefined || sized;
@@ -63,7 +64,7 @@ function given(flags: CodecFlags, name: string): unknown {
 }
 
 /** `INVALID_ARGUMENT` naming the option that is missing or out of place. */
-export function codecOf(flags: CodecFlags, codecs = CODECS): CodecChoice {
+export function codecOf(flags: CodecFlags, codecs: CodecRegistry = CODECS): CodecChoice {
   const { codec: name, ratio } = flags;
   const all = parametersOf(codecs);
   const own = all.filter(({ codec }) => codec === name).map(({ parameter }) => parameter);

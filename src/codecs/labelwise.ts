@@ -84,6 +84,17 @@ export function clampHead(values: Float32Array, floor: number): void {
   for (let j = 0; j < values.length; j++) values[j] /= sum;
 }
 
+/** Divides values that are at least 0 by their sum. */
+export function renormalise(values: Float32Array): void {
+  let sum = 0;
+  for (const value of values) {
+    if (value < 0) throw invalidCodes('probabilities', value);
+    sum += value;
+  }
+  if (sum === 0) throw invalidCodes('a positive sum', sum);
+  for (let j = 0; j < values.length; j++) values[j] /= sum;
+}
+
 /** The error of a code that no encoder writes. */
 export function invalidCodes(expected: unknown, found: unknown): SoftpackError {
   return new SoftpackError('INVALID_ARGUMENT', 'not a code of this codec', {

@@ -5,7 +5,7 @@ import { softmaxRows } from '../labels/temperature.js';
 import type { LabelContext } from './codec.js';
 import { type CommonConfig, checkCommon, configOf } from './config.js';
 import type { CodecDescriptor } from './descriptor.js';
-import { invalidCodes, LabelwiseCodec } from './labelwise.js';
+import { invalidCodes, LabelwiseCodec, renormalise } from './labelwise.js';
 import { codecShape } from './tensors.js';
 
 export interface NoneConfig extends CommonConfig {
@@ -61,7 +61,7 @@ export class NoneCodec extends LabelwiseCodec {
       if (!Number.isFinite(value)) throw invalidCodes('finite values', value);
     }
     if (store === 'logits') softmaxRows(values, 1, classes, tau, values);
-    else renormalise(values);
+    else renormalise(values); // Rounding to float16 leaves a sum that is off by up to 2^-11.
   }
 
   parts(): CodecParts {
@@ -72,17 +72,6 @@ export class NoneCodec extends LabelwiseCodec {
       sampleTensors: new Map(),
     };
   }
-}
-
-/** Rounding to float16 leaves a sum that is off by up to 2^-11. */
-function renormalise(values: Float32Array): void {
-  let sum = 0;
-  for (const value of values) {
-    if (value < 0) throw invalidCodes('probabilities', value);
-    sum += value;
-  }
-  if (sum === 0) throw invalidCodes('a positive sum', sum);
-  for (let i = 0; i < values.length; i++) values[i] /= sum;
 }
 
 export interface NoneChoice {

@@ -5,7 +5,7 @@ import { float16ToFloat32, float32ToFloat16 } from '../core/half.js';
 import { softmaxRows } from '../labels/temperature.js';
 import { argumentChecker, type CommonConfig, checkCommon, configOf } from './config.js';
 import type { CodecDescriptor, RatioChoice } from './descriptor.js';
-import { invalidCodes, LabelwiseCodec } from './labelwise.js';
+import { invalidCodes, LabelwiseCodec, renormalise } from './labelwise.js';
 import { atLeastOne, bitsForRatio, largestFitting } from './size-search.js';
 import { codecShape } from './tensors.js';
 
@@ -171,13 +171,6 @@ export function largest(values: Float32Array, k: number): Uint32Array {
     ids[slot] = j;
   }
   return ids;
-}
-
-function renormalise(values: Float32Array): void {
-  let sum = 0;
-  for (const value of values) sum += value;
-  if (sum === 0) throw invalidCodes('a positive sum', 0);
-  for (let j = 0; j < values.length; j++) values[j] /= sum;
 }
 
 export type TopKSized = Readonly<{ name: 'topk'; k: number } & Partial<TopKForm>>;

@@ -31,7 +31,7 @@ export interface PackOptions {
   readonly out: string;
   readonly codec: CodecChoice;
   /** The codecs to choose from; default: softpack's own. */
-  readonly codecs?: CodecRegistry<CodecChoice>;
+  readonly codecs?: CodecRegistry;
   /** Keep the first 1/N of all batches only (LPLD); the codec stores what is kept. */
   readonly prune?: PruneOptions;
   /** Temperature of the labels, default 20, or the archive's own. */

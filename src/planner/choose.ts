@@ -1,5 +1,7 @@
 import { batchesPerEpoch } from '../archive/pruning.js';
 import { type PlannedLabels, predictArchive } from '../archive/size.js';
+import type { CodecRegistry } from '../codecs/codec-registry.js';
+import type { NamedChoice } from '../codecs/descriptor.js';
 import { CODECS, type CodecChoice, type SizedChoice } from '../codecs/registry.js';
 import { largest } from '../codecs/size-search.js';
 import { type VqaeSetting, vqaeLevelSet as vqaeSettings } from '../codecs/vqae/level-set.js';
@@ -24,11 +26,11 @@ export function planForBytes(
   labels: PlannedLabels,
   budget: number,
   form: Readonly<Record<string, unknown>> = {},
-  codecs = CODECS,
+  codecs: CodecRegistry = CODECS,
 ): Plan | undefined {
-  const bytesOf = (choice: SizedChoice) => archiveBytes(choice, labels, codecs);
+  const bytesOf = (choice: NamedChoice) => archiveBytes(choice, labels, codecs);
   const codec = codecs.forBytes(name, { labels, budget, form, bytesOf });
-  return codec && { codec, bytes: bytesOf(codec) };
+  return codec && { codec: codec as SizedChoice, bytes: bytesOf(codec) };
 }
 
 export interface VqaePlan extends VqaeSetting {
@@ -37,7 +39,7 @@ export interface VqaePlan extends VqaeSetting {
 
 /** Settings of the autoencoder of about the same size, at most `budget` bytes each. */
 export function vqaeLevelSet(labels: PlannedLabels, budget: number): readonly VqaePlan[] {
-  const bytesOf = (choice: SizedChoice) => archiveBytes(choice, labels);
+  const bytesOf = (choice: NamedChoice) => archiveBytes(choice, labels);
   return vqaeSettings({ labels, budget, bytesOf }).map((setting) => ({
     ...setting,
     bytes: bytesOf(setting.codec),
@@ -59,6 +61,10 @@ export function pruneForBytes(
   });
 }
 
-function archiveBytes(choice: SizedChoice, labels: PlannedLabels, codecs = CODECS): number {
+function archiveBytes(
+  choice: NamedChoice,
+  labels: PlannedLabels,
+  codecs: CodecRegistry = CODECS,
+): number {
   return predictArchive(codecs.shape(choice, labels), labels).total;
 }

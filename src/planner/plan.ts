@@ -1,7 +1,8 @@
 import type { ArchiveBytes } from '../archive/archive.js';
 import { predictArchive } from '../archive/size.js';
-import type { PaperLabels } from '../codecs/descriptor.js';
-import { CODECS, type SizedChoice } from '../codecs/registry.js';
+import type { CodecRegistry } from '../codecs/codec-registry.js';
+import type { NamedChoice, PaperLabels } from '../codecs/descriptor.js';
+import { CODECS } from '../codecs/registry.js';
 import { SoftpackError } from '../errors.js';
 import { planForBytes, pruneForBytes, vqaeLevelSet } from './choose.js';
 import { fullBytes, prunedBytes } from './formulas.js';
@@ -65,7 +66,7 @@ export interface TeacherPlan {
 }
 
 /** Sizes of a set of labels by every codec, at a budget of bytes; nothing is measured. */
-export function planLabels(request: PlanRequest, codecs = CODECS): LabelPlan {
+export function planLabels(request: PlanRequest, codecs: CodecRegistry = CODECS): LabelPlan {
   const { classes, ipc, epochs, imageBytes, teacherBytes, batch } = request;
   const samples = ipc * classes;
   const labels = { classes, samples, epochs };
@@ -79,7 +80,7 @@ export function planLabels(request: PlanRequest, codecs = CODECS): LabelPlan {
       found: 'ratio' in request ? request.ratio : budget,
     });
   }
-  const described = (codec: SizedChoice): CodecPlan => ({
+  const described = (codec: NamedChoice): CodecPlan => ({
     name: codec.name,
     parameters: parametersOf(codec),
     bitsPerLabel: codecs.shape(codec, labels).bitsPerLabel,
@@ -144,7 +145,7 @@ function teacherPlan(
   };
 }
 
-function parametersOf(codec: SizedChoice): string {
+function parametersOf(codec: NamedChoice): string {
   const own = Object.entries(codec).filter(([key, value]) => key !== 'name' && value !== undefined);
   return own.map(([key, value]) => `${key} ${value}`).join(', ');
 }

@@ -1,4 +1,3 @@
-import { readBits, writeBits } from '../../core/bits.js';
 import type { FieldChecker } from '../../core/check.js';
 import type { CodecParts, CodeLayout, Tensor } from '../../core/codec-parts.js';
 import { float16ToFloat32, float32ToFloat16 } from '../../core/half.js';
@@ -110,9 +109,7 @@ export class PrincipalCodec implements Codec {
     }
     const halves = new Uint16Array(rows * k);
     float32ToFloat16(coefficients, halves);
-    const codes = new Uint8Array(2 * halves.length);
-    for (const [i, half] of halves.entries()) writeBits(codes, 16 * i, 16, half);
-    return codes;
+    return new Uint8Array(halves.buffer);
   }
 
   decode(args: DecodeLabelsArgs): void {
@@ -151,9 +148,10 @@ export class PrincipalCodec implements Codec {
     for (let start = 0; start < positions.length; start += DECODE_CHUNK) {
       const rows = Math.min(DECODE_CHUNK, positions.length - start);
       const halves = new Uint16Array(rows * k);
-      for (let i = 0; i < halves.length; i++) {
-        const label = positions[start + Math.floor(i / k)];
-        halves[i] = readBits(row, 16 * (label * k + (i % k)), 16);
+      const bytes = new Uint8Array(halves.buffer);
+      for (let i = 0; i < rows; i++) {
+        const at = 2 * k * positions[start + i];
+        bytes.set(row.subarray(at, at + 2 * k), 2 * k * i);
       }
       const a = new Float32Array(rows * k);
       float16ToFloat32(halves, a);

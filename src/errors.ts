@@ -11,6 +11,7 @@
  * - `TOO_FEW_LABELS`: not enough labels to train the codec that was asked for.
  * - `NON_FINITE`: NaN or infinity where a number is needed.
  * - `BACKEND_UNAVAILABLE`: the kernel or TensorFlow.js backend asked for is not ready.
+ * - `OUT_OF_MEMORY`: an array is larger than this process can have.
  * - `NATIVE_FAILED`: native code reported a failure that was not the caller's.
  * - `DEVICE_LOST`: the GPU failed and cannot be used again by this process; what the call wrote is not to be trusted.
  * - `WORKER_FAILED`: a worker thread died or threw.
@@ -34,6 +35,7 @@ export type SoftpackErrorCode =
   | 'TOO_FEW_LABELS'
   | 'NON_FINITE'
   | 'BACKEND_UNAVAILABLE'
+  | 'OUT_OF_MEMORY'
   | 'NATIVE_FAILED'
   | 'DEVICE_LOST'
   | 'WORKER_FAILED'
@@ -73,10 +75,11 @@ export class SoftpackError extends Error {
 
 function withDetails(message: string, { field, expected, found }: SoftpackErrorDetails): string {
   const parts: string[] = [];
-  if (expected !== undefined) parts.push(`expected ${String(expected)}`);
-  if (found !== undefined) parts.push(`found ${String(found)}`);
-  const where = field === undefined ? '' : `${field}: `;
-  return parts.length === 0 ? `${where}${message}` : `${where}${message} (${parts.join(', ')})`;
+  if (expected !== undefined) parts.push(`expected ${show(expected)}`);
+  if (found !== undefined) parts.push(`found ${show(found)}`);
+  const where = field === undefined ? '' : `${show(field)}: `;
+  const text = escapeControls(message, KEPT_IN_SENTENCES);
+  return parts.length === 0 ? `${where}${text}` : `${where}${text} (${parts.join(', ')})`;
 }
 
 /** Throws `ABORTED` with the signal's reason as its cause, if the signal is aborted. */
@@ -97,13 +100,44 @@ export interface ErrorData {
 
 /** Errors of other kinds become `WORKER_FAILED`. */
 export function errorToData(error: unknown): ErrorData {
-  if (!(error instanceof SoftpackError)) {
-    const { message, stack } = error instanceof Error ? error : new Error(String(error));
-    return { code: 'WORKER_FAILED', message, stack };
+  if (!isSoftpackError(error)) {
+    return { code: 'WORKER_FAILED', message: errorMessage(error), stack: stackOf(error) };
   }
-  const text = (value: unknown) => (value === undefined ? undefined : String(value));
+  const text = (value: unknown) => (value === undefined ? undefined : show(value));
   const { code, message, field, expected, found } = error;
   return { code, message, field, expected: text(expected), found: text(found) };
+}
+
+/** True also for errors of another copy of this library, which test runners load side by side. */
+export function isSoftpackError(error: unknown): error is SoftpackError {
+  return property(error, 'name') === 'SoftpackError' && errorCode(error) !== undefined;
+}
+
+/** `error.code` if it is text, from whatever realm the error comes and whatever else it is. */
+export function errorCode(error: unknown): string | undefined {
+  const code = property(error, 'code');
+  return typeof code === 'string' ? code : undefined;
+}
+
+/** The message of an error from any realm; any other value as {@link show} gives it. */
+export function errorMessage(error: unknown): string {
+  const message = property(error, 'message');
+  return typeof message === 'string' ? message : show(error);
+}
+
+function stackOf(error: unknown): string | undefined {
+  const stack = property(error, 'stack');
+  return typeof stack === 'string' ? stack : undefined;
+}
+
+/** Undefined also if reading it throws. */
+function property(value: unknown, name: string): unknown {
+  if (typeof value !== 'object' || value === null) return undefined;
+  try {
+    return Reflect.get(value, name);
+  } catch {
+    return undefined;
+  }
 }
 
 export function errorFromData(data: ErrorData): SoftpackError {
@@ -128,11 +162,78 @@ export function invalidFile(
   });
 }
 
-const EXCERPT_LENGTH = 120;
-
-/** A value as a person would want to see it in an error: JSON where it is not text or a number, cut short. */
+/** Numbers and booleans as they are, anything else as short text: a value to keep in an error. */
 export function excerpt(value: unknown): unknown {
   if (typeof value === 'number' || typeof value === 'boolean') return value;
-  const text = typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value));
-  return text.length <= EXCERPT_LENGTH ? text : `${text.slice(0, EXCERPT_LENGTH)}...`;
+  return show(value, EXCERPT_LENGTH);
+}
+
+const EXCERPT_LENGTH = 120;
+const SHOWN_LENGTH = 600;
+/** Objects within objects are shown to this depth, and this many items of each. */
+const SHOWN_DEPTH = 3;
+const SHOWN_ITEMS = 12;
+const KEPT_IN_SENTENCES = '\n\t';
+
+/**
+ * Any value as short text for people: JSON for plain data, `Float32Array(8)` for typed arrays. Never throws,
+ * reads a bounded part of the value, and escapes what would act on a terminal.
+ */
+export function show(value: unknown, length = SHOWN_LENGTH): string {
+  const text = escapeControls(
+    typeof value === 'string' ? value.slice(0, length + 1) : render(value),
+  );
+  return text.length <= length ? text : `${text.slice(0, length)}...`;
+}
+
+/** Control characters, line separators, marks that reverse the direction of text, halves of surrogate pairs. */
+const CONTROLS = /[\p{Cc}\p{Cs}\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/gu;
+
+function escapeControls(text: string, kept = ''): string {
+  return text.replace(CONTROLS, (found) =>
+    kept.includes(found) ? found : `\\u${found.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
+function render(value: unknown, depth = 0): string {
+  try {
+    if (typeof value === 'string') return JSON.stringify(value.slice(0, SHOWN_LENGTH));
+    if (typeof value === 'bigint') return renderBigInt(value);
+    if (typeof value === 'function') return 'a function';
+    if (typeof value !== 'object' || value === null) return String(value);
+    return renderObject(value, depth);
+  } catch {
+    // A revoked proxy, a getter that throws.
+    return 'a value that cannot be shown';
+  }
+}
+
+function renderBigInt(value: bigint): string {
+  // Longer ones take quadratic time to convert.
+  return BigInt.asIntN(256, value) === value ? `${value}n` : 'a large bigint';
+}
+
+function renderObject(value: object, depth: number): string {
+  if (ArrayBuffer.isView(value)) {
+    const tag = Object.prototype.toString.call(value).slice(8, -1);
+    return 'length' in value ? `${tag}(${value.length})` : tag;
+  }
+  if (Array.isArray(value)) {
+    if (depth === SHOWN_DEPTH) return '[...]';
+    const count = Math.min(value.length, SHOWN_ITEMS);
+    const items = Array.from({ length: count }, (_, i) => render(value[i], depth + 1));
+    return `[${items.join(',')}${value.length > count ? ',...' : ''}]`;
+  }
+  const tag = Object.prototype.toString.call(value).slice(8, -1);
+  if (tag === 'Error') {
+    const message = property(value, 'message');
+    return typeof message === 'string' ? message : 'an error';
+  }
+  if (tag !== 'Object') return tag;
+  if (depth === SHOWN_DEPTH) return '{...}';
+  const keys = Object.keys(value);
+  const items = keys
+    .slice(0, SHOWN_ITEMS)
+    .map((key) => `${render(key)}:${render(Reflect.get(value, key), depth + 1)}`);
+  return `{${items.join(',')}${keys.length > SHOWN_ITEMS ? ',...' : ''}}`;
 }

@@ -1,3 +1,4 @@
+import { MAX_SIDE } from '../core/limits.js';
 import { SoftpackError } from '../errors.js';
 
 /**
@@ -45,7 +46,7 @@ export function parseAnyAugmentationSpec(
 ): AnyAugmentationSpec {
   const spec = record(value, where);
   if (spec.generator !== 'recorded') return parseAugmentationSpec(value, where);
-  return { generator: 'recorded', size: pair(spec.size, `${where}.size`, 1, 65535, true) };
+  return { generator: 'recorded', size: pair(spec.size, `${where}.size`, 1, MAX_SIDE, true) };
 }
 
 /** The same for views drawn from a seed; `UNSUPPORTED` for any other. */
@@ -62,7 +63,7 @@ export function parseAugmentationSpec(value: unknown, where = 'augmentation'): A
   return {
     generator: 'philox4x32-10',
     seed: number(spec.seed, `${where}.seed`, 0, Number.MAX_SAFE_INTEGER, true),
-    size: pair(spec.size, `${where}.size`, 1, 65535, true),
+    size: pair(spec.size, `${where}.size`, 1, MAX_SIDE, true),
     crop: {
       scale: ordered(pair(crop.scale, `${where}.crop.scale`, Number.MIN_VALUE, 1)),
       ratio: ordered(pair(crop.ratio, `${where}.crop.ratio`, Number.MIN_VALUE, 1e6)),

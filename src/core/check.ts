@@ -13,7 +13,10 @@ export interface Problem {
   readonly found: unknown;
 }
 
-/** Checks of single fields; each throws an error that names the document and the field. */
+/**
+ * Checks of single values, for arguments, files and configurations alike: each returns the value with its type, or
+ * throws an error that names the document and the field.
+ */
 export class FieldChecker {
   /** For error messages: a file or an argument; empty for fields that speak for themselves. */
   readonly name: string;
@@ -27,15 +30,18 @@ export class FieldChecker {
   }
 
   that<T>(valid: boolean, found: T, field: string, expected: string): T {
-    if (!valid) {
-      this.report({
-        field: this.name === '' ? field : `${this.name}: ${field}`,
-        message: this.#message,
-        expected,
-        found: excerpt(found ?? 'nothing'),
-      });
-    }
+    if (!valid) this.fail(field, this.#message, expected, found ?? 'nothing');
     return found;
+  }
+
+  /** For rules that need words of their own. */
+  fail(field: string, message: string, expected: unknown, found: unknown): void {
+    this.report({
+      field: this.name === '' ? field : `${this.name}: ${field}`,
+      message,
+      expected,
+      found: excerpt(found),
+    });
   }
 
   protected report({ message, ...details }: Problem): void {
@@ -50,15 +56,23 @@ export class FieldChecker {
   }
 
   powerOfTwo(value: unknown, field: string, least: number, most: number): number {
-    const valid = Number.isInteger(value) && Number.isInteger(Math.log2(Number(value)));
-    const inside = Number(value) >= least && Number(value) <= most;
-    const expected = `a power of two from ${least} to ${most}`;
-    return this.that(valid && inside, value, field, expected) as number;
+    const valid =
+      typeof value === 'number' &&
+      value >= least &&
+      value <= most &&
+      Number.isInteger(Math.log2(value));
+    return this.that(valid, value, field, `a power of two from ${least} to ${most}`) as number;
   }
 
   positive(value: unknown, field: string): number {
     const valid = typeof value === 'number' && value > 0 && value < Number.POSITIVE_INFINITY;
     return this.that(valid, value, field, '> 0') as number;
+  }
+
+  /** A number from `least` to `most`, both included. */
+  number(value: unknown, field: string, least: number, most: number): number {
+    const valid = typeof value === 'number' && value >= least && value <= most;
+    return this.that(valid, value, field, `a number from ${least} to ${most}`) as number;
   }
 
   /** A number between 0 and 1, neither of them included. */
@@ -67,42 +81,49 @@ export class FieldChecker {
     return this.that(valid, value, field, 'a number in (0, 1)') as number;
   }
 
+  flag(value: unknown, field: string): boolean {
+    return this.that(typeof value === 'boolean', value, field, 'true or false') as boolean;
+  }
+
   oneOf<T extends string>(value: unknown, field: string, names: readonly T[]): T {
     return this.that(names.includes(value as T), value, field, names.join('|')) as T;
   }
 
-  text(value: JsonValue | undefined, field: string, pattern = /^.+$/s): string {
+  text(value: unknown, field: string, pattern = /^.+$/s): string {
     const valid = typeof value === 'string' && pattern.test(value);
     return this.that(valid, value, field, `text like ${pattern.source}`) as string;
   }
 
-  digest(value: JsonValue | undefined, field: string): string {
+  digest(value: unknown, field: string): string {
     return this.text(value, field, DIGEST);
   }
 
-  list(value: JsonValue | undefined, field: string): readonly JsonValue[] {
+  list(value: unknown, field: string): readonly JsonValue[] {
     return this.that(Array.isArray(value), value, field, 'a list') as readonly JsonValue[];
   }
 
-  texts(value: JsonValue | undefined, field: string): readonly string[] {
+  texts(value: unknown, field: string): readonly string[] {
     return this.list(value, field).map((item, i) => this.text(item, `${field}[${i}]`));
   }
 
-  object(value: JsonValue | undefined, field: string): JsonObject {
+  object(value: unknown, field: string): JsonObject {
     return this.that(isJsonObject(value), value, field, 'an object') as JsonObject;
   }
 
-  range(value: JsonValue | undefined, field: string): readonly [number, number] {
+  range(value: unknown, field: string): readonly [number, number] {
     const edges = this.list(value, field).map((item) => this.count(item, field, 0));
     const [begin, end] = edges;
     this.that(edges.length === 2 && begin < end, value, field, '[begin, end], begin < end');
     return [begin, end];
   }
 
-  fileName(value: JsonValue | undefined, field: string): string {
+  fileName(value: unknown, field: string): string {
     return this.text(value, field, FILE_NAME);
   }
 }
+
+/** Checks arguments: the field alone says which one is wrong. */
+export const argument = new FieldChecker('', 'INVALID_ARGUMENT');
 
 /** All rules that `check` breaks, at most one per field, instead of an error for the first. */
 export function problemsOf(

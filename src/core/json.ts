@@ -1,4 +1,4 @@
-import { excerpt, invalidFile, SoftpackError } from '../errors.js';
+import { errorMessage, excerpt, invalidFile, SoftpackError } from '../errors.js';
 
 export type JsonValue =
   | null
@@ -28,8 +28,7 @@ export function parseJson(file: string, field: string, bytes: Uint8Array): JsonV
   try {
     value = JSON.parse(text) as JsonValue;
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : cause;
-    throw invalidFile(file, field, 'not JSON', { found: reason, cause });
+    throw invalidFile(file, field, 'not JSON', { found: errorMessage(cause), cause });
   }
   checkStructure(file, field, text);
   return value;

@@ -1,8 +1,6 @@
 import sharp, { type Sharp } from 'sharp';
+import { MAX_SIDE } from '../core/limits.js';
 import { SoftpackError } from '../errors.js';
-
-/** Largest height or width of an image: what a crop's 16-bit columns can name. */
-export const MAX_SIDE = 65_535;
 
 /** What becomes of an image's size when it is decoded. Smaller images are never enlarged by `short-side`. */
 export type ImageFit =

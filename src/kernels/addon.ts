@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { errorMessage } from '../errors.js';
 import type { LabelArray } from './types.js';
 
 /**
@@ -220,7 +221,7 @@ function loadAddon(paths: readonly string[]): AddonState {
       stale = true;
       causes.push(`${path}: version ${addon.version ?? 'unknown'}, expected ${ADDON_VERSION}`);
     } catch (error) {
-      causes.push(`${path}: ${error instanceof Error ? error.message : String(error)}`);
+      causes.push(`${path}: ${errorMessage(error)}`);
     }
   }
   const why = causes.join('; ');

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type Addon, findAddon, STATUS_DEVICE_LOST } from './addon.js';
-import { createNativeKernels } from './native-kernels.js';
+import { createNativeKernels } from './native/kernels.js';
 import type { Kernels } from './types.js';
 
 /**

@@ -1,6 +1,6 @@
 import { SoftpackError } from '../errors.js';
 import { STATUS_DEVICE_LOST, STATUS_OUT_OF_MEMORY, STATUS_UNSUPPORTED_METHOD } from './addon.js';
-import { NativeFailure } from './native-kernels.js';
+import { NativeFailure } from './native/backend.js';
 import type {
   DecodeKlArgs,
   Decoder,

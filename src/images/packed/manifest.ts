@@ -2,8 +2,8 @@ import { MAX_SHARDS } from '../../archive/manifest.js';
 import { sha256 } from '../../container/checksum.js';
 import { FieldChecker } from '../../core/check.js';
 import { canonicalJson, isJsonObject, type JsonValue, parseJson } from '../../core/json.js';
+import { MAX_SIDE } from '../../core/limits.js';
 import { invalidFile, SoftpackError } from '../../errors.js';
-import { MAX_SIDE } from '../decode.js';
 
 /**
  * The manifest of a packed image file: a directory of safetensors shards with the archive's checksums, written

@@ -2,9 +2,9 @@ import { join } from 'node:path';
 import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from '../../archive/manifest.js';
 import { type OpenShard, readVerified } from '../../archive/shard.js';
 import { loadXxh64, requireSize, type Xxh64 } from '../../container/checksum.js';
+import { MAX_SIDE } from '../../core/limits.js';
 import { invalidFile, SoftpackError } from '../../errors.js';
 import { directorySource, sourceFile } from '../../store/byte-store.js';
-import { MAX_SIDE } from '../decode.js';
 import {
   type ImageEncoding,
   type ImageShardRecord,

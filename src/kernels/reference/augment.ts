@@ -1,5 +1,5 @@
 import { VIEW } from '../augment-args.js';
-import type { CheckedAugment } from '../check-augment.js';
+import type { CheckedAugment } from '../check/augment.js';
 
 const CHANNELS = 3;
 /** Bilinear weights are multiples of 2^-11, so that four taps of 8-bit pixels fit 30 bits: exact integers. */

@@ -1,5 +1,5 @@
 import { SoftpackError } from '../../errors.js';
-import type { CheckedDecode, CheckedDecodeKl, CheckedLabels } from '../check.js';
+import type { CheckedDecode, CheckedDecodeKl, CheckedLabels } from '../check/labels.js';
 import type { DecoderSpec, Head } from '../types.js';
 import { readIndex } from './bits.js';
 import { toBfloat, toHalf } from './half.js';

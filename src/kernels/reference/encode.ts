@@ -1,4 +1,4 @@
-import type { CheckedEncode } from '../check.js';
+import type { CheckedEncode } from '../check/labels.js';
 import type { EncoderSpec } from '../types.js';
 import { writeIndex } from './bits.js';
 import { nearest } from './nearest.js';

@@ -1,17 +1,9 @@
-import {
-  checkCodesArray,
-  checkDecode,
-  checkDecodeKl,
-  checkDecoderSpec,
-  checkEncode,
-  checkEncoderSpec,
-  checkNearest,
-  checkPack,
-  checkProject,
-  checkUnpack,
-  present,
-} from '../check.js';
-import { checkAugment } from '../check-augment.js';
+import { checkAugment } from '../check/augment.js';
+import { checkCodesArray, checkDecode, checkDecodeKl, checkEncode } from '../check/labels.js';
+import { checkNearest, checkProject } from '../check/matrices.js';
+import { checkPack, checkUnpack } from '../check/packing.js';
+import { present } from '../check/sizes.js';
+import { checkDecoderSpec, checkEncoderSpec } from '../check/specs.js';
 import type {
   DecodeArgs,
   DecodeKlArgs,

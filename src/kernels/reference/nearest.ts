@@ -1,4 +1,4 @@
-import type { CheckedNearest } from '../check.js';
+import type { CheckedNearest } from '../check/matrices.js';
 
 type Input = Pick<CheckedNearest, 'vectors' | 'codebook' | 'out' | 'width' | 'count' | 'levels'>;
 

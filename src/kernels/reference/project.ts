@@ -1,4 +1,4 @@
-import type { CheckedProject } from '../check.js';
+import type { CheckedProject } from '../check/matrices.js';
 
 /** One dot product an output element, summed in float64. */
 export function project(args: CheckedProject): void {

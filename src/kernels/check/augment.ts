@@ -1,7 +1,9 @@
-import { type AugmentArgs, VIEW } from './augment-args.js';
-import { apart, fail, floats, size, threads, typed } from './check.js';
+import { apart, floats, typedArray } from '../../core/arrays.js';
+import { argument } from '../../core/check.js';
+import { MAX_SIDE } from '../../core/limits.js';
+import { type AugmentArgs, VIEW } from '../augment-args.js';
+import { given, threads } from './sizes.js';
 
-const MAX_SIDE = 65_535;
 const CHANNELS = 3;
 
 export interface CheckedAugment {
@@ -21,19 +23,21 @@ export interface CheckedAugment {
 
 /** Throws `INVALID_ARGUMENT` naming the argument that is wrong, up to a box that sticks out of its image. */
 export function checkAugment(args: AugmentArgs): CheckedAugment {
-  const height = side('size[0]', args.size[0]);
-  const width = side('size[1]', args.size[1]);
-  const images = args.images;
-  const sizes = typed('sizes', args.sizes, 'Uint32Array', 2 * images.length);
+  const { size, images } = given(args);
+  argument.list(size, 'size');
+  const height = side('size[0]', size[0]);
+  const width = side('size[1]', size[1]);
+  argument.list(images, 'images');
+  const sizes = typedArray('sizes', args.sizes, 'Uint32Array', 2 * images.length);
   for (const [i, image] of images.entries()) {
     const bytes =
       side(`sizes[${2 * i}]`, sizes[2 * i]) * side(`sizes[${2 * i + 1}]`, sizes[2 * i + 1]);
-    typed(`images[${i}]`, image, 'Uint8Array', bytes * CHANNELS);
+    typedArray(`images[${i}]`, image, 'Uint8Array', bytes * CHANNELS);
   }
-  const views = typed('views', args.views, 'Int32Array');
+  const views = typedArray('views', args.views, 'Int32Array');
   const count = views.length / VIEW.fields;
   if (!Number.isInteger(count)) {
-    fail('views', 'wrong length', `a multiple of ${VIEW.fields}`, views.length);
+    argument.fail('views', 'wrong length', `a multiple of ${VIEW.fields}`, views.length);
   }
   const weights = floats('weights', args.weights, count);
   const out = floats('out', args.out, count * height * width * CHANNELS);
@@ -53,22 +57,27 @@ export function checkAugment(args: AugmentArgs): CheckedAugment {
   };
 }
 
-function factors({ mean, std }: AugmentArgs['normalisation']) {
-  const scale = Float32Array.from(std, (deviation) => 1 / (255 * 65536 * deviation));
-  const shift = Float32Array.from(mean, (value, channel) => -value / std[channel]);
-  const valid = (values: Float32Array) =>
-    values.length === CHANNELS && values.every(Number.isFinite);
-  if (!valid(scale) || !valid(shift)) {
-    const found = `mean ${mean}, std ${std}`;
-    fail('normalisation', 'not usable', '3 finite means, 3 deviations above 0', found);
+function factors(normalisation: AugmentArgs['normalisation']) {
+  const { mean, std } = argument.object(normalisation, 'normalisation');
+  const means = channelValues(mean, 'normalisation.mean');
+  const deviations = channelValues(std, 'normalisation.std');
+  const scale = Float32Array.from(deviations, (deviation) => 1 / (255 * 65536 * deviation));
+  const shift = Float32Array.from(means, (value, channel) => -value / deviations[channel]);
+  if (!scale.every(Number.isFinite) || !shift.every(Number.isFinite)) {
+    const expected = '3 finite means, 3 deviations above 0';
+    argument.fail('normalisation', 'out of range', expected, { mean: means, std: deviations });
   }
   return { scale, shift };
 }
 
+function channelValues(value: unknown, field: string): readonly number[] {
+  const values = argument.list(value, field);
+  const valid = values.length === CHANNELS && values.every((item) => typeof item === 'number');
+  return argument.that(valid, values, field, `${CHANNELS} numbers`) as readonly number[];
+}
+
 function side(field: string, value: unknown): number {
-  const checked = size(field, value, 1);
-  if (checked > MAX_SIDE) fail(field, 'too large', `at most ${MAX_SIDE}`, checked);
-  return checked;
+  return argument.count(value, field, 1, MAX_SIDE);
 }
 
 function checkView(
@@ -89,10 +98,10 @@ function checkView(
     left + boxWidth <= width;
   if (!inside) {
     const found = `(${top}, ${left}, ${boxHeight}, ${boxWidth})`;
-    fail(`views[${i}]: box`, 'outside the view', `inside ${height} x ${width}`, found);
+    argument.fail(`views[${i}]: box`, 'outside the view', `inside ${height} x ${width}`, found);
   }
   if (boxHeight === 0 && !(weight >= 0 && weight <= 1)) {
-    fail(`weights[${i}]`, 'not a share', 'a number in [0, 1]', weight);
+    argument.fail(`weights[${i}]`, 'not a share', 'a number in [0, 1]', weight);
   }
 }
 
@@ -101,7 +110,7 @@ function checkPart(views: Int32Array, i: number, part: number, sizes: Uint32Arra
   const image = views[at + VIEW.image];
   const name = part === 0 ? 'image' : 'partner';
   if (image < 0 || 2 * image >= sizes.length) {
-    fail(`views[${i}]: ${name}`, 'no such image', `0 to ${sizes.length / 2 - 1}`, image);
+    argument.fail(`views[${i}]: ${name}`, 'no such image', `0 to ${sizes.length / 2 - 1}`, image);
   }
   const [top, left, height, width] = views.subarray(at + VIEW.crop, at + VIEW.crop + 4);
   const [rows, columns] = sizes.subarray(2 * image, 2 * image + 2);
@@ -114,8 +123,14 @@ function checkPart(views: Int32Array, i: number, part: number, sizes: Uint32Arra
     left + width <= columns;
   if (!inside) {
     const found = `(${top}, ${left}, ${height}, ${width})`;
-    fail(`views[${i}]: crop of ${name}`, 'outside the image', `inside ${rows} x ${columns}`, found);
+    argument.fail(
+      `views[${i}]: crop of ${name}`,
+      'outside the image',
+      `inside ${rows} x ${columns}`,
+      found,
+    );
   }
   const flip = views[at + VIEW.flip];
-  if (flip !== 0 && flip !== 1) fail(`views[${i}]: flip of ${name}`, 'not a flag', '0 or 1', flip);
+  if (flip !== 0 && flip !== 1)
+    argument.fail(`views[${i}]: flip of ${name}`, 'not a flag', '0 or 1', flip);
 }

@@ -1,0 +1,150 @@
+import { apart, floats, isTypedArray, typedArray } from '../../core/arrays.js';
+import { argument } from '../../core/check.js';
+import type {
+  DecodeArgs,
+  DecodeKlArgs,
+  DecoderSpec,
+  EncodeArgs,
+  EncoderSpec,
+  LabelArray,
+  LabelsArgs,
+  Prediction,
+  ResidentCodes,
+} from '../types.js';
+import { choice, given, holdsBits, positive, quotient, size, threads } from './sizes.js';
+
+export interface CheckedEncode extends Required<EncodeArgs> {
+  readonly count: number;
+}
+
+export interface CheckedLabels {
+  readonly codes: Uint8Array;
+  /** What holds the codes, unless that is the array itself. */
+  readonly resident: ResidentCodes | undefined;
+  /** First label, if labels are consecutive; unused with a list. */
+  readonly start: number;
+  readonly count: number;
+  readonly list: Uint32Array | undefined;
+  readonly prediction: Prediction | undefined;
+  readonly threads: number;
+}
+
+export interface CheckedDecode extends CheckedLabels {
+  readonly out: LabelArray;
+  readonly outType: 'float16' | 'bfloat16';
+}
+
+export interface CheckedDecodeKl extends CheckedLabels {
+  readonly logits: Float32Array;
+  readonly tau: number;
+  readonly loss: 'kl' | 'cross-entropy';
+  readonly losses: Float32Array | undefined;
+  readonly gradient: Float32Array | undefined;
+  readonly scale: number;
+}
+
+export function checkEncode(spec: EncoderSpec, args: EncodeArgs): CheckedEncode {
+  const labels = floats('labels', given(args).labels);
+  const count = quotient('labels', labels.length, spec.classes, 'classes');
+  const bits = (spec.latent / spec.width) * spec.bits;
+  const out = typedArray('out', args.out, 'Uint8Array', Math.ceil((count * bits) / 8));
+  apart('out', out, { labels });
+  return { labels, count, out, threads: threads(args.threads) };
+}
+
+export function checkDecode(spec: DecoderSpec, args: DecodeArgs): CheckedDecode {
+  const labels = checkLabels(spec, args);
+  const length = labels.count * spec.classes;
+  const out = isTypedArray(args.out, 'Uint16Array')
+    ? typedArray('out', args.out, 'Uint16Array', length)
+    : floats('out', args.out, length);
+  choice('outType', args.outType, ['float16', 'bfloat16']);
+  apart('out', out, { codes: labels.codes });
+  return { ...labels, out, outType: args.outType ?? 'float16' };
+}
+
+export function checkDecodeKl(spec: DecoderSpec, args: DecodeKlArgs): CheckedDecodeKl {
+  if (spec.head.kind === 'identity') {
+    argument.fail('head', 'gives no distribution', 'a clamp or softmax head', 'identity');
+  }
+  const labels = checkLabels(spec, args);
+  const { codes, count } = labels;
+  const logits = floats('logits', args.logits, count * spec.classes);
+  const { tau, losses, gradient, scale = 1, loss = 'kl' } = args;
+  positive('tau', tau);
+  argument.oneOf(loss, 'loss', ['kl', 'cross-entropy']);
+  const scalable = typeof scale === 'number' && Number.isFinite(Math.fround(scale));
+  argument.that(scalable, scale, 'scale', 'a finite float32 number');
+  if (losses !== undefined) {
+    floats('losses', losses, count);
+    apart('losses', losses, { codes, logits });
+  }
+  if (gradient !== undefined) {
+    floats('gradient', gradient, count * spec.classes);
+    const inPlace = gradient.buffer === logits.buffer && gradient.byteOffset === logits.byteOffset;
+    apart('gradient', gradient, inPlace ? { codes } : { codes, logits });
+    if (losses !== undefined) apart('gradient', gradient, { losses });
+  }
+  return { ...labels, logits, tau, loss, losses, gradient, scale };
+}
+
+function checkLabels(spec: DecoderSpec, args: LabelsArgs): CheckedLabels {
+  const { codes: held } = given(args);
+  const resident = isResident(held) ? held : undefined;
+  const codes = checkCodesArray(resident === undefined ? held : resident.host);
+  const { start, count, list, last } = labelsOf(args.labels);
+  if (count > 0) holdsBits('codes', codes, (last + 1) * spec.stages * spec.bits);
+  const prediction = predictionOf(spec, args.prediction, count);
+  return { codes, resident, start, count, list, prediction, threads: threads(args.threads) };
+}
+
+/** Packed codes, to be read or to be kept resident. */
+export function checkCodesArray(codes: unknown): Uint8Array {
+  return typedArray('codes', codes, 'Uint8Array');
+}
+
+function isResident(codes: unknown): codes is ResidentCodes {
+  return typeof codes === 'object' && codes !== null && 'host' in codes;
+}
+
+function labelsOf(labels: LabelsArgs['labels']): {
+  start: number;
+  count: number;
+  list: Uint32Array | undefined;
+  last: number;
+} {
+  if (isTypedArray(labels, 'Uint32Array')) {
+    const list = typedArray('labels', labels, 'Uint32Array');
+    let last = 0;
+    for (const label of list) if (label > last) last = label;
+    return { start: 0, count: list.length, list, last };
+  }
+  const isRange = typeof labels === 'object' && labels !== null && 'start' in labels;
+  argument.that(isRange, labels, 'labels', '{start, count} or a Uint32Array');
+  const start = size('labels.start', labels.start);
+  const count = size('labels.count', labels.count);
+  return { start, count, list: undefined, last: start + count - 1 };
+}
+
+function predictionOf(
+  spec: DecoderSpec,
+  prediction: Prediction | undefined,
+  count: number,
+): Prediction | undefined {
+  if (spec.bases === undefined) {
+    if (prediction !== undefined) {
+      argument.fail('prediction', 'the spec has no bases', 'none', 'some');
+    }
+    return undefined;
+  }
+  const given = argument.object(prediction, 'prediction');
+  const pairs = typedArray('prediction.pairs', given.pairs, 'Uint32Array', 2 * count);
+  const weights = floats('prediction.weights', given.weights, count);
+  const rows = spec.bases.length / spec.latent;
+  const position = pairs.findIndex((row) => row >= rows);
+  if (position >= 0) {
+    const found = pairs[position];
+    argument.fail(`prediction.pairs[${position}]`, 'no such row', `less than ${rows}`, found);
+  }
+  return { pairs, weights };
+}

@@ -1,0 +1,143 @@
+import {
+  type NativeDecodeArgs,
+  type NativeDecodeKlArgs,
+  type NativeDecoder,
+  type NativeLabels,
+  STATUS_INVALID_CODES,
+  STATUS_OK,
+} from '../addon.js';
+import {
+  type CheckedDecode,
+  type CheckedDecodeKl,
+  type CheckedLabels,
+  checkDecode,
+  checkDecodeKl,
+} from '../check/labels.js';
+import { present } from '../check/sizes.js';
+import { checkCodes } from '../reference/decode.js';
+import type { DecodeArgs, DecodeKlArgs, DecodeMethod, Decoder, DecoderSpec } from '../types.js';
+import { created, type NativeBackend, nativeFailure } from './backend.js';
+import { NativeResidentCodes } from './resident-codes.js';
+
+export class NativeDecoderHandle implements Decoder {
+  readonly spec: DecoderSpec;
+  readonly method: DecodeMethod;
+  readonly #backend: NativeBackend;
+  #native: NativeDecoder | undefined;
+
+  constructor(backend: NativeBackend, spec: DecoderSpec) {
+    this.spec = spec;
+    this.#backend = backend;
+    this.#native = createNativeDecoder(backend, spec);
+    this.method = METHODS[this.#native.method - 1] as DecodeMethod;
+  }
+
+  decode(args: DecodeArgs): void {
+    const native = present('decoder', this.#native);
+    const checked = checkDecode(this.spec, args);
+    this.#end('decode', native.decode(...decodeArgs(this.#backend, checked)), checked);
+  }
+
+  async decodeAsync(args: DecodeArgs): Promise<void> {
+    const native = present('decoder', this.#native);
+    const checked = checkDecode(this.spec, args);
+    this.#end('decode', await native.decodeAsync(...decodeArgs(this.#backend, checked)), checked);
+  }
+
+  decodeKl(args: DecodeKlArgs): void {
+    const native = present('decoder', this.#native);
+    const checked = checkDecodeKl(this.spec, args);
+    this.#end('decodeKl', native.decodeKl(...decodeKlArgs(this.#backend, checked)), checked);
+  }
+
+  async decodeKlAsync(args: DecodeKlArgs): Promise<void> {
+    const native = present('decoder', this.#native);
+    const checked = checkDecodeKl(this.spec, args);
+    this.#end(
+      'decodeKl',
+      await native.decodeKlAsync(...decodeKlArgs(this.#backend, checked)),
+      checked,
+    );
+  }
+
+  dispose(): void {
+    this.#native?.dispose();
+    this.#native = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #end(operation: string, status: number, checked: CheckedLabels): void {
+    if (status === STATUS_OK) return;
+    // The status tells that an index is wrong; only looking again tells which.
+    if (status === STATUS_INVALID_CODES) checkCodes(this.spec, checked);
+    throw nativeFailure(this.#backend, operation, status);
+  }
+}
+
+/** In the order of SoftpackHead, SoftpackMethod (which has `auto` first), SoftpackPrecision, SoftpackLoss. */
+const HEADS = ['identity', 'clamp', 'softmax'] as const;
+const METHODS = ['latent', 'table', 'fixed', 'bfloat', 'split'] as const;
+const PRECISIONS = ['exact', 'fast', 'fastest'] as const;
+const LOSSES = ['kl', 'cross-entropy'] as const;
+
+function createNativeDecoder(backend: NativeBackend, spec: DecoderSpec): NativeDecoder {
+  const { head } = spec;
+  const parameter = head.kind === 'clamp' ? head.eps : head.kind === 'softmax' ? head.tau : 0;
+  return created(backend, 'createDecoder', () => {
+    return new backend.operations.Decoder(
+      spec.codebooks,
+      spec.basis,
+      spec.bias ?? null,
+      spec.classes,
+      spec.latent,
+      spec.stages,
+      spec.levels,
+      spec.width,
+      spec.codebookStride,
+      spec.latentStep,
+      spec.bits,
+      HEADS.indexOf(head.kind),
+      parameter,
+      spec.method === undefined ? 0 : METHODS.indexOf(spec.method) + 1,
+      PRECISIONS.indexOf(spec.precision ?? 'exact'),
+      spec.bases ?? null,
+      spec.memoryCap ?? 0,
+    );
+  });
+}
+
+function labelsArgs(
+  backend: NativeBackend,
+  { codes, resident, list, start, count, prediction }: CheckedLabels,
+): NativeLabels {
+  return [
+    (resident instanceof NativeResidentCodes && resident.of(backend)) || codes,
+    list ?? null,
+    start,
+    count,
+    prediction?.pairs ?? null,
+    prediction?.weights ?? null,
+  ];
+}
+
+function decodeArgs(backend: NativeBackend, checked: CheckedDecode): NativeDecodeArgs {
+  const { out, outType, threads } = checked;
+  return [...labelsArgs(backend, checked), out, outType === 'bfloat16', threads];
+}
+
+function decodeKlArgs(backend: NativeBackend, checked: CheckedDecodeKl): NativeDecodeKlArgs {
+  const { logits, losses, gradient, tau, scale, loss, threads } = checked;
+  const outputs = [losses ?? null, gradient ?? null] as const;
+  return [
+    ...labelsArgs(backend, checked),
+    logits,
+    ...outputs,
+    tau,
+    scale,
+    LOSSES.indexOf(loss),
+    threads,
+  ];
+}

@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import { formatBytes } from '#src/cli/format.js';
+import { type CliIo, print } from '#src/cli/io.js';
 import { nonNegativeInteger } from '#src/cli/options.js';
 import { packProgress } from '#src/cli/pack.js';
 import { phaseProgress, seconds } from '#src/cli/progress.js';
@@ -13,7 +14,7 @@ interface DemoFlags {
   readonly trainTeacher?: boolean;
 }
 
-export function addDemo(program: Command, signal: AbortSignal): void {
+export function addDemo(program: Command, io: CliIo): void {
   program
     .command('demo')
     .description(
@@ -32,22 +33,23 @@ export function addDemo(program: Command, signal: AbortSignal): void {
       const { runDemo } = await import('./run.js');
       const { report, pageFile, reportFile } = await runDemo({
         ...flags,
-        onProgress: demoProgress(),
-        signal,
+        onProgress: demoProgress(io),
+        signal: io.signal,
       });
-      process.stdout.write(`${table(report)}\n\n${pageFile}\n${reportFile}\n`);
+      print(io, `${table(report)}\n\n${pageFile}\n${reportFile}`);
     });
 }
 
-function demoProgress(): (progress: DemoProgress) => void {
-  const show = phaseProgress({
+function demoProgress(io: CliIo): (progress: DemoProgress) => void {
+  const names = {
     install: 'installing images (npm)',
     decode: 'decoding images',
     teacher: 'training the teacher',
     label: "the teacher's labels",
     students: 'two students',
-  });
-  const onPack = packProgress();
+  };
+  const show = phaseProgress(names, io.stderr);
+  const onPack = packProgress(io);
   return (progress) => {
     if (progress.phase === 'pack') return onPack(progress.pack);
     const { phase, done, total } = progress;

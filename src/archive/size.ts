@@ -12,14 +12,12 @@ import {
   SAMPLES_FILE,
 } from './manifest.js';
 import { planRectangles, planShard } from './shard.js';
+import type { ArchiveSpec } from './spec.js';
 
-/** Labels that an archive would hold. */
-export interface PlannedLabels {
-  readonly classes: number;
-  readonly samples: number;
-  readonly epochs: number;
-  readonly classNames?: readonly string[];
-}
+/** Labels that an archive would hold, and as much of its manifest as is known. */
+export interface PlannedLabels
+  extends Pick<ArchiveSpec, 'classes' | 'samples' | 'epochs'>,
+    Partial<Pick<ArchiveSpec, 'augmentation' | 'classNames' | 'teacher' | 'images' | 'pruning'>> {}
 
 /** About as long as codecs' descriptions of their decoding are; files are padded to whole pages anyway. */
 const WORDS = 'x'.repeat(200);
@@ -27,10 +25,10 @@ const DIGEST = '0'.repeat(64);
 
 /**
  * Sizes of an archive before any of it exists: the files are laid out as the writer does, with no data in them.
- * What is not known yet (description of teacher and augmentation, digits of numbers) is a few hundred bytes.
+ * What is not known yet (settings of the codec, digits of numbers) is a few hundred bytes.
  */
 export function predictArchive(codec: CodecShape, labels: PlannedLabels): ArchiveBytes {
-  const { classes, samples, epochs, classNames } = labels;
+  const { classes, samples, epochs, augmentation, classNames, teacher, images, pruning } = labels;
   const layout: CodeLayout = { kind: 'fixed', bitsPerLabel: codec.bitsPerLabel };
   const rowBytes = codesRowBytes(layout, samples);
   const words = { packing: packingWords(layout, samples), decoding: WORDS };
@@ -45,8 +43,10 @@ export function predictArchive(codec: CodecShape, labels: PlannedLabels): Archiv
     codecFile,
     ...(codec.sampleTensors.length === 0 ? {} : { samplesFile }),
     layout,
-    augmentation: null,
-    ...(classNames === undefined ? {} : { classNames }),
+    ...({ augmentation: augmentation ?? null, classNames, teacher, images, pruning } as Pick<
+      ArchiveIdentity,
+      'augmentation' | 'classNames' | 'teacher' | 'images' | 'pruning'
+    >),
     columns: [{ name: 'codes', dtype: 'U8', rowBytes }],
   };
   const rectangles = planRectangles(identity);

@@ -12,6 +12,7 @@ import type {
 } from '../pipeline/cache-labels.js';
 import { addCodecOptions, type CodecFlags, codecOf, givesSize } from './codec-options.js';
 import { formatBytes } from './format.js';
+import { type CliIo, print } from './io.js';
 import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
 import { packProgress } from './pack.js';
 import { type FitFlags, fitOf } from './pack-images.js';
@@ -40,7 +41,7 @@ interface CacheFlags extends CodecFlags, FitFlags {
   readonly json?: boolean;
 }
 
-export function addCache(program: Command, signal: AbortSignal): void {
+export function addCache(program: Command, io: CliIo): void {
   const command = program
     .command('cache')
     .description("Keep a teacher's soft labels of every augmented view of a folder's images.")
@@ -48,7 +49,7 @@ export function addCache(program: Command, signal: AbortSignal): void {
       '--teacher <path>',
       '.safetensors of softpack, TensorFlow.js model, SavedModel folder or .onnx file',
     )
-    .requiredOption('--images <path>', 'folder (a class or all), list, or packed images')
+    .requiredOption('-i, --images <path>', 'folder (a class or all), list, or packed images')
     .requiredOption('-E, --epochs <n>', 'views of every image', positiveInteger)
     .requiredOption('-o, --out <dir>', 'archive to write; an interrupted run is taken up again');
   addCodecOptions(command)
@@ -81,15 +82,19 @@ export function addCache(program: Command, signal: AbortSignal): void {
     .option('--min-crop <share>', 'of the image that a view shows at least', share, 0.08)
     .option('--flip <p>', 'probability of mirrored views', share, 0.5)
     .option('--cutmix <p>', 'probability of views with a part of another image', share, 1)
-    .option('--batch <n>', 'images in one pass of the teacher', positiveInteger)
-    .option('--workers <n>', 'teachers side by side; default: one a processor', positiveInteger)
+    .option('-b, --batch <n>', 'images in one pass of the teacher', positiveInteger)
+    .option('-w, --workers <n>', 'teachers side by side; default: one a processor', positiveInteger)
     .option('--json', 'print the result as JSON')
     .action(async (flags: CacheFlags) => {
       const options = await optionsOf(flags, command.getOptionValueSource('codec') !== 'default');
       // Teachers take a second to load: only for those who have one.
       const { cacheLabels } = await import('../pipeline/cache-labels.js');
-      const result = await cacheLabels({ ...options, onProgress: cacheProgress(), signal });
-      process.stdout.write(`${flags.json ? JSON.stringify(result) : describe(result, flags)}\n`);
+      const result = await cacheLabels({
+        ...options,
+        onProgress: cacheProgress(io),
+        signal: io.signal,
+      });
+      print(io, flags.json ? JSON.stringify(result) : describe(result, flags));
     });
 }
 
@@ -148,9 +153,9 @@ function share(text: string): number {
   throw new InvalidArgumentError('Not a number from 0 to 1.');
 }
 
-function cacheProgress(): (progress: CacheProgress) => void {
-  const show = phaseProgress({ label: "the teacher's labels" });
-  const onPack = packProgress();
+function cacheProgress(io: CliIo): (progress: CacheProgress) => void {
+  const show = phaseProgress({ label: "the teacher's labels" }, io.stderr);
+  const onPack = packProgress(io);
   return (progress) => {
     if (progress.phase === 'label') show('label', progress.done, progress.total);
     else onPack(progress);

@@ -4,6 +4,7 @@ import { loadCodec } from '../codecs/registry.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import { NpyWriter } from '../labels/npy.js';
+import type { CliIo } from './io.js';
 import { nonNegativeInteger, type Slice, slice } from './options.js';
 
 interface CatFlags {
@@ -16,7 +17,7 @@ interface CatFlags {
 /** Labels decoded at a time. */
 const CHUNK = 4096;
 
-export function addCat(program: Command, signal: AbortSignal): void {
+export function addCat(program: Command, { signal }: CliIo): void {
   program
     .command('cat')
     .description('Decode labels of an archive into a file of probabilities [samples, classes].')

@@ -3,6 +3,7 @@ import type { CodecRegistry } from '../codecs/codec-registry.js';
 import type { CodecParameter } from '../codecs/descriptor.js';
 import { CODECS, type CodecChoice } from '../codecs/registry.js';
 import { SoftpackError } from '../errors.js';
+import type { TotalRatioChoice } from '../pipeline/archive-size.js';
 import { positiveInteger, positiveNumber } from './options.js';
 
 /** Besides these, the parameters of every codec, by name. */
@@ -18,7 +19,11 @@ export function addCodecOptions(command: Command, codecs: CodecRegistry = CODECS
         .choices(codecs.names)
         .default(codecs.names[0]),
     )
-    .option('-r, --ratio <x>', 'target compression ratio relative to float16', positiveNumber);
+    .option(
+      '-r, --ratio <x>',
+      'compression ratio of the whole archive relative to float16',
+      positiveNumber,
+    );
   const names = new Set(parametersOf(codecs).map(({ parameter }) => parameter.name));
   for (const name of names) command.addOption(optionOf(name, codecs));
   return command;
@@ -64,7 +69,10 @@ function given(flags: CodecFlags, name: string): unknown {
 }
 
 /** `INVALID_ARGUMENT` naming the option that is missing or out of place. */
-export function codecOf(flags: CodecFlags, codecs: CodecRegistry = CODECS): CodecChoice {
+export function codecOf(
+  flags: CodecFlags,
+  codecs: CodecRegistry = CODECS,
+): CodecChoice | TotalRatioChoice {
   const { codec: name, ratio } = flags;
   const all = parametersOf(codecs);
   const own = all.filter(({ codec }) => codec === name).map(({ parameter }) => parameter);
@@ -91,5 +99,9 @@ export function codecOf(flags: CodecFlags, codecs: CodecRegistry = CODECS): Code
   }
   const parameters = own.map((parameter) => [parameter.name, given(flags, parameter.name)]);
   const values = parameters.filter(([, value]) => value !== undefined);
-  return { name, ...(byRatio ? { ratio } : {}), ...Object.fromEntries(values) } as CodecChoice;
+  return {
+    name,
+    ...(byRatio ? { totalRatio: ratio } : {}),
+    ...Object.fromEntries(values),
+  } as CodecChoice;
 }

@@ -1,20 +1,21 @@
 import type { Command } from 'commander';
 import { SoftpackError } from '../errors.js';
+import type { CliIo } from './io.js';
 
 /** The demo is an application on top of the library: built in a checkout, absent from the npm package. */
 const APP = new URL('../apps/demo/command.js', import.meta.url).href;
 
 interface DemoApp {
-  addDemo(program: Command, signal: AbortSignal): void;
+  addDemo(program: Command, io: CliIo): void;
 }
 
 /** Adds the demo if it is there, otherwise a command that says where to get it. */
-export async function addDemo(program: Command, signal: AbortSignal): Promise<void> {
+export async function addDemo(program: Command, io: CliIo): Promise<void> {
   const app: DemoApp | undefined = await import(APP).catch((cause: unknown) => {
     if ((cause as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND') return undefined;
     throw cause;
   });
-  if (app !== undefined) return app.addDemo(program, signal);
+  if (app !== undefined) return app.addDemo(program, io);
   program
     .command('demo')
     .description('Compress the soft labels of real images; needs a checkout of the repository.')

@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
 import { kernelStatus } from '../kernels/load.js';
+import { type CliIo, print } from './io.js';
 
-export function addDoctor(program: Command): void {
+export function addDoctor(program: Command, io: CliIo): void {
   program
     .command('doctor')
     .description(
@@ -18,7 +19,7 @@ export function addDoctor(program: Command): void {
         tensorflow: await tensorflowStatus(),
         teachers: [await onnxStatus()],
       };
-      process.stdout.write(`${json ? JSON.stringify(facts, null, 2) : describe(facts)}\n`);
+      print(io, json ? JSON.stringify(facts, null, 2) : describe(facts));
     });
 }
 

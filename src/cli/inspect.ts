@@ -2,8 +2,9 @@ import type { Command } from 'commander';
 import { openArchive } from '../archive/archive.js';
 import { trainingLabels } from '../archive/manifest.js';
 import { formatBytes } from './format.js';
+import { type CliIo, print } from './io.js';
 
-export function addInspect(program: Command): void {
+export function addInspect(program: Command, io: CliIo): void {
   program
     .command('inspect')
     .description('Say what an archive holds and where its bytes are.')
@@ -11,7 +12,7 @@ export function addInspect(program: Command): void {
     .option('--json', 'print as JSON')
     .action(async (dir: string, { json }: { readonly json?: boolean }) => {
       const facts = await inspect(dir);
-      process.stdout.write(`${json ? JSON.stringify(facts, null, 2) : describe(facts)}\n`);
+      print(io, json ? JSON.stringify(facts, null, 2) : describe(facts));
     });
 }
 

@@ -5,6 +5,7 @@ import type { Precision } from '../kernels/types.js';
 import type { Bound, LoaderRun } from '../loader/bench.js';
 import { benchLoader } from '../loader/bench.js';
 import { openImagesOf } from '../loader/images-of.js';
+import { type CliIo, print } from './io.js';
 import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
 
 interface LoaderBenchFlags {
@@ -21,7 +22,7 @@ interface LoaderBenchFlags {
 /** Pixels to [-1, 1]: which normalisation it is does not matter to the speed. */
 const NORMALISATION = { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] } as const;
 
-export function addLoaderBench(program: Command, signal: AbortSignal): void {
+export function addLoaderBench(program: Command, io: CliIo): void {
   program
     .command('loader-bench')
     .description('Measure how fast batches come from an archive, and say what bounds them.')
@@ -30,7 +31,7 @@ export function addLoaderBench(program: Command, signal: AbortSignal): void {
     .option('--split <name>', 'part of an ImageNet-style tree, e.g. train')
     .option('-b, --batch <n>', 'samples a batch', positiveInteger, 64)
     .option('-w, --workers <list>', 'numbers of threads to try', workerList, defaultWorkers())
-    .option('-s, --seconds <s>', 'to measure each for', positiveNumber, 5)
+    .option('--seconds <s>', 'to measure each for', positiveNumber, 5)
     .option('--step <ms>', 'how long a training step takes', nonNegativeInteger, 0)
     .addOption(
       new Option('-p, --precision <name>', 'of decoded labels, for speed')
@@ -45,15 +46,21 @@ export function addLoaderBench(program: Command, signal: AbortSignal): void {
         flags.images === undefined
           ? undefined
           : await openImagesOf(archive, flags.images, { split });
-      const print = (line: string) => json || process.stdout.write(`${line}\n`);
-      print(HEADER);
+      const say = (line: string) => json || print(io, line);
+      say(HEADER);
       const runs = await benchLoader({
-        ...{ archive, images, normalisation: NORMALISATION, batchSize: batch, seconds, signal },
+        ...{
+          archive,
+          images,
+          normalisation: NORMALISATION,
+          batchSize: batch,
+          seconds,
+          signal: io.signal,
+        },
         precision,
-        ...{ workers, stepMs: step, onRun: (run: LoaderRun) => print(lineOf(run)) },
+        ...{ workers, stepMs: step, onRun: (run: LoaderRun) => say(lineOf(run)) },
       });
-      if (json) process.stdout.write(`${JSON.stringify({ batch, step, runs })}\n`);
-      else print(adviceOn(runs));
+      print(io, json ? JSON.stringify({ batch, step, runs }) : adviceOn(runs));
     });
 }
 

@@ -4,6 +4,7 @@ import { openImages } from '../images/open.js';
 import type { ImageEncoding } from '../images/packed/manifest.js';
 import { packImages } from '../images/packed/pack.js';
 import { formatBytes } from './format.js';
+import { type CliIo, print } from './io.js';
 import { positiveInteger } from './options.js';
 import { createProgress } from './progress.js';
 
@@ -20,17 +21,14 @@ export interface FitFlags {
   readonly size?: readonly [number, number];
 }
 
-export function addPackImages(program: Command, signal: AbortSignal): void {
+export function addPackImages(program: Command, io: CliIo): void {
   program
     .command('pack-images')
     .description('Pack image files into few large ones that the loader reads many times quicker.')
     .argument('<images>', 'folder with one folder a class, or a text file that lists images')
     .requiredOption('-o, --out <dir>', 'directory to write; an interrupted run is taken up again')
     .addOption(
-      new Option(
-        '-e, --encoding <name>',
-        'pixels as they are, or JPEG: smaller, decoded every time',
-      )
+      new Option('--encoding <name>', 'pixels as they are, or JPEG: smaller, decoded every time')
         .choices(['raw', 'jpeg'])
         .default('raw'),
     )
@@ -42,13 +40,20 @@ export function addPackImages(program: Command, signal: AbortSignal): void {
     .action(async (path: string, flags: PackImagesFlags) => {
       const { split, out, encoding, quality } = flags;
       const images = await openImages(path, { split, fit: fitOf(flags) });
-      const bar = createProgress().step('packing images', images.count);
+      const bar = createProgress(io.stderr).step('packing images', images.count);
       const onProgress = (done: number) => bar.update(done);
-      const result = await packImages({ images, out, encoding, quality, onProgress, signal });
+      const result = await packImages({
+        images,
+        out,
+        encoding,
+        quality,
+        onProgress,
+        signal: io.signal,
+      });
       bar.finish();
       const { count, bytes, shards } = result;
       const text = `${count} images in ${out}: ${formatBytes(bytes)} in ${shards} shards`;
-      process.stdout.write(`${flags.json ? JSON.stringify(result) : text}\n`);
+      print(io, flags.json ? JSON.stringify(result) : text);
     });
 }
 

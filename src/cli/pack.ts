@@ -3,6 +3,7 @@ import { CODECS } from '../codecs/registry.js';
 import { type PackProgress, type PackResult, packLogits } from '../pipeline/pack.js';
 import { addCodecOptions, type CodecFlags, codecOf } from './codec-options.js';
 import { formatBytes } from './format.js';
+import { type CliIo, print } from './io.js';
 import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
 import { phaseProgress } from './progress.js';
 
@@ -16,7 +17,7 @@ interface PackFlags extends CodecFlags {
   readonly json?: boolean;
 }
 
-export function addPack(program: Command, signal: AbortSignal): void {
+export function addPack(program: Command, io: CliIo): void {
   const command = program
     .command('pack')
     .description('Compress teacher logits, or the labels of another archive, into an archive.')
@@ -27,7 +28,7 @@ export function addPack(program: Command, signal: AbortSignal): void {
     .requiredOption('-o, --out <dir>', 'archive to write; an interrupted run is taken up again');
   addCodecOptions(command)
     .option('--prune <n>', 'keep the first 1/n of all batches only (LPLD)', positiveNumber)
-    .option('--batch <n>', 'labels a batch, with --prune', positiveInteger, 64)
+    .option('-b, --batch <n>', 'labels a batch, with --prune', positiveInteger, 64)
     .option(
       '-t, --tau <t>',
       "temperature of the labels softmax(logits / tau); default 20, or an archive's own",
@@ -46,21 +47,18 @@ export function addPack(program: Command, signal: AbortSignal): void {
           : { prune: { ratio: flags.prune, batchSize: flags.batch } }),
         tau: flags.tau,
         training: { steps: flags.steps, seed: flags.seed },
-        onProgress: packProgress(),
-        signal,
+        onProgress: packProgress(io),
+        signal: io.signal,
       });
       const text = flags.json ? JSON.stringify(jsonOf(result)) : describe(result, flags.out);
-      process.stdout.write(`${text}\n`);
+      print(io, text);
     });
 }
 
 /** A progress bar for each phase of packing. */
-export function packProgress(): (progress: PackProgress) => void {
-  const show = phaseProgress({
-    read: 'reading labels',
-    train: 'training the codec',
-    encode: 'writing codes',
-  });
+export function packProgress(io: CliIo): (progress: PackProgress) => void {
+  const names = { read: 'reading labels', train: 'training the codec', encode: 'writing codes' };
+  const show = phaseProgress(names, io.stderr);
   return ({ phase, done, total, error }) => {
     const note = error === undefined ? '' : `error ${(100 * error).toFixed(1)} % of variance`;
     show(phase, done, total, note);

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { SoftpackError } from '../errors.js';
 import { type LabelPlan, planLabels } from '../planner/plan.js';
 import { formatBytes } from './format.js';
+import { type CliIo, print } from './io.js';
 import { positiveInteger, positiveNumber } from './options.js';
 
 interface PlanFlags {
@@ -16,22 +17,22 @@ interface PlanFlags {
   readonly json?: boolean;
 }
 
-export function addPlan(program: Command): void {
+export function addPlan(program: Command, io: CliIo): void {
   program
     .command('plan')
     .description('Say what soft labels will take up by every codec, before there are any.')
     .requiredOption('-c, --classes <n>', 'classes', positiveInteger)
-    .requiredOption('-i, --ipc <n>', 'distilled images a class', positiveInteger)
-    .option('-e, --epochs <n>', 'epochs, one label an image each', positiveInteger, 300)
+    .requiredOption('--ipc <n>', 'distilled images a class', positiveInteger)
+    .option('-E, --epochs <n>', 'epochs, one label an image each', positiveInteger, 300)
     .option('-r, --ratio <x>', 'full labels over the whole archive (default 40)', positiveNumber)
     .option('-m, --megabytes <n>', 'size of the whole archive, MB of 1024^2 bytes', positiveNumber)
     .option('--teacher-bytes <n>', "size of the teacher's file", positiveInteger)
     .option('--image-bytes <n>', 'an image as JPEG; the paper: 13,600', positiveInteger, 13_600)
-    .option('--batch <n>', 'labels a batch, for label pruning', positiveInteger, 64)
+    .option('-b, --batch <n>', 'labels a batch, for label pruning', positiveInteger, 64)
     .option('--json', 'print as JSON')
     .action((flags: PlanFlags) => {
       const plan = planLabels(budgetOf(flags));
-      process.stdout.write(`${flags.json ? JSON.stringify(plan, null, 2) : describe(plan)}\n`);
+      print(io, flags.json ? JSON.stringify(plan, null, 2) : describe(plan));
     });
 }
 

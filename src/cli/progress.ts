@@ -1,3 +1,5 @@
+import type { Output } from './io.js';
+
 /** One long step of a command: how far it is, how long it will take. */
 export interface ProgressStep {
   /** `done` of the step's total; `note` is a short figure shown behind, e.g. a loss. */
@@ -17,7 +19,7 @@ const BAR_INTERVAL = 100;
 const BAR_WIDTH = 24;
 
 /** Bars with ETA on a terminal; elsewhere a line when a step ends and one every ten seconds before. */
-export function createProgress(stream: NodeJS.WriteStream = process.stderr): Progress {
+export function createProgress(stream: Output): Progress {
   return { step: (name, total) => new StepLine(stream, name, total) };
 }
 
@@ -27,8 +29,9 @@ export function createProgress(stream: NodeJS.WriteStream = process.stderr): Pro
  */
 export function phaseProgress<Phase extends string>(
   names: Readonly<Record<Phase, string>>,
+  stream: Output,
 ): (phase: Phase, done: number, total: number, note?: string) => void {
-  const bars = createProgress();
+  const bars = createProgress(stream);
   let open: { readonly phase: Phase; readonly step: ProgressStep } | undefined;
   return (phase, done, total, note) => {
     if (open?.phase !== phase) {
@@ -43,7 +46,7 @@ export function phaseProgress<Phase extends string>(
 }
 
 class StepLine implements ProgressStep {
-  readonly #stream: NodeJS.WriteStream;
+  readonly #stream: Output;
   readonly #name: string;
   readonly #total: number;
   readonly #start = performance.now();
@@ -51,7 +54,7 @@ class StepLine implements ProgressStep {
   #from: { readonly done: number; readonly time: number } | undefined;
   #shown: number;
 
-  constructor(stream: NodeJS.WriteStream, name: string, total: number) {
+  constructor(stream: Output, name: string, total: number) {
     this.#stream = stream;
     this.#name = name;
     this.#total = total;

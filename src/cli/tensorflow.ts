@@ -4,6 +4,7 @@ import type {
   InstallProgress,
   InstallResult,
 } from '../nn/tensorflow-install/install.js';
+import { type CliIo, print } from './io.js';
 import { phaseProgress } from './progress.js';
 
 interface InstallFlags {
@@ -12,7 +13,7 @@ interface InstallFlags {
   readonly dir?: string;
 }
 
-export function addTensorflow(program: Command, signal: AbortSignal): void {
+export function addTensorflow(program: Command, io: CliIo): void {
   const group = program
     .command('tensorflow')
     .description('Install or remove native TensorFlow, the fast backend of the networks.');
@@ -21,22 +22,25 @@ export function addTensorflow(program: Command, signal: AbortSignal): void {
     .description('Build it from the TensorFlow wheel of the Python package index (274 MB).')
     .option('--gpu', "with CUDA kernels and NVIDIA's libraries (several GB)")
     .option('--wheel <path>', 'a downloaded wheel instead')
-    .option('--dir <dir>', 'where to; default: SOFTPACK_TENSORFLOW_DIR or the user cache folder')
+    .option(
+      '-d, --dir <dir>',
+      'where to; default: SOFTPACK_TENSORFLOW_DIR or the user cache folder',
+    )
     .action(async ({ gpu, ...flags }: InstallFlags) => {
       const { installTensorflow } = await import('../nn/tensorflow-install/install.js');
       const variant: InstallOptions['variant'] = gpu ? 'gpu' : 'cpu';
-      const onProgress = installProgress();
-      const result = await installTensorflow({ ...flags, variant, onProgress, signal });
-      process.stdout.write(`${describe(result)}\n`);
+      const onProgress = installProgress(io);
+      const result = await installTensorflow({ ...flags, variant, onProgress, signal: io.signal });
+      print(io, describe(result));
     });
   group
     .command('uninstall')
     .description('Remove it, and what interrupted installations left.')
-    .option('--dir <dir>', 'where it is')
+    .option('-d, --dir <dir>', 'where it is')
     .action(async ({ dir }: { readonly dir?: string }) => {
       const { uninstallTensorflow } = await import('../nn/tensorflow-install/install.js');
       const removed = await uninstallTensorflow(dir);
-      process.stdout.write(removed ? 'removed\n' : 'nothing was installed\n');
+      print(io, removed ? 'removed' : 'nothing was installed');
     });
 }
 
@@ -49,8 +53,8 @@ const PHASES: Readonly<Record<InstallProgress['phase'], string>> = {
   verify: 'verifying',
 };
 
-function installProgress(): (progress: InstallProgress) => void {
-  const show = phaseProgress(PHASES);
+function installProgress(io: CliIo): (progress: InstallProgress) => void {
+  const show = phaseProgress(PHASES, io.stderr);
   return ({ phase, done, total }) => {
     show(phase, done, total, total > 1 ? `${(total / 1e6).toFixed(0)} MB` : '');
   };

@@ -15,6 +15,7 @@ import type { BackendName } from '../nn/backend/select.js';
 import { requireNames, type TeacherDescription } from '../nn/teachers/description.js';
 import { loadTeacher } from '../nn/teachers/load.js';
 import type { Teacher } from '../nn/teachers/teacher.js';
+import type { TotalRatioChoice } from './archive-size.js';
 import { type LabelViewsResult, labelViews } from './label-views.js';
 import { type PackProgress, type PackResult, packLogits } from './pack.js';
 import { TemporaryLabels } from './temporary-labels.js';
@@ -41,7 +42,7 @@ export interface CacheLabelsOptions {
   /** Directory of the archive to write; an interrupted run is taken up where it stopped. */
   readonly out: string;
   /** How to compress; absent keeps the teacher's logits as they are, in half floats. */
-  readonly codec?: CodecChoice;
+  readonly codec?: CodecChoice | TotalRatioChoice;
   /** Temperature of the labels, default 20. */
   readonly tau?: number;
   readonly training?: VqaeTrainingOptions;

@@ -14,6 +14,7 @@ import { loadKernels } from '../kernels/load.js';
 import type { Kernels } from '../kernels/types.js';
 import type { LabelDivergence } from '../labels/divergence.js';
 import type { LabelSource } from '../labels/source.js';
+import { choiceForRatio, isTotalRatio, type TotalRatioChoice } from './archive-size.js';
 import { openPackSource } from './pack-source.js';
 import { type KeptCodec, PartialPack } from './partial-pack.js';
 import { type PruneOptions, prunedSource } from './pruned-source.js';
@@ -29,7 +30,11 @@ export interface PackOptions {
   readonly source: string | LabelSource;
   /** Directory to write: new, empty, or with the unfinished archive of the same run, which is taken up. */
   readonly out: string;
-  readonly codec: CodecChoice;
+  /**
+   * By its parameters; by `ratio`, how many times smaller than float16 its codes are at least; or by `totalRatio`,
+   * how many times smaller the whole archive is.
+   */
+  readonly codec: CodecChoice | TotalRatioChoice;
   /** The codecs to choose from; default: softpack's own. */
   readonly codecs?: CodecRegistry;
   /** Keep the first 1/N of all batches only (LPLD); the codec stores what is kept. */
@@ -74,6 +79,9 @@ export interface PackResult {
   readonly training?: Pick<VqaeTraining, 'curve' | 'revived' | 'stepsPerSecond'>;
 }
 
+type TrainOptions = Omit<PackOptions, 'codec'> & { readonly codec: CodecChoice };
+type SpecOptions = PackOptions & Pick<ArchiveSpec, 'pruning'>;
+
 const DEFAULT_TAU = 20;
 const DEFAULT_EPS = 1e-6;
 const TRAINING_BYTES = 128 * 2 ** 20;
@@ -101,8 +109,9 @@ async function packSource(
   options: PackOptions,
 ): Promise<PackResult> {
   const { source, pruning } = pruned(all, options);
+  const choice = choiceOf(all, source, { ...options, pruning });
   await using partial = await PartialPack.open(options.out, await requestOf(all, options));
-  const trained = partial.codec ?? (await train(source, kernels, options));
+  const trained = partial.codec ?? (await train(source, kernels, { ...options, codec: choice }));
   using codec = (options.codecs ?? CODECS).load(trained.parts, kernels);
   const spec = archiveSpec(source, codec, { ...options, pruning });
   const divergence = await writeArchive(source, codec, spec, {
@@ -128,11 +137,25 @@ async function packSource(
   };
 }
 
+function choiceOf(
+  all: LabelSource,
+  { classes, samples, epochs }: LabelSource,
+  { codec, codecs = CODECS, pruning, augmentation, classNames, teacher, images }: SpecOptions,
+): CodecChoice {
+  if (!isTotalRatio(codec)) return codec;
+  const known = { augmentation, classNames, teacher, images, pruning };
+  const full = 2 * all.epochs * all.samples * all.classes;
+  return choiceForRatio(codec, { classes, samples, epochs, ...known }, full, codecs);
+}
+
 /** Everything that the archive's bytes depend on: a run goes on with another's work only if these are equal. */
 async function requestOf(source: LabelSource, options: PackOptions): Promise<JsonObject> {
   const { codec, tau = DEFAULT_TAU, eps = DEFAULT_EPS, trainingLabels, prune } = options;
   const { threads: _, ...training } = options.training ?? {};
-  const groups = 'groups' in codec && codec.groups ? { groups: sha256Of(codec.groups) } : {};
+  const groups =
+    'groups' in codec && codec.groups instanceof Uint32Array
+      ? { groups: sha256Of(codec.groups) }
+      : {};
   const request = {
     source: await sourceFingerprint(source),
     codec: { name: 'vqae', ...codec, ...groups },
@@ -148,7 +171,7 @@ function sha256Of({ buffer, byteOffset, byteLength }: Uint32Array): string {
 async function train(
   source: LabelSource,
   kernels: Kernels,
-  options: PackOptions,
+  options: TrainOptions,
 ): Promise<KeptCodec> {
   const { codec, training } = await trainOn(source, kernels, options);
   try {
@@ -173,7 +196,7 @@ function trainOn(
     trainingLabels,
     onProgress,
     signal,
-  }: PackOptions,
+  }: TrainOptions,
 ): Promise<TrainedCodec> {
   const { classes } = source;
   const fitting = Math.floor(TRAINING_BYTES / (4 * classes));
@@ -217,11 +240,7 @@ function pruned(
   return prunedSource(source, prune);
 }
 
-function archiveSpec(
-  source: LabelSource,
-  codec: Codec,
-  options: PackOptions & Pick<ArchiveSpec, 'pruning'>,
-): ArchiveSpec {
+function archiveSpec(source: LabelSource, codec: Codec, options: SpecOptions): ArchiveSpec {
   return {
     classes: source.classes,
     samples: source.samples,

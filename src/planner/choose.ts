@@ -1,10 +1,11 @@
 import { batchesPerEpoch } from '../archive/pruning.js';
-import { type PlannedLabels, predictArchive } from '../archive/size.js';
+import type { PlannedLabels } from '../archive/size.js';
 import type { CodecRegistry } from '../codecs/codec-registry.js';
 import type { NamedChoice } from '../codecs/descriptor.js';
 import { CODECS, type CodecChoice, type SizedChoice } from '../codecs/registry.js';
 import { largest } from '../codecs/size-search.js';
 import { type VqaeSetting, vqaeLevelSet as vqaeSettings } from '../codecs/vqae/level-set.js';
+import { archiveBytes, choiceForBytes } from '../pipeline/archive-size.js';
 
 export interface Plan {
   readonly codec: SizedChoice;
@@ -28,9 +29,8 @@ export function planForBytes(
   form: Readonly<Record<string, unknown>> = {},
   codecs: CodecRegistry = CODECS,
 ): Plan | undefined {
-  const bytesOf = (choice: NamedChoice) => archiveBytes(choice, labels, codecs);
-  const codec = codecs.forBytes(name, { labels, budget, form, bytesOf });
-  return codec && { codec: codec as SizedChoice, bytes: bytesOf(codec) };
+  const codec = choiceForBytes(name, labels, budget, form, codecs);
+  return codec && { codec: codec as SizedChoice, bytes: archiveBytes(codec, labels, codecs) };
 }
 
 export interface VqaePlan extends VqaeSetting {
@@ -39,7 +39,7 @@ export interface VqaePlan extends VqaeSetting {
 
 /** Settings of the autoencoder of about the same size, at most `budget` bytes each. */
 export function vqaeLevelSet(labels: PlannedLabels, budget: number): readonly VqaePlan[] {
-  const bytesOf = (choice: NamedChoice) => archiveBytes(choice, labels);
+  const bytesOf = (choice: NamedChoice) => archiveBytes(choice, labels, CODECS);
   return vqaeSettings({ labels, budget, bytesOf }).map((setting) => ({
     ...setting,
     bytes: bytesOf(setting.codec),
@@ -56,15 +56,7 @@ export function pruneForBytes(
   const all = epochs * batchesPerEpoch({ samples, epochs, seed: 0 }, batchSize);
   const pool = (batches: number) => ({ ...labels, samples: batchSize, epochs: batches });
   return largest(all, (batches) => {
-    const bytes = archiveBytes({ name: 'none' }, pool(batches));
+    const bytes = archiveBytes({ name: 'none' }, pool(batches), CODECS);
     return bytes <= budget ? { ratio: all / batches, bytes } : undefined;
   });
-}
-
-function archiveBytes(
-  choice: NamedChoice,
-  labels: PlannedLabels,
-  codecs: CodecRegistry = CODECS,
-): number {
-  return predictArchive(codecs.shape(choice, labels), labels).total;
 }

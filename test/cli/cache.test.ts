@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
@@ -6,32 +5,16 @@ import { describe, expect, test } from 'vitest';
 import { openArchive } from '#src/archive/archive.js';
 import { writeImage } from '../images/fixture.js';
 import { temporaryDirectory } from '../temporary.js';
+import { type Run, softpack } from './softpack.js';
 
-const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 const teacher = fileURLToPath(new URL('../nn/models/onnx-nchw/model.onnx', import.meta.url));
 const temporary = await temporaryDirectory();
 const images = temporary.path('my images');
 for (let i = 0; i < 6; i++) await writeImage(images, `${i}.png`, i, [10, 12]);
 
-interface Run {
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
-}
-
 function cache(out: string, ...args: readonly string[]): Promise<Run> {
   const required = ['--teacher', teacher, '--images', images, '--epochs', '2', '--out', out];
-  const child = spawn(process.execPath, [main, 'cache', ...required, ...args]);
-  return new Promise((resolve) => {
-    const run = { out: '', err: '' };
-    child.stdout.on('data', (chunk) => {
-      run.out += chunk;
-    });
-    child.stderr.on('data', (chunk) => {
-      run.err += chunk;
-    });
-    child.on('close', (code) => resolve({ code, ...run }));
-  });
+  return softpack(['cache', ...required, ...args]);
 }
 
 describe('softpack cache', () => {

@@ -5,7 +5,7 @@ const flags = (change: object) => ({ codec: 'vqae', ...change }) as CodecFlags;
 
 describe('codecOf', () => {
   test.each([
-    [{ ratio: 40 }, { name: 'vqae', ratio: 40 }],
+    [{ ratio: 40 }, { name: 'vqae', totalRatio: 40 }],
     [
       { dh: 10, dc: 5, k: 4 },
       { name: 'vqae', dh: 10, dc: 5, k: 4 },
@@ -21,7 +21,7 @@ describe('codecOf', () => {
     ],
     [
       { codec: 'scalar', ratio: 4 },
-      { name: 'scalar', ratio: 4 },
+      { name: 'scalar', totalRatio: 4 },
     ],
     [{ codec: 'mean' }, { name: 'mean' }],
   ] as const)('%o', (given, choice) => {

@@ -1,12 +1,10 @@
-import { execFile } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
 import { openImages } from '#src/images/open.js';
 import { writeImage } from '../images/fixture.js';
 import { SAMPLES, trainCodec, writeArchive } from '../loader/fixture.js';
 import { temporaryDirectory } from '../temporary.js';
+import { softpack } from './softpack.js';
 
-const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 const temporary = await temporaryDirectory();
 const folder = temporary.path('images');
 for (let i = 0; i < SAMPLES; i++) {
@@ -15,18 +13,10 @@ for (let i = 0; i < SAMPLES; i++) {
 const archive = await writeArchive(temporary.path('labels'), await trainCodec());
 afterAll(() => archive.close());
 
-function softpack(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  return new Promise((resolve) => {
-    execFile(process.execPath, [main, ...args], (error, out, err) => {
-      resolve({ code: Number(error?.code ?? 0), out, err });
-    });
-  });
-}
-
 describe('softpack pack-images', () => {
   test('writes what openImages reads, at the size asked for', async () => {
     const out = temporary.path('raw');
-    const run = await softpack('pack-images', folder, '--out', out, '--size', '8x9', '--json');
+    const run = await softpack(['pack-images', folder, '--out', out, '--size', '8x9', '--json']);
     expect(run.code).toBe(0);
     const { count, id } = JSON.parse(run.out);
     const images = await openImages(out);
@@ -36,7 +26,8 @@ describe('softpack pack-images', () => {
       8, 9,
     ]);
     const jpeg = ['--encoding', 'jpeg', '--quality', '80', '--out', temporary.path('jpeg')];
-    expect((await softpack('pack-images', folder, ...jpeg)).out).toContain('37 images');
+    const packed = await softpack(['pack-images', folder, ...jpeg]);
+    expect(packed.out).toContain('37 images');
   });
 
   test.each([
@@ -44,7 +35,7 @@ describe('softpack pack-images', () => {
     ['no size', [folder, '--out', 'x', '--size', '8'], 2, '224x224'],
     ['no encoding', [folder, '--out', 'x', '--encoding', 'png'], 2, 'raw, jpeg'],
   ])('explains %s', async (_, args, code, text) => {
-    const run = await softpack('pack-images', ...args);
+    const run = await softpack(['pack-images', ...args]);
     expect(run.code).toBe(code);
     expect(run.err).toContain(text);
   });
@@ -54,7 +45,7 @@ describe('softpack loader-bench', () => {
   const args = ['loader-bench', temporary.path('labels'), '--seconds', '0.2', '--batch', '8'];
 
   test('measures each number of workers and says what bounds it', async () => {
-    const run = await softpack(...args, '--images', folder, '--workers', '0,2', '--json');
+    const run = await softpack([...args, '--images', folder, '--workers', '0,2', '--json']);
     expect(run).toMatchObject({ code: 0, err: '' });
     const { runs } = JSON.parse(run.out);
     expect(runs.map(({ workers }: { workers: number }) => workers)).toEqual([0, 2]);
@@ -66,7 +57,7 @@ describe('softpack loader-bench', () => {
   });
 
   test('prints a table, and advice', async () => {
-    const { out } = await softpack(...args, '--workers', '1', '--step', '5');
+    const { out } = await softpack([...args, '--workers', '1', '--step', '5']);
     expect(out.split('\n')[0]).toContain('bound by');
     expect(out).toContain('Quickest with 1 workers');
   });
@@ -74,7 +65,7 @@ describe('softpack loader-bench', () => {
   test('refuses images of another archive', async () => {
     const few = temporary.path('few');
     await writeImage(few, 'a/0.png', 0, [9, 9]);
-    const run = await softpack(...args, '--images', few);
+    const run = await softpack([...args, '--images', few]);
     expect(run.code).toBe(2);
     expect(run.err).toContain('not the images of this archive');
   });

@@ -52,12 +52,12 @@ describe('a codec of two files: its descriptor and a line of the registry', () =
   });
 
   test('has options on the command line', () => {
-    const parse = (...args: string[]): CodecChoice => {
+    const parse = (...args: string[]) => {
       const command = addCodecOptions(new Command().exitOverride(), codecs);
       return codecOf(command.parse(args, { from: 'user' }).opts<CodecFlags>(), codecs);
     };
     expect(parse('--codec', 'rounded', '--bits', '4')).toEqual({ name: 'rounded', bits: 4 });
-    expect(parse('--codec', 'rounded', '--ratio', '4')).toEqual({ name: 'rounded', ratio: 4 });
+    expect(parse('--codec', 'rounded', '--ratio', '4')).toEqual({ name: 'rounded', totalRatio: 4 });
     expect(() => parse('--codec', 'topk', '--bits', '4')).toThrow(
       expect.objectContaining({ code: 'INVALID_ARGUMENT', field: '--bits' }),
     );

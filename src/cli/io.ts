@@ -1,0 +1,48 @@
+/** A stream that a command writes to. */
+export interface Output {
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+}
+
+/** What a command has of the process that runs it. */
+export interface CliIo {
+  /** Results. */
+  readonly stdout: Output;
+  /** Progress and errors. */
+  readonly stderr: Output;
+  /** Aborted to stop the command; an {@link Interruption} as its reason gives the exit code. */
+  readonly signal: AbortSignal;
+}
+
+/** The reason of a command's end by a signal of the system. */
+export class Interruption extends Error {
+  /** 128 + the number of the signal, as shells count. */
+  readonly exitCode: number;
+
+  constructor(name: string, exitCode: number) {
+    super(`stopped by ${name}`);
+    this.name = 'Interruption';
+    this.exitCode = exitCode;
+  }
+}
+
+/** Writes a result as a line, or several. */
+export function print({ stdout }: CliIo, text: string): void {
+  stdout.write(`${printable(text)}\n`);
+}
+
+/**
+ * Text with control characters as JSON escapes: names and values from files must not command the terminal.
+ * Newlines and tabs stay; so does what JSON says, as it has no other use for these characters.
+ */
+export function printable(text: string): string {
+  return text.replace(UNPRINTABLE, (character) => {
+    const code = character.charCodeAt(0).toString(16).padStart(4, '0');
+    return `\\u${code}`;
+  });
+}
+
+/** C0 and C1 controls, delete, and the marks that change the direction of the text around them. */
+const UNPRINTABLE =
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;

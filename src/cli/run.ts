@@ -1,0 +1,78 @@
+import { createRequire } from 'node:module';
+import { Command, CommanderError } from 'commander';
+import { SoftpackError } from '../errors.js';
+import { addCache } from './cache.js';
+import { addCat } from './cat.js';
+import { addDemo } from './demo.js';
+import { addDoctor } from './doctor.js';
+import { addInspect } from './inspect.js';
+import { type CliIo, Interruption, printable } from './io.js';
+import { addLoaderBench } from './loader-bench.js';
+import { addPack } from './pack.js';
+import { addPackImages } from './pack-images.js';
+import { addPlan } from './plan.js';
+import { addTensorflow } from './tensorflow.js';
+
+const EXIT = { done: 0, failed: 1, usage: 2 } as const;
+
+/** Runs one command, e.g. `['inspect', 'labels.softpack']`, and returns its exit code. Never throws. */
+export async function run(argv: readonly string[], io: CliIo): Promise<number> {
+  try {
+    const program = await createProgram(io);
+    await program.parseAsync(argv, { from: 'user' });
+    return EXIT.done;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    const { aborted, reason } = io.signal;
+    if (aborted && reason instanceof Interruption) return reason.exitCode;
+    report(error, io, argv.includes('--verbose'));
+    const usage = error instanceof SoftpackError && error.code === 'INVALID_ARGUMENT';
+    return usage ? EXIT.usage : EXIT.failed;
+  }
+}
+
+function report(error: unknown, { stderr }: CliIo, verbose: boolean): void {
+  const say = (text: string) => stderr.write(`${printable(text)}\n`);
+  if (error instanceof SoftpackError) {
+    say(`softpack: ${error.message} [${error.code}]`);
+  } else {
+    const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+    say(`softpack: unexpected error: ${text.replace(/\s*\n\s*/g, ' ')}`);
+    if (!verbose) say('This should not happen; --verbose shows where it did.');
+  }
+  if (verbose && error instanceof Error) say(error.stack ?? '');
+}
+
+/** All commands. */
+export async function createProgram(io: CliIo): Promise<Command> {
+  const { version } = createRequire(import.meta.url)('../../package.json');
+  const program = new Command('softpack')
+    .description('Compress soft labels 10 to 400 times and decode them at training speed.')
+    .version(version)
+    .showHelpAfterError('(run with --help for all options)')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      writeErr: (text) => io.stderr.write(text),
+      outputError: (text, write) => write(printable(text)),
+    });
+
+  await addDemo(program, io);
+  addPlan(program, io);
+  addCache(program, io);
+  addPack(program, io);
+  addPackImages(program, io);
+  addCat(program, io);
+  addInspect(program, io);
+  addLoaderBench(program, io);
+  addDoctor(program, io);
+  addTensorflow(program, io);
+  for (const command of leaves(program)) {
+    command.option('--verbose', 'show where an error was thrown');
+  }
+  return program;
+}
+
+function leaves(command: Command): readonly Command[] {
+  return command.commands.length === 0 ? [command] : command.commands.flatMap(leaves);
+}

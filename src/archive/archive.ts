@@ -8,10 +8,11 @@ import {
   requireSize,
   type Xxh64,
 } from '../container/checksum.js';
-import { asNotFound } from '../container/random-access.js';
 import type { CodecParts, Tensor } from '../core/codec-parts.js';
 import { invalidFile, SoftpackError } from '../errors.js';
-import { type ByteSource, directorySource, sourceFile } from '../store/byte-store.js';
+import type { ByteStore } from '../store/byte-store.js';
+import { fileError } from '../store/file-error.js';
+import { localStore } from '../store/local.js';
 import { readTensorFile } from './codec-files.js';
 import {
   type FileRecord,
@@ -68,7 +69,7 @@ export interface LabelArchive extends AsyncDisposable {
  *   the archive needs a newer reader, `INVALID_FILE` or `CORRUPT_DATA` if its files are not what was written.
  */
 export async function openArchive(
-  from: string | ByteSource,
+  from: string | ByteStore,
   options: OpenArchiveOptions = {},
 ): Promise<LabelArchive> {
   const source = typeof from === 'string' ? await existingDirectory(from) : from;
@@ -77,7 +78,7 @@ export async function openArchive(
   const manifest = parseManifest(join(source.name, MANIFEST_FILE), manifestBytes);
   const read = async (record: FileRecord | undefined): Promise<ReadonlyMap<string, Tensor>> => {
     if (record === undefined) return new Map();
-    return readTensorFile(await sourceFile(source, record.file), record, verify === 'block');
+    return readTensorFile(await source.open(record.file), record, verify === 'block');
   };
   const codecParts = {
     name: manifest.codec.name,
@@ -89,26 +90,26 @@ export async function openArchive(
   return new SourceArchive(source, manifest, manifestBytes.length, codecParts, verify, xxh64);
 }
 
-async function existingDirectory(directory: string): Promise<ByteSource> {
+async function existingDirectory(directory: string): Promise<ByteStore> {
   await readdir(directory).catch((cause: unknown) => {
-    throw asNotFound(directory, cause);
+    throw fileError(directory, cause);
   });
-  return directorySource(directory);
+  return localStore(directory);
 }
 
-async function readManifestBytes(source: ByteSource): Promise<Uint8Array> {
-  const file = await sourceFile(source, MANIFEST_FILE).catch((cause: unknown) => {
+async function readManifestBytes(source: ByteStore): Promise<Uint8Array> {
+  const file = await source.open(MANIFEST_FILE).catch((cause: unknown) => {
     if (!(cause instanceof SoftpackError) || cause.code !== 'NOT_FOUND') throw cause;
     throw new SoftpackError('INCOMPLETE', 'no manifest: not an archive, or one never finished', {
       field: join(source.name, MANIFEST_FILE),
       cause,
     });
   });
-  if (file.bytes > MAX_MANIFEST_BYTES) {
-    const details = { expected: `at most ${MAX_MANIFEST_BYTES}`, found: file.bytes };
+  if (file.size > MAX_MANIFEST_BYTES) {
+    const details = { expected: `at most ${MAX_MANIFEST_BYTES}`, found: file.size };
     throw invalidFile(file.name, 'size', 'too large for a manifest', details);
   }
-  const bytes = new Uint8Array(file.bytes);
+  const bytes = new Uint8Array(file.size);
   await file.read(0, bytes);
   return bytes;
 }
@@ -116,7 +117,7 @@ async function readManifestBytes(source: ByteSource): Promise<Uint8Array> {
 class SourceArchive implements LabelArchive {
   readonly manifest: Manifest;
   readonly codecParts: CodecParts;
-  readonly #source: ByteSource;
+  readonly #source: ByteStore;
   readonly #manifestBytes: number;
   readonly #verify: 'block' | 'none';
   readonly #xxh64: Xxh64;
@@ -125,7 +126,7 @@ class SourceArchive implements LabelArchive {
   #closed = false;
 
   constructor(
-    source: ByteSource,
+    source: ByteStore,
     manifest: Manifest,
     manifestBytes: number,
     codecParts: CodecParts,
@@ -187,7 +188,7 @@ class SourceArchive implements LabelArchive {
 
   async #openShardAnew(record: ShardRecord): Promise<OpenShard> {
     const { archiveId, columns } = this.manifest;
-    const file = await sourceFile(this.#source, record.file);
+    const file = await this.#source.open(record.file);
     requireSize(file, record);
     const shard = await openShard(file, columns, archiveId, record);
     if (this.#verify === 'block' && shard.indexSha256 !== record.indexSha256) {
@@ -225,10 +226,10 @@ class SourceArchive implements LabelArchive {
   }
 
   async #verifyFile(record: FileRecord): Promise<void> {
-    const file = await sourceFile(this.#source, record.file);
+    const file = await this.#source.open(record.file);
     requireSize(file, record);
     const hash = createHash('sha256');
-    for await (const block of readBlocks(file, 0, file.bytes)) hash.update(block);
+    for await (const block of readBlocks(file, 0, file.size)) hash.update(block);
     requireSha256(file, record, hash.digest('hex'));
   }
 

@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { requireSha256, requireSize, sha256 } from '../container/checksum.js';
 import { replaceFile } from '../container/durable.js';
 import { planSafetensors } from '../container/plan.js';
-import type { RandomAccessFile } from '../container/random-access.js';
 import {
   PAD_PREFIX,
   parseSafetensorsHeader,
@@ -13,6 +12,7 @@ import {
 import type { CodecParts, CodeLayout, Tensor } from '../core/codec-parts.js';
 import type { JsonObject } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
+import type { ByteFile } from '../store/byte-store.js';
 import { type FileRecord, isTensorDtype, TENSOR_DTYPES } from './manifest.js';
 
 /** Small files that are written and read whole: a codec's tensors, side data of samples. */
@@ -100,16 +100,16 @@ export async function writeTensorFile(
  * `INVALID_FILE` if its size is another or its header is malformed.
  */
 export async function readTensorFile(
-  file: RandomAccessFile,
+  file: ByteFile,
   record: FileRecord,
   verify: boolean,
 ): Promise<ReadonlyMap<string, Tensor>> {
   requireSize(file, record);
   const header = await readSafetensorsHeader(file);
-  const data = new Uint8Array(file.bytes - header.length);
+  const data = new Uint8Array(file.size - header.length);
   await file.read(header.length, data);
   if (verify) requireSha256(file, record, sha256(header, data));
-  const layout = parseSafetensorsHeader(file.name, header, file.bytes);
+  const layout = parseSafetensorsHeader(file.name, header, file.size);
   const tensors = new Map<string, Tensor>();
   for (const { name, dtype, shape, begin, end } of layout.tensors.values()) {
     if (name.startsWith(PAD_PREFIX)) continue;

@@ -3,12 +3,9 @@ import { constants, type FileHandle, link, open, rename, rm } from 'node:fs/prom
 import { join } from 'node:path';
 import { readBlocks, sha256, type Xxh64 } from '../container/checksum.js';
 import { syncDirectory, writeFully } from '../container/durable.js';
-import {
-  asRandomAccess,
-  openRandomAccess,
-  type RandomAccessFile,
-} from '../container/random-access.js';
 import { SoftpackError } from '../errors.js';
+import type { ByteFile } from '../store/byte-store.js';
+import { asByteFile, openLocalFile } from '../store/local.js';
 import type { ArchiveIdentity, ShardRecord } from './manifest.js';
 import { openShard, planShard, type Rectangle, type ShardIndex, verifyShard } from './shard.js';
 
@@ -169,9 +166,9 @@ export class ShardWriter {
     return ours;
   }
 
-  #file(): RandomAccessFile {
+  #file(): ByteFile {
     const path = partialPath(this.#directory, this.plan);
-    return asRandomAccess(path, this.#handle, this.plan.index.fileBytes);
+    return asByteFile(path, this.#handle, this.plan.index.fileBytes);
   }
 }
 
@@ -193,9 +190,9 @@ export async function finishedShard(
   xxh64: Xxh64,
 ): Promise<ShardRecord | undefined> {
   const { identity, archiveId, rectangle } = plan;
-  let file: RandomAccessFile | undefined;
+  let file: ByteFile | undefined;
   try {
-    file = await openRandomAccess(join(directory, rectangle.file));
+    file = await openLocalFile(join(directory, rectangle.file));
     const shard = await openShard(file, identity.columns, archiveId, rectangle);
     const hash = await verifyShard(shard, xxh64);
     return shardRecord(plan, { sha256: hash, indexSha256: shard.indexSha256 });

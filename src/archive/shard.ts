@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import { BLOCK_BYTES, blockCount, readBlocks, sha256, type Xxh64 } from '../container/checksum.js';
 import { type PlannedTensor, planSafetensors, type SafetensorsPlan } from '../container/plan.js';
-import type { RandomAccessFile } from '../container/random-access.js';
 import {
   DTYPE_BITS,
   parseSafetensorsHeader,
@@ -9,6 +8,7 @@ import {
   type SafetensorsLayout,
 } from '../container/safetensors.js';
 import { invalidFile, SoftpackError } from '../errors.js';
+import type { ByteFile } from '../store/byte-store.js';
 import { packingWords } from './codec-files.js';
 import { type ArchiveIdentity, type Column, MAX_SHARDS } from './manifest.js';
 
@@ -171,7 +171,7 @@ export function requireTensor(
 
 /** A shard that is open for reading: its index, and the checksums that its blocks are held against. */
 export interface OpenShard {
-  readonly file: RandomAccessFile;
+  readonly file: ByteFile;
   readonly index: ShardIndex;
   readonly header: Uint8Array;
   readonly table: Uint8Array;
@@ -183,13 +183,13 @@ export interface OpenShard {
  * Reads header and checksums. `INVALID_FILE` if the file is not the shard of this archive and rectangle.
  */
 export async function openShard(
-  file: RandomAccessFile,
+  file: ByteFile,
   columns: readonly Column[],
   archiveId: string,
   rectangle: Rectangle,
 ): Promise<OpenShard> {
   const header = await readSafetensorsHeader(file);
-  const layout = parseSafetensorsHeader(file.name, header, file.bytes);
+  const layout = parseSafetensorsHeader(file.name, header, file.size);
   const found = layout.metadata.get('archive');
   if (found !== archiveId) {
     const details = { expected: archiveId, found: found ?? 'nothing' };

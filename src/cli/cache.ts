@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { CODECS } from '../codecs/registry.js';
-import { asNotFound } from '../container/random-access.js';
 import { isJsonObject, parseJson } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
 import type { Preprocessing, TeacherDescription } from '../nn/teachers/description.js';
@@ -10,6 +9,7 @@ import type {
   CacheLabelsResult,
   CacheProgress,
 } from '../pipeline/cache-labels.js';
+import { fileError } from '../store/file-error.js';
 import { addCodecOptions, type CodecFlags, codecOf, givesSize } from './codec-options.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
@@ -143,7 +143,7 @@ async function linesOf(file: string): Promise<string[]> {
 
 function readText(file: string): Promise<Buffer> {
   return readFile(file).catch((cause: unknown) => {
-    throw asNotFound(file, cause);
+    throw fileError(file, cause);
   });
 }
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import xxhash from 'xxhash-wasm';
 import { invalidFile, SoftpackError } from '../errors.js';
-import type { RandomAccessFile } from './random-access.js';
+import type { ByteFile } from '../store/byte-store.js';
 
 /** Bytes of the data section that one checksum covers: the unit of verification. */
 export const BLOCK_BYTES = 1 << 20;
@@ -40,7 +40,7 @@ export function blockCount(bytes: number): number {
 
 /** The pieces of a file from `begin` to `end`, one block at most each. A piece is overwritten by the next. */
 export async function* readBlocks(
-  file: RandomAccessFile,
+  file: ByteFile,
   begin: number,
   end: number,
 ): AsyncGenerator<Uint8Array> {
@@ -64,13 +64,13 @@ interface Recorded {
   readonly sha256: string;
 }
 
-export function requireSize(file: RandomAccessFile, { bytes }: Recorded): void {
-  if (file.bytes === bytes) return;
-  const details = { expected: `${bytes} bytes`, found: file.bytes };
+export function requireSize(file: ByteFile, { bytes }: Recorded): void {
+  if (file.size === bytes) return;
+  const details = { expected: `${bytes} bytes`, found: file.size };
   throw invalidFile(file.name, 'size', 'not the file of this archive', details);
 }
 
-export function requireSha256(file: RandomAccessFile, recorded: Recorded, found: string): void {
+export function requireSha256(file: ByteFile, recorded: Recorded, found: string): void {
   if (found === recorded.sha256) return;
   throw new SoftpackError('CORRUPT_DATA', 'file was changed after it was written', {
     field: `${file.name}: sha256`,

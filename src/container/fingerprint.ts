@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { JsonObject } from '../core/json.js';
-import type { RandomAccessFile } from './random-access.js';
+import type { ByteFile } from '../store/byte-store.js';
 
 /** Files up to this size are hashed whole, bytes. */
 const WHOLE_BYTES = 8 * 2 ** 20;
@@ -11,14 +11,14 @@ const BLOCK_BYTES = 8192;
  * Size and sha256 of a file; of a large one the hash of evenly spaced blocks, first and last included (4 MiB in all).
  * Tells one file from another without reading terabytes; it is no proof that a large file is unchanged.
  */
-export async function fileFingerprint(file: RandomAccessFile): Promise<JsonObject> {
+export async function fileFingerprint(file: ByteFile): Promise<JsonObject> {
   const hash = createHash('sha256');
-  for (const [begin, end] of sampledRanges(file.bytes)) {
+  for (const [begin, end] of sampledRanges(file.size)) {
     const block = new Uint8Array(end - begin);
     await file.read(begin, block);
     hash.update(block);
   }
-  return { bytes: file.bytes, sha256: hash.digest('hex') };
+  return { bytes: file.size, sha256: hash.digest('hex') };
 }
 
 /** {@link fileFingerprint} of bytes in memory. */

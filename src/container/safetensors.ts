@@ -1,6 +1,6 @@
 import { isJsonObject, type JsonValue, parseJson } from '../core/json.js';
 import { invalidFile } from '../errors.js';
-import type { RandomAccessFile } from './random-access.js';
+import type { ByteFile } from '../store/byte-store.js';
 
 /**
  * The safetensors container: a little-endian u64 N, N bytes of JSON, then tensors back to back.
@@ -62,20 +62,20 @@ export const MAX_TENSORS = 4096;
 export const PAD_PREFIX = '__pad__.';
 
 /** Reads and checks the header. `INVALID_FILE` naming file, field, expected and found for any malformation. */
-export async function readSafetensorsLayout(file: RandomAccessFile): Promise<SafetensorsLayout> {
-  return parseSafetensorsHeader(file.name, await readSafetensorsHeader(file), file.bytes);
+export async function readSafetensorsLayout(file: ByteFile): Promise<SafetensorsLayout> {
+  return parseSafetensorsHeader(file.name, await readSafetensorsHeader(file), file.size);
 }
 
 /** The first 8 + N bytes, of which only N has been checked. */
-export async function readSafetensorsHeader(file: RandomAccessFile): Promise<Uint8Array> {
-  if (file.bytes < 8) {
-    const details = { expected: 'at least 8 bytes', found: file.bytes };
+export async function readSafetensorsHeader(file: ByteFile): Promise<Uint8Array> {
+  if (file.size < 8) {
+    const details = { expected: 'at least 8 bytes', found: file.size };
     throw invalidFile(file.name, 'size', 'too short for safetensors', details);
   }
   const prefix = new Uint8Array(8);
   await file.read(0, prefix);
   const length = new DataView(prefix.buffer).getBigUint64(0, true);
-  const most = Math.min(MAX_HEADER_BYTES, file.bytes - 8);
+  const most = Math.min(MAX_HEADER_BYTES, file.size - 8);
   if (length > most) {
     const details = { expected: `at most ${most}`, found: String(length) };
     throw invalidFile(file.name, 'header length', 'header is too long', details);

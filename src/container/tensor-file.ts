@@ -1,6 +1,6 @@
+import { openLocalFile } from '../store/local.js';
 import { replaceFile } from './durable.js';
 import { planSafetensors } from './plan.js';
-import { openRandomAccess } from './random-access.js';
 import { PAD_PREFIX, readSafetensorsLayout, type SafetensorsDtype } from './safetensors.js';
 
 /** A named array; `data` are its little-endian bytes. */
@@ -34,7 +34,7 @@ export async function writeTensorFile(
 
 /** Reads and checks a safetensors file; each tensor's bytes are a copy of their own, aligned for any dtype. */
 export async function readTensorFile(path: string): Promise<TensorFile> {
-  const file = await openRandomAccess(path);
+  const file = await openLocalFile(path);
   try {
     const layout = await readSafetensorsLayout(file);
     const tensors = new Map<string, StoredTensor>();

@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import type { Dirent } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { asNotFound } from '../container/random-access.js';
 import { SoftpackError } from '../errors.js';
+import { fileError } from '../store/file-error.js';
 import type { ImageFit } from './decode.js';
 import type { ImageSource } from './source.js';
 import { textTable } from './text-table.js';
@@ -71,7 +71,7 @@ export async function imageList(
   { root = dirname(file), ...options }: ImageFilesOptions & { readonly root?: string } = {},
 ): Promise<ImageSource> {
   const text = await readFile(file, 'utf8').catch((cause: unknown) => {
-    throw asNotFound(file, cause);
+    throw fileError(file, cause);
   });
   const entries = text
     .split(/\r?\n/)
@@ -184,7 +184,7 @@ async function imagesBelow(root: string, folder: string): Promise<string[]> {
 /** Names in order, hidden ones left out; symbolic links count as what they lead to. */
 async function entriesOf(folder: string): Promise<{ folders: string[]; files: string[] }> {
   const entries = await readdir(folder, { withFileTypes: true }).catch((cause: unknown) => {
-    throw asNotFound(folder, cause);
+    throw fileError(folder, cause);
   });
   const folders: string[] = [];
   const files: string[] = [];

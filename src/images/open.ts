@@ -1,8 +1,8 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MANIFEST_FILE } from '../archive/manifest.js';
-import { asNotFound } from '../container/random-access.js';
 import { SoftpackError } from '../errors.js';
+import { fileError } from '../store/file-error.js';
 import { type ImageFolderOptions, imageFolder, imageList } from './folder.js';
 import { readPackedIndex } from './packed/packed-index.js';
 import type { ImageSource } from './source.js';
@@ -24,7 +24,7 @@ export async function openImages(
   options: OpenImagesOptions = {},
 ): Promise<ImageSource> {
   const found = await stat(path).catch((cause: unknown) => {
-    throw asNotFound(path, cause);
+    throw fileError(path, cause);
   });
   if (!found.isDirectory()) return imageList(path, options);
   const names = await readdir(path);

@@ -1,10 +1,10 @@
-import { closeSync, openSync, readSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PixelSource } from '../augment/replay.js';
 import { BLOCK_BYTES, loadXxh64, type Xxh64 } from '../container/checksum.js';
-import { asNotFound } from '../container/random-access.js';
-import { invalidFile, SoftpackError } from '../errors.js';
+import { SoftpackError } from '../errors.js';
+import { fileError } from '../store/file-error.js';
+import { openLocalFileSync, type SyncByteFile } from '../store/local.js';
 import type { DecodedImage, ImageFit } from './decode.js';
 import { packedImages } from './memory.js';
 import type { PackedIndex, PackedShard } from './packed/packed-index.js';
@@ -47,7 +47,7 @@ export async function openImageReader(
       return new DecodingReader(count, concurrency, async (sample) => {
         const path = join(root, textAt(names, sample));
         const encoded = await readFile(path).catch((cause: unknown) => {
-          throw asNotFound(path, cause);
+          throw fileError(path, cause);
         });
         return decode(encoded, path);
       });
@@ -192,7 +192,7 @@ class PackedFiles implements Disposable {
   readonly #xxh64: Xxh64;
   readonly #block = new Uint8Array(BLOCK_BYTES);
   /** Least recently used first. */
-  readonly #open = new Map<PackedShard, number>();
+  readonly #open = new Map<PackedShard, SyncByteFile>();
 
   constructor(index: PackedIndex, xxh64: Xxh64) {
     this.#index = index;
@@ -240,42 +240,24 @@ class PackedFiles implements Disposable {
   }
 
   #fill(shard: PackedShard, position: number, into: Uint8Array): void {
-    const file = this.#descriptor(shard);
-    let done = 0;
-    while (done < into.length) {
-      const read = readSync(file, into, done, into.length - done, position + done);
-      if (read === 0) {
-        const expected = `${into.length} bytes at ${position}`;
-        throw invalidFile(shard.path, 'size', 'file ends early', { expected, found: done });
-      }
-      done += read;
-    }
+    this.#file(shard).read(position, into);
   }
 
-  #descriptor(shard: PackedShard): number {
-    const known = this.#open.get(shard);
-    const file = known ?? openFile(shard.path);
+  #file(shard: PackedShard): SyncByteFile {
+    const file = this.#open.get(shard) ?? openLocalFileSync(shard.path);
     this.#open.delete(shard);
     this.#open.set(shard, file);
     if (this.#open.size > MAX_OPEN_FILES) {
-      const [[oldest, descriptor]] = this.#open;
+      const [[oldest, unused]] = this.#open;
       this.#open.delete(oldest);
-      closeSync(descriptor);
+      unused[Symbol.dispose]();
     }
     return file;
   }
 
   [Symbol.dispose](): void {
-    for (const descriptor of this.#open.values()) closeSync(descriptor);
+    for (const file of this.#open.values()) file[Symbol.dispose]();
     this.#open.clear();
-  }
-}
-
-function openFile(path: string): number {
-  try {
-    return openSync(path, 'r');
-  } catch (cause) {
-    throw asNotFound(path, cause);
   }
 }
 

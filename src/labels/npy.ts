@@ -1,7 +1,7 @@
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { writeFully } from '../container/durable.js';
-import type { RandomAccessFile } from '../container/random-access.js';
 import { excerpt, invalidFile, SoftpackError } from '../errors.js';
+import type { ByteFile } from '../store/byte-store.js';
 
 /** NumPy's array file: magic, version, header length, a Python dict, then the bare array. */
 
@@ -32,7 +32,7 @@ export function hasNpyMagic(start: Uint8Array): boolean {
  * Reads and checks the header of a little-endian, C-order float array. `UNSUPPORTED` for arrays that are
  * something else, `INVALID_FILE` where header and size of the file do not make an array.
  */
-export async function readNpyHeader(file: RandomAccessFile): Promise<NpyHeader> {
+export async function readNpyHeader(file: ByteFile): Promise<NpyHeader> {
   const { text, dataOffset } = await readHeaderText(file);
   const fields = parsePythonDict(file.name, text);
   const dtype = checkDtype(file.name, fields.get('descr'));
@@ -43,21 +43,18 @@ export async function readNpyHeader(file: RandomAccessFile): Promise<NpyHeader> 
   const shape = parseShape(fields.get('shape'));
   if (shape === undefined) throw badField(file.name, fields, 'shape');
   const bytes = shape.reduce((product, n) => product * n, FLOAT_BYTES[dtype]);
-  if (bytes !== file.bytes - dataOffset) {
-    const message =
-      bytes > file.bytes - dataOffset ? 'array is cut short' : 'bytes after the array';
+  if (bytes !== file.size - dataOffset) {
+    const message = bytes > file.size - dataOffset ? 'array is cut short' : 'bytes after the array';
     throw invalidFile(file.name, 'size', message, {
       expected: dataOffset + bytes,
-      found: file.bytes,
+      found: file.size,
     });
   }
   return { dtype, shape, dataOffset };
 }
 
-async function readHeaderText(
-  file: RandomAccessFile,
-): Promise<{ text: string; dataOffset: number }> {
-  const start = new Uint8Array(Math.min(12, file.bytes));
+async function readHeaderText(file: ByteFile): Promise<{ text: string; dataOffset: number }> {
+  const start = new Uint8Array(Math.min(12, file.size));
   await file.read(0, start);
   if (start.length < 12 || !hasNpyMagic(start)) {
     throw invalidFile(file.name, 'magic', 'not a .npy file', {
@@ -78,7 +75,7 @@ async function readHeaderText(
   const view = new DataView(start.buffer);
   const prefix = version === 1 ? 10 : 12;
   const length = version === 1 ? view.getUint16(8, true) : view.getUint32(8, true);
-  const most = Math.min(MAX_HEADER_BYTES, file.bytes - prefix);
+  const most = Math.min(MAX_HEADER_BYTES, file.size - prefix);
   if (length > most) {
     const details = { expected: `at most ${most}`, found: length };
     throw invalidFile(file.name, 'header length', 'header is too long', details);

@@ -1,10 +1,11 @@
 import { extname } from 'node:path';
 import { bytesFingerprint, fileFingerprint } from '../container/fingerprint.js';
-import { openRandomAccess, type RandomAccessFile } from '../container/random-access.js';
 import { PAD_PREFIX, readSafetensorsLayout, type TensorEntry } from '../container/safetensors.js';
 import { float16ToFloat32 } from '../core/half.js';
 import type { JsonObject } from '../core/json.js';
 import { invalidFile, SoftpackError } from '../errors.js';
+import type { ByteFile } from '../store/byte-store.js';
+import { openLocalFile } from '../store/local.js';
 import { FLOAT_BYTES, type FloatDtype, hasNpyMagic, readNpyHeader } from './npy.js';
 
 /** A teacher's logits for every (epoch, sample), read in pieces. */
@@ -71,7 +72,7 @@ export async function openLabelSource(
   path: string,
   options: { readonly tensor?: string } = {},
 ): Promise<LabelSource> {
-  const file = await openRandomAccess(path);
+  const file = await openLocalFile(path);
   try {
     const array = await locateArray(file, options.tensor);
     const shape = array.shape.length === 2 ? [1, ...array.shape] : array.shape;
@@ -92,11 +93,8 @@ interface StoredArray {
   readonly dataOffset: number;
 }
 
-async function locateArray(
-  file: RandomAccessFile,
-  tensor: string | undefined,
-): Promise<StoredArray> {
-  const start = new Uint8Array(Math.min(9, file.bytes));
+async function locateArray(file: ByteFile, tensor: string | undefined): Promise<StoredArray> {
+  const start = new Uint8Array(Math.min(9, file.size));
   await file.read(0, start);
   // What a file is shows in its first bytes; a damaged one is taken for what its name says.
   const extension = extname(file.name);
@@ -151,10 +149,10 @@ class FileLabelSource implements LabelSource {
   readonly classes: number;
   readonly dtype: FloatDtype;
   readonly fingerprint: () => Promise<JsonObject>;
-  readonly #file: RandomAccessFile;
+  readonly #file: ByteFile;
   readonly #dataOffset: number;
 
-  constructor(file: RandomAccessFile, array: StoredArray, shape: LabelShape) {
+  constructor(file: ByteFile, array: StoredArray, shape: LabelShape) {
     this.epochs = shape.epochs;
     this.samples = shape.samples;
     this.classes = shape.classes;

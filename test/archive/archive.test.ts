@@ -7,7 +7,8 @@ import type { ArchiveSpec } from '#src/archive/spec.js';
 import { createArchive } from '#src/archive/writer.js';
 import { loadXxh64 } from '#src/container/checksum.js';
 import { SoftpackError } from '#src/errors.js';
-import { type ByteSource, directorySource } from '#src/store/byte-store.js';
+import type { ByteStore } from '#src/store/byte-store.js';
+import { localStore } from '#src/store/local.js';
 import { temporaryDirectory } from '../temporary.js';
 import { readTree, SMALL, smallRow, writeSmall } from './fixture.js';
 
@@ -133,13 +134,19 @@ describe('openArchive', () => {
   });
 
   test('reads only headers and the blocks that a row lies in', async () => {
-    const disk = directorySource(wide);
+    const disk = localStore(wide);
     let bytesRead = 0;
-    const counting: ByteSource = {
+    const counting: ByteStore = {
       ...disk,
-      async read(file, offset, into) {
-        bytesRead += into.length;
-        await disk.read(file, offset, into);
+      async open(key) {
+        const file = await disk.open(key);
+        return {
+          ...file,
+          async read(offset, into) {
+            bytesRead += into.length;
+            await file.read(offset, into);
+          },
+        };
       },
     };
     await using archive = await openArchive(counting);
@@ -150,8 +157,11 @@ describe('openArchive', () => {
   });
 
   test('rejects short reads of a source', async () => {
-    const disk = directorySource(small);
-    const lying: ByteSource = { ...disk, stat: async () => ({ bytes: 1e9 }) };
+    const disk = localStore(small);
+    const lying: ByteStore = {
+      ...disk,
+      open: async (key) => ({ ...(await disk.open(key)), size: 1e9 }),
+    };
     await expect(openArchive(lying)).rejects.toMatchObject({ code: 'INVALID_FILE' });
   });
 });

@@ -2,7 +2,6 @@ import { readFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { planSafetensors } from '#src/container/plan.js';
-import type { RandomAccessFile } from '#src/container/random-access.js';
 import {
   DTYPE_BITS,
   MAX_HEADER_BYTES,
@@ -12,15 +11,16 @@ import {
   type SafetensorsLayout,
 } from '#src/container/safetensors.js';
 import { SoftpackError } from '#src/errors.js';
+import type { ByteFile } from '#src/store/byte-store.js';
 
 const golden = (name: string) => readFile(new URL(`../labels/golden/${name}`, import.meta.url));
 
 /** Counts what is read, so that tests see that nothing large is asked for before it is checked. */
-function inMemory(bytes: Uint8Array, size = bytes.length): RandomAccessFile & { reads: number[] } {
+function inMemory(bytes: Uint8Array, size = bytes.length): ByteFile & { reads: number[] } {
   const reads: number[] = [];
   return {
     name: 'x.safetensors',
-    bytes: size,
+    size,
     reads,
     async read(offset, into) {
       reads.push(into.length);

@@ -2,18 +2,18 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { RandomAccessFile } from '#src/container/random-access.js';
 import { SoftpackError } from '#src/errors.js';
 import { NpyWriter, readNpyHeader } from '#src/labels/npy.js';
+import type { ByteFile } from '#src/store/byte-store.js';
 import { temporaryDirectory } from '../temporary.js';
 
 const golden = (name: string) => readFile(new URL(`golden/${name}`, import.meta.url));
 const directory = await temporaryDirectory();
 
-function inMemory(bytes: Uint8Array, name = 'x.npy'): RandomAccessFile {
+function inMemory(bytes: Uint8Array, name = 'x.npy'): ByteFile {
   return {
     name,
-    bytes: bytes.length,
+    size: bytes.length,
     async read(offset, into) {
       if (offset + into.length > bytes.length) throw new Error('read beyond the end');
       into.set(bytes.subarray(offset, offset + into.length));

@@ -5,8 +5,8 @@ import { MANIFEST_FILE } from '../../archive/manifest.js';
 import { verifyShard } from '../../archive/shard.js';
 import { BLOCK_BYTES, loadXxh64, sha256, type Xxh64 } from '../../container/checksum.js';
 import { replaceFile, syncDirectory, writeFully } from '../../container/durable.js';
-import { openRandomAccess } from '../../container/random-access.js';
 import { SoftpackError, throwIfAborted } from '../../errors.js';
+import { openLocalFile } from '../../store/local.js';
 import { decodeImage, encodeJpeg, prepareDecoder, probeImage } from '../decode.js';
 import { SHARD_PREFIX } from '../open.js';
 import type { ImageSource } from '../source.js';
@@ -155,16 +155,16 @@ async function finishedShard(
   origin: string,
   xxh64: Xxh64,
 ): Promise<FinishedShard | undefined> {
-  let handle: Awaited<ReturnType<typeof openRandomAccess>> | undefined;
+  let handle: Awaited<ReturnType<typeof openLocalFile>> | undefined;
   try {
-    handle = await openRandomAccess(path);
+    handle = await openLocalFile(path);
     const shard = await openImageShard(handle);
     if (shard.origin !== origin || shard.samples[0] !== first) return undefined;
     const whole = await verifyShard(shard, xxh64);
     const sizes = new Uint32Array(2 * (shard.samples[1] - first));
     await handle.read(shard.index.columns.get('sizes') ?? 0, new Uint8Array(sizes.buffer));
     const { samples, indexSha256 } = shard;
-    const record = { file, bytes: handle.bytes, sha256: whole, indexSha256, samples };
+    const record = { file, bytes: handle.size, sha256: whole, indexSha256, samples };
     return { record, faithful: shard.faithful, size: sharedSize(sizes) };
   } catch (error) {
     if (error instanceof SoftpackError) return undefined;

@@ -4,7 +4,7 @@ import { type OpenShard, readVerified } from '../../archive/shard.js';
 import { loadXxh64, requireSize, type Xxh64 } from '../../container/checksum.js';
 import { MAX_SIDE } from '../../core/limits.js';
 import { invalidFile, SoftpackError } from '../../errors.js';
-import { directorySource, sourceFile } from '../../store/byte-store.js';
+import { localStore } from '../../store/local.js';
 import {
   type ImageEncoding,
   type ImageShardRecord,
@@ -44,13 +44,13 @@ export interface PackedShard {
 export async function readPackedIndex(
   directory: string,
 ): Promise<{ readonly manifest: ImagesManifest; readonly index: PackedIndex }> {
-  const source = directorySource(directory);
-  const file = await sourceFile(source, MANIFEST_FILE);
-  if (file.bytes > MAX_MANIFEST_BYTES) {
-    const details = { expected: `at most ${MAX_MANIFEST_BYTES}`, found: file.bytes };
+  const source = localStore(directory);
+  const file = await source.open(MANIFEST_FILE);
+  if (file.size > MAX_MANIFEST_BYTES) {
+    const details = { expected: `at most ${MAX_MANIFEST_BYTES}`, found: file.size };
     throw invalidFile(file.name, 'size', 'too large for a manifest', details);
   }
-  const bytes = new Uint8Array(file.bytes);
+  const bytes = new Uint8Array(file.size);
   await file.read(0, bytes);
   const manifest = parseImagesManifest(join(directory, MANIFEST_FILE), bytes);
   const { count } = manifest;
@@ -61,7 +61,7 @@ export async function readPackedIndex(
   const xxh64 = await loadXxh64();
   const shards: PackedShard[] = [];
   for (const record of manifest.shards) {
-    const shard = await openRecorded(await sourceFile(source, record.file), record);
+    const shard = await openRecorded(await source.open(record.file), record);
     const parts = await readPositions(shard, xxh64, record, manifest);
     const [begin] = record.samples;
     begins.set(parts.begins, begin);

@@ -6,9 +6,9 @@ import {
   type ShardIndex,
 } from '../../archive/shard.js';
 import { sha256 } from '../../container/checksum.js';
-import type { RandomAccessFile } from '../../container/random-access.js';
 import { parseSafetensorsHeader, readSafetensorsHeader } from '../../container/safetensors.js';
 import { invalidFile } from '../../errors.js';
+import type { ByteFile } from '../../store/byte-store.js';
 import type { ImageEncoding } from './manifest.js';
 
 /**
@@ -68,11 +68,11 @@ export function planImageShard(
 
 /** Reads header and checksums. `INVALID_FILE` if the file is not a shard of these samples. */
 export async function openImageShard(
-  file: RandomAccessFile,
+  file: ByteFile,
   samples?: readonly [number, number],
 ): Promise<OpenShard & ShardOrigin & { readonly samples: readonly [number, number] }> {
   const header = await readSafetensorsHeader(file);
-  const layout = parseSafetensorsHeader(file.name, header, file.bytes);
+  const layout = parseSafetensorsHeader(file.name, header, file.size);
   const text = layout.metadata.get('samples') ?? '';
   const match = /^(\d{1,10}):(\d{1,10})$/.exec(text);
   const found = [Number(match?.[1]), Number(match?.[2])] as const;

@@ -3,13 +3,13 @@ import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { asNotFound } from '../../container/random-access.js';
+import { fileError } from '../../store/file-error.js';
 
 /** Hex sha256 of one file's bytes. */
 export async function fileSha256(path: string): Promise<string> {
   const hash = createHash('sha256');
   await pipeline(createReadStream(path), hash).catch((cause: unknown) => {
-    throw asNotFound(path, cause);
+    throw fileError(path, cause);
   });
   return hash.digest('hex');
 }

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
-import { asNotFound } from '../../container/random-access.js';
 import { SoftpackError } from '../../errors.js';
+import { fileError } from '../../store/file-error.js';
 import type { BackendName } from '../backend/select.js';
 import type { TeacherDescription } from './description.js';
 import type { Teacher } from './teacher.js';
@@ -69,7 +69,7 @@ const ADVICE: Readonly<Record<string, string>> = {
 
 async function locate(path: string): Promise<{ readonly kind: Kind; readonly path: string }> {
   const found = await stat(path).catch((cause: unknown) => {
-    throw asNotFound(path, cause);
+    throw fileError(path, cause);
   });
   if (found.isDirectory()) {
     if (existsSync(join(path, 'saved_model.pb'))) return { kind: 'saved-model', path };

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import type * as ort from 'onnxruntime-node';
-import { asNotFound } from '../../container/random-access.js';
 import { invalidFile, SoftpackError } from '../../errors.js';
+import { fileError } from '../../store/file-error.js';
 import type { TeacherDescription } from './description.js';
 import { type ModelFacts, mismatch, readDescription, settleShape } from './description.js';
 import { filesSha256 } from './fingerprint.js';
@@ -73,7 +73,7 @@ async function createSession(runtime: typeof ort, path: string): Promise<ort.Inf
       logSeverityLevel: 3,
     });
   } catch (cause) {
-    if (!existsSync(path)) throw asNotFound(path, { code: 'ENOENT' });
+    if (!existsSync(path)) throw fileError(path, { code: 'ENOENT' });
     const found = cause instanceof Error ? cause.message : cause;
     throw invalidFile(path, 'model', 'onnxruntime cannot load it', { found, cause });
   }

@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import { asNotFound } from '../../container/random-access.js';
 import { FieldChecker } from '../../core/check.js';
 import { isJsonObject, type JsonObject, parseJson } from '../../core/json.js';
 import { invalidFile } from '../../errors.js';
+import { fileError } from '../../store/file-error.js';
 import { filesSha256 } from './fingerprint.js';
 
 /** The files of a TensorFlow.js model: `model.json` and the weights that it names. */
@@ -21,7 +21,7 @@ const WEIGHT_FILE = /^(?!\/)(?!.*(^|[/\\])\.\.([/\\]|$))[^\\:]+$/;
 /** Reads a model whole from its folder; TensorFlow.js alone would fetch it by URL. */
 export async function readTfjsFiles(modelJson: string): Promise<TfjsFiles> {
   const bytes = await readFile(modelJson).catch((cause: unknown) => {
-    throw asNotFound(modelJson, cause);
+    throw fileError(modelJson, cause);
   });
   const json = parseJson(modelJson, 'content', bytes);
   if (!isJsonObject(json)) throw invalidFile(modelJson, 'content', 'not an object', {});
@@ -65,7 +65,7 @@ function weightPaths(file: string, json: JsonObject): readonly string[] {
 
 function readWeights(path: string): Promise<Buffer> {
   return readFile(path).catch((cause: unknown) => {
-    throw asNotFound(path, cause);
+    throw fileError(path, cause);
   });
 }
 

@@ -41,24 +41,7 @@ __host__ __device__ inline FragmentPlace PlaceInSums(int lane, int i) {
 #ifdef SOFTPACK_CUDA_EMULATION
 
 inline void MultiplyFragments(const FragmentA& a, const FragmentB& b, float (&sums)[4]) {
-  struct Given {
-    FragmentA a;
-    FragmentB b;
-  } all[32];
-  const Given given = {a, b};
-  softpack_emulation::WarpGather(&given, sizeof given, all);
-  // Where elements lie, the other way round than PlaceInA and PlaceInB say it.
-  const auto half = [](uint32_t word, int k) {
-    return scalar::FloatOf(word >> 16 * (k % 2) << 16);
-  };
-  for (int i = 0; i < 4; ++i) {
-    const FragmentPlace place = PlaceInSums(static_cast<int>(softpack_emulation::Lane()), i);
-    for (int k = 0; k < 16; ++k) {
-      const Given& in_a = all[place.row % 8 * 4 + k % 8 / 2];
-      const Given& in_b = all[place.column * 4 + k % 8 / 2];
-      sums[i] += half(in_a.a.words[place.row / 8 + k / 8 * 2], k) * half(in_b.b.words[k / 8], k);
-    }
-  }
+  softpack_emulation::WarpMultiply(a.words, b.words, sums);
 }
 
 inline void CopyAsync16(void* shared, const void* global) { std::memcpy(shared, global, 16); }

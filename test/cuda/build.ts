@@ -4,108 +4,134 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
+  writeFileSync,
 } from 'node:fs';
 import { homedir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { whileLocked } from '../file-lock.js';
 
 export const root = fileURLToPath(new URL('../../', import.meta.url));
 
-/** Longest that a first build may take on a busy machine. */
+/** Longest time of a first build on a busy machine. */
 export const BUILD_TIMEOUT = 600_000;
 
-/** Why the programs of the CUDA tests cannot be built here; undefined where they can. */
+/** Why the programs of the CUDA tests cannot be built here; undefined if they can. */
 export function missingTools(): string | undefined {
   const missing = ['cmake', 'c++'].filter((tool) => spawnSync(tool, ['--version']).status !== 0);
   return missing.length === 0 ? undefined : `not found: ${missing.join(', ')}`;
 }
 
 /**
- * The folder of native_cuda_check, softpack_fake_module.so, softpack_cuda_emulated.so and cuda_emulation_test, built
- * by CMake and kept in the user's cache folder under a hash of all native sources.
+ * The folder of native_cuda_check, softpack_fake_module.so, softpack_cuda_emulated.so, cuda_emulation_test and
+ * softpack_kernels_test, built by CMake and kept in the user's cache folder under a hash of all native sources.
+ *
+ * CMake works on a copy of the sources that is kept too, where files that did not change keep their times: whichever
+ * checkout asks, only what changed since the last build is compiled.
  */
-export function cudaTestPrograms(sanitize: '' | 'thread' = ''): string {
-  return cached(`programs-${sanitize}`, (out) => {
-    const build = path.join(out, 'build');
-    run('cmake', ['-S', root, '-B', build, `-DSOFTPACK_SANITIZE=${sanitize}`]);
-    run('cmake', ['--build', build, '--target', 'cuda_tests', '--parallel', '2']);
-    for (const file of readdirSync(path.join(build, 'test/native'))) {
-      if (/\.so$|^native_cuda_check$|^cuda_emulation_test$/.test(file)) {
-        cpSync(path.join(build, 'test/native', file), path.join(out, file));
+export function nativeTestPrograms(sanitize: '' | 'thread' = ''): string {
+  const name = sanitize === '' ? 'programs' : `programs-${sanitize}`;
+  return cached(name, NATIVE_SOURCES, (out) => {
+    const kept = path.join(cacheFolder(), `${name}-build-${shortHash(compiler())}`);
+    const sources = path.join(kept, 'sources');
+    const build = path.join(kept, 'build');
+    whileLocked(kept, () => {
+      mirrorSources(sources);
+      run('cmake', ['-S', sources, '-B', build, `-DSOFTPACK_SANITIZE=${sanitize}`]);
+      run('cmake', ['--build', build, '--target', 'native_tests', '--parallel', '2']);
+      const programs = path.join(build, 'test/native');
+      for (const file of readdirSync(programs)) {
+        if (PROGRAM.test(file)) cpSync(path.join(programs, file), path.join(out, file));
       }
-    }
-    rmSync(build, { recursive: true });
+    });
   });
 }
 
-/** What `make` leaves in a folder, made once for the native sources as they are. */
-export function cached(name: string, make: (out: string) => void): string {
-  const base = path.join(cacheFolder(), 'cuda-tests');
-  const folder = path.join(base, `${name}-${sourcesHash()}`);
-  if (existsSync(folder)) return folder;
-  mkdirSync(base, { recursive: true });
+const NATIVE_SOURCES = ['native', 'test/native', 'CMakeLists.txt'];
+const PROGRAM = /\.so$|^native_cuda_check$|^cuda_emulation_test$|^softpack_kernels_test$/;
+
+/** Makes `target` equal to this checkout's native sources and writes only the files that differ. */
+function mirrorSources(target: string): void {
+  const files = filesBelow(root, NATIVE_SOURCES);
+  for (const file of files) {
+    const [bytes, copy] = [readFileSync(path.join(root, file)), path.join(target, file)];
+    if (existsSync(copy) && readFileSync(copy).equals(bytes)) continue;
+    mkdirSync(path.dirname(copy), { recursive: true });
+    writeFileSync(copy, bytes);
+  }
+  const wanted = new Set(files);
+  for (const file of filesBelow(target, ['.'])) {
+    if (!wanted.has(file)) rmSync(path.join(target, file));
+  }
+}
+
+/** What `make` leaves in a folder, made once for the given sources as they are. */
+export function cached(
+  name: string,
+  sources: readonly string[],
+  make: (out: string) => void,
+): string {
+  const folder = path.join(cacheFolder(), `${name}-${sourcesHash(sources)}`);
   // Test files run side by side: the second that needs a build waits for the first's.
-  const lock = `${folder}.lock`;
-  const until = Date.now() + BUILD_TIMEOUT / 2;
-  while (!takeLock(lock) && Date.now() < until) {
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 250);
-  }
-  const out = mkdtempSync(path.join(base, 'building-'));
-  try {
-    if (existsSync(folder)) return folder;
-    make(out);
-    // Where a lock was left behind another process may have been quicker; its result is the same.
-    if (!existsSync(folder)) renameSync(out, folder);
-  } finally {
+  whileLocked(folder, () => {
+    if (existsSync(folder)) return;
+    const out = `${folder}.building`;
     rmSync(out, { recursive: true, force: true });
-    rmSync(lock, { recursive: true, force: true });
-  }
+    mkdirSync(out);
+    make(out);
+    renameSync(out, folder);
+  });
   return folder;
 }
 
-function takeLock(lock: string): boolean {
-  try {
-    mkdirSync(lock);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 function cacheFolder(): string {
-  const user = path.join(process.env.XDG_CACHE_HOME || path.join(homedir(), '.cache'), 'softpack');
+  const user = process.env.XDG_CACHE_HOME || path.join(homedir(), '.cache');
+  const folder = path.join(user, 'softpack/native-tests');
   try {
-    mkdirSync(user, { recursive: true });
-    return user;
+    mkdirSync(folder, { recursive: true });
+    return folder;
   } catch {
-    return path.join(root, '.softpack');
+    const here = path.join(root, '.softpack/native-tests');
+    mkdirSync(here, { recursive: true });
+    return here;
   }
 }
 
-function sourcesHash(): string {
-  const hash = createHash('sha256');
-  const files = ['native', 'test/native']
-    .flatMap((folder) =>
-      readdirSync(path.join(root, folder), {
-        recursive: true,
-        encoding: 'utf8',
-        withFileTypes: true,
-      }),
-    )
-    .filter((entry) => entry.isFile())
-    .map((entry) => path.join(entry.parentPath, entry.name))
-    .sort();
-  const builds = ['CMakeLists.txt', 'scripts/build-cuda.mjs'].map((file) => path.join(root, file));
-  for (const file of [...files, ...builds]) {
-    hash.update(path.relative(root, file)).update('\0').update(readFileSync(file));
+/** All files below the given files and folders, relative to `base`, in order. */
+function filesBelow(base: string, names: readonly string[]): string[] {
+  const files = names.flatMap((name) => {
+    const start = path.join(base, name);
+    if (!existsSync(start)) return [];
+    if (statSync(start).isFile()) return [start];
+    return readdirSync(start, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => path.join(entry.parentPath, entry.name));
+  });
+  return files.map((file) => path.relative(base, file)).sort();
+}
+
+function sourcesHash(sources: readonly string[]): string {
+  const hash = createHash('sha256').update(compiler());
+  for (const file of filesBelow(root, sources)) {
+    hash
+      .update(file)
+      .update('\0')
+      .update(readFileSync(path.join(root, file)));
   }
-  hash.update(spawnSync('c++', ['--version']).stdout ?? '');
   return hash.digest('hex').slice(0, 16);
+}
+
+function compiler(): string {
+  return run('c++', ['--version']) + run('cmake', ['--version']);
+}
+
+function shortHash(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 16);
 }
 
 export function run(command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): string {

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { temporaryDirectory } from '../temporary.js';
-import { BUILD_TIMEOUT, cudaTestPrograms, missingTools, root } from './build.js';
+import { BUILD_TIMEOUT, missingTools, nativeTestPrograms, root } from './build.js';
 
 const lacking = missingTools();
 if (lacking !== undefined) console.log(`skipped: states of the CUDA backend (${lacking})`);
@@ -19,7 +19,7 @@ interface Outcome {
 describe.skipIf(lacking !== undefined)('the CUDA backend', () => {
   let fake = '';
   beforeAll(() => {
-    fake = path.join(cudaTestPrograms(), 'softpack_fake_module.so');
+    fake = path.join(nativeTestPrograms(), 'softpack_fake_module.so');
   }, BUILD_TIMEOUT);
 
   /** Runs code against the compiled package; `print` collects what it finds. */

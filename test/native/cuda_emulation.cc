@@ -104,7 +104,11 @@ struct Barrier {
 
 struct Warp {
   Barrier barrier;
-  alignas(16) char given[kWarp][kMaxExchange];
+  // Two tables in turn: a lane writes to a table again only after the barrier of the other one,
+  // which every lane reaches after it has read the first. One barrier per exchange is enough.
+  alignas(16) char given[2][kWarp][kMaxExchange];
+
+  auto& NextTable() { return given[barrier.generation % 2]; }
 };
 
 struct Block {
@@ -228,6 +232,12 @@ void Wait(Barrier& barrier) {
 // Not memcpy, which a sanitizer watches: what lanes exchange lies in memory that one block after
 // the other uses.
 void CopyUnwatched(void* to, const void* from, size_t bytes) {
+  if (bytes % sizeof(uint32_t) == 0) {
+    auto* const target = static_cast<volatile uint32_t*>(to);
+    const auto* const source = static_cast<const volatile uint32_t*>(from);
+    for (size_t i = 0; i < bytes / sizeof(uint32_t); ++i) target[i] = source[i];
+    return;
+  }
   auto* const target = static_cast<volatile char*>(to);
   const auto* const source = static_cast<const volatile char*>(from);
   for (size_t i = 0; i < bytes; ++i) target[i] = source[i];
@@ -312,21 +322,39 @@ void ClusterBarrier() { Wait(ThisMachine().cluster_barrier); }
 void WarpExchange(const void* given, void* taken, size_t bytes, unsigned from) {
   Warp& warp = CurrentWarp();
   if (bytes > kMaxExchange) Stop("an exchange of too many bytes");
-  CopyUnwatched(warp.given[Lane()], given, bytes);
+  auto& table = warp.NextTable();
+  CopyUnwatched(table[Lane()], given, bytes);
   Wait(warp.barrier);
-  CopyUnwatched(taken, warp.given[from], bytes);
-  Wait(warp.barrier);
+  CopyUnwatched(taken, table[from], bytes);
 }
 
-void WarpGather(const void* given, size_t bytes, void* all) {
+void WarpMultiply(const uint32_t (&a)[4], const uint32_t (&b)[2], float (&sums)[4]) {
   Warp& warp = CurrentWarp();
-  if (bytes > kMaxExchange || warp.barrier.count != kWarp) Stop("a gather of a wrong size");
-  CopyUnwatched(warp.given[Lane()], given, bytes);
+  if (warp.barrier.count != kWarp) Stop("a product of an incomplete warp");
+  auto& table = warp.NextTable();
+  const unsigned lane = Lane();
+  CopyUnwatched(table[lane], a, sizeof a);
+  CopyUnwatched(table[lane] + sizeof a, b, sizeof b);
   Wait(warp.barrier);
-  for (unsigned lane = 0; lane < kWarp; ++lane) {
-    CopyUnwatched(static_cast<char*>(all) + lane * bytes, warp.given[lane], bytes);
+  // The inverse of PlaceInA and PlaceInB: the lane and the word that hold an element.
+  const auto element = [](const char* words, unsigned word, unsigned k) {
+    uint32_t bits;
+    std::memcpy(&bits, words + word * sizeof bits, sizeof bits);
+    bits = bits >> 16 * (k % 2) << 16;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+  };
+  for (unsigned i = 0; i < 4; ++i) {
+    const unsigned row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+    float sum = sums[i];
+    for (unsigned k = 0; k < 16; ++k) {
+      const char* const in_a = table[row % 8 * 4 + k % 8 / 2];
+      const char* const in_b = table[column * 4 + k % 8 / 2] + sizeof a;
+      sum += element(in_a, row / 8 + k / 8 * 2, k) * element(in_b, k / 8, k);
+    }
+    sums[i] = sum;
   }
-  Wait(warp.barrier);
 }
 
 int Run(const std::function<void()>& kernel, dim3 grid, dim3 block, size_t shared,

@@ -62,8 +62,9 @@ void WarpBarrier();
 void ClusterBarrier();
 // Every lane gives `bytes` (at most 64) and reads what lane `from` gave.
 void WarpExchange(const void* given, void* taken, size_t bytes, unsigned from);
-// Every lane gives `bytes` and reads what all 32 gave, in order of lanes.
-void WarpGather(const void* given, size_t bytes, void* all);
+// mma.m16n8k16 of bfloat16, added to `sums`: every lane gives its words of A and B and receives its
+// sums, laid out as in cuda/tensor_core.h.
+void WarpMultiply(const uint32_t (&a)[4], const uint32_t (&b)[2], float (&sums)[4]);
 // The shared memory of block `rank` of this cluster, and this block's own rank.
 void* ClusterShared(unsigned rank);
 unsigned ClusterRank();

@@ -10,13 +10,16 @@ export const INSTALL_TIMEOUT = 600_000;
 const LACKS = ['DOWNLOAD_FAILED', 'TOOL_MISSING', 'UNSUPPORTED', 'NO_SPACE'];
 
 /**
- * Makes native TensorFlow loadable here, or says why it cannot be had: where `SOFTPACK_TENSORFLOW_DIR` says, else where
- * `softpack tensorflow install` has put it, else in `.softpack/tensorflow`. The first test file that asks installs it.
+ * Makes native TensorFlow loadable here, or says why it cannot be had. It is looked for in `SOFTPACK_TENSORFLOW_DIR`, then
+ * where `softpack tensorflow install` puts it, then in `.softpack/tensorflow`. Only the slow suite installs what it does
+ * not find (`install`); the quick one skips.
  */
-export async function nativeTensorflow(): Promise<string | undefined> {
+export async function nativeTensorflow({ install = false } = {}): Promise<string | undefined> {
   if (installedTensorflow(tensorflowFolder()) === undefined) {
     process.env.SOFTPACK_TENSORFLOW_DIR ??= resolve('.softpack/tensorflow');
   }
+  if (installedTensorflow(tensorflowFolder()) !== undefined) return undefined;
+  if (!install) return 'native TensorFlow is not installed; npm run test:slow installs it';
   try {
     await installTensorflow();
     return undefined;

@@ -16,7 +16,7 @@ const loss = (logits: tf.Tensor2D, labels: tf.Tensor2D) => kdLoss(logits, labels
 
 let lacking: string | undefined;
 beforeAll(async () => {
-  lacking = await nativeTensorflow();
+  lacking = await nativeTensorflow({ install: true });
 }, INSTALL_TIMEOUT);
 
 describe.each(['tensorflow', 'wasm'] as const)('%s agrees with cpu', (name) => {

@@ -18,7 +18,7 @@ describe('the CUDA module', () => {
   beforeAll(() => {
     if (lacking !== undefined) return;
     try {
-      folder = cached('module', build);
+      folder = cached('module', ['native', 'CMakeLists.txt', 'scripts/build-cuda.mjs'], build);
     } catch (error) {
       if (!(error instanceof NoToolkit)) throw error;
       lacking = error.message;

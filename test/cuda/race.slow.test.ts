@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { BUILD_TIMEOUT, cudaTestPrograms, missingTools } from './build.js';
+import { BUILD_TIMEOUT, missingTools, nativeTestPrograms } from './build.js';
 
 const lacking = missingTools();
 if (lacking !== undefined) console.log(`skipped: races of the CUDA kernels (${lacking})`);
@@ -10,7 +10,7 @@ if (lacking !== undefined) console.log(`skipped: races of the CUDA kernels (${la
 describe.skipIf(lacking !== undefined)('the thread sanitizer', () => {
   let programs = '';
   beforeAll(() => {
-    programs = cudaTestPrograms('thread');
+    programs = nativeTestPrograms('thread');
   }, BUILD_TIMEOUT);
 
   const watched = (program: string, ...args: string[]) =>

@@ -29,7 +29,7 @@ export type { CodecParts, CodeLayout } from './core/codec-parts.js';
 export { SoftpackError, type SoftpackErrorCode } from './errors.js';
 export type { ImageFit } from './images/decode.js';
 export { type ImageFolderOptions, imageFolder, imageList } from './images/folder.js';
-export { type PackedImages, packedImages } from './images/memory.js';
+export { type MemoryImages, memoryImages } from './images/memory.js';
 export { type OpenImagesOptions, openImages } from './images/open.js';
 export type { ImageEncoding } from './images/packed/manifest.js';
 export { type PackImagesOptions, type PackImagesResult, packImages } from './images/packed/pack.js';

@@ -6,7 +6,7 @@ import { renderViews, renderWhole } from '#src/augment/replay.js';
 import { STREAM } from '#src/core/philox.js';
 import { RandomSequence } from '#src/core/random.js';
 import { SoftpackError } from '#src/errors.js';
-import { type PackedImages, packedImages } from '#src/images/memory.js';
+import { type MemoryImages, memoryImages } from '#src/images/memory.js';
 import type { BackendName } from '#src/nn/backend/select.js';
 import { ConvNet } from '#src/nn/convnet.js';
 import { loadTeacher, NORMALISATION_KEY } from '#src/nn/teachers/load.js';
@@ -34,9 +34,9 @@ export const TEACHER_FILE = fileURLToPath(
 const IMAGE_VALUES = IMAGE_SIZE * IMAGE_SIZE * 3;
 
 /** The samples that teacher and students are trained on: every set but the last, set after set. */
-export function trainingSamples({ sets, classes, size, pixels }: EmojiImages): PackedImages {
+export function trainingSamples({ sets, classes, size, pixels }: EmojiImages): MemoryImages {
   const bytes = (sets.length - 1) * classes.length * size * size * 3;
-  return packedImages(pixels.subarray(0, bytes), size, size);
+  return memoryImages(pixels.subarray(0, bytes), size, size);
 }
 
 /** One image a class of the set that no network trains on, whole. */

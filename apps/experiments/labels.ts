@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { MANIFEST_FILE } from '#src/archive/manifest.js';
-import { type PackedImages, packedImages } from '#src/images/memory.js';
+import { type MemoryImages, memoryImages } from '#src/images/memory.js';
 import type { BackendName } from '#src/nn/backend/select.js';
 import { labelViews } from '#src/pipeline/label-views.js';
 import { evaluateTop1 } from '#src/training/evaluate.js';
@@ -75,9 +75,9 @@ export interface LabelSet {
 }
 
 /** The images that labels are made for: one a class from each of the first `ipc` sets. */
-export function imagesOf({ emoji }: Setting, { ipc }: LabelSet): PackedImages {
+export function imagesOf({ emoji }: Setting, { ipc }: LabelSet): MemoryImages {
   const { classes, size, pixels } = emoji;
-  return packedImages(pixels.subarray(0, ipc * classes.length * size * size * 3), size, size);
+  return memoryImages(pixels.subarray(0, ipc * classes.length * size * size * 3), size, size);
 }
 
 /** The archive of a teacher's full labels, made if it is not there. */

@@ -2,7 +2,7 @@ import type { PixelSource } from '../augment/replay.js';
 import { SoftpackError } from '../errors.js';
 
 /** Images of one size in one array, shared with the workers: uint8 [count, height, width, 3]. */
-export interface PackedImages extends PixelSource {
+export interface MemoryImages extends PixelSource {
   /** Over a SharedArrayBuffer. */
   readonly data: Uint8Array;
   readonly height: number;
@@ -13,7 +13,7 @@ export interface PackedImages extends PixelSource {
  * Images from an array [count, height, width, 3]. Used as it is when it lies in a SharedArrayBuffer, else copied
  * into one, so that worker threads read the same pixels.
  */
-export function packedImages(data: Uint8Array, height: number, width: number): PackedImages {
+export function memoryImages(data: Uint8Array, height: number, width: number): MemoryImages {
   const stride = height * width * 3;
   if (data.length % stride !== 0) {
     throw new SoftpackError('INVALID_ARGUMENT', 'not a whole number of images', {
@@ -39,6 +39,6 @@ export function packedImages(data: Uint8Array, height: number, width: number): P
 }
 
 /** Tells images in memory from sources that are read and decoded. */
-export function isPackedImages(images: object): images is PackedImages {
+export function isMemoryImages(images: object): images is MemoryImages {
   return 'data' in images && 'pixels' in images;
 }

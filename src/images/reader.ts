@@ -6,7 +6,7 @@ import { SoftpackError } from '../errors.js';
 import { fileError } from '../store/file-error.js';
 import { openLocalFileSync, type SyncByteFile } from '../store/local.js';
 import type { DecodedImage, ImageFit } from './decode.js';
-import { packedImages } from './memory.js';
+import { memoryImages } from './memory.js';
 import type { PackedIndex, PackedShard } from './packed/packed-index.js';
 import { type ImagesDescription, imageCount } from './source.js';
 import { textAt } from './text-table.js';
@@ -38,7 +38,7 @@ export async function openImageReader(
   switch (description.kind) {
     case 'memory': {
       const { data, height, width } = description;
-      const pixels = packedImages(data, height, width);
+      const pixels = memoryImages(data, height, width);
       return { count, read: async () => pixels, [Symbol.dispose]() {} };
     }
     case 'files': {

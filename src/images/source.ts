@@ -1,11 +1,11 @@
 import type { ImageFit } from './decode.js';
-import { isPackedImages, type PackedImages } from './memory.js';
+import { isMemoryImages, type MemoryImages } from './memory.js';
 import type { PackedIndex } from './packed/packed-index.js';
 import type { TextTable } from './text-table.js';
 
 /**
  * Images by sample id, wherever they are kept. Made by {@link imageFolder}, {@link imageList} and
- * {@link openImages}; images in memory (`packedImages`) serve as well wherever one is asked for.
+ * {@link openImages}; images in memory (`memoryImages`) serve as well wherever one is asked for.
  */
 export interface ImageSource {
   readonly count: number;
@@ -42,8 +42,8 @@ export type ImagesDescription =
       readonly index: PackedIndex;
     };
 
-export function describeImages(images: ImageSource | PackedImages): ImagesDescription {
-  if (!isPackedImages(images)) return images.description;
+export function describeImages(images: ImageSource | MemoryImages): ImagesDescription {
+  if (!isMemoryImages(images)) return images.description;
   const { data, height, width } = images;
   return { kind: 'memory', data, height, width };
 }

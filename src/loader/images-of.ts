@@ -1,7 +1,7 @@
 import type { LabelArchive } from '../archive/archive.js';
 import { SoftpackError } from '../errors.js';
 import type { ImageFit } from '../images/decode.js';
-import { isPackedImages, type PackedImages } from '../images/memory.js';
+import { isMemoryImages, type MemoryImages } from '../images/memory.js';
 import { openImages } from '../images/open.js';
 import type { ImageSource } from '../images/source.js';
 
@@ -24,7 +24,7 @@ export async function openImagesOf(
 }
 
 /** Labels of other images would train a student on noise without a word. */
-export function requireImagesOf(archive: LabelArchive, images: ImageSource | PackedImages): void {
+export function requireImagesOf(archive: LabelArchive, images: ImageSource | MemoryImages): void {
   const { manifest, samples } = archive;
   if (images.count !== samples) {
     throw new SoftpackError('INVALID_ARGUMENT', 'not the images of this archive', {
@@ -34,7 +34,7 @@ export function requireImagesOf(archive: LabelArchive, images: ImageSource | Pac
     });
   }
   const id = manifest.images?.id;
-  if (id === undefined || isPackedImages(images) || images.id === id) return;
+  if (id === undefined || isMemoryImages(images) || images.id === id) return;
   throw new SoftpackError(
     'INVALID_ARGUMENT',
     'not the images of this archive, or decoded otherwise',

@@ -6,14 +6,14 @@ import { parseAugmentationSpec } from '../augment/spec.js';
 import { loadCodec } from '../codecs/registry.js';
 import { CounterRng, STREAM } from '../core/philox.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
-import type { PackedImages } from '../images/memory.js';
+import type { MemoryImages } from '../images/memory.js';
 import { loadKernels } from '../kernels/load.js';
 
 export interface PrunedBatchesOptions {
   /** One that keeps only some batches (`packLogits` with `prune`). */
   readonly archive: LabelArchive;
   /** The images that labels were made from; without them `xs` is empty. */
-  readonly images?: PackedImages;
+  readonly images?: MemoryImages;
   readonly normalisation?: Normalisation;
   /** Of the draws. */
   readonly seed?: number;
@@ -74,7 +74,7 @@ function requirePruning({ manifest }: LabelArchive): Pruning {
 
 function renderer(
   archive: LabelArchive,
-  images: PackedImages,
+  images: MemoryImages,
   pruning: Pruning,
   { normalisation }: PrunedBatchesOptions,
 ): (epoch: number, samples: Uint32Array) => Float32Array {

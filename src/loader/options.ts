@@ -1,7 +1,7 @@
 import type { Piscina } from 'piscina';
 import type { LabelArchive } from '../archive/archive.js';
 import type { Normalisation } from '../augment/replay.js';
-import type { PackedImages } from '../images/memory.js';
+import type { MemoryImages } from '../images/memory.js';
 import type { ImageSource } from '../images/source.js';
 import type { Precision } from '../kernels/types.js';
 import type { LoaderMetrics } from './metrics.js';
@@ -11,7 +11,7 @@ export interface LoaderOptions {
   /** Where the labels are; stays open, and is not closed by the loader. */
   readonly archive: LabelArchive;
   /** The archive's images, by sample id; without them batches hold labels alone (`xs` empty). */
-  readonly images?: ImageSource | PackedImages;
+  readonly images?: ImageSource | MemoryImages;
   /** What the student expects of its pixels; required with `images`. */
   readonly normalisation?: Normalisation;
   /** Samples in a batch of this rank. */

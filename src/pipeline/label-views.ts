@@ -4,7 +4,7 @@ import { createArchive } from '../archive/writer.js';
 import type { AugmentationSpec } from '../augment/spec.js';
 import { NoneCodec } from '../codecs/none.js';
 import { type ErrorData, errorFromData, throwIfAborted } from '../errors.js';
-import type { PackedImages } from '../images/memory.js';
+import type { MemoryImages } from '../images/memory.js';
 import { describeImages, type ImageSource } from '../images/source.js';
 import type { BackendName } from '../nn/backend/select.js';
 import type { TeacherDescription } from '../nn/teachers/description.js';
@@ -17,7 +17,7 @@ export interface LabelViewsOptions {
   /** TensorFlow.js backend of the teacher. */
   readonly backend: 'auto' | BackendName;
   readonly description?: TeacherDescription;
-  readonly images: ImageSource | PackedImages;
+  readonly images: ImageSource | MemoryImages;
   /** Of `images`, as the archive shall name them. */
   readonly imagesRecord?: object;
   /** [samples]: the teacher's class of each image, to compare its labels with. */

@@ -6,7 +6,7 @@ import { createArchive } from '#src/archive/writer.js';
 import type { AugmentationSpec } from '#src/augment/spec.js';
 import type { Codec } from '#src/codecs/codec.js';
 import { VqaeTrainer } from '#src/codecs/vqae/trainer.js';
-import { packedImages } from '#src/images/memory.js';
+import { memoryImages } from '#src/images/memory.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { createLoader } from '#src/loader/loader.js';
 import type { Batch, LoaderOptions } from '#src/loader/options.js';
@@ -24,7 +24,7 @@ export const augmentation: AugmentationSpec = {
   mix: { kind: 'cutmix', alpha: 1, probability: 0.5 },
 };
 export const normalisation = { mean: [0.5, 0.5, 0.5], std: [0.3, 0.3, 0.3] } as const;
-export const images = packedImages(
+export const images = memoryImages(
   Uint8Array.from({ length: SAMPLES * 8 * 7 * 3 }, (_, i) => (i * 2654435761) >>> 24),
   8,
   7,

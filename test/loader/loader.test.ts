@@ -4,7 +4,7 @@ import { Augmenter } from '#src/augment/augmenter.js';
 import { renderViews } from '#src/augment/replay.js';
 import { NoneCodec } from '#src/codecs/none.js';
 import { loadCodec } from '#src/codecs/registry.js';
-import { packedImages } from '#src/images/memory.js';
+import { memoryImages } from '#src/images/memory.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { createLoader } from '#src/loader/loader.js';
 import type { Batch, LoaderOptions } from '#src/loader/options.js';
@@ -255,7 +255,7 @@ describe('a loader', () => {
     ['worldSize', { worldSize: 0 }],
     ['epochs.to', { epochs: { from: 0, to: 4 } }],
     ['normalisation', { normalisation: undefined }],
-    ['images', { images: packedImages(new Uint8Array(8 * 7 * 3), 8, 7) }],
+    ['images', { images: memoryImages(new Uint8Array(8 * 7 * 3), 8, 7) }],
   ] as const)('refuses a bad %s', (field, change) => {
     expect(() => createLoader(options(change))).toThrow(
       expect.objectContaining({ code: 'INVALID_ARGUMENT', field }),

@@ -3,7 +3,7 @@ import { Augmenter } from '#src/augment/augmenter.js';
 import { type RecordedKinds, recordedColumns } from '#src/augment/recorded.js';
 import type { MixSpec } from '#src/augment/spec.js';
 import { imageFolder } from '#src/images/folder.js';
-import { packedImages } from '#src/images/memory.js';
+import { memoryImages } from '#src/images/memory.js';
 import { openImages } from '#src/images/open.js';
 import { packImages } from '#src/images/packed/pack.js';
 import { openImagesOf } from '#src/loader/images-of.js';
@@ -44,7 +44,7 @@ describe('images', () => {
       pixels.set(samplePixels(seed, height, width), i * height * width * 3);
     }
     const list = await temporary.file('list.txt', lines.join('\n'));
-    const expected = digest(await collect({ images: packedImages(pixels, height, width) }));
+    const expected = digest(await collect({ images: memoryImages(pixels, height, width) }));
     await packImages({
       images: await imageFolder(folder),
       out: temporary.path('raw'),

@@ -7,7 +7,7 @@ import { Augmenter } from '#src/augment/augmenter.js';
 import { renderViews } from '#src/augment/replay.js';
 import type { AugmentationSpec } from '#src/augment/spec.js';
 import { float16ToFloat32 } from '#src/core/half.js';
-import { packedImages } from '#src/images/memory.js';
+import { memoryImages } from '#src/images/memory.js';
 import { selectBackend } from '#src/nn/backend/select.js';
 import { ConvNet } from '#src/nn/convnet.js';
 import { loadTeacher, NORMALISATION_KEY } from '#src/nn/teachers/load.js';
@@ -23,7 +23,7 @@ const augmentation: AugmentationSpec = {
   flip: 0.5,
   mix: { kind: 'cutmix', alpha: 1, probability: 0.5 },
 };
-const images = packedImages(
+const images = memoryImages(
   Uint8Array.from({ length: SAMPLES * 10 * 10 * 3 }, (_, i) => (i * 2654435761) >>> 24),
   10,
   10,

@@ -6,7 +6,7 @@ import { openArchive } from '#src/archive/archive.js';
 import { BatchSamples, batchesPerEpoch, keptBatches } from '#src/archive/pruning.js';
 import { Augmenter } from '#src/augment/augmenter.js';
 import { renderViews } from '#src/augment/replay.js';
-import { packedImages } from '#src/images/memory.js';
+import { memoryImages } from '#src/images/memory.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { memoryLabelSource } from '#src/labels/source.js';
 import { softmaxRows } from '#src/labels/temperature.js';
@@ -28,7 +28,7 @@ const augmentation = {
   mix: { kind: 'cutmix', alpha: 1, probability: 0.5 },
 } as const;
 const pixels = Uint8Array.from({ length: samples * 8 * 8 * 3 }, (_, i) => (i * 37) % 251);
-const images = packedImages(pixels, 8, 8);
+const images = memoryImages(pixels, 8, 8);
 let dir: string;
 
 beforeAll(async () => {

@@ -62,11 +62,6 @@ function imagesIdOf(images: ImagesContent): string {
   return sha256(Buffer.from(JSON.stringify(canonicalJson(content, 'images'))));
 }
 
-/** Whether a manifest is one of packed images, and not of labels. */
-export function isImagesManifest(json: JsonValue): boolean {
-  return isJsonObject(json) && json.format === IMAGES_FORMAT;
-}
-
 /**
  * Reads an untrusted manifest. `UNSUPPORTED` if it asks for a newer reader, `INVALID_FILE` naming the field that is
  * wrong, `CORRUPT_DATA` if its id does not match.

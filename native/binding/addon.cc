@@ -1,6 +1,7 @@
 // The addon's face: each method reads its arguments and runs one operation of the backend, now or
 // later. It keeps no state of its own, in the process or in an environment, so any number of
 // threads may load it.
+#include "binding/abi.h"
 #include "binding/arguments.h"
 #include "binding/augment.h"
 #include "binding/decoder.h"
@@ -17,7 +18,7 @@ namespace {
 
 // Raised with every change to a method here or to its arguments, together with ADDON_VERSION of
 // src/kernels/addon.ts, which refuses an addon of another version.
-constexpr uint32_t kAddonVersion = 1;
+constexpr uint32_t kAddonVersion = 2;
 
 using Reader = Work (*)(Arguments& arguments);
 
@@ -168,6 +169,7 @@ Napi::Value OpenModule(const Napi::CallbackInfo& info) {
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   DefineOperations(env, SoftpackCpuBackend(), exports);
   exports.Set("version", Napi::Number::New(env, kAddonVersion));
+  exports.Set("abi", AbiTable(env));
   exports.Set("info", Napi::Function::New(env, Info, "info"));
   exports.Set("statusText", Napi::Function::New(env, StatusText, "statusText"));
   exports.Set("openModule", Napi::Function::New(env, OpenModule, "openModule"));

@@ -70,7 +70,10 @@ uint16_t* Arguments::Words(size_t index, const char* name, uint64_t length) {
   return span.data;
 }
 
-bool Arguments::IsFloats(size_t index) const { return HasType(info_[index], napi_float32_array); }
+void* Arguments::Output(size_t index, const char* name, uint32_t dtype, uint64_t length) {
+  if (dtype == kSoftpackFloat32) return Floats(index, name, length);
+  return Words(index, name, length);
+}
 
 uint64_t Arguments::Size(size_t index, const char* name, uint64_t least) const {
   const Napi::Value value = info_[index];

@@ -35,10 +35,11 @@ class Arguments {
   // Arrays of exactly `length` elements.
   float* Floats(size_t index, const char* name, uint64_t length);
   uint16_t* Words(size_t index, const char* name, uint64_t length);
+  // An output of a SoftpackDtype, in the array that OUTPUT_ARRAYS of src/core/dtypes.ts names.
+  void* Output(size_t index, const char* name, uint32_t dtype, uint64_t length);
 
   Napi::Value Value(size_t index) const { return info_[index]; }
   bool IsNull(size_t index) const { return info_[index].IsNull(); }
-  bool IsFloats(size_t index) const;
 
   uint64_t Size(size_t index, const char* name, uint64_t least = 0) const;
   uint32_t Small(size_t index, const char* name, uint32_t least, uint32_t most) const;

@@ -10,7 +10,6 @@ namespace softpack {
 //         out: Float32Array, height: number, width: number, scale: Float32Array,
 //         shift: Float32Array, threads: number): number
 Work ReadAugment(Arguments& arguments) {
-  constexpr uint32_t kMaxSide = 65535;
   constexpr uint64_t kChannels = 3;
   SoftpackAugmentArgs args = {};
   const std::vector<Span<uint8_t>> pixels = arguments.ByteArrays(0, "images");
@@ -20,7 +19,7 @@ Work ReadAugment(Arguments& arguments) {
   for (size_t i = 0; i < pixels.size(); ++i) {
     const uint32_t height = sizes.data[2 * i];
     const uint32_t width = sizes.data[2 * i + 1];
-    const bool fits = height <= kMaxSide && width <= kMaxSide &&
+    const bool fits = height <= SOFTPACK_MAX_SIDE && width <= SOFTPACK_MAX_SIDE &&
                       pixels[i].length == uint64_t{height} * width * kChannels;
     if (!fits) arguments.Refuse("images", "as many bytes as their sizes say");
     images.push_back({pixels[i].data, height, width});
@@ -30,8 +29,8 @@ Work ReadAugment(Arguments& arguments) {
   args.views = views.data;
   args.count = views.length / kSoftpackViewFields;
   args.weights = arguments.Floats(3, "weights", args.count);
-  args.height = arguments.Small(5, "height", 1, kMaxSide);
-  args.width = arguments.Small(6, "width", 1, kMaxSide);
+  args.height = arguments.Small(5, "height", 1, SOFTPACK_MAX_SIDE);
+  args.width = arguments.Small(6, "width", 1, SOFTPACK_MAX_SIDE);
   const uint64_t view = uint64_t{args.height} * args.width * kChannels;
   args.out = arguments.Floats(4, "out", arguments.Product("out", args.count, view));
   std::copy_n(arguments.Floats(7, "scale", kChannels), kChannels, args.scale);

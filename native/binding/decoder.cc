@@ -93,7 +93,7 @@ Napi::Value Decoder::Bytes(const Napi::CallbackInfo& info) {
 
 // decode(codes: Uint8Array | DeviceBytes, list: Uint32Array | null, start: number, count: number,
 //        basePairs: Uint32Array | null, baseWeights: Float32Array | null,
-//        out: Float32Array | Uint16Array, bfloat: boolean, threads: number): number
+//        out: Float32Array | Uint16Array, outType: number, threads: number): number
 Napi::Value Decoder::Decode(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   return RunNow(arguments, ReadDecode(arguments));
@@ -151,14 +151,9 @@ Work Decoder::ReadDecode(Arguments& arguments) const {
   SoftpackDecodeArgs args = {};
   DeviceMemory resident;
   args.labels = ReadLabels(arguments, &resident);
+  args.out_type = arguments.Small(7, "outType", kSoftpackFloat32, kSoftpackBfloat16);
   const uint64_t length = arguments.Product("out", args.labels.count, classes_);
-  if (arguments.IsFloats(6)) {
-    args.out = arguments.Floats(6, "out", length);
-    args.out_type = kSoftpackFloat32;
-  } else {
-    args.out = arguments.Words(6, "out", length);
-    args.out_type = arguments.Flag(7, "bfloat") ? kSoftpackBfloat16 : kSoftpackFloat16;
-  }
+  args.out = arguments.Output(6, "out", args.out_type, length);
   args.threads = arguments.Threads(8);
   return [decoder = decoder_, backend = backend_, resident, args] {
     return backend->decode(decoder.get(), &args);

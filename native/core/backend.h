@@ -14,6 +14,7 @@
 
 #include <stdint.h>
 
+#include "core/dtypes.h"
 #include "core/status.h"
 
 #ifdef __cplusplus
@@ -21,6 +22,9 @@ extern "C" {
 #endif
 
 #define SOFTPACK_ABI_VERSION 2u
+
+// Largest height or width of an image or a view, which MAX_SIDE of src/core/limits.ts repeats.
+#define SOFTPACK_MAX_SIDE 65535u
 
 typedef struct SoftpackInfo {
   // The instruction set in use, or null where SOFTPACK_ISA asks for one that is not available.
@@ -168,16 +172,10 @@ typedef struct SoftpackLabels {
   const float* base_weights;   // [count]
 } SoftpackLabels;
 
-enum SoftpackFloat {
-  kSoftpackFloat32 = 0,
-  kSoftpackFloat16 = 1,   // to nearest, ties to even
-  kSoftpackBfloat16 = 2,  // to nearest, ties to even
-};
-
 typedef struct SoftpackDecodeArgs {
   SoftpackLabels labels;
   void* out;  // [count, classes] of out_type
-  uint32_t out_type;
+  uint32_t out_type;  // SoftpackDtype
   uint32_t threads;
 } SoftpackDecodeArgs;
 
@@ -209,16 +207,16 @@ typedef struct SoftpackImage {
 // replaces, in pixels of the output (height 0 for mixup).
 enum SoftpackViewField {
   kSoftpackViewImage = 0,
-  kSoftpackViewCrop = 1,
-  kSoftpackViewFlip = 5,
-  kSoftpackViewPartner = 6,
-  kSoftpackViewBox = 12,
-  kSoftpackViewFields = 16,
+  kSoftpackViewCrop = kSoftpackViewImage + 1,
+  kSoftpackViewFlip = kSoftpackViewCrop + 4,
+  kSoftpackViewPartner = kSoftpackViewFlip + 1,
+  kSoftpackViewBox = 2 * kSoftpackViewPartner,
+  kSoftpackViewFields = kSoftpackViewBox + 4,
 };
 
 // Crop, bilinear resize, mirror, CutMix or mixup, normalise. Integers up to 8.16 fixed point, then
 // float32 products and sums in one order, so the bytes depend on neither instruction set nor
-// threads. Sides are at most 65535.
+// threads. Sides are at most SOFTPACK_MAX_SIDE.
 typedef struct SoftpackAugmentArgs {
   const SoftpackImage* images;
   uint64_t image_count;

@@ -6,11 +6,7 @@
 
 #include <stdint.h>
 
-#ifdef __CUDACC__
-#define SOFTPACK_HOST_DEVICE __host__ __device__
-#else
-#define SOFTPACK_HOST_DEVICE
-#endif
+#include "core/host_device.h"
 
 namespace softpack {
 

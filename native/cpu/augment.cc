@@ -16,7 +16,6 @@ namespace {
 
 constexpr uint32_t kChannels = 3;
 constexpr uint32_t kWeightOne = 2048;
-constexpr uint32_t kMaxSide = 65535;
 constexpr uint32_t kNoRow = UINT32_MAX;
 
 struct Rectangle {
@@ -98,7 +97,7 @@ class ViewRenderer {
     part->image = args_.images[image];
     part->mirrored = fields[kSoftpackViewFlip] != 0;
     const int32_t* const crop = fields + kSoftpackViewCrop;
-    if (part->image.height > kMaxSide || part->image.width > kMaxSide) return false;
+    if (part->image.height > SOFTPACK_MAX_SIDE || part->image.width > SOFTPACK_MAX_SIDE) return false;
     if (!Inside(crop, 1, part->image.height, part->image.width)) return false;
     part->crop = ReadRectangle(crop);
     return true;
@@ -176,7 +175,7 @@ class ViewRenderer {
 }  // namespace
 
 int Augment(const KernelTable& table, const SoftpackAugmentArgs& args) {
-  if (args.height > kMaxSide || args.width > kMaxSide) return kSoftpackInvalidArgument;
+  if (args.height > SOFTPACK_MAX_SIDE || args.width > SOFTPACK_MAX_SIDE) return kSoftpackInvalidArgument;
   const uint64_t view_bytes = uint64_t{args.height} * args.width * kChannels * sizeof(float);
   AdviseLargeOutput(args.out, args.count * view_bytes);
   return ParallelFor(args.threads, args.count, [&](uint64_t view) {

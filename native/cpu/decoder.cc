@@ -7,7 +7,6 @@
 #include "cpu/decode_plan.h"
 
 using softpack::CodeBlock;
-using softpack::FloatType;
 using softpack::HeadKind;
 using softpack::RowBlock;
 using softpack::RowScratch;
@@ -61,8 +60,8 @@ int SoftpackDecoder::CreateRows(const softpack::Isa& isa, const SoftpackDecoderS
 SoftpackDecoderInfo SoftpackDecoder::Info() const { return {spec_.method, rows_->bytes()}; }
 
 int SoftpackDecoder::Decode(const SoftpackDecodeArgs& args) const {
-  const auto type = static_cast<FloatType>(args.out_type);
-  const uint64_t label_bytes = spec_.classes * (type == FloatType::kFloat32 ? 4 : 2);
+  const auto type = static_cast<SoftpackDtype>(args.out_type);
+  const uint64_t label_bytes = spec_.classes * SoftpackDtypeBytes(type);
   const bool streamed = args.labels.count * label_bytes >= kStreamedBytes;
   return ForEachRow(
       args.labels, args.threads, [&](uint64_t i, const RowView& row, RowScratch* scratch) {

@@ -195,24 +195,24 @@ SOFTPACK_INLINE float ExpAndSum(const float* from, float greatest, float factor,
   return TotalOf(sums);
 }
 
-SOFTPACK_INLINE void StoreAs(float* to, Vec a, FloatType) { Store(to, a); }
-SOFTPACK_INLINE void StoreAs(uint16_t* to, Vec a, FloatType type) {
-  if (type == FloatType::kFloat16)
+SOFTPACK_INLINE void StoreAs(float* to, Vec a, SoftpackDtype) { Store(to, a); }
+SOFTPACK_INLINE void StoreAs(uint16_t* to, Vec a, SoftpackDtype type) {
+  if (type == kSoftpackFloat16)
     StoreHalf(to, a);
   else
     StoreBfloat(to, a);
 }
 
-SOFTPACK_INLINE void StreamAs(float* to, Vec a, FloatType) { Stream(to, a); }
-SOFTPACK_INLINE void StreamAs(uint16_t* to, Vec a, FloatType type) {
-  if (type == FloatType::kFloat16)
+SOFTPACK_INLINE void StreamAs(float* to, Vec a, SoftpackDtype) { Stream(to, a); }
+SOFTPACK_INLINE void StreamAs(uint16_t* to, Vec a, SoftpackDtype type) {
+  if (type == kSoftpackFloat16)
     StreamHalf(to, a);
   else
     StreamBfloat(to, a);
 }
 
 // to[j] = vector(j) in the output's type.
-template <FloatType Type, class Element, class Vector>
+template <SoftpackDtype Type, class Element, class Vector>
 SOFTPACK_INLINE void StoreRow(const Vector& vector, uint64_t classes, bool streamed, Element* to) {
   uint64_t j = 0;
   if (streamed) {
@@ -252,12 +252,12 @@ void Finish(const Head& head, const RowView& row, uint64_t classes, float* scrat
   const auto label = [&](uint64_t j) { return Times(Load(scratch + j), factor); };
   auto* const floats = static_cast<float*>(out.data);
   auto* const words = static_cast<uint16_t*>(out.data);
-  if (out.type == FloatType::kFloat32)
-    StoreRow<FloatType::kFloat32>(label, classes, out.streamed, floats);
-  else if (out.type == FloatType::kFloat16)
-    StoreRow<FloatType::kFloat16>(label, classes, out.streamed, words);
+  if (out.type == kSoftpackFloat32)
+    StoreRow<kSoftpackFloat32>(label, classes, out.streamed, floats);
+  else if (out.type == kSoftpackFloat16)
+    StoreRow<kSoftpackFloat16>(label, classes, out.streamed, words);
   else
-    StoreRow<FloatType::kBfloat16>(label, classes, out.streamed, words);
+    StoreRow<kSoftpackBfloat16>(label, classes, out.streamed, words);
 }
 
 void Fence() { StreamFence(); }
@@ -357,7 +357,7 @@ float Kl(const Head& head, float* values, const KlInput& input, uint64_t classes
     const auto slope = [&](uint64_t j) {
       return Fma(Load(scratch + j), student, Negated(Times(Load(values + j), label)));
     };
-    StoreRow<FloatType::kFloat32>(slope, classes, input.streamed, gradient);
+    StoreRow<kSoftpackFloat32>(slope, classes, input.streamed, gradient);
   }
   return loss;
 }

@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include "core/dtypes.h"
+
 namespace softpack {
 
 // Element (i, j) lies at data[i * row_stride + j * column_stride].
@@ -53,13 +55,11 @@ struct Head {
   float parameter;  // eps of clamp, 1 / tau of softmax
 };
 
-enum class FloatType { kFloat32, kFloat16, kBfloat16 };  // as SoftpackFloat
-
 // Where a finished row goes. `streamed`: past the caches, for outputs that they could not hold
 // anyway; other threads see such rows after `fence`.
 struct RowOutput {
   void* data;
-  FloatType type;
+  SoftpackDtype type;
   bool streamed;
 };
 

@@ -270,7 +270,7 @@ void CudaDecoder::UseRows(Operation& operation, const LabelChunk& chunk, const R
 
 int CudaDecoder::Decode(const SoftpackDecodeArgs& args) const {
   Operation operation(args.threads);
-  const uint64_t label_bytes = tables_.classes * (args.out_type == kSoftpackFloat32 ? 4 : 2);
+  const uint64_t label_bytes = tables_.classes * SoftpackDtypeBytes(args.out_type);
   const bool out_here = operation.OnDevice(args.out);
   uint64_t chunk = ChunkLabels(args.labels.count);
   if (!out_here) chunk = std::min(chunk, std::max<uint64_t>(kMostCrossing / label_bytes, 1));

@@ -33,7 +33,7 @@ struct RowTarget {
   uint64_t count;
   // Of decode.
   void* out;          // [count, classes]
-  uint32_t out_type;  // SoftpackFloat
+  uint32_t out_type;  // SoftpackDtype
   // Of decode_kl.
   const float* logits;
   float* losses;    // or null

@@ -175,7 +175,7 @@ class Columns {
   static __device__ void StoreFour(const RowTarget& target, uint64_t at, uint64_t left,
                                    const float (&four)[4]) {
     const uint32_t type = target.out_type;
-    const uint32_t element = type == kSoftpackFloat32 ? 4 : 2;
+    const uint32_t element = SoftpackDtypeBytes(type);
     char* const to = static_cast<char*>(target.out) + at * element;
     if (left < 4 || reinterpret_cast<uintptr_t>(to) % (4 * element) != 0) {
       for (uint32_t i = 0; i < 4 && i < left; ++i) StoreAs(type, four[i], at + i, target.out);

@@ -10,10 +10,11 @@ import {
   tensorBytes,
 } from '../container/safetensors.js';
 import type { CodecParts, CodeLayout, Tensor } from '../core/codec-parts.js';
+import { isTensorDtype, TENSOR_DTYPES } from '../core/dtypes.js';
 import type { JsonObject } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
-import { type FileRecord, isTensorDtype, TENSOR_DTYPES } from './manifest.js';
+import type { FileRecord } from './manifest.js';
 
 /** Small files that are written and read whole: a codec's tensors, side data of samples. */
 

@@ -1,7 +1,7 @@
 import { sha256 } from '../container/checksum.js';
-import { DTYPE_BITS } from '../container/safetensors.js';
 import { FieldChecker } from '../core/check.js';
-import type { CodeLayout, TensorDtype } from '../core/codec-parts.js';
+import type { CodeLayout } from '../core/codec-parts.js';
+import { elementBytes, isTensorDtype, TENSOR_DTYPES, type TensorDtype } from '../core/dtypes.js';
 import {
   canonicalJson,
   isJsonObject,
@@ -250,8 +250,7 @@ function checkColumns(
   const columns = check.list(value, 'columns').map((item, i) => {
     const column = check.object(item, `columns[${i}]`);
     const { dtype } = column;
-    const known = typeof dtype === 'string' && isTensorDtype(dtype);
-    check.that(known, dtype, `columns[${i}].dtype`, TENSOR_DTYPES.join(', '));
+    check.that(isTensorDtype(dtype), dtype, `columns[${i}].dtype`, TENSOR_DTYPES.join(', '));
     return {
       name: check.text(column.name, `columns[${i}].name`, COLUMN_NAME),
       dtype: dtype as TensorDtype,
@@ -261,21 +260,6 @@ function checkColumns(
   const problem = columnsProblem(columns, rowBytes);
   check.that(problem === undefined, excerpt(columns), 'columns', problem ?? '');
   return columns;
-}
-
-export const TENSOR_DTYPES: readonly TensorDtype[] = [
-  'U8',
-  'U16',
-  'U32',
-  'I32',
-  'F16',
-  'F32',
-  'F64',
-  'U64',
-];
-
-export function isTensorDtype(dtype: string): dtype is TensorDtype {
-  return (TENSOR_DTYPES as readonly string[]).includes(dtype);
 }
 
 const COLUMN_NAME = /^[A-Za-z][A-Za-z0-9_-]{0,63}$/;
@@ -290,7 +274,7 @@ export function columnsProblem(columns: readonly Column[], codesBytes: number): 
     return `names like ${COLUMN_NAME.source}`;
   const names = new Set(columns.map(({ name }) => name));
   if (names.size !== columns.length || names.has('block_xxh64')) return 'names of their own';
-  const whole = columns.every(({ dtype, rowBytes }) => rowBytes % (DTYPE_BITS[dtype] / 8) === 0);
+  const whole = columns.every(({ dtype, rowBytes }) => rowBytes % elementBytes(dtype) === 0);
   return whole ? undefined : 'rows of whole elements';
 }
 

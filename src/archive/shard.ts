@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto';
 import { BLOCK_BYTES, blockCount, readBlocks, sha256, type Xxh64 } from '../container/checksum.js';
 import { type PlannedTensor, planSafetensors, type SafetensorsPlan } from '../container/plan.js';
 import {
-  DTYPE_BITS,
   parseSafetensorsHeader,
   readSafetensorsHeader,
   type SafetensorsLayout,
 } from '../container/safetensors.js';
+import { elementBytes } from '../core/dtypes.js';
 import { invalidFile, SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
 import { packingWords } from './codec-files.js';
@@ -79,7 +79,7 @@ export function planShard(
   const columns = identity.columns.map(({ name, dtype, rowBytes }) => ({
     name: tensorName(name, rectangle),
     dtype,
-    shape: [rows, rowBytes / (DTYPE_BITS[dtype] / 8)],
+    shape: [rows, rowBytes / elementBytes(dtype)],
   }));
   const { header, layout } = planChecksummed(columns, tensorName('block_xxh64', rectangle), {
     format: 'softpack shard',
@@ -128,7 +128,7 @@ function locate(
 ): ShardIndex {
   const rows = rectangle.epochs[1] - rectangle.epochs[0];
   const begins = columns.map(({ name, dtype, rowBytes }) => {
-    const shape = [rows, rowBytes / (DTYPE_BITS[dtype] / 8)];
+    const shape = [rows, rowBytes / elementBytes(dtype)];
     const begin = requireTensor(file, layout, tensorName(name, rectangle), dtype, shape);
     return [name, layout.dataOffset + begin] as const;
   });

@@ -1,5 +1,6 @@
 import { planSafetensors } from '../container/plan.js';
 import type { CodecShape, CodeLayout, ShapedTensor } from '../core/codec-parts.js';
+import { elementBytes } from '../core/dtypes.js';
 import type { ArchiveBytes } from './archive.js';
 import { packingWords } from './codec-files.js';
 import {
@@ -78,12 +79,9 @@ function fileOf(
   return { file, bytes: planSafetensors(tensors, metadata).layout.fileBytes, sha256: DIGEST };
 }
 
-const ELEMENT_BYTES = { U8: 1, U16: 2, F16: 2, U32: 4, I32: 4, F32: 4, F64: 8, U64: 8 } as const;
-
 function tensorBytes(tensors: readonly ShapedTensor[]): number {
   return tensors.reduce(
-    (sum, { dtype, shape }) =>
-      sum + shape.reduce((product, n) => product * n, ELEMENT_BYTES[dtype]),
+    (sum, { dtype, shape }) => sum + shape.reduce((product, n) => product * n, elementBytes(dtype)),
     0,
   );
 }

@@ -1,4 +1,5 @@
-import type { CodecShape, ShapedTensor, Tensor, TensorDtype } from '../core/codec-parts.js';
+import type { CodecShape, ShapedTensor, Tensor } from '../core/codec-parts.js';
+import type { TensorDtype } from '../core/dtypes.js';
 import { float16ToFloat32, float32ToFloat16 } from '../core/half.js';
 import { SoftpackError } from '../errors.js';
 

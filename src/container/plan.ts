@@ -1,10 +1,10 @@
+import type { Dtype } from '../core/dtypes.js';
 import { SoftpackError } from '../errors.js';
 import {
   MAX_HEADER_BYTES,
   MAX_TENSORS,
   PAD_PREFIX,
   parseSafetensorsHeader,
-  type SafetensorsDtype,
   type SafetensorsLayout,
   tensorBytes,
 } from './safetensors.js';
@@ -16,7 +16,7 @@ export const TENSOR_ALIGNMENT = 64;
 
 export interface PlannedTensor {
   readonly name: string;
-  readonly dtype: SafetensorsDtype;
+  readonly dtype: Dtype;
   readonly shape: readonly number[];
 }
 
@@ -38,7 +38,7 @@ export function planSafetensors(
   if (Object.keys(metadata).length > 0) header.__metadata__ = metadata;
   let position = 0;
   let pads = 0;
-  const add = (name: string, dtype: SafetensorsDtype, shape: readonly number[], bytes: number) => {
+  const add = (name: string, dtype: Dtype, shape: readonly number[], bytes: number) => {
     header[name] = { dtype, shape, data_offsets: [position, position + bytes] };
     position += bytes;
   };

@@ -1,3 +1,4 @@
+import { DTYPES, type Dtype, isDtype } from '../core/dtypes.js';
 import { isJsonObject, type JsonValue, parseJson } from '../core/json.js';
 import { invalidFile } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
@@ -9,37 +10,9 @@ import type { ByteFile } from '../store/byte-store.js';
  * header has been checked as a whole against the size of the file.
  */
 
-/** Bits an element takes, by dtype. */
-export const DTYPE_BITS = {
-  BOOL: 8,
-  F4: 4,
-  F6_E2M3: 6,
-  F6_E3M2: 6,
-  U8: 8,
-  I8: 8,
-  F8_E5M2: 8,
-  F8_E4M3: 8,
-  F8_E8M0: 8,
-  F8_E4M3FNUZ: 8,
-  F8_E5M2FNUZ: 8,
-  I16: 16,
-  U16: 16,
-  F16: 16,
-  BF16: 16,
-  I32: 32,
-  U32: 32,
-  F32: 32,
-  C64: 64,
-  F64: 64,
-  I64: 64,
-  U64: 64,
-} as const;
-
-export type SafetensorsDtype = keyof typeof DTYPE_BITS;
-
 export interface TensorEntry {
   readonly name: string;
-  readonly dtype: SafetensorsDtype;
+  readonly dtype: Dtype;
   readonly shape: readonly number[];
   /** First byte, and the byte after the last, counted from the start of the data section. */
   readonly begin: number;
@@ -140,7 +113,7 @@ function parseEntry(file: string, name: string, value: JsonValue): TensorEntry {
     throw fail('', 'an object of dtype, shape and data_offsets', value);
   }
   const { dtype, shape, data_offsets: offsets } = value;
-  if (!isDtype(dtype)) throw fail('.dtype', Object.keys(DTYPE_BITS).join(', '), dtype ?? 'nothing');
+  if (!isDtype(dtype)) throw fail('.dtype', Object.keys(DTYPES).join(', '), dtype ?? 'nothing');
   if (!isCounts(shape)) throw fail('.shape', 'a list of counts', shape ?? 'nothing');
   if (!isCounts(offsets) || offsets.length !== 2) {
     throw fail('.data_offsets', '[begin, end]', offsets ?? 'nothing');
@@ -153,17 +126,13 @@ function parseEntry(file: string, name: string, value: JsonValue): TensorEntry {
   return { name, dtype, shape, begin, end };
 }
 
-function isDtype(value: JsonValue | undefined): value is SafetensorsDtype {
-  return typeof value === 'string' && Object.hasOwn(DTYPE_BITS, value);
-}
-
 function isCounts(value: JsonValue | undefined): value is readonly number[] {
   return Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= 0);
 }
 
 /** Bytes of a tensor; `undefined` where that is not a whole number, or not one below 2^53. */
-export function tensorBytes(dtype: SafetensorsDtype, shape: readonly number[]): number | undefined {
-  let bits: number = DTYPE_BITS[dtype];
+export function tensorBytes(dtype: Dtype, shape: readonly number[]): number | undefined {
+  let bits: number = DTYPES[dtype].bits;
   for (const n of shape) {
     bits *= n;
     if (bits / 8 > Number.MAX_SAFE_INTEGER) return undefined;

@@ -1,11 +1,12 @@
+import type { Dtype } from '../core/dtypes.js';
 import { openLocalFile } from '../store/local.js';
 import { replaceFile } from './durable.js';
 import { planSafetensors } from './plan.js';
-import { PAD_PREFIX, readSafetensorsLayout, type SafetensorsDtype } from './safetensors.js';
+import { PAD_PREFIX, readSafetensorsLayout } from './safetensors.js';
 
 /** A named array; `data` are its little-endian bytes. */
 export interface StoredTensor {
-  readonly dtype: SafetensorsDtype;
+  readonly dtype: Dtype;
   readonly shape: readonly number[];
   readonly data: Uint8Array;
 }

@@ -1,5 +1,7 @@
 /** What a codec leaves behind, as plain data: codecs make it, archives keep it, neither knows the other. */
 
+import type { TensorDtype } from './dtypes.js';
+
 /**
  * How the codes of one row (the labels of one epoch, in sample order) lie in bytes.
  *
@@ -11,8 +13,6 @@
 export type CodeLayout =
   | { readonly kind: 'fixed'; readonly bitsPerLabel: number }
   | { readonly kind: 'blocks'; readonly labelsPerBlock: number };
-
-export type TensorDtype = 'U8' | 'U16' | 'U32' | 'I32' | 'F16' | 'F32' | 'F64' | 'U64';
 
 /** A named array of a safetensors file. `data` are the little-endian bytes. */
 export interface Tensor {

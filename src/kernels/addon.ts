@@ -2,17 +2,20 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { errorMessage } from '../errors.js';
+import { abiDifference } from './abi.js';
 import type { LabelArray } from './types.js';
 
 /**
  * Raised with every change to the methods below or their arguments, together with kAddonVersion of
  * native/binding/addon.cc: an addon built from other sources is refused instead of failing somewhere later.
  */
-export const ADDON_VERSION = 1;
+export const ADDON_VERSION = 2;
 
 /** The whole native surface: the CPU's operations, and the way to other backends. */
 export interface Addon extends NativeOperations {
   readonly version: number;
+  /** See {@link abiDifference}. */
+  readonly abi: unknown;
   info(): AddonInfo;
   statusText(status: number): string;
   openModule(path: string): NativeModule;
@@ -78,13 +81,6 @@ export interface NativeDecoder {
   dispose(): void;
 }
 
-/** Statuses that TypeScript tells apart; see native/core/status.h. A failed constructor's error has it as `status`. */
-export const STATUS_OK = 0;
-export const STATUS_INVALID_CODES = 2;
-export const STATUS_OUT_OF_MEMORY = 3;
-export const STATUS_UNSUPPORTED_METHOD = 5;
-export const STATUS_DEVICE_LOST = 7;
-
 export type NativeProjectArgs = [
   a: Float32Array,
   b: Float32Array,
@@ -140,7 +136,7 @@ export type NativeDecoderArgs = [
   codebookStride: number,
   latentStep: number,
   bits: number,
-  /** 0: identity, 1: clamp, 2: softmax. */
+  /** SoftpackHead. */
   head: number,
   headParameter: number,
   /** SoftpackMethod and SoftpackPrecision. */
@@ -160,7 +156,13 @@ export type NativeLabels = [
   baseWeights: Float32Array | null,
 ];
 
-export type NativeDecodeArgs = [...NativeLabels, out: LabelArray, bfloat: boolean, threads: number];
+export type NativeDecodeArgs = [
+  ...NativeLabels,
+  out: LabelArray,
+  /** SoftpackDtype. */
+  outType: number,
+  threads: number,
+];
 
 export type NativeDecodeKlArgs = [
   ...NativeLabels,
@@ -217,9 +219,10 @@ function loadAddon(paths: readonly string[]): AddonState {
     if (!existsSync(path)) continue;
     try {
       const addon = require(path) as Addon;
-      if (addon.version === ADDON_VERSION) return describe(addon);
+      const difference = differenceOf(addon);
+      if (difference === undefined) return describe(addon);
       stale = true;
-      causes.push(`${path}: version ${addon.version ?? 'unknown'}, expected ${ADDON_VERSION}`);
+      causes.push(`${path}: ${difference}`);
     } catch (error) {
       causes.push(`${path}: ${errorMessage(error)}`);
     }
@@ -234,6 +237,13 @@ function loadAddon(paths: readonly string[]): AddonState {
   return causes.length === 0
     ? { state: 'absent', reason: `the addon is not built (no ${FILES[0]}): ${REBUILD}` }
     : { state: 'broken', reason: `the addon does not load (${why}): ${REBUILD}` };
+}
+
+function differenceOf({ version, abi }: Addon): string | undefined {
+  if (version !== ADDON_VERSION) {
+    return `version ${version ?? 'unknown'}, expected ${ADDON_VERSION}`;
+  }
+  return abiDifference(abi);
 }
 
 function describe(addon: Addon): AddonState {

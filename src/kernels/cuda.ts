@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { type Addon, findAddon, STATUS_DEVICE_LOST } from './addon.js';
+import { STATUSES } from './abi.js';
+import { type Addon, findAddon } from './addon.js';
 import { createNativeKernels } from './native/kernels.js';
 import type { Kernels } from './types.js';
 
@@ -58,5 +59,5 @@ export function findCuda(): CudaState {
 /** The device remembers why it was lost; other failures are told by their status alone. */
 function describeStatus(addon: Addon, path: string, status: number): string {
   const text = addon.statusText(status);
-  return status === STATUS_DEVICE_LOST ? `${text} (${addon.openModule(path).reason})` : text;
+  return status === STATUSES.deviceLost ? `${text} (${addon.openModule(path).reason})` : text;
 }

@@ -1,5 +1,5 @@
 import { SoftpackError } from '../errors.js';
-import { STATUS_DEVICE_LOST, STATUS_OUT_OF_MEMORY, STATUS_UNSUPPORTED_METHOD } from './addon.js';
+import { STATUSES } from './abi.js';
 import { NativeFailure } from './native/backend.js';
 import type {
   DecodeKlArgs,
@@ -12,7 +12,11 @@ import type {
 } from './types.js';
 
 /** Failures after which another backend may do the same work. */
-const PASSING = [STATUS_DEVICE_LOST, STATUS_OUT_OF_MEMORY, STATUS_UNSUPPORTED_METHOD];
+const PASSING: readonly number[] = [
+  STATUSES.deviceLost,
+  STATUSES.outOfMemory,
+  STATUSES.unsupportedMethod,
+];
 
 /**
  * `first` as long as it works, `second` after: what `auto` gives where there is a GPU. A call that fails because the
@@ -87,7 +91,7 @@ class Fallback {
   /** Returns where the second backend may try, else throws. */
   pass(error: unknown, once: boolean): void {
     if (!(error instanceof NativeFailure) || !PASSING.includes(error.status)) throw error;
-    if (error.status === STATUS_DEVICE_LOST && !this.#lost) {
+    if (error.status === STATUSES.deviceLost && !this.#lost) {
       this.#lost = true;
       process.emitWarning(`going on without the GPU: ${error.message}`, {
         type: 'SoftpackWarning',

@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { CODECS_PAGE, numpyDecoder, withCodecDocs } from '#apps/docs/codec-docs.js';
 import { CODECS } from '#src/codecs/registry.js';
-import type { Tensor, TensorDtype } from '#src/core/codec-parts.js';
+import type { Tensor } from '#src/core/codec-parts.js';
+import type { TensorDtype } from '#src/core/dtypes.js';
 import { loadKernels } from '#src/kernels/load.js';
 
 interface GoldenCase {

@@ -3,13 +3,13 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { planSafetensors } from '#src/container/plan.js';
 import {
-  DTYPE_BITS,
   MAX_HEADER_BYTES,
   MAX_TENSORS,
   parseSafetensorsHeader,
   readSafetensorsLayout,
   type SafetensorsLayout,
 } from '#src/container/safetensors.js';
+import { DTYPES } from '#src/core/dtypes.js';
 import { SoftpackError } from '#src/errors.js';
 import type { ByteFile } from '#src/store/byte-store.js';
 
@@ -47,7 +47,7 @@ function expectValid(layout: SafetensorsLayout, fileBytes: number): void {
   let position = layout.dataOffset;
   for (const { dtype, shape, begin, end } of layout.tensors.values()) {
     expect(layout.dataOffset + begin).toBe(position);
-    const bits = shape.reduce((a, b) => a * BigInt(b), BigInt(DTYPE_BITS[dtype]));
+    const bits = shape.reduce((a, b) => a * BigInt(b), BigInt(DTYPES[dtype].bits));
     expect(bits).toBe(8n * BigInt(end - begin));
     position = layout.dataOffset + end;
   }

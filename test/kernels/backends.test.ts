@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, expect, it } from 'vitest';
-import { ADDON_VERSION, findAddon } from '#src/kernels/addon.js';
+import { ADDON_VERSION, type Addon, findAddon } from '#src/kernels/addon.js';
 import { kernelStatus, loadKernels } from '#src/kernels/load.js';
 import { cpu, errorOf } from './support.js';
 
@@ -78,8 +78,17 @@ it('has the methods that its version stands for: raise the version where they ch
   const found = findAddon();
   const surface = found.state === 'ready' ? Object.keys(found.addon).sort() : [];
   expect([ADDON_VERSION, ...surface]).toEqual([
-    ...[1, 'Decoder', 'Encoder', 'augment', 'augmentAsync', 'info', 'nearest', 'nearestAsync'],
-    ...['openModule', 'pack', 'project', 'projectAsync', 'statusText', 'unpack', 'version'],
+    ...[2, 'Decoder', 'Encoder', 'abi', 'augment', 'augmentAsync', 'info', 'nearest'],
+    ...[
+      'nearestAsync',
+      'openModule',
+      'pack',
+      'project',
+      'projectAsync',
+      'statusText',
+      'unpack',
+      'version',
+    ],
   ]);
 });
 
@@ -112,7 +121,8 @@ it('refuses an addon that was built from other sources, and takes one of this ve
       expect(forced).toBe(auto);
       expect([reference, state]).toEqual(['reference', 'stale']);
     }
-    write('build-cmake', `{"version": ${ADDON_VERSION}}`);
+    const { abi } = (findAddon() as { readonly addon: Addon }).addon;
+    write('build-cmake', JSON.stringify({ version: ADDON_VERSION, abi }));
     expect(runBare(load).stdout.trim().split('\n')).toEqual(['cpu', 'cpu', 'reference', 'ready']);
   } finally {
     for (const build of ['build', 'build-cmake'])

@@ -56,10 +56,10 @@ it('refuses calls that would touch memory that is not their own', () => {
     [/^latent:/, () => decoderOf({ latentStep: 3 })],
     [/^codebooks:/, () => decoderOf({ codebooks: f32(5) })],
     [/^bases:/, () => decoderOf({ bases: f32(7) })],
-    [/^basePairs:/, () => predicted.decode(codes, null, 0, 1, null, null, f32(2), false, 1)],
+    [/^basePairs:/, () => predicted.decode(codes, null, 0, 1, null, null, f32(2), 0, 1)],
     [
       /^basePairs:/,
-      () => predicted.decode(codes, null, 0, 1, new Uint32Array(1), f32(1), f32(2), false, 1),
+      () => predicted.decode(codes, null, 0, 1, new Uint32Array(1), f32(1), f32(2), 0, 1),
     ],
     [
       /^gradient:/,
@@ -75,7 +75,7 @@ it('refuses calls that would touch memory that is not their own', () => {
 it('answers labels beyond the codes and indices beyond the codebook with a status', () => {
   const decoder = decoderOf({});
   const decode = (list: Uint32Array | null, start: number, count: number) =>
-    decoder.decode(codes, list, start, count, null, null, f32(2 * count), false, 1);
+    decoder.decode(codes, list, start, count, null, null, f32(2 * count), 0, 1);
   codes[0] = 0;
   expect(decode(null, 0, 2)).toBe(0);
   expect(addon.statusText(decode(null, 1, 2))).toMatch(/contradict/);
@@ -91,7 +91,7 @@ it('answers labels beyond the codes and indices beyond the codebook with a statu
 it('answers a base row that is not there with a status', () => {
   const predicted = decoderOf({ bases: f32(8) });
   const pairs = Uint32Array.of(1, 2);
-  const status = predicted.decode(codes, null, 0, 1, pairs, f32(1), f32(2), false, 1);
+  const status = predicted.decode(codes, null, 0, 1, pairs, f32(1), f32(2), 0, 1);
   expect(addon.statusText(status)).toMatch(/contradict/);
 });
 

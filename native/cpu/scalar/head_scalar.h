@@ -86,10 +86,10 @@ float Greatest(const float* values, uint64_t classes) {
   return greatest;
 }
 
-void StoreAs(FloatType type, float value, uint64_t j, void* out) {
-  if (type == FloatType::kFloat32)
+void StoreAs(SoftpackDtype type, float value, uint64_t j, void* out) {
+  if (type == kSoftpackFloat32)
     static_cast<float*>(out)[j] = value;
-  else if (type == FloatType::kFloat16)
+  else if (type == kSoftpackFloat16)
     static_cast<uint16_t*>(out)[j] = FloatToHalf(value);
   else
     static_cast<uint16_t*>(out)[j] = scalar::FloatToBfloat(value);

@@ -1,5 +1,6 @@
 import { apart, floats, isTypedArray, typedArray } from '../../core/arrays.js';
 import { argument } from '../../core/check.js';
+import { OUTPUT_ARRAYS, type OutputDtype } from '../../core/dtypes.js';
 import type {
   DecodeArgs,
   DecodeKlArgs,
@@ -31,7 +32,7 @@ export interface CheckedLabels {
 
 export interface CheckedDecode extends CheckedLabels {
   readonly out: LabelArray;
-  readonly outType: 'float16' | 'bfloat16';
+  readonly dtype: OutputDtype;
 }
 
 export interface CheckedDecodeKl extends CheckedLabels {
@@ -54,13 +55,18 @@ export function checkEncode(spec: EncoderSpec, args: EncodeArgs): CheckedEncode 
 
 export function checkDecode(spec: DecoderSpec, args: DecodeArgs): CheckedDecode {
   const labels = checkLabels(spec, args);
+  const dtype = outputDtype(args);
   const length = labels.count * spec.classes;
-  const out = isTypedArray(args.out, 'Uint16Array')
-    ? typedArray('out', args.out, 'Uint16Array', length)
-    : floats('out', args.out, length);
-  choice('outType', args.outType, ['float16', 'bfloat16']);
+  const out = typedArray('out', args.out, OUTPUT_ARRAYS[dtype], length);
   apart('out', out, { codes: labels.codes });
-  return { ...labels, out, outType: args.outType ?? 'float16' };
+  return { ...labels, out, dtype };
+}
+
+/** A Uint16Array holds what `outType` says, float16 by default. */
+function outputDtype({ out, outType }: DecodeArgs): OutputDtype {
+  choice('outType', outType, ['float16', 'bfloat16']);
+  if (!isTypedArray(out, 'Uint16Array')) return 'F32';
+  return outType === 'bfloat16' ? 'BF16' : 'F16';
 }
 
 export function checkDecodeKl(spec: DecoderSpec, args: DecodeKlArgs): CheckedDecodeKl {

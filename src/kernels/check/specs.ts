@@ -1,10 +1,11 @@
 import { floats } from '../../core/arrays.js';
 import { argument } from '../../core/check.js';
-import type { DecodeMethod, DecoderSpec, EncoderSpec, Head, Precision } from '../types.js';
+import { METHODS, PRECISIONS } from '../abi.js';
+import type { DecoderSpec, EncoderSpec, Head } from '../types.js';
 import { bitWidth, choice, codebookOf, given, positive, quotient, size } from './sizes.js';
 
-const METHODS: readonly DecodeMethod[] = ['latent', 'table', 'fixed', 'bfloat', 'split'];
-const PRECISIONS: readonly Precision[] = ['exact', 'fast', 'fastest'];
+/** `auto` is asked for by leaving the method out. */
+const CHOOSABLE = Object.keys(METHODS).filter((name) => name !== 'auto');
 
 export function checkEncoderSpec(spec: EncoderSpec): EncoderSpec {
   const classes = size('classes', given(spec).classes, 1);
@@ -29,8 +30,8 @@ export function checkDecoderSpec(spec: DecoderSpec): DecoderSpec {
     quotient('bases', length, latent, 'latent');
   }
   checkHead(spec.head);
-  choice('method', spec.method, METHODS);
-  choice('precision', spec.precision, PRECISIONS);
+  choice('method', spec.method, CHOOSABLE);
+  choice('precision', spec.precision, Object.keys(PRECISIONS));
   size('memoryCap', spec.memoryCap ?? 0);
   return spec;
 }

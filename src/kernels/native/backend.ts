@@ -1,10 +1,6 @@
 import { errorMessage, SoftpackError } from '../../errors.js';
-import {
-  type NativeDeviceBytes,
-  type NativeOperations,
-  STATUS_DEVICE_LOST,
-  STATUS_UNSUPPORTED_METHOD,
-} from '../addon.js';
+import { STATUSES } from '../abi.js';
+import type { NativeDeviceBytes, NativeOperations } from '../addon.js';
 
 /** A backend of the addon: its operations, and words for a status of theirs. */
 export interface NativeBackend {
@@ -22,13 +18,13 @@ export class NativeFailure extends SoftpackError {
     message: string,
   ) {
     super(
-      status === STATUS_DEVICE_LOST
+      status === STATUSES.deviceLost
         ? 'DEVICE_LOST'
-        : status === STATUS_UNSUPPORTED_METHOD
+        : status === STATUSES.unsupportedMethod
           ? 'UNSUPPORTED'
           : 'NATIVE_FAILED',
       message,
-      status === STATUS_UNSUPPORTED_METHOD ? { field: 'method' } : {},
+      status === STATUSES.unsupportedMethod ? { field: 'method' } : {},
     );
   }
 }

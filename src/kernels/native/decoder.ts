@@ -1,10 +1,10 @@
-import {
-  type NativeDecodeArgs,
-  type NativeDecodeKlArgs,
-  type NativeDecoder,
-  type NativeLabels,
-  STATUS_INVALID_CODES,
-  STATUS_OK,
+import { DTYPES } from '../../core/dtypes.js';
+import { HEADS, LOSSES, METHODS, PRECISIONS, STATUSES } from '../abi.js';
+import type {
+  NativeDecodeArgs,
+  NativeDecodeKlArgs,
+  NativeDecoder,
+  NativeLabels,
 } from '../addon.js';
 import {
   type CheckedDecode,
@@ -29,7 +29,7 @@ export class NativeDecoderHandle implements Decoder {
     this.spec = spec;
     this.#backend = backend;
     this.#native = createNativeDecoder(backend, spec);
-    this.method = METHODS[this.#native.method - 1] as DecodeMethod;
+    this.method = methodNamed(this.#native.method);
   }
 
   decode(args: DecodeArgs): void {
@@ -70,18 +70,17 @@ export class NativeDecoderHandle implements Decoder {
   }
 
   #end(operation: string, status: number, checked: CheckedLabels): void {
-    if (status === STATUS_OK) return;
+    if (status === STATUSES.ok) return;
     // The status tells that an index is wrong; only looking again tells which.
-    if (status === STATUS_INVALID_CODES) checkCodes(this.spec, checked);
+    if (status === STATUSES.invalidCodes) checkCodes(this.spec, checked);
     throw nativeFailure(this.#backend, operation, status);
   }
 }
 
-/** In the order of SoftpackHead, SoftpackMethod (which has `auto` first), SoftpackPrecision, SoftpackLoss. */
-const HEADS = ['identity', 'clamp', 'softmax'] as const;
-const METHODS = ['latent', 'table', 'fixed', 'bfloat', 'split'] as const;
-const PRECISIONS = ['exact', 'fast', 'fastest'] as const;
-const LOSSES = ['kl', 'cross-entropy'] as const;
+function methodNamed(number: number): DecodeMethod {
+  const names = Object.keys(METHODS) as readonly (keyof typeof METHODS)[];
+  return names.find((name) => METHODS[name] === number) as DecodeMethod;
+}
 
 function createNativeDecoder(backend: NativeBackend, spec: DecoderSpec): NativeDecoder {
   const { head } = spec;
@@ -99,10 +98,10 @@ function createNativeDecoder(backend: NativeBackend, spec: DecoderSpec): NativeD
       spec.codebookStride,
       spec.latentStep,
       spec.bits,
-      HEADS.indexOf(head.kind),
+      HEADS[head.kind],
       parameter,
-      spec.method === undefined ? 0 : METHODS.indexOf(spec.method) + 1,
-      PRECISIONS.indexOf(spec.precision ?? 'exact'),
+      METHODS[spec.method ?? 'auto'],
+      PRECISIONS[spec.precision ?? 'exact'],
       spec.bases ?? null,
       spec.memoryCap ?? 0,
     );
@@ -124,20 +123,12 @@ function labelsArgs(
 }
 
 function decodeArgs(backend: NativeBackend, checked: CheckedDecode): NativeDecodeArgs {
-  const { out, outType, threads } = checked;
-  return [...labelsArgs(backend, checked), out, outType === 'bfloat16', threads];
+  const { out, dtype, threads } = checked;
+  return [...labelsArgs(backend, checked), out, DTYPES[dtype].abi, threads];
 }
 
 function decodeKlArgs(backend: NativeBackend, checked: CheckedDecodeKl): NativeDecodeKlArgs {
   const { logits, losses, gradient, tau, scale, loss, threads } = checked;
   const outputs = [losses ?? null, gradient ?? null] as const;
-  return [
-    ...labelsArgs(backend, checked),
-    logits,
-    ...outputs,
-    tau,
-    scale,
-    LOSSES.indexOf(loss),
-    threads,
-  ];
+  return [...labelsArgs(backend, checked), logits, ...outputs, tau, scale, LOSSES[loss], threads];
 }

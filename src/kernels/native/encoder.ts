@@ -1,4 +1,5 @@
-import { type NativeEncoder, STATUS_OK } from '../addon.js';
+import { STATUSES } from '../abi.js';
+import type { NativeEncoder } from '../addon.js';
 import { checkEncode } from '../check/labels.js';
 import { present } from '../check/sizes.js';
 import type { EncodeArgs, Encoder, EncoderSpec } from '../types.js';
@@ -40,6 +41,6 @@ export class NativeEncoderHandle implements Encoder {
   }
 
   #end(status: number): void {
-    if (status !== STATUS_OK) throw nativeFailure(this.#backend, 'encode', status);
+    if (status !== STATUSES.ok) throw nativeFailure(this.#backend, 'encode', status);
   }
 }

@@ -1,10 +1,5 @@
-import {
-  type Addon,
-  type NativeAugmentArgs,
-  type NativeNearestArgs,
-  type NativeProjectArgs,
-  STATUS_OK,
-} from '../addon.js';
+import { STATUSES } from '../abi.js';
+import type { Addon, NativeAugmentArgs, NativeNearestArgs, NativeProjectArgs } from '../addon.js';
 import { type CheckedAugment, checkAugment } from '../check/augment.js';
 import { checkCodesArray } from '../check/labels.js';
 import {
@@ -35,7 +30,7 @@ export function createCpuKernels(addon: Addon, isa: string): Kernels {
 export function createNativeKernels(backend: NativeBackend): Kernels {
   const addon = backend.operations;
   const ended = (operation: string, status: number) => {
-    if (status !== STATUS_OK) throw nativeFailure(backend, operation, status);
+    if (status !== STATUSES.ok) throw nativeFailure(backend, operation, status);
   };
   return {
     name: backend.name,

@@ -1,3 +1,4 @@
+import type { OutputDtype } from '../../core/dtypes.js';
 import { SoftpackError } from '../../errors.js';
 import type { CheckedDecode, CheckedDecodeKl, CheckedLabels } from '../check/labels.js';
 import type { DecoderSpec, Head } from '../types.js';
@@ -7,12 +8,17 @@ import { toBfloat, toHalf } from './half.js';
 /** exp of this is about the least normal float32, so that no probability of a softmax head is zero. */
 const LEAST_EXPONENT = -87;
 
+const CONVERSIONS: Readonly<Record<OutputDtype, (value: number) => number>> = {
+  F32: Number,
+  F16: toHalf,
+  BF16: toBfloat,
+};
+
 /** Latent vector, basis product and head of one label after the other, in float64. */
 export function decode(spec: DecoderSpec, args: CheckedDecode): void {
   const { classes } = spec;
   const { out } = args;
-  const toWord = args.outType === 'float16' ? toHalf : toBfloat;
-  const convert = out.BYTES_PER_ELEMENT === 2 ? toWord : Number;
+  const convert = CONVERSIONS[args.dtype];
   forEachLabel(spec, args, (i, values) => {
     for (let j = 0; j < classes; j++) out[i * classes + j] = convert(values[j] as number);
   });

@@ -1,6 +1,7 @@
 import type { FieldChecker } from '../core/check.js';
 import type { CodecParts } from '../core/codec-parts.js';
 import { float16ToFloat32, float32ToFloat16 } from '../core/half.js';
+import { halfLogits } from '../labels/logits.js';
 import { softmaxRows } from '../labels/temperature.js';
 import type { LabelContext } from './codec.js';
 import { type CommonConfig, checkCommon, configOf } from './config.js';
@@ -42,13 +43,14 @@ export class NoneCodec extends LabelwiseCodec {
 
   async encode(logits: Float32Array, _context: LabelContext): Promise<Uint8Array> {
     const { classes, tau, store } = this.config;
-    let values = logits;
-    if (store === 'probabilities') {
-      values = new Float32Array(logits.length);
-      softmaxRows(logits, logits.length / classes, classes, tau, values);
-    }
     const halves = new Uint16Array(logits.length);
-    float32ToFloat16(values, halves);
+    if (store === 'logits') {
+      halfLogits(logits, classes, halves);
+    } else {
+      const labels = new Float32Array(logits.length);
+      softmaxRows(logits, logits.length / classes, classes, tau, labels);
+      float32ToFloat16(labels, halves);
+    }
     return new Uint8Array(halves.buffer);
   }
 

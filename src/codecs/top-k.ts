@@ -2,6 +2,7 @@ import { bitsFor, readBits, writeBits } from '../core/bits.js';
 import type { FieldChecker } from '../core/check.js';
 import type { CodecParts } from '../core/codec-parts.js';
 import { float16ToFloat32, float32ToFloat16 } from '../core/half.js';
+import { halfLogits } from '../labels/logits.js';
 import { softmaxRows } from '../labels/temperature.js';
 import { argumentChecker, type CommonConfig, checkCommon, configOf } from './config.js';
 import type { CodecDescriptor, RatioChoice } from './descriptor.js';
@@ -92,7 +93,8 @@ export class TopKCodec extends LabelwiseCodec {
       if (values === 'probabilities') softmaxRows(row, 1, classes, tau, label);
       else label.set(row);
       for (const [slot, id] of ids.entries()) kept[slot] = label[id];
-      float32ToFloat16(kept, halves);
+      if (values === 'logits') halfLogits(kept, k, halves);
+      else float32ToFloat16(kept, halves);
       let position = i * this.bitsPerLabel;
       for (const [slot, id] of ids.entries()) {
         writeBits(codes, position, this.#idBits, id);

@@ -2,15 +2,15 @@ import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { writeFully } from '../container/durable.js';
 import { excerpt, invalidFile, SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
+import { FLOAT_BYTES, type FloatDtype } from './elements.js';
 
 /** NumPy's array file: magic, version, header length, a Python dict, then the bare array. */
 
-export type FloatDtype = 'F16' | 'F32' | 'F64';
-
-export const FLOAT_BYTES: Readonly<Record<FloatDtype, number>> = { F16: 2, F32: 4, F64: 8 };
-
 export interface NpyHeader {
   readonly dtype: FloatDtype;
+  readonly bigEndian: boolean;
+  /** The first axis is the fastest. */
+  readonly fortranOrder: boolean;
   readonly shape: readonly number[];
   /** Where the array's first byte lies in the file. */
   readonly dataOffset: number;
@@ -19,9 +19,11 @@ export interface NpyHeader {
 const MAGIC = '\x93NUMPY';
 const MAX_HEADER_BYTES = 1 << 20;
 const DTYPES: ReadonlyMap<string, FloatDtype> = new Map([
-  ['<f2', 'F16'],
-  ['<f4', 'F32'],
-  ['<f8', 'F64'],
+  ['f2', 'F16'],
+  ['f4', 'F32'],
+  ['f8', 'F64'],
+  // NumPy has no bfloat16: ml_dtypes writes two bytes without a meaning.
+  ['V2', 'BF16'],
 ]);
 
 export function hasNpyMagic(start: Uint8Array): boolean {
@@ -29,17 +31,15 @@ export function hasNpyMagic(start: Uint8Array): boolean {
 }
 
 /**
- * Reads and checks the header of a little-endian, C-order float array. `UNSUPPORTED` for arrays that are
- * something else, `INVALID_FILE` where header and size of the file do not make an array.
+ * Reads and checks the header of an array of floats. `UNSUPPORTED` for other arrays, `INVALID_FILE` if header and
+ * size of the file do not make an array.
  */
 export async function readNpyHeader(file: ByteFile): Promise<NpyHeader> {
   const { text, dataOffset } = await readHeaderText(file);
   const fields = parsePythonDict(file.name, text);
-  const dtype = checkDtype(file.name, fields.get('descr'));
-  if (fields.get('fortran_order') !== 'False') {
-    if (fields.get('fortran_order') !== 'True') throw badField(file.name, fields, 'fortran_order');
-    throw unsupported(file.name, 'fortran_order', 'array is in Fortran order', 'False', 'True');
-  }
+  const { dtype, bigEndian } = checkDtype(file.name, fields.get('descr'));
+  const order = fields.get('fortran_order');
+  if (order !== 'False' && order !== 'True') throw badField(file.name, fields, 'fortran_order');
   const shape = parseShape(fields.get('shape'));
   if (shape === undefined) throw badField(file.name, fields, 'shape');
   const bytes = shape.reduce((product, n) => product * n, FLOAT_BYTES[dtype]);
@@ -50,7 +50,7 @@ export async function readNpyHeader(file: ByteFile): Promise<NpyHeader> {
       found: file.size,
     });
   }
-  return { dtype, shape, dataOffset };
+  return { dtype, bigEndian, fortranOrder: order === 'True', shape, dataOffset };
 }
 
 async function readHeaderText(file: ByteFile): Promise<{ text: string; dataOffset: number }> {
@@ -114,13 +114,14 @@ function parsePythonDict(file: string, text: string): ReadonlyMap<string, string
   return fields;
 }
 
-function checkDtype(file: string, descr: string | undefined): FloatDtype {
+function checkDtype(
+  file: string,
+  descr: string | undefined,
+): Pick<NpyHeader, 'dtype' | 'bigEndian'> {
   if (descr === undefined) throw badField(file, new Map(), 'descr');
-  const dtype = DTYPES.get(descr);
-  if (dtype !== undefined) return dtype;
-  const expected = [...DTYPES.keys()].join(', ');
-  if (/^>f[248]$/.test(descr))
-    throw unsupported(file, 'descr', 'big-endian array', expected, descr);
+  const dtype = /^[<>|]/.test(descr) ? DTYPES.get(descr.slice(1)) : undefined;
+  if (dtype !== undefined) return { dtype, bigEndian: descr.startsWith('>') };
+  const expected = 'float16, bfloat16, float32 or float64';
   if (/O/.test(descr)) throw unsupported(file, 'descr', 'array of Python objects', expected, descr);
   throw unsupported(file, 'descr', 'not an array of floats', expected, descr);
 }

@@ -1,12 +1,11 @@
-import { extname } from 'node:path';
 import { bytesFingerprint, fileFingerprint } from '../container/fingerprint.js';
-import { PAD_PREFIX, readSafetensorsLayout, type TensorEntry } from '../container/safetensors.js';
-import { float16ToFloat32 } from '../core/half.js';
 import type { JsonObject } from '../core/json.js';
-import { invalidFile, SoftpackError } from '../errors.js';
+import { SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
 import { openLocalFile } from '../store/local.js';
-import { FLOAT_BYTES, type FloatDtype, hasNpyMagic, readNpyHeader } from './npy.js';
+import { FLOAT_BYTES, type FloatDtype, floatsOf } from './elements.js';
+import { settleLogits } from './logits.js';
+import { locateArray, type StoredArray } from './stored-array.js';
 
 /** A teacher's logits for every (epoch, sample), read in pieces. */
 export interface LabelSource extends AsyncDisposable {
@@ -16,8 +15,8 @@ export interface LabelSource extends AsyncDisposable {
   /** How the logits are stored. */
   readonly dtype: FloatDtype;
   /**
-   * Logits of `count` samples from `start` on, [count, classes], in an array of the caller's own.
-   * `NON_FINITE`, naming epoch, sample and class, where one is not a number that float32 holds.
+   * Logits of `count` samples from `start` on, [count, classes], in a new array: finite, with masked classes
+   * (-infinity, -1e9) far below the others. `NON_FINITE`, naming epoch, sample and class, for NaN and +infinity.
    */
   read(epoch: number, start: number, count: number): Promise<Float32Array>;
   /** Identifies the logits, so that a resumed run can tell whether it reads what the first one read. */
@@ -50,7 +49,7 @@ export function memoryLabelSource(logits: Float32Array, shape: LabelShape): Labe
       requireRange(shape, epoch, start, count);
       const begin = (epoch * samples + start) * classes;
       const piece = logits.slice(begin, begin + count * classes);
-      requireFinite('logits', piece, classes, epoch, start);
+      settleLogits('logits', piece, classes, { epoch, start });
       return piece;
     },
     async fingerprint() {
@@ -63,84 +62,66 @@ export function memoryLabelSource(logits: Float32Array, shape: LabelShape): Labe
 }
 
 /**
- * Opens logits in a .npy or .safetensors file: float16, float32 or float64, [epochs, samples, classes], or
- * [samples, classes] for one epoch. Labels are read by position as they are asked for.
+ * Opens logits in a .npy, .npz or .safetensors file: float16, bfloat16, float32 or float64, in any byte order,
+ * [epochs, samples, classes], or [samples, classes] for one epoch. Labels are read by position as they are asked
+ * for; an array in Fortran order is held in memory.
  *
- * @param options.tensor which tensor of a .safetensors file; needed where it holds several.
+ * @param options.tensor which array of a file that holds several.
  */
 export async function openLabelSource(
   path: string,
-  options: { readonly tensor?: string } = {},
+  { tensor }: { readonly tensor?: string } = {},
 ): Promise<LabelSource> {
   const file = await openLocalFile(path);
   try {
-    const array = await locateArray(file, options.tensor);
-    const shape = array.shape.length === 2 ? [1, ...array.shape] : array.shape;
-    requireLabels(array.field, shape, 'INVALID_FILE');
-    const [epochs, samples, classes] = shape;
-    return new FileLabelSource(file, array, { epochs, samples, classes });
+    const array = await locateArray(file, tensor);
+    const stored = array.shape.length === 2 ? [1, ...array.shape] : array.shape;
+    requireLabels(array.field, stored, 'INVALID_FILE');
+    const [epochs, samples, classes] = stored;
+    const shape = { epochs, samples, classes };
+    const transposed = array.fortranOrder ? await fromFortranOrder(array, shape) : undefined;
+    return new FileLabelSource(file, tensor, array, shape, transposed);
   } catch (error) {
     await file.close();
     throw error;
   }
 }
 
-interface StoredArray {
-  /** For error messages. */
-  readonly field: string;
-  readonly dtype: FloatDtype;
-  readonly shape: readonly number[];
-  readonly dataOffset: number;
-}
+/** Most bytes of an array in Fortran order, as float32. */
+const MAX_TRANSPOSED = 2 ** 32;
+const PIECE_ELEMENTS = 2 ** 21;
 
-async function locateArray(file: ByteFile, tensor: string | undefined): Promise<StoredArray> {
-  const start = new Uint8Array(Math.min(9, file.size));
-  await file.read(0, start);
-  // What a file is shows in its first bytes; a damaged one is taken for what its name says.
-  const extension = extname(file.name);
-  if (hasNpyMagic(start) || extension === '.npy') {
-    return { field: `${file.name}: shape`, ...(await readNpyHeader(file)) };
+/** Reads an array whose first axis is the fastest into C order. */
+async function fromFortranOrder(
+  { file, dtype, bigEndian, dataOffset, field }: StoredArray,
+  { epochs, samples, classes }: LabelShape,
+): Promise<Float32Array> {
+  const count = epochs * samples * classes;
+  if (4 * count > MAX_TRANSPOSED) {
+    throw new SoftpackError(
+      'UNSUPPORTED',
+      'array in Fortran order is too large: save a C-order copy',
+      {
+        field,
+        expected: `at most ${MAX_TRANSPOSED} bytes, or numpy.ascontiguousarray`,
+        found: 4 * count,
+      },
+    );
   }
-  if (start[8] !== 0x7b && extension !== '.safetensors') {
-    throw invalidFile(file.name, 'format', 'neither .npy nor .safetensors', {
-      found: `first bytes ${Buffer.from(start).toString('hex')}`,
-    });
+  const out = new Float32Array(count);
+  const width = FLOAT_BYTES[dtype];
+  for (let first = 0; first < count; first += PIECE_ELEMENTS) {
+    const bytes = new Uint8Array(Math.min(PIECE_ELEMENTS, count - first) * width);
+    await file.read(dataOffset + first * width, bytes);
+    const piece = floatsOf(bytes, dtype, bigEndian);
+    for (let i = 0; i < piece.length; i++) {
+      const epoch = (first + i) % epochs;
+      const label = Math.floor((first + i) / epochs);
+      const at = (epoch * samples + (label % samples)) * classes + Math.floor(label / samples);
+      out[at] = piece[i];
+    }
   }
-  const layout = await readSafetensorsLayout(file);
-  const entries = [...layout.tensors.values()].filter(({ name }) => !name.startsWith(PAD_PREFIX));
-  const entry = chooseTensor(file.name, entries, tensor);
-  const { name, dtype, shape, begin } = entry;
-  if (dtype !== 'F16' && dtype !== 'F32' && dtype !== 'F64') {
-    throw new SoftpackError('UNSUPPORTED', 'not a tensor of floats', {
-      field: `${file.name}: tensor ${name}.dtype`,
-      expected: Object.keys(FLOAT_BYTES).join(', '),
-      found: dtype,
-    });
-  }
-  const field = `${file.name}: tensor ${name}.shape`;
-  return { field, dtype, shape, dataOffset: layout.dataOffset + begin };
-}
-
-function chooseTensor(
-  file: string,
-  entries: readonly TensorEntry[],
-  name: string | undefined,
-): TensorEntry {
-  const names = entries.map((entry) => entry.name).join(', ');
-  if (name === undefined) {
-    if (entries.length === 1) return entries[0];
-    throw new SoftpackError('INVALID_ARGUMENT', 'file does not hold one tensor: name it', {
-      field: 'tensor',
-      expected: names === '' ? 'a file with tensors' : `one of ${names}`,
-    });
-  }
-  const entry = entries.find((candidate) => candidate.name === name);
-  if (entry !== undefined) return entry;
-  throw new SoftpackError('NOT_FOUND', 'no such tensor', {
-    field: `${file}: tensor`,
-    expected: `one of ${names}`,
-    found: name,
-  });
+  return out;
 }
 
 class FileLabelSource implements LabelSource {
@@ -150,35 +131,47 @@ class FileLabelSource implements LabelSource {
   readonly dtype: FloatDtype;
   readonly fingerprint: () => Promise<JsonObject>;
   readonly #file: ByteFile;
-  readonly #dataOffset: number;
+  readonly #array: StoredArray;
+  readonly #transposed: Float32Array | undefined;
 
-  constructor(file: ByteFile, array: StoredArray, shape: LabelShape) {
+  /**
+   * @param file closed with the source. @param tensor asked for.
+   * @param transposed the whole array in C order, if the file has another.
+   */
+  constructor(
+    file: ByteFile,
+    tensor: string | undefined,
+    array: StoredArray,
+    shape: LabelShape,
+    transposed: Float32Array | undefined,
+  ) {
     this.epochs = shape.epochs;
     this.samples = shape.samples;
     this.classes = shape.classes;
     this.dtype = array.dtype;
     this.#file = file;
-    this.#dataOffset = array.dataOffset;
-    this.fingerprint = () => fileFingerprint(file);
+    this.#array = array;
+    this.#transposed = transposed;
+    this.fingerprint = async () => ({
+      ...(await fileFingerprint(file)),
+      ...(tensor === undefined ? {} : { tensor }),
+    });
   }
 
   async read(epoch: number, start: number, count: number): Promise<Float32Array> {
     requireRange(this, epoch, start, count);
     const first = (epoch * this.samples + start) * this.classes;
     const logits = await this.#readFloats(first, count * this.classes);
-    requireFinite(this.#file.name, logits, this.classes, epoch, start);
+    settleLogits(this.#array.file.name, logits, this.classes, { epoch, start });
     return logits;
   }
 
   async #readFloats(first: number, count: number): Promise<Float32Array> {
-    const width = FLOAT_BYTES[this.dtype];
-    const bytes = new Uint8Array(count * width);
-    await this.#file.read(this.#dataOffset + first * width, bytes);
-    if (this.dtype === 'F32') return new Float32Array(bytes.buffer);
-    if (this.dtype === 'F64') return Float32Array.from(new Float64Array(bytes.buffer));
-    const floats = new Float32Array(count);
-    float16ToFloat32(new Uint16Array(bytes.buffer), floats);
-    return floats;
+    if (this.#transposed !== undefined) return this.#transposed.slice(first, first + count);
+    const { file, dtype, bigEndian, dataOffset } = this.#array;
+    const bytes = new Uint8Array(count * FLOAT_BYTES[dtype]);
+    await file.read(dataOffset + first * FLOAT_BYTES[dtype], bytes);
+    return floatsOf(bytes, dtype, bigEndian);
   }
 
   close(): Promise<void> {
@@ -214,25 +207,4 @@ function requireRange(shape: LabelShape, epoch: number, start: number, count: nu
   check(within(epoch, epochs), 'epoch', `0 to ${epochs - 1}`, epoch);
   check(within(start, samples + 1), 'start', `0 to ${samples}`, start);
   check(within(count, samples - start + 1), 'count', `0 to ${samples - start}`, count);
-}
-
-function requireFinite(
-  name: string,
-  logits: Float32Array,
-  classes: number,
-  epoch: number,
-  start: number,
-): void {
-  // A sum is not finite if a term is not; only then is it worth looking for the term.
-  let sum = 0;
-  for (const z of logits) sum += z;
-  if (Number.isFinite(sum)) return;
-  const at = logits.findIndex((z) => !Number.isFinite(z));
-  if (at < 0) return;
-  const where = `epoch ${epoch}, sample ${start + Math.floor(at / classes)}, class ${at % classes}`;
-  throw new SoftpackError('NON_FINITE', 'not a finite logit', {
-    field: `${name}: ${where}`,
-    expected: 'a finite number',
-    found: logits[at],
-  });
 }

@@ -2,12 +2,12 @@ import { move, transferableSymbol, valueSymbol, workerData } from 'piscina';
 import { Augmenter } from '../augment/augmenter.js';
 import { renderViews } from '../augment/replay.js';
 import type { AugmentationSpec } from '../augment/spec.js';
-import { float32ToFloat16 } from '../core/half.js';
 import { type ErrorData, errorToData, SoftpackError, throwIfAborted } from '../errors.js';
 import { openImageReader } from '../images/reader.js';
 import { rememberImages } from '../images/remembered.js';
 import type { ImagesDescription } from '../images/source.js';
 import { argMax } from '../labels/arg-max.js';
+import { halfLogits, settleLogits } from '../labels/logits.js';
 import { type LoadTeacherOptions, loadTeacher } from '../nn/teachers/load.js';
 import type { Teacher } from '../nn/teachers/teacher.js';
 
@@ -69,8 +69,8 @@ async function label({ epoch, start, count }: LabelTask): Promise<LabelledViews>
   renderViews(augmenter, images, epoch, samples, teacher.normalisation, views);
   const logits = await teacher.logits(views);
   const halves = new Uint16Array(logits.length);
-  float32ToFloat16(logits, halves);
-  requireHalves(logits, halves, epoch, start);
+  settleLogits('', logits, classes, { epoch, start });
+  halfLogits(logits, classes, halves);
   const { lambda } = augmenter.batch(epoch, samples);
   const labelled = { halves, ...compare(logits, samples, lambda) };
   const moved = { [transferableSymbol]: [halves.buffer], [valueSymbol]: labelled };
@@ -87,22 +87,6 @@ function compare(logits: Float32Array, samples: Uint32Array, lambda: Float32Arra
     agreeing += argMax(row) === targets[sample] ? 1 : 0;
   }
   return { known, agreeing };
-}
-
-/** Half floats end at 65,504. */
-function requireHalves(
-  logits: Float32Array,
-  halves: Uint16Array,
-  epoch: number,
-  start: number,
-): void {
-  const at = halves.findIndex((half) => (half & 0x7c00) === 0x7c00);
-  if (at < 0) return;
-  throw new SoftpackError('NON_FINITE', 'a logit is too large for a half float', {
-    field: `epoch ${epoch}, sample ${start + Math.floor(at / classes)}, class ${at % classes}`,
-    expected: 'at most 65504',
-    found: logits[at],
-  });
 }
 
 function checked(loaded: Teacher): Teacher {

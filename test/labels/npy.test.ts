@@ -41,12 +41,20 @@ describe('readNpyHeader', () => {
     ['version3.npy', 'F32', [2, 3, 5]],
   ])('reads what NumPy wrote: %s', async (name, dtype, shape) => {
     const file = inMemory(await golden(name), name);
-    expect(await readNpyHeader(file)).toEqual({ dtype, shape, dataOffset: 128 });
+    const order = { bigEndian: false, fortranOrder: false };
+    expect(await readNpyHeader(file)).toEqual({ dtype, shape, dataOffset: 128, ...order });
   });
 
   test.each([
-    ['fortran.npy', 'fortran_order', 'True'],
-    ['big-endian.npy', 'big-endian', '>f4'],
+    ['fortran.npy', { dtype: 'F32', bigEndian: false, fortranOrder: true }],
+    ['big-endian.npy', { dtype: 'F32', bigEndian: true, fortranOrder: false }],
+    ['bf16.npy', { dtype: 'BF16', bigEndian: false, fortranOrder: false }],
+  ])('reads other orders and types: %s', async (name, header) => {
+    const file = inMemory(await golden(name), name);
+    expect(await readNpyHeader(file)).toEqual({ ...header, shape: [2, 3, 5], dataOffset: 128 });
+  });
+
+  test.each([
     ['object.npy', 'Python objects', '|O'],
     ['int.npy', 'not an array of floats', '<i4'],
     ['record.npy', 'not an array of floats', "[('a', '<f4'), ('b', '<i4')]"],
@@ -117,7 +125,7 @@ describe('readNpyHeader', () => {
         if (header instanceof SoftpackError) return;
         const { dtype, shape, dataOffset } = header as Awaited<ReturnType<typeof readNpyHeader>>;
         const elements = shape.reduce((a, b) => a * b, 1);
-        const width = { F16: 2, F32: 4, F64: 8 }[dtype];
+        const width = { F16: 2, BF16: 2, F32: 4, F64: 8 }[dtype];
         expect(dataOffset + width * elements).toBe(cut.length);
       }),
       { numRuns: 2000 },

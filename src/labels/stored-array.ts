@@ -1,0 +1,104 @@
+import { extname } from 'node:path';
+import { PAD_PREFIX, readSafetensorsLayout } from '../container/safetensors.js';
+import { invalidFile, SoftpackError } from '../errors.js';
+import type { ByteFile } from '../store/byte-store.js';
+import { FLOAT_BYTES, type FloatDtype } from './elements.js';
+import { hasNpyMagic, type NpyHeader, readNpyHeader } from './npy.js';
+import { hasZipMagic, readNpz } from './npz.js';
+
+/** An array of floats inside a file. */
+export interface StoredArray extends NpyHeader {
+  /** The file, or the part of it that `dataOffset` counts from. */
+  readonly file: ByteFile;
+  /** For error messages. */
+  readonly field: string;
+}
+
+/**
+ * Finds the array of a .npy, .npz or .safetensors file.
+ *
+ * @param name which of several arrays.
+ */
+export async function locateArray(file: ByteFile, name: string | undefined): Promise<StoredArray> {
+  const start = new Uint8Array(Math.min(9, file.size));
+  await file.read(0, start);
+  // The first bytes say what a file is; a damaged one is taken for what its name says.
+  const extension = extname(file.name);
+  if (hasNpyMagic(start) || extension === '.npy') {
+    requireUnnamed(file.name, name);
+    return npyArray(file);
+  }
+  if (hasZipMagic(start) || extension === '.npz') {
+    const arrays = await readNpz(file);
+    return npyArray(await choose(file.name, arrays, name).open());
+  }
+  if (start[8] !== 0x7b && extension !== '.safetensors') {
+    throw invalidFile(file.name, 'format', 'neither .npy, .npz nor .safetensors', {
+      found: `first bytes ${Buffer.from(start).toString('hex')}`,
+    });
+  }
+  return safetensorsArray(file, name);
+}
+
+async function npyArray(file: ByteFile): Promise<StoredArray> {
+  return { file, field: `${file.name}: shape`, ...(await readNpyHeader(file)) };
+}
+
+async function safetensorsArray(file: ByteFile, tensor: string | undefined): Promise<StoredArray> {
+  const layout = await readSafetensorsLayout(file);
+  const entries = [...layout.tensors.values()].filter(
+    (entry) => !entry.name.startsWith(PAD_PREFIX),
+  );
+  const { name, dtype, shape, begin } = choose(file.name, entries, tensor);
+  if (!Object.hasOwn(FLOAT_BYTES, dtype)) {
+    throw new SoftpackError('UNSUPPORTED', 'not a tensor of floats', {
+      field: `${file.name}: tensor ${name}.dtype`,
+      expected: Object.keys(FLOAT_BYTES).join(', '),
+      found: dtype,
+    });
+  }
+  return {
+    file,
+    field: `${file.name}: tensor ${name}.shape`,
+    dtype: dtype as FloatDtype,
+    bigEndian: false,
+    fortranOrder: false,
+    shape,
+    dataOffset: layout.dataOffset + begin,
+  };
+}
+
+function requireUnnamed(file: string, name: string | undefined): void {
+  if (name === undefined) return;
+  throw new SoftpackError('INVALID_ARGUMENT', 'a .npy file holds one array, without a name', {
+    field: 'tensor',
+    expected: `no name for ${file}`,
+    found: name,
+  });
+}
+
+function choose<T extends { readonly name: string }>(
+  file: string,
+  entries: readonly T[],
+  name: string | undefined,
+): T {
+  const names = entries.map((entry) => entry.name).join(', ');
+  if (name === undefined) {
+    if (entries.length === 1) return entries[0];
+    throw new SoftpackError(
+      'INVALID_ARGUMENT',
+      `${file} holds ${entries.length} arrays: name one`,
+      {
+        field: 'tensor',
+        expected: names === '' ? 'a file with arrays' : `one of ${names}`,
+      },
+    );
+  }
+  const entry = entries.find((candidate) => candidate.name === name);
+  if (entry !== undefined) return entry;
+  throw new SoftpackError('NOT_FOUND', 'no such tensor', {
+    field: `${file}: tensor`,
+    expected: `one of ${names}`,
+    found: name,
+  });
+}

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { MANIFEST_FILE } from '#src/archive/manifest.js';
+import { MANIFEST_FILE } from '#src/container/shard-file.js';
 import { type MemoryImages, memoryImages } from '#src/images/memory.js';
 import type { BackendName } from '#src/nn/backend/select.js';
 import { labelViews } from '#src/pipeline/label-views.js';

@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { openArchive } from '#src/archive/archive.js';
-import { MANIFEST_FILE } from '#src/archive/manifest.js';
 import { predictArchive } from '#src/archive/size.js';
 import { Augmenter } from '#src/augment/augmenter.js';
 import { renderViews } from '#src/augment/replay.js';
 import { CODECS } from '#src/codecs/registry.js';
+import { MANIFEST_FILE } from '#src/container/shard-file.js';
 import { STREAM } from '#src/core/philox.js';
 import { RandomSequence } from '#src/core/random.js';
 import { SoftpackError } from '#src/errors.js';

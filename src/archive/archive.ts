@@ -8,21 +8,21 @@ import {
   requireSize,
   type Xxh64,
 } from '../container/checksum.js';
+import {
+  MANIFEST_FILE,
+  MAX_MANIFEST_BYTES,
+  type OpenShard,
+  readVerified,
+  verifyShard,
+} from '../container/shard-file.js';
 import type { CodecParts, Tensor } from '../core/codec-parts.js';
 import { invalidFile, SoftpackError } from '../errors.js';
 import type { ByteStore } from '../store/byte-store.js';
 import { fileError } from '../store/file-error.js';
 import { localStore } from '../store/local.js';
 import { readTensorFile } from './codec-files.js';
-import {
-  type FileRecord,
-  MANIFEST_FILE,
-  MAX_MANIFEST_BYTES,
-  type Manifest,
-  parseManifest,
-  type ShardRecord,
-} from './manifest.js';
-import { type OpenShard, openShard, readVerified, verifyShard } from './shard.js';
+import { type FileRecord, type Manifest, parseManifest, type ShardRecord } from './manifest.js';
+import { openShard } from './shard.js';
 
 export interface OpenArchiveOptions {
   /** `block` (default): everything read is held against its checksum. `none`: only sizes and headers are. */

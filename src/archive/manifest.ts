@@ -1,4 +1,5 @@
 import { sha256 } from '../container/checksum.js';
+import { MANIFEST_FILE, MAX_SHARDS } from '../container/shard-file.js';
 import { FieldChecker } from '../core/check.js';
 import type { CodeLayout } from '../core/codec-parts.js';
 import { elementBytes, isTensorDtype, TENSOR_DTYPES, type TensorDtype } from '../core/dtypes.js';
@@ -14,7 +15,6 @@ import { batchesPerEpoch, type Pruning } from './pruning.js';
 
 /** `manifest.json`: what an archive holds. Written last, so that its presence says that the rest is whole. */
 
-export const MANIFEST_FILE = 'manifest.json';
 export const CODEC_FILE = 'codec.safetensors';
 export const SAMPLES_FILE = 'samples.safetensors';
 
@@ -22,9 +22,6 @@ export const SAMPLES_FILE = 'samples.safetensors';
 export const FORMAT_VERSION = 1;
 /** Features that a manifest may demand of its reader. `pruned`: rows are batches, see {@link Pruning}. */
 export const KNOWN_FEATURES: readonly string[] = ['pruned'];
-
-export const MAX_MANIFEST_BYTES = 64 * 2 ** 20;
-export const MAX_SHARDS = 10_000;
 
 export interface FileRecord {
   readonly file: string;

@@ -3,11 +3,12 @@ import { constants, type FileHandle, link, open, rename, rm } from 'node:fs/prom
 import { join } from 'node:path';
 import { readBlocks, sha256, type Xxh64 } from '../container/checksum.js';
 import { syncDirectory, writeFully } from '../container/durable.js';
+import { type ShardIndex, verifyShard } from '../container/shard-file.js';
 import { SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
 import { asByteFile, openLocalFile } from '../store/local.js';
 import type { ArchiveIdentity, ShardRecord } from './manifest.js';
-import { openShard, planShard, type Rectangle, type ShardIndex, verifyShard } from './shard.js';
+import { openShard, planShard, type Rectangle } from './shard.js';
 
 /** One row of every column, by name. */
 export type ArchiveRow = Readonly<Record<string, Uint8Array>>;

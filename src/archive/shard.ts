@@ -1,16 +1,22 @@
-import { createHash } from 'node:crypto';
-import { BLOCK_BYTES, blockCount, readBlocks, sha256, type Xxh64 } from '../container/checksum.js';
-import { type PlannedTensor, planSafetensors, type SafetensorsPlan } from '../container/plan.js';
+import { sha256 } from '../container/checksum.js';
 import {
   parseSafetensorsHeader,
   readSafetensorsHeader,
   type SafetensorsLayout,
 } from '../container/safetensors.js';
 import { elementBytes } from '../core/dtypes.js';
+import {
+  indexOf,
+  MAX_SHARDS,
+  type OpenShard,
+  planChecksummed,
+  requireTensor,
+  type ShardIndex,
+} from '../container/shard-file.js';
 import { invalidFile, SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
 import { packingWords } from './codec-files.js';
-import { type ArchiveIdentity, type Column, MAX_SHARDS } from './manifest.js';
+import type { ArchiveIdentity, Column } from './manifest.js';
 
 /**
  * A shard: the rows of some consecutive epochs as one safetensors file. Each column is one tensor, a row an
@@ -22,17 +28,6 @@ export interface Rectangle {
   readonly file: string;
   readonly epochs: readonly [number, number];
   readonly samples: readonly [number, number];
-}
-
-/** Where the parts of a shard lie, counted from the start of the file. */
-export interface ShardIndex {
-  readonly dataOffset: number;
-  /** Where each column's tensor starts; its rows follow each other. */
-  readonly columns: ReadonlyMap<string, number>;
-  /** Where the checksums start: the end of what they cover, and of the blocks. */
-  readonly tableOffset: number;
-  readonly blocks: number;
-  readonly fileBytes: number;
 }
 
 const DEFAULT_SHARD_BYTES = 256 * 2 ** 20;
@@ -91,24 +86,6 @@ export function planShard(
   return { header, index: locate('planned shard', layout, identity.columns, rectangle) };
 }
 
-/** Plans a file whose last tensor, `table`, holds a checksum for every block of the data before it. */
-export function planChecksummed(
-  tensors: readonly PlannedTensor[],
-  table: string,
-  metadata: Readonly<Record<string, string>>,
-): SafetensorsPlan {
-  const checksums = (blocks: number) => ({ name: table, dtype: 'U64', shape: [blocks] }) as const;
-  // Where the checksums start does not depend on how many there are.
-  const covered = planSafetensors([...tensors, checksums(0)]).layout;
-  const blocks = blockCount(covered.fileBytes - covered.dataOffset);
-  return planSafetensors([...tensors, checksums(blocks)], {
-    ...metadata,
-    checksums:
-      `${table}[i] is xxh64 (seed 0) of bytes i*${BLOCK_BYTES} to (i+1)*${BLOCK_BYTES}-1 ` +
-      'of the data section, the last block ending where this tensor begins.',
-  });
-}
-
 /** Tensor names say which rectangle they hold, so that they differ from shard to shard. */
 function tensorName(column: string, { epochs, samples }: Rectangle): string {
   const [e0, e1] = epochs.map((epoch) => digits(epoch, 5));
@@ -135,50 +112,6 @@ function locate(
   return indexOf(file, layout, tensorName('block_xxh64', rectangle), new Map(begins));
 }
 
-/** The index of a checksummed file, once it is known where its tensors begin. */
-export function indexOf(
-  file: string,
-  layout: SafetensorsLayout,
-  table: string,
-  columns: ReadonlyMap<string, number>,
-): ShardIndex {
-  const blocks = blockCount(layout.tensors.get(table)?.begin ?? 0);
-  const begin = requireTensor(file, layout, table, 'U64', [blocks]);
-  const tableOffset = layout.dataOffset + begin;
-  if (tableOffset + 8 * blocks !== layout.fileBytes) {
-    throw invalidFile(file, `tensor ${table}`, 'data that no checksum covers', {
-      expected: 'the last tensor',
-    });
-  }
-  const { dataOffset, fileBytes } = layout;
-  return { dataOffset, columns, tableOffset, blocks, fileBytes };
-}
-
-/** Where the tensor begins in the data section; `INVALID_FILE` unless it has this dtype and shape. */
-export function requireTensor(
-  file: string,
-  layout: SafetensorsLayout,
-  name: string,
-  dtype: string,
-  shape: readonly number[],
-): number {
-  const tensor = layout.tensors.get(name);
-  const expected = `${dtype} [${shape}]`;
-  const found = tensor === undefined ? 'nothing' : `${tensor.dtype} [${tensor.shape}]`;
-  if (tensor !== undefined && found === expected) return tensor.begin;
-  throw invalidFile(file, `tensor ${name}`, 'not the tensor of this archive', { expected, found });
-}
-
-/** A shard that is open for reading: its index, and the checksums that its blocks are held against. */
-export interface OpenShard {
-  readonly file: ByteFile;
-  readonly index: ShardIndex;
-  readonly header: Uint8Array;
-  readonly table: Uint8Array;
-  /** Of header and checksums together. */
-  readonly indexSha256: string;
-}
-
 /**
  * Reads header and checksums. `INVALID_FILE` if the file is not the shard of this archive and rectangle.
  */
@@ -199,56 +132,4 @@ export async function openShard(
   const table = new Uint8Array(8 * index.blocks);
   await file.read(index.tableOffset, table);
   return { file, index, header, table, indexSha256: sha256(header, table) };
-}
-
-/** Fills `into` from byte `begin` of the file on, reading whole blocks and holding each against its checksum. */
-export async function readVerified(
-  shard: OpenShard,
-  xxh64: Xxh64,
-  begin: number,
-  into: Uint8Array,
-): Promise<void> {
-  const { dataOffset, tableOffset } = shard.index;
-  const end = begin + into.length;
-  let at = begin;
-  while (at < end) {
-    const i = Math.floor((at - dataOffset) / BLOCK_BYTES);
-    const blockBegin = dataOffset + i * BLOCK_BYTES;
-    const blockEnd = Math.min(blockBegin + BLOCK_BYTES, tableOffset);
-    const whole = blockBegin === at && blockEnd <= end;
-    // A block that is wanted in part only is read beside the row, and the part copied.
-    const block = whole
-      ? into.subarray(at - begin, blockEnd - begin)
-      : new Uint8Array(blockEnd - blockBegin);
-    await shard.file.read(blockBegin, block);
-    requireBlock(shard, xxh64, i, block);
-    const next = Math.min(blockEnd, end);
-    if (!whole) into.set(block.subarray(at - blockBegin, next - blockBegin), at - begin);
-    at = next;
-  }
-}
-
-/** Throws `CORRUPT_DATA`, naming file and block, unless the bytes of block `i` match their checksum. */
-export function requireBlock(shard: OpenShard, xxh64: Xxh64, i: number, bytes: Uint8Array): void {
-  const { buffer, byteOffset, byteLength } = shard.table;
-  const expected = new DataView(buffer, byteOffset, byteLength).getBigUint64(8 * i, true);
-  const found = xxh64.hash(bytes);
-  if (found === expected) return;
-  throw new SoftpackError('CORRUPT_DATA', 'stored bytes do not match their checksum', {
-    field: `${shard.file.name}: block ${i}`,
-    expected: expected.toString(16),
-    found: found.toString(16),
-  });
-}
-
-/** Holds every block against its checksum and gives the sha256 of the whole file. */
-export async function verifyShard(shard: OpenShard, xxh64: Xxh64): Promise<string> {
-  const { dataOffset, tableOffset } = shard.index;
-  const hash = createHash('sha256').update(shard.header);
-  let i = 0;
-  for await (const block of readBlocks(shard.file, dataOffset, tableOffset)) {
-    requireBlock(shard, xxh64, i++, block);
-    hash.update(block);
-  }
-  return hash.update(shard.table).digest('hex');
 }

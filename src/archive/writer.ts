@@ -2,11 +2,11 @@ import { mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { loadXxh64, type Xxh64 } from '../container/checksum.js';
 import { replaceFile } from '../container/durable.js';
+import { MANIFEST_FILE } from '../container/shard-file.js';
 import { excerpt, SoftpackError } from '../errors.js';
 import { writeTensorFile } from './codec-files.js';
 import { JOURNAL_FILE, Journal } from './journal.js';
 import {
-  MANIFEST_FILE,
   type Manifest,
   makeManifest,
   manifestBytes,

@@ -1,6 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { MANIFEST_FILE } from '../archive/manifest.js';
+import { MANIFEST_FILE } from '../container/shard-file.js';
 import { SoftpackError } from '../errors.js';
 import { fileError } from '../store/file-error.js';
 import { type ImageFolderOptions, imageFolder, imageList } from './folder.js';

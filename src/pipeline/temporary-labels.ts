@@ -1,6 +1,7 @@
 import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import { MANIFEST_FILE, parseManifest } from '../archive/manifest.js';
+import { parseManifest } from '../archive/manifest.js';
+import { MANIFEST_FILE } from '../container/shard-file.js';
 import { SoftpackError } from '../errors.js';
 
 const MARKER_FILE = 'softpack-temporary.json';

@@ -1,5 +1,5 @@
-import { MAX_SHARDS } from '../../archive/manifest.js';
 import { sha256 } from '../../container/checksum.js';
+import { MAX_SHARDS } from '../../container/shard-file.js';
 import { FieldChecker } from '../../core/check.js';
 import { canonicalJson, isJsonObject, type JsonValue, parseJson } from '../../core/json.js';
 import { MAX_SIDE } from '../../core/limits.js';

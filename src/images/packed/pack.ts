@@ -1,10 +1,9 @@
 import { createHash } from 'node:crypto';
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { MANIFEST_FILE } from '../../archive/manifest.js';
-import { verifyShard } from '../../archive/shard.js';
 import { BLOCK_BYTES, loadXxh64, sha256, type Xxh64 } from '../../container/checksum.js';
 import { replaceFile, syncDirectory, writeFully } from '../../container/durable.js';
+import { MANIFEST_FILE, verifyShard } from '../../container/shard-file.js';
 import { SoftpackError, throwIfAborted } from '../../errors.js';
 import { openLocalFile } from '../../store/local.js';
 import { decodeImage, encodeJpeg, prepareDecoder, probeImage } from '../decode.js';

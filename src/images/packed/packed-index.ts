@@ -1,7 +1,11 @@
 import { join } from 'node:path';
-import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from '../../archive/manifest.js';
-import { type OpenShard, readVerified } from '../../archive/shard.js';
 import { loadXxh64, requireSize, type Xxh64 } from '../../container/checksum.js';
+import {
+  MANIFEST_FILE,
+  MAX_MANIFEST_BYTES,
+  type OpenShard,
+  readVerified,
+} from '../../container/shard-file.js';
 import { MAX_SIDE } from '../../core/limits.js';
 import { invalidFile, SoftpackError } from '../../errors.js';
 import { localStore } from '../../store/local.js';

@@ -1,12 +1,12 @@
+import { sha256 } from '../../container/checksum.js';
+import { parseSafetensorsHeader, readSafetensorsHeader } from '../../container/safetensors.js';
 import {
   indexOf,
   type OpenShard,
   planChecksummed,
   requireTensor,
   type ShardIndex,
-} from '../../archive/shard.js';
-import { sha256 } from '../../container/checksum.js';
-import { parseSafetensorsHeader, readSafetensorsHeader } from '../../container/safetensors.js';
+} from '../../container/shard-file.js';
 import { invalidFile } from '../../errors.js';
 import type { ByteFile } from '../../store/byte-store.js';
 import type { ImageEncoding } from './manifest.js';

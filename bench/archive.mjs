@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openArchive } from '#src/archive/archive.js';
-import { createArchive } from '#src/archive/writer.js';
+import { createArchive } from '#src/archive/create.js';
 
 const [parent = tmpdir(), mebibytes = '64', epochs = '16'] = process.argv.slice(2);
 const directory = await mkdtemp(join(parent, 'softpack-bench-'));

@@ -1,7 +1,8 @@
 export { type ArchiveBytes, type LabelArchive, openArchive } from './archive/archive.js';
+export { createArchive } from './archive/create.js';
 export type { Manifest } from './archive/manifest.js';
 export type { ArchiveSpec } from './archive/spec.js';
-export { type ArchiveWriter, createArchive } from './archive/writer.js';
+export type { ArchiveWriter } from './archive/writer.js';
 export { Augmenter, type ImageSizes } from './augment/augmenter.js';
 export type { AugmentationBatch } from './augment/record.js';
 export {

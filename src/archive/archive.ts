@@ -1,9 +1,8 @@
-import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
+  hashFile,
   loadXxh64,
-  readBlocks,
   requireSha256,
   requireSize,
   type Xxh64,
@@ -20,7 +19,7 @@ import { invalidFile, SoftpackError } from '../errors.js';
 import type { ByteStore } from '../store/byte-store.js';
 import { fileError } from '../store/file-error.js';
 import { localStore } from '../store/local.js';
-import { readTensorFile } from './codec-files.js';
+import { readCodecTensors } from './codec-files.js';
 import { type FileRecord, type Manifest, parseManifest, type ShardRecord } from './manifest.js';
 import { openShard } from './shard.js';
 
@@ -78,7 +77,7 @@ export async function openArchive(
   const manifest = parseManifest(join(source.name, MANIFEST_FILE), manifestBytes);
   const read = async (record: FileRecord | undefined): Promise<ReadonlyMap<string, Tensor>> => {
     if (record === undefined) return new Map();
-    return readTensorFile(await source.open(record.file), record, verify === 'block');
+    return readCodecTensors(await source.open(record.file), record, verify === 'block');
   };
   const codecParts = {
     name: manifest.codec.name,
@@ -228,9 +227,7 @@ class SourceArchive implements LabelArchive {
   async #verifyFile(record: FileRecord): Promise<void> {
     const file = await this.#source.open(record.file);
     requireSize(file, record);
-    const hash = createHash('sha256');
-    for await (const block of readBlocks(file, 0, file.size)) hash.update(block);
-    requireSha256(file, record, hash.digest('hex'));
+    requireSha256(file, record, await hashFile(file));
   }
 
   async close(): Promise<void> {

@@ -1,14 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { requireSha256, requireSize, sha256 } from '../container/checksum.js';
+import { sha256 } from '../container/checksum.js';
 import { replaceFile } from '../container/durable.js';
-import { planSafetensors } from '../container/plan.js';
-import {
-  PAD_PREFIX,
-  parseSafetensorsHeader,
-  readSafetensorsHeader,
-  tensorBytes,
-} from '../container/safetensors.js';
+import { decodeTensorFile, encodeTensorFile } from '../container/tensor-file.js';
 import type { CodecParts, CodeLayout, Tensor } from '../core/codec-parts.js';
 import { isTensorDtype, TENSOR_DTYPES } from '../core/dtypes.js';
 import type { JsonObject } from '../core/json.js';
@@ -16,9 +10,9 @@ import { SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
 import type { FileRecord } from './manifest.js';
 
-/** Small files that are written and read whole: a codec's tensors, side data of samples. */
+/** The files of a codec in an archive: its tensors, and side data per sample. */
 
-export interface TensorFile {
+export interface PlannedFile {
   readonly record: FileRecord;
   readonly bytes: Uint8Array;
 }
@@ -42,7 +36,7 @@ export function planCodecFile(
   codec: CodecParts,
   config: JsonObject,
   words: { readonly packing: string; readonly decoding: string },
-): TensorFile {
+): PlannedFile {
   return planTensorFile(file, codec.tensors, {
     format: 'softpack codec',
     codec: codec.name,
@@ -51,7 +45,7 @@ export function planCodecFile(
   });
 }
 
-export function planSamplesFile(file: string, codec: CodecParts): TensorFile | undefined {
+export function planSamplesFile(file: string, codec: CodecParts): PlannedFile | undefined {
   if (codec.sampleTensors.size === 0) return undefined;
   return planTensorFile(file, codec.sampleTensors, {
     format: 'softpack samples',
@@ -64,31 +58,15 @@ function planTensorFile(
   file: string,
   tensors: ReadonlyMap<string, Tensor>,
   metadata: Readonly<Record<string, string>>,
-): TensorFile {
-  for (const [name, { dtype, shape, data }] of tensors) {
-    const expected = tensorBytes(dtype, shape);
-    if (expected === data.length) continue;
-    throw new SoftpackError('INVALID_ARGUMENT', 'tensor data does not fit its shape', {
-      field: `${file}: tensor ${name}`,
-      expected: `${expected} bytes for ${dtype} [${shape}]`,
-      found: data.length,
-    });
-  }
-  const planned = [...tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
-  const { header, layout } = planSafetensors(planned, metadata);
-  const bytes = new Uint8Array(layout.fileBytes);
-  bytes.set(header);
-  for (const [name, { data }] of tensors) {
-    const begin = layout.tensors.get(name)?.begin ?? 0;
-    bytes.set(data, layout.dataOffset + begin);
-  }
+): PlannedFile {
+  const bytes = encodeTensorFile(file, tensors, metadata);
   return { record: { file, bytes: bytes.length, sha256: sha256(bytes) }, bytes };
 }
 
-/** Writes the file unless it is there already, whole. */
-export async function writeTensorFile(
+/** Writes the file unless it is there already, complete. */
+export async function writePlannedFile(
   directory: string,
-  { record, bytes }: TensorFile,
+  { record, bytes }: PlannedFile,
 ): Promise<void> {
   const path = join(directory, record.file);
   const present = await readFile(path).catch(() => undefined);
@@ -96,24 +74,15 @@ export async function writeTensorFile(
   await replaceFile(path, bytes);
 }
 
-/**
- * Reads all tensors but pads. `CORRUPT_DATA` if the file is not the recorded one, unless `verify` is off;
- * `INVALID_FILE` if its size is another or its header is malformed.
- */
-export async function readTensorFile(
+/** The tensors of a recorded file; `UNSUPPORTED` if one has a dtype that no codec uses. */
+export async function readCodecTensors(
   file: ByteFile,
   record: FileRecord,
   verify: boolean,
 ): Promise<ReadonlyMap<string, Tensor>> {
-  requireSize(file, record);
-  const header = await readSafetensorsHeader(file);
-  const data = new Uint8Array(file.size - header.length);
-  await file.read(header.length, data);
-  if (verify) requireSha256(file, record, sha256(header, data));
-  const layout = parseSafetensorsHeader(file.name, header, file.size);
+  const found = await decodeTensorFile(file, record, verify);
   const tensors = new Map<string, Tensor>();
-  for (const { name, dtype, shape, begin, end } of layout.tensors.values()) {
-    if (name.startsWith(PAD_PREFIX)) continue;
+  for (const [name, { dtype, shape, data }] of found.tensors) {
     if (!isTensorDtype(dtype)) {
       throw new SoftpackError('UNSUPPORTED', 'dtype that no codec uses', {
         field: `${file.name}: tensor ${name}.dtype`,
@@ -121,7 +90,7 @@ export async function readTensorFile(
         found: dtype,
       });
     }
-    tensors.set(name, { dtype, shape, data: data.subarray(begin, end) });
+    tensors.set(name, { dtype, shape, data });
   }
   return tensors;
 }

@@ -1,11 +1,15 @@
-import { type FileHandle, open, readFile } from 'node:fs/promises';
+import { constants, type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { replaceFile } from '../container/durable.js';
+import { NO_FOLLOW, replaceFile } from '../container/durable.js';
 import { isJsonObject, type JsonObject, parseJson } from '../core/json.js';
-import { invalidFile } from '../errors.js';
+import { errorCode, invalidFile } from '../errors.js';
+import { onFile } from '../store/file-error.js';
+import { readLocalFile } from '../store/local.js';
 
 /** What tells an unfinished archive from a directory of anything else; removed once the manifest is written. */
 export const JOURNAL_FILE = 'journal.jsonl';
+/** A head, then less than 50 bytes per row. */
+const MAX_JOURNAL_BYTES = 512 * 2 ** 20;
 
 export interface JournalContent {
   /** What is being written: identity and shards. */
@@ -31,17 +35,19 @@ export class Journal {
     const lines = [...content.rows].map(([epoch, hash]) => rowLine(epoch, hash));
     const text = `${JSON.stringify(content.head)}\n${lines.join('')}`;
     await replaceFile(path, Buffer.from(text));
-    return new Journal(await open(path, 'a'));
+    const flags = constants.O_WRONLY | constants.O_APPEND | NO_FOLLOW;
+    return new Journal(await onFile(path, () => open(path, flags)));
   }
 
   /** `undefined` where there is no journal. Whatever follows the first damaged line is ignored. */
   static async read(directory: string): Promise<JournalContent | undefined> {
     const path = join(directory, JOURNAL_FILE);
-    const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return undefined;
+    const bytes = await readLocalFile(path, MAX_JOURNAL_BYTES).catch((error: unknown) => {
+      if (errorCode(error) === 'NOT_FOUND') return undefined;
       throw error;
     });
-    if (text === undefined) return undefined;
+    if (bytes === undefined) return undefined;
+    const text = Buffer.from(bytes.buffer).toString('utf8');
     // A line without its newline was cut off while it was written.
     const [first = '', ...lines] = text.split('\n').slice(0, -1);
     const head = parseJson(path, 'line 1', Buffer.from(first));

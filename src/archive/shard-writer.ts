@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
-import { constants, type FileHandle, link, open, rename, rm } from 'node:fs/promises';
+import { constants, type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readBlocks, sha256, type Xxh64 } from '../container/checksum.js';
-import { syncDirectory, writeFully } from '../container/durable.js';
+import { NO_FOLLOW, publishFile, syncDirectory, writeFully } from '../container/durable.js';
 import { type ShardIndex, verifyShard } from '../container/shard-file.js';
 import { SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
+import { onFile } from '../store/file-error.js';
 import { asByteFile, openLocalFile } from '../store/local.js';
 import type { ArchiveIdentity, ShardRecord } from './manifest.js';
 import { openShard, planShard, type Rectangle } from './shard.js';
@@ -58,7 +59,8 @@ export class ShardWriter {
   static async open(directory: string, plan: ShardPlan, xxh64: Xxh64): Promise<ShardWriter> {
     const path = partialPath(directory, plan);
     // Not truncated: rows that are in it already may count.
-    const handle = await open(path, constants.O_RDWR | constants.O_CREAT);
+    const flags = constants.O_RDWR | constants.O_CREAT | NO_FOLLOW;
+    const handle = await onFile(path, () => open(path, flags));
     const writer = new ShardWriter(directory, plan, handle, xxh64);
     try {
       if (!(await writer.#hasHeader())) {
@@ -151,20 +153,14 @@ export class ShardWriter {
   async #publish(ours: ShardRecord): Promise<ShardRecord> {
     const partial = partialPath(this.#directory, this.plan);
     const final = join(this.#directory, this.plan.rectangle.file);
-    try {
-      await link(partial, final);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-      const first = await finishedShard(this.#directory, this.plan, this.#xxh64);
-      if (first === undefined) {
-        await rename(partial, final);
-        return ours;
-      }
-      await rm(partial);
-      return first;
+    if (await publishFile(partial, final)) return ours;
+    const first = await finishedShard(this.#directory, this.plan, this.#xxh64);
+    if (first === undefined) {
+      await onFile(final, () => rename(partial, final));
+      return ours;
     }
-    await rm(partial);
-    return ours;
+    await onFile(partial, () => rm(partial));
+    return first;
   }
 
   #file(): ByteFile {
@@ -173,8 +169,13 @@ export class ShardWriter {
   }
 }
 
+/** Name of a shard while its rows are written: the same in every run, so that the next one resumes. */
+export function partialName(file: string): string {
+  return `${file}.partial`;
+}
+
 function partialPath(directory: string, plan: ShardPlan): string {
-  return join(directory, `${plan.rectangle.file}.partial`);
+  return join(directory, partialName(plan.rectangle.file));
 }
 
 function shardRecord(

@@ -4,7 +4,6 @@ import {
   readSafetensorsHeader,
   type SafetensorsLayout,
 } from '../container/safetensors.js';
-import { elementBytes } from '../core/dtypes.js';
 import {
   indexOf,
   MAX_SHARDS,
@@ -13,6 +12,7 @@ import {
   requireTensor,
   type ShardIndex,
 } from '../container/shard-file.js';
+import { elementBytes } from '../core/dtypes.js';
 import { invalidFile, SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
 import { packingWords } from './codec-files.js';

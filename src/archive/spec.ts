@@ -2,7 +2,7 @@ import { FieldChecker } from '../core/check.js';
 import type { CodecParts, CodeLayout } from '../core/codec-parts.js';
 import { canonicalJson, type JsonObject, type JsonValue } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
-import { packingWords, planCodecFile, planSamplesFile, type TensorFile } from './codec-files.js';
+import { type PlannedFile, packingWords, planCodecFile, planSamplesFile } from './codec-files.js';
 import {
   type ArchiveIdentity,
   archiveIdOf,
@@ -47,8 +47,8 @@ export interface ArchivePlan {
   readonly identity: ArchiveIdentity;
   readonly archiveId: string;
   readonly rectangles: readonly Rectangle[];
-  readonly codecFile: TensorFile;
-  readonly samplesFile: TensorFile | undefined;
+  readonly codecFile: PlannedFile;
+  readonly samplesFile: PlannedFile | undefined;
   /** Everything of the above that must be equal for two writers to work on one archive. */
   readonly head: JsonObject;
 }

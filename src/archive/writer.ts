@@ -1,127 +1,26 @@
-import { mkdir, open, readdir, readFile, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { loadXxh64, type Xxh64 } from '../container/checksum.js';
-import { replaceFile } from '../container/durable.js';
+import type { Xxh64 } from '../container/checksum.js';
+import { removeTemporaries, replaceFile, syncDirectory } from '../container/durable.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
-import { excerpt, SoftpackError } from '../errors.js';
-import { writeTensorFile } from './codec-files.js';
+import { SoftpackError } from '../errors.js';
+import { onFile } from '../store/file-error.js';
 import { JOURNAL_FILE, Journal } from './journal.js';
-import {
-  type Manifest,
-  makeManifest,
-  manifestBytes,
-  parseManifest,
-  type ShardRecord,
-} from './manifest.js';
+import { type Manifest, makeManifest, manifestBytes, type ShardRecord } from './manifest.js';
 import {
   type ArchiveRow,
   finishedShard,
   makeShardPlan,
+  partialName,
   rowHash,
   type ShardPlan,
   ShardWriter,
 } from './shard-writer.js';
-import {
-  type ArchivePlan,
-  type ArchiveSpec,
-  planArchive,
-  planHead,
-  requireSameHead,
-} from './spec.js';
-
-export interface CreateArchiveOptions {
-  /** Go on with what an earlier writer of the same spec left behind, finished or not. */
-  readonly resume?: boolean;
-}
+import type { ArchivePlan } from './spec.js';
 
 /** Rows survive a power cut after at most this many bytes or milliseconds; a killed process loses none. */
 const SYNC_BYTES = 64 * 2 ** 20;
 const SYNC_INTERVAL = 5000;
-
-/**
- * Begins an archive in a new or empty directory, or with `resume` goes on with an unfinished one, after
- * every row that it holds has been read back and verified (about a second a gigabyte).
- *
- * Equal specs and rows give equal bytes, however often the writer was interrupted. One writer at a time.
- *
- * @throws `ALREADY_EXISTS` if the directory holds something (without `resume`: also an unfinished archive),
- *   `INVALID_ARGUMENT` naming the field if the spec is wrong, or not the one that was begun.
- */
-export async function createArchive(
-  directory: string,
-  spec: ArchiveSpec,
-  options: CreateArchiveOptions = {},
-): Promise<ArchiveWriter> {
-  const plan = planArchive(spec);
-  const xxh64 = await loadXxh64();
-  await mkdir(directory, { recursive: true });
-  const finished = await finishedManifest(directory, plan, options);
-  if (finished !== undefined) return ArchiveWriter.finished(directory, plan, xxh64, finished);
-  const rows = await begunRows(directory, plan, options);
-  if (rows === undefined) {
-    const journal = await Journal.create(directory, { head: plan.head, rows: new Map() });
-    await journal.close();
-  }
-  await writeTensorFile(directory, plan.codecFile);
-  if (plan.samplesFile !== undefined) await writeTensorFile(directory, plan.samplesFile);
-  return ArchiveWriter.recover(directory, plan, xxh64, rows ?? new Map());
-}
-
-async function finishedManifest(
-  directory: string,
-  plan: ArchivePlan,
-  options: CreateArchiveOptions,
-): Promise<Manifest | undefined> {
-  const path = join(directory, MANIFEST_FILE);
-  const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined;
-    throw error;
-  });
-  if (bytes === undefined) return undefined;
-  if (!options.resume) throw alreadyExists(directory, 'a finished archive');
-  const manifest = parseManifest(path, bytes);
-  requireSameHead(planHead(manifest, manifest.shards), plan.head);
-  return manifest;
-}
-
-/** Rows that the journal lists; `undefined` where nothing was begun. */
-async function begunRows(
-  directory: string,
-  plan: ArchivePlan,
-  options: CreateArchiveOptions,
-): Promise<ReadonlyMap<number, string> | undefined> {
-  const journal = await Journal.read(directory);
-  if (journal === undefined) {
-    // A journal that never got its name is all that a writer killed in its first moment leaves.
-    const names = (await readdir(directory)).filter((name) => name !== `${JOURNAL_FILE}.tmp`);
-    if (names.length > 0) throw alreadyExists(directory, names.join(', '));
-    return undefined;
-  }
-  if (!options.resume)
-    throw alreadyExists(directory, 'an unfinished archive (resume goes on with it)');
-  requireSameHead(journal.head, plan.head);
-  return journal.rows;
-}
-
-/**
- * Throws `ALREADY_EXISTS` where the directory holds a finished archive or anything else that is not an
- * unfinished one: for callers with long work to do before they can create the archive.
- */
-export async function requireUnfinished(directory: string): Promise<void> {
-  const names = await readdir(directory).catch((): string[] => []);
-  if (names.includes(MANIFEST_FILE)) throw alreadyExists(directory, 'a finished archive');
-  if (names.length > 0 && (await Journal.read(directory)) === undefined) {
-    throw alreadyExists(directory, names.join(', '));
-  }
-}
-
-function alreadyExists(directory: string, found: string): SoftpackError {
-  return new SoftpackError('ALREADY_EXISTS', 'directory is not empty', {
-    field: directory,
-    expected: 'a new or empty directory',
-    found: excerpt(found),
-  });
-}
 
 /** Takes the rows of one epoch after the other, and makes them an archive. Made by {@link createArchive}. */
 export class ArchiveWriter implements AsyncDisposable {
@@ -281,17 +180,14 @@ export class ArchiveWriter implements AsyncDisposable {
   /** What killed writers left under temporary names, and the journal, which is of no more use. */
   async #removeLeftovers(): Promise<void> {
     const { codecFile, samplesFile, rectangles } = this.#plan;
-    const names = [
-      JOURNAL_FILE,
-      `${JOURNAL_FILE}.tmp`,
-      `${MANIFEST_FILE}.tmp`,
-      `${codecFile.record.file}.tmp`,
-      ...(samplesFile === undefined ? [] : [`${samplesFile.record.file}.tmp`]),
-      ...rectangles.map(({ file }) => `${file}.partial`),
-    ];
-    for (const name of names) await rm(join(this.#directory, name), { force: true });
-    const directory = await open(this.#directory, 'r');
-    await directory.sync().finally(() => directory.close());
+    for (const name of [JOURNAL_FILE, ...rectangles.map(({ file }) => partialName(file))]) {
+      const path = join(this.#directory, name);
+      await onFile(path, () => rm(path, { force: true }));
+    }
+    const replaced = [JOURNAL_FILE, MANIFEST_FILE, codecFile.record.file];
+    if (samplesFile !== undefined) replaced.push(samplesFile.record.file);
+    await removeTemporaries(this.#directory, replaced);
+    await syncDirectory(this.#directory);
   }
 
   async #syncNowAndThen(): Promise<void> {

@@ -58,6 +58,13 @@ export function sha256(...pieces: readonly Uint8Array[]): string {
   return hash.digest('hex');
 }
 
+/** sha256 of a whole file, hex. */
+export async function hashFile(file: ByteFile): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const block of readBlocks(file, 0, file.size)) hash.update(block);
+  return hash.digest('hex');
+}
+
 /** What a manifest says of a file. */
 interface Recorded {
   readonly bytes: number;

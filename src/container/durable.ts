@@ -1,5 +1,15 @@
-import { type FileHandle, open, rename } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { type FileHandle, link, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { errorCode } from '../errors.js';
+import { fileError, onFile } from '../store/file-error.js';
+
+/** One `write` of the file system stays below the 2 GiB that Linux moves at most. */
+const MAX_WRITE = 1 << 30;
+
+/** Never through a link that somebody planted under our name. Windows has no such flag. */
+export const NO_FOLLOW = constants.O_NOFOLLOW ?? 0;
 
 /** Writes all bytes at a position; a write of the file system may be short. */
 export async function writeFully(
@@ -9,31 +19,116 @@ export async function writeFully(
 ): Promise<void> {
   let done = 0;
   while (done < bytes.length) {
-    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done);
+    const length = Math.min(bytes.length - done, MAX_WRITE);
+    const { bytesWritten } = await handle.write(bytes, done, length, position + done);
     done += bytesWritten;
   }
 }
 
-/** Makes the directory's entries (links, renames, removals) survive a power cut. */
+/** File systems without durable directories (network shares, FUSE, Windows) answer with one of these. */
+const CANNOT_SYNC = new Set([
+  'EINVAL',
+  'ENOTSUP',
+  'EOPNOTSUPP',
+  'ENOSYS',
+  'EISDIR',
+  'EPERM',
+  'EBADF',
+]);
+
+/** Makes the directory's entries (links, renames, removals) survive a power cut, where the system can. */
 export async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, 'r');
   try {
-    await handle.sync();
-  } finally {
-    await handle.close();
+    const handle = await open(path, 'r');
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  } catch (cause) {
+    if (!CANNOT_SYNC.has(errorCode(cause) ?? '')) throw fileError(path, cause);
+  }
+}
+
+/** Creates a folder with its parents, durably; nothing to do if it is there. */
+export async function makeDirectory(path: string): Promise<void> {
+  const first = await onFile(path, () => mkdir(path, { recursive: true }));
+  if (first !== undefined) await syncDirectory(dirname(resolve(first)));
+}
+
+const SUFFIX = /^\.tmp-[0-9a-f]{16}$/;
+
+/** A name that nobody can guess, so that no link waits there, and that {@link isTemporaryOf} recognises. */
+function temporaryName(path: string): string {
+  return `${path}.tmp-${randomBytes(8).toString('hex')}`;
+}
+
+/** Whether a killed {@link replaceFile} of the file `base` left the file `name`. */
+export function isTemporaryOf(name: string, base: string): boolean {
+  return name.startsWith(base) && SUFFIX.test(name.slice(base.length));
+}
+
+/** Removes what killed writers of these files left in a folder of theirs. */
+export async function removeTemporaries(folder: string, bases: readonly string[]): Promise<void> {
+  for (const name of await onFile(folder, () => readdir(folder))) {
+    if (!bases.some((base) => isTemporaryOf(name, base))) continue;
+    const path = join(folder, name);
+    await onFile(path, () => rm(path, { force: true }));
   }
 }
 
 /** Replaces a file as a whole: readers, and a machine that loses power, see the old bytes or the new. */
 export async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
-  const temporary = `${path}.tmp`;
-  const handle = await open(temporary, 'w');
+  const temporary = temporaryName(path);
   try {
-    await writeFully(handle, bytes, 0);
-    await handle.sync();
-  } finally {
-    await handle.close();
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | NO_FOLLOW;
+    const handle = await open(temporary, flags);
+    try {
+      await writeFully(handle, bytes, 0);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, path);
+  } catch (cause) {
+    await rm(temporary, { force: true }).catch(() => undefined);
+    throw fileError(path, cause);
   }
-  await rename(temporary, path);
   await syncDirectory(dirname(path));
+}
+
+/** File systems without hard links (exFAT, SMB, many FUSE) refuse `link` with one of these. */
+const CANNOT_LINK = new Set([
+  'EPERM',
+  'ENOTSUP',
+  'EOPNOTSUPP',
+  'EMLINK',
+  'ENOSYS',
+  'EINVAL',
+  'EACCES',
+]);
+
+/**
+ * Gives a finished file its final name, unless something has that name: `false` then, and the file keeps its own. Only one
+ * of several processes gets `true`.
+ */
+export async function publishFile(from: string, to: string): Promise<boolean> {
+  try {
+    await link(from, to);
+    await rm(from);
+    return true;
+  } catch (cause) {
+    const code = errorCode(cause) ?? '';
+    if (code === 'EEXIST') return false;
+    if (!CANNOT_LINK.has(code)) throw fileError(to, cause);
+  }
+  // An empty file claims the name; a writer killed here leaves it, invalid, for the next to replace.
+  const claim = await open(to, 'wx').catch((cause: unknown) => {
+    if (errorCode(cause) === 'EEXIST') return undefined;
+    throw fileError(to, cause);
+  });
+  if (claim === undefined) return false;
+  await claim.close();
+  await onFile(to, () => rename(from, to));
+  return true;
 }

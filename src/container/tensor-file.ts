@@ -1,51 +1,115 @@
+import { createHash } from 'node:crypto';
+import { allocate } from '../core/allocate.js';
 import type { Dtype } from '../core/dtypes.js';
+import { SoftpackError } from '../errors.js';
+import type { ByteFile } from '../store/byte-store.js';
 import { openLocalFile } from '../store/local.js';
+import { hashFile, requireSha256, requireSize } from './checksum.js';
 import { replaceFile } from './durable.js';
 import { planSafetensors } from './plan.js';
-import { PAD_PREFIX, readSafetensorsLayout } from './safetensors.js';
+import {
+  PAD_PREFIX,
+  parseSafetensorsHeader,
+  readSafetensorsHeader,
+  type SafetensorsLayout,
+  tensorBytes,
+} from './safetensors.js';
 
-/** A named array; `data` are its little-endian bytes. */
+/** Safetensors files that are written and read as a whole: codecs, side data, network weights, images in memory. */
+
+/** A named array; `data` are its little-endian bytes, aligned for its dtype. */
 export interface StoredTensor {
   readonly dtype: Dtype;
   readonly shape: readonly number[];
   readonly data: Uint8Array;
 }
 
-/** A small safetensors file, whole in memory: network weights, packed images. */
 export interface TensorFile {
+  /** Without pads. */
   readonly tensors: ReadonlyMap<string, StoredTensor>;
   readonly metadata: ReadonlyMap<string, string>;
 }
 
-/** Writes a safetensors file in one go, replacing what was there. */
+/** The bytes of a file of these tensors; equal input gives equal bytes. `name` is for error messages. */
+export function encodeTensorFile(
+  name: string,
+  tensors: ReadonlyMap<string, StoredTensor>,
+  metadata: Readonly<Record<string, string>>,
+): Uint8Array<ArrayBuffer> {
+  for (const [tensor, { dtype, shape, data }] of tensors) {
+    const expected = tensorBytes(dtype, shape);
+    if (expected === data.length) continue;
+    throw new SoftpackError('INVALID_ARGUMENT', 'tensor data does not fit its shape', {
+      field: `${name}: tensor ${tensor}`,
+      expected: `${expected} bytes for ${dtype} [${shape}]`,
+      found: data.length,
+    });
+  }
+  const planned = [...tensors].map(([tensor, { dtype, shape }]) => ({
+    name: tensor,
+    dtype,
+    shape,
+  }));
+  const { header, layout } = planSafetensors(planned, metadata);
+  const bytes = new Uint8Array(layout.fileBytes);
+  bytes.set(header);
+  for (const [tensor, { data }] of tensors) {
+    bytes.set(data, layout.dataOffset + (layout.tensors.get(tensor)?.begin ?? 0));
+  }
+  return bytes;
+}
+
+/** Writes the file in one go, replacing what was there. */
 export async function writeTensorFile(
   path: string,
   tensors: ReadonlyMap<string, StoredTensor>,
   metadata: Readonly<Record<string, string>>,
 ): Promise<void> {
-  const entries = [...tensors].map(([name, { dtype, shape }]) => ({ name, dtype, shape }));
-  const { header, layout } = planSafetensors(entries, metadata);
-  const bytes = new Uint8Array(layout.fileBytes);
-  bytes.set(header);
-  for (const [name, { data }] of tensors) {
-    bytes.set(data, layout.dataOffset + (layout.tensors.get(name)?.begin ?? 0));
-  }
-  await replaceFile(path, bytes);
+  await replaceFile(path, encodeTensorFile(path, tensors, metadata));
 }
 
-/** Reads and checks a safetensors file; each tensor's bytes are a copy of their own, aligned for any dtype. */
+/** What a manifest says of the file. */
+export interface RecordedFile {
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
+/**
+ * Reads and checks an open file. With `recorded` its size must be the recorded one, and with `verify` its hash too:
+ * `INVALID_FILE` or `CORRUPT_DATA` otherwise.
+ */
+export async function decodeTensorFile(
+  file: ByteFile,
+  recorded?: RecordedFile,
+  verify = recorded !== undefined,
+): Promise<TensorFile> {
+  if (recorded !== undefined) requireSize(file, recorded);
+  const header = await readSafetensorsHeader(file);
+  let layout: SafetensorsLayout;
+  try {
+    layout = parseSafetensorsHeader(file.name, header, file.size);
+  } catch (malformed) {
+    // A changed file is told as such, whatever its change broke.
+    if (recorded !== undefined && verify) requireSha256(file, recorded, await hashFile(file));
+    throw malformed;
+  }
+  const hash = createHash('sha256').update(header);
+  const tensors = new Map<string, StoredTensor>();
+  for (const { name, dtype, shape, begin, end } of layout.tensors.values()) {
+    const data = new Uint8Array(allocate(end - begin, `${file.name}: tensor ${name}`));
+    await file.read(layout.dataOffset + begin, data);
+    if (verify) hash.update(data);
+    if (!name.startsWith(PAD_PREFIX)) tensors.set(name, { dtype, shape, data });
+  }
+  if (recorded !== undefined && verify) requireSha256(file, recorded, hash.digest('hex'));
+  return { tensors, metadata: layout.metadata };
+}
+
+/** {@link decodeTensorFile} of a local file. */
 export async function readTensorFile(path: string): Promise<TensorFile> {
   const file = await openLocalFile(path);
   try {
-    const layout = await readSafetensorsLayout(file);
-    const tensors = new Map<string, StoredTensor>();
-    for (const { name, dtype, shape, begin, end } of layout.tensors.values()) {
-      if (name.startsWith(PAD_PREFIX)) continue;
-      const data = new Uint8Array(end - begin);
-      await file.read(layout.dataOffset + begin, data);
-      tensors.set(name, { dtype, shape, data });
-    }
-    return { tensors, metadata: layout.metadata };
+    return await decodeTensorFile(file);
   } finally {
     await file.close();
   }

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { type ArchiveBytes, openArchive } from '../archive/archive.js';
-import { requireUnfinished } from '../archive/writer.js';
+import { requireUnfinished } from '../archive/create.js';
 import type { AugmentationSpec, MixSpec } from '../augment/spec.js';
 import type { CodecChoice } from '../codecs/registry.js';
 import type { VqaeTrainingOptions } from '../codecs/vqae/trainer.js';

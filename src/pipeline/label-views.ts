@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { Piscina } from 'piscina';
-import { createArchive } from '../archive/writer.js';
+import { createArchive } from '../archive/create.js';
 import type { AugmentationSpec } from '../augment/spec.js';
 import { NoneCodec } from '../codecs/none.js';
 import { type ErrorData, errorFromData, throwIfAborted } from '../errors.js';

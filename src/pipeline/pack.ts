@@ -1,7 +1,7 @@
 import { type ArchiveBytes, openArchive } from '../archive/archive.js';
+import { requireUnfinished } from '../archive/create.js';
 import type { Pruning } from '../archive/pruning.js';
 import type { ArchiveSpec } from '../archive/spec.js';
-import { requireUnfinished } from '../archive/writer.js';
 import type { Codec } from '../codecs/codec.js';
 import type { CodecRegistry } from '../codecs/codec-registry.js';
 import type { TrainedCodec } from '../codecs/descriptor.js';

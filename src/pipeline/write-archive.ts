@@ -1,5 +1,6 @@
+import { createArchive } from '../archive/create.js';
 import type { ArchiveSpec } from '../archive/spec.js';
-import { type ArchiveWriter, createArchive } from '../archive/writer.js';
+import type { ArchiveWriter } from '../archive/writer.js';
 import type { Codec } from '../codecs/codec.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import { DivergenceMeter, type LabelDivergence } from '../labels/divergence.js';

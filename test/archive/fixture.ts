@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createArchive } from '#src/archive/create.js';
 import type { ArchiveSpec } from '#src/archive/spec.js';
-import { createArchive } from '#src/archive/writer.js';
 import type { Tensor } from '#src/core/codec-parts.js';
 
 export function tensor(values: readonly number[], shape: readonly number[]): Tensor {

@@ -1,7 +1,7 @@
 // Writes an archive, going on with what is there, in a process of its own that its parent may kill.
 //   node interrupted-writer.mjs DIRECTORY PAUSE_MS
 import { setTimeout as pause } from 'node:timers/promises';
-import { createArchive } from '#src/archive/writer.js';
+import { createArchive } from '#src/archive/create.js';
 
 const [, , directory, pauseMs] = process.argv;
 process.stdout.write('begun\n');

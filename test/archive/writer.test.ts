@@ -1,7 +1,7 @@
 import { copyFile, mkdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { createArchive } from '#src/archive/writer.js';
+import { createArchive } from '#src/archive/create.js';
 import { temporaryDirectory } from '../temporary.js';
 import { readTree, SMALL, smallRow, tensor, writeSmall } from './fixture.js';
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openArchive } from '#src/archive/archive.js';
-import { createArchive } from '#src/archive/writer.js';
+import { createArchive } from '#src/archive/create.js';
 import { NoneCodec } from '#src/codecs/none.js';
 import { loadCodec } from '#src/codecs/registry.js';
 import { float16ToFloat32, float32ToFloat16 } from '#src/core/half.js';

@@ -1,0 +1,115 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { loadXxh64 } from '../container/checksum.js';
+import { isTemporaryOf, makeDirectory } from '../container/durable.js';
+import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from '../container/shard-file.js';
+import { errorCode, excerpt, SoftpackError } from '../errors.js';
+import { onFile } from '../store/file-error.js';
+import { readLocalFile } from '../store/local.js';
+import { writePlannedFile } from './codec-files.js';
+import { JOURNAL_FILE, Journal } from './journal.js';
+import { type Manifest, parseManifest } from './manifest.js';
+import {
+  type ArchivePlan,
+  type ArchiveSpec,
+  planArchive,
+  planHead,
+  requireSameHead,
+} from './spec.js';
+import { ArchiveWriter } from './writer.js';
+
+export interface CreateArchiveOptions {
+  /** Go on with what an earlier writer of the same spec left behind, finished or not. */
+  readonly resume?: boolean;
+}
+
+/**
+ * Begins an archive in a new or empty directory, or with `resume` goes on with an unfinished one, after
+ * every row that it holds has been read back and verified (about a second a gigabyte).
+ *
+ * Equal specs and rows give equal bytes, however often the writer was interrupted. One writer at a time.
+ *
+ * @throws `ALREADY_EXISTS` if the directory holds something (without `resume`: also an unfinished archive),
+ *   `INVALID_ARGUMENT` naming the field if the spec is wrong, or not the one that was begun.
+ */
+export async function createArchive(
+  directory: string,
+  spec: ArchiveSpec,
+  options: CreateArchiveOptions = {},
+): Promise<ArchiveWriter> {
+  const plan = planArchive(spec);
+  const xxh64 = await loadXxh64();
+  await makeDirectory(directory);
+  const finished = await finishedManifest(directory, plan, options);
+  if (finished !== undefined) return ArchiveWriter.finished(directory, plan, xxh64, finished);
+  const rows = await begunRows(directory, plan, options);
+  if (rows === undefined) {
+    const journal = await Journal.create(directory, { head: plan.head, rows: new Map() });
+    await journal.close();
+  }
+  await writePlannedFile(directory, plan.codecFile);
+  if (plan.samplesFile !== undefined) await writePlannedFile(directory, plan.samplesFile);
+  return ArchiveWriter.recover(directory, plan, xxh64, rows ?? new Map());
+}
+
+async function finishedManifest(
+  directory: string,
+  plan: ArchivePlan,
+  options: CreateArchiveOptions,
+): Promise<Manifest | undefined> {
+  const path = join(directory, MANIFEST_FILE);
+  const bytes = await readLocalFile(path, MAX_MANIFEST_BYTES).catch((error: unknown) => {
+    if (errorCode(error) === 'NOT_FOUND') return undefined;
+    throw error;
+  });
+  if (bytes === undefined) return undefined;
+  if (!options.resume) throw alreadyExists(directory, 'a finished archive');
+  const manifest = parseManifest(path, bytes);
+  requireSameHead(planHead(manifest, manifest.shards), plan.head);
+  return manifest;
+}
+
+/** Rows that the journal lists; `undefined` where nothing was begun. */
+async function begunRows(
+  directory: string,
+  plan: ArchivePlan,
+  options: CreateArchiveOptions,
+): Promise<ReadonlyMap<number, string> | undefined> {
+  const journal = await Journal.read(directory);
+  if (journal === undefined) {
+    // A journal that never got its name is all that a writer killed in its first moment leaves.
+    const all = await onFile(directory, () => readdir(directory));
+    const names = all.filter((name) => !isTemporaryOf(name, JOURNAL_FILE));
+    if (names.length > 0) throw alreadyExists(directory, names.join(', '));
+    return undefined;
+  }
+  if (!options.resume)
+    throw alreadyExists(directory, 'an unfinished archive (resume goes on with it)');
+  requireSameHead(journal.head, plan.head);
+  return journal.rows;
+}
+
+/**
+ * Throws `ALREADY_EXISTS` where the directory holds a finished archive or anything else that is not an
+ * unfinished one: for callers with long work to do before they can create the archive.
+ */
+export async function requireUnfinished(directory: string): Promise<void> {
+  const names = await onFile(directory, () => readdir(directory)).catch(
+    (error: unknown): string[] => {
+      if (errorCode(error) === 'NOT_FOUND') return [];
+      throw error;
+    },
+  );
+  if (names.includes(MANIFEST_FILE)) throw alreadyExists(directory, 'a finished archive');
+  if (names.length > 0 && (await Journal.read(directory)) === undefined) {
+    throw alreadyExists(directory, names.join(', '));
+  }
+}
+
+function alreadyExists(directory: string, found: string): SoftpackError {
+  return new SoftpackError('ALREADY_EXISTS', 'directory is not empty', {
+    field: directory,
+    expected: 'a new or empty directory',
+    found: excerpt(found),
+  });
+}

@@ -1,45 +1,130 @@
-export { type ArchiveBytes, type LabelArchive, openArchive } from './archive/archive.js';
-export { createArchive } from './archive/create.js';
-export type { Manifest } from './archive/manifest.js';
+// Archives
+export {
+  type ArchiveBytes,
+  type LabelArchive,
+  type OpenArchiveOptions,
+  openArchive,
+} from './archive/archive.js';
+export { type CreateArchiveOptions, createArchive } from './archive/create.js';
+export type {
+  ArchiveIdentity,
+  Column,
+  FileRecord,
+  Manifest,
+  ShardRecord,
+} from './archive/manifest.js';
+export type { Pruning } from './archive/pruning.js';
+export type { ArchiveRow } from './archive/shard-writer.js';
 export type { ArchiveSpec } from './archive/spec.js';
 export type { ArchiveWriter } from './archive/writer.js';
+// Augmentation
 export { Augmenter, type ImageSizes } from './augment/augmenter.js';
-export type { AugmentationBatch } from './augment/record.js';
+export type { AugmentationBatch, Augmentations, Box, Mix } from './augment/record.js';
 export {
   RECORDED_COLUMNS,
   type RecordedColumn,
+  type RecordedColumnName,
   type RecordedKinds,
   recordedColumns,
 } from './augment/recorded.js';
 export {
   type Normalisation,
   type PixelSource,
+  type RenderOptions,
   renderViews,
   renderWhole,
 } from './augment/replay.js';
 export type { AugmentationSpec, MixSpec, RecordedAugmentationSpec } from './augment/spec.js';
-export type { Codec, LabelContext, LabelViews } from './codecs/codec.js';
-export { NoneCodec } from './codecs/none.js';
-export type { CodecChoice } from './codecs/registry.js';
-export { loadCodec } from './codecs/registry.js';
-export { VqaeCodec } from './codecs/vqae/codec.js';
+// Codecs
+export type {
+  Codec,
+  DecodeLabelsArgs,
+  DecodeLabelsKlArgs,
+  DecodeOptions,
+  LabelContext,
+  LabelViews,
+  LossCodec,
+} from './codecs/codec.js';
+export type { ClampedConfig, CommonConfig } from './codecs/config.js';
+export type { RatioChoice } from './codecs/descriptor.js';
+export type { LabelwiseCodec } from './codecs/labelwise.js';
+export type { MeanChoice } from './codecs/mean.js';
+export { type NoneChoice, NoneCodec, type NoneConfig } from './codecs/none.js';
+export type { PrincipalName } from './codecs/principal/codec.js';
+export { type CodecChoice, loadCodec } from './codecs/registry.js';
+export type { TopKConfig, TopKForm } from './codecs/top-k.js';
+export { VqaeCodec, type VqaeWeights } from './codecs/vqae/codec.js';
 export type { VqaeConfig } from './codecs/vqae/config.js';
+export type { VqaeLosses } from './codecs/vqae/gradients.js';
+export type { VqaeInitialisation } from './codecs/vqae/initialise.js';
 export { vqaeForRatio } from './codecs/vqae/plan.js';
-export { VqaeTrainer, type VqaeTrainingOptions } from './codecs/vqae/trainer.js';
-export type { CodecParts, CodeLayout } from './core/codec-parts.js';
-export { SoftpackError, type SoftpackErrorCode } from './errors.js';
+export {
+  type VqaeProgress,
+  VqaeTrainer,
+  type VqaeTraining,
+  type VqaeTrainingOptions,
+} from './codecs/vqae/trainer.js';
+export type { CodecParts, CodeLayout, Tensor } from './core/codec-parts.js';
+export type { TensorDtype } from './core/dtypes.js';
+export type { JsonObject, JsonValue } from './core/json.js';
+export type { SampleRange } from './core/samples.js';
+export { SoftpackError, type SoftpackErrorCode, type SoftpackErrorDetails } from './errors.js';
+// Images
 export type { ImageFit } from './images/decode.js';
-export { type ImageFolderOptions, imageFolder, imageList } from './images/folder.js';
+export {
+  type ImageFilesOptions,
+  type ImageFolderOptions,
+  imageFolder,
+  imageList,
+} from './images/folder.js';
 export { type MemoryImages, memoryImages } from './images/memory.js';
 export { type OpenImagesOptions, openImages } from './images/open.js';
 export type { ImageEncoding } from './images/packed/manifest.js';
 export { type PackImagesOptions, type PackImagesResult, packImages } from './images/packed/pack.js';
-export { type ImageReader, openImageReader } from './images/reader.js';
-export type { ImageSource } from './images/source.js';
-export { kernelStatus, loadKernels } from './kernels/load.js';
-export type { Kernels } from './kernels/types.js';
-export { labelDivergence } from './labels/divergence.js';
-export { type LabelSource, memoryLabelSource, openLabelSource } from './labels/source.js';
+export type { PackedIndex, PackedShard } from './images/packed/packed-index.js';
+export { type ImageReader, type ImageReaderOptions, openImageReader } from './images/reader.js';
+export type { ImageSource, ImagesDescription } from './images/source.js';
+export type { TextTable } from './images/text-table.js';
+// Kernels
+export type { AugmentArgs } from './kernels/augment-args.js';
+export {
+  type BackendName as KernelBackendName,
+  type KernelStatus,
+  kernelStatus,
+  type LoadKernelsOptions,
+  loadKernels,
+} from './kernels/load.js';
+export type {
+  DecodeArgs,
+  DecodeKlArgs,
+  DecodeMethod,
+  Decoder,
+  DecoderSpec,
+  EncodeArgs,
+  Encoder,
+  EncoderSpec,
+  Head,
+  Kernels,
+  LabelArray,
+  LabelsArgs,
+  NearestArgs,
+  PackArgs,
+  Precision,
+  Prediction,
+  ProjectArgs,
+  ResidentCodes,
+  ThreadOptions,
+  UnpackArgs,
+} from './kernels/types.js';
+// Labels
+export { type LabelDivergence, labelDivergence } from './labels/divergence.js';
+export type { FloatDtype } from './labels/elements.js';
+export {
+  type LabelShape,
+  type LabelSource,
+  memoryLabelSource,
+  openLabelSource,
+} from './labels/source.js';
 export {
   fitTemperature,
   retemper,
@@ -47,14 +132,21 @@ export {
   type TemperatureSchedule,
   temperatureDecay,
 } from './labels/temperature.js';
+// Loading
 export { DataLoader, type DataLoaderOptions } from './loader/data-loader.js';
 export { openImagesOf } from './loader/images-of.js';
-export { type PrunedBatch, prunedBatches } from './loader/kept-batches.js';
+export {
+  type PrunedBatch,
+  type PrunedBatchesOptions,
+  prunedBatches,
+} from './loader/kept-batches.js';
 export { createLoader, type LabelLoader } from './loader/loader.js';
 export type { LoaderMetrics } from './loader/metrics.js';
 export type { Batch, LoaderOptions, LoaderProgress, PackedLabels } from './loader/options.js';
 export type { LoaderState } from './loader/state.js';
-export type { TfDataset, TfDatasetOptions } from './loader/tf-dataset.js';
+export type { TfDataset, TfDatasetOptions, TfLike } from './loader/tf-dataset.js';
+// Packing
+export type { TotalRatioChoice } from './pipeline/archive-size.js';
 export {
   type CacheLabelsOptions,
   type CacheLabelsResult,
@@ -62,14 +154,17 @@ export {
   cacheLabels,
 } from './pipeline/cache-labels.js';
 export {
-  type LabelViewsOptions,
-  type LabelViewsResult,
-  labelViews,
-} from './pipeline/label-views.js';
-export {
   type PackOptions,
   type PackProgress,
   type PackResult,
   packLogits,
 } from './pipeline/pack.js';
-export { type LabelPlan, type PlanRequest, planLabels } from './planner/plan.js';
+export type { PruneOptions } from './pipeline/pruned-source.js';
+export {
+  type CodecPlan,
+  type LabelPlan,
+  type PlanRequest,
+  planLabels,
+  type TeacherPlan,
+} from './planner/plan.js';
+export type { ByteFile, ByteStore, ReadOptions } from './store/byte-store.js';

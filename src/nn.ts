@@ -7,7 +7,13 @@ export {
   tensorflowStatus,
 } from './nn/backend/select.js';
 export { ConvNet, type ConvNetConfig } from './nn/convnet.js';
-export type { TeacherDescription } from './nn/teachers/description.js';
+export type {
+  Channels,
+  Layout,
+  Preprocessing,
+  TeacherDescription,
+  TeacherOutput,
+} from './nn/teachers/description.js';
 export { type LoadTeacherOptions, loadTeacher } from './nn/teachers/load.js';
 export type { Teacher } from './nn/teachers/teacher.js';
 export { type LoadedConvNet, loadConvNet, saveConvNet } from './nn/weights.js';

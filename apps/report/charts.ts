@@ -5,7 +5,7 @@ import { formatBytes } from '#src/cli/format.js';
 /** `currentColor` takes the page's text colour, so that one SVG is legible in light and in dark. */
 const INK = 'currentColor';
 /** Okabe and Ito's colours, told apart by colour-blind readers, on white and on black. */
-export const SERIES_COLOURS = [
+const SERIES_COLOURS = [
   '#0072b2',
   '#e69f00',
   '#009e73',

@@ -26,7 +26,7 @@ const FLOOR = 2 ** -24;
  * No bits a label: every label of a group of samples (a class, or one sample) is the group's mean. The control
  * that any codec which spends bits must beat.
  */
-export class MeanCodec extends LabelwiseCodec {
+class MeanCodec extends LabelwiseCodec {
   readonly name = 'mean';
   readonly config: MeanConfig;
   readonly decoding =
@@ -91,7 +91,7 @@ export class MeanCodec extends LabelwiseCodec {
   }
 }
 
-export function checkMeanConfig(
+function checkMeanConfig(
   config: MeanConfig,
   check: FieldChecker = argumentChecker('mean'),
 ): MeanConfig {

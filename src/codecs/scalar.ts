@@ -15,7 +15,7 @@ export interface ScalarConfig extends ClampedConfig {
   readonly levels: number;
 }
 
-export function checkScalarConfig(
+function checkScalarConfig(
   config: ScalarConfig,
   check: FieldChecker = argumentChecker('scalar'),
 ): ScalarConfig {
@@ -26,7 +26,7 @@ export function checkScalarConfig(
 }
 
 /** Every probability by itself, as the nearest of 2^b levels. */
-export class ScalarCodec extends LabelwiseCodec {
+class ScalarCodec extends LabelwiseCodec {
   readonly name = 'scalar';
   readonly config: ScalarConfig;
   readonly decoding =

@@ -48,7 +48,7 @@ function topKBits({ classes, k, values }: Pick<TopKConfig, 'classes' | 'k' | 'va
   return k * (bitsFor(classes) + (values === 'none' ? 0 : VALUE_BITS));
 }
 
-export function checkTopKConfig(
+function checkTopKConfig(
   config: TopKConfig,
   check: FieldChecker = argumentChecker('topk'),
 ): TopKConfig {

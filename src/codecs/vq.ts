@@ -25,10 +25,7 @@ function vqSegments({ classes, dc }: Pick<VqConfig, 'classes' | 'dc'>): number {
   return Math.ceil(classes / dc);
 }
 
-export function checkVqConfig(
-  config: VqConfig,
-  check: FieldChecker = argumentChecker('vq'),
-): VqConfig {
+function checkVqConfig(config: VqConfig, check: FieldChecker = argumentChecker('vq')): VqConfig {
   const { classes, tau, dc, k, eps } = config;
   checkClamped(config, check);
   check.count(dc, 'dc', 1, classes);
@@ -37,7 +34,7 @@ export function checkVqConfig(
 }
 
 /** Labels cut into segments of neighbouring classes, each replaced by the nearest codeword. */
-export class VqCodec extends LabelwiseCodec {
+class VqCodec extends LabelwiseCodec {
   readonly name = 'vq';
   readonly config: VqConfig;
   readonly decoding =

@@ -10,9 +10,9 @@ import {
 } from './safetensors.js';
 
 /** The data section starts at a multiple of this: whole pages, for direct and mapped reads. */
-export const DATA_ALIGNMENT = 4096;
+const DATA_ALIGNMENT = 4096;
 /** Every tensor starts at a multiple of this: whole cache lines, aligned for any dtype. */
-export const TENSOR_ALIGNMENT = 64;
+const TENSOR_ALIGNMENT = 64;
 
 export interface PlannedTensor {
   readonly name: string;

@@ -173,7 +173,7 @@ export class ConvNet implements Disposable {
 }
 
 /** Name and shape of every parameter, in the order they are made and stored. */
-export function parameterShapes(config: ConvNetConfig): Map<string, readonly number[]> {
+function parameterShapes(config: ConvNetConfig): Map<string, readonly number[]> {
   checkConfig(config);
   const shapes = new Map<string, readonly number[]>();
   const convNorm = (name: string, size: number, from: number, to: number): void => {

@@ -79,7 +79,7 @@ export interface CacheLabelsResult {
 const DEFAULT_TAU = 20;
 
 /** Random resized crops of 8 % of the image and more, flips, and CutMix on every view (FKD, SRe2L). */
-export const defaultAugmentation = {
+const defaultAugmentation = {
   seed: 0,
   crop: { scale: [0.08, 1], ratio: [3 / 4, 4 / 3] },
   flip: 0.5,

@@ -35,7 +35,7 @@ export interface PackOptions {
    * how many times smaller the whole archive is.
    */
   readonly codec: CodecChoice | TotalRatioChoice;
-  /** The codecs to choose from; default: softpack's own. */
+  /** @internal The codecs to choose from; default: softpack's own. */
   readonly codecs?: CodecRegistry;
   /** Keep the first 1/N of all batches only (LPLD); the codec stores what is kept. */
   readonly prune?: PruneOptions;

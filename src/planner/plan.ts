@@ -66,6 +66,9 @@ export interface TeacherPlan {
 }
 
 /** Sizes of a set of labels by every codec, at a budget of bytes; nothing is measured. */
+export function planLabels(request: PlanRequest): LabelPlan;
+/** @internal */
+export function planLabels(request: PlanRequest, codecs: CodecRegistry): LabelPlan;
 export function planLabels(request: PlanRequest, codecs: CodecRegistry = CODECS): LabelPlan {
   const { classes, ipc, epochs, imageBytes, teacherBytes, batch } = request;
   const samples = ipc * classes;

@@ -36,7 +36,7 @@ const PRESETS = {
 } as const;
 
 export type Preprocessing = keyof typeof PRESETS;
-export const PREPROCESSINGS = Object.keys(PRESETS) as readonly Preprocessing[];
+const PREPROCESSINGS = Object.keys(PRESETS) as readonly Preprocessing[];
 
 /**
  * What a model's files do not say, or what they must say. Given as an option, or as `teacher.json` in the model's
@@ -228,7 +228,7 @@ function settleLayout(path: string, facts: ModelFacts, described: Layout | undef
   throw mismatch(path, 'layout', `${own}: the input is ${shapeText(input)}`, described);
 }
 
-export function shapeText(shape: readonly number[]): string {
+function shapeText(shape: readonly number[]): string {
   return `[${shape.map((n) => (n > 0 ? n : 'any')).join(', ')}]`;
 }
 

@@ -1,4 +1,4 @@
-import type { ThreadOptions } from './types.js';
+import type { ThreadOptions } from './thread-options.js';
 
 /** Per channel (x - mean) / std on x in [0, 1]; what the teacher and student expect. */
 export interface Normalisation {

@@ -1,4 +1,7 @@
 import type { AugmentArgs } from './augment-args.js';
+import type { ThreadOptions } from './thread-options.js';
+
+export type { ThreadOptions };
 
 /**
  * The operations every kernel backend offers, and the arguments they take.
@@ -24,11 +27,6 @@ import type { AugmentArgs } from './augment-args.js';
 
 /** Output elements of `decode`: float32 values, or float16 or bfloat16 bit patterns in a Uint16Array. */
 export type LabelArray = Float32Array | Uint16Array;
-
-export interface ThreadOptions {
-  /** Threads to use, the caller's included, at most 256. 0 (default): all processors. 1: the caller alone. */
-  readonly threads?: number;
-}
 
 /** `out = op(a) op(b)`, or `out += ...` with `accumulate`; op transposes when asked. Float32. */
 export interface ProjectArgs extends ThreadOptions {

@@ -1,5 +1,4 @@
 import { SoftpackError } from '../errors.js';
-import type { LabelLoader } from './loader.js';
 import type { Batch } from './options.js';
 
 /** What a data set needs of TensorFlow.js; pass the `tf` of your own training code. */
@@ -26,6 +25,14 @@ export interface TfDatasetOptions {
   readonly mode?: 'epoch' | 'continuous' | 'repeat';
 }
 
+/** What a data set needs of the loader. */
+interface BatchSource extends AsyncIterable<Batch> {
+  readonly epochs: { readonly from: number; readonly to: number };
+  readonly batchesPerEpoch: number;
+  epoch(): AsyncIterator<Batch>;
+  seek(epoch: number): void;
+}
+
 /**
  * `fitDataset` asks for one iterator more than there are epochs and drops it unread, disposes the tensors of
  * every step itself, and never calls `return()`. So an iterator starts work at its first `next()` and is then
@@ -34,7 +41,7 @@ export interface TfDatasetOptions {
  */
 export function tfDatasetOf<Images, Labels>(
   tf: TfLike<Images, Labels>,
-  loader: LabelLoader,
+  loader: BatchSource,
   { mode = 'epoch' }: TfDatasetOptions,
 ): TfDataset<Images, Labels> {
   const begin = () => {

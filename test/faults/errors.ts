@@ -1,0 +1,87 @@
+import { constants } from 'node:os';
+import { expect } from 'vitest';
+import { softpack } from '../cli/softpack.js';
+import { differences } from './kills.js';
+import { type FaultWorkplace, type Outcome, treeOf, type Writer } from './writers.js';
+
+const { EACCES, EIO, EMFILE, ENOSPC } = constants.errno;
+const ERRORS = { EACCES, EIO, EMFILE, ENOSPC } as const;
+
+/** An error of the system at one operation. */
+interface Failure {
+  readonly error: keyof typeof ERRORS;
+  /** Counted from 1, over all operations. */
+  readonly at: number;
+  readonly operation: string;
+}
+
+/** What a command may make of an error: its own code for each cause. */
+const CODES: Readonly<Record<keyof typeof ERRORS, string>> = {
+  EACCES: 'PERMISSION_DENIED',
+  EIO: 'IO_FAILED',
+  EMFILE: 'IO_FAILED',
+  ENOSPC: 'NO_SPACE',
+};
+
+/**
+ * Lets the operations that `choose` leaves fail, runs the writer again, and returns what fell short. The failed run must
+ * end with exit code 1 and one typed error that names a path and the cause, or succeed without the operation; the second
+ * run must end with the bytes of a run that nothing disturbed.
+ */
+export async function findUntoldErrors(
+  place: FaultWorkplace,
+  writer: Writer,
+  choose: (failures: readonly Failure[]) => readonly Failure[],
+): Promise<{ readonly tried: number; readonly faults: readonly string[] }> {
+  const undisturbed = place.freshOut();
+  const { code, operations } = await place.run(writer, undisturbed, { ops: 'all' });
+  expect(code).toBe(0);
+  const wanted = treeOf(undisturbed);
+  const faults: string[] = [];
+  const failures = choose(failuresOf(operations));
+  for (const { error, at, operation } of failures) {
+    const out = place.freshOut();
+    const outcome = await place.run(writer, out, { ops: 'all', fault: `${ERRORS[error]}`, at });
+    const named = `${error} at ${at}, ${operation.replace(place.path(''), '')}`;
+    const wrong = outcome.code === 0 ? [] : wrongReport(outcome, CODES[error], place.path(''));
+    faults.push(...wrong.map((found) => `${named}: ${found}`));
+    if (outcome.code === 0) {
+      faults.push(...differences(treeOf(out), wanted).map((found) => `${named}: ${found}`));
+    } else {
+      const again = await softpack([...writer.args, '--out', out]);
+      if (again.code !== 0) faults.push(`${named}, run again: exit ${again.code}, ${again.err}`);
+      else {
+        const found = differences(treeOf(out), wanted);
+        faults.push(...found.map((difference) => `${named}, run again: ${difference}`));
+      }
+    }
+    place.discard(out);
+  }
+  place.discard(undisturbed);
+  return { tried: failures.length, faults };
+}
+
+/** EIO for every operation, and a second error that suits it. */
+function failuresOf(operations: readonly string[]): Failure[] {
+  return operations.flatMap((operation, i) => {
+    const failure = { at: i + 1, operation };
+    const opens = /^(open|scandir) /.test(operation);
+    if (/^read /.test(operation)) return [{ ...failure, error: 'EIO' }] as const;
+    const second = opens ? (i % 2 === 0 ? 'EACCES' : 'EMFILE') : 'ENOSPC';
+    return [
+      { ...failure, error: 'EIO' },
+      { ...failure, error: second },
+    ] as const;
+  });
+}
+
+function wrongReport({ code, signal, err }: Outcome, expected: string, root: string): string[] {
+  const lines = err.split('\n').filter((line) => line.startsWith('softpack: '));
+  const wrong: string[] = [];
+  if (code !== 1) wrong.push(`exit ${code ?? signal}`);
+  if (lines.length !== 1) wrong.push(`${lines.length} error lines`);
+  if (!err.includes(`[${expected}]`)) wrong.push(`no ${expected}`);
+  if (!err.includes(root)) wrong.push('no path');
+  if (/^ {4}at /m.test(err)) wrong.push('a stack');
+  return wrong.length === 0 ? [] : [`${wrong.join(', ')}: ${err.trim().split('\n').at(-1)}`];
+}

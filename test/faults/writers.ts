@@ -1,0 +1,155 @@
+import { execFile, spawnSync } from 'node:child_process';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
+import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { NpyWriter } from '#src/labels/npy.js';
+import { syntheticLogits } from '../codecs/labels.js';
+import { writeImage } from '../images/fixture.js';
+import type { TemporaryDirectory } from '../temporary.js';
+
+/** A command that writes an archive from small inputs. */
+export interface Writer {
+  readonly name: string;
+  /** Without `--out`. */
+  readonly args: readonly string[];
+}
+
+export interface Outcome {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly err: string;
+  /** Operations that were counted, e.g. `write <path>`. */
+  readonly operations: readonly string[];
+}
+
+export interface Fault {
+  readonly ops: 'change' | 'open' | 'all';
+  /** `kill`, `cut`, `short` or the number of an errno; nothing: only count. */
+  readonly fault?: string;
+  /** Counted from 1; 0: every operation. */
+  readonly at?: number;
+}
+
+const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+const source = fileURLToPath(new URL('file_faults.c', import.meta.url));
+const teacher = fileURLToPath(new URL('../nn/models/onnx-nchw/', import.meta.url));
+
+/** Why faults cannot be injected here; undefined if they can. */
+export function missingForFaults(): string | undefined {
+  if (process.platform !== 'linux') return 'preloading the faults needs Linux';
+  return spawnSync('cc', ['--version']).status === 0 ? undefined : 'no C compiler (cc)';
+}
+
+/** Folder with the inputs of all writers, and runs of them under faults. */
+export class FaultWorkplace {
+  readonly #root: string;
+  readonly #library: string;
+  #runs = 0;
+
+  private constructor(root: string) {
+    this.#root = root;
+    this.#library = join(root, 'file_faults.so');
+  }
+
+  static async create(temporary: TemporaryDirectory): Promise<FaultWorkplace> {
+    const place = new FaultWorkplace(temporary.path('place'));
+    mkdirSync(place.path('in'), { recursive: true });
+    const flags = ['-shared', '-fPIC', '-O1', '-Wall', '-Wextra', '-Werror'];
+    const built = spawnSync('cc', [...flags, '-o', place.#library, source, '-ldl', '-pthread']);
+    if (built.status !== 0) throw new Error(built.stderr.toString());
+    cpSync(join(teacher, 'model.onnx'), place.path('in/model.onnx'));
+    await using logits = await NpyWriter.create(place.path('in/logits.npy'), [3, 40, 6]);
+    await logits.write(syntheticLogits(3 * 40, 6));
+    await logits.finish();
+    for (let i = 0; i < 6; i++) {
+      await writeImage(place.path('in/images'), `class${i % 2}/${i}.png`, i, [10, 12]);
+    }
+    return place;
+  }
+
+  path(name: string): string {
+    return join(this.#root, name);
+  }
+
+  get writers(): readonly Writer[] {
+    const [logits, images] = [this.path('in/logits.npy'), this.path('in/images')];
+    const labels = ['--teacher', this.path('in/model.onnx'), '--images', images, '--epochs', '2'];
+    const views = ['--preprocessing', 'tf', '--batch', '3'];
+    return [
+      { name: 'pack topk', args: ['pack', logits, '--codec', 'topk', '--k', '2'] },
+      {
+        name: 'pack vqae',
+        args: ['pack', logits, '--dh', '6', '--dc', '2', '--k', '8', '--steps', '5'],
+      },
+      { name: 'cache', args: ['cache', ...labels, ...views] },
+      { name: 'cache topk', args: ['cache', ...labels, ...views, '--codec', 'topk', '--k', '2'] },
+      { name: 'pack-images', args: ['pack-images', images] },
+      { name: 'pack-images jpeg', args: ['pack-images', images, '--encoding', 'jpeg'] },
+    ];
+  }
+
+  writer(name: string): Writer {
+    const found = this.writers.find((writer) => writer.name === name);
+    if (found === undefined) throw new Error(`no writer ${name}`);
+    return found;
+  }
+
+  /** A fresh folder to write below. */
+  freshOut(): string {
+    this.#runs += 1;
+    const folder = this.path(`run-${this.#runs}`);
+    mkdirSync(folder);
+    return join(folder, 'out');
+  }
+
+  discard(out: string): void {
+    rmSync(join(out, '..'), { recursive: true });
+  }
+
+  /** Runs the program with the faults preloaded. One thread for files, so that operations have an order. */
+  run(writer: Writer, out: string, { ops, fault, at }: Fault): Promise<Outcome> {
+    const log = `${join(out, '..')}.log`;
+    rmSync(log, { force: true });
+    const env = {
+      ...process.env,
+      LD_PRELOAD: this.#library,
+      UV_THREADPOOL_SIZE: '1',
+      UV_USE_IO_URING: '0',
+      SOFTPACK_FAULT_ROOT: this.#root,
+      SOFTPACK_FAULT_OPS: ops,
+      SOFTPACK_FAULT_LOG: log,
+      ...(fault === undefined ? {} : { SOFTPACK_FAULT: fault, SOFTPACK_FAULT_AT: `${at}` }),
+    };
+    return new Promise((resolve) => {
+      const args = [main, ...writer.args, '--out', out];
+      const child = execFile(process.execPath, args, { env }, (_error, _out, err) => {
+        const text = existsSync(log) ? readFileSync(log, 'utf8') : '';
+        const operations = text.split('\n').slice(0, -1);
+        const { exitCode: code, signalCode: signal } = child;
+        resolve({ code, signal, err, operations });
+      });
+    });
+  }
+}
+
+/** Path below the folder that `out` is in -> bytes of the file, of everything there. */
+export function treeOf(out: string): ReadonlyMap<string, string> {
+  const base = join(out, '..');
+  const files = readdirSync(base, { recursive: true, withFileTypes: true })
+    .map((entry) => join(entry.parentPath, entry.name))
+    .sort();
+  return new Map(
+    files.map((file) => [
+      relative(base, file),
+      statSync(file).isFile() ? readFileSync(file, 'base64') : 'folder',
+    ]),
+  );
+}

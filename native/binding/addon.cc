@@ -104,7 +104,7 @@ Work ReadUnpack(Arguments& arguments) {
 }
 
 // Of the CPU's backend.
-// info(): {isa: string | null, availableIsas: string, processors: number}
+// info(): {isa: string | null, availableIsas: string, processors: number, memoryBytes: number}
 Napi::Value Info(const Napi::CallbackInfo& info) {
   SoftpackInfo found = {};
   SoftpackCpuBackend()->info(&found);
@@ -114,6 +114,7 @@ Napi::Value Info(const Napi::CallbackInfo& info) {
       found.isa == nullptr ? env.Null() : Napi::Value(Napi::String::New(env, found.isa));
   result["availableIsas"] = Napi::String::New(env, found.available_isas);
   result["processors"] = Napi::Number::New(env, found.processors);
+  result["memoryBytes"] = Napi::Number::New(env, static_cast<double>(SoftpackCpuMemory()));
   return result;
 }
 

@@ -66,8 +66,10 @@ Decoder::Decoder(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Decoder>(inf
   const int status = backend->decoder_create(&spec, &created);
   if (status != kSoftpackOk) arguments.Fail(status);
   decoder_.reset(created, backend->decoder_destroy);
-  backend->decoder_info(created, &info_);
-  Napi::MemoryManagement::AdjustExternalMemory(info.Env(), static_cast<int64_t>(info_.bytes));
+  SoftpackDecoderInfo decoder_info = {};
+  backend->decoder_info(created, &decoder_info);
+  method_ = decoder_info.method;
+  memory_.Tell(info.Env(), decoder_info.bytes);
 }
 
 void Decoder::Finalize(Napi::BasicEnv env) { Release(env); }
@@ -76,19 +78,25 @@ void Decoder::Finalize(Napi::BasicEnv env) { Release(env); }
 void Decoder::Dispose(const Napi::CallbackInfo& info) { Release(info.Env()); }
 
 void Decoder::Release(Napi::BasicEnv env) {
-  if (decoder_ == nullptr) return;
   decoder_.reset();
-  Napi::MemoryManagement::AdjustExternalMemory(env, -static_cast<int64_t>(info_.bytes));
+  memory_.Tell(env, 0);
+}
+
+uint64_t Decoder::HeldBytes() const {
+  if (decoder_ == nullptr) return 0;
+  SoftpackDecoderInfo info = {};
+  backend_->decoder_info(decoder_.get(), &info);
+  return info.bytes;
 }
 
 // method: number
 Napi::Value Decoder::Method(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), info_.method);
+  return Napi::Number::New(info.Env(), method_);
 }
 
 // bytes: number
 Napi::Value Decoder::Bytes(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), static_cast<double>(info_.bytes));
+  return Napi::Number::New(info.Env(), static_cast<double>(HeldBytes()));
 }
 
 // decode(codes: Uint8Array | DeviceBytes, list: Uint32Array | null, start: number, count: number,
@@ -120,8 +128,10 @@ Napi::Value Decoder::DecodeKlAsync(const Napi::CallbackInfo& info) {
 }
 
 // Arguments 0 to 5 of both operations; codes may be DeviceBytes, which `resident` then keeps.
-SoftpackLabels Decoder::ReadLabels(Arguments& arguments, DeviceMemory* resident) const {
+SoftpackLabels Decoder::ReadLabels(Arguments& arguments, DeviceMemory* resident) {
   if (decoder_ == nullptr) arguments.Refuse("decoder", "one that is not disposed");
+  // Working memory of earlier calls.
+  memory_.Tell(arguments.Env(), HeldBytes());
   SoftpackLabels labels = {};
   *resident = DeviceBytes::Of(arguments.Value(0), backend_);
   const Span<uint8_t> codes = resident->bytes != nullptr
@@ -147,7 +157,7 @@ SoftpackLabels Decoder::ReadLabels(Arguments& arguments, DeviceMemory* resident)
   return labels;
 }
 
-Work Decoder::ReadDecode(Arguments& arguments) const {
+Work Decoder::ReadDecode(Arguments& arguments) {
   SoftpackDecodeArgs args = {};
   DeviceMemory resident;
   args.labels = ReadLabels(arguments, &resident);
@@ -160,7 +170,7 @@ Work Decoder::ReadDecode(Arguments& arguments) const {
   };
 }
 
-Work Decoder::ReadDecodeKl(Arguments& arguments) const {
+Work Decoder::ReadDecodeKl(Arguments& arguments) {
   SoftpackDecodeKlArgs args = {};
   DeviceMemory resident;
   args.labels = ReadLabels(arguments, &resident);

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "binding/device_bytes.h"
+#include "binding/external_memory.h"
 #include "binding/napi_setup.h"
 #include "binding/work.h"
 #include "core/backend.h"
@@ -27,14 +28,16 @@ class Decoder : public Napi::ObjectWrap<Decoder> {
   Napi::Value Bytes(const Napi::CallbackInfo& info);
   void Dispose(const Napi::CallbackInfo& info);
 
-  SoftpackLabels ReadLabels(Arguments& arguments, DeviceMemory* resident) const;
-  Work ReadDecode(Arguments& arguments) const;
-  Work ReadDecodeKl(Arguments& arguments) const;
+  SoftpackLabels ReadLabels(Arguments& arguments, DeviceMemory* resident);
+  Work ReadDecode(Arguments& arguments);
+  Work ReadDecodeKl(Arguments& arguments);
+  uint64_t HeldBytes() const;
   void Release(Napi::BasicEnv env);
 
   const SoftpackBackend* backend_ = nullptr;
   std::shared_ptr<SoftpackDecoder> decoder_;
-  SoftpackDecoderInfo info_ = {};
+  ExternalMemory memory_;
+  uint32_t method_ = kSoftpackMethodAuto;
   uint64_t classes_ = 0;
   bool has_bases_ = false;
 };

@@ -32,6 +32,7 @@ DeviceBytes::DeviceBytes(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Devi
   status = module_->memory_write(memory, bytes.data, bytes.length);
   if (status != kSoftpackOk) arguments.Fail(status);
   info.This().As<Napi::Object>().TypeTag(&kTag);
+  told_.Tell(info.Env(), memory_.length);
 }
 
 // length: number
@@ -40,7 +41,14 @@ Napi::Value DeviceBytes::Length(const Napi::CallbackInfo& info) {
 }
 
 // dispose(): void
-void DeviceBytes::Dispose(const Napi::CallbackInfo& /*info*/) { memory_ = {}; }
+void DeviceBytes::Dispose(const Napi::CallbackInfo& info) { Release(info.Env()); }
+
+void DeviceBytes::Finalize(Napi::BasicEnv env) { Release(env); }
+
+void DeviceBytes::Release(Napi::BasicEnv env) {
+  memory_ = {};
+  told_.Tell(env, 0);
+}
 
 DeviceMemory DeviceBytes::Of(const Napi::Value& value, const SoftpackBackend* backend) {
   if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kTag)) return {};

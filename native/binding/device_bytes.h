@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "binding/external_memory.h"
 #include "binding/napi_setup.h"
 #include "core/device_module.h"
 
@@ -19,6 +20,7 @@ class DeviceBytes : public Napi::ObjectWrap<DeviceBytes> {
  public:
   static Napi::Function Define(Napi::Env env, const SoftpackDeviceModule* module);
   explicit DeviceBytes(const Napi::CallbackInfo& info);
+  void Finalize(Napi::BasicEnv env) override;
 
   // The memory behind a value; none where the value is no DeviceBytes. Throws where it is disposed
   // of, or belongs to another backend.
@@ -27,9 +29,11 @@ class DeviceBytes : public Napi::ObjectWrap<DeviceBytes> {
  private:
   Napi::Value Length(const Napi::CallbackInfo& info);
   void Dispose(const Napi::CallbackInfo& info);
+  void Release(Napi::BasicEnv env);
 
   const SoftpackDeviceModule* module_ = nullptr;
   DeviceMemory memory_;
+  ExternalMemory told_;
 };
 
 }  // namespace softpack

@@ -3,19 +3,21 @@
 #define SOFTPACK_BINDING_WORK_H_
 
 #include <functional>
+#include <memory>
 #include <utility>
 #include <vector>
 
 #include "binding/arguments.h"
 #include "binding/napi_setup.h"
+#include "core/guard.h"
 
 namespace softpack {
 
 // Returns a status. Holds plain data only: it may run on any thread.
 using Work = std::function<int()>;
 
-// Resolves a promise with the status of its work. Touches no JavaScript while it works; keeps the
-// arrays alive.
+// Resolves a promise with the status of its work, whatever that throws. Touches no JavaScript while
+// it works; keeps the arrays alive.
 class PromiseWorker : public Napi::AsyncWorker {
  public:
   PromiseWorker(const Arguments& arguments, Work work)
@@ -30,8 +32,10 @@ class PromiseWorker : public Napi::AsyncWorker {
   Napi::Promise Promise() const { return deferred_.Promise(); }
 
  protected:
-  void Execute() override { status_ = work_(); }
+  void Execute() override { status_ = Guarded(work_); }
   void OnOK() override { deferred_.Resolve(Napi::Number::New(Env(), status_)); }
+  // Node.js gives the work up before it starts, when an environment ends.
+  void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
 
  private:
   Work work_;
@@ -41,14 +45,14 @@ class PromiseWorker : public Napi::AsyncWorker {
 };
 
 inline Napi::Value RunNow(const Arguments& arguments, const Work& work) {
-  return Napi::Number::New(arguments.Env(), work());
+  return Napi::Number::New(arguments.Env(), Guarded(work));
 }
 
 inline Napi::Value RunLater(const Arguments& arguments, Work work) {
-  // Deletes itself when done.
-  auto* const worker = new PromiseWorker(arguments, std::move(work));
+  auto worker = std::make_unique<PromiseWorker>(arguments, std::move(work));
   const Napi::Promise promise = worker->Promise();
   worker->Queue();
+  worker.release();  // queued: deletes itself when done
   return promise;
 }
 

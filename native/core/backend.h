@@ -157,7 +157,7 @@ typedef struct SoftpackDecoder SoftpackDecoder;
 
 typedef struct SoftpackDecoderInfo {
   uint32_t method;  // never auto
-  uint64_t bytes;   // memory held
+  uint64_t bytes;   // memory held, working memory that is kept between calls included
 } SoftpackDecoderInfo;
 
 // Which labels an operation decodes.
@@ -249,6 +249,8 @@ typedef struct SoftpackBackend {
   int (*decode_kl)(const SoftpackDecoder* decoder, const SoftpackDecodeKlArgs* args);
   void (*decoder_destroy)(SoftpackDecoder* decoder);
   int (*augment)(const SoftpackAugmentArgs* args);
+  // Memory held, working memory that is kept between calls included.
+  uint64_t (*encoder_bytes)(const SoftpackEncoder* encoder);
 } SoftpackBackend;
 
 #ifdef __cplusplus

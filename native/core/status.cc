@@ -18,6 +18,8 @@ extern "C" const char* SoftpackStatusText(int status) {
       return "no device that this backend can run on";
     case kSoftpackDeviceLost:
       return "the device failed and cannot be used again by this process";
+    case kSoftpackFailed:
+      return "native code failed unexpectedly";
     default:
       return "unknown status";
   }

@@ -21,6 +21,8 @@ enum SoftpackStatus {
   kSoftpackNoDevice = 6,
   // The device failed in a way that ends its use by this process; results may be lost.
   kSoftpackDeviceLost = 7,
+  // An exception that no code here foresees.
+  kSoftpackFailed = 8,
 };
 
 // A static sentence for people; never null.

@@ -3,7 +3,6 @@
 #include <condition_variable>
 #include <mutex>
 #include <new>
-#include <system_error>
 #include <thread>
 
 namespace softpack {
@@ -58,8 +57,8 @@ class Pool {
     if (wanted > kMaxHelpers) wanted = kMaxHelpers;
     try {
       for (; helpers_ < wanted; ++helpers_) std::thread([this] { Help(); }).detach();
-    } catch (const std::system_error&) {
-      // The system grants no more threads: fewer helpers do the same work.
+    } catch (...) {
+      // No more threads, or no memory for one: continue with fewer helpers.
     }
   }
 
@@ -106,7 +105,7 @@ uint32_t ProcessorCount() {
   return count == 0 ? 1 : count;
 }
 
-void RunTasks(uint32_t threads, uint64_t tasks, TaskFunction run, void* context) {
+void RunTasks(uint32_t threads, uint64_t tasks, TaskFunction run, void* context) noexcept {
   const uint64_t useful = tasks < ResolveThreads(threads) ? tasks : ResolveThreads(threads);
   Pool* const pool = useful > 1 ? Pool::Get() : nullptr;
   if (pool == nullptr) {

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "core/guard.h"
 #include "core/status.h"
 
 namespace softpack {
@@ -27,11 +28,11 @@ using TaskFunction = void (*)(void* context, uint64_t task);
 
 // Calls run(context, task) once for each task in [0, tasks), on the caller and at most `threads` -
 // 1 helpers (0: all processors), and returns when all are done. Tasks start in ascending order.
-// `run` must not throw.
-void RunTasks(uint32_t threads, uint64_t tasks, TaskFunction run, void* context);
+// `run` must not throw, and neither does this.
+void RunTasks(uint32_t threads, uint64_t tasks, TaskFunction run, void* context) noexcept;
 
-// RunTasks for a callable `int task(uint64_t)`: the status of the failed task that failed first, or
-// kSoftpackOk. Tasks that have not started when one fails are skipped.
+// RunTasks for a callable `int task(uint64_t)`: the status of the task that failed first, or
+// kSoftpackOk. A task that throws has failed too. Tasks that have not started by then are skipped.
 template <class Task>
 int ParallelFor(uint32_t threads, uint64_t tasks, const Task& task) {
   struct Context {
@@ -41,7 +42,7 @@ int ParallelFor(uint32_t threads, uint64_t tasks, const Task& task) {
   const TaskFunction run = [](void* opaque, uint64_t index) {
     auto& shared = *static_cast<Context*>(opaque);
     if (shared.status.load(std::memory_order_relaxed) != kSoftpackOk) return;
-    const int status = shared.task(index);
+    const int status = Guarded([&] { return shared.task(index); });
     int expected = kSoftpackOk;
     if (status != kSoftpackOk) shared.status.compare_exchange_strong(expected, status);
   };

@@ -1,10 +1,23 @@
 #include "cpu/buffer.h"
 
+#include <atomic>
+
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
 
 namespace softpack {
+namespace {
+
+std::atomic<int64_t> buffer_bytes{0};
+
+}  // namespace
+
+uint64_t BufferBytes() { return static_cast<uint64_t>(buffer_bytes.load()); }
+
+void CountBufferBytes(int64_t change) {
+  if (change != 0) buffer_bytes.fetch_add(change, std::memory_order_relaxed);
+}
 
 void AdviseHugePages(void* data, uint64_t bytes) {
 #ifdef __linux__

@@ -17,6 +17,12 @@ void AdviseHugePages(void* data, uint64_t bytes);
 // is mapped a page at a time as it is first touched, which can take longer than filling it.
 void AdviseLargeOutput(void* data, uint64_t bytes);
 
+// Bytes that all buffers of the process hold.
+uint64_t BufferBytes();
+
+// Adds to BufferBytes(), negative numbers too.
+void CountBufferBytes(int64_t change);
+
 template <class T>
 class Buffer {
  public:
@@ -35,6 +41,7 @@ class Buffer {
     alignment_ = std::align_val_t{bytes >= kHugePage ? kHugePage : kCacheLine};
     data_ = static_cast<T*>(::operator new(bytes, alignment_, std::nothrow));
     bytes_ = data_ == nullptr ? 0 : bytes;
+    CountBufferBytes(static_cast<int64_t>(bytes_));
     if (bytes_ >= kHugePage) AdviseHugePages(data_, bytes_);
     return data_ != nullptr;
   }
@@ -55,6 +62,7 @@ class Buffer {
 
   void Free() {
     if (data_ != nullptr) ::operator delete(data_, alignment_);
+    CountBufferBytes(-static_cast<int64_t>(bytes_));
     data_ = nullptr;
     bytes_ = 0;
   }
@@ -63,6 +71,11 @@ class Buffer {
   uint64_t bytes_ = 0;
   std::align_val_t alignment_{kCacheLine};
 };
+
+template <class... Elements>
+uint64_t BytesOf(const Buffer<Elements>&... buffers) {
+  return (uint64_t{0} + ... + buffers.bytes());
+}
 
 }  // namespace softpack
 

@@ -4,6 +4,7 @@
 
 #include "core/bits.h"
 #include "core/thread_pool.h"
+#include "cpu/buffer.h"
 #include "cpu/decoder.h"
 #include "cpu/dispatch.h"
 #include "cpu/encoder.h"
@@ -55,6 +56,8 @@ int EncodeLabels(const SoftpackEncoder* encoder, const SoftpackEncodeArgs* args)
   return encoder->Encode(*args);
 }
 
+uint64_t EncoderBytes(const SoftpackEncoder* encoder) { return encoder->bytes(); }
+
 void DestroyEncoder(SoftpackEncoder* encoder) { delete encoder; }
 
 int DecoderInfo(const SoftpackDecoder* decoder, SoftpackDecoderInfo* info) {
@@ -90,9 +93,12 @@ constexpr SoftpackBackend kBackend = {
     DecodeKl,
     DestroyDecoder,
     OnSelected<SoftpackAugmentArgs, Augment>,
+    EncoderBytes,
 };
 
 }  // namespace
 }  // namespace softpack
 
 extern "C" const SoftpackBackend* SoftpackCpuBackend(void) { return &softpack::kBackend; }
+
+extern "C" uint64_t SoftpackCpuMemory(void) { return softpack::BufferBytes(); }

@@ -57,7 +57,9 @@ int SoftpackDecoder::CreateRows(const softpack::Isa& isa, const SoftpackDecoderS
   }
 }
 
-SoftpackDecoderInfo SoftpackDecoder::Info() const { return {spec_.method, rows_->bytes()}; }
+SoftpackDecoderInfo SoftpackDecoder::Info() const {
+  return {spec_.method, rows_->bytes() + scratch_.bytes()};
+}
 
 int SoftpackDecoder::Decode(const SoftpackDecodeArgs& args) const {
   const auto type = static_cast<SoftpackDtype>(args.out_type);

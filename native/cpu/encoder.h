@@ -17,6 +17,9 @@ struct SoftpackEncoder {
   // Copies what `spec` points to.
   int Create(const softpack::Isa& isa, const SoftpackEncoderSpec& spec);
   int Encode(const SoftpackEncodeArgs& args) const;
+  uint64_t bytes() const {
+    return projection_.bytes() + groups_.bytes() + sparse_.bytes() + scratch_.bytes();
+  }
 
  private:
   struct Scratch {
@@ -24,6 +27,10 @@ struct SoftpackEncoder {
     softpack::Buffer<float> product;    // of KernelTable::multiply
     softpack::Buffer<uint16_t> indices;
     softpack::SparseScratch sparse;
+
+    uint64_t bytes() const {
+      return softpack::BytesOf(projected, product, indices) + sparse.bytes();
+    }
   };
 
   uint64_t LabelsATask(uint64_t count, uint32_t threads) const;

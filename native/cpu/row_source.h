@@ -25,6 +25,10 @@ struct RowScratch {
   Buffer<float> product;     // of KernelTable::multiply
   Buffer<float> row;         // one row, for head and loss
   Buffer<float> second_row;
+
+  uint64_t bytes() const {
+    return BytesOf(indices, grouped, sums, values, latents, bfloats, product, row, second_row);
+  }
 };
 
 struct CodeBlock {

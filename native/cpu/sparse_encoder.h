@@ -31,6 +31,10 @@ struct SparseScratch {
   Buffer<uint32_t> unsure;   // [segments] segments of a label to project in full
   Buffer<uint32_t> starts;   // first columns of their chains
   Buffer<float> chains;
+
+  uint64_t bytes() const {
+    return BytesOf(kept, weights, labels, projected, segments, margins, unsure, starts, chains);
+  }
 };
 
 class SparseEncoder {
@@ -45,6 +49,8 @@ class SparseEncoder {
   // indices [count, segments] of labels that were kept.
   int Encode(const float* labels, uint64_t count, const float* groups, SparseScratch* scratch,
              uint16_t* indices) const;
+
+  uint64_t bytes() const { return projection_.bytes(); }
 
  private:
   uint64_t segments() const { return spec_.latent / spec_.width; }

@@ -45,6 +45,10 @@ int Encode(const SoftpackEncoder* encoder, const SoftpackEncodeArgs* args) {
   return reinterpret_cast<const CudaEncoder*>(encoder)->Encode(*args);
 }
 
+uint64_t EncoderBytes(const SoftpackEncoder* encoder) {
+  return reinterpret_cast<const CudaEncoder*>(encoder)->bytes();
+}
+
 void DestroyEncoder(SoftpackEncoder* encoder) { delete reinterpret_cast<CudaEncoder*>(encoder); }
 
 int DecoderInfo(const SoftpackDecoder* decoder, SoftpackDecoderInfo* info) {
@@ -125,6 +129,7 @@ constexpr SoftpackBackend kBackend = {
     DecodeKl,
     DestroyDecoder,
     Augment,
+    EncoderBytes,
 };
 
 constexpr SoftpackDeviceModule kModule = {

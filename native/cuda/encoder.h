@@ -11,6 +11,9 @@ class CudaEncoder {
  public:
   int Create(const SoftpackEncoderSpec& spec);
   int Encode(const SoftpackEncodeArgs& args) const;
+  uint64_t bytes() const {
+    return projection_.bytes() + codebook_.bytes() + half_norms_.bytes() + prepared_.bytes();
+  }
 
  private:
   NearestParams Search(const float* vectors, uint16_t* out, uint64_t count) const;

@@ -17,7 +17,7 @@ export function readBits(bytes: Uint8Array, position: number, bits: number): num
   return value;
 }
 
-/** Writes `value` at bit `position` of bytes that are still zero there. */
+/** Writes `value` at bit `position`, leaving every other bit as it is. */
 export function writeBits(bytes: Uint8Array, position: number, bits: number, value: number): void {
   let at = Math.floor(position / 8);
   let skip = position % 8;
@@ -26,7 +26,7 @@ export function writeBits(bytes: Uint8Array, position: number, bits: number, val
   while (left > 0) {
     const take = Math.min(8 - skip, left);
     const size = 2 ** take;
-    bytes[at] |= (rest % size) << skip;
+    bytes[at] = (bytes[at] & ~((size - 1) << skip)) | ((rest % size) << skip);
     rest = Math.floor(rest / size);
     left -= take;
     skip = 0;

@@ -4,6 +4,9 @@ import { SoftpackError } from '../errors.js';
  * IEEE 754 half floats as bit patterns in a Uint16Array; JavaScript has no array type for them on Node 20.
  */
 
+const float = new Float32Array(1);
+const floatBits = new Uint32Array(float.buffer);
+
 /** Float32 bit pattern of each of the 65,536 half floats (256 KiB), built on first use. */
 let decodeTable: Uint32Array | undefined;
 
@@ -23,6 +26,20 @@ export function float32ToFloat16(values: Float32Array, out: Uint16Array): void {
   requireSameLength(values, out);
   const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
   for (let i = 0; i < bits.length; ++i) out[i] = roundToHalf(bits[i]);
+}
+
+/** The bit pattern of `value`, first rounded to float32, as a half float. */
+export function toHalf(value: number): number {
+  float[0] = value;
+  return roundToHalf(floatBits[0]);
+}
+
+/** The bit pattern of `value`, first rounded to float32, as bfloat16: to nearest, ties to even; NaN stays NaN. */
+export function toBfloat(value: number): number {
+  float[0] = value;
+  const bits = floatBits[0];
+  if (Number.isNaN(value)) return (bits >>> 16) | 0x40;
+  return ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16) & 0xffff;
 }
 
 function roundToHalf(bits: number): number {
@@ -48,8 +65,6 @@ function roundToHalf(bits: number): number {
 
 function buildDecodeTable(): Uint32Array {
   const table = new Uint32Array(65536);
-  const value = new Float32Array(1);
-  const valueBits = new Uint32Array(value.buffer);
   for (let half = 0; half < 65536; ++half) {
     const sign = (half & 0x8000) << 16;
     const exponent = (half >>> 10) & 0x1f;
@@ -57,8 +72,8 @@ function buildDecodeTable(): Uint32Array {
     if (exponent === 0x1f) {
       table[half] = sign | 0x7f800000 | (mantissa << 13);
     } else if (exponent === 0) {
-      value[0] = mantissa * 2 ** -24;
-      table[half] = sign | valueBits[0];
+      float[0] = mantissa * 2 ** -24;
+      table[half] = sign | floatBits[0];
     } else {
       table[half] = sign | ((exponent + 112) << 23) | (mantissa << 13);
     }

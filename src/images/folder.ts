@@ -173,7 +173,7 @@ async function imagesBelow(root: string, folder: string): Promise<string[]> {
   for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
     const here = next;
     const { folders, files } = await entriesOf(join(root, here));
-    waiting.push(...folders.map((name) => `${here}/${name}`));
+    for (const name of folders) waiting.push(`${here}/${name}`);
     found.push([here, files.filter((name) => IMAGE_FILE.test(name))]);
   }
   return found

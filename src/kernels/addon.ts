@@ -62,6 +62,8 @@ export interface AddonInfo {
   /** Names separated by spaces, slowest first. */
   readonly availableIsas: string;
   readonly processors: number;
+  /** Held by the backend now, in the whole process. */
+  readonly memoryBytes: number;
 }
 
 export interface NativeEncoder {

@@ -26,6 +26,8 @@ export interface KernelStatus {
   readonly state: string;
   /** For people: what was found, and what to type where something is missing. */
   readonly reason: string;
+  /** Native memory in use: tables of encoders and decoders, and working memory kept between calls. */
+  readonly memoryBytes?: number;
 }
 
 let warned = false;
@@ -81,7 +83,8 @@ function cpuStatus(): KernelStatus {
   if (found.state !== 'ready') return { name: 'cpu', state: found.state, reason: found.reason };
   const { availableIsas, processors } = found.info;
   const reason = `${found.isa} (available: ${availableIsas}), ${processors} threads`;
-  return { name: 'cpu', state: 'ready', reason };
+  const { memoryBytes } = found.addon.info();
+  return { name: 'cpu', state: 'ready', reason, memoryBytes };
 }
 
 function chosenBackend(asked: string | undefined): BackendName {

@@ -10,6 +10,7 @@ import type { AnyAugmentationSpec } from '../augment/spec.js';
 import type { Codec, DecodeOptions } from '../codecs/codec.js';
 import { loadCodec } from '../codecs/registry.js';
 import type { CodecParts } from '../core/codec-parts.js';
+import { concatenateIds } from '../core/samples.js';
 import { SoftpackError } from '../errors.js';
 import { type ImageReader, openImageReader } from '../images/reader.js';
 import { type ImagesDescription, imageCount } from '../images/source.js';
@@ -144,7 +145,7 @@ export class BatchMaker implements Disposable {
     const augmentations = augmentationsOf(images, task);
     const partners = sampleIds.map((sample) => augmentations.mix(epoch, sample).partner);
     const stopped = () => Atomics.load(this.#setup.firstRun, 0) > run;
-    return this.#reader.read(Uint32Array.of(...sampleIds, ...partners), stopped);
+    return this.#reader.read(concatenateIds(sampleIds, partners), stopped);
   }
 
   #render(task: BatchTask, pixels: PixelSource | undefined): Float32Array {

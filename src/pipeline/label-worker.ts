@@ -2,6 +2,7 @@ import { move, transferableSymbol, valueSymbol, workerData } from 'piscina';
 import { Augmenter } from '../augment/augmenter.js';
 import { renderViews } from '../augment/replay.js';
 import type { AugmentationSpec } from '../augment/spec.js';
+import { concatenateIds } from '../core/samples.js';
 import { type ErrorData, errorToData, SoftpackError, throwIfAborted } from '../errors.js';
 import { openImageReader } from '../images/reader.js';
 import { rememberImages } from '../images/remembered.js';
@@ -61,7 +62,7 @@ async function label({ epoch, start, count }: LabelTask): Promise<LabelledViews>
   if (isStopped()) throwIfAborted(AbortSignal.abort());
   const samples = Uint32Array.from({ length: count }, (_, i) => start + i);
   const partners = mixer.batch(epoch, samples).partner;
-  const images = await reader.read(Uint32Array.of(...samples, ...partners), isStopped);
+  const images = await reader.read(concatenateIds(samples, partners), isStopped);
   const augmenter = new Augmenter(augmentation, images);
   const [height, width] = augmentation.size;
   // A fresh array each time: TensorFlow.js may alias it.

@@ -100,6 +100,26 @@ describe.skipIf(lacking !== undefined)('the CUDA backend', () => {
     expect(lines[2]).toBe('cpu');
   });
 
+  it('settles every call, and continues, if native code throws', () => {
+    const settled = (error: string) => `
+      const kernels = loadKernels({ backend: 'cuda' });
+      const args = { a: Float32Array.of(2, 3), b: Float32Array.of(5, 7), out: new Float32Array(1), rows: 1, inner: 2, columns: 1 };
+      const calls = { sync: () => kernels.project(args), later: () => kernels.projectAsync(args) };
+      print(await Promise.resolve().then(calls.${error}).catch(({ code, message }) => ({ code, message })));
+      print(product(kernels));`;
+    for (const call of ['sync', 'later']) {
+      for (const [plan, text] of [
+        ['throws:1', 'out of memory'],
+        ['breaks:1', 'failed unexpectedly'],
+      ]) {
+        const { lines, status } = runWith(plan, settled(call));
+        expect(status).toBe(0);
+        const error = { code: 'NATIVE_FAILED', message: expect.stringContaining(text) };
+        expect(lines).toEqual([error, 31]);
+      }
+    }
+  });
+
   it('is ready, preferred by auto, and computes', () => {
     const { lines, stderr } = runWith(
       '',

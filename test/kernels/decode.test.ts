@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { toBfloat, toHalf } from '#src/core/half.js';
 import { SoftpackError } from '#src/errors.js';
-import { toBfloat, toHalf } from '#src/kernels/reference/half.js';
 import type { DecodeMethod, DecoderSpec, Head, Kernels } from '#src/kernels/types.js';
 import {
   bytesOf,

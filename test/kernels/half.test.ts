@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { toHalf } from '#src/kernels/reference/half.js';
+import { toHalf } from '#src/core/half.js';
 import type { DecoderSpec } from '#src/kernels/types.js';
 import { cpu } from './support.js';
 

@@ -6,11 +6,14 @@
 //   no-device      no device, with a reason
 //   dies:<n>       from the n-th operation on the device is lost
 //   full:<n>       the n-th operation runs out of memory, the next ones go on
+//   throws:<n>     the n-th operation throws std::bad_alloc, as no backend should
+//   breaks:<n>     the n-th operation throws what nobody knows
 #include <atomic>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <string>
 
 #include "core/device_module.h"
@@ -45,6 +48,8 @@ int Meet() {
     last_error = "a fake lack of memory";
     return kSoftpackOutOfMemory;
   }
+  if (number == NumberOf("throws:")) throw std::bad_alloc();
+  if (number == NumberOf("breaks:")) throw number;
   return kSoftpackOk;
 }
 

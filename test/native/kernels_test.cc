@@ -1,9 +1,11 @@
 // Tests of the kernels without Node.js, for sanitizers: every instruction set against the scalar
 // bytes on odd shapes in buffers of exactly the right size, packing at every offset, and the thread
 // pool with many callers at once.
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <new>
 #include <random>
 #include <string>
 #include <thread>
@@ -400,6 +402,24 @@ void TestAmxProduct() {
   Expect(SameBytes(expected, found), "the AMX product is the product");
 }
 
+// A task that throws has failed, on whatever thread it ran; the pool works on.
+void TestThrowingTasks() {
+  for (const uint32_t threads : {1u, 4u}) {
+    std::atomic<int> started{0};
+    const auto run = [&](const auto& fail) {
+      return ParallelFor(threads, 64, [&](uint64_t task) {
+        ++started;
+        if (task >= 8) fail();
+        return kSoftpackOk;
+      });
+    };
+    Expect(run([] { throw std::bad_alloc(); }) == kSoftpackOutOfMemory, "bad_alloc is a status");
+    Expect(run([] { throw 1; }) == kSoftpackFailed, "any exception is a status");
+    started = 0;
+    Expect(run([] {}) == kSoftpackOk && started == 64, "the pool works on");
+  }
+}
+
 void TestBits() {
   std::mt19937 random(4);
   for (uint32_t bits = 1; bits <= 16; ++bits) {
@@ -494,6 +514,7 @@ void TestAugment(const Isa& isa) {
 
 int Run() {
   TestBits();
+  TestThrowingTasks();
   TestThreadPool();
   for (const char* const name : {"scalar", "avx2", "avx512", "avx512_bf16", "amx"}) {
     const Isa* const isa = IsaNamed(name);

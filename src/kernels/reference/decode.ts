@@ -1,9 +1,9 @@
+import { readBits } from '../../core/bits.js';
 import type { OutputDtype } from '../../core/dtypes.js';
+import { toBfloat, toHalf } from '../../core/half.js';
 import { SoftpackError } from '../../errors.js';
 import type { CheckedDecode, CheckedDecodeKl, CheckedLabels } from '../check/labels.js';
 import type { DecoderSpec, Head } from '../types.js';
-import { readIndex } from './bits.js';
-import { toBfloat, toHalf } from './half.js';
 
 /** exp of this is about the least normal float32, so that no probability of a softmax head is zero. */
 const LEAST_EXPONENT = -87;
@@ -91,7 +91,7 @@ function labelAt(args: CheckedLabels, i: number): number {
 }
 
 function codeAt(spec: DecoderSpec, codes: Uint8Array, label: number, stage: number): number {
-  const code = readIndex(codes, (label * spec.stages + stage) * spec.bits, spec.bits);
+  const code = readBits(codes, (label * spec.stages + stage) * spec.bits, spec.bits);
   if (code >= spec.levels) {
     throw new SoftpackError('INVALID_ARGUMENT', 'an index beyond the codebook', {
       field: 'codes',

@@ -1,6 +1,6 @@
+import { writeBits } from '../../core/bits.js';
 import type { CheckedEncode } from '../check/labels.js';
 import type { EncoderSpec } from '../types.js';
-import { writeIndex } from './bits.js';
 import { nearest } from './nearest.js';
 import { project } from './project.js';
 
@@ -30,7 +30,7 @@ export function encode(spec: EncoderSpec, { labels, out, count }: CheckedEncode)
     const indices = new Uint16Array(rows * segments);
     nearest({ vectors: projected, codebook, out: indices, width, count: indices.length, levels });
     for (const [i, index] of indices.entries()) {
-      writeIndex(out, (first * segments + i) * bits, bits, index);
+      writeBits(out, (first * segments + i) * bits, bits, index);
     }
   }
 }

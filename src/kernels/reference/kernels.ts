@@ -1,3 +1,4 @@
+import { readBits, writeBits } from '../../core/bits.js';
 import { checkAugment } from '../check/augment.js';
 import { checkCodesArray, checkDecode, checkDecodeKl, checkEncode } from '../check/labels.js';
 import { checkNearest, checkProject } from '../check/matrices.js';
@@ -15,7 +16,6 @@ import type {
   Kernels,
 } from '../types.js';
 import { augment } from './augment.js';
-import { readIndex, writeIndex } from './bits.js';
 import { decode, decodeKl } from './decode.js';
 import { encode } from './encode.js';
 import { nearest } from './nearest.js';
@@ -34,11 +34,11 @@ export const referenceKernels: Kernels = {
   nearestAsync: async (args) => nearest(checkNearest(args)),
   pack: (args) => {
     const { indices, bits, out, bitOffset } = checkPack(args);
-    for (const [i, index] of indices.entries()) writeIndex(out, bitOffset + i * bits, bits, index);
+    for (const [i, index] of indices.entries()) writeBits(out, bitOffset + i * bits, bits, index);
   },
   unpack: (args) => {
     const { packed, bits, out, bitOffset } = checkUnpack(args);
-    for (let i = 0; i < out.length; i++) out[i] = readIndex(packed, bitOffset + i * bits, bits);
+    for (let i = 0; i < out.length; i++) out[i] = readBits(packed, bitOffset + i * bits, bits);
   },
   createEncoder: (spec) => new ReferenceEncoder(checkEncoderSpec(spec)),
   residentCodes: (codes) => {

@@ -141,7 +141,7 @@ async function build(job: Job, { pip, npm, compiler }: Tools, report: Report) {
     for (const name of await readdir(wheels)) {
       if (!name.startsWith('nvidia_')) continue;
       using wheel = await Wheel.open(join(wheels, name));
-      files.push(...(await wheel.extract(unpack)));
+      for (const file of await wheel.extract(unpack)) files.push(file);
     }
   }
   report('compile');

@@ -10,8 +10,8 @@ interface DemoApp {
 }
 
 /** Adds the demo if it is there, otherwise a command that says where to get it. */
-export async function addDemo(program: Command, io: CliIo): Promise<void> {
-  const app: DemoApp | undefined = await import(APP).catch((cause: unknown) => {
+export async function addDemo(program: Command, io: CliIo, url = APP): Promise<void> {
+  const app: DemoApp | undefined = await import(url).catch((cause: unknown) => {
     if ((cause as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND') return undefined;
     throw cause;
   });

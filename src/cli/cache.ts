@@ -44,14 +44,17 @@ interface CacheFlags extends CodecFlags, FitFlags {
 export function addCache(program: Command, io: CliIo): void {
   const command = program
     .command('cache')
-    .description("Keep a teacher's soft labels of every augmented view of a folder's images.")
+    .description("Store a teacher's soft labels of every augmented view of a folder of images.")
     .requiredOption(
       '--teacher <path>',
-      '.safetensors of softpack, TensorFlow.js model, SavedModel folder or .onnx file',
+      'softpack .safetensors, TensorFlow.js model, SavedModel folder or .onnx file',
     )
-    .requiredOption('-i, --images <path>', 'folder (a class or all), list, or packed images')
-    .requiredOption('-E, --epochs <n>', 'views of every image', positiveInteger)
-    .requiredOption('-o, --out <dir>', 'archive to write; an interrupted run is taken up again');
+    .requiredOption(
+      '-i, --images <path>',
+      'folder of images or of class folders, list of files, or packed images',
+    )
+    .requiredOption('-E, --epochs <n>', 'views per image', positiveInteger)
+    .requiredOption('-o, --out <dir>', 'archive to write; an interrupted run is resumed');
   addCodecOptions(command)
     .option(
       '--full <dir>',
@@ -59,35 +62,40 @@ export function addCache(program: Command, io: CliIo): void {
     )
     .option('-t, --tau <t>', 'temperature of the labels softmax(logits / tau)', positiveNumber, 20)
     .option('--steps <n>', 'training steps of the codec', positiveInteger, 1000)
-    .option('--seed <n>', 'of the views and of the codec', nonNegativeInteger, 0)
+    .option('--seed <n>', 'seed of the views and of the codec', nonNegativeInteger, 0)
     .addOption(
-      new Option('--backend <name>', 'of TensorFlow.js; an .onnx file needs none')
+      new Option('--backend <name>', 'TensorFlow.js backend; not used by .onnx files')
         .choices(['auto', 'tensorflow', 'wasm', 'cpu'])
         .default('auto'),
     )
-    .option('--description <file>', 'what the model does not say, as in teacher.json')
+    .option('--description <file>', 'JSON file with what the model does not say, as teacher.json')
     .addOption(
-      new Option('--preprocessing <name>', "of the teacher's pixels, by Keras's names").choices([
-        ...['torch', 'tf', 'caffe', 'unit', 'raw'],
-      ]),
+      new Option(
+        '--preprocessing <name>',
+        'how the teacher expects pixels, named as in Keras',
+      ).choices([...['torch', 'tf', 'caffe', 'unit', 'raw']]),
     )
     .option('--probabilities', 'the teacher ends in a softmax')
-    .option('--class-names <file>', 'one a line, in the order of the logits')
-    .option('--split <name>', 'part of an ImageNet-style tree, e.g. train')
+    .option('--class-names <file>', 'one name per line, in the order of the logits')
+    .option('--split <name>', 'dataset split of the folder, e.g. train')
     .option(
       '--short-side <n>',
-      "shrink images first; default: twice the teacher's",
+      "shrink images to this shorter side; default: twice the teacher's",
       positiveInteger,
     )
-    .option('--min-crop <share>', 'of the image that a view shows at least', share, 0.08)
+    .option('--min-crop <share>', 'smallest share of the image that a view shows', share, 0.08)
     .option('--flip <p>', 'probability of mirrored views', share, 0.5)
-    .option('--cutmix <p>', 'probability of views with a part of another image', share, 1)
-    .option('-b, --batch <n>', 'images in one pass of the teacher', positiveInteger)
-    .option('-w, --workers <n>', 'teachers side by side; default: one a processor', positiveInteger)
+    .option('--cutmix <p>', 'probability of views with a part of another image (CutMix)', share, 1)
+    .option('-b, --batch <n>', 'images per forward pass of the teacher', positiveInteger)
+    .option(
+      '-w, --workers <n>',
+      'number of teacher workers (default: one per CPU)',
+      positiveInteger,
+    )
     .option('--json', 'print the result as JSON')
     .action(async (flags: CacheFlags) => {
       const options = await optionsOf(flags, command.getOptionValueSource('codec') !== 'default');
-      // Teachers take a second to load: only for those who have one.
+      // Loading TensorFlow.js takes a second that other commands need not spend.
       const { cacheLabels } = await import('../pipeline/cache-labels.js');
       const result = await cacheLabels({
         ...options,
@@ -100,7 +108,7 @@ export function addCache(program: Command, io: CliIo): void {
 
 async function optionsOf(flags: CacheFlags, named: boolean): Promise<CacheLabelsOptions> {
   const { teacher, images, epochs, out, full, tau, steps, seed, minCrop, flip, cutmix } = flags;
-  // Without a word on compression nothing is lost: the labels can be packed at any ratio later.
+  // Without codec options the logits are kept as they are: they can be packed at any ratio later.
   return {
     ...{ teacher, images, epochs, out, full, tau, backend: flags.backend, split: flags.split },
     ...{ workers: flags.workers, batch: flags.batch, fit: fitOf(flags) },
@@ -123,7 +131,7 @@ async function descriptionOf(flags: CacheFlags): Promise<TeacherDescription> {
     const json = parseJson(file, 'content', await readText(file));
     if (!isJsonObject(json)) {
       const details = { field: file, expected: 'an object as in teacher.json' };
-      throw new SoftpackError('INVALID_FILE', 'not a description', details);
+      throw new SoftpackError('INVALID_FILE', 'a description must be a JSON object', details);
     }
     description = json as TeacherDescription;
   }
@@ -150,7 +158,7 @@ function readText(file: string): Promise<Buffer> {
 function share(text: string): number {
   const value = Number(text);
   if (text.trim() !== '' && value >= 0 && value <= 1) return value;
-  throw new InvalidArgumentError('Not a number from 0 to 1.');
+  throw new InvalidArgumentError('Must be a number from 0 to 1.');
 }
 
 function cacheProgress(io: CliIo): (progress: CacheProgress) => void {
@@ -173,11 +181,13 @@ function describe(result: CacheLabelsResult, { out }: CacheFlags): string {
     const { codec, divergence } = packed;
     lines.push(`${CODECS.words(codec)}: KL ${divergence.kl.toExponential(2)} nats`);
   } else {
-    lines.push(`compress them by: softpack pack ${out} --ratio 40 --out <dir>`);
+    lines.push(`compress them with: softpack pack ${out} --ratio 40 --out <dir>`);
   }
   if (agreement !== undefined) {
     const percent = `${(100 * agreement).toFixed(1)} %`;
-    lines.push(`the teacher sees the folder's class in ${percent} of the views that show it most`);
+    lines.push(
+      `the teacher agrees with the folder's class in ${percent} of the views that mostly show it`,
+    );
   }
   return lines.join('\n');
 }

@@ -20,11 +20,11 @@ const CHUNK = 4096;
 export function addCat(program: Command, { signal }: CliIo): void {
   program
     .command('cat')
-    .description('Decode labels of an archive into a file of probabilities [samples, classes].')
+    .description('Decode one epoch of an archive into a file of probabilities [samples, classes].')
     .argument('<dir>', 'archive')
     .requiredOption('-e, --epoch <n>', 'epoch, from 0', nonNegativeInteger)
     .option('-s, --samples <range>', 'samples, as in Python: 0:100', slice, { from: 0, to: 'end' })
-    .addOption(new Option('-f, --format <name>', 'of the file').choices(['npy']).default('npy'))
+    .addOption(new Option('-f, --format <name>', 'file format').choices(['npy']).default('npy'))
     .requiredOption('-o, --out <file>', 'float32 .npy file to write')
     .action((dir: string, flags: CatFlags) => cat(dir, flags, signal));
 }

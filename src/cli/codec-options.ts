@@ -68,7 +68,7 @@ function given(flags: CodecFlags, name: string): unknown {
   return (flags as unknown as Readonly<Record<string, unknown>>)[name];
 }
 
-/** `INVALID_ARGUMENT` naming the option that is missing or out of place. */
+/** The choice that the options make; `INVALID_ARGUMENT` naming the option that is missing or misplaced. */
 export function codecOf(
   flags: CodecFlags,
   codecs: CodecRegistry = CODECS,

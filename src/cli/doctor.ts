@@ -6,11 +6,11 @@ export function addDoctor(program: Command, io: CliIo): void {
   program
     .command('doctor')
     .description(
-      'Say which kernels and TensorFlow.js backends are ready, and what the others lack.',
+      'List the kernels and TensorFlow.js backends that are available, and what the others lack.',
     )
     .option('--json', 'print as JSON')
     .action(async ({ json }: { readonly json?: boolean }) => {
-      // TensorFlow.js takes a second to load: only for those who ask.
+      // Loading TensorFlow.js takes a second that other commands need not spend.
       const { tensorflowStatus } = await import('../nn/backend/select.js');
       const { onnxStatus } = await import('../nn/teachers/onnx.js');
       const facts = {

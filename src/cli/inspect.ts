@@ -7,7 +7,7 @@ import { type CliIo, print } from './io.js';
 export function addInspect(program: Command, io: CliIo): void {
   program
     .command('inspect')
-    .description('Say what an archive holds and where its bytes are.')
+    .description('Show what an archive holds and the size of every part.')
     .argument('<dir>', 'archive')
     .option('--json', 'print as JSON')
     .action(async (dir: string, { json }: { readonly json?: boolean }) => {

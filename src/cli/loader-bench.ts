@@ -19,22 +19,30 @@ interface LoaderBenchFlags {
   readonly json?: boolean;
 }
 
-/** Pixels to [-1, 1]: which normalisation it is does not matter to the speed. */
+/** Pixels to [-1, 1]; the speed does not depend on the normalisation. */
 const NORMALISATION = { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] } as const;
 
 export function addLoaderBench(program: Command, io: CliIo): void {
   program
     .command('loader-bench')
-    .description('Measure how fast batches come from an archive, and say what bounds them.')
+    .description('Measure how fast batches come from an archive and what limits them.')
     .argument('<dir>', 'archive')
-    .option('-i, --images <path>', 'its images: folder, list or packed; labels alone without')
-    .option('--split <name>', 'part of an ImageNet-style tree, e.g. train')
-    .option('-b, --batch <n>', 'samples a batch', positiveInteger, 64)
-    .option('-w, --workers <list>', 'numbers of threads to try', workerList, defaultWorkers())
-    .option('--seconds <s>', 'to measure each for', positiveNumber, 5)
-    .option('--step <ms>', 'how long a training step takes', nonNegativeInteger, 0)
+    .option(
+      '-i, --images <path>',
+      'its images: folder, list of files, or packed images; without: labels only',
+    )
+    .option('--split <name>', 'dataset split of the folder, e.g. train')
+    .option('-b, --batch <n>', 'samples per batch', positiveInteger, 64)
+    .option(
+      '-w, --workers <list>',
+      'numbers of worker threads to try',
+      workerList,
+      defaultWorkers(),
+    )
+    .option('--seconds <s>', 'duration of each measurement', positiveNumber, 5)
+    .option('--step <ms>', 'duration of a training step', nonNegativeInteger, 0)
     .addOption(
-      new Option('-p, --precision <name>', 'of decoded labels, for speed')
+      new Option('-p, --precision <name>', 'precision of decoded labels, traded for speed')
         .choices(['exact', 'fast', 'fastest'])
         .default('exact'),
     )
@@ -91,19 +99,21 @@ function lineOf({
 }
 
 const ADVICE: Readonly<Record<Bound, string>> = {
-  training: 'Batches come as fast as they are used: more workers would change nothing.',
+  training: 'Batches come as fast as they are used: more workers would not help.',
   'reading images':
-    'Images take the time. `softpack pack-images` (raw) leaves out their decoding; more workers help as far as ' +
-    'there are cores; beyond 4 workers set UV_THREADPOOL_SIZE to as many, which decode on those threads.',
-  'rendering views': 'Crops and flips take the time: more workers help as far as there are cores.',
-  'decoding labels': 'Labels take the time: more workers help as far as there are cores.',
+    'Reading images takes most of the time. `softpack pack-images` (raw) avoids decoding; more workers help if there are ' +
+    'idle cores; with more than 4 workers set UV_THREADPOOL_SIZE to their number: images are decoded on these threads.',
+  'rendering views':
+    'Crops and flips take most of the time: more workers help if there are idle cores.',
+  'decoding labels':
+    'Decoding labels takes most of the time: more workers help if there are idle cores.',
   'handing over':
-    'Threads wait for work while the training waits for batches: larger batches, or a longer prefetch, help.',
+    'Workers wait for work while training waits for batches: larger batches or a longer prefetch help.',
 };
 
 function adviceOn(runs: readonly LoaderRun[]): string {
   const best = runs.reduce((a, b) => (b.samplesPerSecond > a.samplesPerSecond ? b : a));
-  return `Quickest with ${best.workers} workers. ${ADVICE[best.bound]}`;
+  return `Fastest with ${best.workers} workers. ${ADVICE[best.bound]}`;
 }
 
 function defaultWorkers(): readonly number[] {
@@ -115,6 +125,6 @@ function workerList(text: string): readonly number[] {
   return text.split(',').map((part) => {
     const workers = Number(part);
     if (/^\d+$/.test(part.trim()) && workers <= 256) return workers;
-    throw new InvalidArgumentError('Not a list of numbers like 0,1,2.');
+    throw new InvalidArgumentError('Must be a list of numbers like 0,1,2.');
   });
 }

@@ -5,7 +5,7 @@ import { InvalidArgumentError } from 'commander';
 export function positiveInteger(text: string): number {
   const value = Number(text);
   if (!Number.isSafeInteger(value) || value < 1) {
-    throw new InvalidArgumentError('Not a positive integer.');
+    throw new InvalidArgumentError('Must be a positive integer.');
   }
   return value;
 }
@@ -13,7 +13,7 @@ export function positiveInteger(text: string): number {
 export function nonNegativeInteger(text: string): number {
   const value = Number(text);
   if (text.trim() === '' || !Number.isSafeInteger(value) || value < 0) {
-    throw new InvalidArgumentError('Not an integer of 0 or more.');
+    throw new InvalidArgumentError('Must be an integer of 0 or more.');
   }
   return value;
 }
@@ -21,11 +21,11 @@ export function nonNegativeInteger(text: string): number {
 export function positiveNumber(text: string): number {
   const value = Number(text);
   if (!Number.isFinite(value) || value <= 0)
-    throw new InvalidArgumentError('Not a positive number.');
+    throw new InvalidArgumentError('Must be a positive number.');
   return value;
 }
 
-/** `from:to`, `from:` or `:to`, counted as Python slices do; `end` stands for a missing right side. */
+/** `from:to`, `from:` or `:to` as in Python; `end` stands for a missing right side. */
 export interface Slice {
   readonly from: number;
   readonly to: number | 'end';
@@ -33,7 +33,7 @@ export interface Slice {
 
 export function slice(text: string): Slice {
   const match = /^(\d*):(\d*)$/.exec(text);
-  if (match === null) throw new InvalidArgumentError('Not a range like 0:100.');
+  if (match === null) throw new InvalidArgumentError('Must be a range like 0:100.');
   const from = match[1] === '' ? 0 : Number(match[1]);
   const to = match[2] === '' ? 'end' : Number(match[2]);
   if (to !== 'end' && to < from) throw new InvalidArgumentError('The range ends before it starts.');

@@ -24,18 +24,23 @@ export interface FitFlags {
 export function addPackImages(program: Command, io: CliIo): void {
   program
     .command('pack-images')
-    .description('Pack image files into few large ones that the loader reads many times quicker.')
-    .argument('<images>', 'folder with one folder a class, or a text file that lists images')
-    .requiredOption('-o, --out <dir>', 'directory to write; an interrupted run is taken up again')
+    .description('Pack image files into a few large ones that the loader reads many times faster.')
+    .argument('<images>', 'folder with one folder per class, or a text file that lists images')
+    .requiredOption('-o, --out <dir>', 'directory to write; an interrupted run is resumed')
     .addOption(
-      new Option('--encoding <name>', 'pixels as they are, or JPEG: smaller, decoded every time')
+      new Option('--encoding <name>', 'raw pixels, or JPEG: smaller, but decoded at every use')
         .choices(['raw', 'jpeg'])
         .default('raw'),
     )
-    .option('--quality <n>', 'of JPEGs that are not copied as they are', positiveInteger, 95)
-    .option('--split <name>', 'part of an ImageNet-style tree, e.g. train')
+    .option(
+      '--quality <n>',
+      'quality of images that are encoded as JPEG (JPEG files are copied unless resized)',
+      positiveInteger,
+      95,
+    )
+    .option('--split <name>', 'dataset split of the folder, e.g. train')
     .option('--short-side <n>', 'shrink the shorter side to this many pixels', positiveInteger)
-    .option('--size <HxW>', 'resize and cut every image to this size', size)
+    .option('--size <HxW>', 'resize and crop every image to this size', size)
     .option('--json', 'print the result as JSON')
     .action(async (path: string, flags: PackImagesFlags) => {
       const { split, out, encoding, quality } = flags;
@@ -57,7 +62,7 @@ export function addPackImages(program: Command, io: CliIo): void {
     });
 }
 
-/** What the options of a size ask for. */
+/** The fit that the size options ask for. */
 export function fitOf({ shortSide, size }: FitFlags): ImageFit | undefined {
   if (size !== undefined) return { kind: 'exact', size };
   return shortSide === undefined ? undefined : { kind: 'short-side', pixels: shortSide };
@@ -65,6 +70,6 @@ export function fitOf({ shortSide, size }: FitFlags): ImageFit | undefined {
 
 function size(text: string): readonly [number, number] {
   const match = /^([1-9]\d{0,4})x([1-9]\d{0,4})$/.exec(text);
-  if (match === null) throw new InvalidArgumentError('Not a height and width like 224x224.');
+  if (match === null) throw new InvalidArgumentError('Must be a height and width like 224x224.');
   return [Number(match[1]), Number(match[2])];
 }

@@ -25,10 +25,10 @@ export function addPack(program: Command, io: CliIo): void {
       '<logits>',
       '.npy or .safetensors: float16 or float32 [epochs, samples, classes]; or an archive',
     )
-    .requiredOption('-o, --out <dir>', 'archive to write; an interrupted run is taken up again');
+    .requiredOption('-o, --out <dir>', 'archive to write; an interrupted run is resumed');
   addCodecOptions(command)
-    .option('--prune <n>', 'keep the first 1/n of all batches only (LPLD)', positiveNumber)
-    .option('-b, --batch <n>', 'labels a batch, with --prune', positiveInteger, 64)
+    .option('--prune <n>', 'keep only the first 1/n of all batches (LPLD)', positiveNumber)
+    .option('-b, --batch <n>', 'labels per batch, with --prune', positiveInteger, 64)
     .option(
       '-t, --tau <t>',
       "temperature of the labels softmax(logits / tau); default 20, or an archive's own",
@@ -55,7 +55,7 @@ export function addPack(program: Command, io: CliIo): void {
     });
 }
 
-/** A progress bar for each phase of packing. */
+/** One progress bar per phase of packing. */
 export function packProgress(io: CliIo): (progress: PackProgress) => void {
   const names = { read: 'reading labels', train: 'training the codec', encode: 'writing codes' };
   const show = phaseProgress(names, io.stderr);

@@ -20,15 +20,19 @@ interface PlanFlags {
 export function addPlan(program: Command, io: CliIo): void {
   program
     .command('plan')
-    .description('Say what soft labels will take up by every codec, before there are any.')
+    .description('Predict the size of soft labels for every codec, before there are any.')
     .requiredOption('-c, --classes <n>', 'classes', positiveInteger)
-    .requiredOption('--ipc <n>', 'distilled images a class', positiveInteger)
-    .option('-E, --epochs <n>', 'epochs, one label an image each', positiveInteger, 300)
-    .option('-r, --ratio <x>', 'full labels over the whole archive (default 40)', positiveNumber)
+    .requiredOption('--ipc <n>', 'distilled images per class', positiveInteger)
+    .option('-E, --epochs <n>', 'epochs, with one label per image each', positiveInteger, 300)
+    .option(
+      '-r, --ratio <x>',
+      'compression ratio of the whole archive relative to float16 (default 40)',
+      positiveNumber,
+    )
     .option('-m, --megabytes <n>', 'size of the whole archive, MB of 1024^2 bytes', positiveNumber)
     .option('--teacher-bytes <n>', "size of the teacher's file", positiveInteger)
-    .option('--image-bytes <n>', 'an image as JPEG; the paper: 13,600', positiveInteger, 13_600)
-    .option('-b, --batch <n>', 'labels a batch, for label pruning', positiveInteger, 64)
+    .option('--image-bytes <n>', 'size of one image as JPEG', positiveInteger, 13_600)
+    .option('-b, --batch <n>', 'labels per batch, for label pruning', positiveInteger, 64)
     .option('--json', 'print as JSON')
     .action((flags: PlanFlags) => {
       const plan = planLabels(budgetOf(flags));
@@ -48,7 +52,7 @@ function budgetOf({ ratio, megabytes, ...flags }: PlanFlags) {
   };
 }
 
-/** Of 1024^n bytes, as the paper counts. */
+/** Powers of 1024, as the paper counts. */
 function binary(bytes: number): string {
   const gigabytes = bytes / 2 ** 30;
   return gigabytes >= 0.1 ? `${gigabytes.toFixed(3)} GiB` : `${(bytes / 2 ** 20).toFixed(2)} MiB`;
@@ -60,7 +64,7 @@ function describe({ labels, full, budget, codecs, levelSet, images, teacher }: L
   const size = (bytes: number) => [binary(bytes), `${(full / bytes).toFixed(1)}x`];
   const lines = [
     `${labels.samples} images x ${labels.epochs} epochs of ${labels.classes} classes: ${binary(full)} as float16`,
-    `asked for: at most ${binary(budget)}, ${(full / budget).toFixed(1)}x, every byte counted`,
+    `budget: ${binary(budget)}, ${(full / budget).toFixed(1)}x, every byte counted`,
     '',
     row([
       'codec',
@@ -81,21 +85,21 @@ function describe({ labels, full, budget, codecs, levelSet, images, teacher }: L
       ]),
     ),
     '',
-    'settings of the autoencoder of about this size (* suggested):',
+    'autoencoder settings of about this size (* suggested):',
     ...levelSet.map(
       ({ dh, dc, k, bytes, suggested }) =>
         `${suggested ? '*' : ' '} dh ${String(dh).padStart(4)}  dc ${String(dc).padStart(4)}  k ${String(k).padStart(4)}  ${binary(bytes)}`,
     ),
     '',
-    'beside the labels:',
+    'besides the labels:',
     `  images as JPEG       ${binary(images)} (estimate)`,
-    '  augmentation         0 B a label: derived from a seed (records of others: 25 to 42 B)',
+    '  augmentation         0 B per label: derived from a seed (records of other tools: 25 to 42 B)',
     `  container, metadata  ${codecs.length === 0 ? '-' : formatBytes(codecs[0].bytes.container + codecs[0].bytes.metadata)}, in the archive sizes above`,
   ];
   if (teacher !== undefined) {
     lines.push(
       '',
-      `the teacher itself: ${binary(teacher.bytes)}, and ${teacher.forwardPassesAnEpoch} forward passes an epoch, ${teacher.forwardPasses} in all`,
+      `the teacher itself: ${binary(teacher.bytes)}, and ${teacher.forwardPassesAnEpoch} forward passes per epoch, ${teacher.forwardPasses} in total`,
       `  archives are smaller than it from ${teacher.smallerFrom.toFixed(1)}x on` +
         (teacher.epochsAtBudget === undefined
           ? ''

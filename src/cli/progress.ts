@@ -1,8 +1,8 @@
 import type { Output } from './io.js';
 
-/** One long step of a command: how far it is, how long it will take. */
+/** Progress of one long step of a command, with the time left. */
 export interface ProgressStep {
-  /** `done` of the step's total; `note` is a short figure shown behind, e.g. a loss. */
+  /** `done` of the step's total; `note` is a short figure shown after it, e.g. a loss. */
   update(done: number, note?: string): void;
   /** Ends the step with its duration and an optional result. */
   finish(note?: string): void;
@@ -12,20 +12,20 @@ export interface Progress {
   step(name: string, total: number): ProgressStep;
 }
 
-/** Between lines where the output is not a terminal, milliseconds. */
+/** Milliseconds between lines if the output is not a terminal. */
 const LINE_INTERVAL = 10_000;
-/** Between redraws of a bar on a terminal, milliseconds. */
+/** Milliseconds between redraws of a bar on a terminal. */
 const BAR_INTERVAL = 100;
 const BAR_WIDTH = 24;
 
-/** Bars with ETA on a terminal; elsewhere a line when a step ends and one every ten seconds before. */
+/** Bars with ETA on a terminal; elsewhere one line every ten seconds and one when a step ends. */
 export function createProgress(stream: Output): Progress {
   return { step: (name, total) => new StepLine(stream, name, total) };
 }
 
 /**
- * Shows work that reports its phase with every step: a bar a phase, begun at the phase's first report and ended
- * at its last, or when the next one begins.
+ * Shows work that reports its phase with every step: one bar per phase, from its first report to its last or to
+ * the start of the next phase.
  */
 export function phaseProgress<Phase extends string>(
   names: Readonly<Record<Phase, string>>,
@@ -50,7 +50,7 @@ class StepLine implements ProgressStep {
   readonly #name: string;
   readonly #total: number;
   readonly #start = performance.now();
-  /** Where and when the work that is timed began: work of an earlier run took no time in this one. */
+  /** Start of the timed work: what an earlier run did took no time in this one. */
   #from: { readonly done: number; readonly time: number } | undefined;
   #shown: number;
 

@@ -16,15 +16,15 @@ interface InstallFlags {
 export function addTensorflow(program: Command, io: CliIo): void {
   const group = program
     .command('tensorflow')
-    .description('Install or remove native TensorFlow, the fast backend of the networks.');
+    .description('Install or remove native TensorFlow, the fast backend for networks.');
   group
     .command('install')
     .description('Build it from the TensorFlow wheel of the Python package index (274 MB).')
     .option('--gpu', "with CUDA kernels and NVIDIA's libraries (several GB)")
-    .option('--wheel <path>', 'a downloaded wheel instead')
+    .option('--wheel <path>', 'use this downloaded wheel')
     .option(
       '-d, --dir <dir>',
-      'where to; default: SOFTPACK_TENSORFLOW_DIR or the user cache folder',
+      'target folder; default: SOFTPACK_TENSORFLOW_DIR or the user cache folder',
     )
     .action(async ({ gpu, ...flags }: InstallFlags) => {
       const { installTensorflow } = await import('../nn/tensorflow-install/install.js');
@@ -35,8 +35,8 @@ export function addTensorflow(program: Command, io: CliIo): void {
     });
   group
     .command('uninstall')
-    .description('Remove it, and what interrupted installations left.')
-    .option('-d, --dir <dir>', 'where it is')
+    .description('Remove it, and the remains of interrupted installations.')
+    .option('-d, --dir <dir>', 'its folder; default as for install')
     .action(async ({ dir }: { readonly dir?: string }) => {
       const { uninstallTensorflow } = await import('../nn/tensorflow-install/install.js');
       const removed = await uninstallTensorflow(dir);

@@ -59,7 +59,7 @@ describe('softpack loader-bench', () => {
   test('prints a table, and advice', async () => {
     const { out } = await softpack([...args, '--workers', '1', '--step', '5']);
     expect(out.split('\n')[0]).toContain('bound by');
-    expect(out).toContain('Quickest with 1 workers');
+    expect(out).toContain('Fastest with 1 workers');
   });
 
   test('refuses images of another archive', async () => {

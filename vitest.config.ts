@@ -8,7 +8,7 @@ const SLOW = 'test/**/*.slow.test.ts';
  * state of a process (TensorFlow.js, environment variables, signals, child processes) and get a process per file.
  */
 const SHARED = [
-  'test/{augment,codecs,container,core,images,kernels,labels,planner,report,store}/**/*.test.ts',
+  'test/{augment,codecs,container,core,images,interop,kernels,labels,planner,report,store}/**/*.test.ts',
   'test/archive/{archive,manifest,writer}.test.ts',
   'test/cli/codec-options.test.ts',
   'test/loader/{bench,order,plan}.test.ts',

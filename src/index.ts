@@ -85,6 +85,20 @@ export type { PackedIndex, PackedShard } from './images/packed/packed-index.js';
 export { type ImageReader, type ImageReaderOptions, openImageReader } from './images/reader.js';
 export type { ImageSource, ImagesDescription } from './images/source.js';
 export type { TextTable } from './images/text-table.js';
+// Label files of other projects
+export { stateDictOf } from './interop/torch/state-dict.js';
+export { openTorchFile, type TorchFile } from './interop/torch/torch-file.js';
+export type {
+  NumberType,
+  NumpyArray,
+  NumpyDtype,
+  PickleDict,
+  PickleGlobal,
+  PickleTuple,
+  PickleValue,
+  TorchStorage,
+  TorchTensor,
+} from './interop/torch/values.js';
 // Kernels
 export type { AugmentArgs } from './kernels/augment-args.js';
 export {

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { CODECS } from '../codecs/registry.js';
 import { isJsonObject, parseJson } from '../core/json.js';
+import { decodeText } from '../core/text.js';
 import { SoftpackError } from '../errors.js';
 import type { Preprocessing, TeacherDescription } from '../nn/teachers/description.js';
 import type {
@@ -144,7 +145,7 @@ async function descriptionOf(flags: CacheFlags): Promise<TeacherDescription> {
 }
 
 async function linesOf(file: string): Promise<string[]> {
-  const lines = (await readText(file)).toString('utf8').split(/\r?\n/);
+  const lines = decodeText(file, 'content', await readText(file)).split(/\r?\n/);
   if (lines.at(-1) === '') lines.pop();
   return lines;
 }

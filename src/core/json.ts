@@ -1,4 +1,5 @@
 import { errorMessage, excerpt, invalidFile, SoftpackError } from '../errors.js';
+import { decodeText } from './text.js';
 
 export type JsonValue =
   | null
@@ -12,41 +13,80 @@ export type JsonObject = { readonly [key: string]: JsonValue };
 
 /** Deeper documents are refused: recursive readers (ours and others') run out of stack. */
 const MAX_DEPTH = 64;
+/**
+ * Values, keys and containers of one document. Parsed, each takes up to 160 bytes, so a document takes some 300 MiB
+ * at most; 140,000 shards of an archive or 230,000 tensors of a file stay below.
+ */
+const MAX_ITEMS = 2 ** 21;
+
+const QUOTE = 0x22;
+const COMMA = 0x2c;
+const BACKSLASH = 0x5c;
+const OPEN_ARRAY = 0x5b;
+const CLOSE_ARRAY = 0x5d;
+const OPEN_OBJECT = 0x7b;
+const CLOSE_OBJECT = 0x7d;
 
 /**
- * Parses untrusted UTF-8 JSON. `INVALID_FILE` for bytes that are not UTF-8 or not JSON, for an object that
- * names a key twice (parsers disagree on which one counts), and for documents nested too deep.
+ * Parses untrusted UTF-8 JSON, with or without a byte-order mark. `INVALID_FILE` for bytes that are not UTF-8 or not
+ * JSON, for an object that names a key twice (parsers disagree on which one counts), and for documents nested too
+ * deep or of too many values, which are refused before anything is allocated for them.
  */
 export function parseJson(file: string, field: string, bytes: Uint8Array): JsonValue {
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch (cause) {
-    throw invalidFile(file, field, 'not UTF-8', { cause });
-  }
+  checkBounds(file, field, bytes);
+  const text = decodeText(file, field, bytes);
   let value: JsonValue;
   try {
     value = JSON.parse(text) as JsonValue;
   } catch (cause) {
     throw invalidFile(file, field, 'not JSON', { found: errorMessage(cause), cause });
   }
-  checkStructure(file, field, text);
+  checkKeys(file, field, text);
   return value;
 }
 
-/** Finds repeated keys and deep nesting in text that is known to be JSON. */
-function checkStructure(file: string, field: string, text: string): void {
+/** Bounds depth and number of values by brackets and commas outside of strings, in text that may not be JSON. */
+function checkBounds(file: string, field: string, bytes: Uint8Array): void {
+  let depth = 0;
+  let items = 0;
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at];
+    if (byte === QUOTE) {
+      at = endOfString(bytes, at);
+    } else if (byte === COMMA) {
+      items++;
+    } else if (byte === OPEN_ARRAY || byte === OPEN_OBJECT) {
+      items++;
+      depth++;
+    } else if (byte === CLOSE_ARRAY || byte === CLOSE_OBJECT) {
+      depth--;
+    }
+    if (depth > MAX_DEPTH) {
+      const expected = `at most ${MAX_DEPTH} levels`;
+      throw invalidFile(file, field, 'nested too deep', { expected });
+    }
+    if (items > MAX_ITEMS) {
+      const expected = `at most ${MAX_ITEMS} values`;
+      throw invalidFile(file, field, 'too many values', { expected });
+    }
+  }
+}
+
+/** Position of the quote that ends the string, or the end of the bytes. */
+function endOfString(bytes: Uint8Array, begin: number): number {
+  let at = begin + 1;
+  while (at < bytes.length && bytes[at] !== QUOTE) at += bytes[at] === BACKSLASH ? 2 : 1;
+  return at;
+}
+
+/** Finds repeated keys in text that is known to be JSON. */
+function checkKeys(file: string, field: string, text: string): void {
   // The keys of each open object; undefined for an open array.
   const open: (Set<string> | undefined)[] = [];
   for (let at = 0; at < text.length; ++at) {
     const character = text[at];
     if (character === '{' || character === '[') {
       open.push(character === '{' ? new Set() : undefined);
-      if (open.length > MAX_DEPTH) {
-        throw invalidFile(file, field, 'nested too deep', {
-          expected: `at most ${MAX_DEPTH} levels`,
-        });
-      }
     } else if (character === '}' || character === ']') {
       open.pop();
     } else if (character === '"') {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Dirent } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import { decodeText } from '../core/text.js';
 import { SoftpackError } from '../errors.js';
 import { fileError } from '../store/file-error.js';
 import type { ImageFit } from './decode.js';
@@ -70,10 +71,10 @@ export async function imageList(
   file: string,
   { root = dirname(file), ...options }: ImageFilesOptions & { readonly root?: string } = {},
 ): Promise<ImageSource> {
-  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
+  const bytes = await readFile(file).catch((cause: unknown) => {
     throw fileError(file, cause);
   });
-  const entries = text
+  const entries = decodeText(file, 'content', bytes)
     .split(/\r?\n/)
     .flatMap((line, i) => (/^\s*(#|$)/.test(line) ? [] : [listEntry(file, i + 1, line)]));
   if (entries.length === 0) {

@@ -86,8 +86,9 @@ export { type ImageReader, type ImageReaderOptions, openImageReader } from './im
 export type { ImageSource, ImagesDescription } from './images/source.js';
 export type { TextTable } from './images/text-table.js';
 // Label files of other projects
+export { openTorchFile } from './interop/torch/open.js';
 export { stateDictOf } from './interop/torch/state-dict.js';
-export { openTorchFile, type TorchFile } from './interop/torch/torch-file.js';
+export type { TorchFile } from './interop/torch/torch-file.js';
 export type {
   NumberType,
   NumpyArray,

@@ -146,6 +146,7 @@ export async function pack(method: Method, set: LabelSet, setting: Setting): Pro
     const { tau, augmentation } = full.manifest;
     const packed = await packLogits({
       source: shuffled ? shuffledSource(source) : source,
+      labels: 'logits',
       out,
       codec,
       prune,

@@ -32,6 +32,7 @@ interface CacheFlags extends CodecFlags, FitFlags {
   readonly description?: string;
   readonly preprocessing?: Preprocessing;
   readonly probabilities?: boolean;
+  readonly logits?: boolean;
   readonly classNames?: string;
   readonly split?: string;
   readonly minCrop: number;
@@ -77,6 +78,12 @@ export function addCache(program: Command, io: CliIo): void {
       ).choices([...['torch', 'tf', 'caffe', 'unit', 'raw']]),
     )
     .option('--probabilities', 'the teacher ends in a softmax')
+    .addOption(
+      new Option(
+        '--logits',
+        'the teacher gives logits, even if they look like something else',
+      ).conflicts('probabilities'),
+    )
     .option('--class-names <file>', 'one name per line, in the order of the logits')
     .option('--split <name>', 'dataset split of the folder, e.g. train')
     .option(
@@ -126,7 +133,7 @@ async function optionsOf(flags: CacheFlags, named: boolean): Promise<CacheLabels
 }
 
 async function descriptionOf(flags: CacheFlags): Promise<TeacherDescription> {
-  const { description: file, preprocessing, probabilities, classNames } = flags;
+  const { description: file, preprocessing, probabilities, logits, classNames } = flags;
   let description: TeacherDescription = {};
   if (file !== undefined) {
     const json = parseJson(file, 'content', await readText(file));
@@ -140,6 +147,7 @@ async function descriptionOf(flags: CacheFlags): Promise<TeacherDescription> {
     ...description,
     ...(preprocessing === undefined ? {} : { preprocessing }),
     ...(probabilities ? { output: 'probabilities' } : {}),
+    ...(logits ? { output: 'logits' } : {}),
     ...(classNames === undefined ? {} : { classNames: await linesOf(classNames) }),
   };
 }

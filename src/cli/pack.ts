@@ -1,6 +1,11 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { CODECS } from '../codecs/registry.js';
-import { type PackProgress, type PackResult, packLogits } from '../pipeline/pack.js';
+import {
+  type PackOptions,
+  type PackProgress,
+  type PackResult,
+  packLogits,
+} from '../pipeline/pack.js';
 import { addCodecOptions, type CodecFlags, codecOf } from './codec-options.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
@@ -9,6 +14,9 @@ import { phaseProgress } from './progress.js';
 
 interface PackFlags extends CodecFlags {
   readonly out: string;
+  readonly tensor?: string;
+  readonly probabilities?: boolean;
+  readonly logits?: boolean;
   readonly tau?: number;
   readonly prune?: number;
   readonly batch: number;
@@ -23,10 +31,18 @@ export function addPack(program: Command, io: CliIo): void {
     .description('Compress teacher logits, or the labels of another archive, into an archive.')
     .argument(
       '<logits>',
-      '.npy or .safetensors: float16 or float32 [epochs, samples, classes]; or an archive',
+      '.npy, .npz or .safetensors: floats [epochs, samples, classes]; or an archive',
     )
     .requiredOption('-o, --out <dir>', 'archive to write; an interrupted run is resumed');
   addCodecOptions(command)
+    .option('--tensor <name>', 'which array of a file that holds several')
+    .option('--probabilities', 'the file holds probabilities p, which become logits log p')
+    .addOption(
+      new Option(
+        '--logits',
+        'the file holds logits, even if they look like something else',
+      ).conflicts('probabilities'),
+    )
     .option('--prune <n>', 'keep only the first 1/n of all batches (LPLD)', positiveNumber)
     .option('-b, --batch <n>', 'labels per batch, with --prune', positiveInteger, 64)
     .option(
@@ -40,6 +56,8 @@ export function addPack(program: Command, io: CliIo): void {
     .action(async (logits: string, flags: PackFlags) => {
       const result = await packLogits({
         source: logits,
+        tensor: flags.tensor,
+        labels: labelsOf(flags),
         out: flags.out,
         codec: codecOf(flags),
         ...(flags.prune === undefined
@@ -53,6 +71,11 @@ export function addPack(program: Command, io: CliIo): void {
       const text = flags.json ? JSON.stringify(jsonOf(result)) : describe(result, flags.out);
       print(io, text);
     });
+}
+
+function labelsOf({ probabilities, logits }: PackFlags): PackOptions['labels'] {
+  if (probabilities) return 'probabilities';
+  return logits ? 'logits' : undefined;
 }
 
 /** One progress bar per phase of packing. */

@@ -139,6 +139,7 @@ function label(
     augmentation: { generator: 'philox4x32-10', ...augmentation, size: teacher.size },
     classes: teacher.classes,
     fingerprint: teacher.fingerprint,
+    settled: description?.output === 'logits',
     tau: options.tau ?? DEFAULT_TAU,
     onProgress: (done, total) => options.onProgress?.({ phase: 'label', done, total }),
   });

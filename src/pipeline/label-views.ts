@@ -3,9 +3,11 @@ import { Piscina } from 'piscina';
 import { createArchive } from '../archive/create.js';
 import type { AugmentationSpec } from '../augment/spec.js';
 import { NoneCodec } from '../codecs/none.js';
+import { float16ToFloat32 } from '../core/half.js';
 import { type ErrorData, errorFromData, throwIfAborted } from '../errors.js';
 import type { MemoryImages } from '../images/memory.js';
 import { describeImages, type ImageSource } from '../images/source.js';
+import { LabelInspection } from '../labels/inspection.js';
 import type { BackendName } from '../nn/backend/select.js';
 import type { TeacherDescription } from '../nn/teachers/description.js';
 import type { LabelledViews, LabelTask, LabelWorkerSetup } from './label-worker.js';
@@ -36,6 +38,8 @@ export interface LabelViewsOptions {
   readonly workers?: number;
   /** Images in one forward pass; by default as many as have half a million pixels together, 8 to 128. */
   readonly batch?: number;
+  /** The teacher's labels are logits, whatever they look like. */
+  readonly settled?: boolean;
   /** Labels done, of all; those of an earlier run count as done from the start. */
   readonly onProgress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal;
@@ -78,12 +82,14 @@ export async function labelViews(options: LabelViewsOptions): Promise<LabelViews
   const seen = { labels: 0, known: 0, agreeing: 0 };
   if (writer.nextEpoch < epochs) {
     const row = await PartialRow.open(out, writer, samples, classes);
+    const inspection = new LabelInspection(classes, tau);
     const first = { epoch: writer.nextEpoch, start: row.done };
     onProgress?.(first.epoch * samples + first.start, epochs * samples);
     try {
       await using teachers = new TeacherPool(options);
       const tasks = labelTasks(first, epochs, samples, options.batch ?? defaultBatch(augmentation));
       for await (const [{ epoch, start, count }, views] of teachers.run(tasks, signal)) {
+        if (!options.settled) inspect(inspection, views.halves, options.teacher, row);
         await row.add(epoch, views.halves);
         seen.labels += count;
         seen.known += views.known;
@@ -103,6 +109,25 @@ export async function labelViews(options: LabelViewsOptions): Promise<LabelViews
   await writer.finish();
   const { labels, known, agreeing } = seen;
   return { labels, ...(known > 0 ? { agreement: agreeing / known } : {}) };
+}
+
+/** Stops a run whose teacher gives no logits at its first passes, of which nothing is kept. */
+function inspect(
+  inspection: LabelInspection,
+  halves: Uint16Array,
+  teacher: string,
+  row: PartialRow,
+): void {
+  if (inspection.enough) return;
+  const logits = new Float32Array(halves.length);
+  float16ToFloat32(halves, logits);
+  inspection.add(logits);
+  try {
+    inspection.require(teacher);
+  } catch (error) {
+    row.clear();
+    throw error;
+  }
 }
 
 function defaultBatch({ size: [height, width] }: AugmentationSpec): number {

@@ -3,6 +3,7 @@ import { type LabelArchive, openArchive } from '../archive/archive.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import { SoftpackError } from '../errors.js';
 import type { Kernels } from '../kernels/types.js';
+import type { LabelKind } from '../labels/inspection.js';
 import { type LabelSource, openLabelSource } from '../labels/source.js';
 import { archiveSource, keepsLogits } from './archive-source.js';
 
@@ -11,25 +12,34 @@ export interface PackSource extends AsyncDisposable {
   readonly labels: LabelSource;
   /** Of the archive that the labels come from: what a new one takes over. */
   readonly origin: Partial<Pick<ArchiveSpec, 'augmentation' | 'classNames' | 'teacher' | 'images'>>;
-  /** Temperature of the labels, where they have one already. */
+  /** Temperature of the labels, if they have one already. */
   readonly tau?: number;
+  /** Whether the labels are known to be logits. */
+  readonly settled: boolean;
 }
 
-/**
- * Opens a .npy or .safetensors file of logits, or an archive, whose labels are decoded.
- *
- * @param tau asked for; `INVALID_ARGUMENT` if the archive keeps labels at another one instead of logits.
- */
+export interface PackSourceOptions {
+  /** Asked for; `INVALID_ARGUMENT` if the archive keeps labels at another one instead of logits. */
+  readonly tau?: number;
+  /** Which array of a file that holds several. */
+  readonly tensor?: string;
+  /** What the values of a file are. */
+  readonly labels?: LabelKind;
+}
+
+/** Opens a .npy, .npz or .safetensors file of logits, or an archive, whose labels are decoded. */
 export async function openPackSource(
   path: string,
   kernels: Kernels,
-  tau: number | undefined,
+  { tau, tensor, labels: kind }: PackSourceOptions,
 ): Promise<PackSource> {
   const found = await stat(path).catch(() => undefined);
   if (!found?.isDirectory()) {
-    const labels = await openLabelSource(path);
-    return { labels, origin: {}, [Symbol.asyncDispose]: () => labels.close() };
+    const labels = await openLabelSource(path, { tensor });
+    const close = () => labels.close();
+    return { labels, origin: {}, settled: false, [Symbol.asyncDispose]: close };
   }
+  requireNoFileOptions(path, { tensor, labels: kind });
   const archive = await openArchive(path);
   try {
     requireTau(path, archive, tau);
@@ -39,6 +49,7 @@ export async function openPackSource(
       labels,
       origin: { augmentation, classNames, teacher, images },
       tau: own,
+      settled: true,
       async [Symbol.asyncDispose]() {
         await labels.close();
         await archive.close();
@@ -47,6 +58,17 @@ export async function openPackSource(
   } catch (error) {
     await archive.close();
     throw error;
+  }
+}
+
+function requireNoFileOptions(path: string, options: Omit<PackSourceOptions, 'tau'>): void {
+  for (const [field, found] of Object.entries(options)) {
+    if (found === undefined) continue;
+    throw new SoftpackError('INVALID_ARGUMENT', 'only for files of labels', {
+      field,
+      expected: `nothing: ${path} is an archive`,
+      found,
+    });
   }
 }
 

@@ -13,6 +13,8 @@ import { SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import type { Kernels } from '../kernels/types.js';
 import type { LabelDivergence } from '../labels/divergence.js';
+import { type LabelKind, requireLogits } from '../labels/inspection.js';
+import { probabilitySource } from '../labels/probabilities.js';
 import type { LabelSource } from '../labels/source.js';
 import { choiceForRatio, isTotalRatio, type TotalRatioChoice } from './archive-size.js';
 import { openPackSource } from './pack-source.js';
@@ -24,10 +26,17 @@ import { writeArchive } from './write-archive.js';
 
 export interface PackOptions {
   /**
-   * Logits [epochs, samples, classes], float16 or float32: a .npy or .safetensors file, or an open source; or an
-   * archive, whose labels are packed anew. What it knows of its labels goes into the new one, temperature included.
+   * Logits [epochs, samples, classes]: a .npy, .npz or .safetensors file, or an open source; or an archive, whose
+   * labels are packed again. What it knows of its labels goes into the new one, temperature included.
    */
   readonly source: string | LabelSource;
+  /** Which array of a file that holds several. */
+  readonly tensor?: string;
+  /**
+   * What the source's values are. By default logits, and refused if they look like anything else. `probabilities`
+   * p become logits log p.
+   */
+  readonly labels?: LabelKind;
   /** Directory to write: new, empty, or with the unfinished archive of the same run, which is taken up. */
   readonly out: string;
   /**
@@ -91,10 +100,18 @@ const TRAINING_LABELS = 32_768;
 export async function packLogits(options: PackOptions): Promise<PackResult> {
   await requireUnfinished(options.out);
   const kernels = options.kernels ?? loadKernels();
-  if (typeof options.source !== 'string') return packSource(options.source, kernels, options);
-  await using source = await openPackSource(options.source, kernels, options.tau);
+  if (typeof options.source !== 'string') {
+    return packSource(logitsOf(options.source, 'source', options), kernels, options);
+  }
+  await using source = await openPackSource(options.source, kernels, options);
   const { labels, origin, tau } = source;
-  return await packSource(labels, kernels, { ...origin, tau, ...given(options) });
+  const settled = source.settled ? { labels: 'logits' as const } : {};
+  const logits = logitsOf(labels, options.source, options);
+  return await packSource(logits, kernels, { ...origin, tau, ...given(options), ...settled });
+}
+
+function logitsOf(source: LabelSource, name: string, { labels }: PackOptions): LabelSource {
+  return labels === 'probabilities' ? probabilitySource(source, name) : source;
 }
 
 /** Options that are not left open. */
@@ -111,6 +128,10 @@ async function packSource(
   const { source, pruning } = pruned(all, options);
   const choice = choiceOf(all, source, { ...options, pruning });
   await using partial = await PartialPack.open(options.out, await requestOf(all, options));
+  if (partial.codec === undefined && options.labels === undefined) {
+    const name = typeof options.source === 'string' ? options.source : 'source';
+    await requireLogits(all, options.tau ?? DEFAULT_TAU, name);
+  }
   const trained = partial.codec ?? (await train(source, kernels, { ...options, codec: choice }));
   using codec = (options.codecs ?? CODECS).load(trained.parts, kernels);
   const spec = archiveSpec(source, codec, { ...options, pruning });

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openArchive } from '#src/archive/archive.js';
 import { Interruption } from '#src/cli/io.js';
@@ -12,6 +13,7 @@ import { openLabelSource } from '#src/labels/source.js';
 import { syntheticLogits } from '../codecs/labels.js';
 import { softpack } from './softpack.js';
 
+const SEVERAL = fileURLToPath(new URL('../labels/golden/several.npz', import.meta.url));
 /** 3 segments of 4 bits: 32 times smaller than float16 by codes. */
 const SIZE = ['--dh', '24', '--dc', '8', '--k', '16'];
 const [EPOCHS, SAMPLES, CLASSES] = [2, 150, 24];
@@ -57,6 +59,14 @@ describe('pack', () => {
       1,
       'ALREADY_EXISTS',
     ],
+    ['probabilities', ['pack', 'soft.npy', '--out', 'x', ...SIZE], 2, '--probabilities'],
+    [
+      'two kinds of values',
+      ['pack', 'soft.npy', '--out', 'x', ...SIZE, '--probabilities', '--logits'],
+      2,
+      '--logits',
+    ],
+    ['no such array', ['pack', SEVERAL, '--tensor', 'z', '--out', 'x', ...SIZE], 1, 'NOT_FOUND'],
     [
       'too few labels',
       ['pack', 'logits.npy', '--out', 'x', '--dh', '24', '--dc', '24', '--k', '1024'],
@@ -65,6 +75,7 @@ describe('pack', () => {
     ],
   ] as const)('%s', async (_, args, code, message) => {
     await writeFile(join(dir, 'text.npy'), 'not numbers');
+    await write('soft.npy', [1, 150, 24], new Float32Array(150 * 24).fill(1 / 24));
     await write('flat.npy', [24], new Float32Array(24));
     await write('nan.npy', [2, 40, 24], new Float32Array(2 * 40 * 24).fill(Number.NaN, 1000, 1001));
     const run = await softpack(args);
@@ -92,6 +103,26 @@ describe('pack', () => {
     for (const file of await readdir(packed)) {
       expect(await readFile(join(dir, 'cut', file))).toEqual(await readFile(join(packed, file)));
     }
+  });
+
+  test('takes one array of several, and probabilities if told so', async () => {
+    const run = await softpack([
+      ...['pack', SEVERAL, '--tensor', 'a', '--codec', 'topk', '--k', '2', '--json'],
+      ...['--out', join(dir, 'several')],
+    ]);
+    expect(run).toMatchObject({ code: 0 });
+    expect(JSON.parse(run.out)).toMatchObject({ labels: 6, classes: 5 });
+    const rows = Float32Array.from({ length: 150 * 24 }, (_, i) => (i % 25 === 0 ? 0.77 : 0.01));
+    await write('soft.npy', [1, 150, 24], rows);
+    const args = ['pack', 'soft.npy', '--probabilities', '--codec', 'none', '--json'];
+    const soft = await softpack([...args, '--tau', '1', '--out', join(dir, 'soft')]);
+    expect(soft).toMatchObject({ code: 2 });
+    expect(soft.err).toContain('sample 24');
+    const whole = rows.map((_, i) => (i % 24 === 3 ? 0.77 : 0.01));
+    await write('soft.npy', [1, 150, 24], whole);
+    const found = await softpack([...args, '--tau', '1', '--out', join(dir, 'whole')]);
+    expect(found).toMatchObject({ code: 0 });
+    expect(JSON.parse(found.out).divergence.kl).toBeLessThan(1e-6);
   });
 
   async function write(name: string, shape: readonly number[], values: Float32Array) {

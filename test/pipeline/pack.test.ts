@@ -134,6 +134,37 @@ describe('packLogits', () => {
     await expect(cold).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', field: 'tau' });
   });
 
+  test('refuses probabilities as logits before any work, and packs them as probabilities', async () => {
+    const probabilities = new Float32Array(logits.length);
+    softmaxRows(logits, 333, 30, 1, probabilities);
+    const soft = memoryLabelSource(probabilities, shape);
+    const phases: string[] = [];
+    const onProgress = ({ phase }: PackProgress) => phases.push(phase);
+    const call = pack('as-logits', { source: soft, onProgress });
+    await expect(call).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', field: 'source' });
+    expect(phases).toEqual([]);
+    const packed = { codec: { name: 'none', store: 'probabilities' } } as const;
+    await pack('as-probabilities', { source: soft, labels: 'probabilities', tau: 4, ...packed });
+    await pack('from-logits', { tau: 4, ...packed });
+    const labelsIn = async (name: string) => {
+      await using archive = await openArchive(join(dir, name));
+      using codec = loadCodec(archive.codecParts, kernels);
+      const all = { start: 0, count: 111 };
+      const out = new Float32Array(111 * 30);
+      const row = await archive.readRow(2);
+      codec.decode({ row, labels: all, context: { epoch: 2, samples: all }, out });
+      return out;
+    };
+    const found = await labelsIn('as-probabilities');
+    for (const [i, value] of (await labelsIn('from-logits')).entries()) {
+      expect(Math.abs(found[i] - value)).toBeLessThan(1e-4);
+    }
+    const kept = pack('as-they-are', { source: soft, labels: 'logits' });
+    await expect(kept).resolves.toMatchObject({ labels: 333 });
+    const archive = pack('of-archive', { source: join(dir, 'from-logits'), labels: 'logits' });
+    await expect(archive).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', field: 'labels' });
+  });
+
   test('refuses an archive that was never finished', async () => {
     const call = pack('x', { source: dir });
     await expect(call).rejects.toMatchObject({ code: 'INCOMPLETE' });

@@ -134,6 +134,7 @@ export type {
 // Labels
 export { type LabelDivergence, labelDivergence } from './labels/divergence.js';
 export type { FloatDtype } from './labels/elements.js';
+export type { LabelKind } from './labels/inspection.js';
 export {
   type LabelShape,
   type LabelSource,

@@ -31,7 +31,7 @@ export function softmaxRows(
 }
 
 /** The least positive half float: a zero in a file of half-float probabilities means "below half of this". */
-const LEAST_HALF = 2 ** -24;
+export const LEAST_HALF = 2 ** -24;
 
 /**
  * Logits that give these probabilities back at temperature tau: z = tau * log(max(p, tiny)).

@@ -240,6 +240,8 @@ async function decodeSets(
   const all = files.flat();
   const stride = size * size * CHANNELS;
   const pixels = new Uint8Array(all.length * stride);
+  // The library lets sharp load photographs alone.
+  sharp.unblock({ operation: ['VipsForeignLoadSvg'] });
   let next = 0;
   let done = 0;
   const decodeNext = async (): Promise<void> => {

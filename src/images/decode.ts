@@ -1,57 +1,63 @@
 import sharp, { type Sharp } from 'sharp';
 import { MAX_SIDE } from '../core/limits.js';
-import { SoftpackError } from '../errors.js';
+import { errorMessage, SoftpackError } from '../errors.js';
+import { decodeBmp } from './formats/bmp.js';
+import { cmykToRgb, grey16ToRgb } from './formats/colours.js';
+import { decodeGif } from './formats/gif.js';
+import { type DecodedImage, ImageBytes, MAX_PIXELS } from './formats/image-bytes.js';
+import { jpegComponents } from './formats/jpeg-header.js';
+import { pngIsGrey16 } from './formats/png-header.js';
+import { decodePnm } from './formats/pnm.js';
+import { type ImageFormat, imageFormat } from './formats/sniff.js';
+import { tiffKind } from './formats/tiff-header.js';
 
-/** What becomes of an image's size when it is decoded. Smaller images are never enlarged by `short-side`. */
+export type { DecodedImage };
+
+/** Size to decode an image to. Smaller images are never enlarged by `short-side`. */
 export type ImageFit =
-  /** The shorter side shrunk to this many pixels, the ratio kept. */
+  /** The shorter side is shrunk to this many pixels; the aspect ratio is kept. */
   | { readonly kind: 'short-side'; readonly pixels: number }
-  /** Height and width exactly: resized to cover them, then cut around the centre. */
+  /** Exact height and width: resized to cover them, then cropped around the centre. */
   | { readonly kind: 'exact'; readonly size: readonly [number, number] };
 
-/** uint8 [height, width, 3], red green blue. */
-export interface DecodedImage {
-  readonly pixels: Uint8Array;
-  readonly height: number;
-  readonly width: number;
-}
+/** What libvips may read: a file that passes for one of these is still decoded by nothing else. */
+const LOADERS = ['Jpeg', 'Png', 'Webp', 'Tiff', 'Heif'].map((name) => `VipsForeignLoad${name}`);
+
+let prepared = false;
 
 /**
- * Settings of libvips for decoding many images once each, for the whole process: one thread an image (several
- * images are decoded side by side instead), and no cache of results (an image comes again an epoch later).
+ * Sets up libvips for the whole process: one thread per image (several images are decoded concurrently instead), no cache
+ * of results (an image is not needed again until the next epoch), and no loaders but those of the formats above. A program
+ * that reads others by sharp itself, SVG for one, allows them again by `sharp.unblock`.
  */
 export function prepareDecoder(): void {
+  if (prepared) return;
+  prepared = true;
   sharp.concurrency(1);
   sharp.cache(false);
+  sharp.block({ operation: ['VipsForeignLoad'] });
+  sharp.unblock({ operation: [...LOADERS] });
 }
 
 /**
- * Decodes JPEG, PNG, WebP, AVIF, GIF or TIFF as torchvision's folder loader does: RGB without alpha, greyscale
- * repeated thrice, orientation tags ignored.
+ * Decodes JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP or PPM to the pixels of PIL's `Image.open(file).convert('RGB')`, which is
+ * what torchvision's image folders give: embedded profiles and alpha are ignored, the orientation tag of TIFF is applied
+ * and that of other formats is not, grey is repeated for each channel. See docs/loader.md for what differs.
  *
- * @param name For error messages: what the bytes are of.
- * @throws `INVALID_FILE` if it is no image, or a damaged one.
+ * @param name Source of the bytes, for error messages.
+ * @throws `INVALID_FILE` if it is not an image, or a damaged one, `UNSUPPORTED` for a TIFF or bitmap of an unusual kind.
  */
 export async function decodeImage(
   encoded: Uint8Array,
   name: string,
   fit?: ImageFit,
 ): Promise<DecodedImage> {
-  const { data, info } = await pipeline(encoded, fit)
-    .raw()
-    .toBuffer({ resolveWithObject: true })
-    .catch((cause: unknown) => {
-      throw notAnImage(name, cause);
-    });
-  const { height, width, channels } = info;
-  if (channels !== 3 || height > MAX_SIDE || width > MAX_SIDE) {
-    throw new SoftpackError('UNSUPPORTED', 'not an image that can be used', {
-      field: name,
-      expected: `3 channels, sides of at most ${MAX_SIDE}`,
-      found: `${channels} channels, ${height} x ${width}`,
-    });
-  }
-  return { pixels: data, height, width };
+  const file = new ImageBytes(encoded, name);
+  const format = requireFormat(file);
+  // Only here can decoding and resizing be one step: other formats may have alpha, which would weight the colours.
+  if (format === 'jpeg' && jpegComponents(file) !== 4) return rgbOf(resize(open(file), fit), name);
+  const image = await decodeWhole(file, format);
+  return fit === undefined ? image : rgbOf(resize(fromPixels(image), fit), name);
 }
 
 /** A JPEG of the decoded image; `quality` as libjpeg counts it, 1 to 100. */
@@ -61,35 +67,100 @@ export async function encodeJpeg(
   quality: number,
   fit?: ImageFit,
 ): Promise<{ readonly bytes: Uint8Array; readonly height: number; readonly width: number }> {
-  const { data, info } = await pipeline(encoded, fit)
-    .jpeg({ quality, chromaSubsampling: quality >= 90 ? '4:4:4' : '4:2:0' })
+  const image = await decodeImage(encoded, name, fit);
+  const { height, width } = image;
+  const chromaSubsampling = quality >= 90 ? '4:4:4' : '4:2:0';
+  const bytes = await fromPixels(image).jpeg({ quality, chromaSubsampling }).toBuffer();
+  return { bytes, height, width };
+}
+
+/** Whether the bytes begin like a JPEG. */
+export function isJpeg(encoded: Uint8Array): boolean {
+  return imageFormat(encoded) === 'jpeg';
+}
+
+function requireFormat(file: ImageBytes): ImageFormat {
+  const format = imageFormat(file.bytes);
+  if (format !== undefined) return format;
+  return file.fail('not an image', 'JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP or PPM');
+}
+
+async function decodeWhole(file: ImageBytes, format: ImageFormat): Promise<DecodedImage> {
+  switch (format) {
+    case 'bmp':
+      return decodeBmp(file);
+    case 'pnm':
+      return decodePnm(file);
+    case 'gif':
+      return decodeGif(file);
+    case 'jpeg':
+      return cmykOf(open(file), file.name);
+    case 'png':
+      return pngIsGrey16(file) ? grey16Of(open(file), file.name) : rgbOf(open(file), file.name);
+    case 'tiff': {
+      const kind = tiffKind(file);
+      const image = open(file).autoOrient();
+      if (kind === 'cmyk') return cmykOf(image, file.name);
+      return kind === 'grey16' ? grey16Of(image, file.name) : rgbOf(image, file.name);
+    }
+    case 'webp':
+    case 'avif':
+      return rgbOf(open(file), file.name);
+  }
+}
+
+function open({ bytes }: ImageBytes): Sharp {
+  const limits = { failOn: 'error', limitInputPixels: MAX_PIXELS } as const;
+  return sharp(bytes, { ...limits, sequentialRead: true, ignoreIcc: true });
+}
+
+function fromPixels({ pixels, height, width }: DecodedImage): Sharp {
+  return sharp(pixels, { raw: { height, width, channels: 3 }, limitInputPixels: MAX_PIXELS });
+}
+
+async function rgbOf(image: Sharp, name: string): Promise<DecodedImage> {
+  return raw(image.toColourspace('srgb').removeAlpha(), name, 3);
+}
+
+async function cmykOf(image: Sharp, name: string): Promise<DecodedImage> {
+  const inks = image.pipelineColourspace('cmyk').toColourspace('cmyk');
+  const { pixels, height, width } = await raw(inks, name, 4);
+  return { pixels: cmykToRgb(pixels), height, width };
+}
+
+async function grey16Of(image: Sharp, name: string): Promise<DecodedImage> {
+  const grey = image.removeAlpha().toColourspace('grey16');
+  const { pixels, height, width } = await raw(grey, name, 1, 'ushort');
+  return { pixels: grey16ToRgb(pixels), height, width };
+}
+
+async function raw(
+  image: Sharp,
+  name: string,
+  wanted: number,
+  depth: 'uchar' | 'ushort' = 'uchar',
+): Promise<DecodedImage> {
+  const { data, info } = await image
+    .raw({ depth })
     .toBuffer({ resolveWithObject: true })
     .catch((cause: unknown) => {
-      throw notAnImage(name, cause);
+      const details = { field: name, cause };
+      const message = `not an image that can be decoded: ${errorMessage(cause)}`;
+      throw new SoftpackError('INVALID_FILE', message, details);
     });
-  return { bytes: data, height: info.height, width: info.width };
-}
-
-/** What an encoded image is, from its header alone. */
-export async function probeImage(
-  encoded: Uint8Array,
-  name: string,
-): Promise<{ readonly format: string; readonly height: number; readonly width: number }> {
-  const { format, height, width } = await sharp(encoded)
-    .metadata()
-    .catch((cause: unknown) => {
-      throw notAnImage(name, cause);
+  const { height, width, channels } = info;
+  if (channels !== wanted || height > MAX_SIDE || width > MAX_SIDE) {
+    throw new SoftpackError('UNSUPPORTED', 'image of a kind that cannot be read', {
+      field: name,
+      expected: `${wanted} channels, sides of at most ${MAX_SIDE}`,
+      found: `${channels} channels, ${height} x ${width}`,
     });
-  return { format, height, width };
+  }
+  return { pixels: data, height, width };
 }
 
-function pipeline(encoded: Uint8Array, fit: ImageFit | undefined): Sharp {
-  const image = sharp(encoded, { failOn: 'error', sequentialRead: true });
-  const resized = fit === undefined ? image : resize(image, fit);
-  return resized.toColourspace('srgb').removeAlpha();
-}
-
-function resize(image: Sharp, fit: ImageFit): Sharp {
+function resize(image: Sharp, fit: ImageFit | undefined): Sharp {
+  if (fit === undefined) return image;
   const common = { fastShrinkOnLoad: false } as const;
   if (fit.kind === 'exact') {
     const [height, width] = fit.size;
@@ -99,13 +170,5 @@ function resize(image: Sharp, fit: ImageFit): Sharp {
   return image.resize({
     ...{ height: pixels, width: pixels, fit: 'outside', withoutEnlargement: true },
     ...common,
-  });
-}
-
-function notAnImage(name: string, cause: unknown): SoftpackError {
-  const message = cause instanceof Error ? cause.message : String(cause);
-  return new SoftpackError('INVALID_FILE', `not an image that can be decoded: ${message}`, {
-    field: name,
-    cause,
   });
 }

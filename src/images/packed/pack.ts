@@ -6,7 +6,7 @@ import { replaceFile, syncDirectory, writeFully } from '../../container/durable.
 import { MANIFEST_FILE, verifyShard } from '../../container/shard-file.js';
 import { SoftpackError, throwIfAborted } from '../../errors.js';
 import { openLocalFile } from '../../store/local.js';
-import { decodeImage, encodeJpeg, prepareDecoder, probeImage } from '../decode.js';
+import { decodeImage, encodeJpeg, isJpeg, prepareDecoder } from '../decode.js';
 import { SHARD_PREFIX } from '../open.js';
 import type { ImageSource } from '../source.js';
 import { textAt } from '../text-table.js';
@@ -279,16 +279,12 @@ async function encodeOne(
     const { pixels, height, width } = await decodeImage(encoded, path, description.fit);
     return { bytes: pixels, height, width, faithful: true };
   }
-  if (description.fit === undefined && (await isPlainJpeg(encoded, path))) {
+  if (description.fit === undefined && isJpeg(encoded)) {
     const { height, width } = await decodeImage(encoded, path); // Also proves that it is whole.
     return { bytes: encoded, height, width, faithful: true };
   }
   const jpeg = await encodeJpeg(encoded, path, quality, description.fit);
   return { ...jpeg, faithful: false };
-}
-
-async function isPlainJpeg(encoded: Uint8Array, path: string): Promise<boolean> {
-  return (await probeImage(encoded, path)).format === 'jpeg';
 }
 
 function sharedSize(sizes: Uint32Array): readonly [number, number] | null {

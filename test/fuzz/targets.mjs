@@ -1,0 +1,240 @@
+// Every parser of untrusted bytes, as a function that either returns or throws a SoftpackError.
+import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { openArchive } from '#src/archive/archive.js';
+import { Journal } from '#src/archive/journal.js';
+import { Augmenter } from '#src/augment/augmenter.js';
+import { parseAnyAugmentationSpec } from '#src/augment/spec.js';
+import { loadCodec } from '#src/codecs/registry.js';
+import { decodeTensorFile } from '#src/container/tensor-file.js';
+import { parseJson } from '#src/core/json.js';
+import { SoftpackError } from '#src/errors.js';
+import { imageList } from '#src/images/folder.js';
+import { openImages } from '#src/images/open.js';
+import { openImageReader } from '#src/images/reader.js';
+import { loadKernels } from '#src/kernels/load.js';
+import { openLabelSource } from '#src/labels/source.js';
+import { positionOf } from '#src/loader/state.js';
+import { readDescription } from '#src/nn/teachers/description.js';
+import { loadTeacher } from '#src/nn/teachers/load.js';
+
+/** Larger ones are opened, not decoded: zeroing their labels would take the time of many inputs. */
+const MOST_CLASSES = 4096;
+const MOST_IMAGES = 4096;
+
+const corpus = fileURLToPath(new URL('corpus/', import.meta.url));
+const filesIn = (folder) =>
+  readdirSync(path.join(corpus, folder)).map((name) => readFileSync(path.join(corpus, folder, name)));
+
+/**
+ * Targets by name: `seeds` (valid files), `kind` of structure they have, `weight` (share of the executions), and
+ * `run(bytes)`. Those that read files write the bytes below `work`.
+ */
+export function makeTargets(work) {
+  const targets = new Map();
+  const add = (name, kind, seeds, run, weight = 1) => targets.set(name, { kind, seeds, run, weight });
+  const onFile = (name, run) => {
+    const folder = path.join(work, name.replace(/\W/g, '-'));
+    mkdirSync(folder, { recursive: true });
+    const file = path.join(folder, name);
+    return async (bytes) => {
+      writeFileSync(file, bytes);
+      await run(file, folder);
+    };
+  };
+  addTexts(add, onFile);
+  addArchives(add);
+  addImages(add, work);
+  addModels(add, work);
+  return targets;
+}
+
+function addTexts(add, onFile) {
+  const readLabels = async (file) => {
+    const source = await openLabelSource(file);
+    try {
+      if (source.classes <= MOST_CLASSES) await source.read(0, 0, 1);
+    } finally {
+      await source.close();
+    }
+  };
+  add('npy', 'bytes', filesIn('npy'), onFile('labels.npy', readLabels));
+  add('npz', 'bytes', filesIn('npz'), onFile('labels.npz', readLabels));
+  const tensors = readFileSync(path.join(corpus, 'archives/vqae/codec.safetensors'));
+  add('labels.safetensors', 'safetensors', [tensors], onFile('labels.safetensors', readLabels));
+  const readJournal = onFile('journal.jsonl', (_, folder) => Journal.read(folder));
+  add('journal', 'bytes', filesIn('journal'), readJournal);
+  const readTeacher = onFile('teacher.json', (_, folder) => readDescription(folder));
+  add('teacher.json', 'json', filesIn('teacher'), readTeacher);
+  add('image list', 'bytes', filesIn('list'), onFile('list.txt', (file) => imageList(file)));
+  add('JSON', 'json', filesIn('augmentation'), async (bytes) => parseJson('file', 'content', bytes));
+  add('augmentation', 'json', filesIn('augmentation'), async (bytes) => {
+    const spec = parseAnyAugmentationSpec(parseJson('file', 'content', bytes));
+    if (spec.generator === 'recorded') return;
+    const sizes = { count: 3, sizeOf: () => [11, 9] };
+    new Augmenter(spec, sizes).batch(2, { start: 0, count: 3 });
+  });
+  const identity = { archiveId: 'ab'.repeat(32), seed: 3, shuffle: true };
+  add('loader state', 'json', filesIn('state'), async (bytes) => {
+    positionOf(parseJson('file', 'content', bytes), identity, { epochs: 2, samples: 40 });
+  });
+}
+
+function addArchives(add) {
+  const folder = path.join(corpus, 'archives');
+  const names = readdirSync(folder);
+  const filesOf = (name) =>
+    new Map(
+      readdirSync(path.join(folder, name)).map((file) => [
+        file,
+        readFileSync(path.join(folder, name, file)),
+      ]),
+    );
+  const archives = names.map(filesOf);
+  const kernels = loadKernels();
+  const decode = async (files, verify) => {
+    const archive = await openArchive(memoryStore(files), { verify });
+    archive.bytes();
+    const codec = loadCodec(archive.codecParts, kernels);
+    try {
+      if (archive.classes <= MOST_CLASSES) decodeLabel(codec, await archive.readRow(0));
+    } finally {
+      codec.dispose();
+      await archive.close();
+    }
+  };
+  // The manifest decides which archive the rest is: mutants of one are read with the others' files too.
+  const seedsOf = (pattern) =>
+    archives.flatMap((files) => [...files].filter(([name]) => pattern.test(name)).map(([, bytes]) => bytes));
+  let turn = 0;
+  const inPlaceOf = (pattern, verify) => (bytes) => {
+    turn += 1;
+    const files = archives[turn % archives.length];
+    const name = [...files.keys()].find((file) => pattern.test(file));
+    return decode(new Map([...files, [name, bytes]]), verify);
+  };
+  for (const verify of ['block', 'none']) {
+    for (const [name, files] of names.map((name, i) => [name, archives[i]])) {
+      const replaced = (file) => (bytes) => decode(new Map([...files, [file, bytes]]), verify);
+      const manifest = files.get('manifest.json');
+      add(`${name} manifest, ${verify}`, 'json', [manifest], replaced('manifest.json'), 0.3);
+      const shard = [...files.keys()].find((file) => file.startsWith('codes-'));
+      add(`${name} shard, ${verify}`, 'safetensors', [files.get(shard)], replaced(shard), 0.2);
+    }
+    add(`any manifest, ${verify}`, 'json', seedsOf(/^manifest/), inPlaceOf(/^manifest/, verify));
+  }
+  for (const [i, name] of names.entries()) addCodec(add, name, archives[i], kernels);
+  add('safetensors', 'safetensors', seedsOf(/safetensors$/), (bytes) =>
+    decodeTensorFile(memoryFile('tensors.safetensors', bytes)),
+  );
+}
+
+/** The codec's file, as if its recorded hash were that of the mutant; and its config. */
+function addCodec(add, name, files, kernels) {
+  const manifest = JSON.parse(files.get('manifest.json').toString());
+  const { config } = manifest.codec;
+  const decode = (tensors, given) => {
+    const parts = { name: manifest.codec.name, config: given, tensors, sampleTensors: new Map() };
+    const codec = loadCodec(parts, kernels);
+    try {
+      const row = new Uint8Array(1 << 16).fill(0xa5);
+      if (codec.classes <= MOST_CLASSES) decodeLabel(codec, row);
+    } finally {
+      codec.dispose();
+    }
+  };
+  const codecFile = [...files.keys()].find((file) => file === 'codec.safetensors');
+  const bytes = codecFile === undefined ? undefined : files.get(codecFile);
+  const read = async (given) =>
+    given === undefined ? new Map() : (await decodeTensorFile(memoryFile('codec', given))).tensors;
+  if (bytes !== undefined) {
+    add(`${name} codec file`, 'safetensors', [bytes], async (given) => decode(await read(given), config));
+  }
+  add(`${name} config`, 'json', [Buffer.from(JSON.stringify(config))], async (given) => {
+    decode(await read(bytes), parseJson('manifest.json', 'codec.config', given));
+  });
+}
+
+function decodeLabel(codec, row) {
+  const context = { epoch: 0, samples: { start: 0, count: 1 } };
+  const out = new Float32Array(codec.classes);
+  codec.decode({ row, labels: { start: 0, count: 1 }, context, out });
+}
+
+function addImages(add, work) {
+  for (const name of readdirSync(path.join(corpus, 'images'))) {
+    const folder = path.join(work, `images-${name}`);
+    cpSync(path.join(corpus, 'images', name), folder, { recursive: true });
+    for (const file of readdirSync(folder)) {
+      const original = readFileSync(path.join(folder, file));
+      const kind = file.endsWith('.json') ? 'json' : 'safetensors';
+      add(`${name} images, ${file}`, kind, [original], async (bytes) => {
+        writeFileSync(path.join(folder, file), bytes);
+        try {
+          const { description, count } = await openImages(folder);
+          if (count > MOST_IMAGES) return;
+          const reader = await openImageReader(description);
+          try {
+            await reader.read(Uint32Array.of(0, count - 1));
+          } finally {
+            reader[Symbol.dispose]();
+          }
+        } finally {
+          writeFileSync(path.join(folder, file), original);
+        }
+      });
+    }
+  }
+}
+
+/** Whole teachers: slow, so a small share. */
+function addModels(add, work) {
+  const description = { mean: [0.5, 0.4, 0.3], std: [0.2, 0.25, 0.3] };
+  for (const [name, file, backend] of [
+    ['layers-model', 'model.json', 'cpu'],
+    ['graph-model', 'model.json', 'cpu'],
+    ['onnx-nchw', 'model.onnx', 'auto'],
+  ]) {
+    const folder = path.join(work, name);
+    cpSync(path.join(corpus, 'models', name), folder, { recursive: true });
+    const original = readFileSync(path.join(folder, file));
+    const kind = file.endsWith('.json') ? 'json' : 'bytes';
+    const load = async (bytes) => {
+      writeFileSync(path.join(folder, file), bytes);
+      const teacher = await loadTeacher(path.join(folder, file), { backend, description });
+      try {
+        const [height, width] = teacher.size;
+        if (height * width <= 4096) await teacher.logits(new Float32Array(height * width * 3));
+      } finally {
+        teacher[Symbol.dispose]();
+      }
+    };
+    add(name, kind, [original], load, 0.02);
+  }
+}
+
+function memoryFile(name, bytes) {
+  return {
+    name,
+    size: bytes.length,
+    async read(offset, into) {
+      if (offset < 0 || offset + into.length > bytes.length) {
+        throw new SoftpackError('INVALID_FILE', 'file ends early', { field: `${name}: size` });
+      }
+      into.set(bytes.subarray(offset, offset + into.length));
+    },
+    async close() {},
+  };
+}
+
+function memoryStore(files) {
+  return {
+    name: 'archive',
+    async open(key) {
+      const bytes = files.get(key);
+      if (bytes === undefined) throw new SoftpackError('NOT_FOUND', 'no such file', { field: key });
+      return memoryFile(`archive/${key}`, bytes);
+    },
+  };
+}

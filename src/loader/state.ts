@@ -28,6 +28,13 @@ export function positionOf(
   identity: LoaderIdentity,
   { epochs, samples }: { readonly epochs: number; readonly samples: number },
 ): Position {
+  if (typeof state !== 'object' || state === null) {
+    throw new SoftpackError('INVALID_ARGUMENT', 'not the state of a loader', {
+      field: 'resume',
+      expected: 'what state() returned',
+      found: state,
+    });
+  }
   const here = { version: 1, ...identity } as const;
   for (const field of ['version', 'archiveId', 'seed', 'shuffle'] as const) {
     if (state[field] === here[field]) continue;

@@ -21,7 +21,9 @@ const result = await fuzz({
     if (seconds < next) return;
     next = seconds + 10;
     const perSecond = Math.round(executions / Math.max(seconds, 1));
-    console.error(`${Math.round(seconds)} s: ${executions} inputs, ${perSecond}/s, ${failures.length} failures`);
+    console.error(
+      `${Math.round(seconds)} s: ${executions} inputs, ${perSecond}/s, ${failures.length} failures`,
+    );
   },
 });
 for (const { target, reason, bytes } of result.failures) {

@@ -39,7 +39,10 @@ try {
 
 async function makeLabels() {
   mkdirSync(path.join(corpus, 'npy'), { recursive: true });
-  const values = Float32Array.from({ length: EPOCHS * SAMPLES * CLASSES }, (_, i) => 3 * Math.sin(i * i));
+  const values = Float32Array.from(
+    { length: EPOCHS * SAMPLES * CLASSES },
+    (_, i) => 3 * Math.sin(i * i),
+  );
   const writer = await NpyWriter.create(path.join(work, 'logits.npy'), [EPOCHS, SAMPLES, CLASSES]);
   await writer.write(values);
   await writer.finish();
@@ -65,7 +68,13 @@ with zipfile.ZipFile(sys.argv[1], 'w', zipfile.ZIP_${kind}) as z: z.write(sys.ar
 
 async function makeArchives() {
   const pack = (name, ...args) =>
-    softpack('pack', path.join(work, 'logits.npy'), '--out', path.join(corpus, 'archives', name), ...args);
+    softpack(
+      'pack',
+      path.join(work, 'logits.npy'),
+      '--out',
+      path.join(corpus, 'archives', name),
+      ...args,
+    );
   await pack('vqae', '--dh', '6', '--dc', '2', '--k', '8', '--steps', '5');
   await pack('topk', '--codec', 'topk', '--k', '2');
   await pack('pca', '--codec', 'pca', '--k', '2');
@@ -87,14 +96,23 @@ async function makePngs() {
     const file = path.join(work, 'png', `class${i % 2}`, `${i}.png`);
     mkdirSync(path.dirname(file), { recursive: true });
     const background = { r: 40 * i, g: 90, b: 200 };
-    await sharp({ create: { width: 9 + i, height: 8, channels: 3, background } }).png().toFile(file);
+    await sharp({ create: { width: 9 + i, height: 8, channels: 3, background } })
+      .png()
+      .toFile(file);
   }
 }
 
 async function makeImages() {
   const images = path.join(work, 'png');
   await softpack('pack-images', images, '--out', path.join(corpus, 'images/raw'), '--size', '8x8');
-  await softpack('pack-images', images, '--out', path.join(corpus, 'images/jpeg'), '--encoding', 'jpeg');
+  await softpack(
+    'pack-images',
+    images,
+    '--out',
+    path.join(corpus, 'images/jpeg'),
+    '--encoding',
+    'jpeg',
+  );
 }
 
 function makeTexts() {
@@ -111,7 +129,10 @@ function makeTexts() {
   write('list/bare.txt', '\ufeffx.png\r\ny.jpeg\r\n');
   const crop = { scale: [0.08, 1], ratio: [0.75, 1.3333] };
   const spec = { generator: 'philox4x32-10', seed: 7, size: [8, 8], crop, flip: 0.5 };
-  json('augmentation/cutmix.json', { ...spec, mix: { kind: 'cutmix', alpha: 1, probability: 0.5 } });
+  json('augmentation/cutmix.json', {
+    ...spec,
+    mix: { kind: 'cutmix', alpha: 1, probability: 0.5 },
+  });
   json('augmentation/mixup.json', { ...spec, mix: { kind: 'mixup', alpha: 0.2, probability: 1 } });
   json('augmentation/none.json', { ...spec, mix: { kind: 'none' } });
   json('augmentation/recorded.json', { generator: 'recorded', size: [8, 8] });

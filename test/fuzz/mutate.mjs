@@ -13,7 +13,15 @@ const TEXTS = [
 /** Bytes that mean something to some format. */
 const TOKENS = [
   ...['"', '{', '}', '[', ']', ',', ':', '\\', '\n', '\0', 'null', 'true', '-', '1e9', '999999999'],
-  ...['"shape":', '"data_offsets":', '__metadata__', "'descr'", "'shape': (", 'PK\x03\x04', 'PK\x05\x06'],
+  ...[
+    '"shape":',
+    '"data_offsets":',
+    '__metadata__',
+    "'descr'",
+    "'shape': (",
+    'PK\x03\x04',
+    'PK\x05\x06',
+  ],
 ].map((text) => Buffer.from(text, 'latin1'));
 
 const MOST_BYTES = 1 << 20;

@@ -8,11 +8,13 @@ import { Augmenter } from '#src/augment/augmenter.js';
 import { parseAnyAugmentationSpec } from '#src/augment/spec.js';
 import { loadCodec } from '#src/codecs/registry.js';
 import { decodeTensorFile } from '#src/container/tensor-file.js';
-import { parseJson } from '#src/core/json.js';
+import { isJsonObject, parseJson } from '#src/core/json.js';
 import { SoftpackError } from '#src/errors.js';
 import { imageList } from '#src/images/folder.js';
 import { openImages } from '#src/images/open.js';
 import { openImageReader } from '#src/images/reader.js';
+import { stateDictOf } from '#src/interop/torch/state-dict.js';
+import { readTorchFile } from '#src/interop/torch/torch-file.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { openLabelSource } from '#src/labels/source.js';
 import { positionOf } from '#src/loader/state.js';
@@ -25,7 +27,9 @@ const MOST_IMAGES = 4096;
 
 const corpus = fileURLToPath(new URL('corpus/', import.meta.url));
 const filesIn = (folder) =>
-  readdirSync(path.join(corpus, folder)).map((name) => readFileSync(path.join(corpus, folder, name)));
+  readdirSync(path.join(corpus, folder)).map((name) =>
+    readFileSync(path.join(corpus, folder, name)),
+  );
 
 /**
  * Targets by name: `seeds` (valid files), `kind` of structure they have, `weight` (share of the executions), and
@@ -33,7 +37,8 @@ const filesIn = (folder) =>
  */
 export function makeTargets(work) {
   const targets = new Map();
-  const add = (name, kind, seeds, run, weight = 1) => targets.set(name, { kind, seeds, run, weight });
+  const add = (name, kind, seeds, run, weight = 1) =>
+    targets.set(name, { kind, seeds, run, weight });
   const onFile = (name, run) => {
     const folder = path.join(work, name.replace(/\W/g, '-'));
     mkdirSync(folder, { recursive: true });
@@ -45,6 +50,7 @@ export function makeTargets(work) {
   };
   addTexts(add, onFile);
   addArchives(add);
+  addTorch(add);
   addImages(add, work);
   addModels(add, work);
   return targets;
@@ -59,16 +65,30 @@ function addTexts(add, onFile) {
       await source.close();
     }
   };
-  add('npy', 'bytes', filesIn('npy'), onFile('labels.npy', readLabels));
-  add('npz', 'bytes', filesIn('npz'), onFile('labels.npz', readLabels));
+  add('npy', 'bytes', filesIn('npy'), onFile('labels.npy', readLabels), 0.3);
+  add('npz', 'bytes', filesIn('npz'), onFile('labels.npz', readLabels), 0.3);
   const tensors = readFileSync(path.join(corpus, 'archives/vqae/codec.safetensors'));
-  add('labels.safetensors', 'safetensors', [tensors], onFile('labels.safetensors', readLabels));
+  add(
+    'labels.safetensors',
+    'safetensors',
+    [tensors],
+    onFile('labels.safetensors', readLabels),
+    0.3,
+  );
   const readJournal = onFile('journal.jsonl', (_, folder) => Journal.read(folder));
-  add('journal', 'bytes', filesIn('journal'), readJournal);
+  add('journal', 'bytes', filesIn('journal'), readJournal, 0.3);
   const readTeacher = onFile('teacher.json', (_, folder) => readDescription(folder));
-  add('teacher.json', 'json', filesIn('teacher'), readTeacher);
-  add('image list', 'bytes', filesIn('list'), onFile('list.txt', (file) => imageList(file)));
-  add('JSON', 'json', filesIn('augmentation'), async (bytes) => parseJson('file', 'content', bytes));
+  add('teacher.json', 'json', filesIn('teacher'), readTeacher, 0.5);
+  add(
+    'image list',
+    'bytes',
+    filesIn('list'),
+    onFile('list.txt', (file) => imageList(file)),
+    0.3,
+  );
+  add('JSON', 'json', filesIn('augmentation'), async (bytes) =>
+    parseJson('file', 'content', bytes),
+  );
   add('augmentation', 'json', filesIn('augmentation'), async (bytes) => {
     const spec = parseAnyAugmentationSpec(parseJson('file', 'content', bytes));
     if (spec.generator === 'recorded') return;
@@ -78,6 +98,21 @@ function addTexts(add, onFile) {
   const identity = { archiveId: 'ab'.repeat(32), seed: 3, shuffle: true };
   add('loader state', 'json', filesIn('state'), async (bytes) => {
     positionOf(parseJson('file', 'content', bytes), identity, { epochs: 2, samples: 40 });
+  });
+}
+
+function addTorch(add) {
+  const samples = fileURLToPath(new URL('../interop/samples/', import.meta.url));
+  const files = readdirSync(samples, { recursive: true, encoding: 'utf8' })
+    .filter((name) => /\.(pt|pth|tar)$/.test(name))
+    .map((name) => readFileSync(path.join(samples, name)));
+  add('torch', 'bytes', files, async (bytes) => {
+    const opened = await readTorchFile(memoryFile('labels.pt', bytes));
+    try {
+      for (const tensor of stateDictOf(opened).values()) await opened.read(tensor);
+    } finally {
+      await opened[Symbol.asyncDispose]();
+    }
   });
 }
 
@@ -106,7 +141,9 @@ function addArchives(add) {
   };
   // The manifest decides which archive the rest is: mutants of one are read with the others' files too.
   const seedsOf = (pattern) =>
-    archives.flatMap((files) => [...files].filter(([name]) => pattern.test(name)).map(([, bytes]) => bytes));
+    archives.flatMap((files) =>
+      [...files].filter(([name]) => pattern.test(name)).map(([, bytes]) => bytes),
+    );
   let turn = 0;
   const inPlaceOf = (pattern, verify) => (bytes) => {
     turn += 1;
@@ -149,10 +186,14 @@ function addCodec(add, name, files, kernels) {
   const read = async (given) =>
     given === undefined ? new Map() : (await decodeTensorFile(memoryFile('codec', given))).tensors;
   if (bytes !== undefined) {
-    add(`${name} codec file`, 'safetensors', [bytes], async (given) => decode(await read(given), config));
+    add(`${name} codec file`, 'safetensors', [bytes], async (given) =>
+      decode(await read(given), config),
+    );
   }
   add(`${name} config`, 'json', [Buffer.from(JSON.stringify(config))], async (given) => {
-    decode(await read(bytes), parseJson('manifest.json', 'codec.config', given));
+    const changed = parseJson('manifest.json', 'codec.config', given);
+    // A manifest whose config is no object has been refused by then.
+    if (isJsonObject(changed)) decode(await read(bytes), changed);
   });
 }
 
@@ -169,21 +210,27 @@ function addImages(add, work) {
     for (const file of readdirSync(folder)) {
       const original = readFileSync(path.join(folder, file));
       const kind = file.endsWith('.json') ? 'json' : 'safetensors';
-      add(`${name} images, ${file}`, kind, [original], async (bytes) => {
-        writeFileSync(path.join(folder, file), bytes);
-        try {
-          const { description, count } = await openImages(folder);
-          if (count > MOST_IMAGES) return;
-          const reader = await openImageReader(description);
+      add(
+        `${name} images, ${file}`,
+        kind,
+        [original],
+        async (bytes) => {
+          writeFileSync(path.join(folder, file), bytes);
           try {
-            await reader.read(Uint32Array.of(0, count - 1));
+            const { description, count } = await openImages(folder);
+            if (count > MOST_IMAGES) return;
+            const reader = await openImageReader(description);
+            try {
+              await reader.read(Uint32Array.of(0, count - 1));
+            } finally {
+              reader[Symbol.dispose]();
+            }
           } finally {
-            reader[Symbol.dispose]();
+            writeFileSync(path.join(folder, file), original);
           }
-        } finally {
-          writeFileSync(path.join(folder, file), original);
-        }
-      });
+        },
+        0.1,
+      );
     }
   }
 }
@@ -210,7 +257,7 @@ function addModels(add, work) {
         teacher[Symbol.dispose]();
       }
     };
-    add(name, kind, [original], load, 0.02);
+    add(name, kind, [original], load, 0.005);
   }
 }
 

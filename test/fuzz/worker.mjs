@@ -9,7 +9,8 @@ const state = new Int32Array(control);
 const shown = new Uint8Array(input);
 const targets = makeTargets(work);
 const chosen = [...targets].filter(([name]) => only === undefined || name.includes(only));
-if (chosen.length === 0) throw new Error(`no target named ${only}: ${[...targets.keys()].join(', ')}`);
+if (chosen.length === 0)
+  throw new Error(`no target named ${only}: ${[...targets.keys()].join(', ')}`);
 const total = chosen.reduce((sum, [, { weight }]) => sum + weight, 0);
 const random = randomStream(seed);
 const mutator = new Mutator(random);

@@ -56,7 +56,13 @@ function weightPaths(file: string, json: JsonObject): readonly string[] {
   const check = new FieldChecker(file, 'INVALID_FILE');
   return check.list(json.weightsManifest, 'weightsManifest').flatMap((group, i) => {
     const field = `weightsManifest[${i}]`;
-    const { paths } = check.object(group, field);
+    const { paths, weights } = check.object(group, field);
+    for (const [j, weight] of check.list(weights, `${field}.weights`).entries()) {
+      const { shape } = check.object(weight, `${field}.weights[${j}]`);
+      for (const axis of check.list(shape, `${field}.weights[${j}].shape`)) {
+        check.count(axis, `${field}.weights[${j}].shape`, 0);
+      }
+    }
     return check
       .list(paths, `${field}.paths`)
       .map((path) => check.text(path, `${field}.paths`, WEIGHT_FILE));
@@ -80,11 +86,13 @@ function requireBytes(
   found: number,
 ): void {
   let expected = 0;
+  let strings = false;
   for (const { shape, dtype, quantization } of specs) {
     const width = DTYPE_BYTES[quantization?.dtype ?? dtype];
-    if (width === undefined) return; // Strings, whose length is in the data.
-    expected += width * shape.reduce((size, length) => size * length, 1);
+    // The lengths of strings are in the data: 4 bytes each.
+    strings ||= width === undefined;
+    expected += (width ?? 4) * shape.reduce((size, length) => size * length, 1);
   }
-  if (found === expected) return;
+  if (found === expected || (strings && found > expected)) return;
   throw invalidFile(file, 'weightsManifest', 'wrong size of the weights', { expected, found });
 }

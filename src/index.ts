@@ -88,7 +88,7 @@ export type { TextTable } from './images/text-table.js';
 // Label files of other projects
 export { openTorchFile } from './interop/torch/open.js';
 export { stateDictOf } from './interop/torch/state-dict.js';
-export type { TorchFile } from './interop/torch/torch-file.js';
+export type { FindStorage, TorchFile } from './interop/torch/torch-file.js';
 export type {
   NumberType,
   NumpyArray,

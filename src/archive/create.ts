@@ -2,6 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { loadXxh64 } from '../container/checksum.js';
 import { isTemporaryOf, makeDirectory } from '../container/durable.js';
+import { LOCK_FILE, requireUnlocked, WriterLock } from '../container/lock.js';
 import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from '../container/shard-file.js';
 import { errorCode, excerpt, SoftpackError } from '../errors.js';
 import { onFile } from '../store/file-error.js';
@@ -27,7 +28,8 @@ export interface CreateArchiveOptions {
  * Begins an archive in a new or empty directory, or with `resume` goes on with an unfinished one, after
  * every row that it holds has been read back and verified (about a second a gigabyte).
  *
- * Equal specs and rows give equal bytes, however often the writer was interrupted. One writer at a time.
+ * Equal specs and rows give equal bytes, however often the writer was interrupted. One writer at a time: a second one
+ * gets `LOCKED` with process and host of the first.
  *
  * @throws `ALREADY_EXISTS` if the directory holds something (without `resume`: also an unfinished archive),
  *   `INVALID_ARGUMENT` naming the field if the spec is wrong, or not the one that was begun.
@@ -38,10 +40,25 @@ export async function createArchive(
   options: CreateArchiveOptions = {},
 ): Promise<ArchiveWriter> {
   const plan = planArchive(spec);
-  const xxh64 = await loadXxh64();
   await makeDirectory(directory);
+  const lock = await WriterLock.acquire(directory);
+  try {
+    return await openWriter(directory, plan, options, lock);
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+}
+
+async function openWriter(
+  directory: string,
+  plan: ArchivePlan,
+  options: CreateArchiveOptions,
+  lock: WriterLock,
+): Promise<ArchiveWriter> {
+  const xxh64 = await loadXxh64();
   const finished = await finishedManifest(directory, plan, options);
-  if (finished !== undefined) return ArchiveWriter.finished(directory, plan, xxh64, finished);
+  if (finished !== undefined) return ArchiveWriter.finished(directory, plan, xxh64, lock, finished);
   const rows = await begunRows(directory, plan, options);
   if (rows === undefined) {
     const journal = await Journal.create(directory, { head: plan.head, rows: new Map() });
@@ -49,7 +66,7 @@ export async function createArchive(
   }
   await writePlannedFile(directory, plan.codecFile);
   if (plan.samplesFile !== undefined) await writePlannedFile(directory, plan.samplesFile);
-  return ArchiveWriter.recover(directory, plan, xxh64, rows ?? new Map());
+  return ArchiveWriter.recover(directory, plan, xxh64, lock, rows ?? new Map());
 }
 
 async function finishedManifest(
@@ -69,6 +86,11 @@ async function finishedManifest(
   return manifest;
 }
 
+/** What a writer has in a directory before its journal: its lock, and files that it was killed before naming. */
+function isOwn(name: string): boolean {
+  return name === LOCK_FILE || [LOCK_FILE, JOURNAL_FILE].some((base) => isTemporaryOf(name, base));
+}
+
 /** Rows that the journal lists; `undefined` where nothing was begun. */
 async function begunRows(
   directory: string,
@@ -77,9 +99,8 @@ async function begunRows(
 ): Promise<ReadonlyMap<number, string> | undefined> {
   const journal = await Journal.read(directory);
   if (journal === undefined) {
-    // A journal that never got its name is all that a writer killed in its first moment leaves.
     const all = await onFile(directory, () => readdir(directory));
-    const names = all.filter((name) => !isTemporaryOf(name, JOURNAL_FILE));
+    const names = all.filter((name) => !isOwn(name));
     if (names.length > 0) throw alreadyExists(directory, names.join(', '));
     return undefined;
   }
@@ -100,9 +121,11 @@ export async function requireUnfinished(directory: string): Promise<void> {
       throw error;
     },
   );
+  await requireUnlocked(directory);
   if (names.includes(MANIFEST_FILE)) throw alreadyExists(directory, 'a finished archive');
-  if (names.length > 0 && (await Journal.read(directory)) === undefined) {
-    throw alreadyExists(directory, names.join(', '));
+  const others = names.filter((name) => !isOwn(name));
+  if (others.length > 0 && (await Journal.read(directory)) === undefined) {
+    throw alreadyExists(directory, others.join(', '));
   }
 }
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { constants, type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { readBlocks, sha256, type Xxh64 } from '../container/checksum.js';
+import { BLOCK_BYTES, readBlocks, sha256, type Xxh64 } from '../container/checksum.js';
 import { NO_FOLLOW, publishFile, syncDirectory, writeFully } from '../container/durable.js';
 import { type ShardIndex, verifyShard } from '../container/shard-file.js';
 import { SoftpackError } from '../errors.js';
@@ -64,9 +64,11 @@ export class ShardWriter {
     const writer = new ShardWriter(directory, plan, handle, xxh64);
     try {
       if (!(await writer.#hasHeader())) {
-        await handle.truncate(0);
-        await handle.truncate(plan.index.fileBytes);
-        await writeFully(handle, plan.header, 0);
+        await onFile(path, async () => {
+          await handle.truncate(0);
+          await handle.truncate(plan.index.fileBytes);
+          await writeFully(handle, plan.header, 0);
+        });
       }
       return writer;
     } catch (error) {
@@ -85,7 +87,8 @@ export class ShardWriter {
 
   async writeRow(epoch: number, row: ArchiveRow): Promise<void> {
     for (const { name } of this.plan.identity.columns) {
-      await writeFully(this.#handle, row[name], this.#rowOffset(epoch, name));
+      const at = this.#rowOffset(epoch, name);
+      await this.#onFile(() => writeFully(this.#handle, row[name], at));
     }
   }
 
@@ -113,7 +116,7 @@ export class ShardWriter {
   }
 
   sync(): Promise<void> {
-    return this.#handle.datasync();
+    return this.#onFile(() => this.#handle.datasync());
   }
 
   close(): Promise<void> {
@@ -123,27 +126,35 @@ export class ShardWriter {
   /**
    * Adds the checksums, puts the file in place and closes it. If a valid shard of this rectangle is there already, that
    * one stays: the first wins.
+   *
+   * @param hashes the hash of each row as it was in memory, by epoch; `CORRUPT_DATA` if the file has another row.
    */
-  async finish(): Promise<ShardRecord> {
-    const ours = await this.#seal().finally(() => this.#handle.close());
+  async finish(hashes: ReadonlyMap<number, string>): Promise<ShardRecord> {
+    const ours = await this.#seal(hashes).finally(() => this.#handle.close());
     const record = await this.#publish(ours);
     await syncDirectory(this.#directory);
     return record;
   }
 
-  /** Adds the checksums of what is in the file, and hashes it whole. */
-  async #seal(): Promise<ShardRecord> {
+  /**
+   * Adds the checksums of what is in the file, in one pass that also compares every row with its hash from memory: a bit
+   * that changed on the way to the disk is found here, not given a valid checksum.
+   */
+  async #seal(hashes: ReadonlyMap<number, string>): Promise<ShardRecord> {
     const { header, index } = this.plan;
     const table = new Uint8Array(8 * index.blocks);
     const view = new DataView(table.buffer);
     const hash = createHash('sha256').update(header);
+    const rows = new RowHashes(this.plan, this.#xxh64);
     let i = 0;
     for await (const block of readBlocks(this.#file(), index.dataOffset, index.tableOffset)) {
+      rows.update(index.dataOffset + i * BLOCK_BYTES, block);
       view.setBigUint64(8 * i++, this.#xxh64.hash(block), true);
       hash.update(block);
     }
-    await writeFully(this.#handle, table, index.tableOffset);
-    await this.#handle.sync();
+    rows.require(this.#file().name, hashes);
+    await this.#onFile(() => writeFully(this.#handle, table, index.tableOffset));
+    await this.#onFile(() => this.#handle.sync());
     return shardRecord(this.plan, {
       sha256: hash.update(table).digest('hex'),
       indexSha256: sha256(header, table),
@@ -163,9 +174,73 @@ export class ShardWriter {
     return first;
   }
 
+  #onFile<T>(work: () => Promise<T>): Promise<T> {
+    return onFile(partialPath(this.#directory, this.plan), work);
+  }
+
   #file(): ByteFile {
     const path = partialPath(this.#directory, this.plan);
     return asByteFile(path, this.#handle, this.plan.index.fileBytes);
+  }
+}
+
+/** Hashes of all rows of a shard while its data pass by in the order of the file: column by column, row by row. */
+class RowHashes {
+  readonly #parts: readonly {
+    readonly begin: number;
+    readonly end: number;
+    readonly row: number;
+  }[];
+  readonly #streams: readonly ReturnType<Xxh64['stream']>[];
+  readonly #first: number;
+  #next = 0;
+
+  constructor({ identity, index, rectangle }: ShardPlan, xxh64: Xxh64) {
+    const [first, end] = rectangle.epochs;
+    this.#first = first;
+    this.#streams = Array.from({ length: end - first }, () => xxh64.stream());
+    this.#parts = identity.columns
+      .flatMap(({ name, rowBytes }) => {
+        const begin = index.columns.get(name) ?? 0;
+        return this.#streams.map((_, row) => ({
+          begin: begin + row * rowBytes,
+          end: begin + (row + 1) * rowBytes,
+          row,
+        }));
+      })
+      .filter(({ begin, end: after }) => begin < after);
+  }
+
+  /** Pieces come in order. */
+  update(at: number, piece: Uint8Array): void {
+    const after = at + piece.length;
+    while (this.#next < this.#parts.length) {
+      const { begin, end, row } = this.#parts[this.#next];
+      if (begin >= after) return;
+      this.#streams[row].update(
+        piece.subarray(Math.max(begin, at) - at, Math.min(end, after) - at),
+      );
+      if (end > after) return;
+      this.#next++;
+    }
+  }
+
+  require(file: string, hashes: ReadonlyMap<number, string>): void {
+    for (const [row, stream] of this.#streams.entries()) {
+      const epoch = this.#first + row;
+      const expected = hashes.get(epoch);
+      const found = hex(stream.digest());
+      if (found === expected) continue;
+      throw new SoftpackError(
+        'CORRUPT_DATA',
+        'a row changed after it was written; check the disk',
+        {
+          field: `${file}: epoch ${epoch}`,
+          expected,
+          found,
+        },
+      );
+    }
   }
 }
 

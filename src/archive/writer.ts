@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Xxh64 } from '../container/checksum.js';
 import { removeTemporaries, replaceFile, syncDirectory } from '../container/durable.js';
+import { LOCK_FILE, type WriterLock } from '../container/lock.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
 import { SoftpackError } from '../errors.js';
 import { onFile } from '../store/file-error.js';
@@ -30,6 +31,9 @@ export class ArchiveWriter implements AsyncDisposable {
   readonly #xxh64: Xxh64;
   #journal: Journal | undefined;
   #shard: ShardWriter | undefined;
+  /** Of the rows in the shard that is open, as they were in memory. */
+  readonly #rowHashes = new Map<number, string>();
+  readonly #lock: WriterLock;
   readonly #records: ShardRecord[] = [];
   /** What is in place already. */
   #finished: Manifest | undefined;
@@ -37,12 +41,15 @@ export class ArchiveWriter implements AsyncDisposable {
   #unsyncedBytes = 0;
   #syncedAt = performance.now();
   #state: 'idle' | 'busy' | 'failed' | 'closed' = 'idle';
+  /** The call in progress. */
+  #running: Promise<unknown> = Promise.resolve();
 
-  private constructor(directory: string, plan: ArchivePlan, xxh64: Xxh64) {
+  private constructor(directory: string, plan: ArchivePlan, xxh64: Xxh64, lock: WriterLock) {
     this.archiveId = plan.archiveId;
     this.#directory = directory;
     this.#plan = plan;
     this.#xxh64 = xxh64;
+    this.#lock = lock;
   }
 
   /** @internal */
@@ -50,9 +57,10 @@ export class ArchiveWriter implements AsyncDisposable {
     directory: string,
     plan: ArchivePlan,
     xxh64: Xxh64,
+    lock: WriterLock,
     manifest: Manifest,
   ): ArchiveWriter {
-    const writer = new ArchiveWriter(directory, plan, xxh64);
+    const writer = new ArchiveWriter(directory, plan, xxh64, lock);
     writer.#finished = manifest;
     writer.#nextEpoch = manifest.epochs;
     return writer;
@@ -63,9 +71,10 @@ export class ArchiveWriter implements AsyncDisposable {
     directory: string,
     plan: ArchivePlan,
     xxh64: Xxh64,
+    lock: WriterLock,
     journalled: ReadonlyMap<number, string>,
   ): Promise<ArchiveWriter> {
-    const writer = new ArchiveWriter(directory, plan, xxh64);
+    const writer = new ArchiveWriter(directory, plan, xxh64, lock);
     try {
       await writer.#recover(journalled);
       return writer;
@@ -76,7 +85,7 @@ export class ArchiveWriter implements AsyncDisposable {
   }
 
   async #recover(journalled: ReadonlyMap<number, string>): Promise<void> {
-    const rows = new Map<number, string>();
+    const rows = this.#rowHashes;
     while (this.#nextEpoch < this.#plan.identity.epochs) {
       const shardPlan = this.#nextShardPlan();
       const [begin, end] = shardPlan.rectangle.epochs;
@@ -121,8 +130,11 @@ export class ArchiveWriter implements AsyncDisposable {
     this.#requireColumns(row);
     await this.#exclusively(async () => {
       this.#shard ??= await ShardWriter.open(this.#directory, this.#nextShardPlan(), this.#xxh64);
+      // Before the write: what is on disk must be what was in memory, not whatever is read back.
+      const hash = rowHash(this.#xxh64, this.#plan.identity, row);
+      this.#rowHashes.set(epoch, hash);
       await this.#shard.writeRow(epoch, row);
-      await this.#journal?.addRow(epoch, rowHash(this.#xxh64, this.#plan.identity, row));
+      await this.#journal?.addRow(epoch, hash);
       await this.#syncNowAndThen();
       if (epoch + 1 === this.#shard.plan.rectangle.epochs[1]) {
         await this.#finishShard(this.#shard);
@@ -132,7 +144,8 @@ export class ArchiveWriter implements AsyncDisposable {
   }
 
   async #finishShard(shard: ShardWriter): Promise<void> {
-    this.#records.push(await shard.finish());
+    this.#records.push(await shard.finish(this.#rowHashes));
+    this.#rowHashes.clear();
     this.#shard = undefined;
   }
 
@@ -155,16 +168,22 @@ export class ArchiveWriter implements AsyncDisposable {
       await this.#journal?.close();
       this.#journal = undefined;
       await this.#removeLeftovers();
+      await this.#lock.release();
       return this.#finished;
     });
   }
 
-  /** Leaves an unfinished archive for a later `resume`. */
+  /** Waits for the call in progress, then leaves an unfinished archive for a later `resume`. */
   async close(): Promise<void> {
     if (this.#state === 'closed') return;
     this.#state = 'closed';
-    await this.#shard?.close();
-    await this.#journal?.close();
+    await this.#running.catch(() => undefined);
+    try {
+      await this.#shard?.close();
+      await this.#journal?.close();
+    } finally {
+      await this.#lock.release();
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -184,7 +203,7 @@ export class ArchiveWriter implements AsyncDisposable {
       const path = join(this.#directory, name);
       await onFile(path, () => rm(path, { force: true }));
     }
-    const replaced = [JOURNAL_FILE, MANIFEST_FILE, codecFile.record.file];
+    const replaced = [JOURNAL_FILE, MANIFEST_FILE, LOCK_FILE, codecFile.record.file];
     if (samplesFile !== undefined) replaced.push(samplesFile.record.file);
     await removeTemporaries(this.#directory, replaced);
     await syncDirectory(this.#directory);
@@ -233,13 +252,20 @@ export class ArchiveWriter implements AsyncDisposable {
       });
     }
     this.#state = 'busy';
+    const running = work();
+    this.#running = running;
     try {
-      const result = await work();
-      this.#state = 'idle';
+      const result = await running;
+      this.#leaveBusy('idle');
       return result;
     } catch (error) {
-      this.#state = 'failed';
+      this.#leaveBusy('failed');
       throw error;
     }
+  }
+
+  /** A writer that was closed meanwhile stays closed. */
+  #leaveBusy(state: 'idle' | 'failed'): void {
+    if (this.#state === 'busy') this.#state = state;
   }
 }

@@ -71,9 +71,11 @@ test('a writer cut off in any one call of the file system resumes to the same by
   expect(calls).toBeGreaterThan(80);
   const expected = await readTree(reference);
   const finishedAfter: number[] = [];
+  const onlyLocked: number[] = [];
   for (let n = 1; n <= calls; ++n) {
     const path = directory.path(`cut-${n}`);
-    await expect(cutOffAt(n, () => writeSmall(path))).rejects.toBe(CUT);
+    const failure = await cutOffAt(n, () => writeSmall(path)).catch((error: unknown) => error);
+    if (failure !== CUT) onlyLocked.push(n);
     // Nobody takes it for an archive before its manifest is in place; from then on it is one.
     const opened = await openArchive(path).catch((error: unknown) => error);
     if (!(opened instanceof Error)) finishedAfter.push(n);
@@ -81,6 +83,8 @@ test('a writer cut off in any one call of the file system resumes to the same by
     await writeSmall(path, SMALL, { resume: true });
     expect(await readTree(path), `cut off in call ${n}`).toEqual(expected);
   }
+  // The last call removes the lock; if it fails the archive is finished all the same.
+  expect(onlyLocked).toEqual([calls]);
   // The manifest is among the last things written.
   expect(finishedAfter[0]).toBeGreaterThan(calls - 30);
 });

@@ -1,5 +1,6 @@
 import { dirname } from 'node:path';
 import { compareCodePoints } from '../core/code-points.js';
+import { decodeText } from '../core/text.js';
 import { invalidFile } from '../errors.js';
 import { readLocalFile } from '../store/local.js';
 import { fileImages, type ImageFilesOptions } from './file-images.js';
@@ -22,21 +23,13 @@ export async function imageList(
   file: string,
   { root = dirname(file), ...options }: ImageFilesOptions & { readonly root?: string } = {},
 ): Promise<ImageSource> {
-  const text = decodeText(file, await readLocalFile(file, MAX_LIST_BYTES));
+  const text = decodeText(file, 'content', await readLocalFile(file, MAX_LIST_BYTES));
   const entries = text
     .split(/\r?\n/)
     .flatMap((line, i) => (/^\s*(#|$)/.test(line) ? [] : [listEntry(file, i + 1, line)]));
   if (entries.length === 0) throw invalidFile(file, 'content', 'no images', { found: 'no lines' });
   const names = entries.map(({ path }) => path);
   return fileImages(root, names, { ...options, ...listedClasses(file, entries) });
-}
-
-function decodeText(file: string, bytes: Uint8Array): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch (cause) {
-    throw invalidFile(file, 'content', 'not a text file in UTF-8', { cause });
-  }
 }
 
 interface ListEntry {

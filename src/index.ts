@@ -8,6 +8,7 @@ export {
 export { type CreateArchiveOptions, createArchive } from './archive/create.js';
 export type {
   ArchiveIdentity,
+  ArchiveNotes,
   Column,
   FileRecord,
   Manifest,

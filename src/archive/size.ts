@@ -18,22 +18,16 @@ import type { ArchiveSpec } from './spec.js';
 /** Labels that an archive would hold, and as much of its manifest as is known. */
 export interface PlannedLabels
   extends Pick<ArchiveSpec, 'classes' | 'samples' | 'epochs'>,
-    Partial<Pick<ArchiveSpec, 'augmentation' | 'classNames' | 'teacher' | 'images' | 'pruning'>> {}
+    Partial<
+      Pick<
+        ArchiveSpec,
+        'augmentation' | 'classNames' | 'teacher' | 'images' | 'pruning' | 'columns'
+      >
+    > {}
 
 /** About as long as codecs' descriptions of their decoding are; files are padded to whole pages anyway. */
 const WORDS = 'x'.repeat(200);
 const DIGEST = '0'.repeat(64);
-/** As long as what `packLogits` notes in a manifest. */
-const TYPICAL_NOTES = {
-  request: {
-    codec: { name: 'vqae', totalRatio: 40 },
-    eps: 1e-6,
-    source: { classes: 1000, epochs: 300, samples: 10_000, sampledSha256: DIGEST },
-    tau: 20,
-    training: { seed: 0, steps: 1000 },
-  },
-  result: { divergence: { kl: Math.PI / 1e5, nmse: Math.PI / 1e3, top1: Math.PI / 4 } },
-};
 
 /**
  * Sizes of an archive before any of it exists: the files are laid out as the writer does, with no data in them.
@@ -41,6 +35,7 @@ const TYPICAL_NOTES = {
  */
 export function predictArchive(codec: CodecShape, labels: PlannedLabels): ArchiveBytes {
   const { classes, samples, epochs, augmentation, classNames, teacher, images, pruning } = labels;
+  const { columns = [] } = labels;
   const layout: CodeLayout = { kind: 'fixed', bitsPerLabel: codec.bitsPerLabel };
   const rowBytes = codesRowBytes(layout, samples);
   const words = { packing: packingWords(layout, samples), decoding: WORDS };
@@ -59,7 +54,7 @@ export function predictArchive(codec: CodecShape, labels: PlannedLabels): Archiv
       ArchiveIdentity,
       'augmentation' | 'classNames' | 'teacher' | 'images' | 'pruning'
     >),
-    columns: [{ name: 'codes', dtype: 'U8', rowBytes }],
+    columns: [{ name: 'codes', dtype: 'U8', rowBytes }, ...columns],
   };
   const rectangles = planRectangles(identity);
   const shards = rectangles.map((rectangle) => ({
@@ -68,16 +63,17 @@ export function predictArchive(codec: CodecShape, labels: PlannedLabels): Archiv
     sha256: DIGEST,
     indexSha256: DIGEST,
   }));
-  const manifest = manifestBytes(makeManifest(identity, shards, TYPICAL_NOTES)).length;
+  const manifest = manifestBytes(makeManifest(identity, shards)).length;
   const files = [codecFile, ...(codec.sampleTensors.length === 0 ? [] : [samplesFile]), ...shards];
   const total = manifest + files.reduce((sum, { bytes }) => sum + bytes, 0);
   const codes = rowBytes * epochs;
+  const besides = columns.reduce((sum, column) => sum + column.rowBytes * epochs, 0);
   const tensors = tensorBytes(codec.tensors) + tensorBytes(codec.sampleTensors);
   return {
     codes,
     codec: tensors,
-    metadata: manifest,
-    container: total - codes - tensors - manifest,
+    metadata: manifest + besides,
+    container: total - codes - tensors - manifest - besides,
     total,
   };
 }

@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { type LabelArchive, openArchive } from '../archive/archive.js';
+import type { Column } from '../archive/manifest.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import { SoftpackError } from '../errors.js';
 import type { Kernels } from '../kernels/types.js';
@@ -7,11 +8,18 @@ import type { LabelKind } from '../labels/inspection.js';
 import { type LabelSource, openLabelSource } from '../labels/source.js';
 import { archiveSource, keepsLogits } from './archive-source.js';
 
+/** Rows of an archive besides its labels, e.g. recorded views: whatever codec packs the labels, they stay as they are. */
+export interface SideRows {
+  readonly columns: readonly Column[];
+  read(epoch: number): Promise<Readonly<Record<string, Uint8Array>>>;
+}
+
 /** Labels to pack, and what is known of them. */
 export interface PackSource extends AsyncDisposable {
   readonly labels: LabelSource;
   /** Of the archive that the labels come from: what a new one takes over. */
   readonly origin: Partial<Pick<ArchiveSpec, 'augmentation' | 'classNames' | 'teacher' | 'images'>>;
+  readonly sides?: SideRows;
   /** Temperature of the labels, if they have one already. */
   readonly tau?: number;
   /** Whether the labels are known to be logits. */
@@ -48,6 +56,7 @@ export async function openPackSource(
     return {
       labels,
       origin: { augmentation, classNames, teacher, images },
+      ...sidesOf(archive),
       tau: own,
       settled: true,
       async [Symbol.asyncDispose]() {
@@ -59,6 +68,16 @@ export async function openPackSource(
     await archive.close();
     throw error;
   }
+}
+
+function sidesOf(archive: LabelArchive): { readonly sides?: SideRows } {
+  const columns = archive.manifest.columns.filter(({ name }) => name !== 'codes');
+  if (columns.length === 0) return {};
+  const read = async (epoch: number) => {
+    const rows = columns.map(async ({ name }) => [name, await archive.readRow(epoch, name)]);
+    return Object.fromEntries(await Promise.all(rows));
+  };
+  return { sides: { columns, read } };
 }
 
 function requireNoFileOptions(path: string, options: Omit<PackSourceOptions, 'tau'>): void {

@@ -1,8 +1,5 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { type ArchiveBytes, type LabelArchive, openArchive } from '../archive/archive.js';
-import { createArchive, requireUnfinished } from '../archive/create.js';
-import { trainingLabels } from '../archive/manifest.js';
+import { type ArchiveBytes, openArchive } from '../archive/archive.js';
+import { requireUnfinished } from '../archive/create.js';
 import type { Pruning } from '../archive/pruning.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import type { Codec } from '../codecs/codec.js';
@@ -11,7 +8,6 @@ import type { TrainedCodec } from '../codecs/descriptor.js';
 import { CODECS, type CodecChoice } from '../codecs/registry.js';
 import type { VqaeTraining, VqaeTrainingOptions } from '../codecs/vqae/trainer.js';
 import { sha256 } from '../container/checksum.js';
-import { MANIFEST_FILE } from '../container/shard-file.js';
 import { canonicalJson, type JsonObject } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
@@ -21,12 +17,12 @@ import { type LabelKind, requireLogits } from '../labels/inspection.js';
 import { probabilitySource } from '../labels/probabilities.js';
 import type { LabelSource } from '../labels/source.js';
 import { choiceForRatio, isTotalRatio, type TotalRatioChoice } from './archive-size.js';
-import { openPackSource } from './pack-source.js';
-import { type KeptCodec, PartialPack, requireSameRequest } from './partial-pack.js';
+import { openPackSource, type SideRows } from './pack-source.js';
+import { type KeptCodec, PartialPack } from './partial-pack.js';
 import { type PruneOptions, prunedSource } from './pruned-source.js';
 import { sourceFingerprint } from './source-fingerprint.js';
 import { drawTrainingLabels, scanLabels } from './training-labels.js';
-import { divergenceOf, writeArchive } from './write-archive.js';
+import { writeArchive } from './write-archive.js';
 
 export interface PackOptions {
   /**
@@ -65,8 +61,6 @@ export interface PackOptions {
   readonly teacher?: ArchiveSpec['teacher'];
   readonly images?: ArchiveSpec['images'];
   readonly kernels?: Kernels;
-  /** Return the result of a finished archive of the same request instead of refusing it; default false. */
-  readonly acceptFinished?: boolean;
   readonly onProgress?: (progress: PackProgress) => void;
   readonly signal?: AbortSignal;
 }
@@ -95,7 +89,7 @@ export interface PackResult {
 }
 
 type TrainOptions = Omit<PackOptions, 'codec'> & { readonly codec: CodecChoice };
-type SpecOptions = PackOptions & Pick<ArchiveSpec, 'pruning'>;
+type SpecOptions = PackOptions & Pick<ArchiveSpec, 'pruning' | 'columns'>;
 
 const DEFAULT_TAU = 20;
 const DEFAULT_EPS = 1e-6;
@@ -104,7 +98,7 @@ const TRAINING_LABELS = 32_768;
 
 /** Trains a codec on logits and writes them, compressed, into an archive. Streams: a file is never whole in memory. */
 export async function packLogits(options: PackOptions): Promise<PackResult> {
-  await requireUnfinishedPack(options);
+  await requireUnfinished(options.out);
   const kernels = options.kernels ?? loadKernels();
   if (typeof options.source !== 'string') {
     return packSource(logitsOf(options.source, 'source', options), kernels, options);
@@ -113,18 +107,16 @@ export async function packLogits(options: PackOptions): Promise<PackResult> {
   const { labels, origin, tau } = source;
   const settled = source.settled ? { labels: 'logits' as const } : {};
   const logits = logitsOf(labels, options.source, options);
-  return await packSource(logits, kernels, { ...origin, tau, ...given(options), ...settled });
+  return await packSource(
+    logits,
+    kernels,
+    { ...origin, tau, ...given(options), ...settled },
+    source.sides,
+  );
 }
 
 function logitsOf(source: LabelSource, name: string, { labels }: PackOptions): LabelSource {
   return labels === 'probabilities' ? probabilitySource(source, name) : source;
-}
-
-/** `ALREADY_EXISTS` unless the directory is free, holds an unfinished archive, or one that may be finished. */
-async function requireUnfinishedPack({ out, acceptFinished }: PackOptions): Promise<void> {
-  const open = acceptFinished || PartialPack.isIn(out);
-  if (open && (await finishedParts(out)) !== undefined) return;
-  await requireUnfinished(out);
 }
 
 /** Options that are not left open. */
@@ -137,93 +129,68 @@ async function packSource(
   all: LabelSource,
   kernels: Kernels,
   options: PackOptions,
+  sides?: SideRows,
 ): Promise<PackResult> {
-  const { source, pruning } = pruned(all, options);
-  const choice = choiceOf(all, source, { ...options, pruning });
-  const request = await requestOf(all, options);
-  await using partial = await PartialPack.open(options.out, request);
-  const known = partial.codec ?? (await finishedParts(options.out, request));
-  if (known === undefined && options.labels === undefined) {
+  const { source, pruning } = pruned(all, options, sides);
+  const specOptions = { ...options, pruning, columns: sides?.columns };
+  const choice = choiceOf(all, source, specOptions);
+  await using partial = await PartialPack.open(options.out, await requestOf(all, options));
+  if (partial.codec === undefined && options.labels === undefined) {
     const name = typeof options.source === 'string' ? options.source : 'source';
     await requireLogits(all, options.tau ?? DEFAULT_TAU, name);
   }
-  const trained = known ?? (await train(source, kernels, { ...options, codec: choice }));
+  const trained = partial.codec ?? (await train(source, kernels, { ...options, codec: choice }));
   using codec = (options.codecs ?? CODECS).load(trained.parts, kernels);
-  const spec = { ...archiveSpec(source, codec, { ...options, pruning }), request };
+  const spec = archiveSpec(source, codec, specOptions);
   const divergence = await writeArchive(source, codec, spec, {
     out: options.out,
     partial,
+    sides,
     fresh: partial.codec === undefined ? trained : undefined,
     onProgress: (done, total) => options.onProgress?.({ phase: 'encode', done, total }),
     signal: options.signal,
   });
   await PartialPack.remove(options.out);
   await using archive = await openArchive(options.out);
-  const training = trained.training as PackResult['training'];
-  return { ...resultOf(archive, divergence), training };
-}
-
-function resultOf(archive: LabelArchive, divergence: LabelDivergence): PackResult {
-  const { manifest, classes } = archive;
   const bytes = archive.bytes();
-  const labels = trainingLabels(manifest);
-  const full = 2 * labels * classes;
-  const ratio = { codes: full / bytes.codes, total: full / bytes.total };
-  return { codec: manifest.codec, labels, classes, bytes, ratio, divergence };
-}
-
-/** Removes what a killed run left next to a finished archive of `packLogits`, and tells what is in it. */
-export async function settleFinished(out: string, codecs = CODECS): Promise<PackResult> {
-  await using archive = await openArchive(out);
-  const { manifest, codecParts } = archive;
-  using codec = codecs.load(codecParts, loadKernels());
-  const spec = { ...manifest, codec: codecParts, decoding: codec.decoding, columns: undefined };
-  await using writer = await createArchive(out, spec, { resume: true });
-  await writer.finish();
-  await PartialPack.remove(out);
-  return resultOf(archive, divergenceOf(manifest.result ?? {}));
+  const labels = all.epochs * all.samples;
+  const full = 2 * labels * all.classes;
+  return {
+    codec: { name: codec.name, config: spec.codec.config },
+    labels,
+    classes: source.classes,
+    bytes,
+    ratio: { codes: full / bytes.codes, total: full / bytes.total },
+    divergence,
+    training: trained.training as PackResult['training'],
+  };
 }
 
 function choiceOf(
   all: LabelSource,
   { classes, samples, epochs }: LabelSource,
-  { codec, codecs = CODECS, pruning, augmentation, classNames, teacher, images }: SpecOptions,
+  { codec, codecs = CODECS, ...options }: SpecOptions,
 ): CodecChoice {
   if (!isTotalRatio(codec)) return codec;
-  const known = { augmentation, classNames, teacher, images, pruning };
+  const { augmentation, classNames, teacher, images, pruning, columns } = options;
+  const known = { augmentation, classNames, teacher, images, pruning, columns };
   const full = 2 * all.epochs * all.samples * all.classes;
   return choiceForRatio(codec, { classes, samples, epochs, ...known }, full, codecs);
 }
 
-/**
- * The codec of a finished archive, if there is one in the directory; `ALREADY_EXISTS` with the first difference if it
- * was made by another request.
- */
-async function finishedParts(out: string, request?: JsonObject): Promise<KeptCodec | undefined> {
-  if (!existsSync(join(out, MANIFEST_FILE))) return undefined;
-  await using archive = await openArchive(out);
-  if (request !== undefined) requireSameRequest(archive.manifest, request);
-  return { parts: archive.codecParts };
-}
-
 /** Everything that the archive's bytes depend on: a run goes on with another's work only if these are equal. */
 async function requestOf(source: LabelSource, options: PackOptions): Promise<JsonObject> {
-  const { tau = DEFAULT_TAU, prune } = options;
-  const request = { ...codecRequest(options), source: await sourceFingerprint(source), tau, prune };
-  return canonicalJson(request, 'pack') as JsonObject;
-}
-
-/** The part of a request that tells how the codec was chosen and trained. */
-export function codecRequest(
-  options: Pick<PackOptions, 'codec' | 'eps' | 'training' | 'trainingLabels'>,
-): JsonObject {
-  const { codec, eps = DEFAULT_EPS, trainingLabels } = options;
+  const { codec, tau = DEFAULT_TAU, eps = DEFAULT_EPS, trainingLabels, prune } = options;
   const { threads: _, ...training } = options.training ?? {};
   const groups =
     'groups' in codec && codec.groups instanceof Uint32Array
       ? { groups: sha256Of(codec.groups) }
       : {};
-  const request = { codec: { name: 'vqae', ...codec, ...groups }, eps, training, trainingLabels };
+  const request = {
+    source: await sourceFingerprint(source),
+    codec: { name: 'vqae', ...codec, ...groups },
+    ...{ tau, eps, training, trainingLabels, prune },
+  };
   return canonicalJson(request, 'pack') as JsonObject;
 }
 
@@ -289,8 +256,16 @@ function trainOn(
 function pruned(
   source: LabelSource,
   { prune, codec, codecs = CODECS }: PackOptions,
+  sides: SideRows | undefined,
 ): { readonly source: LabelSource; readonly pruning?: Pruning } {
   if (prune === undefined) return { source };
+  if (sides !== undefined) {
+    throw new SoftpackError('UNSUPPORTED', 'rows of recorded views belong to epochs, not batches', {
+      field: 'prune',
+      expected: 'labels without recorded views',
+      found: sides.columns.map(({ name }) => name).join(', '),
+    });
+  }
   if (codecs.of(codec).perSample) {
     throw new SoftpackError(
       'UNSUPPORTED',
@@ -317,5 +292,6 @@ function archiveSpec(source: LabelSource, codec: Codec, options: SpecOptions): A
     teacher: options.teacher,
     images: options.images,
     pruning: options.pruning,
+    columns: options.columns,
   };
 }

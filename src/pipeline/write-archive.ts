@@ -1,17 +1,17 @@
 import { createArchive } from '../archive/create.js';
 import type { ArchiveSpec } from '../archive/spec.js';
-import type { ArchiveWriter } from '../archive/writer.js';
 import type { Codec } from '../codecs/codec.js';
-import { isJsonObject, type JsonObject } from '../core/json.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import { DivergenceMeter, type LabelDivergence } from '../labels/divergence.js';
 import type { LabelSource } from '../labels/source.js';
 import { softmaxRows } from '../labels/temperature.js';
+import type { SideRows } from './pack-source.js';
 import type { KeptCodec, PartialPack } from './partial-pack.js';
 
 export interface WriteArchiveOptions {
   readonly out: string;
   readonly partial: PartialPack;
+  readonly sides?: SideRows;
   /** A codec trained by this run, to be kept before its first row is written. */
   readonly fresh?: KeptCodec;
   /** Labels done, of all. */
@@ -27,14 +27,9 @@ export async function writeArchive(
   source: LabelSource,
   codec: Codec,
   spec: ArchiveSpec,
-  { out, partial, fresh, onProgress, signal }: WriteArchiveOptions,
+  { out, partial, sides, fresh, onProgress, signal }: WriteArchiveOptions,
 ): Promise<LabelDivergence> {
   await using writer = await createArchive(out, spec, { resume: true });
-  const finished = writer.finished?.result;
-  if (finished !== undefined) {
-    await writer.finish();
-    return divergenceOf(finished);
-  }
   if (fresh !== undefined) await partial.keepCodec(fresh);
   const known = await partial.meterAt(writer.nextEpoch, source.classes);
   const meter = known ?? new DivergenceMeter(source.classes);
@@ -45,39 +40,13 @@ export async function writeArchive(
       signal,
       onProgress: (done) => onProgress?.(epoch * source.samples + done, total),
     });
-    await writeRow(writer, partial, epoch, row, meter);
+    await partial.keepMeter(epoch, meter);
+    // A row that is there already was only measured again.
+    if (epoch < writer.nextEpoch) continue;
+    await writer.writeRow(epoch, { codes: row, ...(await sides?.read(epoch)) });
   }
-  const divergence = meter.result();
-  await writer.finish(resultOf(divergence));
-  return divergence;
-}
-
-/** JSON has no infinity: nmse is infinite if uniform labels are not decoded exactly. */
-function resultOf({ kl, nmse, top1 }: LabelDivergence): JsonObject {
-  return { divergence: { kl, nmse: Number.isFinite(nmse) ? nmse : null, top1 } };
-}
-
-/** What {@link resultOf} noted in a manifest. */
-export function divergenceOf({ divergence }: JsonObject): LabelDivergence {
-  const known = isJsonObject(divergence ?? null) ? (divergence as JsonObject) : {};
-  const {
-    kl = Number.NaN,
-    nmse = Number.NaN,
-    top1 = Number.NaN,
-  } = known as Partial<LabelDivergence>;
-  return { kl, nmse: nmse ?? Number.POSITIVE_INFINITY, top1 };
-}
-
-async function writeRow(
-  writer: ArchiveWriter,
-  partial: PartialPack,
-  epoch: number,
-  codes: Uint8Array,
-  meter: DivergenceMeter,
-): Promise<void> {
-  await partial.keepMeter(epoch, meter);
-  // A row that is there already was only measured again.
-  if (epoch >= writer.nextEpoch) await writer.writeRow(epoch, { codes });
+  await writer.finish();
+  return meter.result();
 }
 
 async function encodeRow(

@@ -8,7 +8,6 @@ export {
 export { type CreateArchiveOptions, createArchive } from './archive/create.js';
 export type {
   ArchiveIdentity,
-  ArchiveNotes,
   Column,
   FileRecord,
   Manifest,
@@ -72,9 +71,12 @@ export type { SampleRange } from './core/samples.js';
 export { SoftpackError, type SoftpackErrorCode, type SoftpackErrorDetails } from './errors.js';
 // Images
 export type { ImageFit } from './images/decode.js';
-export type { ImageFilesOptions } from './images/file-images.js';
-export { type ImageFolderOptions, imageFolder } from './images/folder.js';
-export { imageList } from './images/image-list.js';
+export {
+  type ImageFilesOptions,
+  type ImageFolderOptions,
+  imageFolder,
+  imageList,
+} from './images/folder.js';
 export { type MemoryImages, memoryImages } from './images/memory.js';
 export { type OpenImagesOptions, openImages } from './images/open.js';
 export type { ImageEncoding } from './images/packed/manifest.js';
@@ -84,6 +86,10 @@ export { type ImageReader, type ImageReaderOptions, openImageReader } from './im
 export type { ImageSource, ImagesDescription } from './images/source.js';
 export type { TextTable } from './images/text-table.js';
 // Label files of other projects
+export { type ImportOptions, type ImportResult, importLabels } from './interop/import.js';
+export type { Layout } from './interop/layouts/label-set.js';
+export type { Rest } from './interop/layouts/label-values.js';
+export type { Agreement } from './interop/order-proof.js';
 export { openTorchFile } from './interop/torch/open.js';
 export { stateDictOf } from './interop/torch/state-dict.js';
 export type { FindStorage, TorchFile } from './interop/torch/torch-file.js';

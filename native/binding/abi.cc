@@ -73,8 +73,7 @@ Napi::Object AbiTable(Napi::Env env) {
                                   {"invalidCodes", kSoftpackInvalidCodes},
                                   {"outOfMemory", kSoftpackOutOfMemory},
                                   {"unsupportedMethod", kSoftpackUnsupportedMethod},
-                                  {"deviceLost", kSoftpackDeviceLost},
-                                  {"notFinite", kSoftpackNotFinite}}));
+                                  {"deviceLost", kSoftpackDeviceLost}}));
   abi.Set("view", Table(env, {{"image", kSoftpackViewImage},
                               {"crop", kSoftpackViewCrop},
                               {"flip", kSoftpackViewFlip},

@@ -107,7 +107,6 @@ export function addCache(program: Command, io: CliIo): void {
       const { cacheLabels } = await import('../pipeline/cache-labels.js');
       const result = await cacheLabels({
         ...options,
-        acceptFinished: true,
         onProgress: cacheProgress(io),
         signal: io.signal,
       });

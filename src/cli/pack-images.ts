@@ -68,7 +68,7 @@ export function fitOf({ shortSide, size }: FitFlags): ImageFit | undefined {
   return shortSide === undefined ? undefined : { kind: 'short-side', pixels: shortSide };
 }
 
-function size(text: string): readonly [number, number] {
+export function size(text: string): readonly [number, number] {
   const match = /^([1-9]\d{0,4})x([1-9]\d{0,4})$/.exec(text);
   if (match === null) throw new InvalidArgumentError('Must be a height and width like 224x224.');
   return [Number(match[1]), Number(match[2])];

@@ -65,7 +65,6 @@ export function addPack(program: Command, io: CliIo): void {
           : { prune: { ratio: flags.prune, batchSize: flags.batch } }),
         tau: flags.tau,
         training: { steps: flags.steps, seed: flags.seed },
-        acceptFinished: true,
         onProgress: packProgress(io),
         signal: io.signal,
       });

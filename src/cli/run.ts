@@ -5,6 +5,7 @@ import { addCache } from './cache.js';
 import { addCat } from './cat.js';
 import { addDemo } from './demo.js';
 import { addDoctor } from './doctor.js';
+import { addImport } from './import.js';
 import { addInspect } from './inspect.js';
 import { type CliIo, Interruption, printable } from './io.js';
 import { addLoaderBench } from './loader-bench.js';
@@ -62,6 +63,7 @@ export async function createProgram(io: CliIo): Promise<Command> {
   addCache(program, io);
   addPack(program, io);
   addPackImages(program, io);
+  addImport(program, io);
   addCat(program, io);
   addInspect(program, io);
   addLoaderBench(program, io);

@@ -1,0 +1,107 @@
+import type { ArchiveRow } from '../archive/shard-writer.js';
+import { type RecordedKinds, recordedColumns } from '../augment/recorded.js';
+import { allocate } from '../core/allocate.js';
+import { SoftpackError } from '../errors.js';
+
+/** How the image of a label was made, as the files record it. */
+export interface LabelView {
+  /** (top, left, height, width) as shares of the stored image. */
+  readonly crop: ArrayLike<number>;
+  readonly flip: boolean;
+  /** Global sample id; with `box` or `weight`. */
+  readonly partner?: number;
+  /** (top, left, height, width), pixels of the view. */
+  readonly box?: readonly [number, number, number, number];
+  /** Own share of a mixup. */
+  readonly weight?: number;
+}
+
+/** What an imported label has besides its values. */
+export interface RowKinds {
+  readonly views?: RecordedKinds;
+  /** A number that views are drawn from elsewhere (TinyViT). */
+  readonly seeds?: boolean;
+}
+
+/** Columns of an archive for these labels, beside the codes. */
+export function columnsOf(samples: number, { views, seeds }: RowKinds) {
+  const recorded = views === undefined ? [] : recordedColumns(samples, views);
+  const seed = { name: 'seed', dtype: 'U32', rowBytes: 4 * samples } as const;
+  return [...recorded, ...(seeds ? [seed] : [])];
+}
+
+/** One epoch's labels as they come, in any order of samples: a row of the archive once each sample has its label. */
+export class EpochRow {
+  readonly #samples: number;
+  readonly #classes: number;
+  readonly #halves: Uint16Array<ArrayBuffer>;
+  readonly #seen: Uint8Array;
+  readonly #columns: ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
+  readonly #views: ReadonlyMap<string, DataView>;
+  #count = 0;
+
+  constructor(samples: number, classes: number, kinds: RowKinds) {
+    this.#samples = samples;
+    this.#classes = classes;
+    this.#halves = new Uint16Array(allocate(2 * samples * classes, 'labels of an epoch'));
+    this.#seen = new Uint8Array(samples);
+    const columns = columnsOf(samples, kinds);
+    this.#columns = new Map(columns.map(({ name, rowBytes }) => [name, new Uint8Array(rowBytes)]));
+    this.#views = new Map(
+      [...this.#columns].map(([name, { buffer }]) => [name, new DataView(buffer)]),
+    );
+  }
+
+  /** Bytes that an epoch takes in memory. */
+  static bytes(samples: number, classes: number, kinds: RowKinds): number {
+    const columns = columnsOf(samples, kinds).reduce((sum, { rowBytes }) => sum + rowBytes, 0);
+    return samples * (2 * classes + 1) + columns;
+  }
+
+  has(sample: number): boolean {
+    return this.#seen[sample] === 1;
+  }
+
+  /** Half floats of a label; a second label of a sample replaces the first. */
+  put(
+    sample: number,
+    halves: Uint16Array,
+    { view, seed }: { view?: LabelView; seed?: number },
+  ): void {
+    this.#halves.set(halves, sample * this.#classes);
+    this.#count += 1 - this.#seen[sample];
+    this.#seen[sample] = 1;
+    if (view !== undefined) this.#putView(sample, view);
+    if (seed !== undefined) this.#views.get('seed')?.setUint32(4 * sample, seed, true);
+  }
+
+  #putView(sample: number, { crop, flip, partner, box, weight }: LabelView): void {
+    const columns = this.#views;
+    for (let i = 0; i < 4; i++) {
+      columns.get('crop')?.setFloat32(16 * sample + 4 * i, crop[i], true);
+      columns.get('box')?.setUint16(8 * sample + 2 * i, box?.[i] ?? 0, true);
+    }
+    columns.get('flip')?.setUint8(sample, flip ? 1 : 0);
+    columns.get('partner')?.setUint32(4 * sample, partner ?? sample, true);
+    columns.get('weight')?.setFloat32(4 * sample, weight ?? 1, true);
+  }
+
+  /** `INCOMPLETE` while samples have no label. */
+  row(epoch: number): ArchiveRow {
+    const missing = this.#seen.indexOf(0);
+    if (missing >= 0) {
+      throw new SoftpackError('INCOMPLETE', 'samples have no label; an archive needs all of them', {
+        field: `epoch ${epoch}`,
+        expected: `labels of ${this.#samples} images`,
+        found: `${this.#count} (sample ${missing} has none)`,
+      });
+    }
+    const columns = Object.fromEntries(this.#columns);
+    return { codes: new Uint8Array(this.#halves.buffer), ...columns };
+  }
+
+  clear(): void {
+    this.#seen.fill(0);
+    this.#count = 0;
+  }
+}

@@ -16,6 +16,8 @@ const NO_BOX: Box = [0, 0, 0, 0];
 
 /** Attempts at a crop of the drawn area and ratio before the fallback, as in torchvision. */
 const CROP_ATTEMPTS = 10;
+/** At alpha = 1e-4 a draw is accepted with probability 0.14: none of these is needed in vain. */
+const BETA_ATTEMPTS = 1000;
 
 /**
  * Derives the augmentation of any (epoch, sample) from the spec's seed, in O(1) and in any order.
@@ -124,13 +126,16 @@ export class Augmenter implements Augmentations {
 
   /** Beta(alpha, alpha) for 0 < alpha <= 1 by Johnk's rejection; uniform at alpha = 1. */
   #beta(epoch: number, sample: number, alpha: number): number {
-    for (let draw = 1; ; draw++) {
+    for (let draw = 1; draw <= BETA_ATTEMPTS; draw++) {
       const [a, b] = this.#rng.words(sample, epoch, STREAM.mix, draw);
       if (alpha === 1) return unit(a);
       const x = unit(a) ** (1 / alpha);
       const y = unit(b) ** (1 / alpha);
       if (x + y > 0 && x + y <= 1) return x / (x + y);
     }
+    // Near alpha = 0 both powers underflow almost always: the distribution is 0 or 1, each as probable as the other.
+    const [a, b] = this.#rng.words(sample, epoch, STREAM.mix, BETA_ATTEMPTS);
+    return a < b ? 0 : 1;
   }
 
   #checkSample(sample: number): void {

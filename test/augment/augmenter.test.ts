@@ -49,6 +49,16 @@ describe('records', () => {
     );
   });
 
+  test.each([1e-9, 5e-324])('are drawn at alpha %f, where Beta is 0 or 1', (alpha) => {
+    const mix = { kind: 'mixup', alpha, probability: 1 } as const;
+    const { lambda } = new Augmenter({ ...spec, mix }, images).batch(1, { start: 0, count: 60 });
+    const ones = lambda.filter((share) => share === 1).length;
+    expect(lambda.filter((share) => share === 0)).toHaveLength(60 - ones);
+    // Of 60 fair draws: outside with a probability below 1e-6.
+    expect(ones).toBeGreaterThan(10);
+    expect(ones).toBeLessThan(50);
+  });
+
   test('keep every box inside its image, and lambda equal to the uncovered share', () => {
     fc.assert(
       fc.property(

@@ -65,8 +65,8 @@ function addTexts(add, onFile) {
       await source.close();
     }
   };
-  add('npy', 'bytes', filesIn('npy'), onFile('labels.npy', readLabels), 0.3);
-  add('npz', 'bytes', filesIn('npz'), onFile('labels.npz', readLabels), 0.3);
+  add('npy', 'bytes', filesIn('npy'), onFile('labels.npy', readLabels), 0.1);
+  add('npz', 'bytes', filesIn('npz'), onFile('labels.npz', readLabels), 0.1);
   const tensors = readFileSync(path.join(corpus, 'archives/vqae/codec.safetensors'));
   add(
     'labels.safetensors',
@@ -76,9 +76,9 @@ function addTexts(add, onFile) {
     0.3,
   );
   const readJournal = onFile('journal.jsonl', (_, folder) => Journal.read(folder));
-  add('journal', 'bytes', filesIn('journal'), readJournal, 0.3);
+  add('journal', 'bytes', filesIn('journal'), readJournal, 0.1);
   const readTeacher = onFile('teacher.json', (_, folder) => readDescription(folder));
-  add('teacher.json', 'json', filesIn('teacher'), readTeacher, 0.5);
+  add('teacher.json', 'json', filesIn('teacher'), readTeacher, 0.1);
   add(
     'image list',
     'bytes',
@@ -229,7 +229,7 @@ function addImages(add, work) {
             writeFileSync(path.join(folder, file), original);
           }
         },
-        0.1,
+        0.03,
       );
     }
   }
@@ -257,7 +257,7 @@ function addModels(add, work) {
         teacher[Symbol.dispose]();
       }
     };
-    add(name, kind, [original], load, 0.005);
+    add(name, kind, [original], load, 0.002);
   }
 }
 

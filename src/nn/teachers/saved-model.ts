@@ -33,7 +33,7 @@ export async function loadSavedModelTeacher(
   });
   return networkTeacher({
     ...{ path, kind: 'saved-model', sha256, shape },
-    run: (images, count) => runOnTensor(shape, images, count, (x) => model.predict(x)),
+    run: (images, count) => runOnTensor(path, shape, images, count, (x) => model.predict(x)),
     dispose: () => model.dispose(),
   });
 }

@@ -23,7 +23,7 @@ export async function loadTfjsTeacher(
     const shape = settleShape(path, facts, await readDescription(dirname(path), given));
     return networkTeacher({
       ...{ path, kind: files.kind, sha256: files.sha256, shape },
-      run: (images, count) => runOnTensor(shape, images, count, (x) => model.predict(x)),
+      run: (images, count) => runOnTensor(path, shape, images, count, (x) => model.predict(x)),
       dispose: () => model.dispose(),
     });
   } catch (error) {

@@ -10,7 +10,6 @@ import { loadCodec } from '#src/codecs/registry.js';
 import { decodeTensorFile } from '#src/container/tensor-file.js';
 import { isJsonObject, parseJson } from '#src/core/json.js';
 import { SoftpackError } from '#src/errors.js';
-import { imageList } from '#src/images/folder.js';
 import { openImages } from '#src/images/open.js';
 import { openImageReader } from '#src/images/reader.js';
 import { readTorchFile } from '#src/interop/torch/open.js';
@@ -83,7 +82,7 @@ function addTexts(add, onFile) {
     'image list',
     'bytes',
     filesIn('list'),
-    onFile('list.txt', (file) => imageList(file)),
+    onFile('list.txt', (file) => openImages(file)),
     0.3,
   );
   add('JSON', 'json', filesIn('augmentation'), async (bytes) =>

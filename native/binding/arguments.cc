@@ -51,9 +51,15 @@ Span<int32_t> Arguments::Integers(size_t index, const char* name) {
 std::vector<Span<uint8_t>> Arguments::ByteArrays(size_t index, const char* name) {
   if (!info_[index].IsArray()) Refuse(name, "an array");
   const Napi::Array list = info_[index].As<Napi::Array>();
-  std::vector<Span<uint8_t>> arrays;
+  // Elements first, pointers after: a getter of the list may take memory away.
+  std::vector<Napi::Value> elements;
   for (uint32_t i = 0; i < list.Length(); ++i) {
-    arrays.push_back(Array<uint8_t>(list.Get(i), name, napi_uint8_array, "Uint8Arrays"));
+    elements.push_back(list.Get(i));
+    if (!HasType(elements.back(), napi_uint8_array)) Refuse(name, "Uint8Arrays");
+  }
+  std::vector<Span<uint8_t>> arrays;
+  for (const Napi::Value& element : elements) {
+    arrays.push_back(Array<uint8_t>(element, name, napi_uint8_array, "Uint8Arrays"));
   }
   return arrays;
 }

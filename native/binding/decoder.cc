@@ -2,6 +2,7 @@
 
 namespace softpack {
 
+// No accessors: Node-API checks the receiver of a method and not that of a getter.
 Napi::Function Decoder::Define(Napi::Env env, const SoftpackBackend* backend) {
   return DefineClass(env, "Decoder",
                      {
@@ -10,8 +11,8 @@ Napi::Function Decoder::Define(Napi::Env env, const SoftpackBackend* backend) {
                          InstanceMethod<&Decoder::DecodeKl>("decodeKl"),
                          InstanceMethod<&Decoder::DecodeKlAsync>("decodeKlAsync"),
                          InstanceMethod<&Decoder::Dispose>("dispose"),
-                         InstanceAccessor<&Decoder::Method>("method"),
-                         InstanceAccessor<&Decoder::Bytes>("bytes"),
+                         InstanceMethod<&Decoder::Method>("method"),
+                         InstanceMethod<&Decoder::Bytes>("bytes"),
                      },
                      const_cast<SoftpackBackend*>(backend));
 }
@@ -89,12 +90,12 @@ uint64_t Decoder::HeldBytes() const {
   return info.bytes;
 }
 
-// method: number
+// method(): number
 Napi::Value Decoder::Method(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), method_);
 }
 
-// bytes: number
+// bytes(): number
 Napi::Value Decoder::Bytes(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(HeldBytes()));
 }

@@ -13,7 +13,6 @@ constexpr napi_type_tag kTag = {0x8d1fb2a94c7e4f03, 0x9a3e6d5b17c2408f};
 Napi::Function DeviceBytes::Define(Napi::Env env, const SoftpackDeviceModule* module) {
   return DefineClass(env, "DeviceBytes",
                      {
-                         InstanceAccessor<&DeviceBytes::Length>("length"),
                          InstanceMethod<&DeviceBytes::Dispose>("dispose"),
                      },
                      const_cast<SoftpackDeviceModule*>(module));
@@ -33,11 +32,6 @@ DeviceBytes::DeviceBytes(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Devi
   if (status != kSoftpackOk) arguments.Fail(status);
   info.This().As<Napi::Object>().TypeTag(&kTag);
   told_.Tell(info.Env(), memory_.length);
-}
-
-// length: number
-Napi::Value DeviceBytes::Length(const Napi::CallbackInfo& info) {
-  return Napi::Number::New(info.Env(), static_cast<double>(memory_.length));
 }
 
 // dispose(): void

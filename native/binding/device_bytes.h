@@ -27,7 +27,6 @@ class DeviceBytes : public Napi::ObjectWrap<DeviceBytes> {
   static DeviceMemory Of(const Napi::Value& value, const SoftpackBackend* backend);
 
  private:
-  Napi::Value Length(const Napi::CallbackInfo& info);
   void Dispose(const Napi::CallbackInfo& info);
   void Release(Napi::BasicEnv env);
 

@@ -5,6 +5,15 @@ const DIGEST = /^[0-9a-f]{64}$/;
 /** No separators, no dot in front: a manifest cannot point outside its own directory. */
 const FILE_NAME = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,199}$/;
 
+/** Whether a test of a stranger's value holds; false if even looking at it throws, as with a revoked proxy. */
+export function holds(test: () => boolean): boolean {
+  try {
+    return test();
+  } catch {
+    return false;
+  }
+}
+
 /** One broken rule. */
 export interface Problem {
   readonly field: string;
@@ -99,7 +108,12 @@ export class FieldChecker {
   }
 
   list(value: unknown, field: string): readonly JsonValue[] {
-    return this.that(Array.isArray(value), value, field, 'a list') as readonly JsonValue[];
+    return this.that(
+      holds(() => Array.isArray(value)),
+      value,
+      field,
+      'a list',
+    ) as readonly JsonValue[];
   }
 
   texts(value: unknown, field: string): readonly string[] {
@@ -107,7 +121,12 @@ export class FieldChecker {
   }
 
   object(value: unknown, field: string): JsonObject {
-    return this.that(isJsonObject(value), value, field, 'an object') as JsonObject;
+    return this.that(
+      holds(() => isJsonObject(value)),
+      value,
+      field,
+      'an object',
+    ) as JsonObject;
   }
 
   range(value: unknown, field: string): readonly [number, number] {

@@ -9,7 +9,7 @@ import type { LabelArray } from './types.js';
  * Raised with every change to the methods below or their arguments, together with kAddonVersion of
  * native/binding/addon.cc: an addon built from other sources is refused instead of failing somewhere later.
  */
-export const ADDON_VERSION = 2;
+export const ADDON_VERSION = 3;
 
 /** The whole native surface: the CPU's operations, and the way to other backends. */
 export interface Addon extends NativeOperations {
@@ -38,7 +38,6 @@ export interface NativeModule {
 
 /** Bytes on the device, which calls of the same backend take in place of codes. */
 export interface NativeDeviceBytes {
-  readonly length: number;
   dispose(): void;
 }
 
@@ -74,8 +73,8 @@ export interface NativeEncoder {
 
 export interface NativeDecoder {
   /** SoftpackMethod of native/core/backend.h. */
-  readonly method: number;
-  readonly bytes: number;
+  method(): number;
+  bytes(): number;
   decode(...args: NativeDecodeArgs): number;
   decodeAsync(...args: NativeDecodeArgs): Promise<number>;
   decodeKl(...args: NativeDecodeKlArgs): number;

@@ -1,5 +1,5 @@
 import { apart, floats, isTypedArray, typedArray } from '../../core/arrays.js';
-import { argument } from '../../core/check.js';
+import { argument, holds } from '../../core/check.js';
 import { OUTPUT_ARRAYS, type OutputDtype } from '../../core/dtypes.js';
 import type {
   DecodeArgs,
@@ -110,7 +110,7 @@ export function checkCodesArray(codes: unknown): Uint8Array {
 }
 
 function isResident(codes: unknown): codes is ResidentCodes {
-  return typeof codes === 'object' && codes !== null && 'host' in codes;
+  return holds(() => typeof codes === 'object' && codes !== null && 'host' in codes);
 }
 
 function labelsOf(labels: LabelsArgs['labels']): {
@@ -125,7 +125,7 @@ function labelsOf(labels: LabelsArgs['labels']): {
     for (const label of list) if (label > last) last = label;
     return { start: 0, count: list.length, list, last };
   }
-  const isRange = typeof labels === 'object' && labels !== null && 'start' in labels;
+  const isRange = holds(() => typeof labels === 'object' && labels !== null && 'start' in labels);
   argument.that(isRange, labels, 'labels', '{start, count} or a Uint32Array');
   const start = size('labels.start', labels.start);
   const count = size('labels.count', labels.count);

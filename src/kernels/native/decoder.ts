@@ -29,7 +29,7 @@ export class NativeDecoderHandle implements Decoder {
     this.spec = spec;
     this.#backend = backend;
     this.#native = createNativeDecoder(backend, spec);
-    this.method = methodNamed(this.#native.method);
+    this.method = methodNamed(this.#native.method());
   }
 
   decode(args: DecodeArgs): void {

@@ -8,6 +8,7 @@ export {
 export { type CreateArchiveOptions, createArchive } from './archive/create.js';
 export type {
   ArchiveIdentity,
+  ArchiveNotes,
   Column,
   FileRecord,
   Manifest,
@@ -71,12 +72,9 @@ export type { SampleRange } from './core/samples.js';
 export { SoftpackError, type SoftpackErrorCode, type SoftpackErrorDetails } from './errors.js';
 // Images
 export type { ImageFit } from './images/decode.js';
-export {
-  type ImageFilesOptions,
-  type ImageFolderOptions,
-  imageFolder,
-  imageList,
-} from './images/folder.js';
+export type { ImageFilesOptions } from './images/file-images.js';
+export { type ImageFolderOptions, imageFolder } from './images/folder.js';
+export { imageList } from './images/image-list.js';
 export { type MemoryImages, memoryImages } from './images/memory.js';
 export { type OpenImagesOptions, openImages } from './images/open.js';
 export type { ImageEncoding } from './images/packed/manifest.js';

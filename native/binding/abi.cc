@@ -73,7 +73,8 @@ Napi::Object AbiTable(Napi::Env env) {
                                   {"invalidCodes", kSoftpackInvalidCodes},
                                   {"outOfMemory", kSoftpackOutOfMemory},
                                   {"unsupportedMethod", kSoftpackUnsupportedMethod},
-                                  {"deviceLost", kSoftpackDeviceLost}}));
+                                  {"deviceLost", kSoftpackDeviceLost},
+                                  {"notFinite", kSoftpackNotFinite}}));
   abi.Set("view", Table(env, {{"image", kSoftpackViewImage},
                               {"crop", kSoftpackViewCrop},
                               {"flip", kSoftpackViewFlip},

@@ -20,6 +20,8 @@ extern "C" const char* SoftpackStatusText(int status) {
       return "the device failed and cannot be used again by this process";
     case kSoftpackFailed:
       return "native code failed unexpectedly";
+    case kSoftpackNotFinite:
+      return "a label's values are beyond float32: the decoder's tensors are too large";
     default:
       return "unknown status";
   }

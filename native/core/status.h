@@ -23,6 +23,8 @@ enum SoftpackStatus {
   kSoftpackDeviceLost = 7,
   // An exception that no code here foresees.
   kSoftpackFailed = 8,
+  // A decoder's tensors give values that float32 cannot hold, so the label is none.
+  kSoftpackNotFinite = 9,
 };
 
 // A static sentence for people; never null.

@@ -1,10 +1,12 @@
 #include "cpu/decoder.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/bits.h"
 #include "core/thread_pool.h"
 #include "cpu/decode_plan.h"
+#include "cpu/value_bound.h"
 
 using softpack::CodeBlock;
 using softpack::HeadKind;
@@ -27,6 +29,7 @@ int SoftpackDecoder::Create(const softpack::Isa& isa, const SoftpackDecoderSpec&
   if (spec.head == kSoftpackHeadClamp) head_ = {HeadKind::kClamp, spec.head_parameter};
   if (spec.head == kSoftpackHeadSoftmax) head_ = {HeadKind::kSoftmax, 1.0f / spec.head_parameter};
   spec_ = spec;
+  may_overflow_ = head_.kind != HeadKind::kIdentity && softpack::MayOverflow(spec);
   const bool chosen = spec.method == kSoftpackMethodAuto;
   if (chosen) spec_.method = softpack::ChooseMethod(spec, isa.bfloat);
   int status = CreateRows(isa, spec);
@@ -35,7 +38,8 @@ int SoftpackDecoder::Create(const softpack::Isa& isa, const SoftpackDecoderSpec&
     spec_.method = kSoftpackMethodLatent;
     status = CreateRows(isa, spec);
   }
-  return status;
+  const bool unfit = spec_.method == kSoftpackMethodFixed && status == kSoftpackInvalidArgument;
+  return unfit ? int{kSoftpackNotFinite} : status;
 }
 
 int SoftpackDecoder::CreateRows(const softpack::Isa& isa, const SoftpackDecoderSpec& spec) {
@@ -98,15 +102,17 @@ int SoftpackDecoder::ForEachRow(const SoftpackLabels& labels, uint32_t threads,
   if (status != kSoftpackOk) return status;
   const uint64_t block = rows_->BlockLabels(labels.count, softpack::ResolveThreads(threads));
   const uint64_t tasks = (labels.count + block - 1) / block;
+  const bool careful = NeedsCare(labels);
   return softpack::ParallelFor(threads, tasks, [&](uint64_t task) {
     const uint64_t first = task * block;
-    return ForEachRowOf(labels, first, std::min(block, labels.count - first), consume);
+    return ForEachRowOf(labels, first, std::min(block, labels.count - first), careful,
+                        consume);
   });
 }
 
 template <class Consume>
 int SoftpackDecoder::ForEachRowOf(const SoftpackLabels& labels, uint64_t first, uint64_t count,
-                                  const Consume& consume) const {
+                                  bool careful, const Consume& consume) const {
   const softpack::ScratchPool<RowScratch>::Lease lease(scratch_);
   RowScratch* const scratch = lease.get();
   if (scratch == nullptr || !scratch->indices.Reserve(count * spec_.stages) ||
@@ -124,9 +130,10 @@ int SoftpackDecoder::ForEachRowOf(const SoftpackLabels& labels, uint64_t first, 
   if (status != kSoftpackOk) return status;
   const bool adds = predicted && rows_->base_rows() != nullptr;
   for (uint64_t i = 0; i < count; ++i) {
-    const RowView row = rows.Row(i);
-    consume(first + i, adds ? WholeRow(AddPrediction(labels, first + i, row, scratch)) : row,
-            scratch);
+    RowView row = rows.Row(i);
+    if (adds) row = WholeRow(AddPrediction(labels, first + i, row, scratch));
+    if (careful && !GivesLabel(row, scratch)) return kSoftpackNotFinite;
+    consume(first + i, row, scratch);
   }
   table_->fence();
   return kSoftpackOk;
@@ -141,6 +148,30 @@ const float* SoftpackDecoder::AddPrediction(const SoftpackLabels& labels, uint64
   const float* const b = rows_->base_rows() + labels.base_pairs[2 * label + 1] * stride_;
   table_->add_prediction(a, b, labels.base_weights[label], stride_, values);
   return values;
+}
+
+// Whether labels must be looked at one by one: tensors within bounds, and weights that are shares,
+// cannot give values beyond float32.
+bool SoftpackDecoder::NeedsCare(const SoftpackLabels& labels) const {
+  if (may_overflow_ || head_.kind == HeadKind::kIdentity || spec_.base_rows == 0) {
+    return may_overflow_;
+  }
+  return !std::all_of(labels.base_weights, labels.base_weights + labels.count,
+                      [](float weight) { return weight >= 0 && weight <= 1; });
+}
+
+// Whether the head makes a distribution of a row: its values are finite, and of a clamp head so is
+// their sum.
+bool SoftpackDecoder::GivesLabel(const RowView& row, RowScratch* scratch) const {
+  float* const values = scratch->second_row.data();
+  if (row.floats != values) table_->widen(row, stride_, values);
+  double sum = 0;
+  for (uint64_t j = 0; j < spec_.classes; ++j) {
+    if (!std::isfinite(values[j])) return false;
+    sum += std::max(values[j], head_.parameter);
+  }
+  // The head adds up in float32.
+  return head_.kind != HeadKind::kClamp || sum <= 3.4e38;
 }
 
 int SoftpackDecoder::CheckBasePairs(const SoftpackLabels& labels) const {

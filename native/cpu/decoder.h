@@ -33,11 +33,13 @@ struct SoftpackDecoder {
   int ReadIndices(const SoftpackLabels& labels, uint64_t first, uint64_t count,
                   uint16_t* indices) const;
   int CheckBasePairs(const SoftpackLabels& labels) const;
+  bool NeedsCare(const SoftpackLabels& labels) const;
+  bool GivesLabel(const softpack::RowView& row, softpack::RowScratch* scratch) const;
   // Calls consume(i, row, scratch) for each label.
   template <class Consume>
   int ForEachRow(const SoftpackLabels& labels, uint32_t threads, const Consume& consume) const;
   template <class Consume>
-  int ForEachRowOf(const SoftpackLabels& labels, uint64_t first, uint64_t count,
+  int ForEachRowOf(const SoftpackLabels& labels, uint64_t first, uint64_t count, bool careful,
                    const Consume& consume) const;
   const float* AddPrediction(const SoftpackLabels& labels, uint64_t label,
                              const softpack::RowView& row, softpack::RowScratch* scratch) const;
@@ -46,6 +48,7 @@ struct SoftpackDecoder {
   SoftpackDecoderSpec spec_ = {};  // its pointers are not kept
   softpack::Head head_ = {};
   uint64_t stride_ = 0;  // padded classes
+  bool may_overflow_ = false;
   std::unique_ptr<softpack::RowSource> rows_;
   mutable softpack::ScratchPool<softpack::RowScratch> scratch_;
 };

@@ -5,6 +5,7 @@
 #include "cpu/decode_plan.h"
 #include "cpu/dispatch.h"
 #include "cpu/fixed_tables.h"
+#include "cpu/value_bound.h"
 #include "cuda/layout.h"
 #include "cuda/project.h"
 
@@ -73,6 +74,8 @@ uint32_t ChooseMethodHere(const SoftpackDecoderSpec& spec) {
 int CudaDecoder::Create(const SoftpackDecoderSpec& spec) {
   int status = ProbeDevice(nullptr);
   if (status != kSoftpackOk) return status;
+  // Labels are not looked at one by one here: the CPU does that.
+  if (spec.head != kSoftpackHeadIdentity && MayOverflow(spec)) return kSoftpackUnsupportedMethod;
   method_ = ChooseMethodHere(spec);
   status = CreateTables(spec);
   if (spec.method == kSoftpackMethodAuto && status == kSoftpackInvalidArgument) {

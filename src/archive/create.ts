@@ -82,7 +82,7 @@ async function finishedManifest(
   if (bytes === undefined) return undefined;
   if (!options.resume) throw alreadyExists(directory, 'a finished archive');
   const manifest = parseManifest(path, bytes);
-  requireSameHead(planHead(manifest, manifest.shards), plan.head);
+  requireSameHead(planHead(manifest, manifest.shards, manifest.request), plan.head);
   return manifest;
 }
 

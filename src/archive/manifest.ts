@@ -71,7 +71,15 @@ export interface ArchiveIdentity {
   readonly columns: readonly Column[];
 }
 
-export interface Manifest extends ArchiveIdentity {
+/** How an archive was made: no part of its identity. */
+export interface ArchiveNotes {
+  /** What was asked for, e.g. fingerprint of the labels, codec and its training: a rerun compares it with its own. */
+  readonly request?: JsonObject;
+  /** What was measured, e.g. the divergence of the decoded labels. */
+  readonly result?: JsonObject;
+}
+
+export interface Manifest extends ArchiveIdentity, ArchiveNotes {
   readonly format: 'softpack';
   readonly version: number;
   readonly minReader: number;
@@ -85,7 +93,11 @@ export interface Manifest extends ArchiveIdentity {
   readonly shards: readonly ShardRecord[];
 }
 
-export function makeManifest(identity: ArchiveIdentity, shards: readonly ShardRecord[]): Manifest {
+export function makeManifest(
+  identity: ArchiveIdentity,
+  shards: readonly ShardRecord[],
+  { request, result }: ArchiveNotes = {},
+): Manifest {
   return {
     format: 'softpack',
     version: FORMAT_VERSION,
@@ -93,6 +105,8 @@ export function makeManifest(identity: ArchiveIdentity, shards: readonly ShardRe
     features: { required: identity.pruning === undefined ? [] : ['pruned'], optional: [] },
     archiveId: archiveIdOf(identity),
     ...identity,
+    ...(request === undefined ? {} : { request }),
+    ...(result === undefined ? {} : { result }),
     shards,
   };
 }
@@ -138,6 +152,8 @@ export function parseManifest(file: string, bytes: Uint8Array): Manifest {
     features,
     archiveId: check.digest(json.archiveId, 'archiveId'),
     ...identity,
+    ...(json.request === undefined ? {} : { request: check.object(json.request, 'request') }),
+    ...(json.result === undefined ? {} : { result: check.object(json.result, 'result') }),
     shards: checkShards(check, json.shards, identity),
   };
   const id = archiveIdOf(identity);

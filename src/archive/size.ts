@@ -28,6 +28,17 @@ export interface PlannedLabels
 /** About as long as codecs' descriptions of their decoding are; files are padded to whole pages anyway. */
 const WORDS = 'x'.repeat(200);
 const DIGEST = '0'.repeat(64);
+/** As long as what `packLogits` notes in a manifest. */
+const TYPICAL_NOTES = {
+  request: {
+    codec: { name: 'vqae', totalRatio: 40 },
+    eps: 1e-6,
+    source: { classes: 1000, epochs: 300, samples: 10_000, sampledSha256: DIGEST },
+    tau: 20,
+    training: { seed: 0, steps: 1000 },
+  },
+  result: { divergence: { kl: Math.PI / 1e5, nmse: Math.PI / 1e3, top1: Math.PI / 4 } },
+};
 
 /**
  * Sizes of an archive before any of it exists: the files are laid out as the writer does, with no data in them.
@@ -63,7 +74,7 @@ export function predictArchive(codec: CodecShape, labels: PlannedLabels): Archiv
     sha256: DIGEST,
     indexSha256: DIGEST,
   }));
-  const manifest = manifestBytes(makeManifest(identity, shards)).length;
+  const manifest = manifestBytes(makeManifest(identity, shards, TYPICAL_NOTES)).length;
   const files = [codecFile, ...(codec.sampleTensors.length === 0 ? [] : [samplesFile]), ...shards];
   const total = manifest + files.reduce((sum, { bytes }) => sum + bytes, 0);
   const codes = rowBytes * epochs;

@@ -1,7 +1,7 @@
 import { FieldChecker } from '../core/check.js';
 import type { CodecParts, CodeLayout } from '../core/codec-parts.js';
 import { canonicalJson, type JsonObject, type JsonValue } from '../core/json.js';
-import { SoftpackError } from '../errors.js';
+import { SoftpackError, type SoftpackErrorCode } from '../errors.js';
 import { type PlannedFile, packingWords, planCodecFile, planSamplesFile } from './codec-files.js';
 import {
   type ArchiveIdentity,
@@ -38,6 +38,8 @@ export interface ArchiveSpec {
   readonly pruning?: Pruning;
   /** Data beside the codes with one row an epoch. */
   readonly columns?: readonly Column[];
+  /** What was asked for, as plain JSON: another writer must ask for the same to go on; see `Manifest.request`. */
+  readonly request?: object;
   /** Size that shards are divided for, at most 1 GiB; 256 MiB when absent. */
   readonly shardBytes?: number;
 }
@@ -49,6 +51,7 @@ export interface ArchivePlan {
   readonly rectangles: readonly Rectangle[];
   readonly codecFile: PlannedFile;
   readonly samplesFile: PlannedFile | undefined;
+  readonly request: JsonObject | undefined;
   /** Everything of the above that must be equal for two writers to work on one archive. */
   readonly head: JsonObject;
 }
@@ -85,13 +88,16 @@ export function planArchive(spec: ArchiveSpec): ArchivePlan {
   const identity = checkIdentity(check, canonicalJson(given, 'archive spec') as JsonObject);
   const archiveId = archiveIdOf(identity);
   const rectangles = planRectangles(identity, spec.shardBytes);
-  const head = planHead(identity, rectangles);
-  return { identity, archiveId, rectangles, codecFile, samplesFile, head };
+  const request =
+    spec.request && check.object(canonicalJson(spec.request, 'archive spec'), 'request');
+  const head = planHead(identity, rectangles, request);
+  return { identity, archiveId, rectangles, codecFile, samplesFile, request, head };
 }
 
 export function planHead(
   identity: ArchiveIdentity,
   rectangles: readonly Pick<Rectangle, 'epochs'>[],
+  request: JsonObject | undefined,
 ): JsonObject {
   const { classes, samples, epochs, tau, codec, codecFile, samplesFile } = identity;
   const { layout, augmentation, classNames, teacher, images, pruning, columns } = identity;
@@ -99,16 +105,28 @@ export function planHead(
     ...{ classes, samples, epochs, tau, codec, codecFile, samplesFile },
     ...{ layout, augmentation, classNames, teacher, images, pruning, columns },
     shards: rectangles.map((rectangle) => rectangle.epochs.join(':')),
+    request,
   };
   return canonicalJson(head, 'archive') as JsonObject;
 }
 
 /** `INVALID_ARGUMENT` with both values, if what was begun is not what is asked for now. */
 export function requireSameHead(begun: JsonObject, asked: JsonObject): void {
-  const difference = firstDifference(begun, asked, 'spec');
+  const error = ['INVALID_ARGUMENT', 'another archive was begun in this directory'] as const;
+  requireSame(begun, asked, ...error);
+}
+
+/** An error of this code with the first value that differs between what is there and what is asked for. */
+export function requireSame(
+  there: JsonObject,
+  asked: JsonObject,
+  code: SoftpackErrorCode,
+  message: string,
+): void {
+  const difference = firstDifference(there, asked, 'spec');
   if (difference === undefined) return;
   const [field, expected, found] = difference;
-  throw new SoftpackError('INVALID_ARGUMENT', 'another archive was begun in this directory', {
+  throw new SoftpackError(code, message, {
     field,
     expected: JSON.stringify(expected) ?? 'nothing',
     found: JSON.stringify(found) ?? 'nothing',

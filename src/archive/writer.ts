@@ -4,6 +4,7 @@ import type { Xxh64 } from '../container/checksum.js';
 import { removeTemporaries, replaceFile, syncDirectory } from '../container/durable.js';
 import { LOCK_FILE, type WriterLock } from '../container/lock.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
+import type { JsonObject } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
 import { onFile } from '../store/file-error.js';
 import { JOURNAL_FILE, Journal } from './journal.js';
@@ -111,6 +112,11 @@ export class ArchiveWriter implements AsyncDisposable {
     this.#journal = await Journal.create(this.#directory, { head, rows });
   }
 
+  /** The manifest of an archive that was finished before this writer was made, or by it. */
+  get finished(): Manifest | undefined {
+    return this.#finished;
+  }
+
   /** The epoch whose row is to be written next: 0 in a new archive, `epochs` when all are there. */
   get nextEpoch(): number {
     return this.#nextEpoch;
@@ -152,16 +158,18 @@ export class ArchiveWriter implements AsyncDisposable {
   /**
    * Makes the archive readable by writing its manifest. `INCOMPLETE` while epochs are missing.
    * Does nothing more to an archive that was finished before.
+   *
+   * @param result noted in the manifest.
    */
-  async finish(): Promise<Manifest> {
-    const { identity } = this.#plan;
+  async finish(result?: JsonObject): Promise<Manifest> {
+    const { identity, request } = this.#plan;
     if (this.#nextEpoch < identity.epochs) {
       const details = { field: 'epochs', expected: identity.epochs, found: this.#nextEpoch };
       throw new SoftpackError('INCOMPLETE', 'rows are missing', details);
     }
     return this.#exclusively(async () => {
       if (this.#finished === undefined) {
-        const manifest = makeManifest(identity, this.#records);
+        const manifest = makeManifest(identity, this.#records, { request, result });
         await replaceFile(join(this.#directory, MANIFEST_FILE), manifestBytes(manifest));
         this.#finished = manifest;
       }

@@ -107,6 +107,7 @@ export function addCache(program: Command, io: CliIo): void {
       const { cacheLabels } = await import('../pipeline/cache-labels.js');
       const result = await cacheLabels({
         ...options,
+        acceptFinished: true,
         onProgress: cacheProgress(io),
         signal: io.signal,
       });

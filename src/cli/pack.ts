@@ -65,6 +65,7 @@ export function addPack(program: Command, io: CliIo): void {
           : { prune: { ratio: flags.prune, batchSize: flags.batch } }),
         tau: flags.tau,
         training: { steps: flags.steps, seed: flags.seed },
+        acceptFinished: true,
         onProgress: packProgress(io),
         signal: io.signal,
       });

@@ -1,213 +1,124 @@
-import { createHash } from 'node:crypto';
-import type { Dirent } from 'node:fs';
-import { readdir, readFile, stat } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
-import { decodeText } from '../core/text.js';
-import { SoftpackError } from '../errors.js';
-import { fileError } from '../store/file-error.js';
-import type { ImageFit } from './decode.js';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { invalidFile, SoftpackError } from '../errors.js';
+import { fileImages, type ImageFilesOptions } from './file-images.js';
+import { isHidden, isSystemFolder } from './file-names.js';
+import {
+  countSkipped,
+  entriesOf,
+  type FolderEntries,
+  imagesAmong,
+  imagesBelow,
+  SkippedFiles,
+} from './listing.js';
 import type { ImageSource } from './source.js';
-import { textTable } from './text-table.js';
-
-export interface ImageFilesOptions {
-  /** Resizes every image as it is decoded; as they are when absent. */
-  readonly fit?: ImageFit;
-}
+import { requireNoSplits } from './splits.js';
 
 export interface ImageFolderOptions extends ImageFilesOptions {
   /** The part of an ImageNet-style tree to take, e.g. `train`. */
   readonly split?: string;
 }
 
-const IMAGE_FILE = /\.(jpe?g|png|webp|avif|gif|tiff?)$/i;
 /** Where ImageNet's own archive keeps its splits. */
 const IMAGENET_SPLITS = 'Data/CLS-LOC';
-const SPLITS = new Set(['train', 'val', 'valid', 'validation', 'test']);
 
 /**
- * The images of a folder with one folder a class, as torchvision's ImageFolder lists them: classes by name,
- * then files by path, folders inside a class included. With `split` the folder of that name is taken, in the
- * root or where ImageNet's archive keeps it. A folder of image files alone has no classes, and its files come in
- * the order of their names. Lists files, opens none.
+ * The images of a folder with one folder per class, listed as torchvision's ImageFolder does: classes by name, then files
+ * by path (both in the order of code points), folders inside a class included. With `split` the folder of that name is
+ * taken, in the root or where ImageNet's archive keeps it. A folder of image files alone has no classes, and its files come
+ * in the order of their names. Lists files without decoding any.
  *
- * @throws `NOT_FOUND` if there is no such folder, `INVALID_FILE` if it holds no image, or images beside folders of
- *   images: their classes cannot be told.
+ * Hidden folders beside the classes, and folders of the operating system anywhere, are no classes; their images, and files
+ * that look like images but are not read, are counted in `skipped`.
+ *
+ * @throws `NOT_FOUND` if there is no such folder, `INVALID_FILE` naming a folder without images, images beside folders of
+ *   images (their classes cannot be told), a link that leads nowhere or to a folder above, `INVALID_ARGUMENT` if the
+ *   folders are splits.
  */
 export async function imageFolder(
   root: string,
   options: ImageFolderOptions = {},
 ): Promise<ImageSource> {
   const folder = await splitFolder(root, options.split);
-  const { folders: classNames, files } = await entriesOf(folder);
-  const flat = files.filter((name) => IMAGE_FILE.test(name));
-  if (options.split === undefined && classNames.length > 0) requireNoSplits(root, classNames);
-  const names: string[] = [];
-  const targets: number[] = [];
-  for (const [target, className] of classNames.entries()) {
-    for (const name of await imagesBelow(folder, className)) {
-      names.push(name);
-      targets.push(target);
-    }
+  const entries = await entriesOf(folder);
+  const skipped = new SkippedFiles();
+  const classNames = entries.folders.filter((name) => !isHidden(name) && !isSystemFolder(name));
+  for (const name of entries.folders) {
+    if (!classNames.includes(name)) await countSkipped(folder, name, skipped);
   }
-  if (flat.length > 0 && names.length === 0) return fileImages(folder, flat, options);
-  if (flat.length > 0 || names.length === 0) {
-    throw new SoftpackError('INVALID_FILE', flat.length > 0 ? 'two kinds of folder' : 'no images', {
-      field: folder,
-      expected: 'JPEG, PNG, WebP, AVIF, GIF or TIFF files, or folders of them',
-      found: flat.length > 0 ? `${flat[0]} and ${names[0]}` : `${classNames.length} folders`,
-    });
-  }
-  return fileImages(folder, names, { ...options, classNames, targets });
+  if (options.split === undefined) await requireNoSplits(folder, classNames);
+  const flat = await flatImages(folder, entries, skipped);
+  const byClass = await imagesByClass(folder, classNames, skipped);
+  const filled = byClass.filter((names) => names.length > 0).length;
+  if (flat.length > 0 && filled === 0) return fileImages(folder, flat, { ...options, skipped });
+  requireClasses(folder, { flat, classNames, byClass, skipped });
+  const targets = byClass.flatMap((names, target) => names.map(() => target));
+  return fileImages(folder, byClass.flat(), { ...options, classNames, targets, skipped });
 }
 
-/**
- * The images that a text file lists, one a line, in its order: `path`, `path<tab>class name` or
- * `path class-index` (as Caffe's lists have it). Paths are relative to `root`, by default the list's own folder.
- * Empty lines and lines that begin with `#` are skipped.
- *
- * @throws `NOT_FOUND` if there is no such file, `INVALID_FILE` naming the line that is wrong.
- */
-export async function imageList(
-  file: string,
-  { root = dirname(file), ...options }: ImageFilesOptions & { readonly root?: string } = {},
-): Promise<ImageSource> {
-  const bytes = await readFile(file).catch((cause: unknown) => {
-    throw fileError(file, cause);
+/** Hidden files of a folder without classes are left out. */
+async function flatImages(
+  folder: string,
+  entries: FolderEntries,
+  skipped: SkippedFiles,
+): Promise<readonly string[]> {
+  const images = await imagesAmong(folder, entries, skipped);
+  for (const name of images.filter(isHidden)) skipped.add(join(folder, name));
+  return images.filter((name) => !isHidden(name));
+}
+
+async function imagesByClass(
+  folder: string,
+  classNames: readonly string[],
+  skipped: SkippedFiles,
+): Promise<readonly (readonly string[])[]> {
+  const found: string[][] = [];
+  for (const name of classNames) found.push(await imagesBelow(folder, name, skipped));
+  return found;
+}
+
+interface Listed {
+  readonly flat: readonly string[];
+  readonly classNames: readonly string[];
+  readonly byClass: readonly (readonly string[])[];
+  readonly skipped: SkippedFiles;
+}
+
+function requireClasses(folder: string, { flat, classNames, byClass, skipped }: Listed): void {
+  const first = byClass.find((names) => names.length > 0)?.[0];
+  const looksLike = skipped.count > 0 ? `, but ${skipped.examples[0]}, which is not read` : '';
+  if (first === undefined) {
+    throw invalidFile(folder, 'content', 'no images', {
+      expected: 'JPEG, PNG, WebP, TIFF, BMP, PPM, GIF or AVIF files, or folders of them',
+      found: `${classNames.length} folders${looksLike}`,
+    });
+  }
+  if (flat.length > 0) {
+    throw invalidFile(folder, 'content', 'images beside folders of images', {
+      expected: 'images, or one folder per class',
+      found: `${flat[0]} and ${first}`,
+    });
+  }
+  const empty = classNames.filter((_, i) => byClass[i].length === 0);
+  if (empty.length === 0) return;
+  const path = join(folder, empty[0]);
+  throw invalidFile(path, 'content', 'class without images; remove the folder, or add images', {
+    expected: 'at least one image in every folder',
+    found: `${empty.length} of ${classNames.length} folders without images${looksLike}`,
   });
-  const entries = decodeText(file, 'content', bytes)
-    .split(/\r?\n/)
-    .flatMap((line, i) => (/^\s*(#|$)/.test(line) ? [] : [listEntry(file, i + 1, line)]));
-  if (entries.length === 0) {
-    throw new SoftpackError('INVALID_FILE', 'no images', { field: file, found: 'no lines' });
-  }
-  const names = entries.map(({ path }) => path);
-  return fileImages(root, names, { ...options, ...listedClasses(file, entries) });
-}
-
-interface ListEntry {
-  readonly line: number;
-  readonly path: string;
-  readonly target?: string | number;
-}
-
-function listEntry(file: string, line: number, text: string): ListEntry {
-  const named = /^(.+?)\t+([^\t]+?)\s*$/.exec(text);
-  const numbered = /^(.*\S)\s+(\d+)\s*$/.exec(text);
-  const path = (named?.[1] ?? numbered?.[1] ?? text).trim();
-  if (!IMAGE_FILE.test(path)) {
-    throw new SoftpackError('INVALID_FILE', 'not an image file', {
-      field: `${file}: line ${line}`,
-      expected: 'a path, then at most a tab and a class name, or a space and a class index',
-      found: text,
-    });
-  }
-  if (named !== null) return { line, path, target: named[2] };
-  return numbered === null ? { line, path } : { line, path, target: Number(numbered[2]) };
-}
-
-/** Names are numbered in alphabetical order; lists of indices keep theirs. All lines have a class, or none. */
-function listedClasses(file: string, entries: readonly ListEntry[]) {
-  const kind = typeof entries[0].target;
-  const odd = entries.find(({ target }) => typeof target !== kind);
-  if (odd !== undefined) {
-    throw new SoftpackError('INVALID_FILE', 'lines of different kinds', {
-      field: `${file}: line ${odd.line}`,
-      expected: { undefined: 'no class', string: 'a class name', number: 'a class index' }[
-        kind as 'undefined'
-      ],
-      found: odd.target ?? 'no class',
-    });
-  }
-  if (kind === 'undefined') return {};
-  const targets = entries.map(({ target }) => target as string | number);
-  if (kind === 'number') return { targets: targets as number[] };
-  const classNames = [...new Set(targets as string[])].sort();
-  const indices = new Map(classNames.map((name, i) => [name, i]));
-  return { classNames, targets: targets.map((name) => indices.get(name as string) as number) };
-}
-
-interface FileImagesParts extends ImageFilesOptions {
-  readonly classNames?: readonly string[];
-  readonly targets?: readonly number[];
-}
-
-function fileImages(
-  root: string,
-  names: readonly string[],
-  { fit, classNames, targets }: FileImagesParts,
-): ImageSource {
-  const hash = createHash('sha256').update(JSON.stringify({ kind: 'files', fit }));
-  for (const name of names) hash.update(`\n${name}`);
-  return {
-    count: names.length,
-    ...(classNames && { classNames }),
-    ...(targets && { targets: Uint32Array.from(targets) }),
-    id: hash.digest('hex'),
-    description: { kind: 'files', root: resolve(root), names: textTable(names), fit },
-  };
 }
 
 async function splitFolder(root: string, split: string | undefined): Promise<string> {
   if (split === undefined) return root;
   const candidates = [join(root, split), join(root, IMAGENET_SPLITS, split)];
-  for (const path of candidates) if ((await kindOf(path)) === 'folder') return path;
+  for (const path of candidates) if (await isFolder(path)) return path;
   throw new SoftpackError('NOT_FOUND', 'no folder of this split', {
     field: root,
     expected: candidates.join(' or '),
   });
 }
 
-/** `train` and `val` as classes would give a wrong data set without a word. */
-function requireNoSplits(root: string, classNames: readonly string[]): void {
-  if (!classNames.every((name) => SPLITS.has(name))) return;
-  throw new SoftpackError('INVALID_ARGUMENT', 'these are splits, not classes: name one', {
-    field: 'split',
-    expected: classNames.join(' or '),
-    found: root,
-  });
-}
-
-/** Paths of all images in a folder and below it, relative to `root`: folder by folder, each in order. */
-async function imagesBelow(root: string, folder: string): Promise<string[]> {
-  const found: (readonly [folder: string, files: readonly string[]])[] = [];
-  const waiting = [folder];
-  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
-    const here = next;
-    const { folders, files } = await entriesOf(join(root, here));
-    for (const name of folders) waiting.push(`${here}/${name}`);
-    found.push([here, files.filter((name) => IMAGE_FILE.test(name))]);
-  }
-  return found
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .flatMap(([path, files]) => files.map((name) => `${path}/${name}`));
-}
-
-/** Names in order, hidden ones left out; symbolic links count as what they lead to. */
-async function entriesOf(folder: string): Promise<{ folders: string[]; files: string[] }> {
-  const entries = await readdir(folder, { withFileTypes: true }).catch((cause: unknown) => {
-    throw fileError(folder, cause);
-  });
-  const folders: string[] = [];
-  const files: string[] = [];
-  for (const entry of entries) {
-    if (entry.name.startsWith('.')) continue;
-    const kind = entry.isSymbolicLink()
-      ? await kindOf(join(folder, entry.name))
-      : kindOfEntry(entry);
-    if (kind === 'folder') folders.push(entry.name);
-    else if (kind === 'file') files.push(entry.name);
-  }
-  return { folders: folders.sort(), files: files.sort() };
-}
-
-type Kind = 'file' | 'folder' | 'other';
-
-async function kindOf(path: string): Promise<Kind> {
+async function isFolder(path: string): Promise<boolean> {
   const found = await stat(path).catch(() => undefined);
-  return found === undefined ? 'other' : kindOfEntry(found);
-}
-
-function kindOfEntry(entry: Pick<Dirent, 'isFile' | 'isDirectory'>): Kind {
-  if (entry.isDirectory()) return 'folder';
-  return entry.isFile() ? 'file' : 'other';
+  return found?.isDirectory() ?? false;
 }

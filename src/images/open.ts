@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { MANIFEST_FILE } from '../container/shard-file.js';
 import { SoftpackError } from '../errors.js';
 import { fileError } from '../store/file-error.js';
-import { type ImageFolderOptions, imageFolder, imageList } from './folder.js';
+import { type ImageFolderOptions, imageFolder } from './folder.js';
+import { imageList } from './image-list.js';
 import { readPackedIndex } from './packed/packed-index.js';
 import type { ImageSource } from './source.js';
 

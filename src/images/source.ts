@@ -13,6 +13,8 @@ export interface ImageSource {
   readonly classNames?: readonly string[];
   /** [count], index of each sample's class, where it is known. */
   readonly targets?: Uint32Array;
+  /** Files that look like images and were left out, and the first of them; absent if there are none. */
+  readonly skipped?: { readonly count: number; readonly examples: readonly string[] };
   /**
    * Tells these images from others, hex: by their paths and how they are decoded, not by every pixel, so that it
    * costs nothing. Packed images that decode to the very pixels of the files they were made from have their id.

@@ -22,6 +22,7 @@ export const STATUSES = {
   outOfMemory: 3,
   unsupportedMethod: 5,
   deviceLost: 7,
+  notFinite: 9,
 } as const;
 
 type Table = Readonly<Record<string, number>>;

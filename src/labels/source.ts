@@ -1,9 +1,9 @@
-import { bytesFingerprint, fileFingerprint } from '../container/fingerprint.js';
 import type { JsonObject } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
 import { openLocalFile } from '../store/local.js';
 import { FLOAT_BYTES, type FloatDtype, floatsOf } from './elements.js';
+import { labelsFingerprint } from './fingerprint.js';
 import { settleLogits } from './logits.js';
 import { locateArray, type StoredArray } from './stored-array.js';
 
@@ -42,19 +42,19 @@ export function memoryLabelSource(logits: Float32Array, shape: LabelShape): Labe
     });
   }
   const close = async () => {};
+  const read = async (epoch: number, start: number, count: number) => {
+    requireRange(shape, epoch, start, count);
+    const begin = (epoch * samples + start) * classes;
+    const piece = logits.slice(begin, begin + count * classes);
+    settleLogits('logits', piece, classes, { epoch, start });
+    return piece;
+  };
   return {
     ...shape,
     dtype: 'F32',
-    async read(epoch, start, count) {
-      requireRange(shape, epoch, start, count);
-      const begin = (epoch * samples + start) * classes;
-      const piece = logits.slice(begin, begin + count * classes);
-      settleLogits('logits', piece, classes, { epoch, start });
-      return piece;
-    },
-    async fingerprint() {
-      const { buffer, byteOffset, byteLength } = logits;
-      return bytesFingerprint(new Uint8Array(buffer, byteOffset, byteLength));
+    read,
+    fingerprint() {
+      return labelsFingerprint(shape, read);
     },
     close,
     [Symbol.asyncDispose]: close,
@@ -80,7 +80,7 @@ export async function openLabelSource(
     const [epochs, samples, classes] = stored;
     const shape = { epochs, samples, classes };
     const transposed = array.fortranOrder ? await fromFortranOrder(array, shape) : undefined;
-    return new FileLabelSource(file, tensor, array, shape, transposed);
+    return new FileLabelSource(file, array, shape, transposed);
   } catch (error) {
     await file.close();
     throw error;
@@ -135,12 +135,11 @@ class FileLabelSource implements LabelSource {
   readonly #transposed: Float32Array | undefined;
 
   /**
-   * @param file closed with the source. @param tensor asked for.
+   * @param file closed with the source.
    * @param transposed the whole array in C order, if the file has another.
    */
   constructor(
     file: ByteFile,
-    tensor: string | undefined,
     array: StoredArray,
     shape: LabelShape,
     transposed: Float32Array | undefined,
@@ -152,10 +151,7 @@ class FileLabelSource implements LabelSource {
     this.#file = file;
     this.#array = array;
     this.#transposed = transposed;
-    this.fingerprint = async () => ({
-      ...(await fileFingerprint(file)),
-      ...(tensor === undefined ? {} : { tensor }),
-    });
+    this.fingerprint = () => labelsFingerprint(this, (...range) => this.read(...range));
   }
 
   async read(epoch: number, start: number, count: number): Promise<Float32Array> {

@@ -4,6 +4,7 @@ import { loadCodec } from '../codecs/registry.js';
 import { float16ToFloat32 } from '../core/half.js';
 import { SoftpackError } from '../errors.js';
 import type { Kernels } from '../kernels/types.js';
+import { labelsFingerprint } from '../labels/fingerprint.js';
 import type { LabelSource } from '../labels/source.js';
 import { logitsFromProbabilities } from '../labels/temperature.js';
 
@@ -18,7 +19,7 @@ export function archiveSource(archive: LabelArchive, kernels: Kernels): LabelSou
   const codec = loadCodec(archive.codecParts, kernels);
   let cached: { readonly epoch: number; readonly row: Uint8Array } | undefined;
   const close = async () => codec.dispose();
-  return {
+  const source: LabelSource = {
     epochs: archive.epochs,
     samples: archive.samples,
     classes: archive.classes,
@@ -40,13 +41,11 @@ export function archiveSource(archive: LabelArchive, kernels: Kernels): LabelSou
       logitsFromProbabilities(out, codec.tau, out);
       return out;
     },
-    async fingerprint() {
-      const { archiveId, shards } = archive.manifest;
-      return { archiveId, shards: shards.map(({ sha256 }) => sha256) };
-    },
+    fingerprint: () => labelsFingerprint(source, source.read),
     close,
     [Symbol.asyncDispose]: close,
   };
+  return source;
 }
 
 /** Whether the archive has the teacher's logits, from which labels follow at any temperature. */

@@ -3,10 +3,12 @@ import { statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { type ArchiveBytes, openArchive } from '../archive/archive.js';
 import { requireUnfinished } from '../archive/create.js';
+import type { Manifest } from '../archive/manifest.js';
 import type { AugmentationSpec, MixSpec } from '../augment/spec.js';
 import type { CodecChoice } from '../codecs/registry.js';
 import type { VqaeTrainingOptions } from '../codecs/vqae/trainer.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
+import { canonicalJson, type JsonObject } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
 import type { ImageFit } from '../images/decode.js';
 import { openImages } from '../images/open.js';
@@ -17,7 +19,14 @@ import { loadTeacher } from '../nn/teachers/load.js';
 import type { Teacher } from '../nn/teachers/teacher.js';
 import type { TotalRatioChoice } from './archive-size.js';
 import { type LabelViewsResult, labelViews } from './label-views.js';
-import { type PackProgress, type PackResult, packLogits } from './pack.js';
+import {
+  codecRequest,
+  type PackProgress,
+  type PackResult,
+  packLogits,
+  settleFinished,
+} from './pack.js';
+import { requireSameRequest } from './partial-pack.js';
 import { TemporaryLabels } from './temporary-labels.js';
 
 export interface CacheLabelsOptions {
@@ -53,6 +62,8 @@ export interface CacheLabelsOptions {
   readonly full?: string;
   readonly workers?: number;
   readonly batch?: number;
+  /** Return the result of a finished archive of the same request instead of refusing it; default false. */
+  readonly acceptFinished?: boolean;
   readonly onProgress?: (progress: CacheProgress) => void;
   readonly signal?: AbortSignal;
 }
@@ -96,51 +107,130 @@ const defaultAugmentation = {
 export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLabelsResult> {
   const { epochs, out, training, onProgress, signal } = options;
   const codec = options.codec?.name === 'none' ? undefined : options.codec;
-  await requireUnfinished(out);
-  const teacher = await factsOf(options);
-  const images = await imagesFor(teacher, options);
   const temporary =
     codec === undefined || options.full !== undefined ? undefined : new TemporaryLabels(out);
+  const finished = await finishedManifest(options, temporary);
+  const teacher = await factsOf(options);
+  const images = await imagesFor(teacher, options);
+  const identity = identityOf(teacher, images, options);
+  if (finished !== undefined) {
+    requireSameLabels(finished, identity, codec && codecRequest({ ...options, codec }));
+    const packed = codec && (await settleFinished(out));
+    await temporary?.remove();
+    if (packed !== undefined) return await resultOf(options, identity, { labels: 0 }, packed);
+  }
   const full = codec === undefined ? out : (options.full ?? temporary?.directory ?? out);
   await temporary?.requireOwn();
   await requireSpace(full, 2 * images.count * epochs * teacher.classes);
   await temporary?.create();
-  const labelled = await label(full, teacher, images, options);
+  const labelled = await label(full, identity, images, options);
   const packed =
-    codec && (await packLogits({ source: full, out, codec, training, onProgress, signal }));
+    codec &&
+    (await packLogits({
+      ...{ source: full, out, codec, training, onProgress, signal },
+      acceptFinished: true,
+    }));
   await temporary?.remove();
+  return await resultOf(options, identity, labelled, packed);
+}
+
+async function resultOf(
+  { out, epochs }: CacheLabelsOptions,
+  { samples, classes, teacher }: LabelsIdentity,
+  { labels, agreement }: LabelViewsResult,
+  packed: PackResult | undefined,
+): Promise<CacheLabelsResult> {
   await using archive = await openArchive(out);
   return {
-    labels: epochs * images.count,
-    epochs,
-    images: images.count,
-    classes: teacher.classes,
-    teacher: teacher.fingerprint,
-    made: labelled.labels,
-    ...(labelled.agreement === undefined ? {} : { agreement: labelled.agreement }),
+    labels: epochs * samples,
+    ...{ epochs, images: samples, classes, teacher, made: labels },
+    ...(agreement === undefined ? {} : { agreement }),
     bytes: archive.bytes(),
     ...(packed === undefined ? {} : { packed }),
   };
 }
 
+/** What an archive of a teacher's labels says of them. */
+interface LabelsIdentity {
+  readonly classes: number;
+  readonly samples: number;
+  readonly epochs: number;
+  readonly tau: number;
+  readonly augmentation: AugmentationSpec;
+  readonly classNames?: readonly string[];
+  readonly teacher: Teacher['fingerprint'];
+  readonly images: object;
+  /** Not in the archive: the teacher's class of each image, if it is known. */
+  readonly targets?: Uint32Array;
+}
+
+function identityOf(
+  teacher: TeacherFacts,
+  images: ImageSource,
+  { teacher: path, epochs, tau = DEFAULT_TAU, augmentation }: CacheLabelsOptions,
+): LabelsIdentity {
+  return {
+    ...{ classes: teacher.classes, samples: images.count, epochs, tau },
+    augmentation: {
+      generator: 'philox4x32-10',
+      ...{ ...defaultAugmentation, ...augmentation },
+      size: teacher.size,
+    },
+    teacher: teacher.fingerprint,
+    images: { id: images.id, count: images.count, fit: fitOf(images) ?? null },
+    ...matchClasses(path, teacher, images),
+  };
+}
+
+/**
+ * The manifest of a finished archive that a rerun may accept: if it was asked for, or a killed run left its temporary
+ * labels. `ALREADY_EXISTS` for any other.
+ */
+async function finishedManifest(
+  { out, acceptFinished }: CacheLabelsOptions,
+  temporary: TemporaryLabels | undefined,
+): Promise<Manifest | undefined> {
+  const open = acceptFinished || temporary?.isThere();
+  if (!open || !existsSync(join(out, MANIFEST_FILE))) {
+    await requireUnfinished(out);
+    return undefined;
+  }
+  await using archive = await openArchive(out);
+  return archive.manifest;
+}
+
+/** `ALREADY_EXISTS` with the first difference if the finished archive is not what is asked for. */
+function requireSameLabels(
+  { request, ...manifest }: Manifest,
+  { targets: _, ...identity }: LabelsIdentity,
+  codec: JsonObject | undefined,
+): void {
+  const { classes, samples, epochs, tau, augmentation, classNames, teacher, images } = manifest;
+  const labels = { classes, samples, epochs, tau, augmentation, classNames, teacher, images };
+  const { source: _source, tau: _tau, ...made } = request ?? {};
+  requireSameRequest(
+    {
+      request: canonicalJson({ ...labels, ...(request && { pack: made }) }, 'cache') as JsonObject,
+    },
+    canonicalJson({ ...identity, ...(codec && { pack: codec }) }, 'cache') as JsonObject,
+  );
+}
+
 /** The uncompressed labels. */
 function label(
   out: string,
-  teacher: TeacherFacts,
+  identity: LabelsIdentity,
   images: ImageSource,
   options: CacheLabelsOptions,
 ): Promise<LabelViewsResult> {
-  const { teacher: path, description, backend = 'auto', epochs, workers, batch, signal } = options;
-  const augmentation = { ...defaultAugmentation, ...options.augmentation };
+  const { teacher: path, description, backend = 'auto', workers, batch, signal } = options;
+  const { classes, epochs, tau, augmentation, classNames, targets, teacher } = identity;
   return labelViews({
     ...{ teacher: path, description, backend, images, epochs, out, workers, batch, signal },
-    ...matchClasses(path, teacher, images),
-    imagesRecord: { id: images.id, count: images.count, fit: fitOf(images) ?? null },
-    augmentation: { generator: 'philox4x32-10', ...augmentation, size: teacher.size },
-    classes: teacher.classes,
-    fingerprint: teacher.fingerprint,
+    ...{ classes, tau, augmentation, classNames, targets },
+    imagesRecord: identity.images,
+    fingerprint: teacher,
     settled: description?.output === 'logits',
-    tau: options.tau ?? DEFAULT_TAU,
     onProgress: (done, total) => options.onProgress?.({ phase: 'label', done, total }),
   });
 }

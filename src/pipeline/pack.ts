@@ -1,5 +1,8 @@
-import { type ArchiveBytes, openArchive } from '../archive/archive.js';
-import { requireUnfinished } from '../archive/create.js';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { type ArchiveBytes, type LabelArchive, openArchive } from '../archive/archive.js';
+import { createArchive, requireUnfinished } from '../archive/create.js';
+import { trainingLabels } from '../archive/manifest.js';
 import type { Pruning } from '../archive/pruning.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import type { Codec } from '../codecs/codec.js';
@@ -8,6 +11,7 @@ import type { TrainedCodec } from '../codecs/descriptor.js';
 import { CODECS, type CodecChoice } from '../codecs/registry.js';
 import type { VqaeTraining, VqaeTrainingOptions } from '../codecs/vqae/trainer.js';
 import { sha256 } from '../container/checksum.js';
+import { MANIFEST_FILE } from '../container/shard-file.js';
 import { canonicalJson, type JsonObject } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
@@ -18,11 +22,11 @@ import { probabilitySource } from '../labels/probabilities.js';
 import type { LabelSource } from '../labels/source.js';
 import { choiceForRatio, isTotalRatio, type TotalRatioChoice } from './archive-size.js';
 import { openPackSource, type SideRows } from './pack-source.js';
-import { type KeptCodec, PartialPack } from './partial-pack.js';
+import { type KeptCodec, PartialPack, requireSameRequest } from './partial-pack.js';
 import { type PruneOptions, prunedSource } from './pruned-source.js';
 import { sourceFingerprint } from './source-fingerprint.js';
 import { drawTrainingLabels, scanLabels } from './training-labels.js';
-import { writeArchive } from './write-archive.js';
+import { divergenceOf, writeArchive } from './write-archive.js';
 
 export interface PackOptions {
   /**
@@ -61,6 +65,8 @@ export interface PackOptions {
   readonly teacher?: ArchiveSpec['teacher'];
   readonly images?: ArchiveSpec['images'];
   readonly kernels?: Kernels;
+  /** Return the result of a finished archive of the same request instead of refusing it; default false. */
+  readonly acceptFinished?: boolean;
   readonly onProgress?: (progress: PackProgress) => void;
   readonly signal?: AbortSignal;
 }
@@ -98,7 +104,7 @@ const TRAINING_LABELS = 32_768;
 
 /** Trains a codec on logits and writes them, compressed, into an archive. Streams: a file is never whole in memory. */
 export async function packLogits(options: PackOptions): Promise<PackResult> {
-  await requireUnfinished(options.out);
+  await requireUnfinishedPack(options);
   const kernels = options.kernels ?? loadKernels();
   if (typeof options.source !== 'string') {
     return packSource(logitsOf(options.source, 'source', options), kernels, options);
@@ -119,6 +125,13 @@ function logitsOf(source: LabelSource, name: string, { labels }: PackOptions): L
   return labels === 'probabilities' ? probabilitySource(source, name) : source;
 }
 
+/** `ALREADY_EXISTS` unless the directory is free, holds an unfinished archive, or one that may be finished. */
+async function requireUnfinishedPack({ out, acceptFinished }: PackOptions): Promise<void> {
+  const open = acceptFinished || PartialPack.isIn(out);
+  if (open && (await finishedParts(out)) !== undefined) return;
+  await requireUnfinished(out);
+}
+
 /** Options that are not left open. */
 function given(options: PackOptions): PackOptions {
   const entries = Object.entries(options).filter(([, value]) => value !== undefined);
@@ -134,14 +147,16 @@ async function packSource(
   const { source, pruning } = pruned(all, options, sides);
   const specOptions = { ...options, pruning, columns: sides?.columns };
   const choice = choiceOf(all, source, specOptions);
-  await using partial = await PartialPack.open(options.out, await requestOf(all, options));
-  if (partial.codec === undefined && options.labels === undefined) {
+  const request = await requestOf(all, options);
+  await using partial = await PartialPack.open(options.out, request);
+  const known = partial.codec ?? (await finishedParts(options.out, request));
+  if (known === undefined && options.labels === undefined) {
     const name = typeof options.source === 'string' ? options.source : 'source';
     await requireLogits(all, options.tau ?? DEFAULT_TAU, name);
   }
-  const trained = partial.codec ?? (await train(source, kernels, { ...options, codec: choice }));
+  const trained = known ?? (await train(source, kernels, { ...options, codec: choice }));
   using codec = (options.codecs ?? CODECS).load(trained.parts, kernels);
-  const spec = archiveSpec(source, codec, specOptions);
+  const spec = { ...archiveSpec(source, codec, specOptions), request };
   const divergence = await writeArchive(source, codec, spec, {
     out: options.out,
     partial,
@@ -152,18 +167,29 @@ async function packSource(
   });
   await PartialPack.remove(options.out);
   await using archive = await openArchive(options.out);
+  const training = trained.training as PackResult['training'];
+  return { ...resultOf(archive, divergence), training };
+}
+
+function resultOf(archive: LabelArchive, divergence: LabelDivergence): PackResult {
+  const { manifest, classes } = archive;
   const bytes = archive.bytes();
-  const labels = all.epochs * all.samples;
-  const full = 2 * labels * all.classes;
-  return {
-    codec: { name: codec.name, config: spec.codec.config },
-    labels,
-    classes: source.classes,
-    bytes,
-    ratio: { codes: full / bytes.codes, total: full / bytes.total },
-    divergence,
-    training: trained.training as PackResult['training'],
-  };
+  const labels = trainingLabels(manifest);
+  const full = 2 * labels * classes;
+  const ratio = { codes: full / bytes.codes, total: full / bytes.total };
+  return { codec: manifest.codec, labels, classes, bytes, ratio, divergence };
+}
+
+/** Removes what a killed run left next to a finished archive of `packLogits`, and tells what is in it. */
+export async function settleFinished(out: string, codecs = CODECS): Promise<PackResult> {
+  await using archive = await openArchive(out);
+  const { manifest, codecParts } = archive;
+  using codec = codecs.load(codecParts, loadKernels());
+  const spec = { ...manifest, codec: codecParts, decoding: codec.decoding, columns: undefined };
+  await using writer = await createArchive(out, spec, { resume: true });
+  await writer.finish();
+  await PartialPack.remove(out);
+  return resultOf(archive, divergenceOf(manifest.result ?? {}));
 }
 
 function choiceOf(
@@ -178,19 +204,35 @@ function choiceOf(
   return choiceForRatio(codec, { classes, samples, epochs, ...known }, full, codecs);
 }
 
+/**
+ * The codec of a finished archive, if there is one in the directory; `ALREADY_EXISTS` with the first difference if it
+ * was made by another request.
+ */
+async function finishedParts(out: string, request?: JsonObject): Promise<KeptCodec | undefined> {
+  if (!existsSync(join(out, MANIFEST_FILE))) return undefined;
+  await using archive = await openArchive(out);
+  if (request !== undefined) requireSameRequest(archive.manifest, request);
+  return { parts: archive.codecParts };
+}
+
 /** Everything that the archive's bytes depend on: a run goes on with another's work only if these are equal. */
 async function requestOf(source: LabelSource, options: PackOptions): Promise<JsonObject> {
-  const { codec, tau = DEFAULT_TAU, eps = DEFAULT_EPS, trainingLabels, prune } = options;
+  const { tau = DEFAULT_TAU, prune } = options;
+  const request = { ...codecRequest(options), source: await sourceFingerprint(source), tau, prune };
+  return canonicalJson(request, 'pack') as JsonObject;
+}
+
+/** The part of a request that tells how the codec was chosen and trained. */
+export function codecRequest(
+  options: Pick<PackOptions, 'codec' | 'eps' | 'training' | 'trainingLabels'>,
+): JsonObject {
+  const { codec, eps = DEFAULT_EPS, trainingLabels } = options;
   const { threads: _, ...training } = options.training ?? {};
   const groups =
     'groups' in codec && codec.groups instanceof Uint32Array
       ? { groups: sha256Of(codec.groups) }
       : {};
-  const request = {
-    source: await sourceFingerprint(source),
-    codec: { name: 'vqae', ...codec, ...groups },
-    ...{ tau, eps, training, trainingLabels, prune },
-  };
+  const request = { codec: { name: 'vqae', ...codec, ...groups }, eps, training, trainingLabels };
   return canonicalJson(request, 'pack') as JsonObject;
 }
 

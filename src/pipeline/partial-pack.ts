@@ -1,6 +1,8 @@
+import { existsSync } from 'node:fs';
 import { type FileHandle, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { requireSameHead } from '../archive/spec.js';
+import type { Manifest } from '../archive/manifest.js';
+import { requireSame, requireSameHead } from '../archive/spec.js';
 import { sha256 } from '../container/checksum.js';
 import { readTensorFile, type StoredTensor, writeTensorFile } from '../container/tensor-file.js';
 import type { CodecParts, Tensor } from '../core/codec-parts.js';
@@ -38,6 +40,11 @@ export class PartialPack implements AsyncDisposable {
     const kept = await readCodec(join(directory, CODEC_FILE));
     if (kept !== undefined) requireSameHead(kept.request, request);
     return new PartialPack(directory, request, kept);
+  }
+
+  /** Whether an interrupted run left something in the directory. */
+  static isIn(directory: string): boolean {
+    return [CODEC_FILE, METER_FILE].some((name) => existsSync(join(directory, name)));
   }
 
   async keepCodec({ parts, training }: KeptCodec): Promise<void> {
@@ -78,6 +85,15 @@ export class PartialPack implements AsyncDisposable {
   static async remove(directory: string): Promise<void> {
     for (const name of [CODEC_FILE, METER_FILE]) await rm(join(directory, name), { force: true });
   }
+}
+
+/** `ALREADY_EXISTS` with the first difference if a finished archive was made by another request, or an unknown one. */
+export function requireSameRequest(
+  { request: made = {} }: Pick<Manifest, 'request'>,
+  asked: JsonObject,
+): void {
+  const message = 'the directory holds a finished archive that was made otherwise; choose another';
+  requireSame(made, asked, 'ALREADY_EXISTS', message);
 }
 
 /** Missing or damaged: the codec is trained from scratch. */

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { parseManifest } from '../archive/manifest.js';
@@ -31,6 +32,10 @@ export class TemporaryLabels {
     await this.requireOwn();
     await mkdir(this.#folder, { recursive: true });
     await writeFile(join(this.#folder, MARKER_FILE), this.#marker);
+  }
+
+  isThere(): boolean {
+    return existsSync(this.#folder);
   }
 
   /** `ALREADY_EXISTS` if the folder is there and not ours. */

@@ -1,6 +1,7 @@
 import { createArchive } from '../archive/create.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import type { Codec } from '../codecs/codec.js';
+import { isJsonObject, type JsonObject } from '../core/json.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import { DivergenceMeter, type LabelDivergence } from '../labels/divergence.js';
 import type { LabelSource } from '../labels/source.js';
@@ -30,6 +31,11 @@ export async function writeArchive(
   { out, partial, sides, fresh, onProgress, signal }: WriteArchiveOptions,
 ): Promise<LabelDivergence> {
   await using writer = await createArchive(out, spec, { resume: true });
+  const finished = writer.finished?.result;
+  if (finished !== undefined) {
+    await writer.finish();
+    return divergenceOf(finished);
+  }
   if (fresh !== undefined) await partial.keepCodec(fresh);
   const known = await partial.meterAt(writer.nextEpoch, source.classes);
   const meter = known ?? new DivergenceMeter(source.classes);
@@ -45,8 +51,25 @@ export async function writeArchive(
     if (epoch < writer.nextEpoch) continue;
     await writer.writeRow(epoch, { codes: row, ...(await sides?.read(epoch)) });
   }
-  await writer.finish();
-  return meter.result();
+  const divergence = meter.result();
+  await writer.finish(resultOf(divergence));
+  return divergence;
+}
+
+/** JSON has no infinity: nmse is infinite if uniform labels are not decoded exactly. */
+function resultOf({ kl, nmse, top1 }: LabelDivergence): JsonObject {
+  return { divergence: { kl, nmse: Number.isFinite(nmse) ? nmse : null, top1 } };
+}
+
+/** What {@link resultOf} noted in a manifest. */
+export function divergenceOf({ divergence }: JsonObject): LabelDivergence {
+  const known = isJsonObject(divergence ?? null) ? (divergence as JsonObject) : {};
+  const {
+    kl = Number.NaN,
+    nmse = Number.NaN,
+    top1 = Number.NaN,
+  } = known as Partial<LabelDivergence>;
+  return { kl, nmse: nmse ?? Number.POSITIVE_INFINITY, top1 };
 }
 
 async function encodeRow(

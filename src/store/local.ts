@@ -117,6 +117,18 @@ export async function readLocalFile(path: string, most: number): Promise<Uint8Ar
   }
 }
 
+/** The first bytes of a file, fewer if it is shorter. */
+export async function readHead(path: string, bytes: number): Promise<Uint8Array> {
+  const file = await openLocalFile(path);
+  try {
+    const head = new Uint8Array(Math.min(bytes, file.size));
+    await file.read(0, head);
+    return head;
+  } finally {
+    await file.close();
+  }
+}
+
 function notRegular(path: string) {
   return invalidFile(path, 'type', 'not a regular file', { expected: 'a file' });
 }

@@ -50,7 +50,7 @@ describe('images', () => {
       out: temporary.path('raw'),
       shardBytes: 3000,
     });
-    const { imageList } = await import('#src/images/folder.js');
+    const { imageList } = await import('#src/images/image-list.js');
     const sources = [
       await imageFolder(folder),
       await imageList(list, { root: folder }),

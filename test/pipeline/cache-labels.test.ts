@@ -222,6 +222,44 @@ describe('with a codec', () => {
     expect(existsSync(temporary.path('small.softpack-tmp'))).toBe(false);
   });
 
+  test('accepts a finished archive of the same labels and codec if asked to, and no other', async () => {
+    await cache('again', { codec, training });
+    const files = await filesOf('again');
+    const accept = { codec, training, acceptFinished: true };
+    const again = await cache('again', accept);
+    expect(again).toMatchObject({ made: 0, packed: { divergence: result.packed?.divergence } });
+    for (const [field, change] of [
+      ['augmentation.seed', { augmentation: { seed: 1 } }],
+      ['epochs', { epochs: 2 }],
+      ['pack.codec.k', { codec: { ...codec, k: 4 } }],
+      ['teacher.preprocessing', { description: { ...description, mean: [0, 0, 0] } }],
+      ['images.fit', { fit: { kind: 'short-side', pixels: 9 } }],
+    ] as const) {
+      const call = cache('again', { ...accept, ...(change as Partial<CacheLabelsOptions>) });
+      await expect(call).rejects.toMatchObject({ code: 'ALREADY_EXISTS' });
+      await expect(call).rejects.toThrow(field);
+    }
+    await expect(cache('again', { codec, training })).rejects.toMatchObject({
+      code: 'ALREADY_EXISTS',
+    });
+    expect(await filesOf('again')).toEqual(files);
+    expect(await cache('onnx', { acceptFinished: true })).toMatchObject({ made: 0 });
+    expect(existsSync(temporary.path('again.softpack-tmp'))).toBe(false);
+  });
+
+  test('killed before its temporary labels are removed, it removes them', async () => {
+    await cache('full of late', {});
+    await cache('late', { codec, training });
+    const left = temporary.path('late.softpack-tmp');
+    await mkdir(left);
+    const marker = { format: 'softpack temporary labels', version: 1, archive: 'late' };
+    await writeFile(join(left, 'softpack-temporary.json'), `${JSON.stringify(marker)}\n`);
+    await cp(temporary.path('full of late'), join(left, 'labels'), { recursive: true });
+    expect(await cache('late', { codec, training })).toMatchObject({ made: 0 });
+    expect(existsSync(left)).toBe(false);
+    expect(await filesOf('late')).toEqual(await filesOf('small'));
+  });
+
   test("leaves a user's folders next to the archive alone", async () => {
     await cp(temporary.path('onnx'), temporary.path('mine.full'), { recursive: true });
     await cache('mine', { codec, training });

@@ -1,4 +1,13 @@
-import { appendFile, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import {
+  appendFile,
+  copyFile,
+  mkdir,
+  readdir,
+  readFile,
+  rm,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type LabelSource, memoryLabelSource } from '#src/labels/source.js';
@@ -111,6 +120,23 @@ describe('an interrupted pack', () => {
     expect(await filesOf(name)).toEqual(await filesOf(`whole, not ${name}`));
   });
 
+  test('killed after its manifest is tidied up', async () => {
+    const whole = await pack('tidy');
+    await interrupt('at the end', shape.epochs - 1);
+    const states = ['unfinished-pack.safetensors', 'unfinished-pack.jsonl'];
+    const end = temporary.path('at the end');
+    await mkdir(temporary.path('kept'));
+    for (const name of states) await copyFile(join(end, name), temporary.path(`kept/${name}`));
+    expect((await pack('at the end')).divergence).toEqual(whole.divergence);
+    expect(await filesOf('at the end')).toEqual(await filesOf('tidy'));
+    for (const name of states) await copyFile(temporary.path(`kept/${name}`), join(end, name));
+    const { source, epochs } = counted();
+    const { training: _, ...told } = whole;
+    expect(await pack('at the end', { source })).toMatchObject(told);
+    expect(epochs).toEqual([]);
+    expect(await filesOf('at the end')).toEqual(await filesOf('tidy'));
+  });
+
   test.each<[string, Partial<PackOptions>]>([
     ['training.seed', { training: { steps: 30, batch: 64, seed: 1 } }],
     ['training.steps', { training: { steps: 31, batch: 64 } }],
@@ -125,5 +151,39 @@ describe('an interrupted pack', () => {
     await expect(call).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     await expect(call).rejects.toThrow(field);
     expect(phases).toEqual([]);
+  });
+});
+
+describe('a finished pack', () => {
+  test.each<[string, PackOptions['codec']]>([
+    ['vqae', { dh: 20, dc: 5, k: 8 }],
+    ['vqae by ratio', { ratio: 8 }],
+    ['none', { name: 'none' }],
+    ['mean', { name: 'mean' }],
+  ])('%s is accepted by an equal run, which does nothing', async (name, codec) => {
+    const whole = await pack(`finished ${name}`, { codec });
+    const files = await filesOf(`finished ${name}`);
+    const phases: string[] = [];
+    const onProgress: PackOptions['onProgress'] = ({ phase }) => phases.push(phase);
+    const again = { codec, acceptFinished: true, onProgress };
+    const { training: _, ...told } = whole;
+    expect(await pack(`finished ${name}`, again)).toMatchObject(told);
+    expect(phases).toEqual([]);
+    expect(await filesOf(`finished ${name}`)).toEqual(files);
+  });
+
+  test.each<[string, Partial<PackOptions>]>([
+    ['training.steps', { training: { steps: 31, batch: 64 } }],
+    ['codec.dc', { codec: { dh: 20, dc: 4, k: 8 } }],
+    ['eps', { eps: 1e-7 }],
+    ['prune', { prune: { ratio: 2, batchSize: 8 } }],
+    ['source.sha256', { source: memoryLabelSource(syntheticLogits(320, 20, 1), shape) }],
+  ])('is refused, whole, if %s differs', async (field, change) => {
+    await pack('made otherwise', { acceptFinished: true });
+    const files = await filesOf('made otherwise');
+    const call = pack('made otherwise', { ...change, acceptFinished: true });
+    await expect(call).rejects.toMatchObject({ code: 'ALREADY_EXISTS' });
+    await expect(call).rejects.toThrow(field);
+    expect(await filesOf('made otherwise')).toEqual(files);
   });
 });

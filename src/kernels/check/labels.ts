@@ -79,8 +79,8 @@ export function checkDecodeKl(spec: DecoderSpec, args: DecodeKlArgs): CheckedDec
   const { tau, losses, gradient, scale = 1, loss = 'kl' } = args;
   positive('tau', tau);
   argument.oneOf(loss, 'loss', ['kl', 'cross-entropy']);
-  const scalable = typeof scale === 'number' && Number.isFinite(Math.fround(scale));
-  argument.that(scalable, scale, 'scale', 'a finite float32 number');
+  const scalable = typeof scale === 'number' && Number.isFinite(Math.fround(scale / tau));
+  argument.that(scalable, scale, 'scale', 'a number that gives a finite float32 scale / tau');
   if (losses !== undefined) {
     floats('losses', losses, count);
     apart('losses', losses, { codes, logits });
@@ -151,6 +151,11 @@ function predictionOf(
   if (position >= 0) {
     const found = pairs[position];
     argument.fail(`prediction.pairs[${position}]`, 'no such row', `less than ${rows}`, found);
+  }
+  const wrong = weights.findIndex((weight) => !(weight >= 0 && weight <= 1));
+  if (wrong >= 0) {
+    const found = weights[wrong];
+    argument.fail(`prediction.weights[${wrong}]`, 'not a share', 'a number in [0, 1]', found);
   }
   return { pairs, weights };
 }

@@ -35,10 +35,14 @@ export function choice(field: string, value: unknown, known: readonly string[]):
   if (value !== undefined) argument.oneOf(value, field, known);
 }
 
-/** A number above zero once rounded to float32, which is what the kernels compute in. */
+/**
+ * A number that is above zero, and so is its inverse, once rounded to float32: the kernels compute in it, and divide
+ * by temperatures and by sums that are as small as a clamp head's eps.
+ */
 export function positive(field: string, value: unknown): void {
   const rounded = typeof value === 'number' ? Math.fround(value) : Number.NaN;
-  argument.that(rounded > 0 && rounded < Infinity, value, field, 'a float32 number above 0');
+  const valid = rounded > 0 && rounded < Infinity && Math.fround(1 / rounded) < Infinity;
+  argument.that(valid, value, field, 'a float32 number above 0, from 3e-39 on');
 }
 
 export function quotient(field: string, length: number, divisor: number, by: string): number {

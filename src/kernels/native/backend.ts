@@ -1,4 +1,4 @@
-import { errorMessage, SoftpackError } from '../../errors.js';
+import { errorMessage, SoftpackError, type SoftpackErrorCode } from '../../errors.js';
 import { STATUSES } from '../abi.js';
 import type { NativeDeviceBytes, NativeOperations } from '../addon.js';
 
@@ -11,21 +11,22 @@ export interface NativeBackend {
   keepCodes(codes: Uint8Array): NativeDeviceBytes | undefined;
 }
 
+/** Causes that have a code of their own; any other status is `NATIVE_FAILED`. */
+const CAUSES: ReadonlyMap<number, { readonly code: SoftpackErrorCode; readonly field?: string }> =
+  new Map([
+    [STATUSES.deviceLost, { code: 'DEVICE_LOST' }],
+    [STATUSES.unsupportedMethod, { code: 'UNSUPPORTED', field: 'method' }],
+    [STATUSES.notFinite, { code: 'NON_FINITE', field: 'decoder' }],
+  ]);
+
 /** An operation of a backend that failed; the status tells whether another backend may do better. */
 export class NativeFailure extends SoftpackError {
   constructor(
     readonly status: number,
     message: string,
   ) {
-    super(
-      status === STATUSES.deviceLost
-        ? 'DEVICE_LOST'
-        : status === STATUSES.unsupportedMethod
-          ? 'UNSUPPORTED'
-          : 'NATIVE_FAILED',
-      message,
-      status === STATUSES.unsupportedMethod ? { field: 'method' } : {},
-    );
+    const { code, field } = CAUSES.get(status) ?? { code: 'NATIVE_FAILED' };
+    super(code, message, field === undefined ? {} : { field });
   }
 }
 

@@ -14,7 +14,7 @@ import {
   checkDecodeKl,
 } from '../check/labels.js';
 import { present } from '../check/sizes.js';
-import { checkCodes } from '../reference/decode.js';
+import { checkCodes, checkValues } from '../reference/decode.js';
 import type { DecodeArgs, DecodeKlArgs, DecodeMethod, Decoder, DecoderSpec } from '../types.js';
 import { created, type NativeBackend, nativeFailure } from './backend.js';
 import { NativeResidentCodes } from './resident-codes.js';
@@ -71,8 +71,9 @@ export class NativeDecoderHandle implements Decoder {
 
   #end(operation: string, status: number, checked: CheckedLabels): void {
     if (status === STATUSES.ok) return;
-    // The status tells that an index is wrong; only looking again tells which.
+    // The status tells that a label is wrong; only looking again tells which.
     if (status === STATUSES.invalidCodes) checkCodes(this.spec, checked);
+    if (status === STATUSES.notFinite) checkValues(this.spec, checked);
     throw nativeFailure(this.#backend, operation, status);
   }
 }

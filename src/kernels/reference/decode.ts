@@ -8,6 +8,9 @@ import type { DecoderSpec, Head } from '../types.js';
 /** exp of this is about the least normal float32, so that no probability of a softmax head is zero. */
 const LEAST_EXPONENT = -87;
 
+/** As native/cpu/decoder.cc has it: close to the largest float32. */
+const LARGEST_SUM = 3.4e38;
+
 const CONVERSIONS: Readonly<Record<OutputDtype, (value: number) => number>> = {
   F32: Number,
   F16: toHalf,
@@ -57,6 +60,7 @@ function forEachLabel(
     addCodewords(spec, args.codes, labelAt(args, i), latent);
     addPrediction(spec, args, i, latent);
     multiplyByBasis(spec, latent, values);
+    requireFinite(spec.head, values, labelAt(args, i));
     applyHead(spec.head, values);
     use(i, values);
   }
@@ -84,6 +88,11 @@ export function checkCodes(spec: DecoderSpec, args: CheckedLabels): void {
     const label = labelAt(args, i);
     for (let stage = 0; stage < spec.stages; stage++) codeAt(spec, args.codes, label, stage);
   }
+}
+
+/** Throws for the first label whose values the head cannot use. */
+export function checkValues(spec: DecoderSpec, args: CheckedLabels): void {
+  forEachLabel(spec, args, () => {});
 }
 
 function labelAt(args: CheckedLabels, i: number): number {
@@ -141,4 +150,24 @@ function applyHead(head: Head, values: Float64Array): void {
   }
   const sum = values.reduce((a, b) => a + b, 0);
   for (const [j, value] of values.entries()) values[j] = value / sum;
+}
+
+/**
+ * Throws `NON_FINITE` unless a head makes a distribution of these values: all of them, and of a clamp head their sum,
+ * must be within float32, which other backends compute in.
+ */
+function requireFinite(head: Head, values: Float64Array, label: number): void {
+  if (head.kind === 'identity') return;
+  const wrong = values.findIndex((value) => !Number.isFinite(Math.fround(value)));
+  const eps = head.kind === 'clamp' ? head.eps : 0;
+  const sum = values.reduce((total, value) => total + Math.max(value, eps), 0);
+  if (wrong < 0 && (head.kind !== 'clamp' || sum <= LARGEST_SUM)) return;
+  throw new SoftpackError('NON_FINITE', "the decoder's tensors give values beyond float32", {
+    field: 'decoder',
+    expected: 'tensors of moderate size',
+    found:
+      wrong < 0
+        ? `values that sum to ${sum} in label ${label}`
+        : `${values[wrong]} for class ${wrong} of label ${label}`,
+  });
 }

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto';
 import type { JsonObject } from '../core/json.js';
-import type { LabelSource } from './source.js';
 
 /** Sources up to this many values are hashed whole (8 MiB). */
 const WHOLE_VALUES = 2 ** 21;
@@ -14,8 +13,8 @@ const READ_VALUES = 2 ** 20;
  * cost of a thousand labels, whatever file the logits are in. It is no proof that a large source is unchanged.
  */
 export async function labelsFingerprint(
-  shape: Pick<LabelSource, 'epochs' | 'samples' | 'classes'>,
-  read: LabelSource['read'],
+  shape: { readonly epochs: number; readonly samples: number; readonly classes: number },
+  read: (epoch: number, start: number, count: number) => Promise<Float32Array>,
 ): Promise<JsonObject> {
   const { epochs, samples, classes } = shape;
   const whole = epochs * samples * classes <= WHOLE_VALUES;

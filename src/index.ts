@@ -180,6 +180,7 @@ export {
 export type { PruneOptions } from './pipeline/pruned-source.js';
 export {
   type CodecPlan,
+  type ImpossiblePlan,
   type LabelPlan,
   type PlanRequest,
   planLabels,

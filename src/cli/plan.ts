@@ -58,7 +58,8 @@ function binary(bytes: number): string {
   return gigabytes >= 0.1 ? `${gigabytes.toFixed(3)} GiB` : `${(bytes / 2 ** 20).toFixed(2)} MiB`;
 }
 
-function describe({ labels, full, budget, codecs, levelSet, images, teacher }: LabelPlan): string {
+function describe(plan: LabelPlan): string {
+  const { labels, full, budget, codecs, impossible, levelSet, images, teacher } = plan;
   const row = (cells: readonly string[]) =>
     cells.map((cell, i) => (i === 0 ? cell.padEnd(10) : cell.padStart(WIDTHS[i]))).join('');
   const size = (bytes: number) => [binary(bytes), `${(full / bytes).toFixed(1)}x`];
@@ -75,15 +76,16 @@ function describe({ labels, full, budget, codecs, levelSet, images, teacher }: L
       'ratio',
       '  parameters',
     ]),
-    ...codecs.map(({ name, parameters, bitsPerLabel, bytes, formula }) =>
+    ...codecs.map(({ name, parameters, bitsPerLabel, bytes, formula, problem }) =>
       row([
         name,
         bitsPerLabel.toFixed(1),
         ...size(bytes.total),
         ...(formula === undefined ? ['-', '-'] : size(formula)),
-        `  ${parameters}`,
+        `  ${parameters}${problem === undefined ? '' : `  ! ${problem}`}`,
       ]),
     ),
+    ...impossible.map(({ name, reason }) => row([name, '-', '-', '-', '-', '-', `  ! ${reason}`])),
     '',
     'autoencoder settings of about this size (* suggested):',
     ...levelSet.map(

@@ -1,5 +1,6 @@
+import { MEMORY } from '../core/allocate.js';
 import { type FieldChecker, type Problem, problemsOf } from '../core/check.js';
-import type { CodecParts, CodecShape } from '../core/codec-parts.js';
+import { type CodecParts, type CodecShape, tensorBytes } from '../core/codec-parts.js';
 import { SoftpackError } from '../errors.js';
 import type { Kernels } from '../kernels/types.js';
 import type { Codec, DecodeOptions } from './codec.js';
@@ -70,17 +71,18 @@ export class CodecRegistry<
     return descriptor.sized(known, context) as Sized;
   }
 
-  /** Every rule that a choice breaks; empty if the codec can be made for these labels. */
+  /** Every reason why a choice cannot be made for these labels; empty if it can. */
   problemsOf(choice: Choice, context: CheckContext): readonly Problem[] {
     try {
       const descriptor = this.of(choice);
       const sized = this.sized(choice, context);
       const check = (checker: FieldChecker) => descriptor.check(sized, context, checker);
-      return problemsOf('', `not a valid ${descriptor.name} codec`, check);
+      const problems = problemsOf('', `not a valid ${descriptor.name} codec`, check);
+      return problems.length > 0 ? problems : resourceProblems(descriptor, sized, context);
     } catch (error) {
       if (!(error instanceof SoftpackError)) throw error;
-      const { field = 'codec', message, expected, found } = error;
-      return [{ field, message, expected, found }];
+      const { code, field = 'codec', message, expected, found } = error;
+      return [{ code, field, message, expected, found, error }];
     }
   }
 
@@ -125,6 +127,52 @@ export class CodecRegistry<
     const details = { field: 'codec', expected: this.names.join(', '), found };
     return new SoftpackError(code, 'unknown codec', details);
   }
+}
+
+/** Smaller codecs never mind. */
+const LARGE_CODEC = 64 * 2 ** 20;
+
+/** Too few labels, a codec larger than its labels, training that does not fit into memory. */
+function resourceProblems(
+  descriptor: CodecDescriptor,
+  choice: NamedChoice,
+  context: CheckContext,
+): readonly Problem[] {
+  const { name } = descriptor;
+  const { classes, labels, trainingLabels = labels, memory = MEMORY } = context;
+  const problems: Problem[] = [];
+  const needed = descriptor.labelsNeeded?.(choice) ?? 1;
+  const seen = Math.min(labels, trainingLabels);
+  if (seen < needed) {
+    const message = `too few labels to train this ${name} codec`;
+    const expected = `at least ${needed}`;
+    problems.push({ code: 'TOO_FEW_LABELS', field: 'labels', message, expected, found: seen });
+  }
+  const { tensors, sampleTensors } = descriptor.shape(choice, context);
+  const own = tensorBytes(tensors) + tensorBytes(sampleTensors);
+  const full = 2 * classes * labels;
+  if (own > Math.max(full, LARGE_CODEC)) {
+    problems.push({
+      field: 'codec',
+      message: `the tensors of this ${name} codec are larger than all labels as float16`,
+      expected: `at most ${gigabytes(full)}: smaller parameters, or another codec`,
+      found: gigabytes(own),
+    });
+  }
+  const training = descriptor.trainingBytes?.(choice, context) ?? 0;
+  if (training > memory) {
+    problems.push({
+      field: 'codec',
+      message: `training this ${name} codec takes more memory than there is`,
+      expected: `at most ${gigabytes(memory)}: smaller parameters, or another codec`,
+      found: gigabytes(training),
+    });
+  }
+  return problems;
+}
+
+function gigabytes(bytes: number): string {
+  return `${(bytes / 1e9).toPrecision(3)} GB`;
 }
 
 function noSize(found: string, field: string): SoftpackError {

@@ -8,8 +8,8 @@ export interface CommonConfig {
   readonly tau: number;
 }
 
-/** Most classes of any codec: ids are 32-bit. */
-const MAX_CLASSES = 2 ** 32;
+/** Most classes: a decoded label is 64 MiB then. The largest vocabularies have a million. */
+const MAX_CLASSES = 2 ** 24;
 
 export function checkCommon({ classes, tau }: CommonConfig, check: FieldChecker): void {
   check.count(classes, 'classes', 1, MAX_CLASSES);

@@ -67,6 +67,10 @@ export interface CheckContext extends SizeContext {
   readonly samples: number;
   readonly tau: number;
   readonly eps: number;
+  /** Labels that training sees at most; default: all. */
+  readonly trainingLabels?: number;
+  /** Bytes that training may take; default: the memory of the machine. */
+  readonly memory?: number;
 }
 
 /** The largest size is searched whose archive takes up at most `budget` bytes. */
@@ -127,6 +131,10 @@ export interface CodecDescriptor<
   sized(choice: Choice, context: SizeContext): Sized;
   /** Reports every parameter that is out of range. */
   check(choice: Sized, context: CheckContext, checker: FieldChecker): void;
+  /** Labels that training needs; default: one. */
+  labelsNeeded?(choice: Sized): number;
+  /** Bytes of memory that training takes besides its labels. */
+  trainingBytes?(choice: Sized, context: SizeContext): number;
   /** The largest size within a budget of bytes; absent for codecs whose size cannot be chosen. */
   forBytes?(request: ByteRequest<Sized>): Sized | undefined;
   /** Bits per label and stored tensors, known before training. */

@@ -6,7 +6,7 @@ import { argumentChecker, type ClampedConfig, checkClamped, configOf } from './c
 import type { CodecDescriptor, RatioChoice } from './descriptor.js';
 import { clampHead, LabelwiseCodec } from './labelwise.js';
 import { learnLevels } from './math/levels.js';
-import { atLeastOne, bitsForRatio, largestFitting } from './size-search.js';
+import { largestFitting, unitsForRatio } from './size-search.js';
 import { codecShape, float32Tensor, readFloat32 } from './tensors.js';
 import { thinned } from './training.js';
 
@@ -113,9 +113,8 @@ export const SCALAR: CodecDescriptor<
   sized(choice, { classes }) {
     if (!('ratio' in choice)) return { name: 'scalar', levels: choice.levels };
     const { ratio } = choice;
-    const bits = Math.floor(bitsForRatio(classes, ratio) / classes);
-    const levels = 2 ** atLeastOne(bits, MOST_BITS, { name: 'scalar', classes, ratio });
-    return { name: 'scalar', levels };
+    const bits = unitsForRatio('scalar', { classes, ratio }, classes, MOST_BITS);
+    return { name: 'scalar', levels: 2 ** bits };
   },
   check({ levels }, { classes, tau, eps }, checker) {
     checkScalarConfig({ classes, tau, eps, levels }, checker);

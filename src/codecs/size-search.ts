@@ -2,20 +2,26 @@ import { SoftpackError } from '../errors.js';
 import type { ByteRequest, NamedChoice } from './descriptor.js';
 
 /** Bits per label that leave the codes `ratio` times smaller than float16. */
-export function bitsForRatio(classes: number, ratio: number): number {
+function bitsForRatio(classes: number, ratio: number): number {
   requireRatio(ratio);
   // A hair above, so that a ratio which parameters meet exactly is not lost to rounding.
   return (16 * classes * (1 + 1e-12)) / ratio;
 }
 
-/** `value` limited to `most`; `INVALID_ARGUMENT` if it is below 1: the ratio leaves too few bits. */
-export function atLeastOne(
-  value: number,
+/**
+ * How many units of `bitsEach` fit the ratio, at most `most`. `INVALID_ARGUMENT`, with the highest ratio that can be
+ * reached, if not even one does.
+ */
+export function unitsForRatio(
+  name: string,
+  { classes, ratio }: { readonly classes: number; readonly ratio: number },
+  bitsEach: number,
   most: number,
-  { name, classes, ratio }: { name: string; classes: number; ratio: number },
 ): number {
-  if (value >= 1) return Math.min(value, most);
-  throw unreachableRatio(`less for ${classes} classes by ${name}`, ratio);
+  const units = Math.floor(bitsForRatio(classes, ratio) / bitsEach);
+  if (units >= 1) return Math.min(units, most);
+  const highest = Number(((16 * classes) / bitsEach).toPrecision(3));
+  throw unreachableRatio(`at most ${highest} for ${classes} classes with ${name}`, ratio);
 }
 
 export function requireRatio(ratio: number): void {

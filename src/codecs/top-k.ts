@@ -7,7 +7,7 @@ import { softmaxRows } from '../labels/temperature.js';
 import { argumentChecker, type CommonConfig, checkCommon, configOf } from './config.js';
 import type { CodecDescriptor, RatioChoice } from './descriptor.js';
 import { invalidCodes, LabelwiseCodec, renormalise } from './labelwise.js';
-import { atLeastOne, bitsForRatio, largestFitting } from './size-search.js';
+import { largestFitting, unitsForRatio } from './size-search.js';
 import { codecShape } from './tensors.js';
 
 /**
@@ -206,8 +206,8 @@ return y / y.sum(1, keepdims=True)`,
     if (!('ratio' in choice)) return choice;
     const { ratio } = choice;
     const form = topKForm(choice);
-    const k = Math.floor(bitsForRatio(classes, ratio) / topKBits({ classes, k: 1, ...form }));
-    return { name: 'topk', k: atLeastOne(k, classes, { name: 'topk', classes, ratio }), ...form };
+    const bits = topKBits({ classes, k: 1, ...form });
+    return { name: 'topk', k: unitsForRatio('topk', { classes, ratio }, bits, classes), ...form };
   },
   check(choice, { classes, tau }, checker) {
     checkTopKConfig({ classes, tau, k: choice.k, ...topKForm(choice) }, checker);

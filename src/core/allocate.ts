@@ -3,24 +3,27 @@ import { errorMessage, SoftpackError } from '../errors.js';
 import { argument } from './check.js';
 
 /** The memory of the machine, or of the container if that is less: no single array can be larger. */
-const LARGEST = Math.min(totalmem(), process.constrainedMemory?.() || Number.MAX_SAFE_INTEGER);
+export const MEMORY = Math.min(
+  totalmem(),
+  process.constrainedMemory?.() || Number.MAX_SAFE_INTEGER,
+);
 
 /**
  * A zeroed buffer of `bytes` bytes for `field`; `OUT_OF_MEMORY` if it exceeds `limit` or the engine refuses it. Sizes
  * that a file declares must be compared with that file's length first: this is the last bound, not the first.
  */
-export function allocate(bytes: number, field: string, limit = LARGEST): ArrayBuffer {
+export function allocate(bytes: number, field: string, limit = MEMORY): ArrayBuffer {
   return within(bytes, field, limit, () => new ArrayBuffer(bytes));
 }
 
 /** The same, shared between threads. */
-export function allocateShared(bytes: number, field: string, limit = LARGEST): SharedArrayBuffer {
+export function allocateShared(bytes: number, field: string, limit = MEMORY): SharedArrayBuffer {
   return within(bytes, field, limit, () => new SharedArrayBuffer(bytes));
 }
 
 function within<T>(bytes: number, field: string, limit: number, create: () => T): T {
   argument.count(bytes, field, 0);
-  const most = Math.min(limit, LARGEST);
+  const most = Math.min(limit, MEMORY);
   if (bytes > most) throw tooLarge(field, bytes, `at most ${most} bytes`);
   try {
     return create();

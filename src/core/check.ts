@@ -20,6 +20,10 @@ export interface Problem {
   readonly message: string;
   readonly expected: unknown;
   readonly found: unknown;
+  /** Default: `INVALID_ARGUMENT`. */
+  readonly code?: SoftpackErrorCode;
+  /** The problem as it was thrown. */
+  readonly error?: SoftpackError;
 }
 
 /**
@@ -161,4 +165,19 @@ class ProblemCollector extends FieldChecker {
   protected override report(problem: Problem): void {
     if (!this.problems.has(problem.field)) this.problems.set(problem.field, problem);
   }
+}
+
+/** Throws one error that lists every problem, if there is any. */
+export function requireNoProblems(problems: readonly Problem[]): void {
+  if (problems.length === 0) return;
+  const errors = problems.map(
+    ({ code = 'INVALID_ARGUMENT', message, error, ...details }) =>
+      error ?? new SoftpackError(code, message, details),
+  );
+  const [first] = errors;
+  if (errors.length === 1) throw first;
+  const { code, field, expected, found } = first;
+  const error = new SoftpackError(code, '', { field, expected, found });
+  error.message = `${errors.length} problems:\n${errors.map(({ message }) => `- ${message}`).join('\n')}`;
+  throw error;
 }

@@ -1,6 +1,6 @@
 /** What a codec leaves behind, as plain data: codecs make it, archives keep it, neither knows the other. */
 
-import type { TensorDtype } from './dtypes.js';
+import { elementBytes, type TensorDtype } from './dtypes.js';
 
 /**
  * How the codes of one row (the labels of one epoch, in sample order) lie in bytes.
@@ -44,4 +44,11 @@ export interface CodecShape {
   readonly bitsPerLabel: number;
   readonly tensors: readonly ShapedTensor[];
   readonly sampleTensors: readonly ShapedTensor[];
+}
+
+export function tensorBytes(tensors: readonly ShapedTensor[]): number {
+  return tensors.reduce(
+    (sum, { dtype, shape }) => sum + shape.reduce((product, n) => product * n, elementBytes(dtype)),
+    0,
+  );
 }

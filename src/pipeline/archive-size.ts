@@ -17,13 +17,18 @@ export interface TotalRatioChoice {
 /** Bytes by which a manifest may exceed its prediction: the codec's own settings and the digits of numbers. */
 const UNPREDICTED = 512;
 
-/** Most bytes that the archive of a codec can take up. */
+/** Most bytes that the archive of a codec can take up; infinite if no archive can hold it. */
 export function archiveBytes(
   choice: NamedChoice,
   labels: PlannedLabels,
   codecs: CodecRegistry,
 ): number {
-  return predictArchive(codecs.shape(choice, labels), labels).total;
+  try {
+    return predictArchive(codecs.shape(choice, labels), labels).total;
+  } catch (error) {
+    if (error instanceof SoftpackError) return Number.POSITIVE_INFINITY;
+    throw error;
+  }
 }
 
 /**

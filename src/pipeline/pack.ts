@@ -25,7 +25,7 @@ import { openPackSource, type SideRows } from './pack-source.js';
 import { type KeptCodec, PartialPack, requireSameRequest } from './partial-pack.js';
 import { type PruneOptions, prunedSource } from './pruned-source.js';
 import { sourceFingerprint } from './source-fingerprint.js';
-import { drawTrainingLabels, scanLabels } from './training-labels.js';
+import { defaultTrainingLabels, drawTrainingLabels, scanLabels } from './training-labels.js';
 import { divergenceOf, writeArchive } from './write-archive.js';
 
 export interface PackOptions {
@@ -99,8 +99,6 @@ type SpecOptions = PackOptions & Pick<ArchiveSpec, 'pruning' | 'columns'>;
 
 const DEFAULT_TAU = 20;
 const DEFAULT_EPS = 1e-6;
-const TRAINING_BYTES = 128 * 2 ** 20;
-const TRAINING_LABELS = 32_768;
 
 /** Trains a codec on logits and writes them, compressed, into an archive. Streams: a file is never whole in memory. */
 export async function packLogits(options: PackOptions): Promise<PackResult> {
@@ -271,8 +269,7 @@ function trainOn(
   }: TrainOptions,
 ): Promise<TrainedCodec> {
   const { classes } = source;
-  const fitting = Math.floor(TRAINING_BYTES / (4 * classes));
-  const limit = trainingLabels ?? Math.max(1, Math.min(TRAINING_LABELS, fitting));
+  const limit = trainingLabels ?? defaultTrainingLabels(classes);
   return codecs.train(codec, {
     classes,
     samples: source.samples,

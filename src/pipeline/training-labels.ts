@@ -4,6 +4,14 @@ import { throwIfAborted } from '../errors.js';
 import type { LabelSource } from '../labels/source.js';
 import { softmaxRows } from '../labels/temperature.js';
 
+const TRAINING_BYTES = 128 * 2 ** 20;
+const TRAINING_LABELS = 32_768;
+
+/** Labels that a codec is trained on if the caller does not say. */
+export function defaultTrainingLabels(classes: number): number {
+  return Math.max(1, Math.min(TRAINING_LABELS, Math.floor(TRAINING_BYTES / (4 * classes))));
+}
+
 export interface TrainingLabelsOptions {
   readonly tau: number;
   /** Most labels to take. */

@@ -3,7 +3,9 @@ import { predictArchive } from '../archive/size.js';
 import type { CodecRegistry } from '../codecs/codec-registry.js';
 import type { NamedChoice, PaperLabels } from '../codecs/descriptor.js';
 import { CODECS } from '../codecs/registry.js';
+import type { Problem } from '../core/check.js';
 import { SoftpackError } from '../errors.js';
+import { defaultTrainingLabels } from '../pipeline/training-labels.js';
 import { planForBytes, pruneForBytes, vqaeLevelSet } from './choose.js';
 import { fullBytes, prunedBytes } from './formulas.js';
 
@@ -31,6 +33,14 @@ export interface CodecPlan {
   readonly bytes: ArchiveBytes;
   /** Size by the paper's formula, which leaves out container and metadata; where it has one. */
   readonly formula?: number;
+  /** Why this codec cannot be made here, e.g. for lack of memory. */
+  readonly problem?: string;
+}
+
+/** A codec that cannot be of the size asked for. */
+export interface ImpossiblePlan {
+  readonly name: string;
+  readonly reason: string;
 }
 
 export interface LabelPlan {
@@ -41,6 +51,8 @@ export interface LabelPlan {
   readonly budget: number;
   /** Every codec that reaches the budget, the one nearest below it of each kind, and full labels. */
   readonly codecs: readonly CodecPlan[];
+  /** The other codecs. */
+  readonly impossible: readonly ImpossiblePlan[];
   /** Settings of the VQAE of about this size. */
   readonly levelSet: readonly {
     readonly dh: number;
@@ -83,17 +95,18 @@ export function planLabels(request: PlanRequest, codecs: CodecRegistry = CODECS)
       found: 'ratio' in request ? request.ratio : budget,
     });
   }
-  const described = (codec: NamedChoice): CodecPlan => ({
-    name: codec.name,
-    parameters: parametersOf(codec),
-    bitsPerLabel: codecs.shape(codec, labels).bitsPerLabel,
-    bytes: predictArchive(codecs.shape(codec, labels), labels),
-    formula: codecs.of(codec).paperBytes?.(codec, set),
-  });
-  const plans = codecs.scalable.flatMap((name) => {
-    const plan = planForBytes(name, labels, budget, {}, codecs);
-    return plan === undefined ? [] : [described(plan.codec)];
-  });
+  const described = (codec: NamedChoice): CodecPlan => describePlan(codec, labels, set, codecs);
+  const scalable = codecs.scalable.map((name) =>
+    attempt(name, () => {
+      const plan = planForBytes(name, labels, budget, {}, codecs);
+      return plan === undefined ? TOO_LARGE : described(plan.codec);
+    }),
+  );
+  const attempts = [
+    ...scalable,
+    attempt('prune', () => prunedPlan(labels, set, batch, budget)),
+    attempt('none', () => described({ name: 'none' })),
+  ];
   const levelSet = vqaeLevelSet(labels, budget).map(({ codec, bytes, suggested }) => {
     const { dh, dc, k } = codec;
     return { dh, dc, k, bytes, suggested };
@@ -102,7 +115,8 @@ export function planLabels(request: PlanRequest, codecs: CodecRegistry = CODECS)
     labels,
     full,
     budget,
-    codecs: [...plans, ...prunedPlan(labels, set, batch, budget), described({ name: 'none' })],
+    codecs: attempts.filter((plan) => 'bytes' in plan),
+    impossible: attempts.filter((plan) => 'reason' in plan),
     levelSet,
     images: samples * imageBytes,
     ...(teacherBytes === undefined
@@ -111,25 +125,67 @@ export function planLabels(request: PlanRequest, codecs: CodecRegistry = CODECS)
   };
 }
 
+const TOO_LARGE = 'no setting of it is this small';
+
+/** The plan of a codec, or why there is none. */
+function attempt(name: string, plan: () => CodecPlan | string): CodecPlan | ImpossiblePlan {
+  try {
+    const found = plan();
+    return typeof found === 'string' ? { name, reason: found } : found;
+  } catch (error) {
+    if (!(error instanceof SoftpackError)) throw error;
+    return { name, reason: error.message };
+  }
+}
+
+function describePlan(
+  codec: NamedChoice,
+  labels: LabelPlan['labels'],
+  set: PaperLabels,
+  codecs: CodecRegistry,
+): CodecPlan {
+  const shape = codecs.shape(codec, labels);
+  const trainingLabels = defaultTrainingLabels(labels.classes);
+  const context = {
+    ...labels,
+    labels: set.labels,
+    trainingLabels,
+    tau: 20,
+    eps: 1e-6,
+  };
+  const problems = codecs.problemsOf(codec, context);
+  return {
+    name: codec.name,
+    parameters: parametersOf(codec),
+    bitsPerLabel: shape.bitsPerLabel,
+    bytes: predictArchive(shape, labels),
+    formula: codecs.of(codec).paperBytes?.(codec, set),
+    ...(problems.length === 0 ? {} : { problem: problems.map(problemText).join('; ') }),
+  };
+}
+
+function problemText({ message, expected, found }: Problem): string {
+  return `${message} (expected ${expected}, found ${found})`;
+}
+
 function prunedPlan(
   labels: LabelPlan['labels'],
   set: PaperLabels,
   batch: number,
   budget: number,
-): CodecPlan[] {
+): CodecPlan | string {
+  if (batch > labels.samples) return `${labels.samples} images make no batch of ${batch}`;
   const found = pruneForBytes(labels, batch, budget);
-  if (found === undefined) return [];
+  if (found === undefined) return TOO_LARGE;
   const batches = Math.round((labels.epochs * Math.floor(labels.samples / batch)) / found.ratio);
   const pool = { ...labels, samples: batch, epochs: batches };
-  return [
-    {
-      name: 'prune',
-      parameters: `first 1/${found.ratio.toFixed(1)} of batches of ${batch}`,
-      bitsPerLabel: (16 * labels.classes) / found.ratio,
-      bytes: predictArchive(CODECS.shape({ name: 'none' }, pool), pool),
-      formula: prunedBytes(set, found.ratio),
-    },
-  ];
+  return {
+    name: 'prune',
+    parameters: `first 1/${found.ratio.toFixed(1)} of batches of ${batch}`,
+    bitsPerLabel: (16 * labels.classes) / found.ratio,
+    bytes: predictArchive(CODECS.shape({ name: 'none' }, pool), pool),
+    formula: prunedBytes(set, found.ratio),
+  };
 }
 
 function teacherPlan(

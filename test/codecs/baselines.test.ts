@@ -90,6 +90,18 @@ const CHOICES: readonly CodecChoice[] = [
   { name: 'vqae', dh: 12, dc: 4, k: 16 },
 ];
 
+/** The least parameters, which any number of classes has. */
+const CHOICES_OF_ONE: readonly CodecChoice[] = [
+  { name: 'none' },
+  { name: 'none', store: 'probabilities' },
+  { name: 'pca', k: 1 },
+  { name: 'rpca', k: 1 },
+  { name: 'scalar', levels: 4 },
+  { name: 'vq', dc: 1, k: 2 },
+  { name: 'mean' },
+  { name: 'vqae', dh: 1, dc: 1, k: 2 },
+];
+
 test('bit fields come back, whatever stands beside them', () => {
   const field = fc
     .integer({ min: 1, max: 32 })
@@ -443,6 +455,41 @@ test('the mean label of a group stands for all of its labels', async () => {
       expect(rowOf(decoded, g + 3)[j]).toBeCloseTo(mean, 4);
     }
   }
+});
+
+describe('labels with nothing to tell apart', () => {
+  const EDGES = [
+    ['one class', 40, 1],
+    ['one label of one class', 1, 1],
+    ['one label', 1, 10],
+    ['labels that are all equal', 40, 10],
+    ['uniform labels', 40, 10],
+  ] as const;
+
+  test.each(EDGES.flatMap((edge) => CHOICES_OF_ONE.map((choice) => [...edge, choice] as const)))(
+    '%s (%i x %i), %o: exact, or too few to learn from',
+    async (name, rows, width, choice) => {
+      const one = name === 'uniform labels' ? new Float32Array(width) : syntheticLogits(1, width);
+      const z = Float32Array.from({ length: rows * width }, (_, i) => one[i % width]);
+      const made = await make(choice, z, width).catch((error: unknown) => error);
+      if (made instanceof SoftpackError) {
+        expect(made.code).toBe('TOO_FEW_LABELS');
+        expect(rows).toBe(1);
+        return;
+      }
+      const codec = made as Codec;
+      const all = { start: 0, count: rows };
+      const only = { epoch: 0, samples: all };
+      const out = new Float32Array(z.length).fill(Number.NaN);
+      codec.decode({ row: await codec.encode(z, only), labels: all, context: only, out });
+      const expected = softened(z, width, tau);
+      // Two codewords are few for ten values of one label.
+      const tolerance = choice.name === 'vq' || choice.name === 'scalar' ? 0.2 : 2e-4;
+      for (const [i, value] of out.entries()) {
+        expect(Math.abs(value - expected[i])).toBeLessThan(tolerance);
+      }
+    },
+  );
 });
 
 describe('a ratio chooses the size', () => {

@@ -2,7 +2,7 @@ import type { Codec } from '#src/codecs/codec.js';
 import { argumentChecker, type ClampedConfig, checkClamped, configOf } from '#src/codecs/config.js';
 import type { CodecDescriptor, RatioChoice } from '#src/codecs/descriptor.js';
 import { clampHead, LabelwiseCodec } from '#src/codecs/labelwise.js';
-import { atLeastOne, bitsForRatio, largestFitting } from '#src/codecs/size-search.js';
+import { largestFitting, unitsForRatio } from '#src/codecs/size-search.js';
 import { codecShape } from '#src/codecs/tensors.js';
 import { readBits, writeBits } from '#src/core/bits.js';
 import type { FieldChecker } from '#src/core/check.js';
@@ -72,8 +72,7 @@ export const ROUNDED: CodecDescriptor<
   sized(choice, { classes }) {
     if (!('ratio' in choice)) return choice;
     const { ratio } = choice;
-    const bits = Math.floor(bitsForRatio(classes, ratio) / classes);
-    return { name: 'rounded', bits: atLeastOne(bits, 16, { name: 'rounded', classes, ratio }) };
+    return { name: 'rounded', bits: unitsForRatio('rounded', { classes, ratio }, classes, 16) };
   },
   check({ bits }, { classes, tau, eps }, checker) {
     checkRounded({ classes, tau, eps, bits }, checker);

@@ -42,6 +42,29 @@ describe('planLabels', () => {
   });
 
   test.each([
+    [1, 40, ['none'], ['vqae', 'topk', 'pca', 'rpca', 'vq', 'scalar']],
+    [2, 1, ['none'], []],
+    [3, 2, ['none'], []],
+    [4, 3, ['none'], []],
+    [10_450, 40, ['vqae', 'topk', 'pca', 'rpca', 'vq', 'prune'], ['scalar', 'none']],
+    [50_257, 200, ['vqae', 'topk', 'pca', 'rpca', 'vq', 'prune'], ['scalar', 'none']],
+  ])(
+    '%i classes at %ix: what cannot be is marked, and the rest is planned',
+    (classes, ratio, some, not) => {
+      const ipc = classes > 20_000 ? 1 : 10;
+      const { codecs, impossible } = planLabels({ ...paper, classes, ipc, ratio });
+      expect(codecs.map(({ name }) => name)).toEqual(expect.arrayContaining(some));
+      expect(impossible.map(({ name }) => name)).toEqual(expect.arrayContaining(not));
+      const all = [...codecs, ...impossible].map(({ name }) => name);
+      for (const name of ['vqae', 'topk', 'pca', 'rpca', 'vq', 'scalar', 'none']) {
+        expect(all.filter((other) => other === name)).toHaveLength(1);
+      }
+      for (const { reason } of impossible)
+        expect(reason).toMatch(/this small|a shard can hold|make no batch/);
+    },
+  );
+
+  test.each([
     [{ ratio: 0.5 }, 'ratio'],
     [{ ratio: Number.NaN }, 'ratio'],
     [{ bytes: 7e9 }, 'bytes'],

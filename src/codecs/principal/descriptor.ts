@@ -1,7 +1,7 @@
 import { SoftpackError } from '../../errors.js';
 import { argumentChecker, checkClamped } from '../config.js';
 import type { CodecDescriptor, CodecTraining, RatioChoice } from '../descriptor.js';
-import { atLeastOne, bitsForRatio, largestFitting } from '../size-search.js';
+import { largestFitting, unitsForRatio } from '../size-search.js';
 import { codecShape } from '../tensors.js';
 import { PrincipalCodec, type PrincipalName } from './codec.js';
 
@@ -30,13 +30,15 @@ return clamp(t['bias'] + c['scale'] * (a @ t['components'].astype(np.float64)), 
     },
     sized(choice, { classes }) {
       if (!('ratio' in choice)) return choice;
-      const k = Math.floor(bitsForRatio(classes, choice.ratio) / 16);
-      return { name, k: atLeastOne(k, classes, { name, classes, ratio: choice.ratio }) };
+      const k = unitsForRatio(name, { classes, ratio: choice.ratio }, 16, classes);
+      return { name, k };
     },
     check({ k }, { classes, tau, eps }, checker) {
       checkClamped({ classes, tau, eps }, checker);
       checker.count(k, 'k', 1, classes);
     },
+    labelsNeeded: ({ k }) => k + 1,
+    trainingBytes: (_, { classes }) => 4 * classes * classes,
     forBytes(request) {
       return largestFitting(request, request.labels.classes, (k) => ({ name, k }));
     },

@@ -34,3 +34,11 @@ export function checkVqaeConfig(
   check.powerOfTwo(k, 'k', 2, 65536);
   return { classes, dh, dc, k, tau, eps };
 }
+
+/** Fewest segment vectors per codeword for training to mean anything. */
+const MIN_SEGMENTS_PER_CODE = 4;
+
+/** Labels that training needs. */
+export function fewestLabels({ dh, dc, k }: Pick<VqaeConfig, 'dh' | 'dc' | 'k'>): number {
+  return Math.max(2, Math.ceil((MIN_SEGMENTS_PER_CODE * k) / (dh / dc)));
+}

@@ -1,7 +1,7 @@
 import type { CodecDescriptor, RatioChoice } from '../descriptor.js';
 import { codecShape } from '../tensors.js';
 import { VqaeCodec } from './codec.js';
-import { checkVqaeConfig } from './config.js';
+import { checkVqaeConfig, fewestLabels } from './config.js';
 import { type VqaeSized, vqaeLevelSet } from './level-set.js';
 import { vqaeForRatio } from './plan.js';
 import { VqaeTrainer } from './trainer.js';
@@ -31,6 +31,10 @@ return clamp(t['codebook'][q].reshape(n, -1) @ t['decoder'] + t['bias'], c['eps'
   check({ dh, dc, k }, { classes, tau, eps }, checker) {
     checkVqaeConfig({ classes, tau, eps, dh, dc, k }, checker);
   },
+  labelsNeeded: fewestLabels,
+  /** P, D and the codebook, their gradients and two moments each, and the covariance that they start from. */
+  trainingBytes: ({ dh, dc, k }, { classes }) =>
+    4 * (8 * classes * dh + 4 * k * dc + classes * classes),
   forBytes(request) {
     const settings = vqaeLevelSet(request);
     return (settings.find(({ suggested }) => suggested) ?? settings[0])?.codec;

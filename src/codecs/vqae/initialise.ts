@@ -68,7 +68,8 @@ async function principalTransform(
     transposeA: true,
   });
   for (let i = 0; i < covariance.length; i++) covariance[i] /= rows;
-  const wanted = Math.min(dh, classes - 1, rows, MAX_RANK);
+  // Labels sum to 1: one direction fewer than classes, but of one class.
+  const wanted = Math.min(dh, Math.max(1, classes - 1), rows, MAX_RANK);
   const found = await principalComponents(covariance, classes, wanted, kernels, random);
   const slots = dealComponents(found.variances, dh / dc, dc, Math.log2(k));
 

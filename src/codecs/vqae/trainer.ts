@@ -4,7 +4,7 @@ import { SoftpackError, throwIfAborted } from '../../errors.js';
 import type { Kernels } from '../../kernels/types.js';
 import { AdamW } from '../math/adamw.js';
 import { VqaeCodec } from './codec.js';
-import { checkVqaeConfig, segmentsOf, type VqaeConfig } from './config.js';
+import { checkVqaeConfig, fewestLabels, segmentsOf, type VqaeConfig } from './config.js';
 import { VqaeGradients, type VqaeLosses, type VqaeParameters } from './gradients.js';
 import { INITIAL_LABELS, initialise, type VqaeInitialisation } from './initialise.js';
 
@@ -47,8 +47,6 @@ export interface VqaeTraining {
   readonly stepsPerSecond: number;
 }
 
-/** Fewest segment vectors a codeword for training to mean anything. */
-const MIN_SEGMENTS_PER_CODE = 4;
 /** Steps between looks for codewords that nothing chose since the last look; none in the last quarter. */
 const REVIVE_EVERY = 50;
 
@@ -222,7 +220,7 @@ export class VqaeTrainer {
 }
 
 function checkEnough(config: VqaeConfig, count: number): void {
-  const needed = Math.max(2, Math.ceil((MIN_SEGMENTS_PER_CODE * config.k) / segmentsOf(config)));
+  const needed = fewestLabels(config);
   if (Number.isInteger(count) && count >= needed) return;
   throw new SoftpackError('TOO_FEW_LABELS', `cannot train a codebook of ${config.k} codewords`, {
     field: 'labels',

@@ -1,6 +1,6 @@
-// The addon's face: each method reads its arguments and runs one operation of the backend, now or
-// later. It keeps no state of its own, in the process or in an environment, so any number of
-// threads may load it.
+// The addon's methods: each reads its arguments and runs one operation of the backend, now or
+// later. The addon keeps no state, in the process or in an environment, so any number of threads
+// may load it.
 #include "binding/abi.h"
 #include "binding/arguments.h"
 #include "binding/augment.h"
@@ -35,8 +35,9 @@ Napi::Value Later(const Napi::CallbackInfo& info) {
 }
 
 // project(a: Float32Array, b: Float32Array, out: Float32Array, rows: number, inner: number,
-// columns: number,
-//         transposeA: boolean, transposeB: boolean, accumulate: boolean, threads: number): number
+//         columns: number, transposeA: boolean, transposeB: boolean, accumulate: boolean,
+//         threads: number): number
+// projectAsync(the same): Promise<number>
 Work ReadProject(Arguments& arguments) {
   SoftpackProjectArgs args = {};
   args.rows = arguments.Size(3, "rows");
@@ -52,8 +53,9 @@ Work ReadProject(Arguments& arguments) {
   return [args, backend = arguments.backend()] { return backend->project(&args); };
 }
 
-// nearest(vectors: Float32Array, codebook: Float32Array, out: Uint16Array, width: number, threads:
-// number): number
+// nearest(vectors: Float32Array, codebook: Float32Array, out: Uint16Array, width: number,
+//         threads: number): number
+// nearestAsync(the same): Promise<number>
 Work ReadNearest(Arguments& arguments) {
   SoftpackNearestArgs args = {};
   args.width = arguments.Size(3, "width", 1);
@@ -103,7 +105,7 @@ Work ReadUnpack(Arguments& arguments) {
   return [args, backend = arguments.backend()] { return backend->unpack(&args); };
 }
 
-// Of the CPU's backend.
+// About the CPU backend.
 // info(): {isa: string | null, availableIsas: string, processors: number, memoryBytes: number}
 Napi::Value Info(const Napi::CallbackInfo& info) {
   SoftpackInfo found = {};
@@ -124,7 +126,7 @@ Napi::Value StatusText(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), SoftpackStatusText(status));
 }
 
-// Every operation of a backend, as methods of `target`. Each finds its backend in its data.
+// Defines every operation of a backend as a method of `target`, with the backend as its data.
 void DefineOperations(Napi::Env env, const SoftpackBackend* backend, Napi::Object target) {
   void* const data = const_cast<SoftpackBackend*>(backend);
   const auto method = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
@@ -142,8 +144,8 @@ void DefineOperations(Napi::Env env, const SoftpackBackend* backend, Napi::Objec
   target.Set("Decoder", Decoder::Define(env, backend));
 }
 
-// openModule(path: string): {state: string, reason: string, device?: {name, capability,
-// memoryBytes},
+// openModule(path: string): {state: string, reason: string,
+//                            device?: {name, capability, memoryBytes},
 //                            operations?: the methods above}
 Napi::Value OpenModule(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();

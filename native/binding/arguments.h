@@ -1,6 +1,6 @@
-// Reading the arguments of a native method. TypeScript has checked them with better words; these
-// checks keep a wrong call from touching memory that is not its own. Each throws a TypeError naming
-// the argument.
+// Reads the arguments of a native method. TypeScript has already checked them with better messages;
+// these checks keep a wrong call from touching other memory. Each throws a TypeError that names the
+// argument.
 #ifndef SOFTPACK_BINDING_ARGUMENTS_H_
 #define SOFTPACK_BINDING_ARGUMENTS_H_
 
@@ -49,10 +49,10 @@ class Arguments {
   // Codewords of `width` floats in `codebook`: 1 to `most`.
   uint64_t Levels(const Span<float>& codebook, uint64_t width, uint64_t most) const;
 
-  // Every array read so far: what an asynchronous call must keep alive.
+  // Every array read so far; an asynchronous call must keep them alive.
   const std::vector<Napi::Value>& arrays() const { return arrays_; }
   Napi::Env Env() const { return info_.Env(); }
-  // That the method was made for; see surface.h.
+  // The backend that the method belongs to (DefineOperations in addon.cc).
   const SoftpackBackend* backend() const {
     return static_cast<const SoftpackBackend*>(info_.Data());
   }

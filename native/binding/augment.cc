@@ -9,12 +9,13 @@ namespace softpack {
 // augment(images: Uint8Array[], sizes: Uint32Array, views: Int32Array, weights: Float32Array,
 //         out: Float32Array, height: number, width: number, scale: Float32Array,
 //         shift: Float32Array, threads: number): number
+// augmentAsync(the same): Promise<number>
 Work ReadAugment(Arguments& arguments) {
   constexpr uint64_t kChannels = 3;
   SoftpackAugmentArgs args = {};
   const std::vector<Span<uint8_t>> pixels = arguments.ByteArrays(0, "images");
   const Span<uint32_t> sizes = arguments.DoubleWords(1, "sizes");
-  if (sizes.length != 2 * pixels.size()) arguments.Refuse("sizes", "two numbers an image");
+  if (sizes.length != 2 * pixels.size()) arguments.Refuse("sizes", "two numbers per image");
   std::vector<SoftpackImage> images;
   for (size_t i = 0; i < pixels.size(); ++i) {
     const uint32_t height = sizes.data[2 * i];

@@ -18,10 +18,9 @@ Napi::Function Decoder::Define(Napi::Env env, const SoftpackBackend* backend) {
 }
 
 // new (codebooks: Float32Array, basis: Float32Array, bias: Float32Array | null, classes: number,
-// latent: number,
-//      stages: number, levels: number, width: number, codebookStride: number, latentStep: number,
-//      bits: number, head: number, headParameter: number, method: number, precision: number,
-//      bases: Float32Array | null, memoryCap: number): NativeDecoder
+//      latent: number, stages: number, levels: number, width: number, codebookStride: number,
+//      latentStep: number, bits: number, head: number, headParameter: number, method: number,
+//      precision: number, bases: Float32Array | null, memoryCap: number): NativeDecoder
 Decoder::Decoder(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Decoder>(info) {
   Arguments arguments(info);
   SoftpackDecoderSpec spec = {};
@@ -70,7 +69,7 @@ Decoder::Decoder(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Decoder>(inf
   SoftpackDecoderInfo decoder_info = {};
   backend->decoder_info(created, &decoder_info);
   method_ = decoder_info.method;
-  memory_.Tell(info.Env(), decoder_info.bytes);
+  memory_.Report(info.Env(), decoder_info.bytes);
 }
 
 void Decoder::Finalize(Napi::BasicEnv env) { Release(env); }
@@ -80,7 +79,7 @@ void Decoder::Dispose(const Napi::CallbackInfo& info) { Release(info.Env()); }
 
 void Decoder::Release(Napi::BasicEnv env) {
   decoder_.reset();
-  memory_.Tell(env, 0);
+  memory_.Report(env, 0);
 }
 
 uint64_t Decoder::HeldBytes() const {
@@ -132,7 +131,7 @@ Napi::Value Decoder::DecodeKlAsync(const Napi::CallbackInfo& info) {
 SoftpackLabels Decoder::ReadLabels(Arguments& arguments, DeviceMemory* resident) {
   if (decoder_ == nullptr) arguments.Refuse("decoder", "one that is not disposed");
   // Working memory of earlier calls.
-  memory_.Tell(arguments.Env(), HeldBytes());
+  memory_.Report(arguments.Env(), HeldBytes());
   SoftpackLabels labels = {};
   *resident = DeviceBytes::Of(arguments.Value(0), backend_);
   const Span<uint8_t> codes = resident->bytes != nullptr
@@ -150,7 +149,7 @@ SoftpackLabels Decoder::ReadLabels(Arguments& arguments, DeviceMemory* resident)
   if (has_bases_) {
     const Span<uint32_t> pairs = arguments.DoubleWords(4, "basePairs");
     if (pairs.length != arguments.Product("basePairs", labels.count, 2)) {
-      arguments.Refuse("basePairs", "two elements a label");
+      arguments.Refuse("basePairs", "two elements per label");
     }
     labels.base_pairs = pairs.data;
     labels.base_weights = arguments.Floats(5, "baseWeights", labels.count);

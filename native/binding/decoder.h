@@ -11,8 +11,8 @@
 
 namespace softpack {
 
-// A SoftpackDecoder in JavaScript's hands. Freed by dispose(), else by the garbage collector, which
-// is told of its size; calls still running keep it until they end.
+// A SoftpackDecoder owned by JavaScript. Freed by dispose() or by the garbage collector, which is
+// informed of its size; running calls keep it until they end.
 class Decoder : public Napi::ObjectWrap<Decoder> {
  public:
   static Napi::Function Define(Napi::Env env, const SoftpackBackend* backend);

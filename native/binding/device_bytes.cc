@@ -31,7 +31,7 @@ DeviceBytes::DeviceBytes(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Devi
   status = module_->memory_write(memory, bytes.data, bytes.length);
   if (status != kSoftpackOk) arguments.Fail(status);
   info.This().As<Napi::Object>().TypeTag(&kTag);
-  told_.Tell(info.Env(), memory_.length);
+  external_.Report(info.Env(), memory_.length);
 }
 
 // dispose(): void
@@ -41,7 +41,7 @@ void DeviceBytes::Finalize(Napi::BasicEnv env) { Release(env); }
 
 void DeviceBytes::Release(Napi::BasicEnv env) {
   memory_ = {};
-  told_.Tell(env, 0);
+  external_.Report(env, 0);
 }
 
 DeviceMemory DeviceBytes::Of(const Napi::Value& value, const SoftpackBackend* backend) {
@@ -49,7 +49,7 @@ DeviceMemory DeviceBytes::Of(const Napi::Value& value, const SoftpackBackend* ba
   const DeviceBytes* const found = Unwrap(value.As<Napi::Object>());
   if (found->memory_.bytes == nullptr || found->module_->backend != backend) {
     throw Napi::TypeError::New(value.Env(),
-                               "codes: expected ones of this device that are not disposed of");
+                               "codes: expected bytes on this device that are not disposed");
   }
   return found->memory_;
 }

@@ -14,16 +14,16 @@ struct DeviceMemory {
   uint64_t length = 0;
 };
 
-// Bytes that were copied to a device once, for calls to use where they are. Freed by dispose(),
-// else by the garbage collector; calls still running keep them until they end.
+// Bytes copied to a device once, for calls to use in place. Freed by dispose() or by the garbage
+// collector, which is informed of their size; running calls keep them until they end.
 class DeviceBytes : public Napi::ObjectWrap<DeviceBytes> {
  public:
   static Napi::Function Define(Napi::Env env, const SoftpackDeviceModule* module);
   explicit DeviceBytes(const Napi::CallbackInfo& info);
   void Finalize(Napi::BasicEnv env) override;
 
-  // The memory behind a value; none where the value is no DeviceBytes. Throws where it is disposed
-  // of, or belongs to another backend.
+  // The memory behind a value; none if the value is not a DeviceBytes. Throws if it is disposed or
+  // belongs to another backend.
   static DeviceMemory Of(const Napi::Value& value, const SoftpackBackend* backend);
 
  private:
@@ -32,7 +32,7 @@ class DeviceBytes : public Napi::ObjectWrap<DeviceBytes> {
 
   const SoftpackDeviceModule* module_ = nullptr;
   DeviceMemory memory_;
-  ExternalMemory told_;
+  ExternalMemory external_;
 };
 
 }  // namespace softpack

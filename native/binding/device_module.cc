@@ -68,7 +68,7 @@ void DeviceModule::Load(const std::string& path) {
 #else
 
 void DeviceModule::Load(const std::string&) {
-  Refuse("absent", "modules of devices are not supported on this system");
+  Refuse("absent", "device modules are not supported on this system");
 }
 
 #endif

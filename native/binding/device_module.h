@@ -14,16 +14,16 @@ struct DeviceState {
   SoftpackDeviceInfo info;
 };
 
-// A backend in a shared library, loaded when first asked for and kept to the end of the process:
+// A backend in a shared library, loaded on first use and kept until the process ends:
 // its threads and its device's context would not survive being unmapped.
 class DeviceModule {
  public:
   // The same object for the same path, on every thread.
   static const DeviceModule& Open(const std::string& path);
 
-  // Asks the device anew: one that was ready may be lost.
+  // Asks the device every time: one that was ready may be lost.
   DeviceState State() const;
-  // Null where the library does not load or is of another version.
+  // Null if the library does not load or has another version.
   const SoftpackDeviceModule* table() const { return table_; }
 
  private:

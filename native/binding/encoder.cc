@@ -34,7 +34,7 @@ Encoder::Encoder(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Encoder>(inf
   const int status = backend->encoder_create(&spec, &created);
   if (status != kSoftpackOk) arguments.Fail(status);
   encoder_.reset(created, backend->encoder_destroy);
-  memory_.Tell(info.Env(), backend->encoder_bytes(created));
+  memory_.Report(info.Env(), backend->encoder_bytes(created));
 }
 
 void Encoder::Finalize(Napi::BasicEnv env) { Release(env); }
@@ -44,7 +44,7 @@ void Encoder::Dispose(const Napi::CallbackInfo& info) { Release(info.Env()); }
 
 void Encoder::Release(Napi::BasicEnv env) {
   encoder_.reset();
-  memory_.Tell(env, 0);
+  memory_.Report(env, 0);
 }
 
 // encode(labels: Float32Array, out: Uint8Array, threads: number): number
@@ -62,7 +62,7 @@ Napi::Value Encoder::EncodeAsync(const Napi::CallbackInfo& info) {
 Work Encoder::ReadEncode(Arguments& arguments) {
   if (encoder_ == nullptr) arguments.Refuse("encoder", "one that is not disposed");
   // Working memory of earlier calls.
-  memory_.Tell(arguments.Env(), backend_->encoder_bytes(encoder_.get()));
+  memory_.Report(arguments.Env(), backend_->encoder_bytes(encoder_.get()));
   SoftpackEncodeArgs args = {};
   const Span<float> labels = arguments.Floats(0, "labels");
   if (labels.length % classes_ != 0) arguments.Refuse("labels", "whole labels");

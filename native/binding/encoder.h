@@ -10,8 +10,8 @@
 
 namespace softpack {
 
-// A SoftpackEncoder in JavaScript's hands. Freed by dispose(), else by the garbage collector, which
-// is told of its size; calls still running keep it until they end.
+// A SoftpackEncoder owned by JavaScript. Freed by dispose() or by the garbage collector, which is
+// informed of its size; running calls keep it until they end.
 class Encoder : public Napi::ObjectWrap<Encoder> {
  public:
   static Napi::Function Define(Napi::Env env, const SoftpackBackend* backend);

@@ -7,20 +7,20 @@
 
 namespace softpack {
 
-// What the garbage collector has been told that an object holds outside its heap. Without it, large
-// native tables look like small objects that may wait.
+// Informs the garbage collector of memory that an object holds outside its heap. Otherwise large
+// native tables look like small objects that can wait.
 class ExternalMemory {
  public:
-  // Tells of a change; cheap if there is none.
-  void Tell(Napi::BasicEnv env, uint64_t bytes) {
-    if (bytes == told_) return;
-    const int64_t change = static_cast<int64_t>(bytes) - static_cast<int64_t>(told_);
+  // Cheap if nothing changed.
+  void Report(Napi::BasicEnv env, uint64_t bytes) {
+    if (bytes == reported_) return;
+    const int64_t change = static_cast<int64_t>(bytes) - static_cast<int64_t>(reported_);
     Napi::MemoryManagement::AdjustExternalMemory(env, change);
-    told_ = bytes;
+    reported_ = bytes;
   }
 
  private:
-  uint64_t told_ = 0;
+  uint64_t reported_ = 0;
 };
 
 }  // namespace softpack

@@ -1,4 +1,4 @@
-// One native call, read from its arguments and ready to run: now, or on a thread of libuv's pool.
+// A native call, read from its arguments and ready to run: now, or on a thread of libuv's pool.
 #ifndef SOFTPACK_BINDING_WORK_H_
 #define SOFTPACK_BINDING_WORK_H_
 
@@ -34,7 +34,7 @@ class PromiseWorker : public Napi::AsyncWorker {
  protected:
   void Execute() override { status_ = Guarded(work_); }
   void OnOK() override { deferred_.Resolve(Napi::Number::New(Env(), status_)); }
-  // Node.js gives the work up before it starts, when an environment ends.
+  // Node.js cancels work that has not started when an environment ends.
   void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
 
  private:

@@ -1,5 +1,5 @@
 // The table of operations that every kernel backend fills in: plain C, so that a backend may live
-// in a module of its own, built by another compiler.
+// in a separate module, built by another compiler.
 //
 // Nothing throws or aborts behind it; every operation returns a status of core/status.h. Sizes are
 // counts of elements unless the name says bytes or bits. Matrices are row-major and dense. Callers
@@ -27,11 +27,11 @@ extern "C" {
 #define SOFTPACK_MAX_SIDE 65535u
 
 typedef struct SoftpackInfo {
-  // The instruction set in use, or null where SOFTPACK_ISA asks for one that is not available.
+  // The instruction set in use; null if SOFTPACK_ISA requests one that is not available.
   const char* isa;
   // Names separated by spaces, slowest first.
   const char* available_isas;
-  // What `threads` = 0 stands for.
+  // The count that `threads` = 0 means.
   uint32_t processors;
 } SoftpackInfo;
 
@@ -110,7 +110,7 @@ enum SoftpackHead {
   kSoftpackHeadSoftmax = 2,  // softmax(v / parameter)
 };
 
-// How a decoder works; see cpu/decoder.h for what each costs.
+// How a decoder works; cpu/decoder.h has the costs.
 enum SoftpackMethod {
   kSoftpackMethodAuto = 0,    // chosen by `precision`
   kSoftpackMethodLatent = 1,  // codewords added up, then a float32 product with the basis
@@ -120,7 +120,7 @@ enum SoftpackMethod {
   kSoftpackMethodSplit = 5,   // as latent, each factor the sum of two bfloat16: three products
 };
 
-// What kSoftpackMethodAuto may choose. Exact and fast depend on the spec alone and give the same
+// The choices of kSoftpackMethodAuto. Exact and fast depend on the spec alone and give the same
 // bytes on every machine; fastest depends on the units of the processor.
 enum SoftpackPrecision {
   kSoftpackPrecisionExact = 0,    // latent or table
@@ -167,7 +167,7 @@ typedef struct SoftpackLabels {
   const uint32_t* list;  // [count] labels, or null for first, first + 1, ...
   uint64_t first;
   uint64_t count;
-  // Of a decoder with bases: the two rows of each label's prediction and the first one's weight.
+  // For a decoder with bases: the two rows of each label's prediction and the first one's weight.
   const uint32_t* base_pairs;  // [count, 2]
   const float* base_weights;   // [count]
 } SoftpackLabels;
@@ -202,8 +202,8 @@ typedef struct SoftpackImage {
   uint32_t width;
 } SoftpackImage;
 
-// Fields of a view: an image (index, crop as top, left, height, width in its pixels, 1 where
-// mirrored), the same of the one mixed in (index -1 where none is), and the box that CutMix
+// Fields of a view: an image (index, crop as top, left, height, width in its pixels, 1 if
+// mirrored), the same of the one mixed in (index -1 if none is), and the box that CutMix
 // replaces, in pixels of the output (height 0 for mixup).
 enum SoftpackViewField {
   kSoftpackViewImage = 0,

@@ -1,5 +1,5 @@
 // Packed indices: `bits` bits each (1 to 16), least significant bit first, one after the other with
-// no padding, from any bit of a byte buffer on. Only bytes that hold one of the asked bits are ever
+// no padding, starting at any bit of a byte buffer. Only bytes that hold one of these bits are
 // touched. Plain functions, fit for host and device.
 #ifndef SOFTPACK_CORE_BITS_H_
 #define SOFTPACK_CORE_BITS_H_

@@ -1,5 +1,5 @@
-// What a backend that lives in a module of its own exports: one symbol, SoftpackOpenModule, that
-// gives the table below. The table of operations is the CPU's; a device adds memory, streams and
+// The interface of a backend in a separate module: one exported symbol, SoftpackOpenModule, that
+// returns the table below. The table of operations is the CPU's; a device adds memory, streams and
 // reasons.
 //
 // Any array of an operation may lie in device memory (the device's own or CUDA's managed memory):
@@ -47,16 +47,16 @@ typedef struct SoftpackDeviceModule {
   void (*memory_destroy)(void* memory);
 
   // From now on this thread's operations are put on `stream` (a cudaStream_t), and those whose
-  // arrays all lie in device memory return before they are done; wrong codes are then told by
+  // arrays all lie in device memory return before they are done; wrong codes are then reported by
   // `finish`. Null ends that.
   int (*use_stream)(void* stream);
-  // Waits for this thread's stream and tells of what went wrong on it.
+  // Waits for this thread's stream and returns the status of its work.
   int (*finish)(void);
 
-  // A stream for use_stream, where the caller has no CUDA runtime of its own.
+  // A stream for use_stream, for callers without their own CUDA runtime.
   int (*stream_create)(void** stream);
   void (*stream_destroy)(void* stream);
-  // Of this thread's stream: copies within the device; starts a stopwatch, or stops it and gives
+  // On this thread's stream: copies within the device; starts a stopwatch, or stops it and gives
   // the device's time since.
   int (*memory_copy)(void* to, const void* from, uint64_t bytes);
   int (*stopwatch)(int stop, float* milliseconds);

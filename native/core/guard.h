@@ -1,5 +1,5 @@
-// Turns exceptions of the standard library into statuses, where they must not travel further: at the
-// edge of a thread, or of a table of C functions.
+// Turns exceptions into statuses at the boundaries they must not cross: threads and tables of C
+// functions.
 #ifndef SOFTPACK_CORE_GUARD_H_
 #define SOFTPACK_CORE_GUARD_H_
 

@@ -76,7 +76,7 @@ SOFTPACK_HOST_DEVICE inline uint16_t FloatToBfloat(float value) {
   return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
-// What rounding to bfloat16 leaves, as bfloat16.
+// The error of rounding to bfloat16, as bfloat16.
 inline uint16_t LowBfloat(float value) {
   return FloatToBfloat(value - FloatOf(static_cast<uint32_t>(FloatToBfloat(value)) << 16));
 }

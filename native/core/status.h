@@ -1,4 +1,4 @@
-// What every native operation returns: 0, or why it failed.
+// The result of every native operation: 0, or the reason of a failure.
 #ifndef SOFTPACK_CORE_STATUS_H_
 #define SOFTPACK_CORE_STATUS_H_
 

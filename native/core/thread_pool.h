@@ -3,7 +3,7 @@
 //
 // A caller always works on its own job and never waits for a free thread, so jobs of several
 // callers, and jobs started from inside a job, cannot block each other. Threads sleep between jobs.
-// They are created when first asked for, never joined and never destroyed: at process exit they are
+// They are created on first use, never joined and never destroyed: at process exit they are
 // asleep and own nothing.
 #ifndef SOFTPACK_CORE_THREAD_POOL_H_
 #define SOFTPACK_CORE_THREAD_POOL_H_

@@ -1,4 +1,4 @@
-// Views of images, one a task. A view is rendered row by row: the two source rows that an output
+// Views of images, one per task. A view is rendered row by row: the two source rows that an output
 // row lies between are resized across first, and kept for the next output row, which often lies
 // between the same two; then they are blended and normalised.
 //
@@ -25,6 +25,10 @@ struct Rectangle {
   uint32_t width;
 };
 
+bool SidesFit(uint32_t height, uint32_t width) {
+  return height <= SOFTPACK_MAX_SIDE && width <= SOFTPACK_MAX_SIDE;
+}
+
 bool Inside(const int32_t* fields, uint32_t least, uint32_t height, uint32_t width) {
   const int64_t top = fields[0], left = fields[1], rows = fields[2], columns = fields[3];
   return top >= 0 && left >= 0 && rows >= least && columns >= least && top + rows <= height &&
@@ -36,7 +40,7 @@ Rectangle ReadRectangle(const int32_t* fields) {
           static_cast<uint32_t>(fields[2]), static_cast<uint32_t>(fields[3])};
 }
 
-// Where output position p of `size` lies in a crop of `length` source pixels.
+// The place of output position p of `size` in a crop of `length` source pixels.
 struct Tap {
   uint32_t first;
   uint32_t second;
@@ -97,7 +101,7 @@ class ViewRenderer {
     part->image = args_.images[image];
     part->mirrored = fields[kSoftpackViewFlip] != 0;
     const int32_t* const crop = fields + kSoftpackViewCrop;
-    if (part->image.height > SOFTPACK_MAX_SIDE || part->image.width > SOFTPACK_MAX_SIDE) return false;
+    if (!SidesFit(part->image.height, part->image.width)) return false;
     if (!Inside(crop, 1, part->image.height, part->image.width)) return false;
     part->crop = ReadRectangle(crop);
     return true;
@@ -111,7 +115,7 @@ class ViewRenderer {
            rows_[1].Reserve(padded);
   }
 
-  // Renders the part of the view that lies in `box`, over what is there or, with `weight`, mixed
+  // Renders the part of the view inside `box`: replaces what is there or, with `weight`, mixes
   // into it.
   int RenderPart(const Part& part, const Rectangle& box, float* out, const float* weight) {
     FillTaps(part, box);
@@ -141,8 +145,8 @@ class ViewRenderer {
     }
   }
 
-  // Source row `row` resized across, while `kept` stays as it is if it is there. Null when memory
-  // is out.
+  // Source row `row` resized across, while `kept` stays as it is if it is there. nullptr if
+  // allocation fails.
   const int32_t* ResizedRow(const Part& part, uint32_t row, uint32_t kept, uint64_t pixels) {
     for (uint32_t i = 0; i < 2; ++i) {
       if (row_of_[i] == row) return rows_[i].data();
@@ -175,7 +179,7 @@ class ViewRenderer {
 }  // namespace
 
 int Augment(const KernelTable& table, const SoftpackAugmentArgs& args) {
-  if (args.height > SOFTPACK_MAX_SIDE || args.width > SOFTPACK_MAX_SIDE) return kSoftpackInvalidArgument;
+  if (!SidesFit(args.height, args.width)) return kSoftpackInvalidArgument;
   const uint64_t view_bytes = uint64_t{args.height} * args.width * kChannels * sizeof(float);
   AdviseLargeOutput(args.out, args.count * view_bytes);
   return ParallelFor(args.threads, args.count, [&](uint64_t view) {

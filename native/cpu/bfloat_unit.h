@@ -1,6 +1,6 @@
 // Units of a processor that multiply bfloat16 pairs into float32 sums: twice the rate of float32
-// (AVX-512 BF16) or ten times (AMX). How they round inside is their own, so results depend on the
-// machine, within the rounding of the factors.
+// (AVX-512 BF16) or nominally more (AMX). They round internally each in its own way, so results
+// depend on the machine, within the rounding of the factors.
 #ifndef SOFTPACK_CPU_BFLOAT_UNIT_H_
 #define SOFTPACK_CPU_BFLOAT_UNIT_H_
 
@@ -22,7 +22,7 @@ struct BfloatUnit {
   uint32_t inner_unit;
   uint32_t row_unit;
   uint32_t row_block;  // rows whose operands and sums stay in L2
-  // How many times quicker than float32 multiply-adds a whole decoder is with it.
+  // Speed of a whole decoder relative to float32 multiply-adds.
   double speed;
 };
 
@@ -30,7 +30,7 @@ struct BfloatUnit {
 extern const BfloatUnit kAvx512BfloatUnit;
 extern const BfloatUnit kAmxBfloatUnit;
 
-// Asks the system, once a process, to let it use tiles; false where it does not.
+// Asks the system, once per process, for permission to use tiles; false if it refuses.
 bool AllowAmxTiles();
 #endif
 

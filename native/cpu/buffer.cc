@@ -21,7 +21,7 @@ void CountBufferBytes(int64_t change) {
 
 void AdviseHugePages(void* data, uint64_t bytes) {
 #ifdef __linux__
-  // Only advice: where it is refused the pages are small and everything else is the same.
+  // Only advice: if it is refused, the pages are small and nothing else changes.
   (void)madvise(data, bytes, MADV_HUGEPAGE);
 #else
   (void)data;

@@ -1,5 +1,5 @@
-// Uninitialised arrays of kernels: aligned to a cache line, and null instead of an exception when
-// memory is out.
+// Uninitialised arrays of kernels: aligned to a cache line, and null instead of an exception if
+// allocation fails.
 #ifndef SOFTPACK_CPU_BUFFER_H_
 #define SOFTPACK_CPU_BUFFER_H_
 
@@ -9,11 +9,11 @@
 
 namespace softpack {
 
-// Asks for huge pages where the system has them: random reads of a large table miss the TLB
+// Asks for huge pages if the system has them: random reads of a large table miss the TLB
 // otherwise.
 void AdviseHugePages(void* data, uint64_t bytes);
 
-// The same for memory of the caller's that is about to be written, where it is large: fresh memory
+// The same for the caller's memory that is about to be written, if it is large: fresh memory
 // is mapped a page at a time as it is first touched, which can take longer than filling it.
 void AdviseLargeOutput(void* data, uint64_t bytes);
 
@@ -32,7 +32,7 @@ class Buffer {
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
 
-  // False, and empty, when memory is out.
+  // Returns false, and is empty, if allocation fails.
   bool Allocate(uint64_t length) {
     Free();
     if (length > std::numeric_limits<uint64_t>::max() / 2 / sizeof(T)) return false;

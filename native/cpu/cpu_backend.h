@@ -6,7 +6,7 @@
 
 extern "C" const SoftpackBackend* SoftpackCpuBackend(void);
 
-// Bytes that this backend holds in the process: tables of encoders and decoders, and working memory.
+// Bytes that this backend holds in the process: tables of encoders and decoders, working memory.
 extern "C" uint64_t SoftpackCpuMemory(void);
 
 #endif  // SOFTPACK_CPU_CPU_BACKEND_H_

@@ -32,8 +32,8 @@ uint32_t ChooseMethod(const SoftpackDecoderSpec& spec, const BfloatUnit* bfloat)
     }
   }
   if (fixed) return kSoftpackMethodFixed;
-  const bool quicker = spec.stages * kTableCost <= spec.latent;
-  return quicker && Fits(spec, sizeof(float)) ? kSoftpackMethodTable : kSoftpackMethodLatent;
+  const bool faster = spec.stages * kTableCost <= spec.latent;
+  return faster && Fits(spec, sizeof(float)) ? kSoftpackMethodTable : kSoftpackMethodLatent;
 }
 
 }  // namespace softpack

@@ -182,7 +182,7 @@ int SoftpackDecoder::CheckBasePairs(const SoftpackLabels& labels) const {
   return kSoftpackOk;
 }
 
-// Indices of the labels from position `first` on of the ones asked for.
+// Indices of `count` of the requested labels, beginning at position `first`.
 int SoftpackDecoder::ReadIndices(const SoftpackLabels& labels, uint64_t first, uint64_t count,
                                  uint16_t* indices) const {
   const uint64_t label_bits = spec_.stages * spec_.bits;

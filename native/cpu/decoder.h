@@ -2,9 +2,9 @@
 //
 // Rows of values come from one of several sources, block by block:
 //   latent  codewords added up in the latent space, then a product with the basis: latent * classes
-//           multiply-adds a label
-//   table   float32 rows of `classes`, stages * levels of them, one added up a stage
-//   fixed   the same rows in 16-bit fixed point: half the bytes, twice the additions an instruction
+//           multiply-adds per label
+//   table   float32 rows of `classes`, stages * levels of them, one added per stage
+//   fixed   the same rows in 16-bit fixed point: half the bytes, 32 additions per instruction
 //   bfloat  as latent, on the processor's bfloat16 unit
 //   split   as bfloat, with three products for both parts of each factor
 // What `exact` and `fast` choose depends on the spec alone: the methods round differently, and a

@@ -31,19 +31,19 @@ int SoftpackEncoder::Create(const softpack::Isa& isa, const SoftpackEncoderSpec&
 }
 
 int SoftpackEncoder::Encode(const SoftpackEncodeArgs& args) const {
-  const uint64_t block = LabelsATask(args.count, args.threads);
+  const uint64_t block = LabelsPerTask(args.count, args.threads);
   const uint64_t tasks = (args.count + block - 1) / block;
   return softpack::ParallelFor(args.threads, tasks, [&](uint64_t task) {
     return EncodeBlock(args, task * block, std::min(block, args.count - task * block));
   });
 }
 
-uint64_t SoftpackEncoder::LabelsATask(uint64_t count, uint32_t threads) const {
+uint64_t SoftpackEncoder::LabelsPerTask(uint64_t count, uint32_t threads) const {
   return softpack::BlockSize(count, softpack::ResolveThreads(threads), kLabelUnit,
                              RoundUp(table_->row_block, kLabelUnit));
 }
 
-// Of each label its segments' indices, in scratch->indices.
+// Indices of each label's segments, in scratch->indices.
 int SoftpackEncoder::FindIndices(const float* labels, uint64_t count, Scratch* scratch) const {
   uint16_t* const indices = scratch->indices.data();
   int status;

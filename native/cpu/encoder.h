@@ -1,5 +1,5 @@
 // project, nearest and pack, a block of labels at a time: projections and indices never leave the
-// cache. 2 * latent * (classes + levels) flops a label; fewer for labels that are nearly all in a
+// cache. 2 * latent * (classes + levels) flops per label; fewer for labels that are nearly all in a
 // few classes (sparse_encoder.h).
 #ifndef SOFTPACK_CPU_ENCODER_H_
 #define SOFTPACK_CPU_ENCODER_H_
@@ -33,7 +33,7 @@ struct SoftpackEncoder {
     }
   };
 
-  uint64_t LabelsATask(uint64_t count, uint32_t threads) const;
+  uint64_t LabelsPerTask(uint64_t count, uint32_t threads) const;
   int FindIndices(const float* labels, uint64_t count, Scratch* scratch) const;
   int EncodeBlock(const SoftpackEncodeArgs& args, uint64_t first, uint64_t labels) const;
 

@@ -1,12 +1,12 @@
-// Rows by tables of 16-bit fixed point: half the bytes of float32 tables, 32 columns an addition.
+// Rows by tables of 16-bit fixed point: half the bytes of float32 tables, 32 columns per addition.
 //
 // In each stage and class the table row is centred between its extremes, so that what is stored
 // lies within +- half its range. The steps of a run of stages are such that even the largest sum of
 // a class fits 16 bits: no sum ever wraps, whatever the codes, and integer sums have no order. With
 // e(s, j) what is stored of stage s:
 //   v_j = start_j + step_j * sum_s e(s, j)      one run
-// Rounding each entry costs step * sqrt(stages / 12) in the mean. Where that is too much for many
-// stages, they are cut into runs, each with finer steps of its own, added up in float32.
+// Rounding each entry costs step * sqrt(stages / 12) in the mean. If that is too much for many
+// stages, they are cut into runs, each with its own finer steps, added up in float32.
 #include <algorithm>
 #include <cmath>
 
@@ -91,7 +91,7 @@ class FixedRows : public RowSource {
   int Rows(const CodeBlock& block, RowScratch* scratch, RowBlock* rows) const override {
     const uint64_t panel_stride = shape_.PanelStride(block.labels);
     const bool one_run = groups_.runs() == 1;
-    // Of several runs only the floats of all blocks are needed at once.
+    // With several runs only the floats of all blocks are needed at once.
     if (!scratch->sums.Reserve(one_run ? shape_.blocks() * panel_stride : panel_stride) ||
         !scratch->grouped.Reserve(block.labels * shape_.stages) ||
         (!one_run && !scratch->values.Reserve(shape_.blocks() * panel_stride))) {
@@ -151,7 +151,7 @@ class FixedRows : public RowSource {
     });
   }
 
-  // start = bias + middles. False where something is not finite.
+  // start = bias + middles. Returns false if anything is not finite.
   bool SetStart(const SoftpackDecoderSpec& spec, const Ranges& ranges) {
     for (uint64_t j = 0; j < shape_.columns; ++j) {
       double start = spec.bias != nullptr && j < spec.classes ? spec.bias[j] : 0.0;

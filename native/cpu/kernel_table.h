@@ -1,7 +1,7 @@
-// The inner loops that exist once an instruction set. kernels_scalar.cc is their specification;
+// The inner loops that exist once per instruction set. kernels_scalar.cc is their specification;
 // every other table gives the same bytes.
 //
-// What makes that possible: every floating-point sum has one written-down order, every multiply-add
+// This is possible because every floating-point sum has one written-down order, every multiply-add
 // is an explicit fused one, and nothing is left for the compiler to reassociate or contract.
 #ifndef SOFTPACK_CPU_KERNEL_TABLE_H_
 #define SOFTPACK_CPU_KERNEL_TABLE_H_
@@ -55,15 +55,15 @@ struct Head {
   float parameter;  // eps of clamp, 1 / tau of softmax
 };
 
-// Where a finished row goes. `streamed`: past the caches, for outputs that they could not hold
-// anyway; other threads see such rows after `fence`.
+// The destination of a finished row. `streamed`: past the caches, for outputs that they could not
+// hold anyway; other threads see such rows after `fence`.
 struct RowOutput {
   void* data;
   SoftpackDtype type;
   bool streamed;
 };
 
-// What a loss needs beside the row of values.
+// Inputs of a loss besides the row of values.
 struct KlInput {
   const float* logits;
   float inverse_tau;
@@ -87,7 +87,7 @@ struct RowSums {
   T* panel;
 };
 
-// Where an output pixel comes from in a row: byte offsets of its left and right pixel, and their
+// The source of an output pixel in a row: byte offsets of its left and right pixel, and their
 // weights, multiples of 2^-11, the left one in the low half.
 struct ColumnTap {
   uint32_t left;

@@ -1,5 +1,5 @@
 // The kernels of kernel_table.h over the vectors of a simd_<isa>.h, included once for each
-// instruction set inside a target region and a namespace of its own. Calls nothing from the
+// instruction set inside its own target region and namespace. Calls nothing from the
 // standard library: an inline function shared with other files must not be compiled for an
 // instruction set that those files do not ask for.
 //

@@ -10,7 +10,7 @@ namespace softpack {
 
 class LatentSums {
  public:
-  // False when memory is out.
+  // Returns false if allocation fails.
   bool Create(const SoftpackDecoderSpec& spec);
 
   // latent[latent] of label `i` of the block: codewords in stage order, then the prediction.

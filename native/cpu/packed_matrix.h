@@ -11,7 +11,7 @@ namespace softpack {
 
 class PackedMatrix {
  public:
-  // False when memory is out.
+  // Returns false if allocation fails.
   bool Pack(const KernelTable& table, const MatrixView& b, uint64_t inner, uint64_t columns);
 
   // out += a * this, continuing the chain of sums in `out`. `scratch` is the table's.

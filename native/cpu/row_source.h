@@ -1,4 +1,4 @@
-// Where a decoder's rows of values come from: codes in, v = bias + latent . basis out, before the
+// Sources of a decoder's rows of values: codes in, v = bias + latent . basis out, before the
 // head.
 #ifndef SOFTPACK_CPU_ROW_SOURCE_H_
 #define SOFTPACK_CPU_ROW_SOURCE_H_
@@ -57,11 +57,11 @@ class RowSource {
  public:
   virtual ~RowSource() = default;
   virtual uint64_t bytes() const = 0;
-  // Labels a block, for `count` labels on `threads` threads.
+  // Labels per block, for `count` labels on `threads` threads.
   virtual uint64_t BlockLabels(uint64_t count, uint64_t threads) const = 0;
   // The rows lie in `scratch` until its next use.
   virtual int Rows(const CodeBlock& block, RowScratch* scratch, RowBlock* rows) const = 0;
-  // [base_rows, padded classes]: what the rows still lack, a prediction for each label; or null.
+  // [base_rows, padded classes]: the predictions that rows do not include yet; or null.
   virtual const float* base_rows() const { return nullptr; }
 };
 
@@ -70,7 +70,7 @@ inline uint64_t PaddedClasses(uint64_t classes) {
   return (classes + kHeadSums - 1) / kHeadSums * kHeadSums;
 }
 
-// A source of class Rows, made of `arguments` and then of `spec`; a status.
+// Creates a source of class Rows from `arguments` and then from `spec`; returns a status.
 template <class Rows, class... Arguments>
 int CreateRows(const SoftpackDecoderSpec& spec, std::unique_ptr<RowSource>* source,
                const Arguments&... arguments) {
@@ -81,13 +81,13 @@ int CreateRows(const SoftpackDecoderSpec& spec, std::unique_ptr<RowSource>* sour
   return status;
 }
 
-// `spec` is read while the source is made and not kept. Each gives a status.
+// `spec` is read during creation and not kept. Each returns a status.
 int CreateLatentRows(const KernelTable& table, const SoftpackDecoderSpec& spec,
                      std::unique_ptr<RowSource>* source);
 // Tables of float32.
 int CreateTableRows(const KernelTable& table, const SoftpackDecoderSpec& spec,
                     std::unique_ptr<RowSource>* source);
-// Tables of 16-bit fixed point. kSoftpackInvalidArgument where a table is not finite.
+// Tables of 16-bit fixed point. kSoftpackInvalidArgument if a table is not finite.
 int CreateFixedRows(const KernelTable& table, const SoftpackDecoderSpec& spec,
                     std::unique_ptr<RowSource>* source);
 int CreateBfloatRows(const KernelTable& table, const BfloatUnit& unit,

@@ -8,9 +8,9 @@
 namespace softpack {
 namespace {
 
-// Of a label's mass, about what all classes that are left out may hold together.
+// Approximate share of a label's mass that all omitted classes may hold together.
 constexpr double kDroppedMass = 1e-6;
-// Beyond this share of the classes the full projection is as quick.
+// Beyond this share of the classes the full projection is as fast.
 constexpr uint64_t kLeastSparsity = 4;
 // Shorter segments have so many codewords that are nearly as near that too few are sure.
 constexpr uint64_t kLeastWidth = 8;
@@ -89,10 +89,10 @@ bool SparseEncoder::Keep(const float* labels, uint64_t count, SparseScratch* scr
   return true;
 }
 
-// How far a score may lie from the one of the full projection. A fused multiply-add rounds its
-// result by at most 2^-24 of it, and by no more than the term that it adds, for the sum without the
-// term is a float too: the full chain rounds each class that is left out by at most what that class
-// adds.
+// Bound on the difference of a score from that of the full projection. A fused multiply-add rounds
+// its result by at most 2^-24 of it, and by no more than the term that it adds, for the sum
+// without the term is a float too: the full chain rounds each class that is left out by at most
+// what that class adds.
 double SparseEncoder::ScoreError(const KeptLabel& label) const {
   const double length = label.mass * longest_row_;  // no segment of h is longer
   const double chains = 2.0 * (static_cast<double>(label.kept) + 1) * kUnit;

@@ -1,9 +1,9 @@
 // Codes of labels that are nearly all in a few classes, without the full projection: 2 * latent
-// flops a class that is kept instead of one a class.
+// flops per class that is kept instead of per class.
 //
 // The codes are still those of the full projection, to the bit. What is left out moves a segment of
 // h by at most B, and so no score by more than E, a bound of B times the longest codeword and of
-// what float32 rounding does on either way. Where the second score is more than 2 E above the
+// what float32 rounding does on either way. If the second score is more than 2 E above the
 // first, the full projection chooses the same codeword; any other segment is projected in full.
 #ifndef SOFTPACK_CPU_SPARSE_ENCODER_H_
 #define SOFTPACK_CPU_SPARSE_ENCODER_H_
@@ -39,11 +39,11 @@ struct SparseScratch {
 
 class SparseEncoder {
  public:
-  // False when memory is out.
+  // Returns false if allocation fails.
   bool Create(const KernelTable& table, const SoftpackEncoderSpec& spec);
 
-  // Keeps the classes of `labels` rows that matter. False where this way does not suit the spec, or
-  // they are too many, or a value is not finite, for it to pay or to be sure.
+  // Keeps the classes of `labels` rows that matter. Returns false if this method does not suit the
+  // spec, if they are too many to save time, or if a value is not finite.
   bool Keep(const float* labels, uint64_t count, SparseScratch* scratch, int* status) const;
 
   // indices [count, segments] of labels that were kept.
@@ -61,7 +61,7 @@ class SparseEncoder {
   const KernelTable* table_ = nullptr;
   SoftpackEncoderSpec spec_ = {};  // its pointers are not kept
   uint64_t stride_ = 0;            // of a row of the projection
-  // [classes, stride], kChainFloats more at the end; empty where this way does not suit the spec.
+  // [classes, stride], kChainFloats more at the end; empty if this method does not suit the spec.
   Buffer<float> projection_;
   double longest_row_ = 0;  // of the projection's rows within a segment
   double longest_codeword_ = 0;

@@ -12,7 +12,7 @@ namespace softpack {
 // [levels, padded classes] of one stage at a time, zeros in the padding.
 class StageRows {
  public:
-  // False when memory is out.
+  // Returns false if allocation fails.
   bool Compute(const KernelTable& table, const SoftpackDecoderSpec& spec, uint64_t stage) {
     const MatrixView part{spec.basis + stage * spec.latent_step * spec.classes, spec.classes, 1};
     const MatrixView codebook{spec.codebooks + stage * spec.codebook_stride, spec.width, 1};

@@ -12,11 +12,11 @@ constexpr uint64_t kLine = 64;
 // Tables up to this size stay in a last-level cache.
 constexpr uint64_t kCachedTable = uint64_t{16} << 20;
 // A row's part in one block. Of a cached table four lines, so that a slice of all stages stays in
-// L2; of a large one two, which come from L2 quicker than two single ones (measured: 0.67 and
+// L2; of a large one two, which come from L2 faster than two single ones (measured: 0.67 and
 // 0.86 ns a line).
 constexpr uint64_t kWideRow = 4 * kLine;
 constexpr uint64_t kNarrowRow = 2 * kLine;
-// Bytes of a slice that stay in L2 beside the panel and the indices.
+// Bytes of a slice that stay in L2 next to the panel and the indices.
 constexpr uint64_t kSlice = uint64_t{704} << 10;
 // Labels a chunk, enough to make reading a slice once worth it.
 constexpr uint64_t kWideChunk = 1024;

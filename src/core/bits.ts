@@ -34,7 +34,7 @@ export function writeBits(bytes: Uint8Array, position: number, bits: number, val
   }
 }
 
-/** Bits that tell `count` things apart; at least 1. */
+/** Bits that distinguish `count` values; at least 1. */
 export function bitsFor(count: number): number {
   return Math.max(1, Math.ceil(Math.log2(count)));
 }

@@ -47,7 +47,7 @@ export class FieldChecker {
     return found;
   }
 
-  /** For rules that need words of their own. */
+  /** For rules that need their own words. */
   fail(field: string, message: string, expected: unknown, found: unknown): void {
     this.report({
       field: this.name === '' ? field : `${this.name}: ${field}`,

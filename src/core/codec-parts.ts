@@ -1,4 +1,4 @@
-/** What a codec leaves behind, as plain data: codecs make it, archives keep it, neither knows the other. */
+/** Results of a codec as plain data: codecs make them, archives keep them, neither knows the other. */
 
 import { elementBytes, type TensorDtype } from './dtypes.js';
 
@@ -38,7 +38,7 @@ export interface ShapedTensor {
   readonly shape: readonly number[];
 }
 
-/** What a codec will take up, known before it is trained. */
+/** The size of a codec, known before it is trained. */
 export interface CodecShape {
   readonly name: string;
   readonly bitsPerLabel: number;

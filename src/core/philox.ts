@@ -54,7 +54,7 @@ export function philox4x32(
   out[3] = x3;
 }
 
-/** What a draw is for: the third word of the counter. Numbers are part of the archive format. */
+/** Purposes of draws: the third word of the counter. Numbers are part of the archive format. */
 export const STREAM = { crop: 0, flip: 1, mix: 2, codec: 3, training: 4 } as const;
 export type Stream = (typeof STREAM)[keyof typeof STREAM];
 

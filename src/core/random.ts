@@ -9,7 +9,7 @@ export class RandomSequence {
   #left = 0;
   #words = new Uint32Array(4);
 
-  /** `sequence` tells apart independent sequences of the same stream. */
+  /** `sequence` distinguishes independent sequences of the same stream. */
   constructor(seed: number, stream: Stream, sequence = 0) {
     this.#rng = new CounterRng(seed);
     this.#stream = stream;

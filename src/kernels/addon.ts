@@ -11,7 +11,7 @@ import type { LabelArray } from './types.js';
  */
 export const ADDON_VERSION = 3;
 
-/** The whole native surface: the CPU's operations, and the way to other backends. */
+/** The whole native interface: the CPU's operations and access to other backends. */
 export interface Addon extends NativeOperations {
   readonly version: number;
   /** See {@link abiDifference}. */
@@ -21,7 +21,7 @@ export interface Addon extends NativeOperations {
   openModule(path: string): NativeModule;
 }
 
-/** A backend in a shared library. Loaded once a process; `state` and `reason` are asked anew on every call. */
+/** A backend in a shared library. Loaded once per process; `state` and `reason` are current at every call. */
 export interface NativeModule {
   readonly state: 'ready' | 'absent' | 'incompatible' | 'no-device' | 'lost';
   readonly reason: string;
@@ -30,18 +30,18 @@ export interface NativeModule {
     readonly capability: string;
     readonly memoryBytes: number;
   };
-  /** Missing where the library does not load or is of another version. */
+  /** Missing if the library does not load or has another version. */
   readonly operations?: NativeOperations & {
     readonly DeviceBytes: new (bytes: Uint8Array) => NativeDeviceBytes;
   };
 }
 
-/** Bytes on the device, which calls of the same backend take in place of codes. */
+/** Bytes on the device, accepted as codes by calls of the same backend. */
 export interface NativeDeviceBytes {
   dispose(): void;
 }
 
-/** What every backend does. Methods return a status, 0 for done; wrong arguments throw a TypeError. */
+/** Operations of every backend. Methods return a status, 0 for success; wrong arguments throw a TypeError. */
 export interface NativeOperations {
   project(...args: NativeProjectArgs): number;
   projectAsync(...args: NativeProjectArgs): Promise<number>;
@@ -56,7 +56,7 @@ export interface NativeOperations {
 }
 
 export interface AddonInfo {
-  /** Null where SOFTPACK_ISA asks for an instruction set that is not available. */
+  /** Null if SOFTPACK_ISA requests an instruction set that is not available. */
   readonly isa: string | null;
   /** Names separated by spaces, slowest first. */
   readonly availableIsas: string;
@@ -187,23 +187,23 @@ export type AddonState =
   | AddonProblem;
 
 /**
- * - `absent`, `broken`: this installation has none, or none that loads.
- * - `stale`: it was built from other sources than these.
- * - `unsupported`: SOFTPACK_ISA asks for what the processor has not.
+ * - `absent`, `broken`: the addon is missing or does not load.
+ * - `stale`: it was built from other sources.
+ * - `unsupported`: SOFTPACK_ISA requests an instruction set that this processor lacks.
  */
 export interface AddonProblem {
   readonly state: 'absent' | 'broken' | 'stale' | 'unsupported';
   readonly reason: string;
 }
 
-/** Where the two builds put the addon, in the order they are tried. */
+/** Outputs of the two builds, in the order of preference. */
 const FILES = ['build/Release/softpack.node', 'build-cmake/Release/softpack.node'] as const;
 
 const REBUILD = 'type `npm rebuild softpack`, or in a checkout `node scripts/build-addon.mjs`';
 
 let found: AddonState | undefined;
 
-/** The addon, or every reason why there is none and what to do about it. Looked for once a thread. */
+/** The addon, or all reasons why there is none and what to do about it. Searched once per thread. */
 export function findAddon(): AddonState {
   found ??= loadAddon(
     FILES.map((file) => fileURLToPath(new URL(`../../${file}`, import.meta.url))),
@@ -252,7 +252,7 @@ function describe(addon: Addon): AddonState {
   if (info.isa === null) {
     const forced = process.env.SOFTPACK_ISA ?? '';
     const reason = `SOFTPACK_ISA=${forced}, but this processor offers only: ${info.availableIsas}`;
-    return { state: 'unsupported', reason: `${reason}. Unset it, or name one of these.` };
+    return { state: 'unsupported', reason: `${reason}. Unset it or use one of these.` };
   }
   return { state: 'ready', addon, info, isa: info.isa };
 }

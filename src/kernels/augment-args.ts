@@ -7,15 +7,15 @@ export interface Normalisation {
 }
 
 /**
- * Where the parts of a view lie among its {@link AugmentArgs.views} fields: an image (its index, a crop as (top,
- * left, height, width) in its pixels, 1 where mirrored), the same of the image that is mixed in (index -1 where
+ * Positions of the parts of a view among its {@link AugmentArgs.views} fields: an image (its index, a crop as (top,
+ * left, height, width) in its pixels, 1 if mirrored), the same of the image that is mixed in (index -1 if
  * none is), and the box, in pixels of the output, that CutMix replaces (height 0 for mixup).
  */
 export const VIEW = {
   image: 0,
   crop: 1,
   flip: 5,
-  /** Where the other image begins: its crop is at `partner + crop`, its flip at `partner + flip`. */
+  /** Start of the other image: its crop is at `partner + crop`, its flip at `partner + flip`. */
   partner: 6,
   box: 12,
   fields: 16,

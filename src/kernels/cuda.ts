@@ -6,9 +6,9 @@ import { createNativeKernels } from './native/kernels.js';
 import type { Kernels } from './types.js';
 
 /**
- * - `absent`: no module was built, or there is no addon to open it with.
- * - `incompatible`: there is one, but it does not load here or is of another version.
- * - `no-device`: it loads, and finds no GPU or no driver.
+ * - `absent`: no module was built, or there is no addon to open it.
+ * - `incompatible`: the module does not load here or has another version.
+ * - `no-device`: the module loads but finds no GPU or no driver.
  * - `lost`: the GPU failed earlier in this process.
  */
 export type CudaState =
@@ -18,13 +18,13 @@ export type CudaState =
       readonly reason: string;
     };
 
-/** Where `npm run build:cuda` puts the module. */
+/** Output of `npm run build:cuda`. */
 const FILE = 'build-cuda/Release/softpack_cuda.so';
 const BUILD = 'npm run build:cuda (docs/cuda.md)';
 
 let opened: { readonly path: string; readonly kernels: Kernels } | undefined;
 
-/** The CUDA backend, or why there is none. Looks for its module, and opens it, only when asked. */
+/** The CUDA backend, or why there is none. Searches and opens its module only when called. */
 export function findCuda(): CudaState {
   const addon = findAddon();
   if (addon.state !== 'ready') {
@@ -40,7 +40,7 @@ export function findCuda(): CudaState {
   }
   const { state, reason, operations, device } = addon.addon.openModule(path);
   if (state !== 'ready' || operations === undefined) {
-    const hint = state === 'incompatible' ? `; build it anew: ${BUILD}` : '';
+    const hint = state === 'incompatible' ? `; build it again: ${BUILD}` : '';
     return { state: state === 'ready' ? 'incompatible' : state, reason: `${reason}${hint}` };
   }
   if (opened?.path !== path) {
@@ -56,7 +56,7 @@ export function findCuda(): CudaState {
   return { state, reason, kernels: opened.kernels };
 }
 
-/** The device remembers why it was lost; other failures are told by their status alone. */
+/** The device remembers why it was lost; other failures are described by their status. */
 function describeStatus(addon: Addon, path: string, status: number): string {
   const text = addon.statusText(status);
   return status === STATUSES.deviceLost ? `${text} (${addon.openModule(path).reason})` : text;

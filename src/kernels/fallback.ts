@@ -11,7 +11,7 @@ import type {
   ProjectArgs,
 } from './types.js';
 
-/** Failures after which another backend may do the same work. */
+/** Failures after which another backend may succeed. */
 const PASSING: readonly number[] = [
   STATUSES.deviceLost,
   STATUSES.outOfMemory,
@@ -88,12 +88,12 @@ class Fallback {
     }
   }
 
-  /** Returns where the second backend may try, else throws. */
+  /** Returns if the second backend may try; throws otherwise. */
   pass(error: unknown, once: boolean): void {
     if (!(error instanceof NativeFailure) || !PASSING.includes(error.status)) throw error;
     if (error.status === STATUSES.deviceLost && !this.#lost) {
       this.#lost = true;
-      process.emitWarning(`going on without the GPU: ${error.message}`, {
+      process.emitWarning(`continuing without the GPU: ${error.message}`, {
         type: 'SoftpackWarning',
         code: 'SOFTPACK_DEVICE_LOST',
       });
@@ -102,7 +102,7 @@ class Fallback {
   }
 }
 
-/** An object of the first backend, and one of the second from when it is needed. Keeps the spec's arrays for that. */
+/** An object of the first backend and, once needed, one of the second. Keeps the spec's arrays for that. */
 class Handle<T extends Disposable> {
   readonly #state: Fallback;
   readonly #create: (kernels: Kernels) => T;
@@ -140,7 +140,7 @@ class Handle<T extends Disposable> {
       this.#first ??= this.#made(kernels);
       return this.#first;
     }
-    // Too large for the device once is too large every time.
+    // Too large for the device once means too large every time.
     this.#second ??= this.#made(this.#state.second);
     return this.#second;
   }

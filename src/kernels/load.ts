@@ -13,18 +13,18 @@ export type BackendName = (typeof BACKENDS)[number];
 export interface LoadKernelsOptions {
   /**
    * `cpu`: the addon, else `BACKEND_UNAVAILABLE`. `cuda`: the GPU, likewise. `reference`: plain TypeScript. `auto`
-   * (default): what the environment variable SOFTPACK_BACKEND names, else the GPU where it is ready, going on with
-   * the addon should it fail, else the addon, else the reference with one process warning.
+   * (default): what the environment variable SOFTPACK_BACKEND names, else the GPU if it is ready (the addon continues
+   * if it fails), else the addon, else the reference with one process warning.
    */
   readonly backend?: BackendName;
 }
 
-/** What keeps a backend from being used, or that nothing does. */
+/** Whether a backend can be used, and if not, why. */
 export interface KernelStatus {
   readonly name: string;
-  /** `ready`, or what the backend is instead. */
+  /** `ready`, or the state that prevents its use. */
   readonly state: string;
-  /** For people: what was found, and what to type where something is missing. */
+  /** For people: what was found, and what to type if something is missing. */
   readonly reason: string;
   /** Native memory in use: tables of encoders and decoders, and working memory kept between calls. */
   readonly memoryBytes?: number;
@@ -32,7 +32,7 @@ export interface KernelStatus {
 
 let warned = false;
 
-/** The kernels to use. Loads the addon once a thread; cheap to call again. */
+/** The kernels to use. Loads the addon once per thread; further calls are cheap. */
 export function loadKernels(options: LoadKernelsOptions = {}): Kernels {
   const backend = chosenBackend(options.backend);
   if (backend === 'reference') return referenceKernels;
@@ -44,7 +44,7 @@ export function loadKernels(options: LoadKernelsOptions = {}): Kernels {
     const cuda = findCuda();
     return cuda.state === 'ready' ? withFallback(cuda.kernels, () => cpu) : cpu;
   }
-  // A wrong SOFTPACK_ISA or an old build is a mistake to hear of, not a machine to make the best of.
+  // A wrong SOFTPACK_ISA or an old build is a mistake to report, not a limit to work around.
   const mistake = found.state === 'unsupported' || found.state === 'stale';
   if (backend === 'cpu' || mistake) {
     throw new SoftpackError('BACKEND_UNAVAILABLE', found.reason, { field: 'backend' });
@@ -68,7 +68,7 @@ function cudaKernels(): Kernels {
   });
 }
 
-/** One entry a backend. */
+/** One entry per backend. */
 export function kernelStatus(): readonly KernelStatus[] {
   const { state, reason } = findCuda();
   return [

@@ -11,7 +11,7 @@ export type { ThreadOptions };
  * Every operation has a synchronous form, for worker threads, and an asynchronous one, for the main thread:
  * do not touch its arrays until it resolves. A wrong argument throws `INVALID_ARGUMENT` naming it.
  *
- * What is equal to the byte, and what only close:
+ * Equal to the byte, or only close:
  * - The `cpu` backend gives the same bytes on every instruction set and for any number of threads, but for the
  *   decode methods `bfloat` and `split`. Every float32 sum has one order: `project` and `basis` products are chains
  *   of fused multiply-adds over ascending `inner` that start at 0, at `out` (accumulate) or at the bias; table rows
@@ -28,7 +28,7 @@ export type { ThreadOptions };
 /** Output elements of `decode`: float32 values, or float16 or bfloat16 bit patterns in a Uint16Array. */
 export type LabelArray = Float32Array | Uint16Array;
 
-/** `out = op(a) op(b)`, or `out += ...` with `accumulate`; op transposes when asked. Float32. */
+/** `out = op(a) op(b)`, or `out += ...` with `accumulate`; op transposes on request. Float32. */
 export interface ProjectArgs extends ThreadOptions {
   /** [rows, inner], or [inner, rows] with `transposeA`. */
   readonly a: Float32Array;
@@ -102,7 +102,7 @@ export interface Encoder extends Disposable {
   dispose(): void;
 }
 
-/** What turns the decoded vector v into a distribution. */
+/** Turns the decoded vector v into a distribution. */
 export type Head =
   /** y_j = max(v_j, eps) / sum_l max(v_l, eps): equation 9 of the paper. */
   | { readonly kind: 'clamp'; readonly eps: number }
@@ -118,7 +118,7 @@ export type Head =
  * `codebooks`) and adds it to the latent vector at `s * latentStep`; a prediction may be added too; then
  * v = bias + latent . basis.
  * - VQAE: one shared codebook (codebookStride 0), segments side by side (latentStep = width).
- * - Residual: a codebook a stage (codebookStride = levels * width), all added in place (latentStep 0).
+ * - Residual: one codebook per stage (codebookStride = levels * width), all added in place (latentStep 0).
  */
 export interface DecoderSpec {
   readonly classes: number;
@@ -129,7 +129,7 @@ export interface DecoderSpec {
   readonly width: number;
   readonly codebookStride: number;
   readonly latentStep: number;
-  /** Bits an index, 1 to 16; a label is stages * bits bits, and labels follow each other bit by bit. */
+  /** Bits per index, 1 to 16; a label is stages * bits bits, and labels follow each other bit by bit. */
   readonly bits: number;
   readonly codebooks: Float32Array;
   /** D or V^T, [latent, classes]. */
@@ -142,18 +142,18 @@ export interface DecoderSpec {
    */
   readonly bases?: Float32Array;
   readonly head: Head;
-  /** What may be traded for speed where `method` is absent; default `exact`. */
+  /** What may be traded for speed if `method` is absent; default `exact`. */
   readonly precision?: Precision;
-  /** How to decode; by default what `precision` allows and is quickest. */
+  /** How to decode; default: the fastest that `precision` allows. */
   readonly method?: DecodeMethod;
-  /** Bytes that tables may take where `method` is absent; default 128 MiB. */
+  /** Bytes that tables may take if `method` is absent; default 128 MiB. */
   readonly memoryCap?: number;
 }
 
 /**
  * - `exact`: `latent` or `table`, within 2e-6 of float64.
- * - `fast`: `fixed`, within 2e-3; `latent` where its tables would exceed the memory cap.
- * - `fastest`: what this processor does best within 4e-3, so that bytes depend on the machine.
+ * - `fast`: `fixed`, within 2e-3; `latent` if its tables would exceed the memory cap.
+ * - `fastest`: the fastest method of this processor within 4e-3, so bytes depend on the machine.
  *
  * `exact` and `fast` choose from the spec alone: the bytes of a label depend neither on the machine nor on what else
  * was decoded.
@@ -164,15 +164,15 @@ export type Precision = 'exact' | 'fast' | 'fastest';
  * - `latent`: add codewords up in the latent space, then multiply by `basis`.
  * - `table`: multiply every codeword by `basis` once, then add up float32 rows of length `classes`.
  * - `fixed`: the same rows in 16-bit fixed point, scaled so that no sum can overflow.
- * - `bfloat`: as `latent`, both factors rounded to bfloat16: within 4e-3. `UNSUPPORTED` where the processor has no
+ * - `bfloat`: as `latent`, both factors rounded to bfloat16: within 4e-3. `UNSUPPORTED` if the processor has no
  *   unit for it (AVX-512 BF16 or AMX).
- * - `split`: as `latent`, each factor the sum of two bfloat16: within 1e-5. Needs that unit too, and pays with AMX.
+ * - `split`: as `latent`, each factor the sum of two bfloat16: within 1e-5. Needs that unit too; meant for AMX.
  */
 export type DecodeMethod = 'latent' | 'table' | 'fixed' | 'bfloat' | 'split';
 
-/** Packed codes that a backend keeps at hand, e.g. a whole epoch's in GPU memory, until disposed. */
+/** Packed codes that a backend keeps ready, e.g. a whole epoch's in GPU memory, until disposed. */
 export interface ResidentCodes extends Disposable {
-  /** The array they came from, not to be changed meanwhile: what another backend decodes from. */
+  /** The array they came from, not to be changed meanwhile: other backends decode from it. */
   readonly host: Uint8Array;
   dispose(): void;
 }
@@ -182,7 +182,7 @@ export interface LabelsArgs extends ThreadOptions {
   readonly codes: Uint8Array | ResidentCodes;
   /** Which labels: `count` from `start` on, or any list, repeats allowed. */
   readonly labels: { readonly start: number; readonly count: number } | Uint32Array;
-  /** For each label, in output order; exactly where the spec has bases. */
+  /** For each label, in output order; required if the spec has bases, and only then. */
   readonly prediction?: Prediction;
 }
 
@@ -196,7 +196,7 @@ export interface Prediction {
 export interface DecodeArgs extends LabelsArgs {
   /** [labels, classes]. */
   readonly out: LabelArray;
-  /** What a Uint16Array `out` holds; default float16. */
+  /** Contents of a Uint16Array `out`; default float16. */
   readonly outType?: 'float16' | 'bfloat16';
 }
 

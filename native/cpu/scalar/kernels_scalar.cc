@@ -1,5 +1,5 @@
 // The specification of every kernel: one obvious loop each, in the order of operations that all
-// instruction sets keep. Runs everywhere; quick only where the compiler has a fused multiply-add
+// instruction sets keep. Runs everywhere; fast only if the compiler has a fused multiply-add
 // instruction to inline.
 #include <cmath>
 #include <cstring>

@@ -20,7 +20,7 @@ export interface CheckedEncode extends Required<EncodeArgs> {
 
 export interface CheckedLabels {
   readonly codes: Uint8Array;
-  /** What holds the codes, unless that is the array itself. */
+  /** The object that holds the codes, unless that is the array itself. */
   readonly resident: ResidentCodes | undefined;
   /** First label, if labels are consecutive; unused with a list. */
   readonly start: number;

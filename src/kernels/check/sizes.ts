@@ -64,7 +64,7 @@ export function holdsBits(field: string, array: Uint8Array, bits: number): void 
   argument.that(array.length >= bytes, array.length, field, `at least ${bytes} bytes`);
 }
 
-/** What an encoder or decoder holds until it is disposed. */
+/** Resources that an encoder or decoder holds until it is disposed. */
 export function present<T>(field: string, held: T | undefined): T {
   if (held === undefined) {
     throw new SoftpackError('INVALID_ARGUMENT', 'already disposed', { field });

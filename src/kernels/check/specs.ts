@@ -4,7 +4,7 @@ import { METHODS, PRECISIONS } from '../abi.js';
 import type { DecoderSpec, EncoderSpec, Head } from '../types.js';
 import { bitWidth, choice, codebookOf, given, positive, quotient, size } from './sizes.js';
 
-/** `auto` is asked for by leaving the method out. */
+/** `auto` is the absence of a method. */
 const CHOOSABLE = Object.keys(METHODS).filter((name) => name !== 'auto');
 
 export function checkEncoderSpec(spec: EncoderSpec): EncoderSpec {

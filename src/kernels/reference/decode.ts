@@ -82,7 +82,7 @@ function addPrediction(
   }
 }
 
-/** Throws for the first index beyond the codebook among the labels asked for. */
+/** Throws for the first index beyond the codebook among the requested labels. */
 export function checkCodes(spec: DecoderSpec, args: CheckedLabels): void {
   for (let i = 0; i < args.count; i++) {
     const label = labelAt(args, i);

@@ -4,7 +4,7 @@ import type { EncoderSpec } from '../types.js';
 import { nearest } from './nearest.js';
 import { project } from './project.js';
 
-/** Labels a block: bounds the projected rows held at once. */
+/** Labels per block: bounds the projected rows held at once. */
 const BLOCK = 64;
 
 export function encode(spec: EncoderSpec, { labels, out, count }: CheckedEncode): void {

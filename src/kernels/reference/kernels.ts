@@ -23,7 +23,7 @@ import { project } from './project.js';
 
 /**
  * Every operation in plain TypeScript, float64 inside: the oracle of the native kernels' tests, and the fallback
- * where the addon could not be built. Single-threaded; the asynchronous forms do their work before they return.
+ * if the addon could not be built. Single-threaded; the asynchronous forms do their work before they return.
  */
 export const referenceKernels: Kernels = {
   name: 'reference',
@@ -82,7 +82,7 @@ class ReferenceEncoder implements Encoder {
 
 class ReferenceDecoder implements Decoder {
   readonly spec: DecoderSpec;
-  /** Whatever was asked for: float64 is within the bounds of every method. */
+  /** Whatever the spec requests: float64 is within the bounds of every method. */
   readonly method = 'latent';
   #tables: DecoderSpec | undefined;
 

@@ -1,6 +1,6 @@
 import type { CheckedProject } from '../check/matrices.js';
 
-/** One dot product an output element, summed in float64. */
+/** One dot product per output element, summed in float64. */
 export function project(args: CheckedProject): void {
   const { a, b, out, rows, inner, columns } = args;
   // Strides turn both transpositions into index arithmetic.

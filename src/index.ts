@@ -1,9 +1,8 @@
 // Archives
-export {
-  type ArchiveBytes,
-  type LabelArchive,
-  type OpenArchiveOptions,
-  openArchive,
+export type {
+  ArchiveBytes,
+  LabelArchive,
+  OpenArchiveOptions,
 } from './archive/archive.js';
 export { type CreateArchiveOptions, createArchive } from './archive/create.js';
 export type {
@@ -171,6 +170,7 @@ export {
   type CacheProgress,
   cacheLabels,
 } from './pipeline/cache-labels.js';
+export { openArchive } from './pipeline/open-archive.js';
 export {
   type PackOptions,
   type PackProgress,

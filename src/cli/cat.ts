@@ -1,9 +1,9 @@
 import { type Command, Option } from 'commander';
-import { openArchive } from '../archive/archive.js';
 import { loadCodec } from '../codecs/registry.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import { NpyWriter } from '../labels/npy.js';
+import { openArchive } from '../pipeline/open-archive.js';
 import type { CliIo } from './io.js';
 import { nonNegativeInteger, type Slice, slice } from './options.js';
 

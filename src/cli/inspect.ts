@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { openArchive } from '../archive/archive.js';
 import { trainingLabels } from '../archive/manifest.js';
+import { openArchive } from '../pipeline/open-archive.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 

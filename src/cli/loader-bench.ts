@@ -1,10 +1,10 @@
 import { availableParallelism } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { openArchive } from '../archive/archive.js';
 import type { Precision } from '../kernels/types.js';
 import type { Bound, LoaderRun } from '../loader/bench.js';
 import { benchLoader } from '../loader/bench.js';
 import { openImagesOf } from '../loader/images-of.js';
+import { openArchive } from '../pipeline/open-archive.js';
 import { type CliIo, print } from './io.js';
 import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
 

@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import { type LabelArchive, openArchive } from '../archive/archive.js';
+import type { LabelArchive } from '../archive/archive.js';
 import type { Column } from '../archive/manifest.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import { SoftpackError } from '../errors.js';
@@ -7,6 +7,7 @@ import type { Kernels } from '../kernels/types.js';
 import type { LabelKind } from '../labels/inspection.js';
 import { type LabelSource, openLabelSource } from '../labels/source.js';
 import { archiveSource, keepsLogits } from './archive-source.js';
+import { openArchive } from './open-archive.js';
 
 /** Rows of an archive besides its labels, e.g. recorded views: whatever codec packs the labels, they stay as they are. */
 export interface SideRows {

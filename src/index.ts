@@ -70,6 +70,7 @@ export type { JsonObject, JsonValue } from './core/json.js';
 export type { SampleRange } from './core/samples.js';
 export { SoftpackError, type SoftpackErrorCode, type SoftpackErrorDetails } from './errors.js';
 // Images
+export type { DamagedImage } from './images/damaged.js';
 export type { ImageFit } from './images/decode.js';
 export type { ImageFilesOptions } from './images/file-images.js';
 export { type ImageFolderOptions, imageFolder } from './images/folder.js';
@@ -80,7 +81,7 @@ export type { ImageEncoding } from './images/packed/manifest.js';
 export { type PackImagesOptions, type PackImagesResult, packImages } from './images/packed/pack.js';
 export type { PackedIndex, PackedShard } from './images/packed/packed-index.js';
 export { type ImageReader, type ImageReaderOptions, openImageReader } from './images/reader.js';
-export type { ImageSource, ImagesDescription } from './images/source.js';
+export type { FilesDescription, ImageSource, ImagesDescription } from './images/source.js';
 export type { TextTable } from './images/text-table.js';
 // Label files of other projects
 export { type ImportOptions, type ImportResult, importLabels } from './interop/import.js';

@@ -16,7 +16,9 @@ const NO_BOX: Box = [0, 0, 0, 0];
 
 /** Attempts at a crop of the drawn area and ratio before the fallback, as in torchvision. */
 const CROP_ATTEMPTS = 10;
-/** At alpha = 1e-4 a draw is accepted with probability 0.14: none of these is needed in vain. */
+/** Below this Beta(alpha, alpha) is 0 or 1 but for one draw in ten thousand. */
+const SMALLEST_ALPHA = 1e-5;
+/** A draw is accepted with probability 0.014 at the smallest alpha, 0.14 at 1e-4. */
 const BETA_ATTEMPTS = 1000;
 
 /**
@@ -126,7 +128,8 @@ export class Augmenter implements Augmentations {
 
   /** Beta(alpha, alpha) for 0 < alpha <= 1 by Johnk's rejection; uniform at alpha = 1. */
   #beta(epoch: number, sample: number, alpha: number): number {
-    for (let draw = 1; draw <= BETA_ATTEMPTS; draw++) {
+    const attempts = alpha < SMALLEST_ALPHA ? 0 : BETA_ATTEMPTS;
+    for (let draw = 1; draw <= attempts; draw++) {
       const [a, b] = this.#rng.words(sample, epoch, STREAM.mix, draw);
       if (alpha === 1) return unit(a);
       const x = unit(a) ** (1 / alpha);

@@ -16,7 +16,7 @@ import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
 import { packProgress } from './pack.js';
-import { type FitFlags, fitOf } from './pack-images.js';
+import { type FitFlags, fitOf, reportSkipped } from './pack-images.js';
 import { phaseProgress } from './progress.js';
 
 interface CacheFlags extends CodecFlags, FitFlags {
@@ -111,6 +111,7 @@ export function addCache(program: Command, io: CliIo): void {
         onProgress: cacheProgress(io),
         signal: io.signal,
       });
+      reportSkipped(io, result.skipped);
       print(io, flags.json ? JSON.stringify(result) : describe(result, flags));
     });
 }

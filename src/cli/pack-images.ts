@@ -1,8 +1,11 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { show } from '../errors.js';
 import type { ImageFit } from '../images/decode.js';
 import { openImages } from '../images/open.js';
+import { requireOutside } from '../images/outside.js';
 import type { ImageEncoding } from '../images/packed/manifest.js';
 import { packImages } from '../images/packed/pack.js';
+import type { ImageSource } from '../images/source.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 import { positiveInteger } from './options.js';
@@ -13,6 +16,7 @@ interface PackImagesFlags extends FitFlags {
   readonly encoding: ImageEncoding;
   readonly quality: number;
   readonly split?: string;
+  readonly skipDamaged?: boolean;
   readonly json?: boolean;
 }
 
@@ -38,13 +42,16 @@ export function addPackImages(program: Command, io: CliIo): void {
       positiveInteger,
       95,
     )
+    .option('--skip-damaged', 'leave out images that cannot be decoded, and list them')
     .option('--split <name>', 'dataset split of the folder, e.g. train')
     .option('--short-side <n>', 'shrink the shorter side to this many pixels', positiveInteger)
     .option('--size <HxW>', 'resize and crop every image to this size', size)
     .option('--json', 'print the result as JSON')
     .action(async (path: string, flags: PackImagesFlags) => {
       const { split, out, encoding, quality } = flags;
+      await requireOutside(out, path, '--out');
       const images = await openImages(path, { split, fit: fitOf(flags) });
+      reportSkipped(io, images.skipped);
       const bar = createProgress(io.stderr).step('packing images', images.count);
       const onProgress = (done: number) => bar.update(done);
       const result = await packImages({
@@ -52,14 +59,28 @@ export function addPackImages(program: Command, io: CliIo): void {
         out,
         encoding,
         quality,
+        damaged: flags.skipDamaged ? 'skip' : 'refuse',
         onProgress,
         signal: io.signal,
       });
       bar.finish();
-      const { count, bytes, shards } = result;
+      const { count, bytes, shards, damaged = [] } = result;
+      if (damaged.length > 0) {
+        const lines = damaged.map(({ reason }) => `  ${reason}\n`).join('');
+        io.stderr.write(`left out ${damaged.length} images that cannot be decoded:\n${lines}`);
+      }
       const text = `${count} images in ${out}: ${formatBytes(bytes)} in ${shards} shards`;
       print(io, flags.json ? JSON.stringify(result) : text);
     });
+}
+
+/** Files that look like images and were not taken must not go unnoticed. */
+export function reportSkipped(io: CliIo, skipped: ImageSource['skipped']): void {
+  if (skipped === undefined) return;
+  const { count, examples } = skipped;
+  const names = examples.map((path) => show(path)).join(', ');
+  const more = count > examples.length ? ', ...' : '';
+  io.stderr.write(`not read, ${count} files that look like images: ${names}${more}\n`);
 }
 
 /** The fit that the size options ask for. */

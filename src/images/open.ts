@@ -1,10 +1,11 @@
-import { readdir, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MANIFEST_FILE } from '../container/shard-file.js';
 import { SoftpackError } from '../errors.js';
-import { fileError } from '../store/file-error.js';
+import { onFile } from '../store/file-error.js';
 import { type ImageFolderOptions, imageFolder } from './folder.js';
 import { imageList } from './image-list.js';
+import { packedState } from './packed/directory.js';
 import { readPackedIndex } from './packed/packed-index.js';
 import type { ImageSource } from './source.js';
 
@@ -14,8 +15,8 @@ export interface OpenImagesOptions extends ImageFolderOptions {
 }
 
 /**
- * Images at a path, by what is found there: a directory that `softpack pack-images` wrote, a folder of images or
- * with one folder a class, or a text file that lists images.
+ * Images at a path, by what is found there: a folder that `softpack pack-images` wrote, a folder of images or
+ * with one folder per class, or a text file that lists images.
  *
  * @throws `NOT_FOUND` if there is nothing, `INVALID_FILE` if it is none of these, `CORRUPT_DATA` if a packed file was
  *   changed, `INCOMPLETE` if it was never finished.
@@ -24,27 +25,30 @@ export async function openImages(
   path: string,
   options: OpenImagesOptions = {},
 ): Promise<ImageSource> {
-  const found = await stat(path).catch((cause: unknown) => {
-    throw fileError(path, cause);
-  });
+  const found = await onFile(path, () => stat(path));
   if (!found.isDirectory()) return imageList(path, options);
-  const names = await readdir(path);
-  if (names.includes(MANIFEST_FILE)) return packedSource(path, options);
-  if (names.some((name) => name.startsWith(SHARD_PREFIX) && name.endsWith('.safetensors'))) {
-    throw new SoftpackError('INCOMPLETE', 'packed images that were never finished', {
-      field: join(path, MANIFEST_FILE),
-    });
+  switch (await packedState(path)) {
+    case 'finished':
+      return packedSource(path, options);
+    case 'unfinished':
+      throw new SoftpackError('INCOMPLETE', 'packed images that were never finished', {
+        field: join(path, MANIFEST_FILE),
+      });
+    case 'none':
+      return imageFolder(path, options);
   }
-  return imageFolder(path, options);
 }
 
-/** What the shards of a packed image file begin with. */
-export const SHARD_PREFIX = 'images-';
+/** Whether a path is a folder of packed images, finished or not. */
+export async function isPacked(path: string): Promise<boolean> {
+  const found = await onFile(path, () => stat(path));
+  return found.isDirectory() && (await packedState(path)) !== 'none';
+}
 
 async function packedSource(path: string, options: OpenImagesOptions): Promise<ImageSource> {
   const fit = options.packed === 'as-they-are' ? undefined : options.fit;
   if (fit !== undefined || options.split !== undefined) {
-    throw new SoftpackError('INVALID_ARGUMENT', 'packed images are what they were packed as', {
+    throw new SoftpackError('INVALID_ARGUMENT', 'packed images keep their size and split', {
       field: fit === undefined ? 'split' : 'fit',
       expected: 'none',
     });

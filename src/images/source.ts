@@ -32,17 +32,19 @@ export type ImagesDescription =
       readonly height: number;
       readonly width: number;
     }
-  | {
-      readonly kind: 'files';
-      readonly root: string;
-      /** Paths below the root. */
-      readonly names: TextTable;
-      readonly fit?: ImageFit;
-    }
+  | FilesDescription
   | {
       readonly kind: 'packed';
       readonly index: PackedIndex;
     };
+
+export interface FilesDescription {
+  readonly kind: 'files';
+  readonly root: string;
+  /** Paths below the root, or absolute. */
+  readonly names: TextTable;
+  readonly fit?: ImageFit;
+}
 
 export function describeImages(images: ImageSource | MemoryImages): ImagesDescription {
   if (!isMemoryImages(images)) return images.description;

@@ -1,6 +1,8 @@
 import type { LabelArchive } from '../archive/archive.js';
+import { isJsonObject } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
 import type { ImageFit } from '../images/decode.js';
+import { imagesFingerprint, mayBeSameImages } from '../images/fingerprint.js';
 import { isMemoryImages, type MemoryImages } from '../images/memory.js';
 import { openImages } from '../images/open.js';
 import type { ImageSource } from '../images/source.js';
@@ -20,6 +22,7 @@ export async function openImagesOf(
   const fit = (recorded?.fit ?? undefined) as ImageFit | undefined;
   const images = await openImages(path, { split, fit, packed: 'as-they-are' });
   requireImagesOf(archive, images);
+  await requireContentOf(archive, images);
   return images;
 }
 
@@ -44,4 +47,27 @@ export function requireImagesOf(archive: LabelArchive, images: ImageSource | Mem
       found: `id ${images.id}`,
     },
   );
+}
+
+/** Sources whose files were compared with an archive's: once is enough. */
+const compared = new WeakMap<object, Set<string>>();
+
+/** Compares the images' content with what the archive recorded: other pixels under the same names are refused. */
+export async function requireContentOf(
+  { manifest }: LabelArchive,
+  images: ImageSource | MemoryImages,
+): Promise<void> {
+  const recorded = manifest.images?.fingerprint;
+  const done = compared.get(images) ?? new Set();
+  if (!isJsonObject(recorded) || done.has(manifest.archiveId)) return;
+  const found = await imagesFingerprint(images);
+  if (!mayBeSameImages(recorded, found)) {
+    const message = 'other images under the names that the labels were made of';
+    throw new SoftpackError('INVALID_ARGUMENT', message, {
+      field: 'images',
+      expected: `fingerprint ${JSON.stringify(recorded)}`,
+      found: `fingerprint ${JSON.stringify(found)}`,
+    });
+  }
+  compared.set(images, done.add(manifest.archiveId));
 }

@@ -7,7 +7,7 @@ import { SoftpackError, throwIfAborted } from '../errors.js';
 import { describeImages } from '../images/source.js';
 import type { BatchSetup, BatchTask, ImageSetup } from './batch-maker.js';
 import { type BatchPool, LocalBatchPool, ThreadBatchPool } from './batch-pool.js';
-import { requireImagesOf } from './images-of.js';
+import { requireContentOf, requireImagesOf } from './images-of.js';
 import { LabelsAhead, type LabelsOfBatch } from './labels-ahead.js';
 import { type LoaderMetrics, MetricsCounter } from './metrics.js';
 import type { Batch, LoaderOptions } from './options.js';
@@ -173,6 +173,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     const queue = await this.#takeOver(run);
     let position = this.#plan.from(this.#next, lastEpoch);
     try {
+      await orAbort(this.#requireContent(), this.#options.signal);
       for (;;) {
         this.#requireRunning(run);
         position = this.#fill(queue, position, run, lastEpoch);
@@ -195,6 +196,12 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
       await this.#drain(queue);
       if (this.#run === run) this.#labelsAhead?.clear();
     }
+  }
+
+  /** Before the first batch: other pixels under the same names would be trained on without a word. */
+  async #requireContent(): Promise<void> {
+    const { archive, images } = this.#options;
+    if (images !== undefined) await requireContentOf(archive, images);
   }
 
   /** Ends the iteration before, and with it what it made ahead. */

@@ -11,7 +11,9 @@ import { MANIFEST_FILE } from '../container/shard-file.js';
 import { canonicalJson, type JsonObject } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
 import type { ImageFit } from '../images/decode.js';
-import { openImages } from '../images/open.js';
+import { imagesFingerprint } from '../images/fingerprint.js';
+import { isPacked, openImages } from '../images/open.js';
+import { requireOutside } from '../images/outside.js';
 import type { ImageSource } from '../images/source.js';
 import type { BackendName } from '../nn/backend/select.js';
 import { requireNames, type TeacherDescription } from '../nn/teachers/description.js';
@@ -83,6 +85,8 @@ export interface CacheLabelsResult {
   /** Labels made in this run. */
   readonly made: number;
   readonly bytes: ArchiveBytes;
+  /** Files that look like images and were left out, and the first of them. */
+  readonly skipped?: ImageSource['skipped'];
   /** Of the compression, where there was one. */
   readonly packed?: PackResult;
 }
@@ -107,17 +111,21 @@ const defaultAugmentation = {
 export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLabelsResult> {
   const { epochs, out, training, onProgress, signal } = options;
   const codec = options.codec?.name === 'none' ? undefined : options.codec;
+  await requireOutside(out, options.images);
+  if (options.full !== undefined) await requireOutside(options.full, options.images, 'full');
   const temporary =
     codec === undefined || options.full !== undefined ? undefined : new TemporaryLabels(out);
   const finished = await finishedManifest(options, temporary);
   const teacher = await factsOf(options);
   const images = await imagesFor(teacher, options);
-  const identity = identityOf(teacher, images, options);
+  const left = images.skipped && { skipped: images.skipped };
+  const identity = identityOf(teacher, images, await imagesFingerprint(images, signal), options);
   if (finished !== undefined) {
     requireSameLabels(finished, identity, codec && codecRequest({ ...options, codec }));
     const packed = codec && (await settleFinished(out));
     await temporary?.remove();
-    if (packed !== undefined) return await resultOf(options, identity, { labels: 0 }, packed);
+    if (packed !== undefined)
+      return { ...(await resultOf(options, identity, { labels: 0 }, packed)), ...left };
   }
   const full = codec === undefined ? out : (options.full ?? temporary?.directory ?? out);
   await temporary?.requireOwn();
@@ -131,7 +139,7 @@ export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLab
       acceptFinished: true,
     }));
   await temporary?.remove();
-  return await resultOf(options, identity, labelled, packed);
+  return { ...(await resultOf(options, identity, labelled, packed)), ...left };
 }
 
 async function resultOf(
@@ -167,6 +175,7 @@ interface LabelsIdentity {
 function identityOf(
   teacher: TeacherFacts,
   images: ImageSource,
+  fingerprint: JsonObject,
   { teacher: path, epochs, tau = DEFAULT_TAU, augmentation }: CacheLabelsOptions,
 ): LabelsIdentity {
   return {
@@ -177,7 +186,7 @@ function identityOf(
       size: teacher.size,
     },
     teacher: teacher.fingerprint,
-    images: { id: images.id, count: images.count, fit: fitOf(images) ?? null },
+    images: { id: images.id, count: images.count, fit: fitOf(images) ?? null, fingerprint },
     ...matchClasses(path, teacher, images),
   };
 }
@@ -248,13 +257,12 @@ async function factsOf({
   return { classes, classNames, size, normalisation, fingerprint };
 }
 
-function imagesFor(
+async function imagesFor(
   { size }: TeacherFacts,
   { images, split, fit }: CacheLabelsOptions,
 ): Promise<ImageSource> {
-  const packed = existsSync(join(images, MANIFEST_FILE));
   const own: ImageFit = { kind: 'short-side', pixels: 2 * Math.max(...size) };
-  return openImages(images, { split, fit: packed ? fit : (fit ?? own) });
+  return openImages(images, { split, fit: (await isPacked(images)) ? fit : (fit ?? own) });
 }
 
 function fitOf({ description }: ImageSource): ImageFit | undefined {

@@ -107,6 +107,17 @@ describe('records', () => {
     expect(mean(mixed)).toBeLessThan(0.7);
   });
 
+  test('take bounded time at any alpha, and are 0 or 1 each half of the time near 0', () => {
+    for (const alpha of [Number.MIN_VALUE, 1e-300, 1e-9, 1e-6, 1e-5, 1e-4]) {
+      const mix = { kind: 'mixup', alpha, probability: 1 } as const;
+      const batch = new Augmenter({ ...spec, mix }, images).batch(0, { start: 0, count: 1000 });
+      const zeros = batch.lambda.filter((lambda) => lambda < 0.01).length;
+      expect(zeros).toBeGreaterThan(420);
+      expect(zeros).toBeLessThan(580);
+      expect(batch.lambda.every((lambda) => lambda < 0.01 || lambda > 0.99)).toBe(true);
+    }
+  });
+
   test('refuse a sample that is not there', () => {
     const call = () => new Augmenter(spec, images).batch(0, Uint32Array.of(1000));
     expect(call).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT', found: 1000 }));

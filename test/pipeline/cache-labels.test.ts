@@ -8,10 +8,14 @@ import { openArchive } from '#src/archive/archive.js';
 import { Augmenter } from '#src/augment/augmenter.js';
 import { renderViews } from '#src/augment/replay.js';
 import type { AugmentationSpec } from '#src/augment/spec.js';
+import type { ImageFit } from '#src/images/decode.js';
+import { imagesFingerprint } from '#src/images/fingerprint.js';
 import { imageFolder } from '#src/images/folder.js';
 import { packImages } from '#src/images/packed/pack.js';
 import { openImageReader } from '#src/images/reader.js';
 import { loadKernels } from '#src/kernels/load.js';
+import { openImagesOf } from '#src/loader/images-of.js';
+import { createLoader } from '#src/loader/loader.js';
 import { loadTeacher } from '#src/nn/teachers/load.js';
 import { archiveSource } from '#src/pipeline/archive-source.js';
 import {
@@ -98,7 +102,8 @@ describe('cacheLabels', () => {
     // Made again here, from the manifest and the files alone.
     const fit = { kind: 'short-side', pixels: 16 } as const;
     const source = await imageFolder(images, { fit });
-    expect(rest.images).toEqual({ id: source.id, count: IMAGES, fit });
+    const content = await imagesFingerprint(source);
+    expect(rest.images).toEqual({ id: source.id, count: IMAGES, fit, fingerprint: content });
     using reader = await openImageReader(source.description);
     const pixels = await reader.read(Uint32Array.from({ length: IMAGES }, (_, i) => i));
     const augmenter = new Augmenter(augmentation as unknown as AugmentationSpec, pixels);
@@ -202,6 +207,60 @@ describe('cacheLabels', () => {
       await expect(call).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
       await expect(call).rejects.toThrow(field);
     }
+  });
+});
+
+describe('other pixels under the same names', () => {
+  const copy = temporary.path('copy');
+  /** Exchanges two images of one size: names and sizes of the set stay as they are. */
+  const exchange = async () => {
+    const paths = ['ant/0.png', 'ant/1.png'].map((name) => join(copy, name));
+    const [one, other] = await Promise.all(paths.map((path) => readFile(path)));
+    await Promise.all([writeFile(paths[0], other), writeFile(paths[1], one)]);
+  };
+
+  test('do not go on with an interrupted run, nor train with its labels', async () => {
+    await cp(images, copy, { recursive: true });
+    const controller = new AbortController();
+    const onProgress = ({ done }: { done: number }) => done === IMAGES && controller.abort();
+    const begun = cache('exchanged', { images: copy, signal: controller.signal, onProgress });
+    await expect(begun).rejects.toMatchObject({ code: 'ABORTED' });
+    await exchange();
+    const call = cache('exchanged', { images: copy });
+    await expect(call).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(call).rejects.toThrow('spec.images');
+    await exchange();
+    await cache('exchanged', { images: copy });
+    expect(await filesOf('exchanged')).toEqual(await filesOf('onnx'));
+
+    await using archive = await openArchive(temporary.path('exchanged'));
+    const normalisation = description;
+    const open = () => openImagesOf(archive, copy);
+    const first = await open();
+    await exchange();
+    await expect(open()).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', field: 'images' });
+    const { fit } = archive.manifest.images as { readonly fit: ImageFit };
+    const unchecked = await imageFolder(copy, { fit });
+    const loader = createLoader({
+      archive,
+      images: unchecked,
+      normalisation,
+      batchSize: 5,
+      workers: 0,
+    });
+    await expect(loader[Symbol.asyncIterator]().next()).rejects.toMatchObject({ field: 'images' });
+    await exchange();
+    const good = createLoader({ archive, images: first, normalisation, batchSize: 5, workers: 0 });
+    expect((await good[Symbol.asyncIterator]().next()).value?.sampleIds).toHaveLength(5);
+    await Promise.all([loader.close(), good.close()]);
+  });
+
+  test('an output folder inside the images is refused at the start', async () => {
+    for (const change of [{ out: join(copy, 'labels') }, { full: join(copy, 'ant/full') }]) {
+      const call = cache('inside', { images: copy, teacher: 'nowhere', ...change });
+      await expect(call).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    }
+    expect((await readdir(copy)).sort()).toEqual(FOLDERS);
   });
 });
 

@@ -1,7 +1,13 @@
 import { sha256 } from '../../container/checksum.js';
 import { MAX_SHARDS } from '../../container/shard-file.js';
 import { FieldChecker } from '../../core/check.js';
-import { canonicalJson, isJsonObject, type JsonValue, parseJson } from '../../core/json.js';
+import {
+  canonicalJson,
+  isJsonObject,
+  type JsonObject,
+  type JsonValue,
+  parseJson,
+} from '../../core/json.js';
 import { MAX_SIDE } from '../../core/limits.js';
 import { invalidFile, SoftpackError } from '../../errors.js';
 
@@ -12,6 +18,10 @@ import { invalidFile, SoftpackError } from '../../errors.js';
 
 export const IMAGES_FORMAT = 'softpack images';
 export const IMAGES_VERSION = 1;
+/** Sample ids are 32-bit. */
+const MAX_COUNT = 2 ** 32 - 1;
+/** Of a shard, per sample: where it begins, height and width, class. */
+const TABLE_BYTES = 20;
 
 /** How the bytes of an image are to be read: pixels as they are, or a JPEG. */
 export type ImageEncoding = 'raw' | 'jpeg';
@@ -37,6 +47,8 @@ export interface ImagesManifest {
   readonly encoding: ImageEncoding;
   /** Id of the files packed, where decoding gives their very pixels; null where JPEGs were encoded anew. */
   readonly sourceId: string | null;
+  /** What tells the files packed from others under the same names; absent from packs of earlier versions. */
+  readonly fingerprint?: JsonObject;
   /** Height and width where all images share them. */
   readonly size: readonly [number, number] | null;
   readonly classNames?: readonly string[];
@@ -57,8 +69,8 @@ export function makeImagesManifest(content: ImagesContent): ImagesManifest {
 }
 
 function imagesIdOf(images: ImagesContent): string {
-  const { count, encoding, sourceId, size, classNames, shards } = images;
-  const content = { count, encoding, sourceId, size, classNames, shards };
+  const { count, encoding, sourceId, fingerprint, size, classNames, shards } = images;
+  const content = { count, encoding, sourceId, fingerprint, size, classNames, shards };
   return sha256(Buffer.from(JSON.stringify(canonicalJson(content, 'images'))));
 }
 
@@ -79,13 +91,14 @@ export function parseImagesManifest(file: string, bytes: Uint8Array): ImagesMani
       found: minReader,
     });
   }
-  const { encoding, classNames } = json;
+  const { encoding, classNames, fingerprint } = json;
   check.that(encoding === 'raw' || encoding === 'jpeg', encoding, 'encoding', 'raw or jpeg');
-  const count = check.count(json.count, 'count', 1);
+  const count = check.count(json.count, 'count', 1, MAX_COUNT);
   const content: ImagesContent = {
     count,
     encoding: encoding as ImageEncoding,
     sourceId: json.sourceId === null ? null : check.digest(json.sourceId, 'sourceId'),
+    ...(fingerprint === undefined ? {} : { fingerprint: check.object(fingerprint, 'fingerprint') }),
     size: json.size === null ? null : checkSize(check, json.size),
     ...(classNames === undefined ? {} : { classNames: check.texts(classNames, 'classNames') }),
     shards: checkShards(check, json.shards, count),
@@ -130,7 +143,7 @@ function checkShards(
     next = end;
     return {
       file: check.fileName(shard.file, `${at}.file`),
-      bytes: check.count(shard.bytes, `${at}.bytes`, 0),
+      bytes: check.count(shard.bytes, `${at}.bytes`, TABLE_BYTES * (end - begin)),
       sha256: check.digest(shard.sha256, `${at}.sha256`),
       indexSha256: check.digest(shard.indexSha256, `${at}.indexSha256`),
       samples: [begin, end] as const,

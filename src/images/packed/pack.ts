@@ -1,17 +1,40 @@
 import { createHash } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BLOCK_BYTES, loadXxh64, sha256, type Xxh64 } from '../../container/checksum.js';
-import { replaceFile, syncDirectory, writeFully } from '../../container/durable.js';
-import { MANIFEST_FILE, verifyShard } from '../../container/shard-file.js';
+import { loadXxh64, sha256, type Xxh64 } from '../../container/checksum.js';
+import { makeDirectory, removeTemporaries, replaceFile } from '../../container/durable.js';
+import { LOCK_FILE, requireUnlocked, WriterLock } from '../../container/lock.js';
+import { MANIFEST_FILE } from '../../container/shard-file.js';
+import { argument } from '../../core/check.js';
+import { canonicalJson, type JsonObject } from '../../core/json.js';
 import { SoftpackError, throwIfAborted } from '../../errors.js';
-import { openLocalFile } from '../../store/local.js';
-import { decodeImage, encodeJpeg, isJpeg, prepareDecoder } from '../decode.js';
-import { SHARD_PREFIX } from '../open.js';
-import type { ImageSource } from '../source.js';
-import { textAt } from '../text-table.js';
-import { type ImageEncoding, type ImageShardRecord, makeImagesManifest } from './manifest.js';
-import { NO_TARGET, openImageShard, planImageShard } from './shard.js';
+import { onFile } from '../../store/file-error.js';
+import {
+  type DamagedImage,
+  damagedError,
+  findDamaged,
+  isDamage,
+  withoutImages,
+} from '../damaged.js';
+import { prepareDecoder } from '../decode.js';
+import { imagesFingerprint } from '../fingerprint.js';
+import { requireOutside } from '../outside.js';
+import type { FilesDescription, ImageSource } from '../source.js';
+import { ownFiles, packedState, removeOwnFiles, shardFile } from './directory.js';
+import {
+  type ImageEncoding,
+  type ImageShardRecord,
+  type ImagesManifest,
+  makeImagesManifest,
+} from './manifest.js';
+import { readPackedIndex } from './packed-index.js';
+import {
+  type FinishedShard,
+  finishedShard,
+  originOfShard,
+  type ShardJob,
+  writeShard,
+} from './write-shard.js';
 
 export interface PackImagesOptions {
   /** A folder or list of image files. */
@@ -24,7 +47,12 @@ export interface PackImagesOptions {
   readonly quality?: number;
   /** Size that shards are cut at; default 128 MiB, at most 1 GiB. One shard is held in memory. */
   readonly shardBytes?: number;
-  /** Images decoded side by side; default 4, the threads of libuv's pool. */
+  /**
+   * `refuse` (default): images that cannot be decoded are one error, which names all of them. `skip`: all images are decoded
+   * once to find them, the others are packed, and the result names them.
+   */
+  readonly damaged?: 'refuse' | 'skip';
+  /** Images decoded at a time; default 4, the threads of libuv's pool. */
   readonly concurrency?: number;
   readonly onProgress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal;
@@ -37,19 +65,13 @@ export interface PackImagesResult {
   readonly shards: number;
   /** What `openImages` of the directory calls itself. */
   readonly id: string;
+  /** With `damaged: 'skip'`: what was left out. */
+  readonly damaged?: readonly DamagedImage[];
 }
 
 const DEFAULT_SHARD_BYTES = 128 * 2 ** 20;
 const MAX_SHARD_BYTES = 2 ** 30;
-
-/** One image as it is stored. */
-interface StoredImage {
-  readonly bytes: Uint8Array;
-  /** Whether decoding gives the very pixels of the file. */
-  readonly faithful: boolean;
-  readonly height: number;
-  readonly width: number;
-}
+const DEFAULT_CONCURRENCY = 4;
 
 /**
  * Packs image files into few large ones that are read by position: no directory look-ups, no decoding where `raw`,
@@ -61,236 +83,145 @@ interface StoredImage {
  *   decoded.
  */
 export async function packImages(options: PackImagesOptions): Promise<PackImagesResult> {
-  const { images, out, encoding = 'raw', onProgress, signal } = options;
-  if (images.description.kind !== 'files') {
-    throw new SoftpackError('INVALID_ARGUMENT', 'these images are packed already', {
-      field: 'images',
-      expected: 'a folder or a list of image files',
-      found: images.description.kind,
-    });
-  }
-  const limit = shardLimit(options.shardBytes ?? DEFAULT_SHARD_BYTES);
+  const { images, out, concurrency = DEFAULT_CONCURRENCY, onProgress, signal } = options;
+  const files = requireFiles(images);
+  argument.count(options.shardBytes ?? DEFAULT_SHARD_BYTES, 'shardBytes', 1, MAX_SHARD_BYTES);
+  await requireOutside(out, files.root);
   prepareDecoder();
-  const xxh64 = await loadXxh64();
-  const origin = originOf(options);
-  await mkdir(out, { recursive: true });
-  await requireOurs(out);
-  const shards: FinishedShard[] = [];
-  let next = 0;
-  while (next < images.count) {
-    const file = `${SHARD_PREFIX}${String(shards.length).padStart(5, '0')}.safetensors`;
-    const finished = await finishedShard(join(out, file), file, next, origin, xxh64);
-    const shard =
-      finished ?? (await writeShard(options, { file, first: next, limit, origin }, xxh64));
-    shards.push(shard);
-    next = shard.record.samples[1];
-    onProgress?.(next, images.count);
-    throwIfAborted(signal);
-  }
+  if (options.damaged !== 'skip') return packAll(options, files);
+  const damaged = await findDamaged(files, {
+    ...{ concurrency, signal },
+    onProgress: (done) => onProgress?.(done, images.count),
+  });
+  const sound = withoutImages(images, files, damaged);
+  const result = await packAll({ ...options, images: sound }, requireFiles(sound));
+  return { ...result, damaged: [...damaged.values()] };
+}
+
+async function packAll(
+  options: PackImagesOptions,
+  files: FilesDescription,
+): Promise<PackImagesResult> {
+  const { images, out, encoding = 'raw', signal } = options;
+  const fingerprint = await imagesFingerprint(images, signal);
+  await makeDirectory(out);
+  const finished = await finishedRun(out, originOf(options, fingerprint));
+  if (finished !== undefined) return finished;
+  await requireUnlocked(out);
+  await ownFiles(out); // Before a lock is put into a folder that is somebody else's.
+  await using _lock = await WriterLock.acquire(out);
+  const own = await ownFiles(out);
+  const shards = await packShards(options, files, fingerprint);
   const records = shards.map(({ record }) => record);
   const manifest = makeImagesManifest({
     count: images.count,
     encoding,
     sourceId: shards.every(({ faithful }) => faithful) ? images.id : null,
+    fingerprint,
     size: commonSize(shards.map(({ size }) => size)),
     ...(images.classNames && { classNames: images.classNames }),
     shards: records,
   });
-  // What a run with other options may have left behind.
-  const kept = new Set(records.map(({ file }) => file));
-  for (const name of await readdir(out)) if (!kept.has(name)) await rm(join(out, name));
-  const json = Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`);
-  await replaceFile(join(out, MANIFEST_FILE), json);
-  const bytes = records.reduce((sum, record) => sum + record.bytes, json.length);
-  const id = manifest.sourceId ?? manifest.imagesId;
-  return { count: images.count, bytes, shards: records.length, id };
+  await removeOwnFiles(out, own, new Set(records.map(({ file }) => file)));
+  await replaceFile(join(out, MANIFEST_FILE), manifestBytes(manifest));
+  return resultOf(manifest);
 }
 
-function shardLimit(bytes: number): number {
-  if (bytes >= 1 && bytes <= MAX_SHARD_BYTES) return bytes;
-  throw new SoftpackError('INVALID_ARGUMENT', 'not a size of shards', {
-    field: 'shardBytes',
-    expected: `1 to ${MAX_SHARD_BYTES}`,
-    found: bytes,
+/**
+ * The result of a run that was killed between writing the manifest and giving back its lock: `undefined` if this is not
+ * what the folder holds.
+ */
+async function finishedRun(out: string, origin: string): Promise<PackImagesResult | undefined> {
+  const names = await onFile(out, () => readdir(out));
+  if (!names.includes(MANIFEST_FILE) || !names.includes(LOCK_FILE)) return undefined;
+  if ((await packedState(out)) !== 'finished') return undefined;
+  const { manifest } = await readPackedIndex(out);
+  for (const { file } of manifest.shards) {
+    if ((await originOfShard(join(out, file))) !== origin) return undefined;
+  }
+  await using _lock = await WriterLock.acquire(out);
+  await removeTemporaries(out, [MANIFEST_FILE, LOCK_FILE, ...manifest.shards.map(fileOf)]);
+  return resultOf(manifest);
+}
+
+const fileOf = ({ file }: ImageShardRecord) => file;
+
+function resultOf(manifest: ImagesManifest): PackImagesResult {
+  const { count, shards, sourceId, imagesId } = manifest;
+  const bytes = shards.reduce((sum, shard) => sum + shard.bytes, manifestBytes(manifest).length);
+  return { count, bytes, shards: shards.length, id: sourceId ?? imagesId };
+}
+
+function manifestBytes(manifest: ImagesManifest): Uint8Array {
+  return Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`);
+}
+
+function requireFiles({ description }: ImageSource): FilesDescription {
+  if (description.kind === 'files') return description;
+  throw new SoftpackError('INVALID_ARGUMENT', 'these images are packed already', {
+    field: 'images',
+    expected: 'a folder or a list of image files',
+    found: description.kind,
   });
+}
+
+/** Resumes after the shards that an interrupted run of the same images and options completed. */
+async function packShards(
+  options: PackImagesOptions,
+  files: FilesDescription,
+  fingerprint: JsonObject,
+): Promise<readonly FinishedShard[]> {
+  const { images, out, onProgress, signal, concurrency = DEFAULT_CONCURRENCY } = options;
+  const { encoding = 'raw', quality = 95, shardBytes: limit = DEFAULT_SHARD_BYTES } = options;
+  const xxh64 = await loadXxh64();
+  const origin = originOf(options, fingerprint);
+  const onImage = (done: number) => onProgress?.(done, images.count);
+  const shards: FinishedShard[] = [];
+  let first = 0;
+  while (first < images.count) {
+    const job = {
+      ...{ images: files, targets: images.targets, encoding, quality, concurrency, signal },
+      ...{ out, file: shardFile(shards.length), first, limit, origin, onImage },
+    };
+    const shard = (await finishedShard(job, xxh64)) ?? (await writeSound(job, xxh64));
+    shards.push(shard);
+    first = shard.record.samples[1];
+    onProgress?.(first, images.count);
+    throwIfAborted(signal);
+  }
+  return shards;
+}
+
+/** Looks at all further images when one is damaged, to name them all at once. */
+async function writeSound(job: ShardJob, xxh64: Xxh64): Promise<FinishedShard> {
+  try {
+    return await writeShard(job, xxh64);
+  } catch (error) {
+    if (!isDamage(error)) throw error;
+    const { images, first, concurrency, signal } = job;
+    const damaged = [...(await findDamaged(images, { first, concurrency, signal })).values()];
+    throw damaged.length > 1 ? damagedError(damaged) : error;
+  }
 }
 
 /** Tells shards of this run from those of another that was interrupted in the same place. */
-function originOf({
-  images,
-  encoding = 'raw',
-  quality = 95,
-  shardBytes,
-}: PackImagesOptions): string {
-  const options = { encoding, quality, shardBytes: shardBytes ?? DEFAULT_SHARD_BYTES };
+function originOf(
+  { images, encoding = 'raw', quality = 95, shardBytes = DEFAULT_SHARD_BYTES }: PackImagesOptions,
+  fingerprint: JsonObject,
+): string {
+  const options = { encoding, quality, shardBytes };
+  const { id, classNames = null, targets } = images;
+  const classes = { classNames, targets: targets === undefined ? null : digest(targets) };
+  return sha256(
+    Buffer.from(JSON.stringify(canonicalJson({ id, fingerprint, classes, options }, 'origin'))),
+  );
+}
+
+function digest(values: Uint32Array): string {
+  const { buffer, byteOffset, byteLength } = values;
   return createHash('sha256')
-    .update(JSON.stringify({ id: images.id, options }))
+    .update(new Uint8Array(buffer, byteOffset, byteLength))
     .digest('hex');
-}
-
-async function requireOurs(out: string): Promise<void> {
-  const names = await readdir(out);
-  const foreign = names.find((name) => !name.startsWith(SHARD_PREFIX));
-  if (foreign === undefined) return;
-  throw new SoftpackError('ALREADY_EXISTS', 'directory is not empty', {
-    field: out,
-    expected: 'a new or empty directory, or one with an interrupted run',
-    found: foreign,
-  });
-}
-
-interface FinishedShard {
-  readonly record: ImageShardRecord;
-  readonly faithful: boolean;
-  /** Height and width that all its images share, or null. */
-  readonly size: readonly [number, number] | null;
-}
-
-/** A shard that an earlier run left whole; `undefined` where there is none, or one of other images. */
-async function finishedShard(
-  path: string,
-  file: string,
-  first: number,
-  origin: string,
-  xxh64: Xxh64,
-): Promise<FinishedShard | undefined> {
-  let handle: Awaited<ReturnType<typeof openLocalFile>> | undefined;
-  try {
-    handle = await openLocalFile(path);
-    const shard = await openImageShard(handle);
-    if (shard.origin !== origin || shard.samples[0] !== first) return undefined;
-    const whole = await verifyShard(shard, xxh64);
-    const sizes = new Uint32Array(2 * (shard.samples[1] - first));
-    await handle.read(shard.index.columns.get('sizes') ?? 0, new Uint8Array(sizes.buffer));
-    const { samples, indexSha256 } = shard;
-    const record = { file, bytes: handle.size, sha256: whole, indexSha256, samples };
-    return { record, faithful: shard.faithful, size: sharedSize(sizes) };
-  } catch (error) {
-    if (error instanceof SoftpackError) return undefined;
-    throw error;
-  } finally {
-    await handle?.close();
-  }
-}
-
-interface ShardJob {
-  readonly file: string;
-  readonly first: number;
-  readonly limit: number;
-  readonly origin: string;
-}
-
-async function writeShard(
-  options: PackImagesOptions,
-  { file, first, limit, origin }: ShardJob,
-  xxh64: Xxh64,
-): Promise<FinishedShard> {
-  const { images, out, encoding = 'raw', onProgress } = options;
-  const stored: StoredImage[] = [];
-  let bytes = 0;
-  for await (const image of encodeImages(options, first)) {
-    // At least one image a shard, however large.
-    if (stored.length > 0 && bytes + image.bytes.length > limit) break;
-    stored.push(image);
-    bytes += image.bytes.length;
-    onProgress?.(first + stored.length, images.count);
-  }
-  const samples = [first, first + stored.length] as const;
-  const faithful = stored.every((image) => image.faithful);
-  const { header, index } = planImageShard(samples, bytes, encoding, { origin, faithful });
-  const content = new Uint8Array(index.fileBytes);
-  content.set(header);
-  const at = (column: string) => index.columns.get(column) ?? 0;
-  const view = new DataView(content.buffer);
-  const sizes = new Uint32Array(2 * stored.length);
-  let position = 0;
-  for (const [i, { bytes: image, height, width }] of stored.entries()) {
-    content.set(image, at('data') + position);
-    position += image.length;
-    view.setBigUint64(at('offsets') + 8 * (i + 1), BigInt(position), true);
-    view.setUint32(at('sizes') + 8 * i, height, true);
-    view.setUint32(at('sizes') + 8 * i + 4, width, true);
-    view.setUint32(at('targets') + 4 * i, images.targets?.[first + i] ?? NO_TARGET, true);
-    sizes.set([height, width], 2 * i);
-  }
-  for (let i = 0; i < index.blocks; i++) {
-    const begin = index.dataOffset + i * BLOCK_BYTES;
-    const block = content.subarray(begin, Math.min(begin + BLOCK_BYTES, index.tableOffset));
-    view.setBigUint64(index.tableOffset + 8 * i, xxh64.hash(block), true);
-  }
-  await publish(out, file, content);
-  const indexSha256 = sha256(header, content.subarray(index.tableOffset));
-  const record = { file, bytes: content.length, sha256: sha256(content), indexSha256, samples };
-  return { record, faithful, size: sharedSize(sizes) };
-}
-
-/** Under its name only when all of it is on disk. */
-async function publish(directory: string, file: string, content: Uint8Array): Promise<void> {
-  const path = join(directory, file);
-  const partial = `${path}.partial`;
-  const handle = await open(partial, 'w');
-  try {
-    await writeFully(handle, content, 0);
-    await handle.sync();
-  } catch (error) {
-    await rm(partial, { force: true });
-    throw error;
-  } finally {
-    await handle.close();
-  }
-  await rename(partial, path);
-  await syncDirectory(directory);
-}
-
-/** Images from `first` on as they will be stored, in order, some encoded ahead. */
-async function* encodeImages(
-  options: PackImagesOptions,
-  first: number,
-): AsyncGenerator<StoredImage, void, undefined> {
-  const { images, concurrency = 4, signal } = options;
-  const ahead: Promise<StoredImage>[] = [];
-  let next = first;
-  try {
-    for (;;) {
-      while (next < images.count && ahead.length < concurrency) {
-        const image = encodeOne(options, next++);
-        image.catch(() => undefined); // Reported when its turn comes.
-        ahead.push(image);
-      }
-      throwIfAborted(signal);
-      const image = await ahead.shift();
-      if (image === undefined) return;
-      yield image;
-    }
-  } finally {
-    await Promise.allSettled(ahead);
-  }
-}
-
-async function encodeOne(
-  { images, encoding = 'raw', quality = 95 }: PackImagesOptions,
-  sample: number,
-): Promise<StoredImage> {
-  const { description } = images;
-  if (description.kind !== 'files') throw new Error('checked before');
-  const path = join(description.root, textAt(description.names, sample));
-  const encoded = await readFile(path);
-  if (encoding === 'raw') {
-    const { pixels, height, width } = await decodeImage(encoded, path, description.fit);
-    return { bytes: pixels, height, width, faithful: true };
-  }
-  if (description.fit === undefined && isJpeg(encoded)) {
-    const { height, width } = await decodeImage(encoded, path); // Also proves that it is whole.
-    return { bytes: encoded, height, width, faithful: true };
-  }
-  const jpeg = await encodeJpeg(encoded, path, quality, description.fit);
-  return { ...jpeg, faithful: false };
-}
-
-function sharedSize(sizes: Uint32Array): readonly [number, number] | null {
-  const [height, width] = sizes;
-  const shared = sizes.every((side, i) => side === (i % 2 === 0 ? height : width));
-  return shared ? [height, width] : null;
 }
 
 /** The size that all shards share, or null. */

@@ -6,9 +6,13 @@ import {
   type OpenShard,
   readVerified,
 } from '../../container/shard-file.js';
+import { allocateShared } from '../../core/allocate.js';
+import type { JsonObject } from '../../core/json.js';
 import { MAX_SIDE } from '../../core/limits.js';
 import { invalidFile, SoftpackError } from '../../errors.js';
-import { localStore } from '../../store/local.js';
+import type { ByteFile } from '../../store/byte-store.js';
+import { localStore, readLocalFile } from '../../store/local.js';
+import { MAX_PIXELS } from '../formats/image-bytes.js';
 import {
   type ImageEncoding,
   type ImageShardRecord,
@@ -20,6 +24,8 @@ import { NO_TARGET, openImageShard } from './shard.js';
 /** Where every image of a packed file lies. All arrays are over shared memory: one copy for all threads. */
 export interface PackedIndex {
   readonly encoding: ImageEncoding;
+  /** As `imagesFingerprint` gives it. */
+  readonly fingerprint: JsonObject;
   readonly shards: readonly PackedShard[];
   /** [samples], absolute position in the sample's shard. */
   readonly begins: Float64Array;
@@ -48,24 +54,21 @@ export interface PackedShard {
 export async function readPackedIndex(
   directory: string,
 ): Promise<{ readonly manifest: ImagesManifest; readonly index: PackedIndex }> {
+  const path = join(directory, MANIFEST_FILE);
+  const manifest = parseImagesManifest(path, await readLocalFile(path, MAX_MANIFEST_BYTES));
+  const { count, encoding, classNames, shards: records } = manifest;
   const source = localStore(directory);
-  const file = await source.open(MANIFEST_FILE);
-  if (file.size > MAX_MANIFEST_BYTES) {
-    const details = { expected: `at most ${MAX_MANIFEST_BYTES}`, found: file.size };
-    throw invalidFile(file.name, 'size', 'too large for a manifest', details);
-  }
-  const bytes = new Uint8Array(file.size);
-  await file.read(0, bytes);
-  const manifest = parseImagesManifest(join(directory, MANIFEST_FILE), bytes);
-  const { count } = manifest;
-  const begins = new Float64Array(new SharedArrayBuffer(8 * count));
-  const lengths = new Uint32Array(new SharedArrayBuffer(4 * count));
-  const sizes = new Uint32Array(new SharedArrayBuffer(8 * count));
-  const targets = new Uint32Array(new SharedArrayBuffer(4 * count));
+  const files: ByteFile[] = [];
+  // Sizes first: only then is it known that there can be as many images as the manifest says.
+  for (const record of records) files.push(requireRecorded(await source.open(record.file), record));
+  const begins = new Float64Array(allocateShared(8 * count, `${path}: count`));
+  const lengths = new Uint32Array(allocateShared(4 * count, `${path}: count`));
+  const sizes = new Uint32Array(allocateShared(8 * count, `${path}: count`));
+  const targets = new Uint32Array(allocateShared(4 * count, `${path}: count`));
   const xxh64 = await loadXxh64();
   const shards: PackedShard[] = [];
-  for (const record of manifest.shards) {
-    const shard = await openRecorded(await source.open(record.file), record);
+  for (const [i, record] of records.entries()) {
+    const shard = await openRecorded(files[i], record);
     const parts = await readPositions(shard, xxh64, record, manifest);
     const [begin] = record.samples;
     begins.set(parts.begins, begin);
@@ -73,24 +76,43 @@ export async function readPackedIndex(
     sizes.set(parts.sizes, 2 * begin);
     targets.set(parts.targets, begin);
     const { dataOffset, tableOffset, blocks } = shard.index;
-    const path = join(directory, record.file);
     const verified = new Uint8Array(new SharedArrayBuffer(blocks));
     const { samples } = record;
-    shards.push({ path, samples, dataOffset, tableOffset, table: shard.table, verified });
+    const shardPath = join(directory, record.file);
+    shards.push({
+      ...{ path: shardPath, samples, dataOffset, tableOffset, table: shard.table, verified },
+    });
   }
-  const { encoding } = manifest;
   const known = !targets.includes(NO_TARGET);
+  if (known && classNames !== undefined) requireTargets(path, targets, classNames.length);
+  const fingerprint = fingerprintOf(manifest);
   return {
     manifest,
-    index: { encoding, shards, begins, lengths, sizes, ...(known && { targets }) },
+    index: { encoding, fingerprint, shards, begins, lengths, sizes, ...(known && { targets }) },
   };
 }
 
-async function openRecorded(
-  file: Parameters<typeof openImageShard>[0],
-  record: ImageShardRecord,
-): Promise<OpenShard> {
+/** Of the files packed, if these are their very pixels. */
+function fingerprintOf({ sourceId, fingerprint, imagesId }: ImagesManifest): JsonObject {
+  const known = sourceId !== null && fingerprint !== undefined;
+  return known ? fingerprint : { kind: 'packed', id: imagesId };
+}
+
+function requireTargets(path: string, targets: Uint32Array, classes: number): void {
+  const wrong = targets.findIndex((target) => target >= classes);
+  if (wrong < 0) return;
+  throw invalidFile(path, `classNames`, `image ${wrong} has a class without a name`, {
+    expected: `a class index below ${classes}`,
+    found: targets[wrong],
+  });
+}
+
+function requireRecorded(file: ByteFile, record: ImageShardRecord): ByteFile {
   requireSize(file, record);
+  return file;
+}
+
+async function openRecorded(file: ByteFile, record: ImageShardRecord): Promise<OpenShard> {
   const shard = await openImageShard(file, record.samples);
   if (shard.indexSha256 === record.indexSha256) return shard;
   throw new SoftpackError('CORRUPT_DATA', 'header or checksums were changed', {
@@ -135,6 +157,9 @@ async function readPositions(
   return { begins, lengths, sizes, targets };
 }
 
+/** Lengths are kept in 32 bits; pixels take at most half of this. */
+const MAX_IMAGE_BYTES = 2 ** 30;
+
 interface ImagePlace {
   readonly begin: number;
   readonly end: number;
@@ -149,7 +174,9 @@ function imageProblem(
 ): string | undefined {
   // Rounding of offsets beyond 2^53 cannot pass: no file is as long.
   if (!(begin < end && end <= dataBytes)) return 'bytes outside the shard';
-  if (height < 1 || width < 1 || height > MAX_SIDE || width > MAX_SIDE) return 'size out of range';
+  const sides = height >= 1 && width >= 1 && height <= MAX_SIDE && width <= MAX_SIDE;
+  if (!sides || height * width > MAX_PIXELS) return 'size out of range';
+  if (end - begin > MAX_IMAGE_BYTES) return 'too many bytes for an image';
   if (size !== null && (height !== size[0] || width !== size[1])) return 'not of the common size';
   if (encoding === 'raw' && end - begin !== height * width * 3) return 'bytes do not fit its size';
   return undefined;

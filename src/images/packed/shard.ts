@@ -21,6 +21,8 @@ import type { ImageEncoding } from './manifest.js';
  * - `block_xxh64` U64: checksums of all of that, as in an archive's shards.
  */
 
+const SHARD_FORMAT = 'softpack images';
+
 /** Stands for "no class" in `targets`. */
 export const NO_TARGET = 0xffffffff;
 
@@ -55,7 +57,7 @@ export function planImageShard(
     ],
     tensorName('block_xxh64', samples),
     {
-      format: 'softpack images',
+      format: SHARD_FORMAT,
       samples: samples.join(':'),
       encoding,
       origin,
@@ -73,6 +75,7 @@ export async function openImageShard(
 ): Promise<OpenShard & ShardOrigin & { readonly samples: readonly [number, number] }> {
   const header = await readSafetensorsHeader(file);
   const layout = parseSafetensorsHeader(file.name, header, file.size);
+  requireFormat(file.name, layout.metadata);
   const text = layout.metadata.get('samples') ?? '';
   const match = /^(\d{1,10}):(\d{1,10})$/.exec(text);
   const found = [Number(match?.[1]), Number(match?.[2])] as const;
@@ -90,6 +93,16 @@ export async function openImageShard(
   const faithful = layout.metadata.get('pixels') === FAITHFUL;
   const indexSha256 = sha256(header, table);
   return { file, index, header, table, indexSha256, samples: found, origin, faithful };
+}
+
+/** What proves that softpack wrote the file. */
+function requireFormat(file: string, metadata: ReadonlyMap<string, string>): void {
+  const [format, origin] = [metadata.get('format'), metadata.get('origin') ?? ''];
+  if (format === SHARD_FORMAT && /^[0-9a-f]{64}$/.test(origin)) return;
+  throw invalidFile(file, '__metadata__.format', 'not a shard of packed images', {
+    expected: SHARD_FORMAT,
+    found: format ?? 'nothing',
+  });
 }
 
 function locate(

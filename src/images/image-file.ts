@@ -1,0 +1,9 @@
+import { readLocalFile } from '../store/local.js';
+
+/** Larger files are no images that could be decoded: twice the largest bitmap. */
+const MAX_IMAGE_BYTES = 2 ** 30;
+
+/** An encoded image; `INVALID_FILE` for pipes, devices and folders. */
+export function readImageFile(path: string): Promise<Uint8Array<ArrayBuffer>> {
+  return readLocalFile(path, MAX_IMAGE_BYTES);
+}

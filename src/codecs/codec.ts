@@ -16,7 +16,7 @@ export interface LabelViews {
   readonly box: Int32Array;
 }
 
-/** What encoder and decoder both know about the labels, at no cost in bytes. */
+/** Facts about the labels that encoder and decoder both know, at no cost in bytes. */
 export interface LabelContext {
   readonly epoch: number;
   /** Global sample ids of the labels. */
@@ -25,9 +25,9 @@ export interface LabelContext {
   readonly augmentation?: LabelViews;
 }
 
-/** How labels may be decoded; of concern only to codecs whose decoder has more ways than one. */
+/** Decoding options, only used by codecs with several decoding methods. */
 export interface DecodeOptions {
-  /** What may be traded for speed; default `exact`. `fast` is within 2e-3, with the same bytes on every machine. */
+  /** Precision to trade for speed; default `exact`. `fast` is within 2e-3, with the same bytes on every machine. */
   readonly precision?: Precision;
   /** Bytes that the decoder's tables may take, in each thread that decodes. */
   readonly memoryCap?: number;
@@ -44,10 +44,11 @@ export interface DecodeLabelsArgs extends ThreadOptions {
 }
 
 /**
- * A way to store soft labels. Immutable once trained: a codec decodes what it encoded, for ever.
+ * A way to store soft labels. Immutable once trained: any version must be able to decode what an earlier one
+ * encoded.
  *
- * Labels go in as logits z, [count, classes] float32, so that a codec may work in logits or in
- * probabilities softmax(z / tau), and come out as probabilities at the temperature in its config.
+ * Input: logits z, [count, classes] float32, so that a codec may work in logits or in probabilities
+ * softmax(z / tau). Output: probabilities at the temperature in its config.
  */
 export interface Codec extends Disposable {
   readonly name: string;
@@ -55,22 +56,22 @@ export interface Codec extends Disposable {
   /** Temperature of the decoded probabilities. */
   readonly tau: number;
   readonly layout: CodeLayout;
-  /** How a label comes from its bits and the codec's tensors, in words, for readers without this library. */
+  /** Decoding of a label from its bits and the codec's tensors, in words, for readers without this library. */
   readonly decoding: string;
   /**
-   * Codes of `count` consecutive labels. For a `fixed` layout the bytes of several calls may be joined where
+   * Codes of `count` consecutive labels. For a `fixed` layout the bytes of several calls may be joined if
    * each call but the last held a multiple of 8 labels.
    */
   encode(logits: Float32Array, context: LabelContext, options?: ThreadOptions): Promise<Uint8Array>;
   /** Synchronous, for worker threads. */
   decode(args: DecodeLabelsArgs): void;
   decodeAsync(args: DecodeLabelsArgs): Promise<void>;
-  /** What an archive keeps; with `encoder` also what is needed to encode more labels. */
+  /** The parts that an archive keeps; with `encoder` also those needed to encode more labels. */
   parts(options?: { readonly encoder?: boolean }): CodecParts;
   dispose(): void;
 }
 
-/** What {@link LossCodec.decodeKl} takes beside the labels to decode; see `DecodeKlArgs` of the kernels. */
+/** Arguments of {@link LossCodec.decodeKl}; see `DecodeKlArgs` of the kernels. */
 export interface DecodeLabelsKlArgs
   extends Pick<DecodeLabelsArgs, 'row' | 'labels' | 'context' | 'threads'> {
   /** [labels, classes], of the student. */
@@ -84,7 +85,7 @@ export interface DecodeLabelsKlArgs
   readonly scale?: number;
 }
 
-/** A codec whose labels can be decoded inside the loss, never to be seen whole. */
+/** A codec whose labels can be decoded inside the loss, without materialising them. */
 export interface LossCodec extends Codec {
   decodeKl(args: DecodeLabelsKlArgs): void;
 }

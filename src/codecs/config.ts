@@ -16,7 +16,7 @@ export function checkCommon({ classes, tau }: CommonConfig, check: FieldChecker)
   check.positive(tau, 'tau');
 }
 
-/** Of codecs with a clamp head. */
+/** Config of codecs with a clamp head. */
 export interface ClampedConfig extends CommonConfig {
   /** Floor of the decoded probabilities. */
   readonly eps: number;

@@ -4,7 +4,7 @@ import type { Kernels } from '../kernels/types.js';
 import type { Codec, DecodeOptions } from './codec.js';
 import type { VqaeTraining, VqaeTrainingOptions } from './vqae/trainer.js';
 
-/** A choice whose codec and parameters are all given. */
+/** A choice with codec and parameters all given. */
 export interface NamedChoice {
   readonly name: string;
 }
@@ -14,7 +14,7 @@ export interface AnyChoice {
   readonly name?: string;
 }
 
-/** A size by compression of the codes: how many times smaller than float16 labels they are at least. */
+/** A size given as the least compression of the codes relative to float16 labels. */
 export interface RatioChoice {
   readonly ratio: number;
 }
@@ -36,13 +36,13 @@ export interface CodecParameter {
   readonly kind: 'size' | 'form';
   /** Values of a form; absent for whole numbers. */
   readonly values?: readonly string[];
-  /** Absent from the command line. */
+  /** Not an option of the command line. */
   readonly libraryOnly?: boolean;
 }
 
 /** A codec's row of the table in docs/codecs.md, and its decoder in NumPy. */
 export interface CodecDocs {
-  /** What a label becomes. */
+  /** Content of a label. */
   readonly label: string;
   /** Bits per label, a formula in the codec's parameters and C, the number of classes. */
   readonly bits: string;
@@ -55,14 +55,14 @@ export interface CodecDocs {
   readonly numpy?: string;
 }
 
-/** What a choice may depend on. */
+/** Labels that a choice may depend on. */
 export interface SizeContext {
   readonly classes: number;
   /** Labels to store, which limit what a codebook can learn. */
   readonly labels: number;
 }
 
-/** What a choice must agree with. */
+/** Labels and settings that a choice must agree with. */
 export interface CheckContext extends SizeContext {
   readonly samples: number;
   readonly tau: number;
@@ -73,7 +73,7 @@ export interface CheckContext extends SizeContext {
   readonly memory?: number;
 }
 
-/** The largest size is searched whose archive takes up at most `budget` bytes. */
+/** Asks for the largest size whose archive takes at most `budget` bytes. */
 export interface ByteRequest<Sized extends NamedChoice> {
   readonly labels: LabelCounts;
   readonly budget: number;
@@ -85,7 +85,7 @@ export interface ByteRequest<Sized extends NamedChoice> {
 
 export interface CodecTraining {
   readonly classes: number;
-  /** How many samples and labels will be stored. */
+  /** Number of samples, and of labels in all, to store. */
   readonly samples: number;
   readonly labels: number;
   readonly tau: number;
@@ -106,7 +106,7 @@ export interface CodecTraining {
 
 export interface TrainedCodec {
   readonly codec: Codec;
-  /** Of codecs that are trained by steps. */
+  /** Only of codecs that are trained by steps. */
   readonly training?: VqaeTraining;
 }
 
@@ -123,7 +123,7 @@ export interface CodecDescriptor<
   readonly name: Sized['name'];
   readonly parameters: readonly CodecParameter[];
   readonly docs: CodecDocs;
-  /** Training has steps, whose number is an option. */
+  /** Trained by steps, whose number is an option. */
   readonly steps?: boolean;
   /** A label depends on its sample's id alone, so that rows cannot be batches of other samples (pruning). */
   readonly perSample?: boolean;

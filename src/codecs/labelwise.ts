@@ -5,7 +5,7 @@ import { SoftpackError } from '../errors.js';
 import type { ThreadOptions } from '../kernels/types.js';
 import type { Codec, DecodeLabelsArgs, LabelContext } from './codec.js';
 
-/** A codec that decodes one label at a time; what it adds to each is in `decodeLabel`. */
+/** A codec that decodes one label at a time, in `decodeLabel`. */
 export abstract class LabelwiseCodec implements Codec {
   abstract readonly name: string;
   abstract readonly config: { readonly classes: number; readonly tau: number };
@@ -71,7 +71,7 @@ export function writeLabel(values: Float32Array, out: Float32Array | Uint16Array
   else float32ToFloat16(values, out.subarray(i * length, (i + 1) * length));
 }
 
-/** max(v, floor) over its sum; `floor` > 0, so that the sum is too. `codes` are at fault where v is not finite. */
+/** max(v, floor) over its sum; `floor` > 0, so that the sum is too. An error names `codes` if v is not finite. */
 export function clampHead(values: Float32Array, floor: number): void {
   let sum = 0;
   for (let j = 0; j < values.length; j++) {

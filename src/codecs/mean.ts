@@ -14,7 +14,7 @@ import {
 } from './tensors.js';
 
 export interface MeanConfig extends CommonConfig {
-  /** Groups of samples with one label each. */
+  /** Groups of samples that share a label. */
   readonly groups: number;
   readonly samples: number;
 }
@@ -23,7 +23,7 @@ export interface MeanConfig extends CommonConfig {
 const FLOOR = 2 ** -24;
 
 /**
- * No bits a label: every label of a group of samples (a class, or one sample) is the group's mean. The control
+ * No bits per label: every label of a group of samples (a class, or one sample) is the group's mean. The control
  * that any codec which spends bits must beat.
  */
 class MeanCodec extends LabelwiseCodec {

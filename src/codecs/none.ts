@@ -10,7 +10,7 @@ import { invalidCodes, LabelwiseCodec, renormalise } from './labelwise.js';
 import { codecShape } from './tensors.js';
 
 export interface NoneConfig extends CommonConfig {
-  /** What the half floats are: logits (any temperature later) or probabilities at `tau`. */
+  /** Content of the half floats: logits (any temperature later) or probabilities at `tau`. */
   readonly store: 'logits' | 'probabilities';
 }
 
@@ -22,7 +22,7 @@ function checkNoneConfig(config: NoneConfig, check: FieldChecker): NoneConfig {
   return config;
 }
 
-/** Labels as they are, 2 bytes a class: the reference that every ratio is measured against. */
+/** Uncompressed labels, 2 bytes per class: the reference that every ratio is measured against. */
 export class NoneCodec extends LabelwiseCodec {
   readonly name = 'none';
   readonly config: NoneConfig;

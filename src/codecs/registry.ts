@@ -15,8 +15,8 @@ import { VQAE } from './vqae/descriptor.js';
 export const CODECS = CodecRegistry.of(VQAE, TOP_K, PCA, RPCA, VQ, SCALAR, NONE, MEAN);
 
 /**
- * Which codec, and how large: by its parameters, or by `ratio`, how many times smaller than float16 its codes
- * are at least. Without a name: `vqae`.
+ * A codec and its size: its parameters, or `ratio`, the least compression of its codes relative to float16. The
+ * default codec is `vqae`.
  */
 export type CodecChoice = Parameters<(typeof CODECS)['sized']>[0];
 

@@ -25,7 +25,7 @@ export function float16Tensor(values: Float32Array, shape: readonly number[]): T
   return { dtype: 'F16', shape, data: new Uint8Array(halves.buffer) };
 }
 
-/** Values as a float16 tensor will give them back; `NON_FINITE` where float16 cannot hold one. */
+/** Values after rounding to float16; `NON_FINITE` if float16 cannot hold one. */
 export function throughFloat16(name: string, values: Float32Array): Float32Array {
   const halves = new Uint16Array(values.length);
   float32ToFloat16(values, halves);
@@ -62,7 +62,7 @@ export function readFloat32(
   shape: readonly number[],
   options: { readonly optional: true },
 ): Float32Array | undefined;
-/** The finite float32 values of a codec's tensor; `INVALID_FILE` where it is missing, misshapen or not finite. */
+/** The finite float32 values of a codec's tensor; `INVALID_FILE` if it is missing, misshapen or not finite. */
 export function readFloat32(
   tensors: ReadonlyMap<string, Tensor>,
   name: string,
@@ -79,7 +79,7 @@ export function readFloat32(
   return requireFinite(name, values);
 }
 
-/** The bytes of a codec's tensor; `INVALID_FILE` where it is missing or of another dtype or shape. */
+/** The bytes of a codec's tensor; `INVALID_FILE` if it is missing or has another dtype or shape. */
 export function requireTensor(
   tensors: ReadonlyMap<string, Tensor>,
   name: string,

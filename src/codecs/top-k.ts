@@ -23,9 +23,9 @@ import { codecShape } from './tensors.js';
  */
 export interface TopKConfig extends CommonConfig {
   readonly k: number;
-  /** What is kept beside the class ids, as float16: softmax(z / tau), z (any temperature later), or nothing. */
+  /** Kept besides the class ids, as float16: softmax(z / tau), z (any temperature later), or nothing. */
   readonly values: 'probabilities' | 'logits' | 'none';
-  /** The other classes share what is left of 1, or have nothing and the k values are renormalised. */
+  /** The other classes share the rest of 1, or get nothing and the k values are renormalised. */
   readonly rest: 'uniform' | 'zero';
 }
 

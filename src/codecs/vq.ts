@@ -100,7 +100,7 @@ class VqCodec extends LabelwiseCodec {
   }
 }
 
-/** Segment vectors that k-means sees, a codeword. */
+/** Segment vectors per codeword that k-means sees. */
 const VECTORS_PER_CODE = 128;
 
 /** A codebook for the segments of `labels` [count, classes]. */
@@ -120,7 +120,7 @@ async function learnSegmentCodebook(
   return kmeans(vectors, dc, k, kernels, random);
 }
 
-/** [count * segments, dc]; a view of the labels where nothing has to be filled up. */
+/** [count * segments, dc]; a view of the labels if no padding is needed. */
 function segmentsOf(labels: Float32Array, classes: number, dc: number): Float32Array {
   if (classes % dc === 0) return labels;
   const width = Math.ceil(classes / dc) * dc;

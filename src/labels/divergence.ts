@@ -1,12 +1,12 @@
 import { SoftpackError } from '../errors.js';
 
 /**
- * How far decoded labels are from the teacher's. All sums run in float64 whatever the input.
+ * Distances of decoded labels from the teacher's. All sums run in float64.
  * Labels are probabilities, [rows, classes], rows following each other.
  */
 
 /**
- * Probabilities below this are taken for it inside logarithms, so that a decoded zero costs a large, finite
+ * Inside logarithms, smaller probabilities count as this one, so that a decoded zero costs a large, finite
  * amount. Float32 softmax of a temperature-20 teacher stays far above it.
  */
 export const PROBABILITY_FLOOR = 1e-12;

@@ -2,10 +2,10 @@ import { SoftpackError } from '../errors.js';
 import type { LabelSource } from './source.js';
 import { softmaxRows } from './temperature.js';
 
-/** What the values of a label source are. */
+/** Meaning of the values of a label source. */
 export type LabelKind = 'logits' | 'probabilities';
 
-/** Rows looked at before labels are taken for logits. */
+/** Rows inspected before labels count as logits. */
 const INSPECTED_ROWS = 64;
 /** Fewer values between 0 and 1 may be so by chance. */
 const FEWEST_VALUES = 32;

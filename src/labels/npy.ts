@@ -12,7 +12,7 @@ export interface NpyHeader {
   /** The first axis is the fastest. */
   readonly fortranOrder: boolean;
   readonly shape: readonly number[];
-  /** Where the array's first byte lies in the file. */
+  /** Offset of the array's first byte in the file. */
   readonly dataOffset: number;
 }
 
@@ -126,7 +126,7 @@ function checkDtype(
   throw unsupported(file, 'descr', 'not an array of floats', expected, descr);
 }
 
-/** The integers of a Python tuple, `undefined` where it is none: (), (3,), (3, 4), (3, 4,). */
+/** The integers of a Python tuple, `undefined` if it is none: (), (3,), (3, 4), (3, 4,). */
 function parseShape(tuple: string | undefined): number[] | undefined {
   const inside = /^\((.*)\)$/s.exec(tuple ?? '')?.[1].trim();
   if (inside === undefined) return undefined;
@@ -156,7 +156,7 @@ function unsupported(
 }
 
 /**
- * Writes a float32 array of known shape piece by piece, to a temporary name until it is whole: the same bytes
+ * Writes a float32 array of known shape piece by piece, under a temporary name until it is complete: the same bytes
  * as `numpy.save`.
  */
 export class NpyWriter implements AsyncDisposable {

@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
 import { crc32, inflateRawSync } from 'node:zlib';
 import { type Entry, fromRandomAccessReader, RandomAccessReader, type ZipFile } from 'yauzl';
+import { allocate } from '../core/allocate.js';
 import { invalidFile, SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
 
@@ -64,7 +65,7 @@ async function readEntries(file: ByteFile): Promise<readonly Entry[]> {
   return entries;
 }
 
-/** What the zip reader needs of a file. */
+/** A file as the zip reader expects it. */
 class Reader extends RandomAccessReader {
   readonly #file: ByteFile;
 
@@ -102,7 +103,7 @@ async function openEntry(file: ByteFile, entry: Entry): Promise<ByteFile> {
     const details = { expected: `at most ${most} bytes`, found: uncompressedSize };
     throw invalidFile(name, 'size', 'array too large to inflate: use numpy.savez', details);
   }
-  const deflated = new Uint8Array(compressedSize);
+  const deflated = new Uint8Array(allocate(compressedSize, name));
   await file.read(begin, deflated);
   return memoryFile(name, inflate(name, deflated, entry));
 }

@@ -1,3 +1,4 @@
+import { allocate } from '../core/allocate.js';
 import type { JsonObject } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
@@ -12,7 +13,7 @@ export interface LabelSource extends AsyncDisposable {
   readonly epochs: number;
   readonly samples: number;
   readonly classes: number;
-  /** How the logits are stored. */
+  /** Type of the stored logits. */
   readonly dtype: FloatDtype;
   /**
    * Logits of `count` samples from `start` on, [count, classes], in a new array: finite, with masked classes
@@ -108,7 +109,7 @@ async function fromFortranOrder(
       },
     );
   }
-  const out = new Float32Array(count);
+  const out = new Float32Array(allocate(4 * count, field));
   const width = FLOAT_BYTES[dtype];
   for (let first = 0; first < count; first += PIECE_ELEMENTS) {
     const bytes = new Uint8Array(Math.min(PIECE_ELEMENTS, count - first) * width);

@@ -37,7 +37,7 @@ export const LEAST_HALF = 2 ** -24;
  * Logits that give these probabilities back at temperature tau: z = tau * log(max(p, tiny)).
  *
  * @param out as long as `probabilities`; may be the same array.
- * @param tiny what a probability of zero is taken for; finite logits need it positive.
+ * @param tiny stands for a probability of zero; must be positive for finite logits.
  */
 export function logitsFromProbabilities(
   probabilities: Float32Array,
@@ -55,7 +55,7 @@ export function logitsFromProbabilities(
 }
 
 /**
- * Labels at another temperature: y^(from / to), renormalised, is softmax(z / to) where y = softmax(z / from).
+ * Labels at another temperature: y^(from / to), renormalised, is softmax(z / to) if y = softmax(z / from).
  * Exact zeros stay zeros.
  *
  * @param labels [rows, classes], changed in place.
@@ -79,7 +79,7 @@ export function retemper(labels: Float32Array, classes: number, from: number, to
   }
 }
 
-/** A temperature for each epoch. */
+/** The temperature of each epoch. */
 export type TemperatureSchedule = (epoch: number) => number;
 
 /** `start`, times `factor` after every `every` epochs (LPQLD: 20, 0.7, 30). */

@@ -46,7 +46,7 @@ export function vqaeLevelSet(labels: PlannedLabels, budget: number): readonly Vq
   }));
 }
 
-/** N of label pruning: the least whose archive of full labels is at most `budget` bytes. */
+/** The least pruning ratio N whose archive of full labels is at most `budget` bytes. */
 export function pruneForBytes(
   labels: PlannedLabels,
   batchSize: number,

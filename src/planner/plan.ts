@@ -11,18 +11,18 @@ import { fullBytes, prunedBytes } from './formulas.js';
 
 export type PlanRequest = {
   readonly classes: number;
-  /** Distilled images a class. */
+  /** Distilled images per class. */
   readonly ipc: number;
   readonly epochs: number;
   /** Size of the teacher's file. */
   readonly teacherBytes?: number;
-  /** Of an image as it is shipped. */
+  /** Size of an image as it is shipped. */
   readonly imageBytes: number;
-  /** Labels a batch, for label pruning. */
+  /** Labels per batch, for label pruning. */
   readonly batch: number;
 } & (
   | { /** Full labels over the whole archive. */ readonly ratio: number }
-  | { /** Of the whole archive. */ readonly bytes: number }
+  | { /** Size of the whole archive. */ readonly bytes: number }
 );
 
 export interface CodecPlan {
@@ -31,7 +31,7 @@ export interface CodecPlan {
   readonly bitsPerLabel: number;
   /** Predicted, on disk. */
   readonly bytes: ArchiveBytes;
-  /** Size by the paper's formula, which leaves out container and metadata; where it has one. */
+  /** Size by the paper's formula, without container and metadata; absent if it has none. */
   readonly formula?: number;
   /** Why this codec cannot be made here, e.g. for lack of memory. */
   readonly problem?: string;
@@ -47,7 +47,7 @@ export interface LabelPlan {
   readonly labels: { readonly classes: number; readonly samples: number; readonly epochs: number };
   /** Float16 labels, bytes. */
   readonly full: number;
-  /** What was asked for, bytes. */
+  /** Size asked for, bytes. */
   readonly budget: number;
   /** Every codec that reaches the budget, the one nearest below it of each kind, and full labels. */
   readonly codecs: readonly CodecPlan[];

@@ -3,7 +3,7 @@ const GROUPS = 1024;
 const LLOYD_ITERATIONS = 50;
 
 /**
- * `count` levels, ascending, of least mean squared error over `values`: the best division of 1024 groups of
+ * `count` ascending levels with the least mean squared error over `values`: the best division of 1024 groups of
  * neighbouring values, by dynamic programming, then Lloyd's algorithm on all values. Sorts `values`.
  */
 export function learnLevels(values: Float32Array, count: number): Float32Array {
@@ -74,7 +74,7 @@ function divide(values: Float32Array, groups: number, count: number): number[] {
   return edges;
 }
 
-/** How many of the sorted values are at most `limit`. */
+/** Number of sorted values that are at most `limit`. */
 function upperBound(values: Float32Array, limit: number): number {
   let low = 0;
   let high = values.length;

@@ -7,7 +7,7 @@ export interface RobustOptions {
   readonly rank: number;
   /** Weight of the sparse part's l1 norm; default 1 / sqrt(max(rows, columns)) (Candes et al. 2011). */
   readonly lambda?: number;
-  /** Stop where ||M - L - S|| is this share of ||M||; default 1e-5, about what float32 products allow. */
+  /** Stop when ||M - L - S|| is this share of ||M||; default 1e-5, about what float32 products allow. */
   readonly tolerance?: number;
   readonly iterations?: number;
   readonly onProgress?: (iteration: number, iterations: number, error: number) => void;
@@ -35,7 +35,7 @@ const GROWTH = 1.5;
  * method (Lin, Chen and Ma 2010, algorithm 5). The singular values are thresholded through the eigenvectors of
  * the Gram matrix, of which the leading `rank` are computed.
  *
- * Cost an iteration: 2 rows columns^2 flops on the kernels.
+ * Cost per iteration: 2 rows columns^2 flops on the kernels.
  */
 export async function robustDecomposition(
   matrix: Float32Array,
@@ -115,7 +115,7 @@ async function rightSingular(
   return { components: found.components, singularValues: found.variances.map(Math.sqrt) };
 }
 
-/** out = a V diag(max(0, 1 - limit / sigma)) V^T: a with its singular values lowered by `limit`, to 0 at least. */
+/** out = a V diag(max(0, 1 - limit / sigma)) V^T: a with its singular values lowered by `limit`, but not below 0. */
 async function threshold(
   a: Float32Array,
   { components, singularValues }: Singular,
@@ -123,7 +123,7 @@ async function threshold(
   out: Float32Array,
   { rows, columns, kernels }: Shape,
 ): Promise<void> {
-  // At least one, so that there is a matrix to multiply; its factor may be 0.
+  // At least one: the product needs a matrix. Its factor may be 0.
   const kept = Math.max(1, singularValues.filter((value) => value > limit).length);
   const basis = components.subarray(0, kept * columns);
   const coefficients = new Float32Array(rows * kept);

@@ -43,7 +43,7 @@ export interface PrincipalWeights {
   readonly bias: Float32Array;
 }
 
-/** Labels decoded at a time: their matrix product stays in cache. */
+/** Labels decoded per matrix product, which stays in cache. */
 const DECODE_CHUNK = 256;
 /** Rounds of dropping outliers and fitting again; the fit changes by less than float16 after a few. */
 const ROBUST_ROUNDS = 10;

@@ -14,7 +14,7 @@ import { float32Tensor, readFloat32 } from '../tensors.js';
 import { bitsOf, checkVqaeConfig, segmentsOf, type VqaeConfig } from './config.js';
 
 export interface VqaeWeights {
-  /** P, [c, dh]; needed only to encode more, and so absent from an archive opened for decoding. */
+  /** P, [c, dh]; only needed to encode, so absent from archives. */
   readonly projection?: Float32Array;
   /** D, [dh, c]. */
   readonly decoder: Float32Array;
@@ -27,7 +27,7 @@ export interface VqaeWeights {
 /** Labels softened at a time while encoding; a multiple of 8, so that chunks end on whole bytes. */
 const ENCODE_CHUNK = 4096;
 
-/** The paper's codec: h = y P, nearest codeword a segment, y^ = bias + mu[q] D, clamped and renormalised. */
+/** The paper's codec: h = y P, nearest codeword per segment, y^ = bias + mu[q] D, clamped and renormalised. */
 export class VqaeCodec implements LossCodec {
   readonly name = 'vqae';
   readonly config: VqaeConfig;

@@ -5,7 +5,7 @@ import { kmeans } from '../math/kmeans.js';
 import type { VqaeParameters, VqaeShape } from './gradients.js';
 
 /**
- * Where training starts.
+ * Start values of training.
  *
  * - `principal`: P and D from the labels' leading principal components, dealt to the segments so that every
  *   segment carries about the same energy per bit, each segment scaled to unit energy (one codebook serves
@@ -19,7 +19,7 @@ export type VqaeInitialisation = 'principal' | 'random';
 export const INITIAL_LABELS = 8192;
 /** Components found in closed form; labels lie in a few dozen directions, the rest is started at random. */
 const MAX_RANK = 192;
-/** Segment vectors that k-means sees, a codeword. */
+/** Segment vectors per codeword that k-means sees. */
 const VECTORS_PER_CODE = 128;
 
 /** Start values for centred `labels` [count, c] whose mean squared norm is m, the number of segments. */
@@ -92,7 +92,7 @@ async function principalTransform(
 /**
  * Deals components, largest first, to the segment with the fewest bits so far, each component counted with
  * the bits that reverse water-filling gives it: max(0, log2(variance / level) / 2), all adding up to
- * `bits` a segment. Returns component lists a segment, at most dc long.
+ * `bits` a segment. Returns a list of components per segment, at most dc long.
  */
 export function dealComponents(
   variances: ArrayLike<number>,

@@ -12,7 +12,7 @@ const PAPER_SETTINGS = [
   { dh: 1000, dc: 100, k: 64 },
 ] as const;
 
-/** 16 bits a class over bits of codes: what the codes alone save, without codec, metadata or container. */
+/** 16 bits per class over bits of codes: the compression of the codes alone, without codec, metadata or container. */
 export function codesRatio({
   classes,
   dh,
@@ -37,7 +37,7 @@ const SEGMENTS_PER_CODE = 64;
  * codebook of its setting nearest in compression, halved while `labels` are too few to train it, and the
  * largest m (segments) that keeps the ratio.
  *
- * `INVALID_ARGUMENT` where not even one segment fits, i.e. ratio > 16 classes.
+ * `INVALID_ARGUMENT` if not even one segment fits, i.e. ratio > 16 classes.
  */
 export function vqaeForRatio(
   classes: number,
@@ -60,7 +60,7 @@ export function limitRatio({ dc, k }: Pick<VqaeConfig, 'dc' | 'k'>): number {
   return (16 * dc) / Math.log2(k);
 }
 
-/** The paper's k for this compression, halved until each codeword sees 64 segments of a label a thousand classes. */
+/** The paper's k for this compression, halved until there are 64 labels per codeword. */
 export function codebookFor({ classes, samples, epochs }: LabelCounts, budget: number): number {
   const full = 2 * classes * samples * epochs;
   let k: number = paperSettingFor(full / budget).k;

@@ -8,11 +8,11 @@ import { checkVqaeConfig, fewestLabels, segmentsOf, type VqaeConfig } from './co
 import { VqaeGradients, type VqaeLosses, type VqaeParameters } from './gradients.js';
 import { INITIAL_LABELS, initialise, type VqaeInitialisation } from './initialise.js';
 
-/** What the paper leaves open, with softpack's defaults. */
+/** Settings that the paper leaves open, with softpack's defaults. */
 export interface VqaeTrainingOptions {
   /** Default 1000. */
   readonly steps?: number;
-  /** Labels a step, default 512. */
+  /** Labels per step, default 512. */
   readonly batch?: number;
   /** First step size, as a share of each parameter's own root mean square; default 0.03, cosine to 0. */
   readonly learningRate?: number;
@@ -34,20 +34,20 @@ export interface VqaeProgress {
   readonly steps: number;
   readonly stepsPerSecond: number;
   readonly secondsLeft: number;
-  /** Of the last step, as shares of the labels' variance. */
+  /** Losses of the last step, as shares of the labels' variance. */
   readonly losses: VqaeLosses;
 }
 
 export interface VqaeTraining {
   readonly codec: VqaeCodec;
-  /** Losses as shares of the labels' variance, one entry a step. */
+  /** Losses as shares of the labels' variance, one entry per step. */
   readonly curve: readonly VqaeLosses[];
   /** Codewords revived over the whole run. */
   readonly revived: number;
   readonly stepsPerSecond: number;
 }
 
-/** Steps between looks for codewords that nothing chose since the last look; none in the last quarter. */
+/** Steps between checks for codewords that nothing chose since the last check; none in the last quarter. */
 const REVIVE_EVERY = 50;
 
 /**
@@ -67,7 +67,7 @@ export class VqaeTrainer {
   readonly #scale: number;
   readonly #random: RandomSequence;
 
-  /** `labels`: probabilities [count, c] at the config's temperature; kept, not changed. */
+  /** `labels`: probabilities [count, c] at the config's temperature; kept, not copied or changed. */
   constructor(
     config: VqaeConfig,
     labels: Float32Array,
@@ -93,7 +93,7 @@ export class VqaeTrainer {
     this.#random = new RandomSequence(this.#options.seed, STREAM.codec);
     this.#mean = meanLabel(labels, config.classes);
     const variance = varianceOf(labels, this.#mean);
-    // Labels that are all alike leave nothing to code; any scale will do.
+    // Equal labels leave nothing to code; any scale will do.
     this.#scale = variance > 0 ? Math.sqrt(segmentsOf(config) / variance) : 1;
   }
 
@@ -180,7 +180,7 @@ export class VqaeTrainer {
     }
   }
 
-  /** Moves codewords without a member since the last look onto random latent segments; returns how many. */
+  /** Moves codewords without a member since the last check onto random latent segments; returns how many. */
   #revive(codebook: Float32Array, latent: Float32Array, usage: Uint32Array): number {
     const { dc } = this.#config;
     let revived = 0;

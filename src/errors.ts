@@ -147,6 +147,25 @@ export function errorFromData(data: ErrorData): SoftpackError {
   return error;
 }
 
+/**
+ * An error of the library with a place in front of its field, e.g. the file that holds the value; others unchanged.
+ *
+ * @param code if the place makes it another kind of error.
+ */
+export function errorAt(place: string, error: unknown, code?: SoftpackErrorCode): unknown {
+  if (!isSoftpackError(error)) return error;
+  const { message, field, expected, found } = error;
+  const where = field === undefined ? place : `${place}: ${field}`;
+  const located = new SoftpackError(code ?? error.code, '', {
+    field: where,
+    expected,
+    found,
+    cause: error,
+  });
+  located.message = `${escapeControls(place)}: ${message}`;
+  return located;
+}
+
 /** An error about the bytes of a file: `INVALID_FILE` naming file and field, with short forms of both values. */
 export function invalidFile(
   file: string,

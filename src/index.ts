@@ -1,9 +1,5 @@
 // Archives
-export type {
-  ArchiveBytes,
-  LabelArchive,
-  OpenArchiveOptions,
-} from './archive/archive.js';
+export type { ArchiveBytes, LabelArchive, OpenArchiveOptions } from './archive/archive.js';
 export { type CreateArchiveOptions, createArchive } from './archive/create.js';
 export type {
   ArchiveIdentity,

@@ -14,11 +14,14 @@ import {
   readVerified,
   verifyShard,
 } from '../container/shard-file.js';
+import { allocateShared } from '../core/allocate.js';
+import { FieldChecker } from '../core/check.js';
 import type { CodecParts, Tensor } from '../core/codec-parts.js';
-import { invalidFile, SoftpackError } from '../errors.js';
+import { errorAt, invalidFile, SoftpackError } from '../errors.js';
 import type { ByteStore } from '../store/byte-store.js';
 import { fileError } from '../store/file-error.js';
 import { localStore } from '../store/local.js';
+import { requireSampleRows } from './agreement.js';
 import { readCodecTensors } from './codec-files.js';
 import { type FileRecord, type Manifest, parseManifest, type ShardRecord } from './manifest.js';
 import { openShard } from './shard.js';
@@ -55,6 +58,8 @@ export interface LabelArchive extends AsyncDisposable {
    *   `INVALID_ARGUMENT` if there is no such epoch or column.
    */
   readRow(epoch: number, column?: string): Promise<Uint8Array<SharedArrayBuffer>>;
+  /** Path or address of the file that holds the epoch's rows, for error messages. */
+  fileOf(epoch: number): string;
   bytes(): ArchiveBytes;
   /** Reads every byte of every file and holds it against its recorded hash; `CORRUPT_DATA` naming the first that differs. */
   verify(): Promise<void>;
@@ -85,6 +90,9 @@ export async function openArchive(
     tensors: await read(manifest.codecFile),
     sampleTensors: await read(manifest.samplesFile),
   };
+  const samplesFile = join(source.name, manifest.samplesFile?.file ?? '');
+  const check = new FieldChecker(samplesFile, 'INVALID_FILE');
+  requireSampleRows(check, codecParts.sampleTensors, manifest.samples);
   const xxh64 = await loadXxh64();
   return new SourceArchive(source, manifest, manifestBytes.length, codecParts, verify, xxh64);
 }
@@ -111,6 +119,12 @@ async function readManifestBytes(source: ByteStore): Promise<Uint8Array> {
   const bytes = new Uint8Array(file.size);
   await file.read(0, bytes);
   return bytes;
+}
+
+/** `INVALID_FILE` naming the file for an error about the codes of an epoch's row; other errors unchanged. */
+export function errorInRow(archive: LabelArchive, epoch: number, error: unknown): unknown {
+  const inCodes = error instanceof SoftpackError && /(^|: )codes$/.test(error.field ?? '');
+  return inCodes ? errorAt(archive.fileOf(epoch), error, 'INVALID_FILE') : error;
 }
 
 class SourceArchive implements LabelArchive {
@@ -154,25 +168,34 @@ class SourceArchive implements LabelArchive {
 
   async readRow(epoch: number, name = 'codes'): Promise<Uint8Array<SharedArrayBuffer>> {
     this.#requireOpen();
-    const { columns, epochs, shards } = this.manifest;
+    const { columns } = this.manifest;
     const column = columns.find((candidate) => candidate.name === name);
-    const record = shards.find((shard) => shard.epochs[0] <= epoch && epoch < shard.epochs[1]);
     if (column === undefined) {
       const expected = columns.map((candidate) => candidate.name).join(', ');
       const details = { field: 'column', expected, found: name };
       throw new SoftpackError('INVALID_ARGUMENT', 'no such column', details);
     }
-    if (record === undefined || !Number.isInteger(epoch)) {
-      const details = { field: 'epoch', expected: `0 to ${epochs - 1}`, found: epoch };
-      throw new SoftpackError('INVALID_ARGUMENT', 'no such epoch', details);
-    }
+    const record = this.#recordOf(epoch);
     const shard = await this.#openShard(record);
     const begin = shard.index.columns.get(name) ?? 0;
-    const row = new Uint8Array(new SharedArrayBuffer(column.rowBytes));
+    const field = `${record.file}: epoch ${epoch} of ${name}`;
+    const row = new Uint8Array(allocateShared(column.rowBytes, field));
     const at = begin + (epoch - record.epochs[0]) * row.length;
     if (this.#verify === 'none') await shard.file.read(at, row);
     else await readVerified(shard, this.#xxh64, at, row);
     return row;
+  }
+
+  fileOf(epoch: number): string {
+    return join(this.#source.name, this.#recordOf(epoch).file);
+  }
+
+  #recordOf(epoch: number): ShardRecord {
+    const { epochs, shards } = this.manifest;
+    const record = shards.find((shard) => shard.epochs[0] <= epoch && epoch < shard.epochs[1]);
+    if (record !== undefined && Number.isInteger(epoch)) return record;
+    const details = { field: 'epoch', expected: `0 to ${epochs - 1}`, found: epoch };
+    throw new SoftpackError('INVALID_ARGUMENT', 'no such epoch', details);
   }
 
   #openShard(record: ShardRecord): Promise<OpenShard> {

@@ -1,13 +1,13 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { sha256 } from '../container/checksum.js';
+import { hashFile, sha256 } from '../container/checksum.js';
 import { replaceFile } from '../container/durable.js';
 import { decodeTensorFile, encodeTensorFile } from '../container/tensor-file.js';
 import type { CodecParts, CodeLayout, Tensor } from '../core/codec-parts.js';
 import { isTensorDtype, TENSOR_DTYPES } from '../core/dtypes.js';
 import type { JsonObject } from '../core/json.js';
-import { SoftpackError } from '../errors.js';
+import { errorCode, SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
+import { openLocalFile } from '../store/local.js';
 import type { FileRecord } from './manifest.js';
 
 /** The files of a codec in an archive: its tensors, and side data per sample. */
@@ -69,9 +69,20 @@ export async function writePlannedFile(
   { record, bytes }: PlannedFile,
 ): Promise<void> {
   const path = join(directory, record.file);
-  const present = await readFile(path).catch(() => undefined);
-  if (present !== undefined && sha256(present) === record.sha256) return;
-  await replaceFile(path, bytes);
+  if (!(await isPresent(path, record))) await replaceFile(path, bytes);
+}
+
+async function isPresent(path: string, record: FileRecord): Promise<boolean> {
+  const file = await openLocalFile(path).catch((error: unknown) => {
+    if (errorCode(error) === 'NOT_FOUND') return undefined;
+    throw error;
+  });
+  if (file === undefined) return false;
+  try {
+    return file.size === record.bytes && (await hashFile(file)) === record.sha256;
+  } finally {
+    await file.close();
+  }
 }
 
 /** The tensors of a recorded file; `UNSUPPORTED` if one has a dtype that no codec uses. */

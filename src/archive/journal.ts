@@ -9,7 +9,9 @@ import { readLocalFile } from '../store/local.js';
 /** What tells an unfinished archive from a directory of anything else; removed once the manifest is written. */
 export const JOURNAL_FILE = 'journal.jsonl';
 /** A head, then less than 50 bytes per row. */
-const MAX_JOURNAL_BYTES = 512 * 2 ** 20;
+const MAX_JOURNAL_BYTES = 256 * 2 ** 20;
+const MAX_ROW_LINE = 64;
+const NEWLINE = 0x0a;
 
 export interface JournalContent {
   /** What is being written: identity and shards. */
@@ -47,18 +49,10 @@ export class Journal {
       throw error;
     });
     if (bytes === undefined) return undefined;
-    const text = Buffer.from(bytes.buffer).toString('utf8');
-    // A line without its newline was cut off while it was written.
-    const [first = '', ...lines] = text.split('\n').slice(0, -1);
-    const head = parseJson(path, 'line 1', Buffer.from(first));
+    const end = bytes.indexOf(NEWLINE);
+    const head = parseJson(path, 'line 1', bytes.subarray(0, Math.max(0, end)));
     if (!isJsonObject(head)) throw invalidFile(path, 'line 1', 'not an object', { found: head });
-    const rows = new Map<number, string>();
-    for (const line of lines) {
-      const match = /^\{"epoch":(\d+),"xxh64":"([0-9a-f]{16})"\}$/.exec(line);
-      if (match === null) break;
-      rows.set(Number(match[1]), match[2]);
-    }
-    return { head, rows };
+    return { head, rows: readRows(bytes.subarray(end + 1)) };
   }
 
   async addRow(epoch: number, hash: string): Promise<void> {
@@ -71,6 +65,22 @@ export class Journal {
 
   close(): Promise<void> {
     return this.#handle.close();
+  }
+}
+
+/** Line by line: a damaged journal may be all newlines. */
+function readRows(bytes: Uint8Array): ReadonlyMap<number, string> {
+  const rows = new Map<number, string>();
+  let begin = 0;
+  for (;;) {
+    // A line without its newline was cut off while it was written.
+    const end = bytes.indexOf(NEWLINE, begin);
+    if (end < 0 || end - begin > MAX_ROW_LINE) return rows;
+    const line = Buffer.from(bytes.subarray(begin, end)).toString('latin1');
+    const match = /^\{"epoch":(\d+),"xxh64":"([0-9a-f]{16})"\}$/.exec(line);
+    if (match === null) return rows;
+    rows.set(Number(match[1]), match[2]);
+    begin = end + 1;
   }
 }
 

@@ -1,5 +1,5 @@
 import { sha256 } from '../container/checksum.js';
-import { MANIFEST_FILE, MAX_SHARDS } from '../container/shard-file.js';
+import { MANIFEST_FILE, MAX_SHARD_FILE_BYTES, MAX_SHARDS } from '../container/shard-file.js';
 import { FieldChecker } from '../core/check.js';
 import type { CodeLayout } from '../core/codec-parts.js';
 import { elementBytes, isTensorDtype, TENSOR_DTYPES, type TensorDtype } from '../core/dtypes.js';
@@ -11,6 +11,7 @@ import {
   parseJson,
 } from '../core/json.js';
 import { excerpt, invalidFile, SoftpackError } from '../errors.js';
+import { MAX_COUNT, requireAgreement, requireRows } from './agreement.js';
 import { batchesPerEpoch, type Pruning } from './pruning.js';
 
 /** `manifest.json`: what an archive holds. Written last, so that its presence says that the rest is whole. */
@@ -164,6 +165,8 @@ export function parseManifest(file: string, bytes: Uint8Array): Manifest {
       found: id,
     });
   }
+  requireRows(check, manifest);
+  requireAgreement(check, manifest);
   return manifest;
 }
 
@@ -192,15 +195,15 @@ function checkReader(check: FieldChecker, json: JsonObject): Manifest['features'
 
 /** Checks every field, of a manifest or of what a caller gave for one. */
 export function checkIdentity(check: FieldChecker, json: JsonObject): ArchiveIdentity {
-  const samples = check.count(json.samples, 'samples', 1);
+  const samples = check.count(json.samples, 'samples', 1, MAX_COUNT);
   const codec = check.object(json.codec, 'codec');
   const layout = checkLayout(check, json.layout);
-  const classes = check.count(json.classes, 'classes', 1);
+  const classes = check.count(json.classes, 'classes', 1, MAX_COUNT);
   const { augmentation, classNames, samplesFile, teacher, images, pruning } = json;
   const identity: ArchiveIdentity = {
     classes,
     samples,
-    epochs: check.count(json.epochs, 'epochs', 1),
+    epochs: check.count(json.epochs, 'epochs', 1, MAX_COUNT),
     tau: check.positive(json.tau, 'tau'),
     codec: {
       name: check.text(codec.name, 'codec.name'),
@@ -227,8 +230,7 @@ export function checkIdentity(check: FieldChecker, json: JsonObject): ArchiveIde
 /** Batches must be cut from the epochs they claim to come from. */
 function checkPool(check: FieldChecker, { pruning, samples, epochs }: ArchiveIdentity): void {
   if (pruning === undefined) return;
-  const found = pruning.samples;
-  check.that(found >= samples && found <= 2 ** 32, found, 'pruning.samples', `from ${samples} on`);
+  check.count(pruning.samples, 'pruning.samples', samples, MAX_COUNT);
   const all = pruning.epochs * batchesPerEpoch(pruning, samples);
   check.that(epochs <= all, epochs, 'epochs', `at most all of ${all} batches`);
 }
@@ -237,7 +239,7 @@ function checkPruning(check: FieldChecker, value: JsonValue): Pruning {
   const pruning = check.object(value, 'pruning');
   return {
     samples: check.count(pruning.samples, 'pruning.samples', 1),
-    epochs: check.count(pruning.epochs, 'pruning.epochs', 1),
+    epochs: check.count(pruning.epochs, 'pruning.epochs', 1, MAX_COUNT),
     seed: check.count(pruning.seed, 'pruning.seed', 0),
   };
 }
@@ -260,7 +262,9 @@ function checkColumns(
   value: JsonValue | undefined,
   rowBytes: number,
 ): readonly Column[] {
-  const columns = check.list(value, 'columns').map((item, i) => {
+  const list = check.list(value, 'columns');
+  check.that(list.length <= MAX_COLUMNS, list.length, 'columns', `at most ${MAX_COLUMNS}`);
+  const columns = list.map((item, i) => {
     const column = check.object(item, `columns[${i}]`);
     const { dtype } = column;
     check.that(isTensorDtype(dtype), dtype, `columns[${i}].dtype`, TENSOR_DTYPES.join(', '));
@@ -275,6 +279,8 @@ function checkColumns(
   return columns;
 }
 
+/** Each is a tensor of every shard, next to a pad and the checksums. */
+const MAX_COLUMNS = 1000;
 const COLUMN_NAME = /^[A-Za-z][A-Za-z0-9_-]{0,63}$/;
 
 /** What is wrong with columns, if anything: `codes` must come first, names differ, rows hold whole elements. */
@@ -305,6 +311,7 @@ function checkShards(
     const at = `shards[${i}]`;
     const shard = check.object(item, at);
     const record = checkFileRecord(check, item, at);
+    check.count(record.bytes, `${at}.bytes`, 0, MAX_SHARD_FILE_BYTES);
     const [begin, end] = check.range(shard.epochs, `${at}.epochs`);
     check.that(begin === next && end <= epochs, [begin, end], `${at}.epochs`, `from ${next} on`);
     next = end;

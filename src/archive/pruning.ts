@@ -38,11 +38,14 @@ export function keptBatches(pruning: Pruning, batchSize: number, ratio: number):
 export class BatchSamples {
   readonly #pruning: Pruning;
   readonly #batchSize: number;
+  readonly #rows: number;
   #order: { readonly epoch: number; readonly samples: Uint32Array } | undefined;
 
-  constructor(pruning: Pruning, batchSize: number) {
+  /** @param rows that will be asked for: an epoch's samples after its last one are not drawn. */
+  constructor(pruning: Pruning, batchSize: number, rows = Number.POSITIVE_INFINITY) {
     this.#pruning = pruning;
     this.#batchSize = batchSize;
+    this.#rows = rows;
   }
 
   at(row: number): { readonly epoch: number; readonly samples: Uint32Array } {
@@ -51,7 +54,8 @@ export class BatchSamples {
     const epoch = Math.floor(row / each);
     if (this.#order?.epoch !== epoch) {
       const random = new RandomSequence(seed, STREAM.training, epoch);
-      this.#order = { epoch, samples: random.distinct(samples, samples) };
+      const kept = Math.min(each, this.#rows - epoch * each) * this.#batchSize;
+      this.#order = { epoch, samples: random.distinct(kept, samples) };
     }
     const start = (row % each) * this.#batchSize;
     return { epoch, samples: this.#order.samples.subarray(start, start + this.#batchSize) };

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { BLOCK_BYTES, readBlocks, sha256, type Xxh64 } from '../container/checksum.js';
 import { NO_FOLLOW, publishFile, syncDirectory, writeFully } from '../container/durable.js';
 import { type ShardIndex, verifyShard } from '../container/shard-file.js';
-import { SoftpackError } from '../errors.js';
+import { errorCode, SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
 import { onFile } from '../store/file-error.js';
-import { asByteFile, openLocalFile } from '../store/local.js';
+import { asByteFile, openFileSize, openLocalFile } from '../store/local.js';
 import type { ArchiveIdentity, ShardRecord } from './manifest.js';
 import { openShard, planShard, type Rectangle } from './shard.js';
 
@@ -79,7 +79,8 @@ export class ShardWriter {
 
   async #hasHeader(): Promise<boolean> {
     const { header, index } = this.plan;
-    if ((await this.#handle.stat()).size !== index.fileBytes) return false;
+    const path = partialPath(this.#directory, this.plan);
+    if ((await openFileSize(path, this.#handle)) !== index.fileBytes) return false;
     const found = new Uint8Array(header.length);
     await this.#file().read(0, found);
     return Buffer.compare(found, header) === 0;
@@ -260,6 +261,9 @@ function shardRecord(
   return { ...rectangle, bytes: index.fileBytes, ...hashes };
 }
 
+/** What is wrong with a file that is to be written again; the system's own errors are not. */
+const UNUSABLE = new Set(['NOT_FOUND', 'INVALID_FILE', 'CORRUPT_DATA']);
+
 /** The record of a shard that is in place and valid throughout; `undefined` if it is missing or is not. */
 export async function finishedShard(
   directory: string,
@@ -274,7 +278,7 @@ export async function finishedShard(
     const hash = await verifyShard(shard, xxh64);
     return shardRecord(plan, { sha256: hash, indexSha256: shard.indexSha256 });
   } catch (error) {
-    if (error instanceof SoftpackError) return undefined;
+    if (UNUSABLE.has(errorCode(error) ?? '')) return undefined;
     throw error;
   } finally {
     await file?.close();

@@ -6,6 +6,7 @@ import {
 } from '../container/safetensors.js';
 import {
   indexOf,
+  MAX_SHARD_BYTES,
   MAX_SHARDS,
   type OpenShard,
   planChecksummed,
@@ -31,7 +32,6 @@ export interface Rectangle {
 }
 
 const DEFAULT_SHARD_BYTES = 256 * 2 ** 20;
-const MAX_SHARD_BYTES = 2 ** 30;
 
 /** Divides the epochs evenly among as few shards of about `shardBytes` as they need. */
 export function planRectangles(

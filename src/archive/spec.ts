@@ -2,6 +2,7 @@ import { FieldChecker } from '../core/check.js';
 import type { CodecParts, CodeLayout } from '../core/codec-parts.js';
 import { canonicalJson, type JsonObject, type JsonValue } from '../core/json.js';
 import { SoftpackError, type SoftpackErrorCode } from '../errors.js';
+import { requireAgreement, requireSampleRows } from './agreement.js';
 import { type PlannedFile, packingWords, planCodecFile, planSamplesFile } from './codec-files.js';
 import {
   type ArchiveIdentity,
@@ -88,6 +89,8 @@ export function planArchive(spec: ArchiveSpec): ArchivePlan {
   const identity = checkIdentity(check, canonicalJson(given, 'archive spec') as JsonObject);
   const archiveId = archiveIdOf(identity);
   const rectangles = planRectangles(identity, spec.shardBytes);
+  requireAgreement(check, identity);
+  requireSampleRows(check, codec.sampleTensors, samples);
   const request =
     spec.request && check.object(canonicalJson(spec.request, 'archive spec'), 'request');
   const head = planHead(identity, rectangles, request);

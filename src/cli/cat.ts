@@ -1,5 +1,7 @@
 import { type Command, Option } from 'commander';
+import { errorInRow } from '../archive/archive.js';
 import { loadCodec } from '../codecs/registry.js';
+import { allocate } from '../core/allocate.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import { NpyWriter } from '../labels/npy.js';
@@ -42,9 +44,13 @@ async function cat(dir: string, { epoch, samples, out }: CatFlags, signal: Abort
   for (let start = from; start < to; start += CHUNK) {
     throwIfAborted(signal);
     const labels = { start, count: Math.min(CHUNK, to - start) };
-    const probabilities = new Float32Array(labels.count * archive.classes);
+    const bytes = 4 * labels.count * archive.classes;
+    const probabilities = new Float32Array(allocate(bytes, `${dir}: ${labels.count} labels`));
     const context = { epoch, samples: labels };
-    await codec.decodeAsync({ row, labels, context, out: probabilities });
+    const args = { row, labels, context, out: probabilities };
+    await codec.decodeAsync(args).catch((error: unknown) => {
+      throw errorInRow(archive, epoch, error);
+    });
     await writer.write(probabilities);
   }
   await writer.finish();

@@ -1,7 +1,7 @@
 import type { CodecParts, CodeLayout } from '../core/codec-parts.js';
 import { float32ToFloat16 } from '../core/half.js';
 import { sampleIds } from '../core/samples.js';
-import { SoftpackError } from '../errors.js';
+import { errorAt, isSoftpackError, SoftpackError } from '../errors.js';
 import type { ThreadOptions } from '../kernels/types.js';
 import type { Codec, DecodeLabelsArgs, LabelContext } from './codec.js';
 
@@ -48,7 +48,9 @@ export abstract class LabelwiseCodec implements Codec {
     const samples = sampleIds(context.samples);
     const values = new Float32Array(this.classes);
     for (const [i, position] of positions.entries()) {
-      this.decodeLabel(row, position * this.bitsPerLabel, values, samples[i]);
+      atLabel(context.epoch, samples[i], () =>
+        this.decodeLabel(row, position * this.bitsPerLabel, values, samples[i]),
+      );
       writeLabel(values, out, i);
     }
   }
@@ -93,6 +95,16 @@ export function renormalise(values: Float32Array): void {
   }
   if (sum === 0) throw invalidCodes('a positive sum', sum);
   for (let j = 0; j < values.length; j++) values[j] /= sum;
+}
+
+/** Runs the decoding of one label; an error about its codes names it. */
+export function atLabel(epoch: number, sample: number, decode: () => void): void {
+  try {
+    decode();
+  } catch (error) {
+    if (!isSoftpackError(error) || error.field !== 'codes') throw error;
+    throw errorAt(`epoch ${epoch}, sample ${sample}`, error);
+  }
 }
 
 /** The error of a code that no encoder writes. */

@@ -14,6 +14,10 @@ import type { SafetensorsLayout } from './safetensors.js';
 export const MANIFEST_FILE = 'manifest.json';
 export const MAX_MANIFEST_BYTES = 64 * 2 ** 20;
 export const MAX_SHARDS = 10_000;
+/** Rows in one shard, bytes. */
+export const MAX_SHARD_BYTES = 2 ** 30;
+/** Header (16 MiB at most), padding and checksums included. */
+export const MAX_SHARD_FILE_BYTES = MAX_SHARD_BYTES + 2 ** 25;
 
 /** Where the parts of a shard lie, counted from the start of the file. */
 export interface ShardIndex {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { allocate } from '../core/allocate.js';
+import { allocate, requireMemory } from '../core/allocate.js';
 import type { Dtype } from '../core/dtypes.js';
 import { SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
@@ -93,6 +93,8 @@ export async function decodeTensorFile(
     if (recorded !== undefined && verify) requireSha256(file, recorded, await hashFile(file));
     throw malformed;
   }
+  // All of them together: many that fit one by one would take all memory as well.
+  requireMemory(layout.fileBytes - layout.dataOffset, `${file.name}: size`);
   const hash = createHash('sha256').update(header);
   const tensors = new Map<string, StoredTensor>();
   for (const { name, dtype, shape, begin, end } of layout.tensors.values()) {

@@ -21,10 +21,15 @@ export function allocateShared(bytes: number, field: string, limit = MEMORY): Sh
   return within(bytes, field, limit, () => new SharedArrayBuffer(bytes));
 }
 
-function within<T>(bytes: number, field: string, limit: number, create: () => T): T {
+/** `OUT_OF_MEMORY` if several arrays of `bytes` bytes in all exceed the limit, before the first is allocated. */
+export function requireMemory(bytes: number, field: string, limit = MEMORY): void {
   argument.count(bytes, field, 0);
   const most = Math.min(limit, MEMORY);
   if (bytes > most) throw tooLarge(field, bytes, `at most ${most} bytes`);
+}
+
+function within<T>(bytes: number, field: string, limit: number, create: () => T): T {
+  requireMemory(bytes, field, limit);
   try {
     return create();
   } catch (cause) {

@@ -1,5 +1,8 @@
 import { CounterRng, type Stream, unit } from './philox.js';
 
+/** An entry of a map takes up about this many times an element of an array. */
+const SPARSE = 16;
+
 /** A sequence of draws from one stream of a seed, for training: reproducible on any machine. */
 export class RandomSequence {
   readonly #rng: CounterRng;
@@ -40,13 +43,29 @@ export class RandomSequence {
     return radius * Math.cos(2 * Math.PI * this.uniform());
   }
 
-  /** `count` distinct integers below `bound`, in random order (partial Fisher-Yates). */
+  /**
+   * `count` distinct integers below `bound`, in random order (partial Fisher-Yates). A smaller `count` gives the start
+   * of the same list; memory grows with `count` alone if it is a small part of `bound`.
+   */
   distinct(count: number, bound: number): Uint32Array {
+    if (count < bound / SPARSE) return this.#sparselyDistinct(count, bound);
     const items = Uint32Array.from({ length: bound }, (_, i) => i);
     for (let i = 0; i < count; i++) {
       const j = i + this.below(bound - i);
       [items[i], items[j]] = [items[j], items[i]];
     }
     return items.slice(0, count);
+  }
+
+  /** The same list, keeping only items that are not in their own place. */
+  #sparselyDistinct(count: number, bound: number): Uint32Array {
+    const moved = new Map<number, number>();
+    return Uint32Array.from({ length: count }, (_, i) => {
+      const j = i + this.below(bound - i);
+      const chosen = moved.get(j) ?? j;
+      moved.set(j, moved.get(i) ?? i);
+      moved.delete(i);
+      return chosen;
+    });
   }
 }

@@ -1,4 +1,4 @@
-import { type ArchiveBytes, openArchive } from '../archive/archive.js';
+import type { ArchiveBytes } from '../archive/archive.js';
 import { createArchive, requireUnfinished } from '../archive/create.js';
 import { NoneCodec } from '../codecs/none.js';
 import { argument } from '../core/check.js';
@@ -6,6 +6,7 @@ import { SoftpackError, throwIfAborted } from '../errors.js';
 import { openImages } from '../images/open.js';
 import type { ImageSource } from '../images/source.js';
 import { textAt } from '../images/text-table.js';
+import { openArchive } from '../pipeline/open-archive.js';
 import { DEFAULT_SIZE, DEFAULT_TAU } from './defaults.js';
 import { detectLayout } from './detect.js';
 import { columnsOf, EpochRow } from './epoch-row.js';

@@ -1,9 +1,10 @@
-import type { LabelArchive } from '../archive/archive.js';
+import { errorInRow, type LabelArchive } from '../archive/archive.js';
 import { BatchSamples, batchesPerEpoch, type Pruning } from '../archive/pruning.js';
 import { Augmenter } from '../augment/augmenter.js';
 import { type Normalisation, renderViews } from '../augment/replay.js';
 import { parseAugmentationSpec } from '../augment/spec.js';
 import { loadCodec } from '../codecs/registry.js';
+import { allocate } from '../core/allocate.js';
 import { CounterRng, STREAM } from '../core/philox.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import type { MemoryImages } from '../images/memory.js';
@@ -40,7 +41,7 @@ export async function* prunedBatches(
   const { archive, images, seed = 0, signal } = options;
   const pruning = requirePruning(archive);
   const batchSize = archive.samples;
-  const batches = new BatchSamples(pruning, batchSize);
+  const batches = new BatchSamples(pruning, batchSize, archive.epochs);
   const rng = new CounterRng(seed);
   const render = images === undefined ? undefined : renderer(archive, images, pruning, options);
   const rows = new Map<number, Promise<Uint8Array>>();
@@ -55,9 +56,11 @@ export async function* prunedBatches(
       const row = rows.get(drawn) ?? archive.readRow(drawn);
       rows.set(drawn, row);
       const { epoch: from, samples } = batches.at(drawn);
-      const ys = new Float32Array(batchSize * archive.classes);
+      const ys = new Float32Array(allocate(4 * batchSize * archive.classes, 'labels of a batch'));
       const context = { epoch: drawn, samples: labels };
-      await codec.decodeAsync({ row: await row, labels, context, out: ys });
+      await codec.decodeAsync({ row: await row, labels, context, out: ys }).catch((error) => {
+        throw errorInRow(archive, drawn, error);
+      });
       const sampleIds = samples.slice();
       yield { epoch, sampleIds, xs: render?.(from, sampleIds) ?? new Float32Array(0), ys };
     }

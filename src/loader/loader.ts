@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Readable } from 'node:stream';
+import { errorInRow } from '../archive/archive.js';
 import { findRecordedColumns } from '../augment/recorded.js';
 import { parseAnyAugmentationSpec } from '../augment/spec.js';
 import type { CodecParts, Tensor } from '../core/codec-parts.js';
@@ -274,9 +275,13 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     };
     const where = `batch ${index} of epoch ${epoch}`;
     const make = async (task: Pick<BatchTask, 'sampleIds' | 'labels' | 'labelsOnly' | 'into'>) => {
-      const made = await this.#poolInUse().make({ run, epoch, row, recorded, ...task }, where);
-      this.#counter.made(made.timing);
-      return made;
+      try {
+        const made = await this.#poolInUse().make({ run, epoch, row, recorded, ...task }, where);
+        this.#counter.made(made.timing);
+        return made;
+      } catch (error) {
+        throw errorInRow(archive, epoch, error);
+      }
     };
     const labels = await ahead?.read((windowIds, ys) =>
       make({ sampleIds: windowIds, labelsOnly: true, into: { xs: new Float32Array(0), ys } }),

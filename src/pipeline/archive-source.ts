@@ -1,4 +1,4 @@
-import type { LabelArchive } from '../archive/archive.js';
+import { errorInRow, type LabelArchive } from '../archive/archive.js';
 import { NoneCodec } from '../codecs/none.js';
 import { loadCodec } from '../codecs/registry.js';
 import { float16ToFloat32 } from '../core/half.js';
@@ -37,7 +37,10 @@ export function archiveSource(archive: LabelArchive, kernels: Kernels): LabelSou
         return out;
       }
       const labels = { start, count };
-      await codec.decodeAsync({ row, labels, context: { epoch, samples: labels }, out });
+      const args = { row, labels, context: { epoch, samples: labels }, out };
+      await codec.decodeAsync(args).catch((error: unknown) => {
+        throw errorInRow(archive, epoch, error);
+      });
       logitsFromProbabilities(out, codec.tau, out);
       return out;
     },

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { type ArchiveBytes, openArchive } from '../archive/archive.js';
+import type { ArchiveBytes } from '../archive/archive.js';
 import { requireUnfinished } from '../archive/create.js';
 import type { Manifest } from '../archive/manifest.js';
 import type { AugmentationSpec, MixSpec } from '../augment/spec.js';
@@ -21,6 +21,7 @@ import { loadTeacher } from '../nn/teachers/load.js';
 import type { Teacher } from '../nn/teachers/teacher.js';
 import type { TotalRatioChoice } from './archive-size.js';
 import { type LabelViewsResult, labelViews } from './label-views.js';
+import { openArchive } from './open-archive.js';
 import {
   codecRequest,
   type PackProgress,

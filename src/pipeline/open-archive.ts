@@ -1,27 +1,37 @@
+import { join } from 'node:path';
 import {
   type LabelArchive,
   type OpenArchiveOptions,
   openArchive as openStored,
 } from '../archive/archive.js';
+import type { Manifest } from '../archive/manifest.js';
+import { findRecordedColumns } from '../augment/recorded.js';
+import { parseAnyAugmentationSpec } from '../augment/spec.js';
+import type { Codec } from '../codecs/codec.js';
+import type { CodecDescriptor } from '../codecs/descriptor.js';
 import { CODECS } from '../codecs/registry.js';
-import { SoftpackError } from '../errors.js';
-import { loadKernels } from '../kernels/load.js';
+import { MANIFEST_FILE } from '../container/shard-file.js';
+import { FieldChecker } from '../core/check.js';
+import { errorAt, errorCode, SoftpackError } from '../errors.js';
+import { referenceKernels } from '../kernels/reference/kernels.js';
 import type { ByteStore } from '../store/byte-store.js';
 
 /**
- * Opens an archive; reads manifest and codec, no codes.
+ * Opens an archive; reads manifest and codec, no codes. Codecs and generators of views that this version does not know
+ * are left to whoever uses them.
  *
- * @throws `NOT_FOUND` if there is no such directory, `INCOMPLETE` if it holds no manifest, `UNSUPPORTED` if
- *   the archive needs a newer reader, `INVALID_FILE` or `CORRUPT_DATA` if its files are not what was written or
- *   contradict each other.
+ * @throws `NOT_FOUND` if there is no such directory, `INCOMPLETE` if it holds no manifest, `UNSUPPORTED` if the archive
+ *   needs a newer reader, `INVALID_FILE` or `CORRUPT_DATA` if its files are not what was written or contradict each other.
  */
 export async function openArchive(
   from: string | ByteStore,
   options: OpenArchiveOptions = {},
 ): Promise<LabelArchive> {
   const archive = await openStored(from, options);
+  const folder = typeof from === 'string' ? from : from.name;
   try {
-    requireCodec(archive);
+    requireCodec(folder, archive);
+    requireViews(join(folder, MANIFEST_FILE), archive.manifest);
     return archive;
   } catch (error) {
     await archive.close();
@@ -29,23 +39,49 @@ export async function openArchive(
   }
 }
 
-/** `INVALID_FILE` if the codec's own settings and tensors contradict those of the archive. */
-function requireCodec({ codecParts, manifest }: LabelArchive): void {
-  // What a newer version wrote can be looked at, if not decoded.
-  if (CODECS.find(codecParts.name) === undefined) return;
-  using codec = CODECS.load(codecParts, loadKernels());
-  const { classes, tau, layout } = manifest;
-  const rules = [
-    ['classes', classes, codec.classes],
-    ['tau', tau, codec.tau],
-    ['layout', JSON.stringify(layout), JSON.stringify(codec.layout)],
-  ] as const;
-  for (const [field, found, expected] of rules) {
-    if (found === expected) continue;
-    throw new SoftpackError('INVALID_FILE', `the manifest contradicts its codec ${codec.name}`, {
-      field: `manifest ${field}`,
-      expected,
-      found,
-    });
+/** The codec must be what manifest and tensors say it is. */
+function requireCodec(folder: string, archive: LabelArchive): void {
+  const { manifest } = archive;
+  const descriptor = CODECS.find(manifest.codec.name);
+  if (descriptor === undefined) return;
+  const check = new FieldChecker(join(folder, MANIFEST_FILE), 'INVALID_FILE', 'contradiction');
+  using codec = loadFrom(folder, archive, descriptor);
+  for (const field of ['classes', 'tau'] as const) {
+    const words = `${codec[field]}, the ${field} of the codec`;
+    check.that(codec[field] === manifest[field], manifest[field], field, words);
+  }
+  const [own, found] = [codec.layout, manifest.layout].map((layout) => JSON.stringify(layout));
+  check.that(own === found, found, 'layout', `${own} of the codec`);
+  if (descriptor.perSample !== true) return;
+  check.that(manifest.pruning === undefined, 'pruning', 'pruning', 'none: labels are per sample');
+}
+
+/** Loads the codec; an error names the file that is wrong. */
+function loadFrom(
+  folder: string,
+  { manifest, codecParts }: LabelArchive,
+  descriptor: CodecDescriptor,
+): Codec {
+  try {
+    return descriptor.load(codecParts, referenceKernels, {});
+  } catch (error) {
+    const field = error instanceof SoftpackError ? error.field : undefined;
+    const [, tensor] = /^codec tensor (.+)$/s.exec(field ?? '') ?? [];
+    if (tensor === undefined) {
+      throw errorAt(`${join(folder, MANIFEST_FILE)}: codec.config`, error);
+    }
+    const { codecFile, samplesFile = codecFile } = manifest;
+    const { file } = codecParts.sampleTensors.has(tensor) ? samplesFile : codecFile;
+    throw errorAt(join(folder, file), error);
+  }
+}
+
+function requireViews(file: string, { augmentation, columns, samples }: Manifest): void {
+  if (augmentation === null) return;
+  try {
+    const { generator } = parseAnyAugmentationSpec(augmentation, `${file}: augmentation`);
+    if (generator === 'recorded') findRecordedColumns(columns, samples);
+  } catch (error) {
+    if (errorCode(error) !== 'UNSUPPORTED') throw error;
   }
 }

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { type ArchiveBytes, type LabelArchive, openArchive } from '../archive/archive.js';
+import type { ArchiveBytes, LabelArchive } from '../archive/archive.js';
 import { createArchive, requireUnfinished } from '../archive/create.js';
 import { trainingLabels } from '../archive/manifest.js';
 import type { Pruning } from '../archive/pruning.js';
@@ -21,6 +21,7 @@ import { type LabelKind, requireLogits } from '../labels/inspection.js';
 import { probabilitySource } from '../labels/probabilities.js';
 import type { LabelSource } from '../labels/source.js';
 import { choiceForRatio, isTotalRatio, type TotalRatioChoice } from './archive-size.js';
+import { openArchive } from './open-archive.js';
 import { openPackSource, type SideRows } from './pack-source.js';
 import { type KeptCodec, PartialPack, requireSameRequest } from './partial-pack.js';
 import { type PruneOptions, prunedSource } from './pruned-source.js';

@@ -26,9 +26,10 @@ export function prunedSource(
     });
   }
   const pruning = { samples, epochs, seed };
-  const batches = new BatchSamples(pruning, batchSize);
+  const kept = keptBatches(pruning, batchSize, ratio);
+  const batches = new BatchSamples(pruning, batchSize, kept);
   const pruned: LabelSource = {
-    epochs: keptBatches(pruning, batchSize, ratio),
+    epochs: kept,
     samples: batchSize,
     classes,
     dtype,

@@ -45,13 +45,18 @@ export async function regularFileSize(path: string): Promise<number> {
 export async function openLocalFile(path: string): Promise<ByteFile> {
   const handle = await onFile(path, () => open(path, READ_FLAGS));
   try {
-    const found = await onFile(path, () => handle.stat());
-    if (!found.isFile()) throw notRegular(path);
-    return asByteFile(path, handle, found.size);
+    return asByteFile(path, handle, await openFileSize(path, handle));
   } catch (error) {
     await handle.close();
     throw error;
   }
+}
+
+/** Size of an open file in bytes; `INVALID_FILE` unless it is a regular one. */
+export async function openFileSize(path: string, handle: FileHandle): Promise<number> {
+  const found = await onFile(path, () => handle.stat());
+  if (!found.isFile()) throw notRegular(path);
+  return found.size;
 }
 
 /** An open file of this many bytes; closing it closes the handle. */

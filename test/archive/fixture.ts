@@ -1,6 +1,7 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createArchive } from '#src/archive/create.js';
+import { type ArchiveIdentity, archiveIdOf } from '#src/archive/manifest.js';
 import type { ArchiveSpec } from '#src/archive/spec.js';
 import type { Tensor } from '#src/core/codec-parts.js';
 
@@ -16,7 +17,7 @@ export const SMALL: ArchiveSpec = {
   tau: 20,
   codec: {
     name: 'test',
-    config: { tau: 20, sizes: [1, 2], head: { kind: 'clamp', eps: 1e-8 } },
+    config: { sizes: [1, 2], head: { kind: 'clamp', eps: 1e-8 } },
     tensors: new Map([
       ['codebook', tensor([1, 2, 3, 4, 5, 6], [3, 2])],
       ['decoder', tensor([7], [1, 1])],
@@ -59,4 +60,25 @@ export async function readTree(directory: string): Promise<Map<string, string>> 
   const names = (await readdir(directory)).sort();
   const files = await Promise.all(names.map((name) => readFile(join(directory, name), 'latin1')));
   return new Map(names.map((name, i) => [name, files[i]]));
+}
+
+/** Replaces values of a manifest by path, and makes its id that of the changed content: what checksums cannot find. */
+export async function forgeManifest(
+  directory: string,
+  changes: Readonly<Record<string, unknown>>,
+): Promise<void> {
+  const path = join(directory, 'manifest.json');
+  const manifest = JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>;
+  for (const [field, value] of Object.entries(changes)) {
+    const keys = field.split('.');
+    const last = keys.pop() ?? '';
+    let parent = manifest;
+    for (const key of keys) parent = parent[key] as Record<string, unknown>;
+    if (value === undefined) delete parent[last];
+    else parent[last] = value;
+  }
+  const { format, version, minReader, features, archiveId: _, shards, ...identity } = manifest;
+  const archiveId = archiveIdOf(identity as unknown as ArchiveIdentity);
+  const head = { format, version, minReader, features, archiveId };
+  await writeFile(path, JSON.stringify({ ...head, ...identity, shards }));
 }

@@ -126,7 +126,7 @@ describe('labels decoded ahead', () => {
 describe('a loader that decodes ahead', async () => {
   const temporary = await temporaryDirectory();
   const archive = await writeArchive(temporary.path('vqae'), await trainCodec());
-  // Class ids of 5 bits below 21: bits 155 to 159, of sample 31, are no class.
+  // Class ids of 5 bits below 21: bits 152 to 159, of samples 30 and 31, are no classes.
   const hard = { classes: CLASSES, tau: 8, k: 1, values: 'none', rest: 'zero' } as const;
   const codec = new TopKCodec(hard);
   const whole = await writeArchive(temporary.path('whole'), codec);
@@ -146,7 +146,11 @@ describe('a loader that decodes ahead', async () => {
       const read = async () => {
         for await (const { index } of loader) indices.push(index);
       };
-      await expect(read()).rejects.toMatchObject({ field: 'codes', expected: 'a class below 21' });
+      await expect(read()).rejects.toMatchObject({
+        code: 'INVALID_FILE',
+        field: `${broken.fileOf(0)}: epoch 0, sample 30: codes`,
+        expected: 'a class below 21',
+      });
       expect(indices).toEqual([0, 1, 2, 3, 4, 5, 6]);
       expect(loader.state()).toMatchObject({ epoch: 0, delivered: 28 });
     }

@@ -6,7 +6,7 @@ import type { Kernels, ThreadOptions } from '../../kernels/types.js';
 import { softmaxRows } from '../../labels/temperature.js';
 import type { Codec, DecodeLabelsArgs, LabelContext } from '../codec.js';
 import { argumentChecker, type ClampedConfig, checkClamped, configOf } from '../config.js';
-import { clampHead, requireLabels, requireOut, writeLabel } from '../labelwise.js';
+import { atLabel, clampHead, requireLabels, requireOut, writeLabel } from '../labelwise.js';
 import {
   float16Tensor,
   float32Tensor,
@@ -140,9 +140,10 @@ export class PrincipalCodec implements Codec {
   [Symbol.dispose](): void {}
 
   /** The matrix product of each chunk of labels, and what is left to do after it. */
-  *#chunks({ row, labels, out, threads }: DecodeLabelsArgs) {
+  *#chunks({ row, labels, context, out, threads }: DecodeLabelsArgs) {
     const { classes, k, scale, eps } = this.config;
     const positions = sampleIds(labels);
+    const samples = sampleIds(context.samples);
     requireOut(out, positions.length, classes);
     requireLabels(row, positions, 16 * k);
     for (let start = 0; start < positions.length; start += DECODE_CHUNK) {
@@ -163,7 +164,7 @@ export class PrincipalCodec implements Codec {
       const finish = () => {
         for (let i = 0; i < rows; i++) {
           const label = values.subarray(i * classes, (i + 1) * classes);
-          clampHead(label, eps);
+          atLabel(context.epoch, samples[start + i], () => clampHead(label, eps));
           writeLabel(label, out, start + i);
         }
       };

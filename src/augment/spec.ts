@@ -1,3 +1,4 @@
+import { FieldChecker } from '../core/check.js';
 import { MAX_SIDE } from '../core/limits.js';
 import { SoftpackError } from '../errors.js';
 
@@ -39,19 +40,21 @@ export type MixSpec =
   /** Blend with another sample's view, own share lambda ~ Beta(alpha, alpha), 0 < alpha <= 1. */
   | { readonly kind: 'mixup'; readonly alpha: number; readonly probability: number };
 
+const checker = new FieldChecker('', 'INVALID_FILE', 'not a valid augmentation');
+
 /** Reads an untrusted spec of either kind, e.g. from a manifest; throws `INVALID_FILE` naming the field. */
 export function parseAnyAugmentationSpec(
   value: unknown,
   where = 'augmentation',
 ): AnyAugmentationSpec {
-  const spec = record(value, where);
+  const spec = checker.object(value, where);
   if (spec.generator !== 'recorded') return parseAugmentationSpec(value, where);
-  return { generator: 'recorded', size: pair(spec.size, `${where}.size`, 1, MAX_SIDE, true) };
+  return { generator: 'recorded', size: pair(spec.size, `${where}.size`, side) };
 }
 
 /** The same for views drawn from a seed; `UNSUPPORTED` for any other. */
 export function parseAugmentationSpec(value: unknown, where = 'augmentation'): AugmentationSpec {
-  const spec = record(value, where);
+  const spec = checker.object(value, where);
   if (spec.generator !== 'philox4x32-10') {
     throw new SoftpackError('UNSUPPORTED', 'unknown generator', {
       field: `${where}.generator`,
@@ -59,71 +62,55 @@ export function parseAugmentationSpec(value: unknown, where = 'augmentation'): A
       found: spec.generator,
     });
   }
-  const crop = record(spec.crop, `${where}.crop`);
+  const crop = checker.object(spec.crop, `${where}.crop`);
   return {
     generator: 'philox4x32-10',
-    seed: number(spec.seed, `${where}.seed`, 0, Number.MAX_SAFE_INTEGER, true),
-    size: pair(spec.size, `${where}.size`, 1, MAX_SIDE, true),
+    seed: checker.count(spec.seed, `${where}.seed`, 0),
+    size: pair(spec.size, `${where}.size`, side),
     crop: {
-      scale: ordered(pair(crop.scale, `${where}.crop.scale`, Number.MIN_VALUE, 1)),
-      ratio: ordered(pair(crop.ratio, `${where}.crop.ratio`, Number.MIN_VALUE, 1e6)),
+      scale: ordered(pair(crop.scale, `${where}.crop.scale`, share)),
+      ratio: ordered(pair(crop.ratio, `${where}.crop.ratio`, ratio)),
     },
-    flip: number(spec.flip, `${where}.flip`, 0, 1),
+    flip: checker.number(spec.flip, `${where}.flip`, 0, 1),
     mix: parseMix(spec.mix, `${where}.mix`),
   };
 }
 
 function parseMix(value: unknown, where: string): MixSpec {
-  const mix = record(value, where);
-  if (mix.kind === 'none') return { kind: 'none' };
-  if (mix.kind !== 'cutmix' && mix.kind !== 'mixup') {
-    throw invalid(`${where}.kind`, 'none, cutmix or mixup', mix.kind);
-  }
+  const mix = checker.object(value, where);
+  const kind = checker.oneOf(mix.kind, `${where}.kind`, ['none', 'cutmix', 'mixup']);
+  if (kind === 'none') return { kind };
   return {
-    kind: mix.kind,
-    alpha: number(mix.alpha, `${where}.alpha`, Number.MIN_VALUE, 1),
-    probability: number(mix.probability, `${where}.probability`, 0, 1),
+    kind,
+    alpha: share(mix.alpha, `${where}.alpha`),
+    probability: checker.number(mix.probability, `${where}.probability`, 0, 1),
   };
-}
-
-function invalid(field: string, expected: unknown, found: unknown): SoftpackError {
-  return new SoftpackError('INVALID_FILE', 'not a valid augmentation', {
-    field,
-    expected,
-    found: JSON.stringify(found),
-  });
-}
-
-function record(value: unknown, field: string): Record<string, unknown> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw invalid(field, 'an object', value);
-  }
-  return value as Record<string, unknown>;
-}
-
-function number(value: unknown, field: string, low: number, high: number, whole = false): number {
-  const valid =
-    typeof value === 'number' &&
-    value >= low &&
-    value <= high &&
-    (!whole || Number.isSafeInteger(value));
-  if (!valid)
-    throw invalid(field, `${whole ? 'an integer' : 'a number'} in [${low}, ${high}]`, value);
-  return value;
 }
 
 function pair(
   value: unknown,
   field: string,
-  low: number,
-  high: number,
-  whole = false,
+  check: (item: unknown, field: string) => number,
 ): readonly [number, number] {
-  if (!Array.isArray(value) || value.length !== 2) throw invalid(field, 'two numbers', value);
-  return [number(value[0], field, low, high, whole), number(value[1], field, low, high, whole)];
+  const items = checker.list(value, field);
+  checker.that(items.length === 2, value, field, 'two numbers');
+  return [check(items[0], field), check(items[1], field)];
+}
+
+function side(value: unknown, field: string): number {
+  return checker.count(value, field, 1, MAX_SIDE);
+}
+
+function share(value: unknown, field: string): number {
+  checker.that(value !== 0, value, field, 'a number above 0');
+  return checker.number(value, field, 0, 1);
+}
+
+function ratio(value: unknown, field: string): number {
+  checker.that(value !== 0, value, field, 'a number above 0');
+  return checker.number(value, field, 0, 1e6);
 }
 
 function ordered(range: readonly [number, number]): readonly [number, number] {
-  if (range[0] > range[1]) throw invalid('augmentation', 'low <= high', range);
-  return range;
+  return checker.that(range[0] <= range[1], range, 'augmentation', 'low <= high');
 }

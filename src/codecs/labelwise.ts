@@ -1,3 +1,4 @@
+import { isTypedArray } from '../core/arrays.js';
 import type { CodecParts, CodeLayout } from '../core/codec-parts.js';
 import { float32ToFloat16 } from '../core/half.js';
 import { sampleIds } from '../core/samples.js';
@@ -69,7 +70,7 @@ export abstract class LabelwiseCodec implements Codec {
 /** Row `i` of `out`, in its element type. */
 export function writeLabel(values: Float32Array, out: Float32Array | Uint16Array, i: number): void {
   const { length } = values;
-  if (out instanceof Float32Array) out.set(values, i * length);
+  if (isTypedArray(out, 'Float32Array')) out.set(values, i * length);
   else float32ToFloat16(values, out.subarray(i * length, (i + 1) * length));
 }
 

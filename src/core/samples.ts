@@ -1,3 +1,5 @@
+import { isTypedArray } from './arrays.js';
+
 /** Samples by global id: `count` consecutive ones, or a list in any order. */
 export type SampleRange = { readonly start: number; readonly count: number } | Uint32Array;
 
@@ -10,6 +12,6 @@ export function concatenateIds(first: ArrayLike<number>, second: ArrayLike<numbe
 }
 
 export function sampleIds(samples: SampleRange): Uint32Array {
-  if (samples instanceof Uint32Array) return samples;
+  if (isTypedArray(samples, 'Uint32Array')) return samples;
   return Uint32Array.from({ length: samples.count }, (_, i) => samples.start + i);
 }

@@ -1,3 +1,4 @@
+import { argument } from '../core/check.js';
 import { SoftpackError } from '../errors.js';
 
 /**
@@ -13,7 +14,7 @@ export function softmaxRows(
   tau: number,
   out: Float32Array,
 ): void {
-  requireTau(tau);
+  argument.positive(tau, 'tau');
   requireLength('logits', logits, rows * classes);
   requireLength('out', out, rows * classes);
   for (let begin = 0; begin < rows * classes; begin += classes) {
@@ -45,7 +46,7 @@ export function logitsFromProbabilities(
   out: Float32Array,
   tiny = LEAST_HALF,
 ): void {
-  requireTau(tau);
+  argument.positive(tau, 'tau');
   requireLength('out', out, probabilities.length);
   if (!(tiny > 0 && tiny < 1)) {
     const details = { field: 'tiny', expected: 'a number between 0 and 1', found: tiny };
@@ -61,8 +62,8 @@ export function logitsFromProbabilities(
  * @param labels [rows, classes], changed in place.
  */
 export function retemper(labels: Float32Array, classes: number, from: number, to: number): void {
-  requireTau(from);
-  requireTau(to);
+  argument.positive(from, 'tau');
+  argument.positive(to, 'tau');
   if (from === to) return;
   const power = from / to;
   for (let begin = 0; begin < labels.length; begin += classes) {
@@ -110,7 +111,7 @@ export function fitTemperature(
   requireLength('labels', labels, logits.length);
   let best = { temperature: Number.NaN, crossEntropy: Number.POSITIVE_INFINITY };
   for (const temperature of grid) {
-    requireTau(temperature);
+    argument.positive(temperature, 'tau');
     const crossEntropy = crossEntropyAt(logits, labels, classes, temperature);
     if (crossEntropy < best.crossEntropy) best = { temperature, crossEntropy };
   }
@@ -141,17 +142,7 @@ function crossEntropyAt(
   return total;
 }
 
-function requireTau(tau: number): void {
-  if (tau > 0 && tau < Number.POSITIVE_INFINITY) return;
-  throw new SoftpackError('INVALID_ARGUMENT', 'not a temperature', {
-    field: 'tau',
-    expected: 'a positive number',
-    found: tau,
-  });
-}
-
 function requireLength(field: string, array: Float32Array, expected: number): void {
   if (array.length === expected) return;
-  const details = { field, expected, found: array.length };
-  throw new SoftpackError('INVALID_ARGUMENT', 'wrong number of elements', details);
+  argument.fail(field, 'wrong number of elements', expected, array.length);
 }

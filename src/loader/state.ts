@@ -1,3 +1,4 @@
+import { argument } from '../core/check.js';
 import { SoftpackError } from '../errors.js';
 import type { Position } from './plan.js';
 
@@ -56,11 +57,5 @@ export function whole(
   low: number,
   high = Number.MAX_SAFE_INTEGER,
 ): number {
-  if (Number.isSafeInteger(value) && value >= low && value <= high) return value;
-  const range = high === Number.MAX_SAFE_INTEGER ? `>= ${low}` : `in [${low}, ${high}]`;
-  throw new SoftpackError('INVALID_ARGUMENT', 'out of range', {
-    field,
-    expected: `an integer ${range}`,
-    found: value,
-  });
+  return argument.count(value, field, low, high);
 }

@@ -7,12 +7,20 @@ const lacking = missingForFaults();
 const place =
   lacking === undefined ? await FaultWorkplace.create(await temporaryDirectory()) : undefined;
 
-it.for(['pack topk', 'cache topk', 'pack-images'])(
-  '%s tells of an error at every file operation, and is resumed to the same bytes',
+// `cache topk` is `cache` and then `pack`: every fifth of its operations is enough.
+it.for([
+  ['pack topk', 1],
+  ['cache', 1],
+  ['cache topk', 5],
+  ['pack-images', 1],
+] as const)(
+  '%s tells of errors at its file operations (1 of %d), and is resumed to the same bytes',
   { timeout: 900_000 },
-  async (name, { skip }) => {
+  async ([name, step], { skip }) => {
     if (place === undefined) return skip(lacking);
-    const { tried, faults } = await findUntoldErrors(place, place.writer(name), (all) => all);
+    const { tried, faults } = await findUntoldErrors(place, place.writer(name), (all) =>
+      all.filter((_, i) => i % step === 0),
+    );
     console.log(`${name}: ${tried} errors`);
     expect(faults).toEqual([]);
   },

@@ -79,10 +79,8 @@ export async function removeTemporaries(folder: string, bases: readonly string[]
 
 /** Replaces a file as a whole: readers, and a machine that loses power, see the old bytes or the new. */
 export async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
-  const temporary = temporaryName(path);
+  const { temporary, handle } = await createTemporary(path);
   try {
-    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | NO_FOLLOW;
-    const handle = await open(temporary, flags);
     try {
       await writeFully(handle, bytes, 0);
       await handle.sync();
@@ -95,6 +93,16 @@ export async function replaceFile(path: string, bytes: Uint8Array): Promise<void
     throw fileError(path, cause);
   }
   await syncDirectory(dirname(path));
+}
+
+/** A new empty file next to `path`, to be renamed to it once it is whole. */
+export async function createTemporary(
+  path: string,
+): Promise<{ readonly temporary: string; readonly handle: FileHandle }> {
+  const temporary = temporaryName(path);
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | NO_FOLLOW;
+  const handle = await onFile(path, () => open(temporary, flags));
+  return { temporary, handle };
 }
 
 /** File systems without hard links (exFAT, SMB, many FUSE) refuse `link` with one of these. */

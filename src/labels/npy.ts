@@ -1,7 +1,8 @@
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
-import { writeFully } from '../container/durable.js';
+import { type FileHandle, rename, rm } from 'node:fs/promises';
+import { createTemporary, writeFully } from '../container/durable.js';
 import { excerpt, invalidFile, SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
+import { onFile } from '../store/file-error.js';
 import { FLOAT_BYTES, type FloatDtype } from './elements.js';
 
 /** NumPy's array file: magic, version, header length, a Python dict, then the bare array. */
@@ -161,13 +162,21 @@ function unsupported(
  */
 export class NpyWriter implements AsyncDisposable {
   readonly #path: string;
+  /** What is written, until it is whole. */
+  readonly #temporary: string;
   readonly #handle: FileHandle;
   readonly #end: number;
   #position: number;
   #open = true;
 
-  private constructor(path: string, handle: FileHandle, begin: number, elements: number) {
+  private constructor(
+    path: string,
+    { temporary, handle }: { readonly temporary: string; readonly handle: FileHandle },
+    begin: number,
+    elements: number,
+  ) {
     this.#path = path;
+    this.#temporary = temporary;
     this.#handle = handle;
     this.#position = begin;
     this.#end = begin + 4 * elements;
@@ -176,11 +185,11 @@ export class NpyWriter implements AsyncDisposable {
   /** Replaces `path`, once finished. */
   static async create(path: string, shape: readonly number[]): Promise<NpyWriter> {
     const header = npyHeader(shape);
-    const handle = await open(partialName(path), 'w');
+    const file = await createTemporary(path);
     const elements = shape.reduce((product, n) => product * n, 1);
-    const writer = new NpyWriter(path, handle, header.length, elements);
+    const writer = new NpyWriter(path, file, header.length, elements);
     try {
-      await writeFully(handle, header, 0);
+      await onFile(path, () => writeFully(file.handle, header, 0));
       return writer;
     } catch (error) {
       await writer[Symbol.asyncDispose]();
@@ -200,7 +209,7 @@ export class NpyWriter implements AsyncDisposable {
     const at = this.#position;
     this.#position += values.byteLength;
     const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-    await writeFully(this.#handle, bytes, at);
+    await onFile(this.#path, () => writeFully(this.#handle, bytes, at));
   }
 
   /** Puts the file in place. `INCOMPLETE` (and no file) when elements are missing. */
@@ -211,23 +220,23 @@ export class NpyWriter implements AsyncDisposable {
       const details = { field: this.#path, expected: 'all elements', found: `${missing} missing` };
       throw new SoftpackError('INCOMPLETE', 'array is not whole', details);
     }
-    await this.#handle.sync();
-    await this.#handle.close();
+    await onFile(this.#path, async () => {
+      await this.#handle.sync();
+      await this.#handle.close();
+      await rename(this.#temporary, this.#path);
+    });
     this.#open = false;
-    await rename(partialName(this.#path), this.#path);
   }
 
   /** Drops an unfinished file. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#open) return;
     this.#open = false;
-    await this.#handle.close();
-    await rm(partialName(this.#path), { force: true });
+    await onFile(this.#path, async () => {
+      await this.#handle.close();
+      await rm(this.#temporary, { force: true });
+    });
   }
-}
-
-function partialName(path: string): string {
-  return `${path}.partial`;
 }
 
 function npyHeader(shape: readonly number[]): Uint8Array {

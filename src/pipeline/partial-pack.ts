@@ -1,14 +1,16 @@
 import { existsSync } from 'node:fs';
-import { type FileHandle, open, readFile, rm } from 'node:fs/promises';
+import { constants, type FileHandle, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Manifest } from '../archive/manifest.js';
 import { requireSame, requireSameHead } from '../archive/spec.js';
 import { sha256 } from '../container/checksum.js';
+import { NO_FOLLOW } from '../container/durable.js';
 import { readTensorFile, type StoredTensor, writeTensorFile } from '../container/tensor-file.js';
 import type { CodecParts, Tensor } from '../core/codec-parts.js';
 import { isJsonObject, type JsonObject, parseJson } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
 import { DivergenceMeter, type DivergenceSums } from '../labels/divergence.js';
+import { onFile } from '../store/file-error.js';
 
 const CODEC_FILE = 'unfinished-pack.safetensors';
 const METER_FILE = 'unfinished-pack.jsonl';
@@ -54,7 +56,7 @@ export class PartialPack implements AsyncDisposable {
     const state = { request: this.#request, name: parts.name, config: parts.config, training };
     const data = Buffer.from(JSON.stringify(state));
     tensors.set('state', { dtype: 'U8', shape: [data.length], data });
-    await rm(join(this.#directory, METER_FILE), { force: true });
+    await removeFile(join(this.#directory, METER_FILE));
     await writeTensorFile(join(this.#directory, CODEC_FILE), tensors, { sha256: digest(tensors) });
   }
 
@@ -69,11 +71,15 @@ export class PartialPack implements AsyncDisposable {
 
   /** To be called before the row is written: a row without its line would have to be measured again. */
   async keepMeter(epoch: number, meter: DivergenceMeter): Promise<void> {
-    if (this.#meters === undefined) {
-      this.#meters = await open(join(this.#directory, METER_FILE), 'a');
-      await this.#meters.appendFile('\n'); // Ends what a killed run left of its last line.
-    }
-    await this.#meters.appendFile(`${JSON.stringify({ epoch, sums: meter.sums() })}\n`);
+    const path = join(this.#directory, METER_FILE);
+    await onFile(path, async () => {
+      if (this.#meters === undefined) {
+        const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | NO_FOLLOW;
+        this.#meters = await open(path, flags);
+        await this.#meters.appendFile('\n'); // Ends what a killed run left of its last line.
+      }
+      await this.#meters.appendFile(`${JSON.stringify({ epoch, sums: meter.sums() })}\n`);
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -83,7 +89,7 @@ export class PartialPack implements AsyncDisposable {
 
   /** For an archive that is finished. */
   static async remove(directory: string): Promise<void> {
-    for (const name of [CODEC_FILE, METER_FILE]) await rm(join(directory, name), { force: true });
+    for (const name of [CODEC_FILE, METER_FILE]) await removeFile(join(directory, name));
   }
 }
 
@@ -94,6 +100,10 @@ export function requireSameRequest(
 ): void {
   const message = 'the directory holds a finished archive that was made otherwise; choose another';
   requireSame(made, asked, 'ALREADY_EXISTS', message);
+}
+
+function removeFile(path: string): Promise<void> {
+  return onFile(path, () => rm(path, { force: true }));
 }
 
 /** Missing or damaged: the codec is trained from scratch. */

@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readTensorFile, writeTensorFile } from '../container/tensor-file.js';
 import { SoftpackError } from '../errors.js';
+import { onFile } from '../store/file-error.js';
 
 const FILE = 'unfinished-row.safetensors';
 /** Between saves, milliseconds: what a killed run loses at most, with a teacher that takes hours an epoch. */
@@ -84,6 +85,7 @@ export class PartialRow {
 
   /** For an archive whose rows are all whole. */
   static async remove(directory: string): Promise<void> {
-    await rm(join(directory, FILE), { force: true });
+    const path = join(directory, FILE);
+    await onFile(path, () => rm(path, { force: true }));
   }
 }

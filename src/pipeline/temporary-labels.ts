@@ -1,9 +1,11 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
+import { constants, mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { parseManifest } from '../archive/manifest.js';
+import { NO_FOLLOW } from '../container/durable.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
 import { SoftpackError } from '../errors.js';
+import { fileError, onFile } from '../store/file-error.js';
 
 const MARKER_FILE = 'softpack-temporary.json';
 const LABELS = 'labels';
@@ -30,8 +32,11 @@ export class TemporaryLabels {
   /** Creates the folder, or takes the one that an interrupted run left; `ALREADY_EXISTS` if it is not such a one. */
   async create(): Promise<void> {
     await this.requireOwn();
-    await mkdir(this.#folder, { recursive: true });
-    await writeFile(join(this.#folder, MARKER_FILE), this.#marker);
+    await onFile(this.#folder, () => mkdir(this.#folder, { recursive: true }));
+    const path = join(this.#folder, MARKER_FILE);
+    const { O_WRONLY, O_CREAT, O_TRUNC } = constants;
+    const flag = O_WRONLY | O_CREAT | O_TRUNC | NO_FOLLOW;
+    await onFile(path, () => writeFile(path, this.#marker, { flag }));
   }
 
   isThere(): boolean {
@@ -54,13 +59,13 @@ export class TemporaryLabels {
     const names = await this.#names();
     if (names === undefined || !(await this.#isOwn(names))) return;
     for (const file of await archiveFiles(this.directory)) {
-      await rm(join(this.directory, file), { force: true });
+      await removeFile(join(this.directory, file));
     }
     await removeEmpty(this.directory);
     // The marker last: a killed removal is continued by the next run.
     const rest = (await this.#names()) ?? [];
     if (rest.some((name) => name !== MARKER_FILE)) return;
-    await rm(join(this.#folder, MARKER_FILE), { force: true });
+    await removeFile(join(this.#folder, MARKER_FILE));
     await removeEmpty(this.#folder);
   }
 
@@ -68,7 +73,7 @@ export class TemporaryLabels {
     return await readdir(this.#folder).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') return undefined;
       if (error.code === 'ENOTDIR') return ['a file'];
-      throw error;
+      throw fileError(this.#folder, error);
     });
   }
 
@@ -91,8 +96,12 @@ async function archiveFiles(directory: string): Promise<readonly string[]> {
   return [...records.map(({ file }) => file), MANIFEST_FILE];
 }
 
+function removeFile(path: string): Promise<void> {
+  return onFile(path, () => rm(path, { force: true }));
+}
+
 async function removeEmpty(directory: string): Promise<void> {
   await rmdir(directory).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'ENOTEMPTY' && error.code !== 'ENOENT') throw error;
+    if (error.code !== 'ENOTEMPTY' && error.code !== 'ENOENT') throw fileError(directory, error);
   });
 }

@@ -1,5 +1,6 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { SoftpackError } from '#src/errors.js';
@@ -163,6 +164,7 @@ describe('NpyWriter', () => {
     await expect(writer.finish()).rejects.toMatchObject({ code: 'INCOMPLETE' });
     const dropped = await NpyWriter.create(path, [1]);
     await dropped[Symbol.asyncDispose]();
-    expect([existsSync(path), existsSync(`${path}.partial`)]).toEqual([false, false]);
+    const names = readdirSync(dirname(path));
+    expect(names.filter((name) => name.startsWith('short.npy'))).toEqual([]);
   });
 });

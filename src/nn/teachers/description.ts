@@ -1,9 +1,9 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Normalisation } from '../../augment/replay.js';
 import { FieldChecker } from '../../core/check.js';
 import { isJsonObject, type JsonObject, type JsonValue, parseJson } from '../../core/json.js';
-import { excerpt, invalidFile, SoftpackError } from '../../errors.js';
+import { errorCode, excerpt, invalidFile, SoftpackError } from '../../errors.js';
+import { readLocalFile } from '../../store/local.js';
 
 /** Order of an image's axes: height, width, channel (TensorFlow) or channel, height, width (PyTorch). */
 export type Layout = 'nhwc' | 'nchw';
@@ -86,6 +86,8 @@ export interface TeacherShape {
 }
 
 export const DESCRIPTION_FILE = 'teacher.json';
+/** Names of 100,000 classes take 2 MB. */
+const MAX_DESCRIPTION_BYTES = 64 * 2 ** 20;
 /** Metadata entry of softpack's own model files: JSON of the {@link Normalisation} that their pixels need. */
 export const NORMALISATION_KEY = 'normalisation';
 
@@ -99,8 +101,8 @@ export async function readDescription(
     given as JsonObject,
   );
   const path = join(folder, DESCRIPTION_FILE);
-  const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined;
+  const bytes = await readLocalFile(path, MAX_DESCRIPTION_BYTES).catch((error: unknown) => {
+    if (errorCode(error) === 'NOT_FOUND') return undefined;
     throw error;
   });
   if (bytes === undefined) return options;

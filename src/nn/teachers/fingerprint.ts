@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { fileError } from '../../store/file-error.js';
+import { fileError, onFile } from '../../store/file-error.js';
 
 /** Hex sha256 of one file's bytes. */
 export async function fileSha256(path: string): Promise<string> {
@@ -20,7 +20,7 @@ export async function filesSha256(folder: string, names: readonly string[]): Pro
   for (const name of [...names].sort()) {
     const path = join(folder, name);
     const digest = await fileSha256(path);
-    const { size } = await stat(path);
+    const { size } = await onFile(path, () => stat(path));
     hash.update(`${JSON.stringify([name, size, digest])}\n`);
   }
   return hash.digest('hex');

@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import type * as tf from '@tensorflow/tfjs';
 import { invalidFile, SoftpackError } from '../../errors.js';
+import { onFile } from '../../store/file-error.js';
 import { loadNativeTensorflow } from '../backend/native-tensorflow.js';
 import { selectBackend } from '../backend/select.js';
 import type { TeacherDescription } from './description.js';
@@ -20,7 +21,7 @@ export async function loadSavedModelTeacher(
 ): Promise<Teacher> {
   const node = await nativeNode();
   const shape = settleShape(path, await factsOf(path, node), await readDescription(path, given));
-  const files = await readdir(path, { recursive: true, withFileTypes: true });
+  const files = await onFile(path, () => readdir(path, { recursive: true, withFileTypes: true }));
   // The model itself: what TensorFlow reads to run it, not what other tools leave beside it.
   const names = files
     .filter((entry) => entry.isFile())

@@ -68,7 +68,9 @@ async function label({ epoch, start, count }: LabelTask): Promise<LabelledViews>
   // A fresh array each time: TensorFlow.js may alias it.
   const views = new Float32Array(count * height * width * 3);
   renderViews(augmenter, images, epoch, samples, teacher.normalisation, views);
-  const logits = await teacher.logits(views);
+  const logits = await teacher.logits(views).catch((error: unknown) => {
+    throw inEpoch(error, epoch, start);
+  });
   const halves = new Uint16Array(logits.length);
   settleLogits('', logits, classes, { epoch, start });
   halfLogits(logits, classes, halves);
@@ -76,6 +78,17 @@ async function label({ epoch, start, count }: LabelTask): Promise<LabelledViews>
   const labelled = { halves, ...compare(logits, samples, lambda) };
   const moved = { [transferableSymbol]: [halves.buffer], [valueSymbol]: labelled };
   return move(moved as unknown as Parameters<typeof move>[0]) as unknown as LabelledViews;
+}
+
+/** An error about an image of a pass as one about its sample. */
+function inEpoch(error: unknown, epoch: number, start: number): unknown {
+  if (!(error instanceof SoftpackError)) return error;
+  const { code, field = '', found } = error;
+  const [, place, image, class_] = /^(.*), image (\d+), class (\d+)$/s.exec(field) ?? [];
+  if (image === undefined) return error;
+  const where = `epoch ${epoch}, sample ${start + Number(image)}, class ${class_}`;
+  const details = { field: `${place}: ${where}`, found, cause: error };
+  return new SoftpackError(code, 'the teacher gives a value that is not finite', details);
 }
 
 function compare(logits: Float32Array, samples: Uint32Array, lambda: Float32Array) {

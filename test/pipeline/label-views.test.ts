@@ -105,3 +105,18 @@ test('refuses a teacher of other classes', async () => {
   const call = label('wrong', { classes: CLASSES + 1 });
   await expect(call).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', field: 'teacher' });
 });
+
+test('stops at the first pass of a teacher whose labels are nearly uniform, and keeps none of them', async () => {
+  const reports: number[] = [];
+  const call = label('uniform', { tau: 1e6, batch: 8, onProgress: (done) => reports.push(done) });
+  await expect(call).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    field: teacher,
+    message: expect.stringContaining('nearly uniform at temperature 1000000'),
+  });
+  expect(reports).toEqual([0]);
+  expect(await readdir(join(dir, 'uniform'))).not.toContain('unfinished-row.safetensors');
+  await label('uniform', { tau: 1e6, settled: true });
+  await using archive = await openArchive(join(dir, 'uniform'));
+  expect(archive.manifest.tau).toBe(1e6);
+});

@@ -70,6 +70,7 @@ async function runInBatches(
     requireOutput(path, output, batch * classes);
     found.set(output.subarray(0, rows * classes), start * classes);
   }
+  requireLogits(path, found, classes);
   return found;
 }
 
@@ -94,18 +95,21 @@ function laidOut(
 }
 
 function requireOutput(path: string, found: Float32Array, expected: number): void {
-  if (found.length !== expected) {
-    throw new SoftpackError('INVALID_FILE', 'the network gives another number of values', {
-      field: `${path}: output`,
-      expected,
-      found: found.length,
-    });
-  }
-  const at = found.findIndex((value) => !Number.isFinite(value));
+  if (found.length === expected) return;
+  throw new SoftpackError('INVALID_FILE', 'the network gives another number of values', {
+    field: `${path}: output`,
+    expected,
+    found: found.length,
+  });
+}
+
+/** Masks (-infinity) are logits; NaN and +infinity are not. */
+function requireLogits(path: string, values: Float32Array, classes: number): void {
+  const at = values.findIndex((value) => Number.isNaN(value) || value === Number.POSITIVE_INFINITY);
   if (at < 0) return;
   throw new SoftpackError('NON_FINITE', 'the network gives a value that is not finite', {
-    field: `${path}: output`,
-    found: found[at],
+    field: `${path}: output, image ${Math.floor(at / classes)}, class ${at % classes}`,
+    found: values[at],
   });
 }
 

@@ -1,5 +1,5 @@
 /**
- * Every failure that softpack foresees, by a stable code that programs may test for.
+ * Stable codes of all foreseen failures, for programs to test for.
  *
  * - `INVALID_ARGUMENT`: a caller's value is of the wrong type, shape or range.
  * - `INVALID_FILE`: a file's bytes contradict its format.
@@ -7,13 +7,13 @@
  * - `NOT_FOUND`: a named file, archive or tensor does not exist.
  * - `ALREADY_EXISTS`: writing would replace something that is already there.
  * - `INCOMPLETE`: an archive that was never finished.
- * - `UNSUPPORTED`: well-formed, but not something this version can do.
+ * - `UNSUPPORTED`: well-formed, but beyond what this version can do.
  * - `TOO_FEW_LABELS`: not enough labels to train the codec that was asked for.
  * - `NON_FINITE`: NaN or infinity where a number is needed.
- * - `BACKEND_UNAVAILABLE`: the kernel or TensorFlow.js backend asked for is not ready.
- * - `OUT_OF_MEMORY`: an array is larger than this process can have.
- * - `NATIVE_FAILED`: native code reported a failure that was not the caller's.
- * - `DEVICE_LOST`: the GPU failed and cannot be used again by this process; what the call wrote is not to be trusted.
+ * - `BACKEND_UNAVAILABLE`: the requested kernel or TensorFlow.js backend is not ready.
+ * - `OUT_OF_MEMORY`: an array exceeds the memory available to this process.
+ * - `NATIVE_FAILED`: native code reported a failure that the caller did not cause.
+ * - `DEVICE_LOST`: the GPU failed and cannot be used again by this process; discard what the call wrote.
  * - `WORKER_FAILED`: a worker thread died or threw.
  * - `TOOL_MISSING`: a program that the task needs (pip, npm, a compiler) was not found.
  * - `NO_SPACE`: too little free disk space.
@@ -49,7 +49,7 @@ export type SoftpackErrorCode =
   | 'ABORTED';
 
 export interface SoftpackErrorDetails {
-  /** The argument, option or file field that is wrong, e.g. `codebook` or `manifest.json: epochs`. */
+  /** The invalid argument, option or file field, e.g. `codebook` or `manifest.json: epochs`. */
   readonly field?: string;
   readonly expected?: unknown;
   readonly found?: unknown;
@@ -87,14 +87,14 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw new SoftpackError('ABORTED', 'aborted', { cause: signal.reason });
 }
 
-/** An error as plain data, which another thread can be sent. */
+/** An error as plain data that can be sent to another thread. */
 export interface ErrorData {
   readonly code: SoftpackErrorCode;
   readonly message: string;
   readonly field?: string;
   readonly expected?: string;
   readonly found?: string;
-  /** Of an error that is not the library's: where it was thrown. */
+  /** Present for errors of other kinds. */
   readonly stack?: string;
 }
 
@@ -108,12 +108,12 @@ export function errorToData(error: unknown): ErrorData {
   return { code, message, field, expected: text(expected), found: text(found) };
 }
 
-/** True also for errors of another copy of this library, which test runners load side by side. */
+/** Also true for errors of another copy of this library; test runners load several. */
 export function isSoftpackError(error: unknown): error is SoftpackError {
   return property(error, 'name') === 'SoftpackError' && errorCode(error) !== undefined;
 }
 
-/** `error.code` if it is text, from whatever realm the error comes and whatever else it is. */
+/** `error.code` if it is text; for errors of any realm and any other value. */
 export function errorCode(error: unknown): string | undefined {
   const code = property(error, 'code');
   return typeof code === 'string' ? code : undefined;
@@ -196,7 +196,7 @@ const KEPT_IN_SENTENCES = '\n\t';
 
 /**
  * Any value as short text for people: JSON for plain data, `Float32Array(8)` for typed arrays. Never throws,
- * reads a bounded part of the value, and escapes what would act on a terminal.
+ * reads a bounded part of the value, and escapes control sequences of terminals.
  */
 export function show(value: unknown, length = SHOWN_LENGTH): string {
   const text = escapeControls(

@@ -27,7 +27,7 @@ import { type FileRecord, type Manifest, parseManifest, type ShardRecord } from 
 import { openShard } from './shard.js';
 
 export interface OpenArchiveOptions {
-  /** `block` (default): everything read is held against its checksum. `none`: only sizes and headers are. */
+  /** `block` (default): verify the checksum of everything read. `none`: check only sizes and headers. */
   readonly verify?: 'block' | 'none';
 }
 
@@ -37,14 +37,14 @@ export interface ArchiveBytes {
   readonly codes: number;
   /** The codec's tensors and its side data per sample. */
   readonly codec: number;
-  /** Columns beside the codes, and the manifest: augmentation, class names, teacher, images. */
+  /** Columns besides the codes, and the manifest: augmentation, class names, teacher, images. */
   readonly metadata: number;
   /** Headers, padding and checksums. */
   readonly container: number;
   readonly total: number;
 }
 
-/** A finished archive, open for reading. It hands out codes and what its codec is made of, not labels. */
+/** A finished archive, open for reading. It gives access to codes and the codec's parts, not to decoded labels. */
 export interface LabelArchive extends AsyncDisposable {
   readonly manifest: Manifest;
   readonly classes: number;
@@ -52,16 +52,16 @@ export interface LabelArchive extends AsyncDisposable {
   readonly epochs: number;
   readonly codecParts: CodecParts;
   /**
-   * The row of one epoch, over a SharedArrayBuffer of its own that workers may share.
+   * Reads the row of one epoch into a new SharedArrayBuffer, which workers may share.
    *
-   * @throws `CORRUPT_DATA` naming file and block if the bytes are not those that were written,
+   * @throws `CORRUPT_DATA` naming file and block if the stored bytes have changed,
    *   `INVALID_ARGUMENT` if there is no such epoch or column.
    */
   readRow(epoch: number, column?: string): Promise<Uint8Array<SharedArrayBuffer>>;
   /** Path or address of the file that holds the epoch's rows, for error messages. */
   fileOf(epoch: number): string;
   bytes(): ArchiveBytes;
-  /** Reads every byte of every file and holds it against its recorded hash; `CORRUPT_DATA` naming the first that differs. */
+  /** Reads every file and compares it with its recorded hash; `CORRUPT_DATA` naming the first that differs. */
   verify(): Promise<void>;
   close(): Promise<void>;
 }
@@ -107,10 +107,14 @@ async function existingDirectory(directory: string): Promise<ByteStore> {
 async function readManifestBytes(source: ByteStore): Promise<Uint8Array> {
   const file = await source.open(MANIFEST_FILE).catch((cause: unknown) => {
     if (!(cause instanceof SoftpackError) || cause.code !== 'NOT_FOUND') throw cause;
-    throw new SoftpackError('INCOMPLETE', 'no manifest: not an archive, or one never finished', {
-      field: join(source.name, MANIFEST_FILE),
-      cause,
-    });
+    throw new SoftpackError(
+      'INCOMPLETE',
+      'no manifest: not an archive, or one that was never finished',
+      {
+        field: join(source.name, MANIFEST_FILE),
+        cause,
+      },
+    );
   });
   if (file.size > MAX_MANIFEST_BYTES) {
     const details = { expected: `at most ${MAX_MANIFEST_BYTES}`, found: file.size };
@@ -134,7 +138,7 @@ class SourceArchive implements LabelArchive {
   readonly #manifestBytes: number;
   readonly #verify: 'block' | 'none';
   readonly #xxh64: Xxh64;
-  /** Headers and checksums of shards that were read from. */
+  /** Headers and checksums of the shards read so far. */
   readonly #shards = new Map<ShardRecord, Promise<OpenShard>>();
   #closed = false;
 
@@ -203,7 +207,7 @@ class SourceArchive implements LabelArchive {
     if (known !== undefined) return known;
     const opening = this.#openShardAnew(record);
     this.#shards.set(record, opening);
-    // A failure may pass (a file that is copied back): it is not kept.
+    // A failure may be temporary (a file that is copied back), so it is not cached.
     opening.catch(() => this.#shards.delete(record));
     return opening;
   }

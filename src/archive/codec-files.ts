@@ -17,7 +17,7 @@ export interface PlannedFile {
   readonly bytes: Uint8Array;
 }
 
-/** How the labels of a row lie in its bytes, in words: enough to decode them with no code of ours. */
+/** Describes how the labels of a row are packed, so that they can be decoded without this library. */
 export function packingWords(layout: CodeLayout, samples: number): string {
   if (layout.kind !== 'fixed') return `${layout.kind}`;
   const bits = layout.bitsPerLabel;
@@ -63,7 +63,7 @@ function planTensorFile(
   return { record: { file, bytes: bytes.length, sha256: sha256(bytes) }, bytes };
 }
 
-/** Writes the file unless it is there already, complete. */
+/** Writes the file unless it is already there and complete. */
 export async function writePlannedFile(
   directory: string,
   { record, bytes }: PlannedFile,
@@ -85,7 +85,7 @@ async function isPresent(path: string, record: FileRecord): Promise<boolean> {
   }
 }
 
-/** The tensors of a recorded file; `UNSUPPORTED` if one has a dtype that no codec uses. */
+/** Reads the tensors of a recorded file; `UNSUPPORTED` if one has a dtype that no codec uses. */
 export async function readCodecTensors(
   file: ByteFile,
   record: FileRecord,

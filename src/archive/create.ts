@@ -20,15 +20,15 @@ import {
 import { ArchiveWriter } from './writer.js';
 
 export interface CreateArchiveOptions {
-  /** Go on with what an earlier writer of the same spec left behind, finished or not. */
+  /** Resume what an earlier writer of the same spec left behind, finished or not. */
   readonly resume?: boolean;
 }
 
 /**
- * Begins an archive in a new or empty directory, or with `resume` goes on with an unfinished one, after
- * every row that it holds has been read back and verified (about a second a gigabyte).
+ * Starts an archive in a new or empty directory, or with `resume` continues an unfinished one after reading back and
+ * verifying every row in it (about a second per gigabyte).
  *
- * Equal specs and rows give equal bytes, however often the writer was interrupted. One writer at a time: a second one
+ * Equal specs and rows give equal bytes, however often the writer was interrupted. One writer at a time: another one
  * gets `LOCKED` with process and host of the first.
  *
  * @throws `ALREADY_EXISTS` if the directory holds something (without `resume`: also an unfinished archive),
@@ -91,7 +91,7 @@ function isOwn(name: string): boolean {
   return name === LOCK_FILE || [LOCK_FILE, JOURNAL_FILE].some((base) => isTemporaryOf(name, base));
 }
 
-/** Rows that the journal lists; `undefined` where nothing was begun. */
+/** Rows that the journal lists; `undefined` if nothing was started. */
 async function begunRows(
   directory: string,
   plan: ArchivePlan,
@@ -105,7 +105,7 @@ async function begunRows(
     return undefined;
   }
   if (!options.resume)
-    throw alreadyExists(directory, 'an unfinished archive (resume goes on with it)');
+    throw alreadyExists(directory, 'an unfinished archive (use resume to continue it)');
   requireSameHead(journal.head, plan.head);
   return journal.rows;
 }

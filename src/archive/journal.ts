@@ -6,7 +6,7 @@ import { errorCode, invalidFile } from '../errors.js';
 import { onFile } from '../store/file-error.js';
 import { readLocalFile } from '../store/local.js';
 
-/** What tells an unfinished archive from a directory of anything else; removed once the manifest is written. */
+/** Marks a directory as an unfinished archive; removed once the manifest is written. */
 export const JOURNAL_FILE = 'journal.jsonl';
 /** A head, then less than 50 bytes per row. */
 const MAX_JOURNAL_BYTES = 256 * 2 ** 20;
@@ -16,12 +16,12 @@ const NEWLINE = 0x0a;
 export interface JournalContent {
   /** What is being written: identity and shards. */
   readonly head: JsonObject;
-  /** xxh64 of each epoch's row, all columns together; the last one counts where an epoch occurs twice. */
+  /** xxh64 of each epoch's row, all columns together; if an epoch occurs twice, the last one counts. */
   readonly rows: ReadonlyMap<number, string>;
 }
 
 /**
- * Lines of JSON: the head, then a line a row, written after the row's bytes. A row counts only if the bytes
+ * Lines of JSON: the head, then one line per row, written after the row's bytes. A row counts only if the bytes
  * match its line, so neither order nor durability of the two writes matters for correctness.
  */
 export class Journal {
@@ -31,7 +31,7 @@ export class Journal {
     this.#handle = handle;
   }
 
-  /** Starts afresh with these rows, which are known to be good. */
+  /** Starts a new journal with these rows, which are known to be good. */
   static async create(directory: string, content: JournalContent): Promise<Journal> {
     const path = join(directory, JOURNAL_FILE);
     const lines = [...content.rows].map(([epoch, hash]) => rowLine(epoch, hash));
@@ -41,7 +41,7 @@ export class Journal {
     return new Journal(await onFile(path, () => open(path, flags)));
   }
 
-  /** `undefined` where there is no journal. Whatever follows the first damaged line is ignored. */
+  /** `undefined` if there is no journal. Whatever follows the first damaged line is ignored. */
   static async read(directory: string): Promise<JournalContent | undefined> {
     const path = join(directory, JOURNAL_FILE);
     const bytes = await readLocalFile(path, MAX_JOURNAL_BYTES).catch((error: unknown) => {

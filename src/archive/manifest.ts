@@ -14,7 +14,7 @@ import { excerpt, invalidFile, SoftpackError } from '../errors.js';
 import { MAX_COUNT, requireAgreement, requireRows } from './agreement.js';
 import { batchesPerEpoch, type Pruning } from './pruning.js';
 
-/** `manifest.json`: what an archive holds. Written last, so that its presence says that the rest is whole. */
+/** `manifest.json`: what an archive holds. Written last: its presence means that the archive is complete. */
 
 export const CODEC_FILE = 'codec.safetensors';
 export const SAMPLES_FILE = 'samples.safetensors';
@@ -36,18 +36,18 @@ export interface ShardRecord extends FileRecord {
   /** [first, after the last]. */
   readonly epochs: readonly [number, number];
   readonly samples: readonly [number, number];
-  /** Of header and block checksums together: what must be trusted before a block can be verified. */
+  /** sha256 of header and block checksums together, which must be trusted before a block can be verified. */
   readonly indexSha256: string;
 }
 
-/** A kind of data with one row an epoch. Every archive has `codes`; codecs may add more. */
+/** Data with one row per epoch. Every archive has `codes`; codecs may add more columns. */
 export interface Column {
   readonly name: string;
   readonly dtype: TensorDtype;
   readonly rowBytes: number;
 }
 
-/** What the archive is, apart from the labels in it. Its hash is the archive's id. */
+/** Everything that defines the archive except its labels. Its hash is the archive's id. */
 export interface ArchiveIdentity {
   readonly classes: number;
   readonly samples: number;
@@ -56,17 +56,17 @@ export interface ArchiveIdentity {
   readonly tau: number;
   readonly codec: { readonly name: string; readonly config: JsonObject };
   readonly codecFile: FileRecord;
-  /** Only where the codec keeps side data per sample. */
+  /** Present if the codec keeps side data per sample. */
   readonly samplesFile?: FileRecord;
   readonly layout: CodeLayout;
-  /** How every labelled view was made, seed included; null for labels without a record of it. */
+  /** How every labelled view was made, including the seed; null if there is no record of it. */
   readonly augmentation: JsonObject | null;
   readonly classNames?: readonly string[];
-  /** Whatever tells the teacher from others. */
+  /** Identifies the teacher. */
   readonly teacher?: JsonValue;
-  /** What tells the images from others, and how they were decoded: labels belong to them, in their order. */
+  /** Identifies the images and how they were decoded: labels belong to them, in their order. */
   readonly images?: JsonObject;
-  /** Only where rows are batches instead of epochs; `samples` is then their size and `epochs` their number. */
+  /** Present if rows are batches instead of epochs; `samples` is then their size and `epochs` their number. */
   readonly pruning?: Pruning;
   /** `codes` first. */
   readonly columns: readonly Column[];
@@ -120,7 +120,7 @@ export function archiveIdOf(identity: ArchiveIdentity): string {
   return sha256(Buffer.from(JSON.stringify(canonicalJson(identity, 'archive'))));
 }
 
-/** Labels that training with an archive takes, whether each is stored or pruned: what its ratio is told by. */
+/** Labels that training with an archive uses, stored or pruned: the label count of its compression ratio. */
 export function trainingLabels({ samples, epochs, pruning }: ArchiveIdentity): number {
   return pruning === undefined ? samples * epochs : pruning.samples * pruning.epochs;
 }
@@ -136,8 +136,8 @@ export function codesRowBytes(layout: CodeLayout, samples: number): number {
 }
 
 /**
- * Reads an untrusted manifest. `UNSUPPORTED` if it asks for a newer reader or an unknown feature,
- * `INVALID_FILE` naming the field that is wrong, `CORRUPT_DATA` if the archive's id does not match.
+ * Reads an untrusted manifest. `UNSUPPORTED` if it needs a newer reader or an unknown feature,
+ * `INVALID_FILE` naming the invalid field, `CORRUPT_DATA` if the archive's id does not match.
  */
 export function parseManifest(file: string, bytes: Uint8Array): Manifest {
   const json = parseJson(file, 'content', bytes);
@@ -170,7 +170,7 @@ export function parseManifest(file: string, bytes: Uint8Array): Manifest {
   return manifest;
 }
 
-/** Refuses what needs a newer reader before looking at anything that a newer format may have changed. */
+/** Refuses archives that need a newer reader before checking anything that a newer format may have changed. */
 function checkReader(check: FieldChecker, json: JsonObject): Manifest['features'] {
   const minReader = check.count(json.minReader, 'minReader', 1);
   if (minReader > FORMAT_VERSION) {
@@ -193,7 +193,7 @@ function checkReader(check: FieldChecker, json: JsonObject): Manifest['features'
   return { required, optional: check.texts(features.optional, 'features.optional') };
 }
 
-/** Checks every field, of a manifest or of what a caller gave for one. */
+/** Checks every field of a manifest, or of a caller's spec for one. */
 export function checkIdentity(check: FieldChecker, json: JsonObject): ArchiveIdentity {
   const samples = check.count(json.samples, 'samples', 1, MAX_COUNT);
   const codec = check.object(json.codec, 'codec');
@@ -227,7 +227,7 @@ export function checkIdentity(check: FieldChecker, json: JsonObject): ArchiveIde
   return identity;
 }
 
-/** Batches must be cut from the epochs they claim to come from. */
+/** Batches must lie within the epochs they are taken from. */
 function checkPool(check: FieldChecker, { pruning, samples, epochs }: ArchiveIdentity): void {
   if (pruning === undefined) return;
   check.count(pruning.samples, 'pruning.samples', samples, MAX_COUNT);
@@ -283,21 +283,21 @@ function checkColumns(
 const MAX_COLUMNS = 1000;
 const COLUMN_NAME = /^[A-Za-z][A-Za-z0-9_-]{0,63}$/;
 
-/** What is wrong with columns, if anything: `codes` must come first, names differ, rows hold whole elements. */
+/** The rule that columns break, if any: `codes` first, unique names, whole elements per row. */
 export function columnsProblem(columns: readonly Column[], codesBytes: number): string | undefined {
   const [codes] = columns;
   if (codes?.name !== 'codes' || codes.dtype !== 'U8' || codes.rowBytes !== codesBytes) {
-    return `first column codes, U8, ${codesBytes} bytes a row`;
+    return `first column codes, U8, ${codesBytes} bytes per row`;
   }
   if (columns.some(({ name }) => !COLUMN_NAME.test(name)))
     return `names like ${COLUMN_NAME.source}`;
   const names = new Set(columns.map(({ name }) => name));
-  if (names.size !== columns.length || names.has('block_xxh64')) return 'names of their own';
+  if (names.size !== columns.length || names.has('block_xxh64')) return 'unique names';
   const whole = columns.every(({ dtype, rowBytes }) => rowBytes % elementBytes(dtype) === 0);
   return whole ? undefined : 'rows of whole elements';
 }
 
-/** Shards must follow each other without gap or overlap, from the first epoch to the last, with all samples. */
+/** Shards must cover all epochs in order, without gap or overlap, with all samples each. */
 function checkShards(
   check: FieldChecker,
   value: JsonValue | undefined,
@@ -317,7 +317,7 @@ function checkShards(
     next = end;
     const range = check.range(shard.samples, `${at}.samples`);
     check.that(range[0] === 0 && range[1] === samples, range, `${at}.samples`, `[0,${samples}]`);
-    check.that(!files.has(record.file), record.file, `${at}.file`, 'a file of its own');
+    check.that(!files.has(record.file), record.file, `${at}.file`, 'a file name of its own');
     files.add(record.file);
     const indexSha256 = check.digest(shard.indexSha256, `${at}.indexSha256`);
     return { ...record, epochs: [begin, end] as const, samples: range, indexSha256 };

@@ -16,15 +16,15 @@ export interface Pruning {
   readonly seed: number;
 }
 
-/** Batches an epoch; samples left over when all are full are dropped, as in LPLD. */
+/** Full batches per epoch; the remaining samples are dropped, as in LPLD. */
 export function batchesPerEpoch({ samples }: Pruning, batchSize: number): number {
   return Math.floor(samples / batchSize);
 }
 
-/** The first 1 / ratio of all batches, rounded down; `INVALID_ARGUMENT` where that is none. */
+/** The first 1 / ratio of all batches, rounded down; `INVALID_ARGUMENT` if that is none. */
 export function keptBatches(pruning: Pruning, batchSize: number, ratio: number): number {
   const all = pruning.epochs * batchesPerEpoch(pruning, batchSize);
-  // A hair more, so that a ratio that was computed from a number of batches gives that number back.
+  // Rounding tolerance: a ratio computed from a number of batches must give that number back.
   const kept = Math.floor((all / ratio) * (1 + 1e-12));
   if (ratio >= 1 && kept >= 1) return kept;
   throw new SoftpackError('INVALID_ARGUMENT', 'no batch would be kept', {
@@ -34,14 +34,14 @@ export function keptBatches(pruning: Pruning, batchSize: number, ratio: number):
   });
 }
 
-/** Which labels a row holds: the epoch and the samples that batch `row` of the training has. */
+/** Maps a row to the labels it holds: epoch and samples of that batch of the training. */
 export class BatchSamples {
   readonly #pruning: Pruning;
   readonly #batchSize: number;
   readonly #rows: number;
   #order: { readonly epoch: number; readonly samples: Uint32Array } | undefined;
 
-  /** @param rows that will be asked for: an epoch's samples after its last one are not drawn. */
+  /** @param rows number of rows in use: samples of an epoch after its last row are not drawn. */
   constructor(pruning: Pruning, batchSize: number, rows = Number.POSITIVE_INFINITY) {
     this.#pruning = pruning;
     this.#batchSize = batchSize;

@@ -30,7 +30,7 @@ export function makeShardPlan(
   return { identity, archiveId, rectangle, ...planShard(identity, archiveId, rectangle) };
 }
 
-/** Hash of a row as the journal keeps it: all columns, in order. */
+/** Hash of a row as recorded in the journal: all columns, in order. */
 export function rowHash(xxh64: Xxh64, identity: ArchiveIdentity, row: ArchiveRow): string {
   const stream = xxh64.stream();
   for (const { name } of identity.columns) stream.update(row[name]);
@@ -55,7 +55,7 @@ export class ShardWriter {
     this.#xxh64 = xxh64;
   }
 
-  /** Opens the partial file; one that is not this shard's is started anew. */
+  /** Opens the partial file; one of another shard is started from scratch. */
   static async open(directory: string, plan: ShardPlan, xxh64: Xxh64): Promise<ShardWriter> {
     const path = partialPath(directory, plan);
     // Not truncated: rows that are in it already may count.
@@ -93,7 +93,7 @@ export class ShardWriter {
     }
   }
 
-  /** Hash of a row as it is in the file. */
+  /** Hash of a row as stored in the file. */
   async storedRowHash(epoch: number): Promise<string> {
     const stream = this.#xxh64.stream();
     for (const { name, rowBytes } of this.plan.identity.columns) {
@@ -245,7 +245,7 @@ class RowHashes {
   }
 }
 
-/** Name of a shard while its rows are written: the same in every run, so that the next one resumes. */
+/** Name of a shard while its rows are written: the same in every run, so that the next run can resume. */
 export function partialName(file: string): string {
   return `${file}.partial`;
 }
@@ -261,10 +261,10 @@ function shardRecord(
   return { ...rectangle, bytes: index.fileBytes, ...hashes };
 }
 
-/** What is wrong with a file that is to be written again; the system's own errors are not. */
+/** Errors of a file that can be written again; errors of the system are reported. */
 const UNUSABLE = new Set(['NOT_FOUND', 'INVALID_FILE', 'CORRUPT_DATA']);
 
-/** The record of a shard that is in place and valid throughout; `undefined` if it is missing or is not. */
+/** The record of a shard that is in place and valid throughout; `undefined` if it is missing or damaged. */
 export async function finishedShard(
   directory: string,
   plan: ShardPlan,

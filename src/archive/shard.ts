@@ -20,7 +20,7 @@ import { packingWords } from './codec-files.js';
 import type { ArchiveIdentity, Column } from './manifest.js';
 
 /**
- * A shard: the rows of some consecutive epochs as one safetensors file. Each column is one tensor, a row an
+ * A shard: the rows of consecutive epochs as one safetensors file. Each column is one tensor, with one row per
  * epoch; the last tensor holds the checksum of every block of the data section before it.
  */
 
@@ -40,15 +40,15 @@ export function planRectangles(
 ): readonly Rectangle[] {
   const rowBytes = columns.reduce((sum, column) => sum + column.rowBytes, 0);
   if (rowBytes > MAX_SHARD_BYTES) {
-    throw new SoftpackError('UNSUPPORTED', 'one epoch is more than a shard can hold', {
+    throw new SoftpackError('UNSUPPORTED', 'one epoch exceeds the size of a shard', {
       field: 'columns',
-      expected: `at most ${MAX_SHARD_BYTES} bytes an epoch`,
+      expected: `at most ${MAX_SHARD_BYTES} bytes per epoch`,
       found: rowBytes,
     });
   }
   if (!(shardBytes >= 1 && shardBytes <= MAX_SHARD_BYTES)) {
     const details = { field: 'shardBytes', expected: `1 to ${MAX_SHARD_BYTES}`, found: shardBytes };
-    throw new SoftpackError('INVALID_ARGUMENT', 'not a size of shards', details);
+    throw new SoftpackError('INVALID_ARGUMENT', 'shardBytes out of range', details);
   }
   const epochsEach = Math.max(1, Math.floor(shardBytes / Math.max(1, rowBytes)));
   const count = Math.ceil(epochs / epochsEach);
@@ -64,7 +64,7 @@ export function planRectangles(
   }));
 }
 
-/** The header of a shard and where its parts lie, before any of its rows is known. */
+/** Header and layout of a shard before any of its rows is known. */
 export function planShard(
   identity: ArchiveIdentity,
   archiveId: string,
@@ -86,7 +86,7 @@ export function planShard(
   return { header, index: locate('planned shard', layout, identity.columns, rectangle) };
 }
 
-/** Tensor names say which rectangle they hold, so that they differ from shard to shard. */
+/** Tensor names contain their rectangle, so that they differ between shards. */
 function tensorName(column: string, { epochs, samples }: Rectangle): string {
   const [e0, e1] = epochs.map((epoch) => digits(epoch, 5));
   const [s0, s1] = samples.map((sample) => digits(sample, 8));

@@ -19,7 +19,7 @@ import {
 import { planRectangles, planShard, type Rectangle } from './shard.js';
 import type { ArchiveSpec } from './spec.js';
 
-/** Labels that an archive would hold, and as much of its manifest as is known. */
+/** Labels that an archive would hold, and the parts of its manifest that are known. */
 export interface PlannedLabels
   extends Pick<ArchiveSpec, 'classes' | 'samples' | 'epochs'>,
     Partial<
@@ -29,10 +29,10 @@ export interface PlannedLabels
       >
     > {}
 
-/** About as long as codecs' descriptions of their decoding are; files are padded to whole pages anyway. */
+/** About as long as the codecs' descriptions of their decoding; files are padded to whole pages anyway. */
 const WORDS = 'x'.repeat(200);
 const DIGEST = '0'.repeat(64);
-/** As long as what `packLogits` notes in a manifest. */
+/** About as long as the notes that `packLogits` adds to a manifest. */
 const TYPICAL_NOTES = {
   request: {
     codec: { name: 'vqae', totalRatio: 40 },

@@ -16,7 +16,7 @@ import {
 import type { Pruning } from './pruning.js';
 import { planRectangles, type Rectangle } from './shard.js';
 
-/** What an archive is to hold, known before its first row. */
+/** Everything about an archive that is known before its first row. */
 export interface ArchiveSpec {
   readonly classes: number;
   readonly samples: number;
@@ -24,24 +24,24 @@ export interface ArchiveSpec {
   /** Temperature of the decoded probabilities. */
   readonly tau: number;
   readonly codec: CodecParts;
-  /** How the codec's codes lie in a row. */
+  /** Layout of the codec's codes in a row. */
   readonly layout: CodeLayout;
-  /** How a label comes from its bits and the codec's tensors, in words, for readers without this library. */
+  /** Description of how to decode a label from its bits and the codec's tensors, for readers without this library. */
   readonly decoding: string;
-  /** How every labelled view was made, as plain JSON; null for labels without a record of it. */
+  /** How every labelled view was made, as plain JSON; null if there is no record of it. */
   readonly augmentation: object | null;
   readonly classNames?: readonly string[];
-  /** Whatever tells the teacher from others, as plain JSON. */
+  /** Identifies the teacher, as plain JSON. */
   readonly teacher?: unknown;
-  /** What tells the images from others, and how they were decoded, as plain JSON. */
+  /** Identifies the images and how they were decoded, as plain JSON. */
   readonly images?: object;
-  /** Where rows are batches: `samples` is their size then, and `epochs` their number. */
+  /** Present if rows are batches: `samples` is then their size and `epochs` their number. */
   readonly pruning?: Pruning;
-  /** Data beside the codes with one row an epoch. */
+  /** Data besides the codes, one row per epoch. */
   readonly columns?: readonly Column[];
-  /** What was asked for, as plain JSON: another writer must ask for the same to go on; see `Manifest.request`. */
+  /** What was asked for, as plain JSON: a writer that resumes must ask for the same; see `Manifest.request`. */
   readonly request?: object;
-  /** Size that shards are divided for, at most 1 GiB; 256 MiB when absent. */
+  /** Target size of shards, at most 1 GiB; default 256 MiB. */
   readonly shardBytes?: number;
 }
 
@@ -53,7 +53,7 @@ export interface ArchivePlan {
   readonly codecFile: PlannedFile;
   readonly samplesFile: PlannedFile | undefined;
   readonly request: JsonObject | undefined;
-  /** Everything of the above that must be equal for two writers to work on one archive. */
+  /** The parts of the above that must be equal to resume an archive. */
   readonly head: JsonObject;
 }
 
@@ -113,7 +113,7 @@ export function planHead(
   return canonicalJson(head, 'archive') as JsonObject;
 }
 
-/** `INVALID_ARGUMENT` with both values, if what was begun is not what is asked for now. */
+/** `INVALID_ARGUMENT` with both values if the archive that was started differs from the one asked for. */
 export function requireSameHead(begun: JsonObject, asked: JsonObject): void {
   const error = ['INVALID_ARGUMENT', 'another archive was begun in this directory'] as const;
   requireSame(begun, asked, ...error);

@@ -24,7 +24,7 @@ import type { ArchivePlan } from './spec.js';
 const SYNC_BYTES = 64 * 2 ** 20;
 const SYNC_INTERVAL = 5000;
 
-/** Takes the rows of one epoch after the other, and makes them an archive. Made by {@link createArchive}. */
+/** Writes an archive row by row, in order of epochs. Created by {@link createArchive}. */
 export class ArchiveWriter implements AsyncDisposable {
   readonly archiveId: string;
   readonly #directory: string;
@@ -67,7 +67,7 @@ export class ArchiveWriter implements AsyncDisposable {
     return writer;
   }
 
-  /** @internal Verifies what is there, and starts after the last good row. */
+  /** @internal Verifies the rows in place and continues after the last good one. */
   static async recover(
     directory: string,
     plan: ArchivePlan,
@@ -117,7 +117,7 @@ export class ArchiveWriter implements AsyncDisposable {
     return this.#finished;
   }
 
-  /** The epoch whose row is to be written next: 0 in a new archive, `epochs` when all are there. */
+  /** The epoch to write next: 0 in a new archive, `epochs` once all rows are written. */
   get nextEpoch(): number {
     return this.#nextEpoch;
   }
@@ -136,7 +136,7 @@ export class ArchiveWriter implements AsyncDisposable {
     this.#requireColumns(row);
     await this.#exclusively(async () => {
       this.#shard ??= await ShardWriter.open(this.#directory, this.#nextShardPlan(), this.#xxh64);
-      // Before the write: what is on disk must be what was in memory, not whatever is read back.
+      // Before the write: the checksum must cover what was in memory, not what is read back.
       const hash = rowHash(this.#xxh64, this.#plan.identity, row);
       this.#rowHashes.set(epoch, hash);
       await this.#shard.writeRow(epoch, row);
@@ -204,7 +204,7 @@ export class ArchiveWriter implements AsyncDisposable {
     return makeShardPlan(identity, archiveId, rectangle);
   }
 
-  /** What killed writers left under temporary names, and the journal, which is of no more use. */
+  /** Removes temporary files of killed writers, and the journal. */
   async #removeLeftovers(): Promise<void> {
     const { codecFile, samplesFile, rectangles } = this.#plan;
     for (const name of [JOURNAL_FILE, ...rectangles.map(({ file }) => partialName(file))]) {
@@ -234,7 +234,7 @@ export class ArchiveWriter implements AsyncDisposable {
       const found = row[name]?.length ?? 'nothing';
       if (found === rowBytes) continue;
       const details = { field: `row.${name}`, expected: `${rowBytes} bytes`, found };
-      throw new SoftpackError('INVALID_ARGUMENT', 'wrong length of a row', details);
+      throw new SoftpackError('INVALID_ARGUMENT', 'wrong row length', details);
     }
     const names = columns.map(({ name }) => name);
     const unknown = Object.keys(row).find((name) => !names.includes(name));

@@ -22,7 +22,7 @@ export function loadXxh64(): Promise<Xxh64> {
       const state = create64();
       return {
         update(bytes) {
-          // The library copies what it hashes into memory that it keeps for ever: in small pieces.
+          // In small pieces: the library copies its input into memory that it never frees.
           for (let at = 0; at < bytes.length; at += BLOCK_BYTES) {
             state.update(bytes.subarray(at, at + BLOCK_BYTES));
           }
@@ -38,7 +38,7 @@ export function blockCount(bytes: number): number {
   return Math.ceil(bytes / BLOCK_BYTES);
 }
 
-/** The pieces of a file from `begin` to `end`, one block at most each. A piece is overwritten by the next. */
+/** Reads a file from `begin` to `end` in pieces of at most one block; each piece is overwritten by the next. */
 export async function* readBlocks(
   file: ByteFile,
   begin: number,
@@ -65,7 +65,7 @@ export async function hashFile(file: ByteFile): Promise<string> {
   return hash.digest('hex');
 }
 
-/** What a manifest says of a file. */
+/** A manifest's record of a file. */
 interface Recorded {
   readonly bytes: number;
   readonly sha256: string;

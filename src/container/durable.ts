@@ -8,7 +8,7 @@ import { fileError, onFile } from '../store/file-error.js';
 /** One `write` of the file system stays below the 2 GiB that Linux moves at most. */
 const MAX_WRITE = 1 << 30;
 
-/** Never through a link that somebody planted under our name. Windows has no such flag. */
+/** Never write through a link that somebody planted under our name. Windows has no such flag. */
 export const NO_FOLLOW = constants.O_NOFOLLOW ?? 0;
 
 /** Writes all bytes at a position; a write of the file system may be short. */
@@ -36,7 +36,7 @@ const CANNOT_SYNC = new Set([
   'EBADF',
 ]);
 
-/** Makes the directory's entries (links, renames, removals) survive a power cut, where the system can. */
+/** Makes the directory's entries (links, renames, removals) survive a power cut, if the system supports it. */
 export async function syncDirectory(path: string): Promise<void> {
   try {
     const handle = await open(path, 'r');
@@ -50,7 +50,7 @@ export async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-/** Creates a folder with its parents, durably; nothing to do if it is there. */
+/** Creates a folder with its parents, durably; does nothing if it exists. */
 export async function makeDirectory(path: string): Promise<void> {
   const first = await onFile(path, () => mkdir(path, { recursive: true }));
   if (first !== undefined) await syncDirectory(dirname(resolve(first)));
@@ -68,7 +68,7 @@ export function isTemporaryOf(name: string, base: string): boolean {
   return name.startsWith(base) && SUFFIX.test(name.slice(base.length));
 }
 
-/** Removes what killed writers of these files left in a folder of theirs. */
+/** Removes the temporary files that killed writers of these files left in a folder. */
 export async function removeTemporaries(folder: string, bases: readonly string[]): Promise<void> {
   for (const name of await onFile(folder, () => readdir(folder))) {
     if (!bases.some((base) => isTemporaryOf(name, base))) continue;

@@ -17,7 +17,7 @@ const MAX_LOCK_BYTES = 4096;
 export interface LockHolder {
   readonly pid: number;
   readonly host: string;
-  /** Start of the process in clock ticks since boot, so that a later process of the same number is told apart. */
+  /** Start of the process in clock ticks since boot: tells it from a later process with the same number. */
   readonly started: string;
 }
 
@@ -130,7 +130,7 @@ async function removeStale(folder: string): Promise<void> {
     if (errorCode(cause) === 'ENOENT') return;
     throw cause;
   }
-  // Another process may have been faster: what was put aside is then its new lock, which goes back.
+  // Another process may have been faster: the file put aside is then its new lock, which is restored.
   const moved = await readHolder(aside);
   if (moved !== undefined && !isStale(moved)) await link(aside, path).catch(() => undefined);
   await rm(aside, { force: true });
@@ -173,7 +173,7 @@ function thisProcess(): LockHolder {
   return { pid: process.pid, host: hostname(), started: startOf(process.pid) };
 }
 
-/** Field 22 of /proc/PID/stat; empty where there is none. */
+/** Field 22 of /proc/PID/stat; empty if there is no such file. */
 function startOf(pid: number): string {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');

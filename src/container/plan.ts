@@ -46,11 +46,15 @@ export function planSafetensors(
     const bytes = tensorBytes(dtype, shape);
     const reserved = ['__metadata__', '__proto__'].includes(name) || name.startsWith(PAD_PREFIX);
     if (bytes === undefined || reserved || Object.hasOwn(header, name)) {
-      throw new SoftpackError('INVALID_ARGUMENT', 'cannot be stored under this name and shape', {
-        field: `tensor ${name}`,
-        expected: 'a name of its own, a whole number of bytes',
-        found: `${dtype} [${shape}]`,
-      });
+      throw new SoftpackError(
+        'INVALID_ARGUMENT',
+        'tensor cannot be stored under this name and shape',
+        {
+          field: `tensor ${name}`,
+          expected: 'a unique name and a whole number of bytes',
+          found: `${dtype} [${shape}]`,
+        },
+      );
     }
     const pad = -position & (TENSOR_ALIGNMENT - 1);
     if (pad > 0) add(`${PAD_PREFIX}${pads++}`, 'U8', [pad], pad);

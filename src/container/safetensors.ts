@@ -130,7 +130,7 @@ function isCounts(value: JsonValue | undefined): value is readonly number[] {
   return Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= 0);
 }
 
-/** Bytes of a tensor; `undefined` where that is not a whole number, or not one below 2^53. */
+/** Bytes of a tensor; `undefined` if that is not a whole number below 2^53. */
 export function tensorBytes(dtype: Dtype, shape: readonly number[]): number | undefined {
   let bits: number = DTYPES[dtype].bits;
   for (const n of shape) {

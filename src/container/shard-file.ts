@@ -6,11 +6,11 @@ import { type PlannedTensor, planSafetensors, type SafetensorsPlan } from './pla
 import type { SafetensorsLayout } from './safetensors.js';
 
 /**
- * A safetensors file whose last tensor holds the checksum of every block of the data before it, and the folder that such
- * files and a manifest lie in: what archives and packed images have in common.
+ * Safetensors files whose last tensor holds the checksum of every block of the data before it, and the folder that holds
+ * such files with a manifest: shared by archives and packed images.
  */
 
-/** Written last: its presence says that the rest is complete. */
+/** Written last: its presence means that the rest is complete. */
 export const MANIFEST_FILE = 'manifest.json';
 export const MAX_MANIFEST_BYTES = 64 * 2 ** 20;
 export const MAX_SHARDS = 10_000;
@@ -24,7 +24,7 @@ export interface ShardIndex {
   readonly dataOffset: number;
   /** Where each column's tensor starts; its rows follow each other. */
   readonly columns: ReadonlyMap<string, number>;
-  /** Where the checksums start: the end of what they cover, and of the blocks. */
+  /** Start of the checksums, and end of the blocks that they cover. */
   readonly tableOffset: number;
   readonly blocks: number;
   readonly fileBytes: number;
@@ -48,7 +48,7 @@ export function planChecksummed(
   });
 }
 
-/** The index of a checksummed file, once it is known where its tensors begin. */
+/** The index of a checksummed file whose columns have been located. */
 export function indexOf(
   file: string,
   layout: SafetensorsLayout,
@@ -59,7 +59,7 @@ export function indexOf(
   const begin = requireTensor(file, layout, table, 'U64', [blocks]);
   const tableOffset = layout.dataOffset + begin;
   if (tableOffset + 8 * blocks !== layout.fileBytes) {
-    throw invalidFile(file, `tensor ${table}`, 'data that no checksum covers', {
+    throw invalidFile(file, `tensor ${table}`, 'data not covered by checksums', {
       expected: 'the last tensor',
     });
   }
@@ -82,7 +82,7 @@ export function requireTensor(
   throw invalidFile(file, `tensor ${name}`, 'not the tensor of this archive', { expected, found });
 }
 
-/** A shard that is open for reading: its index, and the checksums that its blocks are held against. */
+/** A shard that is open for reading, with its index and the checksums of its blocks. */
 export interface OpenShard {
   readonly file: ByteFile;
   readonly index: ShardIndex;
@@ -92,7 +92,7 @@ export interface OpenShard {
   readonly indexSha256: string;
 }
 
-/** Fills `into` from byte `begin` of the file on, reading whole blocks and holding each against its checksum. */
+/** Fills `into` from byte `begin` of the file on, reading whole blocks and verifying the checksum of each. */
 export async function readVerified(
   shard: OpenShard,
   xxh64: Xxh64,
@@ -107,7 +107,7 @@ export async function readVerified(
     const blockBegin = dataOffset + i * BLOCK_BYTES;
     const blockEnd = Math.min(blockBegin + BLOCK_BYTES, tableOffset);
     const whole = blockBegin === at && blockEnd <= end;
-    // A block that is wanted in part only is read beside the row, and the part copied.
+    // A block that is only partly requested is read into its own buffer, and the part copied.
     const block = whole
       ? into.subarray(at - begin, blockEnd - begin)
       : new Uint8Array(blockEnd - blockBegin);
@@ -132,7 +132,7 @@ export function requireBlock(shard: OpenShard, xxh64: Xxh64, i: number, bytes: U
   });
 }
 
-/** Holds every block against its checksum and gives the sha256 of the whole file. */
+/** Verifies every block checksum and returns the sha256 of the whole file. */
 export async function verifyShard(shard: OpenShard, xxh64: Xxh64): Promise<string> {
   const { dataOffset, tableOffset } = shard.index;
   const hash = createHash('sha256').update(shard.header);

@@ -15,7 +15,7 @@ import {
   tensorBytes,
 } from './safetensors.js';
 
-/** Safetensors files that are written and read as a whole: codecs, side data, network weights, images in memory. */
+/** Safetensors files that are written and read whole: codecs, side data, network weights, images in memory. */
 
 /** A named array; `data` are its little-endian bytes, aligned for its dtype. */
 export interface StoredTensor {
@@ -68,7 +68,7 @@ export async function writeTensorFile(
   await replaceFile(path, encodeTensorFile(path, tensors, metadata));
 }
 
-/** What a manifest says of the file. */
+/** The manifest's record of the file. */
 export interface RecordedFile {
   readonly bytes: number;
   readonly sha256: string;
@@ -89,11 +89,11 @@ export async function decodeTensorFile(
   try {
     layout = parseSafetensorsHeader(file.name, header, file.size);
   } catch (malformed) {
-    // A changed file is told as such, whatever its change broke.
+    // A changed file is reported as changed, whatever the change broke.
     if (recorded !== undefined && verify) requireSha256(file, recorded, await hashFile(file));
     throw malformed;
   }
-  // All of them together: many that fit one by one would take all memory as well.
+  // Checked as a sum: many tensors that fit one by one could still exhaust memory.
   requireMemory(layout.fileBytes - layout.dataOffset, `${file.name}: size`);
   const hash = createHash('sha256').update(header);
   const tensors = new Map<string, StoredTensor>();

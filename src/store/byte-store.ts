@@ -1,4 +1,4 @@
-/** Where bytes come from: a folder today; web servers and object stores have the same interface. */
+/** Sources of bytes: folders today; web servers and object stores fit the same interface. */
 
 export interface ReadOptions {
   readonly signal?: AbortSignal;

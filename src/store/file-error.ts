@@ -25,7 +25,7 @@ const CAUSES: Readonly<Record<string, SystemCause>> = {
   EISDIR: { code: 'INVALID_ARGUMENT', message: 'a folder, not a file; name a file' },
   ELOOP: {
     code: 'INVALID_ARGUMENT',
-    message: 'symbolic links form a loop, or lead where none may',
+    message: 'symbolic link where none is allowed, or links that form a loop',
   },
   ENAMETOOLONG: { code: 'INVALID_ARGUMENT', message: 'path too long for this file system' },
   EMFILE: { code: 'IO_FAILED', message: TOO_MANY },

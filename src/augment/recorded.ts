@@ -158,6 +158,6 @@ function fail(column: string, sample: number, expected: string, found: unknown):
   throw new SoftpackError('INVALID_FILE', 'not a valid record of a view', {
     field: `column ${column}: sample ${sample}`,
     expected,
-    found: String(found),
+    found,
   });
 }

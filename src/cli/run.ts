@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import { Command, CommanderError } from 'commander';
-import { SoftpackError } from '../errors.js';
+import { errorMessage, SoftpackError } from '../errors.js';
 import { addCache } from './cache.js';
 import { addCat } from './cat.js';
 import { addDemo } from './demo.js';
@@ -37,7 +37,7 @@ function report(error: unknown, { stderr }: CliIo, verbose: boolean): void {
   if (error instanceof SoftpackError) {
     say(`softpack: ${error.message} [${error.code}]`);
   } else {
-    const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+    const text = error instanceof Error ? `${error.name}: ${error.message}` : errorMessage(error);
     say(`softpack: unexpected error: ${text.replace(/\s*\n\s*/g, ' ')}`);
     if (!verbose) say('This should not happen; --verbose shows where it did.');
   }

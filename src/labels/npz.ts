@@ -2,7 +2,7 @@ import { Readable } from 'node:stream';
 import { crc32, inflateRawSync } from 'node:zlib';
 import { type Entry, fromRandomAccessReader, RandomAccessReader, type ZipFile } from 'yauzl';
 import { allocate } from '../core/allocate.js';
-import { invalidFile, SoftpackError } from '../errors.js';
+import { errorMessage, invalidFile, SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
 
 /** NumPy's archive of arrays: a zip file with a .npy file per array, stored or deflated. */
@@ -40,7 +40,7 @@ async function readEntries(file: ByteFile): Promise<readonly Entry[]> {
   const entries: Entry[] = [];
   await new Promise<void>((resolve, reject) => {
     const fail = (cause: unknown) => {
-      const found = cause instanceof Error ? cause.message : cause;
+      const found = errorMessage(cause);
       reject(
         cause instanceof SoftpackError
           ? cause
@@ -125,7 +125,7 @@ function inflate(name: string, deflated: Uint8Array, entry: Entry): Uint8Array {
   try {
     bytes = inflateRawSync(deflated, { maxOutputLength: Math.max(1, entry.uncompressedSize) });
   } catch (cause) {
-    const found = cause instanceof Error ? cause.message : cause;
+    const found = errorMessage(cause);
     throw invalidFile(name, 'content', 'array does not inflate', { found, cause });
   }
   if (crc32(bytes) === entry.crc32) return bytes;

@@ -1,5 +1,5 @@
 import { Piscina } from 'piscina';
-import { errorFromData, SoftpackError } from '../errors.js';
+import { errorFromData, errorMessage, SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import { type BatchArrays, BatchMaker, type BatchSetup, type BatchTask } from './batch-maker.js';
 import type { WorkerReply, WorkerRequest } from './worker.js';
@@ -83,7 +83,7 @@ export class ThreadBatchPool implements BatchPool {
       } catch (cause) {
         if (cause instanceof SoftpackError) throw cause;
         if (attempt === 1) continue;
-        const message = cause instanceof Error ? cause.message : String(cause);
+        const message = errorMessage(cause);
         throw new SoftpackError('WORKER_FAILED', `${where}: ${message}, twice`, { cause });
       }
     }

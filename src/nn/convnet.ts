@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { SoftpackError } from '../errors.js';
+import { excerpt, SoftpackError } from '../errors.js';
 import { batchNormalise, normaliseWith } from './batch-norm.js';
 
 /**
@@ -212,6 +212,6 @@ function checkConfig({ inputSize, widths, blocks, classes }: ConvNetConfig): voi
   throw new SoftpackError('INVALID_ARGUMENT', 'not a valid network', {
     field: 'config',
     expected: 'positive sizes, and a number of blocks for each width',
-    found: JSON.stringify({ inputSize, widths, blocks, classes }),
+    found: excerpt({ inputSize, widths, blocks, classes }),
   });
 }

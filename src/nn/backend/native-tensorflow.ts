@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
+import { errorMessage } from '../../errors.js';
 import {
   ADDON,
   BINDING_FOLDER,
@@ -73,7 +74,7 @@ async function load({ origin, load }: Candidate): Promise<NativeTensorflow> {
     const devices = backend.isUsingGpuDevice ? ['GPU', 'CPU'] : ['CPU'];
     return { state: 'ready', origin, version: backend.binding.TF_Version, devices, exports };
   } catch (error) {
-    const [line] = String(error instanceof Error ? error.message : error).split('\n');
+    const [line] = errorMessage(error).split('\n');
     return { state: 'incomplete', reason: `${origin} does not load: ${line}; ${INSTALL}` };
   }
 }

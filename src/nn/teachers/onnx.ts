@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import type * as ort from 'onnxruntime-node';
-import { invalidFile, SoftpackError } from '../../errors.js';
+import { errorMessage, invalidFile, SoftpackError } from '../../errors.js';
 import { fileError } from '../../store/file-error.js';
 import type { TeacherDescription } from './description.js';
 import { type ModelFacts, mismatch, readDescription, settleShape } from './description.js';
@@ -58,7 +58,7 @@ async function loadRuntime(): Promise<typeof ort> {
   try {
     return await import('onnxruntime-node');
   } catch (cause) {
-    const reason = (cause instanceof Error ? cause.message : String(cause)).split('\n')[0];
+    const reason = errorMessage(cause).split('\n')[0];
     const type = 'npm install onnxruntime-node --onnxruntime-node-install=skip';
     const message = `ONNX teachers need onnxruntime-node: ${reason}; ${type}`;
     throw new SoftpackError('BACKEND_UNAVAILABLE', message, { field: 'teacher', cause });
@@ -74,7 +74,7 @@ async function createSession(runtime: typeof ort, path: string): Promise<ort.Inf
     });
   } catch (cause) {
     if (!existsSync(path)) throw fileError(path, { code: 'ENOENT' });
-    const found = cause instanceof Error ? cause.message : cause;
+    const found = errorMessage(cause);
     throw invalidFile(path, 'model', 'onnxruntime cannot load it', { found, cause });
   }
 }

@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import type * as tf from '@tensorflow/tfjs';
-import { invalidFile, SoftpackError } from '../../errors.js';
+import { errorMessage, invalidFile, SoftpackError } from '../../errors.js';
 import { onFile } from '../../store/file-error.js';
 import { loadNativeTensorflow } from '../backend/native-tensorflow.js';
 import { selectBackend } from '../backend/select.js';
@@ -29,7 +29,7 @@ export async function loadSavedModelTeacher(
     .filter((name) => name === 'saved_model.pb' || /^(variables|assets)\//.test(name));
   const sha256 = await filesSha256(path, names);
   const model = await node.loadSavedModel(path, TAGS, SIGNATURE).catch((cause: unknown) => {
-    const found = cause instanceof Error ? cause.message : cause;
+    const found = errorMessage(cause);
     throw invalidFile(path, 'model', 'TensorFlow cannot load it', { found, cause });
   });
   return networkTeacher({
@@ -68,7 +68,7 @@ async function nativeNode(): Promise<NativeNode> {
 
 async function factsOf(path: string, node: NativeNode): Promise<ModelFacts> {
   const graphs = await node.getMetaGraphsFromSavedModel(path).catch((cause: unknown) => {
-    const found = cause instanceof Error ? cause.message : cause;
+    const found = errorMessage(cause);
     throw invalidFile(path, 'saved_model.pb', 'not a SavedModel', { found, cause });
   });
   const graph = graphs.find(({ tags }) => TAGS.every((tag) => tags.includes(tag)));

@@ -1,6 +1,6 @@
 import { dirname } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import { excerpt, invalidFile, SoftpackError } from '../../errors.js';
+import { errorMessage, excerpt, invalidFile, SoftpackError } from '../../errors.js';
 import { type BackendName, selectBackend } from '../backend/select.js';
 import type { TeacherDescription } from './description.js';
 import { type ModelFacts, mismatch, readDescription, settleShape } from './description.js';
@@ -40,7 +40,7 @@ async function build(path: string, { kind, handler }: TfjsFiles): Promise<Model>
     return await tf.loadGraphModel(handler);
   } catch (cause) {
     if (cause instanceof SoftpackError) throw cause;
-    const found = cause instanceof Error ? cause.message : cause;
+    const found = errorMessage(cause);
     throw invalidFile(path, 'model', 'TensorFlow.js cannot build it', { found, cause });
   }
 }

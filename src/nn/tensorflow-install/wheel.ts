@@ -7,7 +7,7 @@ import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { type Entry, open, type ZipFile } from 'yauzl';
-import { SoftpackError } from '../../errors.js';
+import { errorMessage, SoftpackError } from '../../errors.js';
 
 export interface WheelFacts {
   /** Distribution and version, e.g. `tensorflow-cpu`, `2.21.0`. */
@@ -77,7 +77,7 @@ export class Wheel implements Disposable {
       return new Wheel(file, zip, entries, texts);
     } catch (error) {
       zip?.close();
-      const found = error instanceof Error ? error.message : String(error);
+      const found = errorMessage(error);
       throw new SoftpackError('INVALID_FILE', 'not a whole Python wheel', {
         field: file,
         found,

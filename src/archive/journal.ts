@@ -25,9 +25,11 @@ export interface JournalContent {
  * match its line, so neither order nor durability of the two writes matters for correctness.
  */
 export class Journal {
+  readonly #path: string;
   readonly #handle: FileHandle;
 
-  private constructor(handle: FileHandle) {
+  private constructor(path: string, handle: FileHandle) {
+    this.#path = path;
     this.#handle = handle;
   }
 
@@ -38,7 +40,7 @@ export class Journal {
     const text = `${JSON.stringify(content.head)}\n${lines.join('')}`;
     await replaceFile(path, Buffer.from(text));
     const flags = constants.O_WRONLY | constants.O_APPEND | NO_FOLLOW;
-    return new Journal(await onFile(path, () => open(path, flags)));
+    return new Journal(path, await onFile(path, () => open(path, flags)));
   }
 
   /** `undefined` if there is no journal. Whatever follows the first damaged line is ignored. */
@@ -56,15 +58,15 @@ export class Journal {
   }
 
   async addRow(epoch: number, hash: string): Promise<void> {
-    await this.#handle.appendFile(rowLine(epoch, hash));
+    await onFile(this.#path, () => this.#handle.appendFile(rowLine(epoch, hash)));
   }
 
   sync(): Promise<void> {
-    return this.#handle.datasync();
+    return onFile(this.#path, () => this.#handle.datasync());
   }
 
   close(): Promise<void> {
-    return this.#handle.close();
+    return onFile(this.#path, () => this.#handle.close());
   }
 }
 

@@ -82,6 +82,13 @@ export async function labelViews(options: LabelViewsOptions): Promise<LabelViews
   const seen = { labels: 0, known: 0, agreeing: 0 };
   if (writer.nextEpoch < epochs) {
     const row = await PartialRow.open(out, writer, samples, classes);
+    const finishRow = async (epoch: number) => {
+      if (row.done < samples) return;
+      await writer.writeRow(epoch, { codes: new Uint8Array(row.values.buffer) });
+      row.clear();
+    };
+    // A run whose last write failed leaves all labels of an epoch that is not written.
+    await finishRow(writer.nextEpoch);
     const inspection = new LabelInspection(classes, tau);
     const first = { epoch: writer.nextEpoch, start: row.done };
     onProgress?.(first.epoch * samples + first.start, epochs * samples);
@@ -94,10 +101,7 @@ export async function labelViews(options: LabelViewsOptions): Promise<LabelViews
         seen.labels += count;
         seen.known += views.known;
         seen.agreeing += views.agreeing;
-        if (row.done === samples) {
-          await writer.writeRow(epoch, { codes: new Uint8Array(row.values.buffer) });
-          row.clear();
-        }
+        await finishRow(epoch);
         onProgress?.(epoch * samples + start + count, epochs * samples);
       }
     } catch (error) {

@@ -43,21 +43,30 @@ export interface LabelledViews {
 
 const setup = workerData as LabelWorkerSetup;
 const { augmentation, classes, targets } = setup;
-const reader = rememberImages(await openImageReader(setup.images), setup.imageBytes);
-const teacher = checked(await loadTeacher(setup.teacher, setup.options));
-/** For the partners, which follow from the samples' number, before any image is read: sizes do not matter. */
-const mixer = new Augmenter(augmentation, { count: reader.count, sizeOf: () => [1, 1] });
+const prepared = prepare();
+prepared.catch(() => undefined); // Reported by the first task.
+
+async function prepare() {
+  const reader = rememberImages(await openImageReader(setup.images), setup.imageBytes);
+  const teacher = checked(await loadTeacher(setup.teacher, setup.options));
+  // For the partners, which follow from the samples' number, before any image is read: sizes do not matter.
+  const mixer = new Augmenter(augmentation, { count: reader.count, sizeOf: () => [1, 1] });
+  return { reader, teacher, mixer };
+}
 
 /** The teacher's logits of some views of one epoch, or what went wrong: errors lose their code between threads. */
 export async function labelViews(task: LabelTask): Promise<LabelledViews | ErrorData> {
   try {
-    return await label(task);
+    return await label(await prepared, task);
   } catch (error) {
     return errorToData(error);
   }
 }
 
-async function label({ epoch, start, count }: LabelTask): Promise<LabelledViews> {
+async function label(
+  { reader, teacher, mixer }: Awaited<typeof prepared>,
+  { epoch, start, count }: LabelTask,
+): Promise<LabelledViews> {
   const isStopped = () => Atomics.load(setup.stop, 0) !== 0;
   if (isStopped()) throwIfAborted(AbortSignal.abort());
   const samples = Uint32Array.from({ length: count }, (_, i) => start + i);

@@ -157,6 +157,8 @@ class TeacherPool implements AsyncDisposable {
   readonly #pool: Piscina;
   readonly #workers: number;
   readonly #stop = new Int32Array(new SharedArrayBuffer(4));
+  /** Rejects if a worker fails to start before it has a task. */
+  readonly #broken: Promise<never>;
 
   constructor(options: LabelViewsOptions) {
     const { teacher, backend, description, images, targets, augmentation, classes } = options;
@@ -179,6 +181,8 @@ class TeacherPool implements AsyncDisposable {
       maxThreads: workers,
       workerData: setup,
     });
+    this.#broken = new Promise((_, reject) => this.#pool.on('error', reject));
+    this.#broken.catch(() => undefined); // Reported by the task that waits for a worker.
   }
 
   /** Results in the order of the tasks; a few tasks are under way ahead of the one that is waited for. */
@@ -190,7 +194,7 @@ class TeacherPool implements AsyncDisposable {
     const next = async () => {
       throwIfAborted(signal);
       const [task, answer] = under.shift() as (typeof under)[number];
-      const views = await answer;
+      const views = await Promise.race([answer, this.#broken]);
       if ('code' in views) throw errorFromData(views);
       return [task, views] as const;
     };
@@ -206,6 +210,6 @@ class TeacherPool implements AsyncDisposable {
   /** Tasks under way end at their next image or pass. */
   async [Symbol.asyncDispose](): Promise<void> {
     Atomics.store(this.#stop, 0, 1);
-    await this.#pool.close();
+    await this.#pool.close({ force: true });
   }
 }

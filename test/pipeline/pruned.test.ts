@@ -59,6 +59,18 @@ describe('which batches are kept', () => {
     expect(first).not.toBe(second);
   });
 
+  test('with the same samples, whether an epoch is drawn whole or up to its last kept row', () => {
+    const whole = new BatchSamples(pruning, batchSize);
+    const few = new BatchSamples(pruning, batchSize, 7);
+    for (let row = 0; row < 7; row++) expect(few.at(row)).toEqual(whole.at(row));
+  });
+
+  test('of 2^32 samples without memory for those that were not kept', () => {
+    const many = new BatchSamples({ samples: 2 ** 32, epochs: 1, seed: 7 }, batchSize, 3);
+    const ids = [0, 1, 2].flatMap((row) => [...many.at(row).samples]);
+    expect(new Set(ids).size).toBe(12);
+  });
+
   test.each([
     [1, 25],
     [2, 12],

@@ -71,12 +71,13 @@ export type { ImageFit } from './images/decode.js';
 export type { ImageFilesOptions } from './images/file-images.js';
 export { type ImageFolderOptions, imageFolder } from './images/folder.js';
 export { imageList } from './images/image-list.js';
+export type { ImageReader } from './images/image-reader.js';
 export { type MemoryImages, memoryImages } from './images/memory.js';
 export { type OpenImagesOptions, openImages } from './images/open.js';
 export type { ImageEncoding } from './images/packed/manifest.js';
 export { type PackImagesOptions, type PackImagesResult, packImages } from './images/packed/pack.js';
 export type { PackedIndex, PackedShard } from './images/packed/packed-index.js';
-export { type ImageReader, type ImageReaderOptions, openImageReader } from './images/reader.js';
+export { type ImageReaderOptions, openImageReader } from './images/reader.js';
 export type { FilesDescription, ImageSource, ImagesDescription } from './images/source.js';
 export type { TextTable } from './images/text-table.js';
 // Label files of other projects

@@ -1,28 +1,14 @@
 import { resolve } from 'node:path';
-import type { PixelSource } from '../augment/replay.js';
 import { loadXxh64 } from '../container/checksum.js';
 import type { DecodedImage, ImageFit } from './decode.js';
 import { DecodingReader } from './decoding-reader.js';
 import { readImageFile } from './image-file.js';
+import type { ImageReader } from './image-reader.js';
 import { memoryImages } from './memory.js';
 import { PackedFiles } from './packed/packed-files.js';
 import { RawReader } from './packed/raw-reader.js';
 import { type ImagesDescription, imageCount } from './source.js';
 import { textAt } from './text-table.js';
-
-/** Reads and decodes images in one thread. */
-export interface ImageReader extends Disposable {
-  readonly count: number;
-  /**
-   * The pixels of these samples, each read once however often it is asked for. They are valid until the next call,
-   * which may use their memory again; one call at a time.
-   *
-   * @param stopped Asked before every image: true ends the call with `ABORTED`.
-   * @throws `NOT_FOUND` or `INVALID_FILE` naming the image's file, `CORRUPT_DATA` naming the block of a packed file
-   *   that does not match its checksum.
-   */
-  read(samples: Uint32Array, stopped?: () => boolean): Promise<PixelSource>;
-}
 
 export interface ImageReaderOptions {
   /** Images decoded side by side, on libuv's threads. Default 1: right where every thread has a reader. */

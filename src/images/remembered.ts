@@ -1,5 +1,5 @@
 import type { PixelSource } from '../augment/replay.js';
-import type { ImageReader } from './reader.js';
+import type { ImageReader } from './image-reader.js';
 
 interface KeptImage {
   readonly pixels: Uint8Array;

@@ -12,7 +12,8 @@ import { loadCodec } from '../codecs/registry.js';
 import type { CodecParts } from '../core/codec-parts.js';
 import { concatenateIds } from '../core/samples.js';
 import { SoftpackError } from '../errors.js';
-import { type ImageReader, openImageReader } from '../images/reader.js';
+import type { ImageReader } from '../images/image-reader.js';
+import { openImageReader } from '../images/reader.js';
 import { type ImagesDescription, imageCount } from '../images/source.js';
 import type { Kernels } from '../kernels/types.js';
 

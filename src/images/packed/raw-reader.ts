@@ -1,7 +1,7 @@
 import type { PixelSource } from '../../augment/replay.js';
 import type { DecodedImage } from '../decode.js';
 import { DecodedImages, requireSample, throwIfStopped } from '../decoded-images.js';
-import type { ImageReader } from '../reader.js';
+import type { ImageReader } from '../image-reader.js';
 import type { PackedFiles } from './packed-files.js';
 import type { PackedIndex } from './packed-index.js';
 

@@ -99,6 +99,12 @@ export type {
   TorchStorage,
   TorchTensor,
 } from './interop/torch/values.js';
+export {
+  type NewFloat,
+  type NewTensor,
+  type NewValue,
+  torchFileOf,
+} from './interop/torch/write.js';
 // Kernels
 export type { AugmentArgs } from './kernels/augment-args.js';
 export {

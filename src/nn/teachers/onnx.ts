@@ -55,6 +55,7 @@ export async function onnxStatus(): Promise<{
 }
 
 async function loadRuntime(): Promise<typeof ort> {
+  disableTelemetry();
   try {
     return await import('onnxruntime-node');
   } catch (cause) {
@@ -63,6 +64,15 @@ async function loadRuntime(): Promise<typeof ort> {
     const message = `ONNX teachers need onnxruntime-node: ${reason}; ${type}`;
     throw new SoftpackError('BACKEND_UNAVAILABLE', message, { field: 'teacher', cause });
   }
+}
+
+/**
+ * onnxruntime 1.29 and newer keep a device id in the user's cache folder and report the model's file name with it. The
+ * library reads this variable when its first thread loads it. Assignments in worker threads change only their own copy:
+ * the main thread must load a teacher first, as `cacheLabels` does, or set the variable itself. An explicit value wins.
+ */
+function disableTelemetry(): void {
+  process.env.ORT_DISABLE_TELEMETRY ||= '1';
 }
 
 async function createSession(runtime: typeof ort, path: string): Promise<ort.InferenceSession> {

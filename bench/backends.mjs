@@ -8,6 +8,7 @@ import { parseArgs } from 'node:util';
 import { studentConfig } from '../dist/apps/demo/recipe.js';
 import { selectBackend, tensorflowStatus } from '../dist/nn/backend/select.js';
 import { ConvNet } from '../dist/nn/convnet.js';
+import { predict } from '../dist/nn/network.js';
 import { kdLoss } from '../dist/training/loss.js';
 import { AdamW } from '../dist/training/optimiser.js';
 import { trainStep } from '../dist/training/train.js';
@@ -72,7 +73,10 @@ async function gradientOf(tf, parameters) {
   const model = network({ parameters });
   const { value, grads } = tf.variableGrads(() => {
     const xs = tf.tensor4d(images(CHECKED), [CHECKED, config.inputSize, config.inputSize, 3]);
-    return loss(model.forward(xs, true), tf.tensor2d(labels(CHECKED), [CHECKED, CLASSES]));
+    return loss(
+      model.apply(xs, { training: true }),
+      tf.tensor2d(labels(CHECKED), [CHECKED, CLASSES]),
+    );
   }, model.trainable);
   const all = [];
   for (const { name } of model.trainable) all.push(...(await grads[name].data()));
@@ -84,12 +88,12 @@ async function gradientOf(tf, parameters) {
 async function measureBackend(backend) {
   const { tf } = await selectBackend({ backend });
   const model = network(wanted);
-  const logits = relativeError(await model.predict(images(CHECKED)), wanted.logits);
+  const logits = relativeError(await predict(model, images(CHECKED)), wanted.logits);
   const gradient = relativeError(await gradientOf(tf, wanted.parameters), wanted.gradient);
   const optimizer = new AdamW(model.trainable, { learningRate: 1e-3 });
   for (const batch of BATCHES) {
     const ys = labels(batch);
-    const forward = await measure(() => model.predict(images(batch)));
+    const forward = await measure(() => predict(model, images(batch)));
     const step = await measure(() => trainStep(model, { xs: images(batch), ys }, optimizer, loss));
     const rate = (1000 * batch) / step.median;
     rows.push({

@@ -40,6 +40,7 @@ export type {
   LabelContext,
   LabelViews,
   LossCodec,
+  PackedCodes,
 } from './codecs/codec.js';
 export type { ClampedConfig, CommonConfig } from './codecs/config.js';
 export type { RatioChoice } from './codecs/descriptor.js';
@@ -143,6 +144,7 @@ export type { LabelKind } from './labels/inspection.js';
 export {
   type LabelShape,
   type LabelSource,
+  type LabelsOf,
   memoryLabelSource,
   openLabelSource,
 } from './labels/source.js';
@@ -163,7 +165,7 @@ export {
 } from './loader/kept-batches.js';
 export { createLoader, type LabelLoader } from './loader/loader.js';
 export type { LoaderMetrics } from './loader/metrics.js';
-export type { Batch, LoaderOptions, LoaderProgress, PackedLabels } from './loader/options.js';
+export type { Batch, LoaderOptions, LoaderProgress } from './loader/options.js';
 export type { LoaderState } from './loader/state.js';
 export type { TfDataset, TfDatasetOptions, TfLike } from './loader/tf-dataset.js';
 // Packing

@@ -1,3 +1,4 @@
+export type { PackedCodes } from './codecs/codec.js';
 export {
   type BackendName,
   type BackendStatus,
@@ -7,6 +8,14 @@ export {
   tensorflowStatus,
 } from './nn/backend/select.js';
 export { ConvNet, type ConvNetConfig } from './nn/convnet.js';
+export {
+  type ApplyOptions,
+  type BatchNormTap,
+  inputGradient,
+  type Network,
+  type Parameter,
+  predict,
+} from './nn/network.js';
 export type {
   Channels,
   Layout,
@@ -19,7 +28,7 @@ export type { Teacher } from './nn/teachers/teacher.js';
 export { type LoadedConvNet, loadConvNet, saveConvNet } from './nn/weights.js';
 export { kdLoss } from './training/loss.js';
 export { AdamW, type AdamWOptions } from './training/optimiser.js';
-export { type PackedCodes, PackedLoss, type PackedLossOptions } from './training/packed-loss.js';
+export { PackedLoss, type PackedLossOptions } from './training/packed-loss.js';
 export { type CosineOptions, cosineSchedule, type Schedule } from './training/schedule.js';
 export {
   type Batch,

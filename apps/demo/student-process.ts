@@ -2,6 +2,7 @@ import { openArchive } from '#src/archive/archive.js';
 import { SoftpackError } from '#src/errors.js';
 import { createLoader } from '#src/loader/loader.js';
 import { selectBackend } from '#src/nn/backend/select.js';
+import { ConvNet } from '#src/nn/convnet.js';
 import { trainStudent } from '#src/training/distill.js';
 import { evaluateTop1 } from '#src/training/evaluate.js';
 import { loadEmoji } from './emoji.js';
@@ -40,9 +41,9 @@ async function runStudent(job: StudentJob, signal: AbortSignal) {
     signal,
   });
   const steps = archive.epochs * loader.batchesPerEpoch;
-  const { model, losses } = await trainStudent({
-    config: studentConfig(emoji.classes.length),
-    seed: job.seed,
+  using network = ConvNet.create(studentConfig(emoji.classes.length), job.seed);
+  const losses = await trainStudent({
+    network,
     batches: loader,
     steps,
     lr: STUDENT.lr,
@@ -54,7 +55,7 @@ async function runStudent(job: StudentJob, signal: AbortSignal) {
     },
     signal,
   });
-  const top1 = await evaluateTop1(model, heldOutImages(emoji));
+  const top1 = await evaluateTop1(network, heldOutImages(emoji));
   return { top1, losses: [...losses], backend, metrics: loader.metrics() };
 }
 

@@ -13,6 +13,7 @@ import { loadKernels } from '#src/kernels/load.js';
 import { softmaxRows, temperatureDecay } from '#src/labels/temperature.js';
 import { prunedBatches } from '#src/loader/kept-batches.js';
 import { createLoader } from '#src/loader/loader.js';
+import { ConvNet } from '#src/nn/convnet.js';
 import { archiveSource } from '#src/pipeline/archive-source.js';
 import { type EpochBatch, trainStudent } from '#src/training/distill.js';
 import { evaluateTop1 } from '#src/training/evaluate.js';
@@ -151,9 +152,10 @@ async function train(
   const { lr, warmup, weightDecay } = STUDENT_TRAINING;
   const steps = stepsOf(set, setting);
   const decay = temperatureDecay({ start: TAU, every: decayEvery(scale.epochs) });
-  const { model, losses } = await trainStudent({
-    config: { inputSize: IMAGE_SIZE, ...STUDENTS[name], classes: emoji.classes.length },
-    seed,
+  const config = { inputSize: IMAGE_SIZE, ...STUDENTS[name], classes: emoji.classes.length };
+  using network = ConvNet.create(config, seed);
+  const losses = await trainStudent({
+    network,
     batches,
     steps,
     lr,
@@ -165,11 +167,7 @@ async function train(
     onProgress: ({ step, loss }) =>
       onProgress(`student: step ${step} of ${steps}, KL ${loss.toPrecision(3)}`),
   });
-  try {
-    const last = losses.slice(-Math.max(1, Math.floor(steps / scale.epochs)));
-    const loss = last.reduce((sum, value) => sum + value, 0) / last.length;
-    return { top1: await evaluateTop1(model, heldOutImages(emoji)), loss };
-  } finally {
-    model.dispose();
-  }
+  const last = losses.slice(-Math.max(1, Math.floor(steps / scale.epochs)));
+  const loss = last.reduce((sum, value) => sum + value, 0) / last.length;
+  return { top1: await evaluateTop1(network, heldOutImages(emoji)), loss };
 }

@@ -5,6 +5,7 @@ import {
   loadXxh64,
   requireSha256,
   requireSize,
+  sha256,
   type Xxh64,
 } from '../container/checksum.js';
 import {
@@ -47,6 +48,8 @@ export interface ArchiveBytes {
 /** A finished archive, open for reading. It gives access to codes and the codec's parts, not to decoded labels. */
 export interface LabelArchive extends AsyncDisposable {
   readonly manifest: Manifest;
+  /** sha256 over `manifest.archiveId` and the hash of every shard, hex: two archives of one id hold the same labels. */
+  readonly id: string;
   readonly classes: number;
   readonly samples: number;
   readonly epochs: number;
@@ -156,6 +159,12 @@ class SourceArchive implements LabelArchive {
     this.codecParts = codecParts;
     this.#verify = verify;
     this.#xxh64 = xxh64;
+  }
+
+  get id(): string {
+    const { archiveId, shards } = this.manifest;
+    const hashes = [archiveId, ...shards.map((shard) => shard.sha256)];
+    return sha256(Buffer.from(hashes.join('\n')));
   }
 
   get classes(): number {

@@ -1,6 +1,7 @@
 import { STREAM } from '../core/philox.js';
 import { RandomSequence } from '../core/random.js';
 import { SoftpackError } from '../errors.js';
+import type { LabelsOf } from '../labels/source.js';
 
 /**
  * An archive that keeps the labels of the first batches only, as LPLD does (Xiao and He 2024): its rows are
@@ -32,6 +33,18 @@ export function keptBatches(pruning: Pruning, batchSize: number, ratio: number):
     expected: `a ratio from 1 to ${all}, the number of batches`,
     found: ratio,
   });
+}
+
+/** The labels at `start` to `start + count` of a row, which is an epoch or, in a pruned archive, a batch. */
+export function labelsOfRow(
+  { samples, pruning }: { readonly samples: number; readonly pruning?: Pruning },
+  row: number,
+  start: number,
+  count: number,
+): LabelsOf {
+  if (pruning === undefined) return { epoch: row, samples: { start, count } };
+  const batch = new BatchSamples(pruning, samples).at(row);
+  return { epoch: batch.epoch, samples: batch.samples.slice(start, start + count) };
 }
 
 /** Maps a row to the labels it holds: epoch and samples of that batch of the training. */

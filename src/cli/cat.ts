@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import { errorInRow } from '../archive/archive.js';
+import { labelsOfRow } from '../archive/pruning.js';
 import { loadCodec } from '../codecs/registry.js';
 import { allocate } from '../core/allocate.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
@@ -46,7 +47,7 @@ async function cat(dir: string, { epoch, samples, out }: CatFlags, signal: Abort
     const labels = { start, count: Math.min(CHUNK, to - start) };
     const bytes = 4 * labels.count * archive.classes;
     const probabilities = new Float32Array(allocate(bytes, `${dir}: ${labels.count} labels`));
-    const context = { epoch, samples: labels };
+    const context = labelsOfRow(archive.manifest, epoch, start, labels.count);
     const args = { row, labels, context, out: probabilities };
     await codec.decodeAsync(args).catch((error: unknown) => {
       throw errorInRow(archive, epoch, error);

@@ -71,6 +71,14 @@ export interface Codec extends Disposable {
   dispose(): void;
 }
 
+/** Codes of some labels, where they lie in the row of their epoch. */
+export interface PackedCodes {
+  /** All codes of the epoch, perhaps over shared memory; not to be written to. */
+  readonly row: Uint8Array;
+  /** [batch], positions in the row. */
+  readonly labels: Uint32Array;
+}
+
 /** Arguments of {@link LossCodec.decodeKl}; see `DecodeKlArgs` of the kernels. */
 export interface DecodeLabelsKlArgs
   extends Pick<DecodeLabelsArgs, 'row' | 'labels' | 'context' | 'threads'> {

@@ -8,6 +8,12 @@ import { labelsFingerprint } from './fingerprint.js';
 import { settleLogits } from './logits.js';
 import { locateArray, type StoredArray } from './stored-array.js';
 
+/** Some labels of a source: the epoch and the samples they belong to. */
+export interface LabelsOf {
+  readonly epoch: number;
+  readonly samples: { readonly start: number; readonly count: number } | Uint32Array;
+}
+
 /** A teacher's logits for every (epoch, sample), read in pieces. */
 export interface LabelSource extends AsyncDisposable {
   readonly epochs: number;
@@ -20,6 +26,8 @@ export interface LabelSource extends AsyncDisposable {
    * (-infinity, -1e9) far below the others. `NON_FINITE`, naming epoch, sample and class, for NaN and +infinity.
    */
   read(epoch: number, start: number, count: number): Promise<Float32Array>;
+  /** What rows that are no epochs hold (pruning). Default: row and positions are epoch and samples. */
+  readonly labelsOf?: (row: number, start: number, count: number) => LabelsOf;
   /** Identifies the logits, so that a resumed run can tell whether it reads what the first one read. */
   readonly fingerprint?: () => Promise<JsonObject>;
   close(): Promise<void>;

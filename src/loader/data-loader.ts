@@ -8,7 +8,8 @@ export interface DataLoaderOptions<T> extends LoaderOptions {
 }
 
 /**
- * The loader with the face of PyTorch's `DataLoader`: each iteration is one epoch, the next one every time.
+ * Loader with the interface of PyTorch's `DataLoader`: each iteration is one whole epoch, the next one every time, also
+ * after one that was ended by `break`. The first iteration after `resume` starts where the state says.
  *
  * ```ts
  * const train = new DataLoader({ archive, images, normalisation, batchSize: 64 });
@@ -23,6 +24,8 @@ export class DataLoader<T = Batch> implements AsyncIterable<T>, AsyncDisposable 
   readonly shuffle: boolean;
   readonly dropLast: boolean;
   readonly collate: (batch: Batch) => T;
+  /** Whether batches of the loader's present epoch went to an earlier iteration. */
+  #begun = false;
 
   constructor(options: DataLoaderOptions<T>) {
     const { batchSize, shuffle = true, dropLast = false, collate } = options;
@@ -41,11 +44,13 @@ export class DataLoader<T = Batch> implements AsyncIterable<T>, AsyncDisposable 
   /** The epoch that the next iteration delivers, as `set_epoch` of PyTorch's distributed sampler. */
   setEpoch(epoch: number): void {
     this.loader.seek(epoch);
+    this.#begun = false;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<T, void, undefined> {
     const { to } = this.loader.epochs;
-    const { epoch } = this.loader.state();
+    const { epoch: present, delivered } = this.loader.state();
+    const epoch = this.#begun && delivered > 0 ? present + 1 : present;
     if (epoch >= to) {
       throw new SoftpackError('INVALID_ARGUMENT', 'the archive has no labels for another epoch', {
         field: 'epoch',
@@ -53,6 +58,8 @@ export class DataLoader<T = Batch> implements AsyncIterable<T>, AsyncDisposable 
         found: epoch,
       });
     }
+    if (epoch !== present) this.loader.seek(epoch);
+    this.#begun = true;
     for await (const batch of this.loader.epoch()) yield this.collate(batch);
   }
 

@@ -57,7 +57,7 @@ export async function* prunedBatches(
       rows.set(drawn, row);
       const { epoch: from, samples } = batches.at(drawn);
       const ys = new Float32Array(allocate(4 * batchSize * archive.classes, 'labels of a batch'));
-      const context = { epoch: drawn, samples: labels };
+      const context = { epoch: from, samples };
       await codec.decodeAsync({ row: await row, labels, context, out: ys }).catch((error) => {
         throw errorInRow(archive, drawn, error);
       });

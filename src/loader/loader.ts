@@ -1,20 +1,18 @@
 import { randomUUID } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { errorInRow } from '../archive/archive.js';
-import { findRecordedColumns } from '../augment/recorded.js';
-import { parseAnyAugmentationSpec } from '../augment/spec.js';
-import type { CodecParts, Tensor } from '../core/codec-parts.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
-import { describeImages } from '../images/source.js';
-import type { BatchSetup, BatchTask, ImageSetup } from './batch-maker.js';
+import { once, orAbort } from './abort.js';
+import type { BatchSetup, BatchTask } from './batch-maker.js';
 import { type BatchPool, LocalBatchPool, ThreadBatchPool } from './batch-pool.js';
-import { requireContentOf, requireImagesOf } from './images-of.js';
+import { requireContentOf } from './images-of.js';
 import { LabelsAhead, type LabelsOfBatch } from './labels-ahead.js';
 import { type LoaderMetrics, MetricsCounter } from './metrics.js';
 import type { Batch, LoaderOptions } from './options.js';
 import { BatchPlan, type Position } from './plan.js';
 import { batchStream } from './readable.js';
 import { RowReader } from './rows.js';
+import { defaultPrefetch, imageSetupOf, requireBatches, sharedParts } from './setup.js';
 import { noSlot, type Slot, SlotRing } from './slots.js';
 import { type LoaderState, positionOf, stateOf, whole } from './state.js';
 import { type TfDataset, type TfDatasetOptions, type TfLike, tfDatasetOf } from './tf-dataset.js';
@@ -61,8 +59,8 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     const { archive, images } = options;
     const { samples, epochs, classes } = archive;
     const { from, to } = options.epochs ?? { from: 0, to: epochs };
-    whole(from, 'epochs.from', 0, to);
-    this.epochs = { from, to: whole(to, 'epochs.to', from, epochs) };
+    whole(to, 'epochs.to', 1, epochs);
+    this.epochs = { from: whole(from, 'epochs.from', 0, to - 1), to };
     const workers = whole(options.workers ?? 1, 'workers', 0);
     this.#prefetch = whole(options.prefetch ?? defaultPrefetch(workers), 'prefetch', 1);
     this.#maxBytes = whole(options.maxBytes ?? DEFAULT_MAX_BYTES, 'maxBytes', 1);
@@ -78,6 +76,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
       worldSize,
     });
     this.batchesPerEpoch = this.#plan.batchesPerEpoch;
+    requireBatches(this.batchesPerEpoch, options, samples);
     const imageSetup = images && imageSetupOf(options);
     this.#imageShape = imageSetup === undefined ? [0, 0, 3] : [...imageSetup.augmentation.size, 3];
     this.#setup = {
@@ -99,7 +98,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     this.#next =
       options.resume === undefined
         ? { epoch: from, start: 0 }
-        : positionOf(options.resume, this.#identity(), archive);
+        : positionOf(options.resume, this.#identity(), { ...this.epochs, samples });
   }
 
   /** Where to go on after the batches delivered so far: `resume` of a later loader. */
@@ -166,7 +165,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
 
   #identity() {
     const { archive, seed = 0, shuffle = true } = this.#options;
-    return { archiveId: archive.manifest.archiveId, seed, shuffle };
+    return { archiveId: archive.id, seed, shuffle };
   }
 
   async *#iterate(lastEpoch: number): AsyncGenerator<Batch, void, undefined> {
@@ -352,72 +351,4 @@ export function createLoader(options: LoaderOptions): LabelLoader {
     });
   }
   return new LabelLoader(options);
-}
-
-/** Every thread has its next batch waiting; without threads nothing can be made beside the consumer's work. */
-function defaultPrefetch(workers: number): number {
-  return workers === 0 ? 1 : workers + 2;
-}
-
-function imageSetupOf({ archive, images, normalisation }: LoaderOptions): ImageSetup | undefined {
-  if (images === undefined) return undefined;
-  requireImagesOf(archive, images);
-  if (normalisation === undefined) {
-    throw new SoftpackError('INVALID_ARGUMENT', 'required with images', { field: 'normalisation' });
-  }
-  const { augmentation, columns } = archive.manifest;
-  if (augmentation === null) {
-    throw new SoftpackError('UNSUPPORTED', 'this archive does not say how its images were made', {
-      field: 'manifest.json: augmentation',
-    });
-  }
-  const spec = parseAnyAugmentationSpec(augmentation, 'manifest.json: augmentation');
-  return {
-    description: describeImages(images),
-    normalisation,
-    augmentation: spec,
-    columns: spec.generator === 'recorded' ? findRecordedColumns(columns, archive.samples) : [],
-  };
-}
-
-/** The same with all arrays in shared memory: sent to a thread at no cost. */
-function sharedParts(parts: CodecParts): CodecParts {
-  const share = (tensors: ReadonlyMap<string, Tensor>) =>
-    new Map(
-      [...tensors].map(([name, { data, ...tensor }]) => [
-        name,
-        { ...tensor, data: sharedBytes(data) },
-      ]),
-    );
-  return { ...parts, tensors: share(parts.tensors), sampleTensors: share(parts.sampleTensors) };
-}
-
-function sharedBytes(bytes: Uint8Array): Uint8Array {
-  if (bytes.buffer instanceof SharedArrayBuffer) return bytes;
-  const shared = new Uint8Array(new SharedArrayBuffer(bytes.length));
-  shared.set(bytes);
-  return shared;
-}
-
-/** The promise's value, or `ABORTED` as soon as the signal says so. */
-async function orAbort<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise;
-  let onAbort = () => {};
-  const aborted = new Promise<never>((_, reject) => {
-    onAbort = () => reject(new SoftpackError('ABORTED', 'aborted', { cause: signal.reason }));
-    signal.addEventListener('abort', onAbort, { once: true });
-  });
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-  }
-}
-
-function once(action: () => void): () => void {
-  let done = false;
-  return () => {
-    if (!done) action();
-    done = true;
-  };
 }

@@ -1,6 +1,7 @@
 import type { Piscina } from 'piscina';
 import type { LabelArchive } from '../archive/archive.js';
 import type { Normalisation } from '../augment/replay.js';
+import type { PackedCodes } from '../codecs/codec.js';
 import type { MemoryImages } from '../images/memory.js';
 import type { ImageSource } from '../images/source.js';
 import type { Precision } from '../kernels/types.js';
@@ -29,7 +30,7 @@ export interface LoaderOptions {
   readonly worldSize?: number;
   /**
    * `probabilities` (default): decoded labels in `ys`. `codes`: packed codes in `codes`, for a loss that decodes
-   * them itself (see `packedLoss` of softpack/nn); `ys` is empty.
+   * them itself (see `PackedLoss` of softpack/nn); `ys` is empty.
    */
   readonly labels?: 'probabilities' | 'codes';
   /** Batches made at a time, each on a thread; 0 makes them on the calling thread. Default 1. */
@@ -75,14 +76,6 @@ export interface LoaderProgress {
   readonly metrics: LoaderMetrics;
 }
 
-/** Codes of a batch's labels, where they lie in their epoch's row. */
-export interface PackedLabels {
-  /** All codes of the epoch, over shared memory; not to be written to. */
-  readonly row: Uint8Array;
-  /** [batch], positions in the row: the batch's sample ids. */
-  readonly labels: Uint32Array;
-}
-
 export interface Batch {
   readonly epoch: number;
   /** Number of the batch within its epoch. */
@@ -94,8 +87,8 @@ export interface Batch {
   /** [batch, classes] float32 probabilities; empty where labels come as codes. */
   readonly ys: Float32Array;
   readonly ysShape: readonly [number, number];
-  /** Present where labels come as codes. */
-  readonly codes?: PackedLabels;
+  /** Only if labels are delivered as codes. */
+  readonly codes?: PackedCodes;
   /** Gives the batch's slot back; nothing to do for fresh arrays. */
   release(): void;
 }

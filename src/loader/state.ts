@@ -8,6 +8,7 @@ import type { Position } from './plan.js';
  */
 export interface LoaderState {
   readonly version: 1;
+  /** `archive.id`: covers the labels, not only what they are. */
   readonly archiveId: string;
   readonly seed: number;
   readonly shuffle: boolean;
@@ -27,7 +28,7 @@ export function stateOf(identity: LoaderIdentity, { epoch, start }: Position): L
 export function positionOf(
   state: LoaderState,
   identity: LoaderIdentity,
-  { epochs, samples }: { readonly epochs: number; readonly samples: number },
+  { from, to, samples }: { readonly from: number; readonly to: number; readonly samples: number },
 ): Position {
   if (typeof state !== 'object' || state === null) {
     throw new SoftpackError('INVALID_ARGUMENT', 'not the state of a loader', {
@@ -46,7 +47,7 @@ export function positionOf(
     });
   }
   return {
-    epoch: whole(state.epoch, 'resume.epoch', 0, epochs),
+    epoch: whole(state.epoch, 'resume.epoch', from, to),
     start: whole(state.delivered, 'resume.delivered', 0, samples),
   };
 }

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { excerpt, SoftpackError } from '../errors.js';
 import { batchNormalise, normaliseWith } from './batch-norm.js';
+import { type ApplyOptions, IMAGE_CHANNELS, type Network, type Parameter } from './network.js';
 
 /**
  * A small residual network for square colour images.
@@ -22,14 +23,12 @@ export interface ConvNetConfig {
 /** Share of the old value that moving statistics keep at each training step. */
 const MOMENTUM = 0.9;
 const EPSILON = 1e-5;
-const IMAGE_CHANNELS = 3;
 
 /** TensorFlow.js keeps variables by name, process-wide: each network gets a name of its own. */
 let networks = 0;
 
-export class ConvNet implements Disposable {
+export class ConvNet implements Network {
   readonly config: ConvNetConfig;
-  /** What training changes by gradient, in a fixed order. */
   readonly trainable: readonly tf.Variable[];
   readonly #variables: ReadonlyMap<string, tf.Variable>;
 
@@ -89,19 +88,23 @@ export class ConvNet implements Disposable {
     return new ConvNet(config, variables);
   }
 
-  /**
-   * Logits [batch, classes] of images [batch, size, size, 3]. Training uses the batch's own statistics and moves
-   * the stored ones towards them; otherwise the stored ones are used.
-   */
-  forward(images: tf.Tensor4D, training: boolean): tf.Tensor2D {
+  get inputSize(): number {
+    return this.config.inputSize;
+  }
+
+  get classes(): number {
+    return this.config.classes;
+  }
+
+  apply(images: tf.Tensor4D, options: ApplyOptions = {}): tf.Tensor2D {
     return tf.tidy(() => {
       let x = images;
       this.config.widths.forEach((_, stage) => {
-        x = this.#convNorm(x, `stage${stage}`, training, 2).relu();
+        x = this.#convNorm(x, `stage${stage}`, options, 2).relu();
         for (let block = 0; block < this.config.blocks[stage]; block++) {
           const name = `stage${stage}.block${block}`;
-          const inner = this.#convNorm(x, `${name}.a`, training).relu<tf.Tensor4D>();
-          x = x.add(this.#convNorm(inner, `${name}.b`, training)).relu();
+          const inner = this.#convNorm(x, `${name}.a`, options).relu<tf.Tensor4D>();
+          x = x.add(this.#convNorm(inner, `${name}.b`, options)).relu();
         }
       });
       const features = x.mean<tf.Tensor2D>([1, 2]);
@@ -110,24 +113,8 @@ export class ConvNet implements Disposable {
     });
   }
 
-  /** Logits of float32 images [batch, size, size, 3], in inference mode. */
-  async predict(images: Float32Array): Promise<Float32Array> {
-    const { inputSize } = this.config;
-    const batch = images.length / (inputSize * inputSize * IMAGE_CHANNELS);
-    const logits = tf.tidy(() => {
-      const input = tf.tensor4d(images, [batch, inputSize, inputSize, IMAGE_CHANNELS]);
-      return this.forward(input, false);
-    });
-    try {
-      return (await logits.data()) as Float32Array;
-    } finally {
-      logits.dispose();
-    }
-  }
-
-  /** A copy of every parameter, moving statistics included: name -> shape and values. */
-  async parameters(): Promise<Map<string, { shape: readonly number[]; values: Float32Array }>> {
-    const parameters = new Map<string, { shape: readonly number[]; values: Float32Array }>();
+  async parameters(): Promise<ReadonlyMap<string, Parameter>> {
+    const parameters = new Map<string, Parameter>();
     for (const [name, variable] of this.#variables) {
       const values = Float32Array.from(await variable.data());
       parameters.set(name, { shape: variable.shape, values });
@@ -143,8 +130,14 @@ export class ConvNet implements Disposable {
     this.dispose();
   }
 
-  #convNorm(x: tf.Tensor4D, name: string, training: boolean, stride = 1): tf.Tensor4D {
+  #convNorm(
+    x: tf.Tensor4D,
+    name: string,
+    { training, tap }: ApplyOptions,
+    stride = 1,
+  ): tf.Tensor4D {
     const y = tf.conv2d(x, this.#variable(`${name}.kernel`) as tf.Tensor4D, stride, 'same');
+    tap?.(name, y);
     const gamma = this.#variable(`${name}.gamma`) as tf.Tensor1D;
     const beta = this.#variable(`${name}.beta`) as tf.Tensor1D;
     const mean = this.#variable(`${name}.mean`);

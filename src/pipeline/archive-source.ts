@@ -1,4 +1,5 @@
 import { errorInRow, type LabelArchive } from '../archive/archive.js';
+import { labelsOfRow } from '../archive/pruning.js';
 import { NoneCodec } from '../codecs/none.js';
 import { loadCodec } from '../codecs/registry.js';
 import { float16ToFloat32 } from '../core/half.js';
@@ -37,7 +38,8 @@ export function archiveSource(archive: LabelArchive, kernels: Kernels): LabelSou
         return out;
       }
       const labels = { start, count };
-      const args = { row, labels, context: { epoch, samples: labels }, out };
+      const context = labelsOfRow(archive.manifest, epoch, start, count);
+      const args = { row, labels, context, out };
       await codec.decodeAsync(args).catch((error: unknown) => {
         throw errorInRow(archive, epoch, error);
       });

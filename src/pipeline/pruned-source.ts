@@ -33,6 +33,10 @@ export function prunedSource(
     samples: batchSize,
     classes,
     dtype,
+    labelsOf(row, start, count) {
+      const { epoch, samples: ids } = batches.at(row);
+      return { epoch, samples: ids.slice(start, start + count) };
+    },
     async read(row, start, count) {
       const { epoch, samples: ids } = batches.at(row);
       const out = new Float32Array(count * classes);

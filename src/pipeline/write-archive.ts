@@ -1,6 +1,6 @@
 import { createArchive } from '../archive/create.js';
 import type { ArchiveSpec } from '../archive/spec.js';
-import type { Codec } from '../codecs/codec.js';
+import type { Codec, LabelContext } from '../codecs/codec.js';
 import { isJsonObject, type JsonObject } from '../core/json.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import { DivergenceMeter, type LabelDivergence } from '../labels/divergence.js';
@@ -96,7 +96,7 @@ async function encodeRow(
     throwIfAborted(signal);
     const count = Math.min(chunk, source.samples - start);
     const logits = await source.read(epoch, start, count);
-    const context = { epoch, samples: { start, count } };
+    const context = source.labelsOf?.(epoch, start, count) ?? { epoch, samples: { start, count } };
     const codes = await codec.encode(logits, context);
     row.set(codes, (start * bitsPerLabel) / 8);
     await measure(codec, codes, context, logits, meter);
@@ -109,11 +109,11 @@ async function encodeRow(
 async function measure(
   codec: Codec,
   row: Uint8Array,
-  context: { readonly epoch: number; readonly samples: { start: number; count: number } },
+  context: LabelContext,
   logits: Float32Array,
   meter: DivergenceMeter,
 ): Promise<void> {
-  const { count } = context.samples;
+  const count = logits.length / codec.classes;
   const decoded = new Float32Array(logits.length);
   await codec.decodeAsync({ row, labels: { start: 0, count }, context, out: decoded });
   const labels = new Float32Array(logits.length);

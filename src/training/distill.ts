@@ -1,14 +1,13 @@
 import { fitTemperature, retemper, type TemperatureSchedule } from '../labels/temperature.js';
-import { ConvNet, type ConvNetConfig } from '../nn/convnet.js';
+import { type Network, predict } from '../nn/network.js';
 import { kdLoss } from './loss.js';
 import { AdamW } from './optimiser.js';
 import { cosineSchedule } from './schedule.js';
 import { type Batch, type TrainProgress, trainModel } from './train.js';
 
 export interface StudentOptions {
-  readonly config: ConvNetConfig;
-  /** Of the student's first weights. */
-  readonly seed: number;
+  /** The student, trained in place; belongs to the caller, who disposes of it. */
+  readonly network: Network;
   /** Images and soft labels at temperature `tau`, in training order; at least `steps` of them. */
   readonly batches: AsyncIterable<EpochBatch>;
   readonly steps: number;
@@ -34,21 +33,16 @@ export interface EpochBatch extends Batch {
   readonly epoch?: number;
 }
 
-export interface TrainedStudent {
-  /** Belongs to the caller, who disposes of it. */
-  readonly model: ConvNet;
-  /** KL of each step's batch. */
-  readonly losses: Float32Array;
-}
-
-/** Trains a student on soft labels by KL( y || softmax(S(x) / tau) ), on the selected backend. */
-export async function trainStudent(options: StudentOptions): Promise<TrainedStudent> {
-  const { config, seed, steps, lr, warmup = 0, weightDecay = 0 } = options;
-  const model = ConvNet.create(config, seed);
-  const optimizer = new AdamW(model.trainable, { learningRate: lr, weightDecay });
-  const temperatures = new Temperatures(model, options);
+/**
+ * Trains a student on soft labels by KL( y || softmax(S(x) / tau) ), on the selected backend; returns the KL of each
+ * step's batch.
+ */
+export async function trainStudent(options: StudentOptions): Promise<Float32Array> {
+  const { network, steps, lr, warmup = 0, weightDecay = 0 } = options;
+  const optimizer = new AdamW(network.trainable, { learningRate: lr, weightDecay });
+  const temperatures = new Temperatures(options);
   try {
-    const losses = await trainModel(model, temperatures.batches(), {
+    return await trainModel(network, temperatures.batches(), {
       optimizer,
       schedule: cosineSchedule({ peak: lr, steps, warmup }),
       loss: (logits, labels) => kdLoss(logits, labels, temperatures.student),
@@ -56,10 +50,6 @@ export async function trainStudent(options: StudentOptions): Promise<TrainedStud
       onProgress: options.onProgress,
       signal: options.signal,
     });
-    return { model, losses };
-  } catch (error) {
-    model.dispose();
-    throw error;
   } finally {
     optimizer.dispose();
   }
@@ -72,25 +62,22 @@ const SHARES = Array.from({ length: 100 }, (_, i) => (i + 1) / 100);
 class Temperatures {
   /** Divides the student's logits in the present step. */
   student: number;
-  readonly #model: ConvNet;
   readonly #options: StudentOptions;
 
-  constructor(model: ConvNet, options: StudentOptions) {
-    this.#model = model;
+  constructor(options: StudentOptions) {
     this.#options = options;
     this.student = options.tau;
   }
 
   async *batches(): AsyncGenerator<Batch> {
-    const { tau, temperature, batches } = this.#options;
-    const { classes } = this.#model.config;
+    const { network, tau, temperature, batches } = this.#options;
     let last: EpochBatch | undefined;
     for await (const batch of batches) {
       const epoch = batch.epoch ?? 0;
       const labels = temperature?.(epoch) ?? tau;
       if (last === undefined) this.student = labels;
       else if ((last.epoch ?? 0) !== epoch) this.student = await this.#next(last, labels);
-      retemper(batch.ys, classes, tau, labels);
+      retemper(batch.ys, network.classes, tau, labels);
       last = batch;
       yield batch;
     }
@@ -98,9 +85,10 @@ class Temperatures {
 
   /** The student's temperature for an epoch whose labels have temperature `labels`. */
   async #next(last: Batch, labels: number): Promise<number> {
-    if (this.#options.studentTemperature !== 'fitted') return labels;
-    const logits = await this.#model.predict(last.xs);
+    const { network, studentTemperature } = this.#options;
+    if (studentTemperature !== 'fitted') return labels;
+    const logits = await predict(network, last.xs);
     const grid = SHARES.map((share) => share * labels);
-    return fitTemperature(logits, last.ys, this.#model.config.classes, grid);
+    return fitTemperature(logits, last.ys, network.classes, grid);
   }
 }

@@ -1,18 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
-import { type DecodeOptions, isLossCodec, type LossCodec } from '../codecs/codec.js';
+import {
+  type DecodeOptions,
+  isLossCodec,
+  type LossCodec,
+  type PackedCodes,
+} from '../codecs/codec.js';
 import { loadCodec } from '../codecs/registry.js';
 import type { CodecParts } from '../core/codec-parts.js';
 import { SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import type { Kernels } from '../kernels/types.js';
-
-/** Codes of a batch's labels: a loader's `batch.codes`. */
-export interface PackedCodes {
-  /** All codes of the epoch. */
-  readonly row: Uint8Array;
-  /** [batch], positions in the row. */
-  readonly labels: Uint32Array;
-}
 
 export interface PackedLossOptions extends DecodeOptions {
   /** An archive's `codecParts`. */

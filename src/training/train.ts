@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { SoftpackError, throwIfAborted } from '../errors.js';
-import type { ConvNet } from '../nn/convnet.js';
+import { IMAGE_CHANNELS, type Network } from '../nn/network.js';
 import type { AdamW } from './optimiser.js';
 import type { Schedule } from './schedule.js';
 
@@ -34,20 +34,20 @@ export interface TrainOptions {
 
 /** One optimiser step; returns the batch's loss. Leaves no tensor behind. */
 export async function trainStep(
-  model: ConvNet,
+  network: Network,
   batch: Batch,
   optimizer: AdamW,
   loss: Loss,
 ): Promise<number> {
-  const { inputSize, classes } = model.config;
+  const { inputSize, classes } = network;
   const count = batch.ys.length / classes;
   checkBatch(batch, count, inputSize);
   const value = tf.tidy(() => {
-    const xs = tf.tensor4d(batch.xs, [count, inputSize, inputSize, 3]);
+    const xs = tf.tensor4d(batch.xs, [count, inputSize, inputSize, IMAGE_CHANNELS]);
     const ys = tf.tensor2d(batch.ys, [count, classes]);
     const step = tf.variableGrads(
-      () => loss(model.forward(xs, true), ys),
-      model.trainable as tf.Variable[],
+      () => loss(network.apply(xs, { training: true }), ys),
+      network.trainable as tf.Variable[],
     );
     optimizer.step(step.grads);
     return step.value;
@@ -61,7 +61,7 @@ export async function trainStep(
 
 /** Trains on `steps` batches in the order given; returns the loss of each step. */
 export async function trainModel(
-  model: ConvNet,
+  network: Network,
   batches: AsyncIterable<Batch> | Iterable<Batch>,
   { optimizer, schedule, loss, steps, onProgress, signal }: TrainOptions,
 ): Promise<Float32Array> {
@@ -70,7 +70,7 @@ export async function trainModel(
   for await (const batch of batches) {
     throwIfAborted(signal);
     optimizer.learningRate = schedule(step);
-    losses[step] = await trainStep(model, batch, optimizer, loss);
+    losses[step] = await trainStep(network, batch, optimizer, loss);
     if (!Number.isFinite(losses[step])) {
       throw new SoftpackError('NON_FINITE', 'training diverged; a lower learning rate may help', {
         field: 'loss',
@@ -89,7 +89,7 @@ export async function trainModel(
 }
 
 function checkBatch({ xs }: Batch, count: number, inputSize: number): void {
-  const expected = count * inputSize * inputSize * 3;
+  const expected = count * inputSize * inputSize * IMAGE_CHANNELS;
   if (Number.isSafeInteger(count) && count > 0 && xs.length === expected) return;
   throw new SoftpackError('INVALID_ARGUMENT', 'images and labels do not match', {
     field: 'xs',

@@ -7,6 +7,7 @@ import { SoftpackError } from '#src/errors.js';
 import { selectBackend } from '#src/nn/backend/select.js';
 import { batchNormalise, normaliseWith } from '#src/nn/batch-norm.js';
 import { ConvNet, type ConvNetConfig } from '#src/nn/convnet.js';
+import { predict } from '#src/nn/network.js';
 import { loadConvNet, saveConvNet } from '#src/nn/weights.js';
 import { kdLoss } from '#src/training/loss.js';
 import { AdamW } from '#src/training/optimiser.js';
@@ -115,7 +116,7 @@ describe('ConvNet', () => {
         const xs = tf.tensor4d(batch.xs, [4, 12, 12, 3]);
         const ys = tf.tensor2d(batch.ys, [4, 5]);
         return tf.variableGrads(
-          () => loss(model.forward(xs, true), ys),
+          () => loss(model.apply(xs, { training: true }), ys),
           model.trainable as tf.Variable[],
         ).grads;
       });
@@ -167,8 +168,8 @@ describe('ConvNet', () => {
     const [{ xs }] = batches(1, 6);
     const pixels = 12 * 12 * 3;
     const before = tf.memory().numTensors;
-    const together = await model.predict(xs);
-    const alone = await model.predict(xs.slice(2 * pixels, 3 * pixels));
+    const together = await predict(model, xs);
+    const alone = await predict(model, xs.slice(2 * pixels, 3 * pixels));
     expect(tf.memory().numTensors).toBe(before);
     alone.forEach((value, i) => {
       expect(value).toBeCloseTo(together[2 * 5 + i], 5);

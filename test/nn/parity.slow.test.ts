@@ -26,7 +26,7 @@ describe.each(['tensorflow', 'wasm'] as const)('%s agrees with cpu', (name) => {
       const run = async (backend: BackendName) => {
         await selectBackend({ backend });
         using model = ConvNet.create(CONFIG, 3);
-        return onBatch(0, (xs) => model.forward(xs, training));
+        return onBatch(0, (xs) => model.apply(xs, { training }));
       };
       expect(relativeError(await run(name), await run('cpu'))).toBeLessThan(1e-5);
     }
@@ -156,7 +156,7 @@ async function gradients(backend: BackendName): Promise<Map<string, Float32Array
     () =>
       tf.tidy(() =>
         loss(
-          model.forward(tf.tensor4d(xs, [BATCH, inputSize, inputSize, 3]), true),
+          model.apply(tf.tensor4d(xs, [BATCH, inputSize, inputSize, 3]), { training: true }),
           tf.tensor2d(ys, [BATCH, classes]),
         ),
       ),

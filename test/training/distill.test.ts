@@ -2,7 +2,8 @@ import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { retemper } from '#src/labels/temperature.js';
 import { selectBackend } from '#src/nn/backend/select.js';
-import type { ConvNet, ConvNetConfig } from '#src/nn/convnet.js';
+import { ConvNet, type ConvNetConfig } from '#src/nn/convnet.js';
+import type { Network } from '#src/nn/network.js';
 import { type StudentOptions, trainStudent } from '#src/training/distill.js';
 import { evaluateTop1 } from '#src/training/evaluate.js';
 import type { Batch } from '#src/training/train.js';
@@ -45,10 +46,9 @@ async function* softBatches(count: number): AsyncGenerator<Batch> {
   }
 }
 
-function train(seed: number): Promise<{ model: ConvNet; losses: Float32Array }> {
+function train(network: Network): Promise<Float32Array> {
   return trainStudent({
-    config: CONFIG,
-    seed,
+    network,
     batches: softBatches(60),
     steps: 60,
     lr: 0.02,
@@ -64,7 +64,8 @@ describe('trainStudent', () => {
 
   it('learns classes from soft labels alone, and nothing is left but the model', async () => {
     const before = tf.memory().numTensors;
-    const { model, losses } = await train(1);
+    const model = ConvNet.create(CONFIG, 1);
+    const losses = await train(model);
     expect(losses).toHaveLength(60);
     expect(losses[59]).toBeLessThan(losses[0] / 5);
     const random = generator(99);
@@ -80,11 +81,11 @@ describe('trainStudent', () => {
     expect(tf.memory().numTensors).toBe(before);
   });
 
-  it('frees the model when training fails', async () => {
+  it('leaves nothing but the model when training fails', async () => {
+    using network = ConvNet.create(CONFIG, 1);
     const before = tf.memory().numTensors;
     const failing = trainStudent({
-      config: CONFIG,
-      seed: 1,
+      network,
       batches: softBatches(3),
       steps: 4,
       lr: 0.01,
@@ -114,10 +115,9 @@ describe('temperatures of a student', () => {
     change: Partial<StudentOptions>,
     batches = epochs(),
   ): Promise<readonly number[]> {
-    const common = { config: CONFIG, seed: 3, steps: 8, lr: 0.02, tau: TAU };
-    const { model, losses: found } = await trainStudent({ ...common, batches, ...change });
-    model.dispose();
-    return [...found];
+    using network = ConvNet.create(CONFIG, 3);
+    const common = { network, steps: 8, lr: 0.02, tau: TAU };
+    return [...(await trainStudent({ ...common, batches, ...change }))];
   }
 
   it('labels of a schedule train as labels made at its temperature do', async () => {
@@ -145,11 +145,10 @@ describe('temperatures of a student', () => {
 
 describe('evaluateTop1', () => {
   it('refuses images that do not match their classes', async () => {
-    const { model } = await train(1);
+    using model = ConvNet.create(CONFIG, 1);
     const classes = new Uint16Array(2);
     await expect(
       evaluateTop1(model, { xs: new Float32Array(PIXELS), classes }),
     ).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
-    model.dispose();
   });
 });

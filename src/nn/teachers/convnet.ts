@@ -2,6 +2,7 @@ import { dirname } from 'node:path';
 import type { Normalisation } from '../../augment/replay.js';
 import { SoftpackError } from '../../errors.js';
 import { type BackendName, selectBackend } from '../backend/select.js';
+import { predict } from '../network.js';
 import { loadConvNet } from '../weights.js';
 import {
   mismatch,
@@ -22,7 +23,7 @@ export async function loadConvNetTeacher(
   await selectBackend({ backend });
   const { model, metadata } = await loadConvNet(path);
   try {
-    const { inputSize, classes } = model.config;
+    const { inputSize, classes } = model;
     const normalisation = parseNormalisation(path, metadata.get(NORMALISATION_KEY));
     const facts = {
       input: [-1, inputSize, inputSize, 3],
@@ -44,7 +45,7 @@ export async function loadConvNetTeacher(
       normalisation,
       ...(classNames === undefined ? {} : { classNames }),
       fingerprint: { kind: 'convnet', sha256: await fileSha256(path) },
-      logits: (images) => model.predict(images),
+      logits: (images) => predict(model, images),
       [Symbol.dispose]: () => model.dispose(),
     };
   } catch (error) {

@@ -55,7 +55,8 @@ async function stepLoss(): Promise<number> {
     tf.tidy(() => {
       const xs = tf.tensor4d(images, [4, 8, 8, 3]);
       const ys = tf.tensor2d(labels, [4, 5]);
-      const loss = () => tf.losses.softmaxCrossEntropy(ys, model.forward(xs, true)) as tf.Scalar;
+      const loss = () =>
+        tf.losses.softmaxCrossEntropy(ys, model.apply(xs, { training: true })) as tf.Scalar;
       return optimizer.minimize(loss, true, [...model.trainable]) as tf.Scalar;
     });
   step().dispose();

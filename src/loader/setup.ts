@@ -1,0 +1,72 @@
+import { findRecordedColumns } from '../augment/recorded.js';
+import { parseAnyAugmentationSpec } from '../augment/spec.js';
+import type { CodecParts, Tensor } from '../core/codec-parts.js';
+import { SoftpackError } from '../errors.js';
+import { describeImages } from '../images/source.js';
+import type { ImageSetup } from './batch-maker.js';
+import { requireImagesOf } from './images-of.js';
+import type { LoaderOptions } from './options.js';
+
+/** Every thread has its next batch waiting; without threads nothing can be made beside the consumer's work. */
+export function defaultPrefetch(workers: number): number {
+  return workers === 0 ? 1 : workers + 2;
+}
+
+export function imageSetupOf({
+  archive,
+  images,
+  normalisation,
+}: LoaderOptions): ImageSetup | undefined {
+  if (images === undefined) return undefined;
+  requireImagesOf(archive, images);
+  if (normalisation === undefined) {
+    throw new SoftpackError('INVALID_ARGUMENT', 'required with images', { field: 'normalisation' });
+  }
+  const { augmentation, columns } = archive.manifest;
+  if (augmentation === null) {
+    throw new SoftpackError('UNSUPPORTED', 'this archive does not say how its images were made', {
+      field: 'manifest.json: augmentation',
+    });
+  }
+  const spec = parseAnyAugmentationSpec(augmentation, 'manifest.json: augmentation');
+  return {
+    description: describeImages(images),
+    normalisation,
+    augmentation: spec,
+    columns: spec.generator === 'recorded' ? findRecordedColumns(columns, archive.samples) : [],
+  };
+}
+
+/** `INVALID_ARGUMENT` if no batch would ever be delivered: training would succeed without having trained. */
+export function requireBatches(
+  batchesPerEpoch: number,
+  { batchSize, worldSize = 1, dropLast }: LoaderOptions,
+  samples: number,
+): void {
+  if (batchesPerEpoch > 0) return;
+  const share = worldSize === 1 ? '' : ` (batchSize ${batchSize} on each of ${worldSize} ranks)`;
+  throw new SoftpackError('INVALID_ARGUMENT', 'an epoch would have no batches', {
+    field: 'batchSize',
+    expected: `at most ${samples} samples per batch${dropLast ? ', or dropLast: false' : ''}`,
+    found: `${batchSize * worldSize}${share}`,
+  });
+}
+
+/** The same with all arrays in shared memory: sent to a thread at no cost. */
+export function sharedParts(parts: CodecParts): CodecParts {
+  const share = (tensors: ReadonlyMap<string, Tensor>) =>
+    new Map(
+      [...tensors].map(([name, { data, ...tensor }]) => [
+        name,
+        { ...tensor, data: sharedBytes(data) },
+      ]),
+    );
+  return { ...parts, tensors: share(parts.tensors), sampleTensors: share(parts.sampleTensors) };
+}
+
+function sharedBytes(bytes: Uint8Array): Uint8Array {
+  if (bytes.buffer instanceof SharedArrayBuffer) return bytes;
+  const shared = new Uint8Array(new SharedArrayBuffer(bytes.length));
+  shared.set(bytes);
+  return shared;
+}

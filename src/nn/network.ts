@@ -1,0 +1,60 @@
+import * as tf from '@tensorflow/tfjs';
+
+/** Red, green, blue. */
+export const IMAGE_CHANNELS = 3;
+
+/** A copy of one parameter. */
+export interface Parameter {
+  readonly shape: readonly number[];
+  readonly values: Float32Array;
+}
+
+/** Called with the input of each batch norm, [batch, height, width, channels], in the order of the forward pass. */
+export type BatchNormTap = (name: string, input: tf.Tensor4D) => void;
+
+export interface ApplyOptions {
+  /** Normalise by the batch's own statistics and move the stored ones towards them. Default: use the stored ones. */
+  readonly training?: boolean;
+  readonly tap?: BatchNormTap;
+}
+
+/** A network for square colour images that this library can train, on whichever backend is selected. */
+export interface Network extends Disposable {
+  /** Height and width of the images, pixels. */
+  readonly inputSize: number;
+  readonly classes: number;
+  /** What training changes by gradient, in a fixed order. */
+  readonly trainable: readonly tf.Variable[];
+  /** Logits [batch, classes] of images [batch, inputSize, inputSize, 3]; differentiable in images and `trainable`. */
+  apply(images: tf.Tensor4D, options?: ApplyOptions): tf.Tensor2D;
+  /** A copy of every parameter by name, moving statistics included. */
+  parameters(): Promise<ReadonlyMap<string, Parameter>>;
+  dispose(): void;
+}
+
+/** Logits of float32 images [batch, inputSize, inputSize, 3], in inference mode: [batch, classes]. */
+export async function predict(network: Network, images: Float32Array): Promise<Float32Array> {
+  const { inputSize } = network;
+  const batch = images.length / (inputSize * inputSize * IMAGE_CHANNELS);
+  const logits = tf.tidy(() =>
+    network.apply(tf.tensor4d(images, [batch, inputSize, inputSize, IMAGE_CHANNELS])),
+  );
+  try {
+    return (await logits.data()) as Float32Array;
+  } finally {
+    logits.dispose();
+  }
+}
+
+/** A scalar loss of the logits, and its gradient with respect to the images, [batch, inputSize, inputSize, 3]. */
+export function inputGradient(
+  network: Network,
+  images: tf.Tensor4D,
+  loss: (logits: tf.Tensor2D) => tf.Scalar,
+  options: ApplyOptions = {},
+): { readonly value: tf.Scalar; readonly gradient: tf.Tensor4D } {
+  const { value, grad } = tf.valueAndGrad((x: tf.Tensor) =>
+    loss(network.apply(x as tf.Tensor4D, options)),
+  )(images);
+  return { value: value as tf.Scalar, gradient: grad as tf.Tensor4D };
+}

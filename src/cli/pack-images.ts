@@ -59,6 +59,7 @@ export function addPackImages(program: Command, io: CliIo): void {
         out,
         encoding,
         quality,
+        acceptFinished: true,
         damaged: flags.skipDamaged ? 'skip' : 'refuse',
         onProgress,
         signal: io.signal,

@@ -1,6 +1,9 @@
 import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
+import { argument } from '../core/check.js';
+import { MAX_SIDE } from '../core/limits.js';
 import type { ImageFit } from './decode.js';
+import { MAX_PIXELS } from './formats/image-bytes.js';
 import type { SkippedFiles } from './listing.js';
 import type { ImageSource } from './source.js';
 import { textTable } from './text-table.js';
@@ -22,6 +25,7 @@ export function fileImages(
   names: readonly string[],
   { fit, classNames, targets, skipped }: FileImagesParts,
 ): ImageSource {
+  if (fit !== undefined) requireFit(fit);
   const hash = createHash('sha256').update(JSON.stringify({ kind: 'files', fit }));
   for (const name of names) hash.update(`\n${name}`);
   return {
@@ -33,4 +37,18 @@ export function fileImages(
     id: hash.digest('hex'),
     description: { kind: 'files', root: resolve(root), names: textTable(names), fit },
   };
+}
+
+/** Sides that the kernels take, and no more pixels than an image may have. */
+function requireFit(fit: ImageFit): void {
+  if (fit.kind === 'short-side') {
+    argument.count(fit.pixels, 'fit.pixels', 1, MAX_SIDE);
+    return;
+  }
+  argument.oneOf(fit.kind, 'fit.kind', ['exact', 'short-side']);
+  const sides = argument.list(fit.size, 'fit.size');
+  const [height, width] = sides.map((side) => argument.count(side, 'fit.size', 1, MAX_SIDE));
+  argument.that(sides.length === 2, sides, 'fit.size', 'height and width');
+  const small = height * width <= MAX_PIXELS;
+  argument.that(small, fit.size, 'fit.size', `at most ${MAX_PIXELS} pixels`);
 }

@@ -7,8 +7,8 @@ import { fileImages, type ImageFilesOptions } from './file-images.js';
 import { isImageName } from './file-names.js';
 import type { ImageSource } from './source.js';
 
-/** A list of 10 million paths takes about this much. */
-const MAX_LIST_BYTES = 2 ** 30 - 1;
+/** The longest text that V8 holds: about 8 million paths. */
+const MAX_LIST_BYTES = 2 ** 29 - 32;
 /** 2^32 - 1 stands for "no class" where images are packed. */
 const MAX_CLASS_INDEX = 2 ** 32 - 2;
 

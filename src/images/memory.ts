@@ -1,4 +1,7 @@
 import type { PixelSource } from '../augment/replay.js';
+import { allocateShared } from '../core/allocate.js';
+import { argument } from '../core/check.js';
+import { MAX_SIDE } from '../core/limits.js';
 import { SoftpackError } from '../errors.js';
 
 /** Images of one size in one array, shared with the workers: uint8 [count, height, width, 3]. */
@@ -14,6 +17,8 @@ export interface MemoryImages extends PixelSource {
  * into one, so that worker threads read the same pixels.
  */
 export function memoryImages(data: Uint8Array, height: number, width: number): MemoryImages {
+  argument.count(height, 'height', 1, MAX_SIDE);
+  argument.count(width, 'width', 1, MAX_SIDE);
   const stride = height * width * 3;
   if (data.length % stride !== 0) {
     throw new SoftpackError('INVALID_ARGUMENT', 'not a whole number of images', {
@@ -24,7 +29,7 @@ export function memoryImages(data: Uint8Array, height: number, width: number): M
   }
   let shared = data;
   if (!(data.buffer instanceof SharedArrayBuffer)) {
-    shared = new Uint8Array(new SharedArrayBuffer(data.length));
+    shared = new Uint8Array(allocateShared(data.length, 'data'));
     shared.set(data);
   }
   const size = [height, width] as const;

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { loadXxh64 } from '../container/checksum.js';
+import { argument } from '../core/check.js';
 import type { DecodedImage, ImageFit } from './decode.js';
 import { DecodingReader } from './decoding-reader.js';
 import { readImageFile } from './image-file.js';
@@ -19,6 +20,7 @@ export async function openImageReader(
   description: ImagesDescription,
   { concurrency = 1 }: ImageReaderOptions = {},
 ): Promise<ImageReader> {
+  argument.count(concurrency, 'concurrency', 1, 1024);
   const count = imageCount(description);
   switch (description.kind) {
     case 'memory': {

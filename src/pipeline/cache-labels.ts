@@ -287,7 +287,22 @@ function matchClasses(
   }
   const numbered = folders === undefined || folders.length === classes;
   if (!numbered || targets.some((target) => target >= classes)) return { classNames };
+  if (folders !== undefined) requireNumericOrder(folders);
   return { classNames: classNames ?? folders, targets };
+}
+
+/** Folders `0`, `1`, `10`, `2` are listed so: `10` must not be taken for the class of logit 2. */
+function requireNumericOrder(folders: readonly string[]): void {
+  if (!folders.every((name) => /^\d+$/.test(name))) return;
+  const wrong = folders.findIndex((name, i) => i > 0 && Number(name) < Number(folders[i - 1]));
+  if (wrong < 0) return;
+  const message =
+    "class folders are numbers whose order by name is not their order by value; pad them with zeros, or give the teacher's class names (--class-names)";
+  throw new SoftpackError('INVALID_ARGUMENT', message, {
+    field: 'images',
+    expected: `folder ${folders[wrong]} before ${folders[wrong - 1]}`,
+    found: `folder ${folders[wrong - 1]} as class ${wrong - 1}`,
+  });
 }
 
 async function requireSpace(directory: string, bytes: number): Promise<void> {

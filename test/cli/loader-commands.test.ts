@@ -1,3 +1,5 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { openImages } from '#src/images/open.js';
 import { writeImage } from '../images/fixture.js';
@@ -28,6 +30,29 @@ describe('softpack pack-images', () => {
     const jpeg = ['--encoding', 'jpeg', '--quality', '80', '--out', temporary.path('jpeg')];
     const packed = await softpack(['pack-images', folder, ...jpeg]);
     expect(packed.out).toContain('37 images');
+  });
+
+  test('says what it leaves out, and lists damaged images once', async () => {
+    const mixed = temporary.path('mixed');
+    await writeImage(mixed, 'a/0.png', 0, [9, 9]);
+    await writeFile(join(mixed, 'a/1.heic'), '');
+    await writeFile(join(mixed, 'a/2\u001b[31m.png'), 'no image');
+    await writeFile(join(mixed, 'a/3.png'), 'no image');
+    const out = temporary.path('sound');
+    const refused = await softpack(['pack-images', mixed, '--out', out]);
+    expect(refused.code).not.toBe(0);
+    const run = await softpack(['pack-images', mixed, '--out', out, '--skip-damaged', '--json']);
+    expect(run.code).toBe(0);
+    expect(JSON.parse(run.out)).toMatchObject({ count: 1, damaged: [{}, {}] });
+    for (const text of [refused.err, run.err]) {
+      expect(text).toContain('1.heic');
+      expect(text.split('3.png').length).toBe(2);
+      expect(text).not.toContain('\u001b[31m');
+    }
+    const inside = await softpack(['pack-images', mixed, '--out', join(mixed, 'packed')]);
+    expect(inside).toMatchObject({ code: 2, err: expect.stringContaining('--out') });
+    const again = await softpack(['pack-images', mixed, '--out', out, '--skip-damaged', '--json']);
+    expect([again.code, again.out]).toEqual([0, run.out]);
   });
 
   test.each([

@@ -10,6 +10,7 @@ import { loadCodec } from '#src/codecs/registry.js';
 import { decodeTensorFile } from '#src/container/tensor-file.js';
 import { isJsonObject, parseJson } from '#src/core/json.js';
 import { SoftpackError } from '#src/errors.js';
+import { decodeImage } from '#src/images/decode.js';
 import { openImages } from '#src/images/open.js';
 import { openImageReader } from '#src/images/reader.js';
 import { readTorchFile } from '#src/interop/torch/open.js';
@@ -51,6 +52,7 @@ export function makeTargets(work) {
   addArchives(add);
   addTorch(add);
   addImages(add, work);
+  addImageFiles(add);
   addModels(add, work);
   return targets;
 }
@@ -231,6 +233,25 @@ function addImages(add, work) {
         0.03,
       );
     }
+  }
+}
+
+/** Encoded images by format; those that declare many pixels are left to the tests of sizes. */
+function addImageFiles(add) {
+  const file = new URL('../images/pil-kinds.json', import.meta.url);
+  const { kinds } = JSON.parse(readFileSync(file, 'utf8'));
+  for (const extension of ['bmp', 'gif', 'pgm', 'ppm', 'tif', 'png', 'jpg', 'webp']) {
+    const names = Object.keys(kinds).filter((name) => name.endsWith(`.${extension}`));
+    const seeds = names.map((name) => Buffer.from(kinds[name].file, 'base64'));
+    add(
+      `image.${extension}`,
+      'bytes',
+      seeds.filter(({ length }) => length < 4096),
+      async (bytes) => {
+        await decodeImage(bytes, `image.${extension}`);
+      },
+      0.1,
+    );
   }
 }
 

@@ -118,6 +118,16 @@ describe('an interrupted run', () => {
     expect(await contents('late')).toEqual(whole);
   });
 
+  test('that is finished is a result for the same run, if that is asked for', async () => {
+    const first = await pack('again');
+    expect(await pack('again', { acceptFinished: true })).toEqual(first);
+    const other = pack('again', { acceptFinished: true, encoding: 'jpeg' });
+    await expect(other).rejects.toMatchObject({ code: 'ALREADY_EXISTS' });
+    await writeFile(join(temporary.path('again'), 'notes.txt'), 'mine');
+    expect(await pack('again', { acceptFinished: true })).toEqual(first);
+    expect(await readdir(temporary.path('again'))).toContain('notes.txt');
+  });
+
   test('killed by the system at any time is resumed to equal bytes', async () => {
     const url = (path: string) => new URL(`../../dist/images/${path}`, import.meta.url).href;
     const code = `
@@ -136,6 +146,43 @@ describe('an interrupted run', () => {
     await pack('killed');
     expect(await contents('killed')).toEqual(whole);
   });
+});
+
+test.each([
+  ['quality', { quality: 101 }],
+  ['quality', { quality: 0 }],
+  ['concurrency', { concurrency: 0 }],
+  ['concurrency', { concurrency: Number.NaN }],
+  ['shardBytes', { shardBytes: 2 ** 31 }],
+  ['encoding', { encoding: 'png' as 'raw' }],
+])('a wrong %s is refused before anything is written', async (field, change) => {
+  await expect(pack('wrong', change)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', field });
+  await expect(readdir(temporary.path('wrong'))).rejects.toThrow();
+});
+
+test.each([
+  ['fit.pixels', { kind: 'short-side', pixels: 0 }],
+  ['fit.size', { kind: 'exact', size: [65_536, 1] }],
+  ['fit.size', { kind: 'exact', size: [60_000, 60_000] }],
+  ['fit.size', { kind: 'exact', size: [3] as unknown as [number, number] }],
+  ['fit.kind', { kind: 'longest' as 'exact', size: [1, 1] }],
+] as const)('a wrong %s is refused where it is given', async (field, fit) => {
+  await expect(imageFolder(root, { fit })).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    field,
+  });
+});
+
+test('sides of images in memory must be sides', () => {
+  for (const sides of [
+    [0, 2],
+    [-1, 2],
+    [2, Number.NaN],
+    [2, 0.5],
+  ]) {
+    const call = () => memoryImages(new Uint8Array(12), sides[0], sides[1]);
+    expect(call).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
+  }
 });
 
 test('a second writer is told who writes', async () => {

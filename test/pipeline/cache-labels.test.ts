@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { cp, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
@@ -253,6 +253,24 @@ describe('other pixels under the same names', () => {
     const good = createLoader({ archive, images: first, normalisation, batchSize: 5, workers: 0 });
     expect((await good[Symbol.asyncIterator]().next()).value?.sampleIds).toHaveLength(5);
     await Promise.all([loader.close(), good.close()]);
+  });
+
+  test('folders of numbers in another order than that of their names are refused', async () => {
+    const numbered = temporary.path('numbered');
+    for (const [i, name] of ['0', '1', '10', '2', '3'].entries()) {
+      await cp(join(images, FOLDERS[i]), join(numbered, name), { recursive: true });
+    }
+    const call = cache('by number', { images: numbered, epochs: 1 });
+    await expect(call).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', field: 'images' });
+    await expect(call).rejects.toThrow('folder 2 before 10');
+    const classNames = ['0', '1', '2', '3', '10'];
+    await cache('by name', {
+      images: numbered,
+      epochs: 1,
+      description: { ...description, classNames },
+    });
+    await rename(join(numbered, '10'), join(numbered, '4'));
+    await cache('in order', { images: numbered, epochs: 1 });
   });
 
   test('an output folder inside the images is refused at the start', async () => {

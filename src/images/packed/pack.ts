@@ -52,6 +52,8 @@ export interface PackImagesOptions {
    * once to find them, the others are packed, and the result names them.
    */
   readonly damaged?: 'refuse' | 'skip';
+  /** Takes a finished folder of the same images and options for a result, instead of `ALREADY_EXISTS`. */
+  readonly acceptFinished?: boolean;
   /** Images decoded at a time; default 4, the threads of libuv's pool. */
   readonly concurrency?: number;
   readonly onProgress?: (done: number, total: number) => void;
@@ -72,6 +74,7 @@ export interface PackImagesResult {
 const DEFAULT_SHARD_BYTES = 128 * 2 ** 20;
 const MAX_SHARD_BYTES = 2 ** 30;
 const DEFAULT_CONCURRENCY = 4;
+const DEFAULT_QUALITY = 95;
 
 /**
  * Packs image files into few large ones that are read by position: no directory look-ups, no decoding where `raw`,
@@ -85,6 +88,9 @@ const DEFAULT_CONCURRENCY = 4;
 export async function packImages(options: PackImagesOptions): Promise<PackImagesResult> {
   const { images, out, concurrency = DEFAULT_CONCURRENCY, onProgress, signal } = options;
   const files = requireFiles(images);
+  argument.oneOf(options.encoding ?? 'raw', 'encoding', ['raw', 'jpeg']);
+  argument.count(options.quality ?? DEFAULT_QUALITY, 'quality', 1, 100);
+  argument.count(concurrency, 'concurrency', 1, 1024);
   argument.count(options.shardBytes ?? DEFAULT_SHARD_BYTES, 'shardBytes', 1, MAX_SHARD_BYTES);
   await requireOutside(out, files.root);
   prepareDecoder();
@@ -105,7 +111,7 @@ async function packAll(
   const { images, out, encoding = 'raw', signal } = options;
   const fingerprint = await imagesFingerprint(images, signal);
   await makeDirectory(out);
-  const finished = await finishedRun(out, originOf(options, fingerprint));
+  const finished = await finishedRun(options, originOf(options, fingerprint));
   if (finished !== undefined) return finished;
   await requireUnlocked(out);
   await ownFiles(out); // Before a lock is put into a folder that is somebody else's.
@@ -127,13 +133,15 @@ async function packAll(
   return resultOf(manifest);
 }
 
-/**
- * The result of a run that was killed between writing the manifest and giving back its lock: `undefined` if this is not
- * what the folder holds.
- */
-async function finishedRun(out: string, origin: string): Promise<PackImagesResult | undefined> {
+/** The result of an earlier run of the same images and options; `undefined` if the folder holds something else. */
+async function finishedRun(
+  { out, acceptFinished }: PackImagesOptions,
+  origin: string,
+): Promise<PackImagesResult | undefined> {
   const names = await onFile(out, () => readdir(out));
-  if (!names.includes(MANIFEST_FILE) || !names.includes(LOCK_FILE)) return undefined;
+  // A run that was killed after its manifest was written leaves its lock.
+  const killed = names.includes(LOCK_FILE);
+  if (!names.includes(MANIFEST_FILE) || !(killed || acceptFinished)) return undefined;
   if ((await packedState(out)) !== 'finished') return undefined;
   const { manifest } = await readPackedIndex(out);
   for (const { file } of manifest.shards) {
@@ -172,7 +180,11 @@ async function packShards(
   fingerprint: JsonObject,
 ): Promise<readonly FinishedShard[]> {
   const { images, out, onProgress, signal, concurrency = DEFAULT_CONCURRENCY } = options;
-  const { encoding = 'raw', quality = 95, shardBytes: limit = DEFAULT_SHARD_BYTES } = options;
+  const {
+    encoding = 'raw',
+    quality = DEFAULT_QUALITY,
+    shardBytes: limit = DEFAULT_SHARD_BYTES,
+  } = options;
   const xxh64 = await loadXxh64();
   const origin = originOf(options, fingerprint);
   const onImage = (done: number) => onProgress?.(done, images.count);
@@ -206,7 +218,12 @@ async function writeSound(job: ShardJob, xxh64: Xxh64): Promise<FinishedShard> {
 
 /** Tells shards of this run from those of another that was interrupted in the same place. */
 function originOf(
-  { images, encoding = 'raw', quality = 95, shardBytes = DEFAULT_SHARD_BYTES }: PackImagesOptions,
+  {
+    images,
+    encoding = 'raw',
+    quality = DEFAULT_QUALITY,
+    shardBytes = DEFAULT_SHARD_BYTES,
+  }: PackImagesOptions,
   fingerprint: JsonObject,
 ): string {
   const options = { encoding, quality, shardBytes };

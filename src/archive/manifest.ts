@@ -20,9 +20,9 @@ export const CODEC_FILE = 'codec.safetensors';
 export const SAMPLES_FILE = 'samples.safetensors';
 
 /** Version of the format that this code writes, and the newest `minReader` that it reads. */
-export const FORMAT_VERSION = 1;
+const FORMAT_VERSION = 1;
 /** Features that a manifest may demand of its reader. `pruned`: rows are batches, see {@link Pruning}. */
-export const KNOWN_FEATURES: readonly string[] = ['pruned'];
+const KNOWN_FEATURES: readonly string[] = ['pruned'];
 
 export interface FileRecord {
   readonly file: string;
@@ -284,7 +284,7 @@ const MAX_COLUMNS = 1000;
 const COLUMN_NAME = /^[A-Za-z][A-Za-z0-9_-]{0,63}$/;
 
 /** The rule that columns break, if any: `codes` first, unique names, whole elements per row. */
-export function columnsProblem(columns: readonly Column[], codesBytes: number): string | undefined {
+function columnsProblem(columns: readonly Column[], codesBytes: number): string | undefined {
   const [codes] = columns;
   if (codes?.name !== 'codes' || codes.dtype !== 'U8' || codes.rowBytes !== codesBytes) {
     return `first column codes, U8, ${codesBytes} bytes per row`;

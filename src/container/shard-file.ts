@@ -120,7 +120,7 @@ export async function readVerified(
 }
 
 /** Throws `CORRUPT_DATA`, naming file and block, unless the bytes of block `i` match their checksum. */
-export function requireBlock(shard: OpenShard, xxh64: Xxh64, i: number, bytes: Uint8Array): void {
+function requireBlock(shard: OpenShard, xxh64: Xxh64, i: number, bytes: Uint8Array): void {
   const { buffer, byteOffset, byteLength } = shard.table;
   const expected = new DataView(buffer, byteOffset, byteLength).getBigUint64(8 * i, true);
   const found = xxh64.hash(bytes);

@@ -17,7 +17,7 @@ const tagGetter = Object.getOwnPropertyDescriptor(
 )?.get;
 
 /** `Float32Array` and so on for a typed array (a Buffer is a `Uint8Array`), else undefined. */
-export function typedArrayName(value: unknown): string | undefined {
+function typedArrayName(value: unknown): string | undefined {
   return tagGetter?.call(value);
 }
 

@@ -17,7 +17,7 @@ import { invalidFile, SoftpackError } from '../../errors.js';
  */
 
 export const IMAGES_FORMAT = 'softpack images';
-export const IMAGES_VERSION = 1;
+const IMAGES_VERSION = 1;
 /** Sample ids are 32-bit. */
 const MAX_COUNT = 2 ** 32 - 1;
 /** Of a shard, per sample: where it begins, height and width, class. */

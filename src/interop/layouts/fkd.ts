@@ -21,7 +21,7 @@ const HALF_IDS = 2048;
 type Numbers = TorchTensor | NumpyArray;
 
 /** Name of an image's label file: up to the first dot, as FKD cuts it. */
-export function fkdFileOf(image: string): string {
+function fkdFileOf(image: string): string {
   const slash = image.lastIndexOf('/') + 1;
   const dot = image.indexOf('.', slash);
   return `${dot < 0 ? image : image.slice(0, dot)}.tar`;

@@ -30,6 +30,7 @@ import {
   settleFinished,
 } from './pack.js';
 import { requireSameRequest } from './partial-pack.js';
+import { checkedChoice, Problems, requireOutput } from './preflight.js';
 import { TemporaryLabels } from './temporary-labels.js';
 
 export interface CacheLabelsOptions {
@@ -93,6 +94,7 @@ export interface CacheLabelsResult {
 }
 
 const DEFAULT_TAU = 20;
+const DEFAULT_EPS = 1e-6;
 
 /** Random resized crops of 8 % of the image and more, flips, and CutMix on every view (FKD, SRe2L). */
 const defaultAugmentation = {
@@ -112,15 +114,18 @@ const defaultAugmentation = {
 export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLabelsResult> {
   const { epochs, out, training, onProgress, signal } = options;
   const codec = options.codec?.name === 'none' ? undefined : options.codec;
-  await requireOutside(out, options.images);
-  if (options.full !== undefined) await requireOutside(options.full, options.images, 'full');
   const temporary =
     codec === undefined || options.full !== undefined ? undefined : new TemporaryLabels(out);
-  const finished = await finishedManifest(options, temporary);
-  const teacher = await factsOf(options);
-  const images = await imagesFor(teacher, options);
+  const problems = new Problems();
+  const finished = await problems.check(() => freeOutput(options, temporary));
+  await problems.check(() => temporary?.requireOwn());
+  const teacher = await problems.need(() => factsOf(options));
+  const images = await problems.need(() => imagesFor(teacher, options));
   const left = images.skipped && { skipped: images.skipped };
-  const identity = identityOf(teacher, images, await imagesFingerprint(images, signal), options);
+  const content = await problems.need(() => imagesFingerprint(images, signal));
+  const identity = await problems.need(() => identityOf(teacher, images, content, options));
+  if (codec !== undefined) await checkCodec(codec, identity, problems);
+  problems.throwAll();
   if (finished !== undefined) {
     requireSameLabels(finished, identity, codec && codecRequest({ ...options, codec }));
     const packed = codec && (await settleFinished(out));
@@ -129,7 +134,6 @@ export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLab
       return { ...(await resultOf(options, identity, { labels: 0 }, packed)), ...left };
   }
   const full = codec === undefined ? out : (options.full ?? temporary?.directory ?? out);
-  await temporary?.requireOwn();
   await requireSpace(full, 2 * images.count * epochs * teacher.classes);
   await temporary?.create();
   const labelled = await label(full, identity, images, options);
@@ -190,6 +194,33 @@ function identityOf(
     images: { id: images.id, count: images.count, fit: fitOf(images) ?? null, fingerprint },
     ...matchClasses(path, teacher, images),
   };
+}
+
+/** Adds what speaks against the codec for these labels. */
+async function checkCodec(
+  codec: CodecChoice | TotalRatioChoice,
+  { targets: _, ...labels }: LabelsIdentity,
+  problems: Problems,
+): Promise<void> {
+  const full = 2 * labels.epochs * labels.samples * labels.classes;
+  await checkedChoice({ codec, tau: labels.tau, eps: DEFAULT_EPS }, labels, full, problems);
+}
+
+/** {@link finishedManifest}, after a check of where output goes. */
+async function freeOutput(
+  options: CacheLabelsOptions,
+  temporary: TemporaryLabels | undefined,
+): Promise<Manifest | undefined> {
+  const { out, full, images, codec } = options;
+  await requireOutside(out, images);
+  if (full !== undefined) await requireOutside(full, images, 'full');
+  const uncompressed = codec === undefined ? undefined : full;
+  if (uncompressed === undefined) await requireOutput('out', out);
+  else {
+    await requireOutput('full', uncompressed, [{ what: 'the archive', path: out }]);
+    await requireOutput('out', out, [{ what: 'the uncompressed labels', path: uncompressed }]);
+  }
+  return finishedManifest(options, temporary);
 }
 
 /**

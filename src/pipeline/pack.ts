@@ -20,10 +20,11 @@ import type { LabelDivergence } from '../labels/divergence.js';
 import { type LabelKind, requireLogits } from '../labels/inspection.js';
 import { probabilitySource } from '../labels/probabilities.js';
 import type { LabelSource } from '../labels/source.js';
-import { choiceForRatio, isTotalRatio, type TotalRatioChoice } from './archive-size.js';
+import type { TotalRatioChoice } from './archive-size.js';
 import { openArchive } from './open-archive.js';
 import { openPackSource, type SideRows } from './pack-source.js';
 import { type KeptCodec, PartialPack, requireSameRequest } from './partial-pack.js';
+import { checkedChoice, Problems, requireOutput } from './preflight.js';
 import { type PruneOptions, prunedSource } from './pruned-source.js';
 import { sourceFingerprint } from './source-fingerprint.js';
 import { defaultTrainingLabels, drawTrainingLabels, scanLabels } from './training-labels.js';
@@ -103,21 +104,19 @@ const DEFAULT_EPS = 1e-6;
 
 /** Trains a codec on logits and writes them, compressed, into an archive. Streams: a file is never whole in memory. */
 export async function packLogits(options: PackOptions): Promise<PackResult> {
-  await requireUnfinishedPack(options);
+  const problems = new Problems();
+  await problems.check(() => requirePackOutput(options));
   const kernels = options.kernels ?? loadKernels();
   if (typeof options.source !== 'string') {
-    return packSource(logitsOf(options.source, 'source', options), kernels, options);
+    return packSource(logitsOf(options.source, 'source', options), kernels, options, problems);
   }
-  await using source = await openPackSource(options.source, kernels, options);
+  const path = options.source;
+  await using source = await problems.need(() => openPackSource(path, kernels, options));
   const { labels, origin, tau } = source;
   const settled = source.settled ? { labels: 'logits' as const } : {};
   const logits = logitsOf(labels, options.source, options);
-  return await packSource(
-    logits,
-    kernels,
-    { ...origin, tau, ...given(options), ...settled },
-    source.sides,
-  );
+  const all = { ...origin, tau, ...given(options), ...settled };
+  return await packSource(logits, kernels, all, problems, source.sides);
 }
 
 function logitsOf(source: LabelSource, name: string, { labels }: PackOptions): LabelSource {
@@ -125,7 +124,8 @@ function logitsOf(source: LabelSource, name: string, { labels }: PackOptions): L
 }
 
 /** `ALREADY_EXISTS` unless the directory is free, holds an unfinished archive, or one that may be finished. */
-async function requireUnfinishedPack({ out, acceptFinished }: PackOptions): Promise<void> {
+async function requirePackOutput({ out, acceptFinished }: PackOptions): Promise<void> {
+  await requireOutput('out', out);
   const open = acceptFinished || PartialPack.isIn(out);
   if (open && (await finishedParts(out)) !== undefined) return;
   await requireUnfinished(out);
@@ -141,11 +141,13 @@ async function packSource(
   all: LabelSource,
   kernels: Kernels,
   options: PackOptions,
+  problems: Problems,
   sides?: SideRows,
 ): Promise<PackResult> {
-  const { source, pruning } = pruned(all, options, sides);
+  const { source, pruning } = await problems.need(() => pruned(all, options, sides));
   const specOptions = { ...options, pruning, columns: sides?.columns };
-  const choice = choiceOf(all, source, specOptions);
+  const choice = await choiceOf(all, source, specOptions, problems);
+  problems.throwAll();
   const request = await requestOf(all, options);
   await using partial = await PartialPack.open(options.out, request);
   const known = partial.codec ?? (await finishedParts(options.out, request));
@@ -194,13 +196,15 @@ export async function settleFinished(out: string, codecs = CODECS): Promise<Pack
 function choiceOf(
   all: LabelSource,
   { classes, samples, epochs }: LabelSource,
-  { codec, codecs = CODECS, ...options }: SpecOptions,
-): CodecChoice {
-  if (!isTotalRatio(codec)) return codec;
+  options: SpecOptions,
+  problems: Problems,
+): Promise<CodecChoice> {
+  const { codec, codecs, tau = DEFAULT_TAU, eps = DEFAULT_EPS, trainingLabels } = options;
   const { augmentation, classNames, teacher, images, pruning, columns } = options;
   const known = { augmentation, classNames, teacher, images, pruning, columns };
   const full = 2 * all.epochs * all.samples * all.classes;
-  return choiceForRatio(codec, { classes, samples, epochs, ...known }, full, codecs);
+  const labels = { classes, samples, epochs, ...known };
+  return checkedChoice({ codec, codecs, tau, eps, trainingLabels }, labels, full, problems);
 }
 
 /**

@@ -32,8 +32,9 @@ function start(args: readonly string[]) {
 }
 
 function textOn(child: ChildProcess, text: string): Promise<void> {
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     let all = '';
+    child.on('close', () => reject(new Error(`ended without "${text}": ${all}`)));
     child.stderr?.on('data', (chunk) => {
       all += chunk;
       if (all.includes(text)) resolve();

@@ -418,6 +418,35 @@ describe('is refused before any label is made', () => {
     ['a backend for others', { backend: 'wasm' }, 'INVALID_ARGUMENT', 'backend'],
     ['labels larger than the disk', { epochs: 1e13 }, 'NO_SPACE', 'MB'],
     ['a folder in use', { out: images }, 'ALREADY_EXISTS', 'images'],
+    ['output in the images', { out: join(images, 'labels') }, 'INVALID_ARGUMENT', 'the images'],
+    [
+      'uncompressed labels in the output',
+      {
+        codec: { name: 'topk', k: 2 },
+        full: temporary.path('refused x/full'),
+        out: temporary.path('refused x'),
+      },
+      'INVALID_ARGUMENT',
+      'inside the archive',
+    ],
+    [
+      'output in the uncompressed labels',
+      {
+        codec: { name: 'topk', k: 2 },
+        full: temporary.path('refused x'),
+        out: temporary.path('refused x/out'),
+      },
+      'INVALID_ARGUMENT',
+      'inside the uncompressed labels',
+    ],
+    ['a codec beyond the classes', { codec: { name: 'topk', k: 6 } }, 'INVALID_ARGUMENT', 'k: '],
+    ['a ratio out of reach', { codec: { totalRatio: 500 } }, 'INVALID_ARGUMENT', 'ratio'],
+    [
+      'several problems',
+      { codec: { name: 'topk', k: 6 }, out: join(images, 'labels') },
+      'INVALID_ARGUMENT',
+      '2 problems',
+    ],
   ])('%s', async (name, change, code, words) => {
     await temporary.file('model.keras', 'PK');
     await mkdir(temporary.path('empty'), { recursive: true });

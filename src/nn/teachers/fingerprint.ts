@@ -4,10 +4,13 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { fileError, onFile } from '../../store/file-error.js';
+import { regularFileSize } from '../../store/local.js';
 
 /** Hex sha256 of one file's bytes. */
 export async function fileSha256(path: string): Promise<string> {
   const hash = createHash('sha256');
+  // Anything else, a FIFO above all, could be read without end.
+  await regularFileSize(path);
   await pipeline(createReadStream(path), hash).catch((cause: unknown) => {
     throw fileError(path, cause);
   });

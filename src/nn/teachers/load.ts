@@ -75,7 +75,7 @@ async function locate(path: string): Promise<{ readonly kind: Kind; readonly pat
     if (existsSync(join(path, 'saved_model.pb'))) return { kind: 'saved-model', path };
     if (existsSync(join(path, 'model.json')))
       return { kind: 'tfjs', path: join(path, 'model.json') };
-  } else {
+  } else if (found.isFile()) {
     const kind = EXTENSIONS[extname(path)];
     if (kind !== undefined) return { kind, path };
     if (basename(path) === 'saved_model.pb') return { kind: 'saved-model', path: dirname(path) };
@@ -87,7 +87,7 @@ async function locate(path: string): Promise<{ readonly kind: Kind; readonly pat
     {
       field: path,
       expected: 'a .safetensors or .onnx file, or a folder with model.json or saved_model.pb',
-      found: found.isDirectory() ? 'a folder with neither' : 'another file',
+      found: found.isDirectory() ? 'a folder with neither' : 'something else',
     },
   );
 }

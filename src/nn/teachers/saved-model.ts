@@ -1,7 +1,9 @@
 import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import type * as tf from '@tensorflow/tfjs';
 import { errorMessage, invalidFile, SoftpackError } from '../../errors.js';
 import { onFile } from '../../store/file-error.js';
+import { regularFileSize } from '../../store/local.js';
 import { loadNativeTensorflow } from '../backend/native-tensorflow.js';
 import { selectBackend } from '../backend/select.js';
 import type { TeacherDescription } from './description.js';
@@ -20,6 +22,7 @@ export async function loadSavedModelTeacher(
   given: TeacherDescription,
 ): Promise<Teacher> {
   const node = await nativeNode();
+  await regularFileSize(join(path, 'saved_model.pb'));
   const shape = settleShape(path, await factsOf(path, node), await readDescription(path, given));
   const files = await onFile(path, () => readdir(path, { recursive: true, withFileTypes: true }));
   // The model itself: what TensorFlow reads to run it, not what other tools leave beside it.

@@ -8,6 +8,7 @@ import { networkTeacher } from './network-teacher.js';
 import type { Teacher } from './teacher.js';
 import { runOnTensor } from './tensor-run.js';
 import { readTfjsFiles, type TfjsFiles } from './tfjs-files.js';
+import { withWeightLimit } from './weight-limit.js';
 
 /** A teacher from a TensorFlow.js layers or graph model, on any backend. */
 export async function loadTfjsTeacher(
@@ -34,9 +35,12 @@ export async function loadTfjsTeacher(
 
 type Model = tf.LayersModel | tf.GraphModel;
 
-async function build(path: string, { kind, handler }: TfjsFiles): Promise<Model> {
+async function build(path: string, files: TfjsFiles): Promise<Model> {
+  const { kind, handler, weights } = files;
   try {
-    if (kind === 'tfjs-layers') return await tf.loadLayersModel(handler);
+    if (kind === 'tfjs-layers') {
+      return await withWeightLimit(path, weights, () => tf.loadLayersModel(handler));
+    }
     return await tf.loadGraphModel(handler);
   } catch (cause) {
     if (cause instanceof SoftpackError) throw cause;

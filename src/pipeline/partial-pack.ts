@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Manifest } from '../archive/manifest.js';
 import { requireSame, requireSameHead } from '../archive/spec.js';
 import { sha256 } from '../container/checksum.js';
-import { NO_FOLLOW } from '../container/durable.js';
+import { NO_FOLLOW, removeTemporaries } from '../container/durable.js';
 import { readTensorFile, type StoredTensor, writeTensorFile } from '../container/tensor-file.js';
 import type { CodecParts, Tensor } from '../core/codec-parts.js';
 import { isJsonObject, type JsonObject, parseJson } from '../core/json.js';
@@ -90,6 +90,7 @@ export class PartialPack implements AsyncDisposable {
   /** For an archive that is finished. */
   static async remove(directory: string): Promise<void> {
     for (const name of [CODEC_FILE, METER_FILE]) await removeFile(join(directory, name));
+    await removeTemporaries(directory, [CODEC_FILE]);
   }
 }
 

@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { removeTemporaries } from '../container/durable.js';
 import { readTensorFile, writeTensorFile } from '../container/tensor-file.js';
 import { SoftpackError } from '../errors.js';
 import { onFile } from '../store/file-error.js';
@@ -87,5 +88,6 @@ export class PartialRow {
   static async remove(directory: string): Promise<void> {
     const path = join(directory, FILE);
     await onFile(path, () => rm(path, { force: true }));
+    await removeTemporaries(directory, [FILE]);
   }
 }

@@ -120,6 +120,15 @@ describe('an interrupted pack', () => {
     expect(await filesOf(name)).toEqual(await filesOf(`whole, not ${name}`));
   });
 
+  test('removes the temporary file of a state that a kill kept from its name', async () => {
+    await pack('neat');
+    await interrupt('littered', 2);
+    const litter = 'littered/unfinished-pack.safetensors.tmp-0123456789abcdef';
+    await writeFile(temporary.path(litter), 'half');
+    await pack('littered');
+    expect(await filesOf('littered')).toEqual(await filesOf('neat'));
+  });
+
   test('killed after its manifest is tidied up', async () => {
     const whole = await pack('tidy');
     await interrupt('at the end', shape.epochs - 1);

@@ -207,7 +207,7 @@ function requireCrops(file: string, crops: Float64Array): void {
 }
 
 /** Numbers of a tensor with this shape and one of these types. */
-export async function floatsOf(
+async function floatsOf(
   file: TorchFile,
   field: string,
   value: PickleValue | undefined,

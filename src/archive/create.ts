@@ -6,7 +6,7 @@ import { LOCK_FILE, requireUnlocked, WriterLock } from '../container/lock.js';
 import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from '../container/shard-file.js';
 import { errorCode, excerpt, SoftpackError } from '../errors.js';
 import { onFile } from '../store/file-error.js';
-import { readLocalFile } from '../store/local.js';
+import { readLocalFileIfAny } from '../store/local.js';
 import { writePlannedFile } from './codec-files.js';
 import { JOURNAL_FILE, Journal } from './journal.js';
 import { type Manifest, parseManifest } from './manifest.js';
@@ -75,10 +75,7 @@ async function finishedManifest(
   options: CreateArchiveOptions,
 ): Promise<Manifest | undefined> {
   const path = join(directory, MANIFEST_FILE);
-  const bytes = await readLocalFile(path, MAX_MANIFEST_BYTES).catch((error: unknown) => {
-    if (errorCode(error) === 'NOT_FOUND') return undefined;
-    throw error;
-  });
+  const bytes = await readLocalFileIfAny(path, MAX_MANIFEST_BYTES);
   if (bytes === undefined) return undefined;
   if (!options.resume) throw alreadyExists(directory, 'a finished archive');
   const manifest = parseManifest(path, bytes);

@@ -2,9 +2,9 @@ import { constants, type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { NO_FOLLOW, replaceFile } from '../container/durable.js';
 import { isJsonObject, type JsonObject, parseJson } from '../core/json.js';
-import { errorCode, invalidFile } from '../errors.js';
+import { invalidFile } from '../errors.js';
 import { onFile } from '../store/file-error.js';
-import { readLocalFile } from '../store/local.js';
+import { readLocalFileIfAny } from '../store/local.js';
 
 /** Marks a directory as an unfinished archive; removed once the manifest is written. */
 export const JOURNAL_FILE = 'journal.jsonl';
@@ -46,10 +46,7 @@ export class Journal {
   /** `undefined` if there is no journal. Whatever follows the first damaged line is ignored. */
   static async read(directory: string): Promise<JournalContent | undefined> {
     const path = join(directory, JOURNAL_FILE);
-    const bytes = await readLocalFile(path, MAX_JOURNAL_BYTES).catch((error: unknown) => {
-      if (errorCode(error) === 'NOT_FOUND') return undefined;
-      throw error;
-    });
+    const bytes = await readLocalFileIfAny(path, MAX_JOURNAL_BYTES);
     if (bytes === undefined) return undefined;
     const end = bytes.indexOf(NEWLINE);
     const head = parseJson(path, 'line 1', bytes.subarray(0, Math.max(0, end)));

@@ -1,14 +1,16 @@
 import { existsSync } from 'node:fs';
-import { constants, mkdir, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
+import { constants, mkdir, readdir, rm, rmdir, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { parseManifest } from '../archive/manifest.js';
 import { NO_FOLLOW } from '../container/durable.js';
-import { MANIFEST_FILE } from '../container/shard-file.js';
+import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from '../container/shard-file.js';
 import { SoftpackError } from '../errors.js';
 import { fileError, onFile } from '../store/file-error.js';
+import { readLocalFileIfAny } from '../store/local.js';
 
 const MARKER_FILE = 'softpack-temporary.json';
 const LABELS = 'labels';
+const MAX_MARKER_BYTES = 4096;
 
 /**
  * Folder for the uncompressed labels of an archive that is being made, next to it: `<archive>.softpack-tmp`. A marker in
@@ -80,16 +82,17 @@ export class TemporaryLabels {
   /** A run killed in its first moment leaves an empty folder, or one with the beginning of a marker. */
   async #isOwn(names: readonly string[]): Promise<boolean> {
     if (names.length === 0) return true;
-    const text = await readFile(join(this.#folder, MARKER_FILE), 'utf8').catch(() => undefined);
-    if (text === this.#marker) return true;
-    return text !== undefined && names.length === 1 && this.#marker.startsWith(text);
+    const bytes = await readLocalFileIfAny(join(this.#folder, MARKER_FILE), MAX_MARKER_BYTES);
+    if (bytes === undefined) return false;
+    const text = Buffer.from(bytes).toString('utf8');
+    return text === this.#marker || (names.length === 1 && this.#marker.startsWith(text));
   }
 }
 
 /** Files of a finished archive; its manifest is the last, so that a killed removal can be continued. */
 async function archiveFiles(directory: string): Promise<readonly string[]> {
   const path = join(directory, MANIFEST_FILE);
-  const bytes = await readFile(path).catch(() => undefined);
+  const bytes = await readLocalFileIfAny(path, MAX_MANIFEST_BYTES);
   if (bytes === undefined) return [];
   const { codecFile, samplesFile, shards } = parseManifest(path, bytes);
   const records = [codecFile, ...(samplesFile === undefined ? [] : [samplesFile]), ...shards];

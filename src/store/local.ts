@@ -1,7 +1,7 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { invalidFile, throwIfAborted } from '../errors.js';
+import { errorCode, invalidFile, throwIfAborted } from '../errors.js';
 import type { ByteFile, ByteStore } from './byte-store.js';
 import { onFile, onFileSync } from './file-error.js';
 
@@ -131,6 +131,19 @@ export async function readHead(path: string, bytes: number): Promise<Uint8Array>
     return head;
   } finally {
     await file.close();
+  }
+}
+
+/** {@link readLocalFile}, or `undefined` if there is no such file; any other failure is thrown. */
+export async function readLocalFileIfAny(
+  path: string,
+  most: number,
+): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  try {
+    return await readLocalFile(path, most);
+  } catch (error) {
+    if (errorCode(error) === 'NOT_FOUND') return undefined;
+    throw error;
   }
 }
 

@@ -9,7 +9,14 @@
 //
 // Nothing here runs when the package is installed.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { homedir } from 'node:os';
 import path from 'node:path';
@@ -18,14 +25,16 @@ import { parseArgs } from 'node:util';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 
-/** NVIDIA's compiler, its device libraries and the static runtime: what a build needs and no more. */
-const PYPI_PACKAGES = [
-  'nvidia-cuda-nvcc==13.0.88',
-  'nvidia-cuda-crt==13.0.88',
-  'nvidia-nvvm==13.0.88',
-  'nvidia-cuda-runtime==13.0.96',
-  'nvidia-cuda-cccl==13.0.85',
-];
+/** NVIDIA's packages by exact version, with the hash of each platform's wheel. */
+const TOOLKIT = path.join(root, 'native/cuda/toolkit.txt');
+const PYPI_PACKAGES = [...readFileSync(TOOLKIT, 'utf8').matchAll(/^[\w-]+==\S+/gm)].map(
+  ([requirement]) => requirement,
+);
+
+/** Written first: a folder that has it was empty when this script began to fill it. */
+const BEGUN = 'softpack-toolkit.json';
+/** Written last: a folder that has it is complete. */
+const COMPLETE = 'complete.json';
 
 class Failure extends Error {}
 
@@ -49,7 +58,7 @@ function main() {
   });
   const toolkit = values.toolkit === 'pypi' ? pypiToolkit() : systemToolkit(values.toolkit);
   const out = path.resolve(values.out);
-  const env = { ...process.env, ...toolkit.env };
+  const env = { ...childEnvironment(), ...toolkit.env };
   const define = [
     '--CDSOFTPACK_CUDA=ON',
     `--CDSOFTPACK_CUDA_STRICT=${values.strict ? 'ON' : 'OFF'}`,
@@ -60,8 +69,7 @@ function main() {
   const build = (target) => {
     const args = [cmakeJs, 'compile', '--out', out, '--target', target, ...define];
     const { status } = spawnSync(process.execPath, args, { cwd: root, env, stdio: 'inherit' });
-    if (status !== 0)
-      throw new Failure(`building ${target} failed; the compiler's words are above`);
+    if (status !== 0) throw new Failure(`building ${target} failed; see the compiler output above`);
   };
   build('softpack_cuda');
   if (values.check) build('native_cuda_check');
@@ -95,13 +103,12 @@ function pypiToolkit() {
   const version = PYPI_PACKAGES[0].split('==')[1];
   const folder =
     process.env.SOFTPACK_CUDA_TOOLKIT_DIR || path.join(cache, 'softpack', `cuda-${version}`);
-  // Written last: a folder that has it is complete.
-  const stamp = path.join(folder, 'complete.json');
-  if (!existsSync(stamp)) install(folder, stamp);
-  const python = spawnSync(path.join(folder, 'bin/python'), [
-    '-c',
-    'import sysconfig; print(sysconfig.get_path("purelib"))',
-  ]);
+  if (!recorded(folder, COMPLETE)) install(folder);
+  const python = spawnSync(
+    path.join(folder, 'bin/python'),
+    ['-c', 'import sysconfig; print(sysconfig.get_path("purelib"))'],
+    { env: childEnvironment() },
+  );
   const toolkit = path.join(python.stdout.toString().trim(), 'nvidia/cu13');
   const libraries = path.join(toolkit, 'lib');
   const known = process.env.LIBRARY_PATH;
@@ -112,27 +119,44 @@ function pypiToolkit() {
   };
 }
 
-function install(folder, stamp) {
+/** Whether a folder has a record of these packages. */
+function recorded(folder, name) {
+  try {
+    const { packages } = JSON.parse(readFileSync(path.join(folder, name), 'utf8'));
+    return JSON.stringify(packages) === JSON.stringify(PYPI_PACKAGES);
+  } catch {
+    return false;
+  }
+}
+
+function record(folder, name) {
+  const file = path.join(folder, name);
+  writeFileSync(`${file}.part`, JSON.stringify({ packages: PYPI_PACKAGES }));
+  renameSync(`${file}.part`, file);
+}
+
+/** Fills an empty folder, or goes on with one that it began to fill. Removes nothing. */
+function install(folder) {
+  mkdirSync(folder, { recursive: true });
+  if (!recorded(folder, BEGUN)) {
+    const [found] = readdirSync(folder);
+    if (found !== undefined) {
+      throw new Failure(
+        `${folder} holds other files (${found}); name an empty folder by SOFTPACK_CUDA_TOOLKIT_DIR`,
+      );
+    }
+    record(folder, BEGUN);
+  }
   console.log(`fetching ${PYPI_PACKAGES.join(' ')} into ${folder}`);
-  rmSync(folder, { recursive: true, force: true });
-  mkdirSync(path.dirname(folder), { recursive: true });
+  const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check'];
+  const exact = ['--no-deps', '--only-binary=:all:', '--force-reinstall', '--require-hashes'];
   const steps = [
     ['python3', ['-m', 'venv', folder]],
-    [
-      path.join(folder, 'bin/python'),
-      [
-        '-m',
-        'pip',
-        'install',
-        '--quiet',
-        '--disable-pip-version-check',
-        '--only-binary=:all:',
-        ...PYPI_PACKAGES,
-      ],
-    ],
+    [path.join(folder, 'bin/python'), [...pip, ...exact, '-r', TOOLKIT]],
   ];
   for (const [command, args] of steps) {
-    const { status, error } = spawnSync(command, args, { stdio: 'inherit' });
+    const options = { stdio: 'inherit', env: childEnvironment() };
+    const { status, error } = spawnSync(command, args, options);
     if (status !== 0) {
       const why = error ? ` (${error.message})` : '';
       throw new Failure(
@@ -140,6 +164,16 @@ function install(folder, stamp) {
       );
     }
   }
-  writeFileSync(`${stamp}.part`, JSON.stringify({ packages: PYPI_PACKAGES }));
-  renameSync(`${stamp}.part`, stamp);
+  record(folder, COMPLETE);
+}
+
+/** What src/core/child-environment.ts gives to programs: this script also runs before that is compiled. */
+function childEnvironment() {
+  const list = readFileSync(path.join(root, 'assets/child-environment.json'), 'utf8');
+  const { names, prefixes } = JSON.parse(list);
+  const isAllowed = (name) =>
+    names.includes(name) || prefixes.some((prefix) => name.startsWith(prefix));
+  return Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => isAllowed(name.toUpperCase())),
+  );
 }

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import sharp, { type Region } from 'sharp';
 import type { PixelSource } from '#src/augment/replay.js';
 import { readTensorFile, writeTensorFile } from '#src/container/tensor-file.js';
+import { childEnvironment } from '#src/core/child-environment.js';
 import { SoftpackError, throwIfAborted } from '#src/errors.js';
 
 /** One designer's drawings of all emoji, from npm. */
@@ -163,7 +164,12 @@ async function isInstalled(root: string, set: EmojiSet): Promise<boolean> {
 
 function npm(args: readonly string[], cwd: string, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
-    const child = spawn('npm', args, { cwd, signal, stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn('npm', args, {
+      cwd,
+      env: childEnvironment(),
+      signal,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
     let errors = '';
     child.stderr.on('data', (chunk) => {
       errors += chunk;

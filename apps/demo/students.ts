@@ -1,5 +1,6 @@
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { childEnvironment } from '#src/core/child-environment.js';
 import { SoftpackError, type SoftpackErrorCode } from '#src/errors.js';
 import type { LoaderMetrics } from '#src/loader/metrics.js';
 import type { BackendName } from '#src/nn/backend/select.js';
@@ -45,6 +46,7 @@ export function runStudent(
 ): Promise<StudentResult> {
   const script = fileURLToPath(new URL('./student-process.js', import.meta.url));
   const child = fork(script, [], {
+    env: childEnvironment(),
     serialization: 'advanced',
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });

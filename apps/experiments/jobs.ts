@@ -1,6 +1,7 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { availableParallelism } from 'node:os';
+import { childEnvironment } from '#src/core/child-environment.js';
 import { SoftpackError, throwIfAborted } from '#src/errors.js';
 
 /** Tells a process that it is one of several: it measures, and another writes the report. */
@@ -17,7 +18,7 @@ export async function runJobs(jobs: number, signal: AbortSignal): Promise<void> 
   const threads = String(Math.max(1, Math.floor(availableParallelism() / jobs)));
   const children = Array.from({ length: jobs }, (_, job) =>
     fork(script, args, {
-      env: { TF_NUM_INTRAOP_THREADS: threads, ...process.env, [JOB]: String(job) },
+      env: { TF_NUM_INTRAOP_THREADS: threads, ...childEnvironment(), [JOB]: String(job) },
     }),
   );
   const stop = () => {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { crc32 } from 'node:zlib';
 
 /**
@@ -23,12 +23,6 @@ export class FakeTools {
       PATH: this.bin,
       PYTHON: '',
       CXX: '',
-      FAKE_LOG: join(root, 'log'),
-      FAKE_WHEELS: this.wheels,
-      FAKE_PACKAGES: join(root, 'packages'),
-      FAKE_PIP: '',
-      FAKE_NPM: '',
-      FAKE_COMPILER: '',
     };
   }
 
@@ -36,7 +30,7 @@ export class FakeTools {
     const tools = new FakeTools(root);
     for (const folder of [tools.bin, tools.wheels]) await mkdir(folder, { recursive: true });
     for (const [name, text] of Object.entries(SCRIPTS)) {
-      await writeFile(join(tools.bin, name), text);
+      await writeFile(join(tools.bin, name), text.replaceAll('$ROOT', root));
       await chmod(join(tools.bin, name), 0o755);
     }
     for (const [path, text] of Object.entries(PACKAGE)) {
@@ -45,7 +39,24 @@ export class FakeTools {
       await writeFile(file, text);
     }
     await tools.clearLog();
+    await tools.set({});
     return tools;
+  }
+
+  /**
+   * What the tools do: nothing to succeed, `wait` to do nothing for a minute, else what to say and fail. They read it from
+   * a file, as the environment does not reach them.
+   */
+  async set(says: Partial<Record<'PIP' | 'NPM' | 'COMPILER', string>>, packages = 'packages') {
+    const lines = Object.entries(says).map(([tool, text]) => `FAKE_${tool}=${quoted(text)}`);
+    lines.push(`FAKE_PACKAGES=${quoted(resolve(this.#root, packages))}`);
+    await writeFile(join(this.#root, 'settings'), `${lines.join('\n')}\n`);
+  }
+
+  /** Names of the variables that the tools were started with, of all calls since `clearLog`. */
+  async variables(): Promise<string[]> {
+    const names = (await readFile(join(this.#root, 'variables'), 'utf8')).split('\n');
+    return [...new Set(names.filter((name) => name !== ''))];
   }
 
   /** Calls since the last `clearLog`, `--version` left out. */
@@ -56,12 +67,20 @@ export class FakeTools {
 
   async clearLog(): Promise<void> {
     await writeFile(join(this.#root, 'log'), '');
+    await writeFile(join(this.#root, 'variables'), '');
   }
 }
 
-/** `FAKE_<TOOL>`: nothing to succeed, `wait` to do nothing for a minute, else what to say and fail. */
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}
+
 const PROLOGUE = (name: string) => `#!/bin/sh
 PATH=/usr/bin:/bin
+env | sed -n 's/^\\([A-Za-z_]*\\)=.*/\\1/p' >> "$ROOT/variables"
+. "$ROOT/settings"
+FAKE_LOG="$ROOT/log"
+FAKE_WHEELS="$ROOT/wheels to download"
 echo "${name} $*" >> "$FAKE_LOG"
 case "$*" in *--version*) exit 0 ;; esac
 if [ "$FAKE_${name}" = wait ]; then exec sleep 60; fi
@@ -74,8 +93,9 @@ what=tensorflow
 while [ $# -gt 0 ]; do
   case $1 in
     --dest) dest=$2 ;;
-    -r) cat "$2" >> "$FAKE_LOG" ;;
-    nvidia*) what=nvidia ;;
+    -r)
+      cat "$2" >> "$FAKE_LOG"
+      case $2 in */nvidia.txt) what=nvidia ;; esac ;;
   esac
   shift
 done

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -32,6 +32,7 @@ const work = `${dir}.partial`;
 beforeEach(async () => {
   for (const [name, value] of Object.entries(tools.env)) vi.stubEnv(name, value);
   await tools.clearLog();
+  await tools.set({});
   await rm(tools.wheels, { recursive: true });
   await mkdir(tools.wheels);
   await writeFile(join(tools.wheels, FILE), wheel(TENSORFLOW, LIBRARIES));
@@ -59,6 +60,9 @@ async function interruptAt(phase: InstallProgress['phase'], tool: string) {
 describe('an installation', () => {
   it('is made of wheel, package and compiler in a folder whose path has spaces', async () => {
     const phases: string[] = [];
+    vi.stubEnv('GITHUB_TOKEN', 'secret');
+    vi.stubEnv('NODE_OPTIONS', '--no-warnings');
+    vi.stubEnv('PIP_INDEX_URL', 'https://mirror.example/simple');
     const result = await install({ onProgress: ({ phase }) => phases.push(phase) });
     expect([...new Set(phases)]).toEqual(['package', 'download', 'unpack', 'compile', 'verify']);
     expect(result).toMatchObject({ dir, verified: { version: 'fake', devices: ['CPU'] } });
@@ -68,7 +72,13 @@ describe('an installation', () => {
     expect(Object.keys(files)).toContain('tensorflow/libtensorflow_cc.so.2');
     expect(existsSync(join(dir, 'tensorflow/python'))).toBe(false);
     expect(await readdir(dirname(dir))).toEqual(['tensorflow']);
-    const [, download, requirement] = await tools.calls();
+    expect(Object.keys(files)).toContain('node_modules/@tensorflow/tfjs-node-gpu/index.js');
+    const variables = await tools.variables();
+    expect(variables).toContain('PIP_INDEX_URL');
+    expect(variables).not.toContain('GITHUB_TOKEN');
+    expect(variables).not.toContain('NODE_OPTIONS');
+    const [packages, download, requirement] = await tools.calls();
+    expect(packages).toMatch(/^NPM ci --ignore-scripts /);
     expect(download).toContain('--require-hashes');
     expect(requirement).toMatch(/^tensorflow-cpu==2\.21\.0 --hash=sha256:[0-9a-f]{64}$/);
   });
@@ -108,29 +118,41 @@ describe('an installation', () => {
     const name = 'tensorflow';
     const whole = wheel({ name, version: TENSORFLOW_VERSION }, LIBRARIES, { metadata });
     await writeFile(join(tools.wheels, 'tensorflow-2.21.0.whl'), whole);
-    for (const [library, version] of [
-      ['cudnn', '9.3'],
-      ['cublas', '12.5'],
-    ]) {
+    const pins = await readFile(
+      new URL('../../native/tensorflow/nvidia.txt', import.meta.url),
+      'utf8',
+    );
+    for (const library of ['cudnn', 'cublas']) {
+      const [, version] =
+        new RegExp(`^nvidia-${library}-cu12==(\\S+) --hash=sha256:[0-9a-f]{64}$`, 'm').exec(pins) ??
+        expect.unreachable();
       const members = {
         [`nvidia/${library}/lib/lib${library}.so.1`]: library,
         [`nvidia/${library}/include/x.h`]: 'not needed',
       };
       const bytes = wheel({ name: `nvidia-${library}-cu12`, version }, members);
-      await writeFile(join(tools.wheels, `nvidia_${library}_cu12-${version}.whl`), bytes);
+      await writeFile(join(tools.wheels, `nvidia_${library}_cu12-${version}-py3.whl`), bytes);
     }
+    // One that an earlier release fetched: not among the versions of this one.
+    const stranger = wheel(
+      { name: 'nvidia-nccl-cu12', version: '1.0' },
+      { 'nvidia/nccl/lib/libnccl.so.1': 'old' },
+    );
+    await writeFile(join(tools.wheels, 'nvidia_nccl_cu12-1.0-py3.whl'), stranger);
     const result = await install({ variant: 'gpu' });
     expect(result.driver).toContain('525.60.13');
     expect(result.driver).toContain('555.42.02');
-    const [, , requirement, libraries] = await tools.calls();
+    const [, , requirement, download, ...rest] = await tools.calls();
+    const libraries = rest.filter((line) => !line.startsWith('COMPILER'));
     expect(requirement).toMatch(/^tensorflow==2\.21\.0 --hash=sha256:[0-9a-f]{64}$/);
-    expect(libraries).toContain('nvidia-cudnn-cu12<10.0,>=9.3');
-    expect(libraries).toContain('nvidia-cublas-cu12<13.0,>=12.5');
-    expect(libraries).not.toContain('numpy');
+    expect(download).toContain('--require-hashes');
+    expect(libraries).toEqual(pins.split('\n').filter((line) => line !== ''));
+    expect(libraries.join()).not.toContain('numpy');
     const { files, variant } = installedTensorflow(dir) ?? expect.unreachable();
     expect(variant).toBe('gpu');
     expect(Object.keys(files)).toContain('nvidia/cudnn/lib/libcudnn.so.1');
     expect(existsSync(join(dir, 'nvidia/cublas/include'))).toBe(false);
+    expect(existsSync(join(dir, 'nvidia/nccl'))).toBe(false);
   });
 });
 
@@ -141,12 +163,12 @@ describe('an interrupted installation', () => {
   ] as const)(
     'at %s leaves nothing half done, and the next one goes through',
     async (phase, tool) => {
-      vi.stubEnv(`FAKE_${tool}`, 'wait');
+      await tools.set({ [tool]: 'wait' });
       await interruptAt(phase, tool);
       expect(existsSync(dir)).toBe(false);
       // Whole wheels are kept, for pip to find.
       expect(existsSync(join(work, 'wheels', FILE))).toBe(phase === 'compile');
-      vi.stubEnv(`FAKE_${tool}`, '');
+      await tools.set({});
       await expect(install()).resolves.toHaveProperty('verified');
       expect(existsSync(work)).toBe(false);
     },
@@ -156,14 +178,15 @@ describe('an interrupted installation', () => {
     const script = `import { installTensorflow } from ${JSON.stringify(
       fileURLToPath(new URL('../../dist/nn/tensorflow-install/install.js', import.meta.url)),
     )}; await installTensorflow({ dir: ${JSON.stringify(dir)} });`;
-    const env = { ...process.env, FAKE_COMPILER: 'wait' };
-    const child = spawn(process.execPath, ['--input-type=module', '-e', script], { env });
+    await tools.set({ COMPILER: 'wait' });
+    const child = spawn(process.execPath, ['--input-type=module', '-e', script]);
     const ended = new Promise((done) => child.once('close', done));
     const compiling = async () => (await tools.calls()).some((line) => line.startsWith('COMPILER'));
     await vi.waitUntil(compiling, { timeout: 20_000, interval: 20 });
     child.kill('SIGKILL');
     await ended;
     expect(existsSync(join(work, 'owner'))).toBe(true);
+    await tools.set({});
     await expect(install()).resolves.toHaveProperty('verified');
     expect(await readdir(dirname(dir))).toEqual(['tensorflow']);
   });
@@ -187,10 +210,17 @@ ERROR: No matching distribution found for tensorflow-cpu==2.21.0`;
       'NO_SPACE',
       /dir/,
     ],
+    [
+      'another package in the registry',
+      'NPM',
+      'npm error code EINTEGRITY',
+      'CORRUPT_DATA',
+      /EINTEGRITY/,
+    ],
     ['no network for npm', 'NPM', 'npm error code ENOTFOUND', 'DOWNLOAD_FAILED', /ENOTFOUND/],
     ['a compiler that fails', 'COMPILER', 'x.cc:1: error: no', 'BUILD_FAILED', /x\.cc:1: error/],
   ] as const)('%s', async (_, tool, says, code, words) => {
-    vi.stubEnv(`FAKE_${tool}`, says);
+    await tools.set({ [tool]: says });
     const call = install();
     await expect(call).rejects.toMatchObject({ code });
     await expect(call).rejects.toThrow(words);
@@ -229,7 +259,7 @@ ERROR: No matching distribution found for tensorflow-cpu==2.21.0`;
     }
     // A library is unpacked onto a device that is always full.
     const npm = `#!/bin/sh\nPATH=/usr/bin:/bin\n"${join(tools.bin, 'npm')}" "$@"
-case "$*" in *install*) mkdir -p tensorflow; ln -s /dev/full tensorflow/libtensorflow_cc.so.2 ;; esac\n`;
+case "$*" in ci*) mkdir -p tensorflow; ln -s /dev/full tensorflow/libtensorflow_cc.so.2 ;; esac\n`;
     await writeFile(join(full, 'bin', 'npm'), npm, { mode: 0o755 });
     vi.stubEnv('PATH', join(full, 'bin'));
     await expect(install()).rejects.toMatchObject({ code: 'NO_SPACE', field: dir });
@@ -243,7 +273,7 @@ case "$*" in *install*) mkdir -p tensorflow; ln -s /dev/full tensorflow/libtenso
     const line = 'static std::set<std::string> ATTR_NAME_SET;\n';
     await writeFile(join(folder, 'binding/tfjs_backend.cc'), line);
     await writeFile(join(folder, 'index.js'), "throw new Error('undefined symbol: TF_Version');");
-    vi.stubEnv('FAKE_PACKAGES', packages);
+    await tools.set({}, packages);
     const call = install();
     await expect(call).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
     await expect(call).rejects.toThrow('undefined symbol: TF_Version');
@@ -282,7 +312,7 @@ case "$*" in *install*) mkdir -p tensorflow; ln -s /dev/full tensorflow/libtenso
   });
 
   it('and takes a right wheel, without pip', async () => {
-    vi.stubEnv('FAKE_PIP', 'no pip');
+    await tools.set({ PIP: 'no pip' });
     const file = await temporary.file(
       'given.whl',
       wheel({ ...given, version: '2.20.0' }, LIBRARIES),

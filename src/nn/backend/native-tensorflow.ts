@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { errorMessage } from '../../errors.js';
+import { damagedFile } from '../tensorflow-install/contents.js';
 import {
   ADDON,
   BINDING_FOLDER,
@@ -35,6 +36,8 @@ interface Candidate {
   /** Of the package with the binding. */
   readonly folder: string;
   readonly load: () => Promise<Record<string, unknown>>;
+  /** The first file, if any, that differs from its hash in the record of the installation. */
+  readonly damaged?: () => Promise<string | undefined>;
 }
 
 const require = createRequire(import.meta.url);
@@ -53,7 +56,12 @@ const require = createRequire(import.meta.url);
 export async function loadNativeTensorflow(): Promise<NativeTensorflow> {
   const found = [...PACKAGES.flatMap(packageCandidate), ...builtCandidate(tensorflowFolder())];
   const built = found.find(({ folder }) => existsSync(join(folder, ADDON)));
-  if (built !== undefined) return load(built);
+  if (built !== undefined) {
+    const damaged = await built.damaged?.();
+    if (damaged === undefined) return load(built);
+    const reason = `${join(built.origin, damaged)} is not what was installed; ${INSTALL}`;
+    return { state: 'incomplete', reason };
+  }
   const [first] = found;
   if (first === undefined) return { state: 'absent', reason: `not installed; ${INSTALL}` };
   return { state: 'incomplete', reason: `${first.origin} has no addon; ${INSTALL}` };
@@ -106,7 +114,9 @@ function packageCandidate(name: string): Candidate[] {
 }
 
 function builtCandidate(dir: string): Candidate[] {
-  return installedTensorflow(dir) === undefined ? [] : [folderCandidate(dir)];
+  const installed = installedTensorflow(dir);
+  if (installed === undefined) return [];
+  return [{ ...folderCandidate(dir), damaged: () => damagedFile(dir, installed) }];
 }
 
 function folderCandidate(dir: string): Candidate {

@@ -1,9 +1,18 @@
-import { mkdir, readdir, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { SoftpackError } from '../../errors.js';
 import { BINDING_PACKAGE, ENGINE_PACKAGES } from './location.js';
-import { BINDING_VERSION, type TensorflowPlan } from './plan.js';
+import { BINDING_VERSION, requirementsOfExtra, type TensorflowPlan } from './plan.js';
 import { diskFull, errorLines, runTool } from './tools.js';
+import type { WheelFacts } from './wheel.js';
+
+const native = (path: string) =>
+  fileURLToPath(new URL(`../../../native/tensorflow/${path}`, import.meta.url));
+/** Exact versions of NVIDIA's libraries and the hashes of their wheels. */
+const LIBRARIES = native('nvidia.txt');
+/** The binding and its dependencies, each in one version with the hash of its archive. */
+const PACKAGES = { manifest: native('npm/package.json'), lock: native('npm/lock.json') };
 
 export interface FetchOptions {
   /** Folder that holds everything fetched, caches and temporary files included. */
@@ -28,7 +37,7 @@ export async function downloadTensorflow(
     if (running) options.onProgress?.(Math.min(done, plan.wheelBytes - 1), plan.wheelBytes);
   }, 500);
   try {
-    await pipDownload(pip, plan, ['--require-hashes', '-r', requirements], wheels, options);
+    await pipDownload(pip, plan, requirements, wheels, options);
   } finally {
     running = false;
     clearInterval(poll);
@@ -40,11 +49,36 @@ export async function downloadTensorflow(
   return join(wheels, name);
 }
 
-/** Fetches wheels without their dependencies: `requirements` are pip arguments. */
-export async function pipDownload(
+/** Fetches NVIDIA's libraries for a wheel of TensorFlow, in the versions and with the hashes of this package. */
+export async function downloadLibraries(
   pip: readonly string[],
   plan: TensorflowPlan,
-  requirements: readonly string[],
+  { metadata }: WheelFacts,
+  wheels: string,
+  options: FetchOptions,
+): Promise<readonly string[]> {
+  const pins = [...(await readFile(LIBRARIES, 'utf8')).matchAll(/^([\w-]+)==(\S+)/gm)];
+  const needed = requirementsOfExtra(metadata, 'and-cuda').map((text) => text.split(/[<>=!~[]/)[0]);
+  const unknown = needed.find((name) => !pins.some(([, pinned]) => pinned === name));
+  if (unknown !== undefined) {
+    const expected = `only ${pins.map(([, name]) => name).join(', ')}`;
+    const details = { field: plan.requirement, expected, found: unknown };
+    throw new SoftpackError('UNSUPPORTED', 'the wheel needs another library', details);
+  }
+  await pipDownload(pip, plan, LIBRARIES, wheels, options);
+  // An earlier run may have left others there.
+  const prefixes = pins.map(([, name, version]) => `${name.replaceAll('-', '_')}-${version}-`);
+  const found = (await readdir(wheels)).filter((file) =>
+    prefixes.some((prefix) => file.startsWith(prefix)),
+  );
+  return found.map((file) => join(wheels, file));
+}
+
+/** Fetches the wheels of a requirements file, which has a hash for each, without their dependencies. */
+async function pipDownload(
+  pip: readonly string[],
+  plan: TensorflowPlan,
+  requirements: string,
   wheels: string,
   { env, signal }: FetchOptions,
 ): Promise<void> {
@@ -52,7 +86,8 @@ export async function pipDownload(
   const target = plan.platforms.flatMap((platform) => ['--platform', platform]);
   const flags = ['--no-deps', '--only-binary=:all:', '--python-version', '3.11', ...target];
   const quiet = ['--no-cache-dir', '--disable-pip-version-check', '--no-input', '--retries', '2'];
-  const command = [...pip, 'download', ...quiet, ...flags, '--dest', wheels, ...requirements];
+  const pinned = ['--require-hashes', '-r', requirements];
+  const command = [...pip, 'download', ...quiet, ...flags, '--dest', wheels, ...pinned];
   const result = await runTool(command, { env, signal });
   if (result?.ok) return;
   const output = result?.output ?? '';
@@ -89,22 +124,29 @@ export async function installBindingPackage(
       `throw new Error('${name} is handed in by softpack');\n`,
     );
   }
-  const engines = ENGINE_PACKAGES.map((name) => [name, `file:engine/${name}`]);
-  const dependencies = {
-    [BINDING_PACKAGE]: BINDING_VERSION,
-    // Node-API is the same in every Node.js: its headers need not come from the one that runs.
-    'node-api-headers': '^1.5.0',
-    ...Object.fromEntries(engines),
-  };
-  await writeFile(join(work, 'package.json'), JSON.stringify({ private: true, dependencies }));
-  const flags = ['--ignore-scripts', '--no-audit', '--no-fund', '--no-package-lock', '--no-global'];
+  // Node-API is the same in every Node.js: its headers are a package and need not come from the one that runs.
+  await copyFile(PACKAGES.manifest, join(work, 'package.json'));
+  await copyFile(PACKAGES.lock, join(work, 'package-lock.json'));
+  const flags = [
+    '--ignore-scripts',
+    '--no-audit',
+    '--no-fund',
+    '--no-global',
+    '--no-install-links',
+  ];
   const folders = ['--prefix', work, '--cache', join(work, 'tmp', 'npm')];
   const retries = ['--fetch-retries=1', '--loglevel=error'];
-  const command = [...npm, 'install', ...flags, ...retries, ...folders];
+  const command = [...npm, 'ci', ...flags, ...retries, ...folders];
   const result = await runTool(command, { cwd: work, env, signal });
   if (result?.ok) return;
   const output = result?.output ?? '';
   requireNoDiskError(output, work);
+  if (/EINTEGRITY/.test(output)) {
+    throw new SoftpackError('CORRUPT_DATA', 'the registry has another package', {
+      field: `${BINDING_PACKAGE}@${BINDING_VERSION} or a dependency`,
+      found: errorLines(output),
+    });
+  }
   throw new SoftpackError(
     'DOWNLOAD_FAILED',
     `npm could not fetch it; check the network and the registry:\n${errorLines(output)}`,

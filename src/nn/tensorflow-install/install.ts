@@ -1,14 +1,18 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { mkdir, readdir, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import { mkdir, realpath, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { pipeline } from 'node:stream/promises';
+import { childEnvironment } from '../../core/child-environment.js';
 import { SoftpackError } from '../../errors.js';
+import { onFile } from '../../store/file-error.js';
 import { buildAddon } from './addon.js';
-import { downloadTensorflow, installBindingPackage, pipDownload } from './fetch.js';
 import {
-  ADDON,
-  BINDING_FOLDER,
+  damagedFile,
+  describeContents,
+  type Ownership,
+  ownershipOf,
+  removeOurs,
+} from './contents.js';
+import { downloadLibraries, downloadTensorflow, installBindingPackage } from './fetch.js';
+import {
   type InstalledTensorflow,
   installedTensorflow,
   STATE_FILE,
@@ -20,15 +24,20 @@ import {
   currentPlatform,
   isNeeded,
   KNOWN_VERSIONS,
-  requirementsOfExtra,
   TENSORFLOW_VERSION,
   type TensorflowPlan,
   tensorflowPlan,
 } from './plan.js';
 import { diskFull, findCompiler, findNpm, findPip } from './tools.js';
 import { type VerifiedTensorflow, verifyTensorflow } from './verify.js';
-import { type ExtractedFile, Wheel, type WheelFacts } from './wheel.js';
-import { releaseWorkFolder, takeWorkFolder, workFolder } from './workspace.js';
+import { Wheel, type WheelFacts } from './wheel.js';
+import {
+  OWNER,
+  releaseWorkFolder,
+  removeWorkFolder,
+  takeWorkFolder,
+  workFolder,
+} from './workspace.js';
 
 /** `done` of `total` are bytes for `download` and `unpack`, else 0 or 1 of 1. */
 export interface InstallProgress {
@@ -70,13 +79,13 @@ interface Job extends InstallOptions {
  */
 export async function installTensorflow(options: InstallOptions = {}): Promise<InstallResult> {
   const { variant = 'cpu', signal, onProgress } = options;
-  const dir = resolve(options.dir ?? tensorflowFolder());
+  const dir = await realFolder(options.dir ?? tensorflowFolder());
   const plan = tensorflowPlan(variant, currentPlatform());
   const { driver } = plan;
   const wanted = () => matching(dir, variant, options.wheel);
-  const present = wanted();
+  const present = await wanted();
   if (present !== undefined) return { dir, installed: present, driver };
-  await checkFolder(dir);
+  await requireOurs(dir);
   const tools = {
     pip: options.wheel === undefined || variant === 'gpu' ? await findPip(signal) : [],
     npm: await findNpm(signal),
@@ -87,32 +96,43 @@ export async function installTensorflow(options: InstallOptions = {}): Promise<I
   const report = (phase: InstallProgress['phase'], done = 0, total = 1) =>
     onProgress?.({ phase, done, total });
   const work = await takeWorkFolder(dir, () => report('wait'), signal);
+  let published = false;
   try {
-    const elsewhere = wanted();
+    const elsewhere = await wanted();
     if (elsewhere !== undefined) return { dir, installed: elsewhere, driver };
-    const env = { ...process.env, TMPDIR: join(work, 'tmp') };
+    const env = { ...childEnvironment(), TMPDIR: join(work, 'tmp') };
     const job: Job = { ...options, dir, plan, work, env };
     const built = await build(job, tools, report);
     await publish(work, dir);
+    published = true;
     return { dir, ...built, driver };
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOSPC') throw diskFull(dir, error);
     if (signal?.aborted) throw new SoftpackError('ABORTED', 'aborted', { cause: signal.reason });
     throw error;
   } finally {
-    // After `publish` it is gone, and this does nothing.
-    await releaseWorkFolder(work);
+    // Once published, a folder of this name is another installation's.
+    if (!published) await releaseWorkFolder(work);
   }
 }
 
-/** Removes an installation and what interrupted ones left; false if there was none. Leaves other folders alone. */
+/**
+ * Removes the files of an installation and what interrupted ones left; false if there was none.
+ *
+ * @throws `ALREADY_EXISTS`, before anything is removed, if the folder holds a file that was not installed; `LOCKED` while
+ *   an installation runs.
+ */
 export async function uninstallTensorflow(dir: string = tensorflowFolder()): Promise<boolean> {
-  const folder = resolve(dir);
-  await checkFolder(folder);
-  let removed = false;
-  for (const path of [folder, workFolder(folder)]) {
-    if ((await stat(path).catch(() => undefined)) === undefined) continue;
-    await rm(path, { recursive: true });
+  const folder = await realFolder(dir);
+  const found = await requireOurs(folder);
+  const old = await requireOurs(oldFolder(folder));
+  let removed = await removeWorkFolder(folder);
+  for (const [path, ownership] of [
+    [folder, found],
+    [oldFolder(folder), old],
+  ] as const) {
+    if (ownership.ours.length === 0) continue;
+    await removeOurs(path, ownership);
     removed = true;
   }
   return removed;
@@ -131,47 +151,46 @@ async function build(job: Job, { pip, npm, compiler }: Tools, report: Report) {
   const file =
     job.wheel ?? (await downloadTensorflow(pip, plan, wheels, { work, env, signal, onProgress }));
   const unpack = { into: work, needed: isNeeded, signal };
-  const { facts, files } = await unpackTensorflow(file, {
+  const facts = await unpackTensorflow(file, {
     ...unpack,
     onProgress: (done, total) => report('unpack', done, total),
   });
   if (plan.variant === 'gpu') {
-    const libraries = requirementsOfExtra(facts.metadata, 'and-cuda');
-    await pipDownload(pip, plan, libraries, wheels, { work, env, signal });
-    for (const name of await readdir(wheels)) {
-      if (!name.startsWith('nvidia_')) continue;
-      using wheel = await Wheel.open(join(wheels, name));
-      for (const file of await wheel.extract(unpack)) files.push(file);
+    const fetched = await downloadLibraries(pip, plan, facts, wheels, { work, env, signal });
+    for (const path of fetched) {
+      using wheel = await Wheel.open(path);
+      await wheel.extract(unpack);
     }
   }
   report('compile');
   await buildAddon(compiler, { work, env, signal });
   report('compile', 1);
-  for (const rest of ['tensorflow/include', 'tmp', 'requirements.txt']) {
-    await rm(join(work, rest), { recursive: true, force: true });
-  }
+  await rm(join(work, 'tensorflow/include'), { recursive: true, force: true });
   report('verify');
   const verified = await verifyTensorflow(work, signal);
   report('verify', 1);
-  const installed = await writeState(work, plan.variant, facts.version, files);
+  for (const rest of ['tmp', 'wheels', 'requirements.txt']) {
+    await rm(join(work, rest), { recursive: true, force: true });
+  }
+  const installed = await writeState(work, plan.variant, facts.version);
   return { installed, verified };
 }
 
 async function unpackTensorflow(
   file: string,
   options: Parameters<Wheel['extract']>[0],
-): Promise<{ facts: WheelFacts; files: ExtractedFile[] }> {
+): Promise<WheelFacts> {
   using wheel = await Wheel.open(file);
   const files = await wheel.extract(options);
-  const libraries = files.filter(({ path }) => /^tensorflow\/lib.*\.so/.test(path));
+  const libraries = files.filter((path) => /^tensorflow\/lib.*\.so/.test(path));
   if (libraries.length < 2) {
     throw new SoftpackError('INVALID_FILE', 'no libraries with a C API in the wheel', {
       field: file,
       expected: 'libtensorflow_cc and libtensorflow_framework',
-      found: libraries.map(({ path }) => path).join(', ') || 'neither',
+      found: libraries.join(', ') || 'neither',
     });
   }
-  return { facts: wheel.facts, files: files.filter(({ path }) => !path.includes('/include/')) };
+  return wheel.facts;
 }
 
 /** Throws `INVALID_FILE` unless it is TensorFlow for this machine, in a release that is known to work. */
@@ -193,52 +212,67 @@ async function writeState(
   work: string,
   variant: TensorflowVariant,
   tensorflow: string,
-  extracted: readonly ExtractedFile[],
 ): Promise<InstalledTensorflow> {
-  const path = join(BINDING_FOLDER, ADDON);
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(join(work, path)), hash);
-  const addon = { path, bytes: (await stat(join(work, path))).size, sha256: hash.digest('hex') };
-  const files = Object.fromEntries(
-    [...extracted, addon].map(({ path, bytes, sha256 }) => [path, { bytes, sha256 }]),
-  );
-  const binding = BINDING_VERSION;
-  const state: InstalledTensorflow = { format: 1, tensorflow, variant, binding, files };
+  const { files, links } = await describeContents(work);
+  const { [OWNER]: _, ...installed } = files;
+  const state: InstalledTensorflow = {
+    ...{ format: 2, tensorflow, variant, binding: BINDING_VERSION },
+    files: installed,
+    links,
+  };
   await writeFile(join(work, STATE_FILE), `${JSON.stringify(state, null, 2)}\n`);
   return state;
 }
 
 /** Puts the finished folder in its place; an older installation there is replaced. */
 async function publish(work: string, dir: string): Promise<void> {
-  for (const rest of ['wheels', 'owner'])
-    await rm(join(work, rest), { recursive: true, force: true });
-  const old = `${work}.old`;
-  await rm(old, { recursive: true, force: true });
+  const old = oldFolder(dir);
+  await removeOurs(old, await requireOurs(old));
+  const replaced = await requireOurs(dir);
   await mkdir(dir, { recursive: true });
   await rename(dir, old);
   await rename(work, dir);
-  await rm(old, { recursive: true, force: true });
+  // Only now: without it nobody could tell the work folder from others.
+  await rm(join(dir, OWNER));
+  await removeOurs(old, replaced);
 }
 
-/** The installation in `dir` if it is what was asked for; a wheel given may be any known release. */
-function matching(dir: string, variant: TensorflowVariant, wheel: string | undefined) {
+/** Where an installation is while another takes its place. */
+function oldFolder(dir: string): string {
+  return `${workFolder(dir)}.old`;
+}
+
+/** The folder itself where the path is a symbolic link to it. */
+async function realFolder(dir: string): Promise<string> {
+  const path = resolve(dir);
+  return realpath(path).catch(() => path);
+}
+
+/**
+ * The installation in `dir` if it is the one wanted and its files are what was installed; a given wheel may be any known
+ * release.
+ */
+async function matching(dir: string, variant: TensorflowVariant, wheel: string | undefined) {
   const installed = installedTensorflow(dir);
   const version = wheel !== undefined || installed?.tensorflow === TENSORFLOW_VERSION;
   const same = installed?.variant === variant && installed.binding === BINDING_VERSION && version;
-  return same ? installed : undefined;
+  if (installed === undefined || !same) return undefined;
+  return (await damagedFile(dir, installed)) === undefined ? installed : undefined;
 }
 
-/** Refuses a folder that holds something else: it would be replaced. */
-async function checkFolder(dir: string): Promise<void> {
-  const entries = await readdir(dir).catch((error: NodeJS.ErrnoException): string[] => {
-    if (error.code === 'ENOENT') return [];
-    throw error;
-  });
-  if (entries.length === 0 || entries.includes(STATE_FILE)) return;
-  throw new SoftpackError('ALREADY_EXISTS', 'the folder holds something else; give another --dir', {
-    field: dir,
-    found: entries.slice(0, 3).join(', '),
-  });
+/** Refuses a folder that holds anything but an installation: its files would be lost. */
+async function requireOurs(dir: string): Promise<Ownership> {
+  const found = await stat(dir).catch(() => undefined);
+  if (found === undefined) return { ours: [], others: [] };
+  const ownership = await onFile(dir, () => ownershipOf(dir));
+  const { others } = ownership;
+  if (others.length === 0) return ownership;
+  const more = others.length > 3 ? ` and ${others.length - 3} more` : '';
+  throw new SoftpackError(
+    'ALREADY_EXISTS',
+    'the folder holds files that softpack did not install; move them away or give another --dir',
+    { field: dir, found: `${others.slice(0, 3).join(', ')}${more}` },
+  );
 }
 
 async function checkSpace(dir: string, { spaceBytes }: TensorflowPlan): Promise<void> {

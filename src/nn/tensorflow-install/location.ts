@@ -1,21 +1,31 @@
 import { readFileSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { isAbsolute, join, normalize, resolve, sep } from 'node:path';
+import { isJsonObject, type JsonObject, type JsonValue, parseJson } from '../../core/json.js';
+
+/** What an installed file must be. */
+export interface InstalledFile {
+  readonly bytes: number;
+  /** Hex. */
+  readonly sha256: string;
+}
 
 /**
  * An installation, as its `state.json` describes it. The file is written last, after the verification:
  * a folder that has it is complete.
  */
 export interface InstalledTensorflow {
-  /** Of this record. */
-  readonly format: 1;
+  /** Version of this record; 1 listed libraries and the addon only. */
+  readonly format: 1 | 2;
   /** Of TensorFlow, e.g. `2.21.0`. */
   readonly tensorflow: string;
   readonly variant: TensorflowVariant;
   /** Of @tensorflow/tfjs-node-gpu. */
   readonly binding: string;
-  /** Path below the folder -> bytes and sha256 (hex) of the libraries and the addon. */
-  readonly files: Readonly<Record<string, { readonly bytes: number; readonly sha256: string }>>;
+  /** Path below the folder -> what is installed there; every file but the record itself. */
+  readonly files: Readonly<Record<string, InstalledFile>>;
+  /** Path below the folder -> target of a symbolic link. */
+  readonly links: Readonly<Record<string, string>>;
 }
 
 export type TensorflowVariant = 'cpu' | 'gpu';
@@ -35,7 +45,10 @@ export function tensorflowFolder(env: NodeJS.ProcessEnv = process.env): string {
   return join(cache || join(homedir(), '.cache'), 'softpack', 'tensorflow');
 }
 
-/** The complete installation in a folder, or undefined. A file that is missing or cut short makes it incomplete. */
+/**
+ * The complete installation in a folder, or undefined. A file that is missing or of another size makes it incomplete;
+ * `damagedFile` compares what is in them.
+ */
 export function installedTensorflow(dir: string): InstalledTensorflow | undefined {
   const state = readState(dir);
   if (state === undefined) return undefined;
@@ -45,11 +58,41 @@ export function installedTensorflow(dir: string): InstalledTensorflow | undefine
   return whole ? state : undefined;
 }
 
-function readState(dir: string): InstalledTensorflow | undefined {
+/** The record of a folder; undefined unless it is one that the installer wrote. */
+export function readState(dir: string): InstalledTensorflow | undefined {
   try {
-    const state = JSON.parse(readFileSync(join(dir, STATE_FILE), 'utf8')) as InstalledTensorflow;
-    return state.format === 1 ? state : undefined;
+    const path = join(dir, STATE_FILE);
+    const json = parseJson(path, 'content', readFileSync(path));
+    return isJsonObject(json) ? checkedState(json) : undefined;
   } catch {
     return undefined;
   }
+}
+
+function checkedState(json: JsonObject): InstalledTensorflow | undefined {
+  const { format, tensorflow, variant, binding, files = {}, links = {} } = json;
+  const valid =
+    (format === 1 || format === 2) &&
+    typeof tensorflow === 'string' &&
+    typeof binding === 'string' &&
+    (variant === 'cpu' || variant === 'gpu') &&
+    isJsonObject(files) &&
+    Object.keys(files).length > 0 &&
+    Object.entries(files).every(([path, file]) => isBelow(path) && isFile(file)) &&
+    isJsonObject(links) &&
+    Object.entries(links).every(([path, target]) => isBelow(path) && typeof target === 'string');
+  return valid ? ({ ...json, files, links } as unknown as InstalledTensorflow) : undefined;
+}
+
+/** Whether a path stays below the folder that it is relative to. */
+function isBelow(path: string): boolean {
+  return (
+    path !== '' && !isAbsolute(path) && normalize(path) === path && !path.startsWith(`..${sep}`)
+  );
+}
+
+function isFile(value: JsonValue): boolean {
+  if (!isJsonObject(value)) return false;
+  const { bytes, sha256 } = value;
+  return Number.isSafeInteger(bytes) && /^[0-9a-f]{64}$/.test(String(sha256));
 }

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { childEnvironment } from '../../core/child-environment.js';
 import { SoftpackError, throwIfAborted } from '../../errors.js';
 
 export interface ToolResult {
@@ -16,7 +17,7 @@ export interface ToolOptions {
 /** Runs a program to its end, without a shell; undefined if there is no such program. */
 export function runTool(
   command: readonly string[],
-  { cwd, env = process.env, signal }: ToolOptions = {},
+  { cwd, env = childEnvironment(), signal }: ToolOptions = {},
 ): Promise<ToolResult | undefined> {
   throwIfAborted(signal);
   return new Promise((done, fail) => {

@@ -1,5 +1,6 @@
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { childEnvironment } from '../../core/child-environment.js';
 import { SoftpackError } from '../../errors.js';
 import type { VerifyMessage } from './verify-process.js';
 
@@ -16,7 +17,8 @@ const PROCESS = fileURLToPath(new URL('./verify-process.js', import.meta.url));
  */
 export function verifyTensorflow(dir: string, signal?: AbortSignal): Promise<VerifiedTensorflow> {
   return new Promise((done, fail) => {
-    const child = fork(PROCESS, [dir], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], signal });
+    const env = childEnvironment();
+    const child = fork(PROCESS, [dir], { env, stdio: ['ignore', 'pipe', 'pipe', 'ipc'], signal });
     let output = '';
     let answer: VerifyMessage | undefined;
     child.stderr?.on('data', (chunk: Buffer) => {

@@ -27,13 +27,6 @@ export interface ExtractOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface ExtractedFile {
-  readonly path: string;
-  readonly bytes: number;
-  /** Hex; equal to what the wheel's RECORD says. */
-  readonly sha256: string;
-}
-
 /** A Python wheel: a zip file whose RECORD lists a sha256 of every member. */
 export class Wheel implements Disposable {
   readonly facts: WheelFacts;
@@ -86,11 +79,10 @@ export class Wheel implements Disposable {
     }
   }
 
-  /** Unpacks members as streams, each checked against RECORD; `CORRUPT_DATA` if one differs. */
-  async extract({ needed, into, onProgress, signal }: ExtractOptions): Promise<ExtractedFile[]> {
+  /** Unpacks members, each checked against RECORD, and returns their paths; `CORRUPT_DATA` if one differs. */
+  async extract({ needed, into, onProgress, signal }: ExtractOptions): Promise<readonly string[]> {
     const entries = this.#entries.filter(({ fileName }) => needed(fileName));
     const total = entries.reduce((sum, { uncompressedSize }) => sum + uncompressedSize, 0);
-    const files: ExtractedFile[] = [];
     let done = 0;
     for (const entry of entries) {
       const target = inside(into, entry.fileName);
@@ -107,12 +99,9 @@ export class Wheel implements Disposable {
       await pipeline(await openEntry(this.#zip, entry), hashing, createWriteStream(target), {
         signal,
       });
-      const digest = hash.digest();
-      this.#check(entry.fileName, digest.toString('base64url'));
-      const bytes = entry.uncompressedSize;
-      files.push({ path: entry.fileName, bytes, sha256: digest.toString('hex') });
+      this.#check(entry.fileName, hash.digest('base64url'));
     }
-    return files;
+    return entries.map(({ fileName }) => fileName);
   }
 
   [Symbol.dispose](): void {

@@ -1,11 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { throwIfAborted } from '../../errors.js';
+import { SoftpackError, throwIfAborted } from '../../errors.js';
 
-const OWNER = 'owner';
+/** Marks a folder as made here: nothing else may be cleared. */
+export const OWNER = 'owner';
+const MARK = 'softpack-tensorflow-install';
 const WAIT = 500;
 
 /** The folder beside `dir` where an installation is made; one process at a time has it. */
@@ -31,7 +33,10 @@ export async function takeWorkFolder(
     // Renaming onto a folder that is not empty fails: only one process gets through.
     while (!(await renamed(fresh, work))) {
       throwIfAborted(signal);
-      const owner = await readFile(join(work, OWNER), 'utf8').catch(() => '');
+      const owner = await ownerOf(work);
+      // Renamed or removed meanwhile: try again.
+      if (owner === undefined && !existsSync(work)) continue;
+      if (owner === undefined) throw notOurs(work);
       if (isAlive(owner)) {
         onWait();
         await setTimeout(WAIT, undefined, { signal }).catch(() => throwIfAborted(signal));
@@ -56,7 +61,31 @@ export async function releaseWorkFolder(work: string): Promise<void> {
   }
   const wheels = await readdir(join(work, keep)).catch(() => []);
   if (wheels.length === 0) await rm(work, { recursive: true, force: true });
-  else await rm(join(work, OWNER), { force: true });
+  else await writeFile(join(work, OWNER), `${MARK} released`);
+}
+
+/** Removes what an interrupted installation left; false if there is nothing. */
+export async function removeWorkFolder(dir: string): Promise<boolean> {
+  const work = workFolder(dir);
+  const owner = await ownerOf(work);
+  if (owner === undefined) return false;
+  if (isAlive(owner)) {
+    const message = 'an installation is running; wait for it or stop it';
+    throw new SoftpackError('LOCKED', message, { field: work });
+  }
+  await rm(work, { recursive: true });
+  return true;
+}
+
+/** Process id and start time of the folder's owner; undefined if no installation made the folder. */
+export async function ownerOf(work: string): Promise<string | undefined> {
+  const text = await readFile(join(work, OWNER), 'utf8').catch(() => '');
+  return text.startsWith(`${MARK} `) ? text.slice(MARK.length + 1) : undefined;
+}
+
+function notOurs(work: string): SoftpackError {
+  const message = 'the folder is needed for the installation but was not made by it; move it away';
+  return new SoftpackError('ALREADY_EXISTS', message, { field: work });
 }
 
 /** Whether the renaming went through; a target that is not empty stops it. */
@@ -69,12 +98,12 @@ function renamed(from: string, to: string): Promise<boolean> {
 
 /** Process id and start time: ids are used again. */
 function ownName(): string {
-  return `${process.pid} ${startTime(process.pid)}`;
+  return `${MARK} ${process.pid} ${startTime(process.pid)}`;
 }
 
 function isAlive(owner: string): boolean {
   const [pid, start] = owner.split(' ');
-  return owner !== '' && startTime(Number(pid)) === start;
+  return start !== undefined && start !== '' && startTime(Number(pid)) === start;
 }
 
 /** Clock ticks after boot at which a process started, proc(5); empty if there is none. */

@@ -1,14 +1,8 @@
 // Archives
 export type { ArchiveBytes, LabelArchive, OpenArchiveOptions } from './archive/archive.js';
 export { type CreateArchiveOptions, createArchive } from './archive/create.js';
-export type {
-  ArchiveIdentity,
-  ArchiveNotes,
-  Column,
-  FileRecord,
-  Manifest,
-  ShardRecord,
-} from './archive/manifest.js';
+export type { ArchiveIdentity, Column, FileRecord } from './archive/identity.js';
+export type { ArchiveNotes, Manifest, ShardRecord } from './archive/manifest.js';
 export type { Pruning } from './archive/pruning.js';
 export type { ArchiveRow } from './archive/shard-writer.js';
 export type { ArchiveSpec } from './archive/spec.js';

@@ -24,7 +24,8 @@ import { fileError } from '../store/file-error.js';
 import { localStore } from '../store/local.js';
 import { requireSampleRows } from './agreement.js';
 import { readCodecTensors } from './codec-files.js';
-import { type FileRecord, type Manifest, parseManifest, type ShardRecord } from './manifest.js';
+import type { FileRecord } from './identity.js';
+import { type Manifest, parseManifest, type ShardRecord } from './manifest.js';
 import { openShard } from './shard.js';
 
 export interface OpenArchiveOptions {

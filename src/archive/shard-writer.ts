@@ -8,7 +8,8 @@ import { errorCode, SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
 import { onFile } from '../store/file-error.js';
 import { asByteFile, openFileSize, openLocalFile } from '../store/local.js';
-import type { ArchiveIdentity, ShardRecord } from './manifest.js';
+import type { ArchiveIdentity } from './identity.js';
+import type { ShardRecord } from './manifest.js';
 import { openShard, planShard, type Rectangle } from './shard.js';
 
 /** One row of every column, by name. */

@@ -17,7 +17,7 @@ import { elementBytes } from '../core/dtypes.js';
 import { invalidFile, SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
 import { packingWords } from './codec-files.js';
-import type { ArchiveIdentity, Column } from './manifest.js';
+import type { ArchiveIdentity, Column } from './identity.js';
 
 /**
  * A shard: the rows of consecutive epochs as one safetensors file. Each column is one tensor, with one row per

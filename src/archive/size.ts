@@ -12,10 +12,9 @@ import {
   CODEC_FILE,
   codesRowBytes,
   type FileRecord,
-  makeManifest,
-  manifestBytes,
   SAMPLES_FILE,
-} from './manifest.js';
+} from './identity.js';
+import { makeManifest, manifestBytes } from './manifest.js';
 import { planRectangles, planShard, type Rectangle } from './shard.js';
 import type { ArchiveSpec } from './spec.js';
 

@@ -12,7 +12,7 @@ import {
   checkIdentity,
   codesRowBytes,
   SAMPLES_FILE,
-} from './manifest.js';
+} from './identity.js';
 import type { Pruning } from './pruning.js';
 import { planRectangles, type Rectangle } from './shard.js';
 

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { trainingLabels } from '../archive/manifest.js';
+import { trainingLabels } from '../archive/identity.js';
 import { openArchive } from '../pipeline/open-archive.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';

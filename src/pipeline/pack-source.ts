@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import type { LabelArchive } from '../archive/archive.js';
-import type { Column } from '../archive/manifest.js';
+import type { Column } from '../archive/identity.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import { SoftpackError } from '../errors.js';
 import type { Kernels } from '../kernels/types.js';

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ArchiveBytes, LabelArchive } from '../archive/archive.js';
 import { createArchive, requireUnfinished } from '../archive/create.js';
-import { trainingLabels } from '../archive/manifest.js';
+import { trainingLabels } from '../archive/identity.js';
 import type { Pruning } from '../archive/pruning.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import type { Codec } from '../codecs/codec.js';

@@ -1,7 +1,7 @@
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createArchive } from '#src/archive/create.js';
-import { type ArchiveIdentity, archiveIdOf } from '#src/archive/manifest.js';
+import { type ArchiveIdentity, archiveIdOf } from '#src/archive/identity.js';
 import type { ArchiveSpec } from '#src/archive/spec.js';
 import type { Tensor } from '#src/core/codec-parts.js';
 

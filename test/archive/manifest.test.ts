@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { openArchive } from '#src/archive/archive.js';
+import type { ArchiveIdentity } from '#src/archive/identity.js';
 import {
-  type ArchiveIdentity,
   type Manifest,
   makeManifest,
   manifestBytes,

@@ -1,0 +1,188 @@
+import { sha256 } from '../container/checksum.js';
+import type { FieldChecker } from '../core/check.js';
+import type { CodeLayout } from '../core/codec-parts.js';
+import { elementBytes, isTensorDtype, TENSOR_DTYPES, type TensorDtype } from '../core/dtypes.js';
+import { canonicalJson, type JsonObject, type JsonValue } from '../core/json.js';
+import { excerpt, SoftpackError } from '../errors.js';
+import { MAX_COUNT } from './agreement.js';
+import { batchesPerEpoch, type Pruning } from './pruning.js';
+
+/** What an archive is, apart from its labels: the part of the manifest that its id is the hash of. */
+
+export const CODEC_FILE = 'codec.safetensors';
+export const SAMPLES_FILE = 'samples.safetensors';
+
+export interface FileRecord {
+  readonly file: string;
+  readonly bytes: number;
+  /** Hex. */
+  readonly sha256: string;
+}
+
+/** Data with one row per epoch. Every archive has `codes`; codecs may add more columns. */
+export interface Column {
+  readonly name: string;
+  readonly dtype: TensorDtype;
+  readonly rowBytes: number;
+}
+
+/** Everything that defines the archive except its labels. Its hash is the archive's id. */
+export interface ArchiveIdentity {
+  readonly classes: number;
+  readonly samples: number;
+  readonly epochs: number;
+  /** Temperature of the decoded probabilities. */
+  readonly tau: number;
+  readonly codec: { readonly name: string; readonly config: JsonObject };
+  readonly codecFile: FileRecord;
+  /** Present if the codec keeps side data per sample. */
+  readonly samplesFile?: FileRecord;
+  readonly layout: CodeLayout;
+  /** How every labelled view was made, including the seed; null if there is no record of it. */
+  readonly augmentation: JsonObject | null;
+  readonly classNames?: readonly string[];
+  /** Identifies the teacher. */
+  readonly teacher?: JsonValue;
+  /** Identifies the images and how they were decoded: labels belong to them, in their order. */
+  readonly images?: JsonObject;
+  /** Present if rows are batches instead of epochs; `samples` is then their size and `epochs` their number. */
+  readonly pruning?: Pruning;
+  /** `codes` first. */
+  readonly columns: readonly Column[];
+}
+
+export function archiveIdOf(identity: ArchiveIdentity): string {
+  return sha256(Buffer.from(JSON.stringify(canonicalJson(identity, 'archive'))));
+}
+
+/** Labels that training with an archive uses, stored or pruned: the label count of its compression ratio. */
+export function trainingLabels({ samples, epochs, pruning }: ArchiveIdentity): number {
+  return pruning === undefined ? samples * epochs : pruning.samples * pruning.epochs;
+}
+
+/** Bytes of one row of codes. */
+export function codesRowBytes(layout: CodeLayout, samples: number): number {
+  if (layout.kind === 'fixed') return Math.ceil((samples * layout.bitsPerLabel) / 8);
+  throw new SoftpackError('UNSUPPORTED', 'rows of variable length', {
+    field: 'layout.kind',
+    expected: 'fixed',
+    found: layout.kind,
+  });
+}
+
+/** Checks every field of a manifest, or of a caller's spec for one. */
+export function checkIdentity(check: FieldChecker, json: JsonObject): ArchiveIdentity {
+  const samples = check.count(json.samples, 'samples', 1, MAX_COUNT);
+  const codec = check.object(json.codec, 'codec');
+  const layout = checkLayout(check, json.layout);
+  const classes = check.count(json.classes, 'classes', 1, MAX_COUNT);
+  const { augmentation, classNames, samplesFile, teacher, images, pruning } = json;
+  const identity: ArchiveIdentity = {
+    classes,
+    samples,
+    epochs: check.count(json.epochs, 'epochs', 1, MAX_COUNT),
+    tau: check.positive(json.tau, 'tau'),
+    codec: {
+      name: check.text(codec.name, 'codec.name'),
+      config: check.object(codec.config, 'codec.config'),
+    },
+    codecFile: checkFileRecord(check, json.codecFile, 'codecFile'),
+    ...(samplesFile === undefined
+      ? {}
+      : { samplesFile: checkFileRecord(check, samplesFile, 'samplesFile') }),
+    layout,
+    augmentation: augmentation === null ? null : check.object(augmentation, 'augmentation'),
+    ...(classNames === undefined ? {} : { classNames: check.texts(classNames, 'classNames') }),
+    ...(teacher === undefined ? {} : { teacher }),
+    ...(images === undefined ? {} : { images: check.object(images, 'images') }),
+    ...(pruning === undefined ? {} : { pruning: checkPruning(check, pruning) }),
+    columns: checkColumns(check, json.columns, codesRowBytes(layout, samples)),
+  };
+  checkPool(check, identity);
+  const names = identity.classNames?.length ?? classes;
+  check.that(names === classes, names, 'classNames', `${classes} names`);
+  return identity;
+}
+
+/** Batches must lie within the epochs they are taken from. */
+function checkPool(check: FieldChecker, { pruning, samples, epochs }: ArchiveIdentity): void {
+  if (pruning === undefined) return;
+  check.count(pruning.samples, 'pruning.samples', samples, MAX_COUNT);
+  const all = pruning.epochs * batchesPerEpoch(pruning, samples);
+  check.that(epochs <= all, epochs, 'epochs', `at most all of ${all} batches`);
+}
+
+function checkPruning(check: FieldChecker, value: JsonValue): Pruning {
+  const pruning = check.object(value, 'pruning');
+  return {
+    samples: check.count(pruning.samples, 'pruning.samples', 1),
+    epochs: check.count(pruning.epochs, 'pruning.epochs', 1, MAX_COUNT),
+    seed: check.count(pruning.seed, 'pruning.seed', 0),
+  };
+}
+
+function checkLayout(check: FieldChecker, value: JsonValue | undefined): CodeLayout {
+  const layout = check.object(value, 'layout');
+  if (layout.kind !== 'fixed') {
+    throw new SoftpackError('UNSUPPORTED', 'unknown layout of codes', {
+      field: `${check.name}: layout.kind`,
+      expected: 'fixed',
+      found: excerpt(layout.kind),
+    });
+  }
+  const bitsPerLabel = check.count(layout.bitsPerLabel, 'layout.bitsPerLabel', 0);
+  return { kind: 'fixed', bitsPerLabel };
+}
+
+function checkColumns(
+  check: FieldChecker,
+  value: JsonValue | undefined,
+  rowBytes: number,
+): readonly Column[] {
+  const list = check.list(value, 'columns');
+  check.that(list.length <= MAX_COLUMNS, list.length, 'columns', `at most ${MAX_COLUMNS}`);
+  const columns = list.map((item, i) => {
+    const column = check.object(item, `columns[${i}]`);
+    const { dtype } = column;
+    check.that(isTensorDtype(dtype), dtype, `columns[${i}].dtype`, TENSOR_DTYPES.join(', '));
+    return {
+      name: check.text(column.name, `columns[${i}].name`, COLUMN_NAME),
+      dtype: dtype as TensorDtype,
+      rowBytes: check.count(column.rowBytes, `columns[${i}].rowBytes`, 0),
+    };
+  });
+  const problem = columnsProblem(columns, rowBytes);
+  check.that(problem === undefined, excerpt(columns), 'columns', problem ?? '');
+  return columns;
+}
+
+/** Each is a tensor of every shard, next to a pad and the checksums. */
+const MAX_COLUMNS = 1000;
+const COLUMN_NAME = /^[A-Za-z][A-Za-z0-9_-]{0,63}$/;
+
+/** The rule that columns break, if any: `codes` first, unique names, whole elements per row. */
+function columnsProblem(columns: readonly Column[], codesBytes: number): string | undefined {
+  const [codes] = columns;
+  if (codes?.name !== 'codes' || codes.dtype !== 'U8' || codes.rowBytes !== codesBytes) {
+    return `first column codes, U8, ${codesBytes} bytes per row`;
+  }
+  if (columns.some(({ name }) => !COLUMN_NAME.test(name)))
+    return `names like ${COLUMN_NAME.source}`;
+  const names = new Set(columns.map(({ name }) => name));
+  if (names.size !== columns.length || names.has('block_xxh64')) return 'unique names';
+  const whole = columns.every(({ dtype, rowBytes }) => rowBytes % elementBytes(dtype) === 0);
+  return whole ? undefined : 'rows of whole elements';
+}
+
+export function checkFileRecord(
+  check: FieldChecker,
+  value: JsonValue | undefined,
+  field: string,
+): FileRecord {
+  const record = check.object(value, field);
+  return {
+    file: check.fileName(record.file, `${field}.file`),
+    bytes: check.count(record.bytes, `${field}.bytes`, 0),
+    sha256: check.digest(record.sha256, `${field}.sha256`),
+  };
+}

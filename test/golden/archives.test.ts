@@ -1,0 +1,28 @@
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { expect, it } from 'vitest';
+import { loadCodec, loadKernels, openArchive } from '#src/index.js';
+
+/** Archives that softpack 0.1.0 wrote, in format 1: any version must be able to decode them. */
+const ARCHIVES = new URL('./archives/', import.meta.url);
+
+it.each(['vqae', 'topk', 'pca', 'mean', 'pruned'])(
+  'reads and verifies what 0.1.0 wrote: %s',
+  async (name) => {
+    const expected = JSON.parse(await readFile(new URL('expected.json', ARCHIVES), 'utf8'))[name];
+    await using archive = await openArchive(fileURLToPath(new URL(name, ARCHIVES)));
+    await archive.verify();
+    expect(archive.manifest.archiveId).toBe(expected.archiveId);
+    using codec = loadCodec(archive.codecParts, loadKernels());
+    const labels = { start: 0, count: archive.samples };
+    const hash = createHash('sha256');
+    for (let epoch = 0; epoch < archive.epochs; epoch++) {
+      const out = new Float32Array(archive.samples * archive.classes);
+      const row = await archive.readRow(epoch);
+      codec.decode({ row, labels, context: { epoch, samples: labels }, out, threads: 1 });
+      hash.update(new Uint8Array(out.buffer));
+    }
+    expect(hash.digest('hex')).toBe(expected.labels);
+  },
+);

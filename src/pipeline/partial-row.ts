@@ -1,15 +1,16 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { sha256 } from '../container/checksum.js';
 import { removeTemporaries } from '../container/durable.js';
 import { readTensorFile, writeTensorFile } from '../container/tensor-file.js';
-import { SoftpackError } from '../errors.js';
+import { errorCode } from '../errors.js';
 import { onFile } from '../store/file-error.js';
 
 const FILE = 'unfinished-row.safetensors';
 /** Between saves, milliseconds: what a killed run loses at most, with a teacher that takes hours an epoch. */
 const INTERVAL = 60_000;
 
-/** The labels of the epoch that is being made, float16 [samples, classes], kept beside its archive until it is whole. */
+/** Labels of the epoch in progress, float16 [samples, classes], kept next to the archive until the epoch is complete. */
 export class PartialRow {
   readonly values: Uint16Array<ArrayBuffer>;
   readonly #path: string;
@@ -36,13 +37,16 @@ export class PartialRow {
   ): Promise<PartialRow> {
     const row = new PartialRow(directory, archive.archiveId, samples, classes);
     const file = await readTensorFile(row.#path).catch((error: unknown) => {
-      if (error instanceof SoftpackError) return undefined; // None, or not one that was finished: made anew.
+      // Missing or incomplete: start from scratch.
+      if (['NOT_FOUND', 'INVALID_FILE'].includes(errorCode(error) ?? '')) return undefined;
       throw error;
     });
-    const { archiveId, epoch } = Object.fromEntries(file?.metadata ?? []);
+    const { archiveId, epoch, ...kept } = Object.fromEntries(file?.metadata ?? []);
     const labels = file?.tensors.get('labels');
     const same = archiveId === archive.archiveId && Number(epoch) === archive.nextEpoch;
     if (!same || labels === undefined || labels.shape[0] > samples) return row;
+    // A bit that changed on disk would become a label of the archive.
+    if (kept.sha256 !== sha256(labels.data)) return row;
     row.values.set(
       new Uint16Array(labels.data.buffer, labels.data.byteOffset, labels.data.length / 2),
     );
@@ -62,13 +66,13 @@ export class PartialRow {
     if (performance.now() - this.#savedAt > INTERVAL) await this.save(epoch);
   }
 
-  /** Nothing to do where no label came since the last save. */
+  /** Does nothing if no label came since the last save. */
   async save(epoch: number): Promise<void> {
     if (this.#done === this.#saved) return;
     const shape = [this.#done, this.#classes];
     const { buffer } = this.values;
     const data = new Uint8Array(buffer, 0, 2 * this.#done * this.#classes);
-    const metadata = { archiveId: this.#archiveId, epoch: String(epoch) };
+    const metadata = { archiveId: this.#archiveId, epoch: String(epoch), sha256: sha256(data) };
     await writeTensorFile(
       this.#path,
       new Map([['labels', { dtype: 'F16', shape, data }]]),
@@ -84,7 +88,7 @@ export class PartialRow {
     this.#saved = 0;
   }
 
-  /** For an archive whose rows are all whole. */
+  /** For an archive whose rows are all written. */
   static async remove(directory: string): Promise<void> {
     const path = join(directory, FILE);
     await onFile(path, () => rm(path, { force: true }));

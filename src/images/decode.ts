@@ -20,8 +20,27 @@ export type ImageFit =
   /** Exact height and width: resized to cover them, then cropped around the centre. */
   | { readonly kind: 'exact'; readonly size: readonly [number, number] };
 
-/** What libvips may read: a file that passes for one of these is still decoded by nothing else. */
-const LOADERS = ['Jpeg', 'Png', 'Webp', 'Tiff', 'Heif'].map((name) => `VipsForeignLoad${name}`);
+/**
+ * Loaders of libvips other than JPEG, PNG, WebP, TIFF and HEIF (AVIF): files that pass for an allowed format are decoded
+ * by nothing else. Named one by one, since libvips has one list per process: "block all, then unblock some" would make the
+ * decoding of other threads fail meanwhile. Names that a build of libvips lacks have no effect.
+ */
+const BLOCKED_LOADERS = [
+  ...[
+    'Analyze',
+    'Csv',
+    'DcRaw',
+    'Fits',
+    'Jp2k',
+    'Jxl',
+    'Magick',
+    'Magick7',
+    'Mat',
+    'Matrix',
+    'Nifti',
+  ],
+  ...['Nsgif', 'Openexr', 'Openslide', 'Pdf', 'Ppm', 'Rad', 'Raw', 'Svg', 'Uhdr', 'Vips'],
+].map((name) => `VipsForeignLoad${name}`);
 
 let prepared = false;
 
@@ -35,8 +54,7 @@ export function prepareDecoder(): void {
   prepared = true;
   sharp.concurrency(1);
   sharp.cache(false);
-  sharp.block({ operation: ['VipsForeignLoad'] });
-  sharp.unblock({ operation: [...LOADERS] });
+  sharp.block({ operation: [...BLOCKED_LOADERS] });
 }
 
 /**

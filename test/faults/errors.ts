@@ -48,7 +48,9 @@ export async function findUntoldErrors(
   for (const { error, at, operation } of failures) {
     const out = place.freshOut();
     const outcome = await place.run(writer, out, { ops: 'all', fault: `${ERRORS[error]}`, at });
-    const named = `${error} at ${at}, ${operation.replace(place.path(''), '')}`;
+    // Threads make the order of operations differ a little between runs: the one that failed is in this run's list.
+    const failed = outcome.operations[at - 1] ?? operation;
+    const named = `${error} at ${at}, ${failed.replace(place.path(''), '')}`;
     // Once its hash is known, onnxruntime reads the model by itself and reports what it likes.
     const codes = outcome.err.includes('onnxruntime cannot load it')
       ? [CODES[error], 'INVALID_FILE']

@@ -11,8 +11,11 @@ export type Layout = 'nhwc' | 'nchw';
 /** What the numbers that a network puts out are; probabilities p become logits log p. */
 export type TeacherOutput = 'logits' | 'probabilities';
 
-/** Order of the colours: as files have them, or blue first (Caffe, and what was converted from it). */
-export type Channels = 'rgb' | 'bgr';
+/**
+ * Order of the colours: as files have them, or blue first (Caffe, and what was converted from it). `grey` is one channel
+ * of brightness, 0.299 R + 0.587 G + 0.114 B, as PIL converts images to `L`.
+ */
+export type Channels = 'rgb' | 'bgr' | 'grey';
 
 /**
  * Preprocessings in common use, by the names that Keras gives them:
@@ -45,15 +48,17 @@ const PREPROCESSINGS = Object.keys(PRESETS) as readonly Preprocessing[];
 export interface TeacherDescription {
   /** Stands for `mean`, `std` and `channels`. */
   readonly preprocessing?: Preprocessing;
-  /** Of pixels in [0, 1], red green blue: the network sees (pixel - mean) / std. */
-  readonly mean?: readonly [number, number, number];
-  readonly std?: readonly [number, number, number];
-  /** Order in which the network takes them; default `rgb`. */
+  /** Of pixels in [0, 1], red green blue: the network sees (pixel - mean) / std. One number stands for all three. */
+  readonly mean?: readonly [number, number, number] | readonly [number];
+  readonly std?: readonly [number, number, number] | readonly [number];
+  /** Order in which the network takes them; default `rgb`, or `grey` if it has one channel. */
   readonly channels?: Channels;
   /** Needed only where the input's shape fits both. */
   readonly layout?: Layout;
   /** Default `logits`. */
   readonly output?: TeacherOutput;
+  /** The output to take if the network has several. */
+  readonly outputName?: string;
   /** Height and width; needed only where the model leaves them open. */
   readonly size?: readonly [number, number];
   /** Needed only where the model leaves it open. */
@@ -70,6 +75,8 @@ export interface ModelFacts {
   readonly output: readonly number[];
   /** Where the input's shape fits both. */
   readonly layout: Layout;
+  /** Whether the network takes whole numbers from 0 to 255. */
+  readonly pixels?: boolean;
 }
 
 /** Everything a teacher needs besides its network. */
@@ -112,7 +119,7 @@ export async function readDescription(
 }
 
 const FIELDS = [
-  ...['preprocessing', 'mean', 'std', 'channels', 'layout', 'output'],
+  ...['preprocessing', 'mean', 'std', 'channels', 'layout', 'output', 'outputName'],
   ...['size', 'classes', 'classNames'],
 ];
 
@@ -126,9 +133,10 @@ function checkDescription(check: FieldChecker, json: JsonObject): TeacherDescrip
     (value: JsonValue, field: string) =>
       check.that(names.includes(String(value)), value, field, names.join(' or '));
   const numbers = (value: JsonValue, field: string) => {
-    const valid = Array.isArray(value) && value.length === 3 && value.every(Number.isFinite);
-    check.that(valid && (field !== 'std' || !value.includes(0)), value, field, 'three numbers');
-    return value;
+    const list = Array.isArray(value) ? value : [];
+    const valid = (list.length === 3 || list.length === 1) && list.every(Number.isFinite);
+    check.that(valid && (field !== 'std' || !list.includes(0)), value, field, 'three numbers');
+    return list.length === 1 ? [list[0], list[0], list[0]] : value;
   };
   const preset = json.preprocessing;
   if (preset !== undefined) {
@@ -140,9 +148,10 @@ function checkDescription(check: FieldChecker, json: JsonObject): TeacherDescrip
     ...(preset === undefined ? {} : PRESETS[preset as Preprocessing]),
     ...given('mean', numbers),
     ...given('std', numbers),
-    ...given('channels', oneOf('rgb', 'bgr')),
+    ...given('channels', oneOf('rgb', 'bgr', 'grey')),
     ...given('layout', oneOf('nhwc', 'nchw')),
     ...given('output', oneOf('logits', 'probabilities')),
+    ...given('outputName', (value, field) => check.text(value, field)),
     ...given('size', (value, field) => {
       const axes = check.list(value, field).map((item) => check.count(item, field, 1));
       return check.that(axes.length === 2, axes, field, '[height, width]');
@@ -163,17 +172,20 @@ export function settleShape(
   const size = ['height', 'width'].map((name, i) =>
     settle(path, `size (${name})`, axes[i], description.size?.[i]),
   );
-  if (facts.output.length !== 2) {
-    throw mismatch(path, 'output', '[batch, classes]', shapeText(facts.output), 'UNSUPPORTED');
-  }
-  const classes = settle(path, 'classes', facts.output[1], description.classes);
-  const { mean, std, channels = 'rgb', output = 'logits', classNames } = description;
+  const classes = settle(path, 'classes', classesAxis(path, facts.output), description.classes);
+  const pixels = facts.pixels ? PRESETS.raw : undefined;
+  const { mean = pixels?.mean, std = pixels?.std, output = 'logits', classNames } = description;
   if (mean === undefined || std === undefined) {
     const field = mean === undefined ? 'mean' : 'std';
     const names = PREPROCESSINGS.join(' or ');
     const expected = `"${field}": [r, g, b] or "preprocessing": ${names} in ${DESCRIPTION_FILE}`;
     throw mismatch(path, field, expected, 'nothing');
   }
+  const normalisation = { mean: three(mean), std: three(std) };
+  if (pixels !== undefined && String(pixels.std) + pixels.mean !== String(std) + mean) {
+    throw mismatch(path, 'mean', '"preprocessing": "raw": the network takes pixels', { mean, std });
+  }
+  const channels = settleChannels(path, facts, layout, description.channels, normalisation);
   const [batch] = facts.input;
   requireNames(path, classes, classNames);
   return {
@@ -183,7 +195,7 @@ export function settleShape(
       layout,
       channels,
       output,
-      normalisation: { mean, std },
+      normalisation,
     },
     ...(batch > 0 ? { batch } : {}),
     ...(classNames === undefined ? {} : { classNames }),
@@ -221,17 +233,70 @@ function settleLayout(path: string, facts: ModelFacts, described: Layout | undef
   if (input.length !== 4) {
     throw mismatch(path, 'input', 'four axes of images', shapeText(input), 'UNSUPPORTED');
   }
-  const fits = { nhwc: input[3] === 3 || input[3] <= 0, nchw: input[1] === 3 || input[1] <= 0 };
-  if (!fits.nhwc && !fits.nchw) {
-    throw mismatch(path, 'input', 'three channels', shapeText(input), 'UNSUPPORTED');
+  const having = (channels: number) => ({
+    nhwc: input[3] === channels || input[3] <= 0,
+    nchw: input[1] === channels || input[1] <= 0,
+  });
+  const fits = [3, 1].map(having).find(({ nhwc, nchw }) => nhwc || nchw);
+  if (fits === undefined) {
+    throw mismatch(path, 'input', 'three channels or one', shapeText(input), 'UNSUPPORTED');
   }
   const own = fits[facts.layout] ? facts.layout : facts.layout === 'nhwc' ? 'nchw' : 'nhwc';
   if (described === undefined || fits[described]) return described ?? own;
   throw mismatch(path, 'layout', `${own}: the input is ${shapeText(input)}`, described);
 }
 
+/** The length of the only axis after the first that is not 1, e.g. of [batch, classes, 1, 1]; -1 if it is open. */
+function classesAxis(path: string, shape: readonly number[]): number {
+  const [, ...axes] = shape;
+  const long = axes.filter((length) => length > 1);
+  if (axes.length === 0 || long.length > 1) {
+    throw mismatch(path, 'output', '[batch, classes]', shapeText(shape), 'UNSUPPORTED');
+  }
+  return long[0] ?? axes.find((length) => length <= 0) ?? 1;
+}
+
+function settleChannels(
+  path: string,
+  { input }: ModelFacts,
+  layout: Layout,
+  described: Channels | undefined,
+  { mean, std }: Normalisation,
+): Channels {
+  const own = layout === 'nhwc' ? input[3] : input[1];
+  const count = own > 0 ? own : described === 'grey' ? 1 : 3;
+  if (count === 3) {
+    if (described === 'grey') throw mismatch(path, 'channels', 'rgb or bgr', described);
+    return described ?? 'rgb';
+  }
+  if (described === 'bgr') throw mismatch(path, 'channels', 'grey', described);
+  for (const [field, values] of Object.entries({ mean, std })) {
+    if (values.some((value) => value !== values[0])) {
+      throw mismatch(path, field, 'one number: the network has one channel', values);
+    }
+  }
+  return 'grey';
+}
+
+function three(values: readonly number[]): [number, number, number] {
+  const [red, green = red, blue = red] = values;
+  return [red, green, blue];
+}
+
 function shapeText(shape: readonly number[]): string {
   return `[${shape.map((n) => (n > 0 ? n : 'any')).join(', ')}]`;
+}
+
+/** Position of the output that the description names; the only one needs no name. */
+export function chosenOutput(
+  path: string,
+  names: readonly string[],
+  described: string | undefined,
+): number {
+  const at = described === undefined && names.length === 1 ? 0 : names.indexOf(described ?? '');
+  if (at >= 0 && (described === undefined || names[at] === described)) return at;
+  const expected = `one of ${names.join(', ')} in ${DESCRIPTION_FILE}`;
+  throw mismatch(path, 'outputName', expected, described ?? 'nothing');
 }
 
 export function mismatch(

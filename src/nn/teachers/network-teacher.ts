@@ -9,6 +9,8 @@ export interface NetworkParts {
   /** Of the model's files. */
   readonly sha256: string;
   readonly shape: TeacherShape;
+  /** Chosen among several. */
+  readonly outputName?: string;
   /** The network's output [count, classes] for images in the network's own layout. */
   readonly run: (images: Float32Array, count: number) => Promise<Float32Array>;
   readonly dispose: () => void;
@@ -19,7 +21,7 @@ const LEAST_PROBABILITY = 1e-30;
 
 /** A teacher from a network of another tool: lays out its input, and makes sure that its output are logits. */
 export function networkTeacher(parts: NetworkParts): Teacher {
-  const { path, kind, sha256, shape, dispose } = parts;
+  const { path, kind, sha256, shape, outputName, dispose } = parts;
   const { size, classes, classNames, normalisation, layout, channels, output } = shape;
   const stride = size[0] * size[1] * 3;
   return {
@@ -27,7 +29,11 @@ export function networkTeacher(parts: NetworkParts): Teacher {
     classes,
     normalisation,
     ...(classNames === undefined ? {} : { classNames }),
-    fingerprint: { kind, sha256, preprocessing: { ...normalisation, channels, layout, output } },
+    fingerprint: {
+      ...{ kind, sha256 },
+      preprocessing: { ...normalisation, channels, layout, output },
+      ...(outputName === undefined ? {} : { outputName }),
+    },
     async logits(images) {
       const count = images.length / stride;
       if (!Number.isInteger(count)) {
@@ -56,7 +62,7 @@ async function runInBatches(
   count: number,
 ): Promise<Float32Array> {
   const { classes, size, batch = count } = shape;
-  const stride = size[0] * size[1] * 3;
+  const stride = size[0] * size[1] * channelsOf(shape);
   const found = new Float32Array(count * classes);
   for (let start = 0; start < count; start += batch) {
     const rows = Math.min(batch, count - start);
@@ -82,6 +88,7 @@ function laidOut(
 ): Float32Array {
   if (layout === 'nhwc' && channels === 'rgb') return images;
   const pixels = size[0] * size[1];
+  if (channels === 'grey') return brightness(images, count * pixels);
   const input = new Float32Array(images.length);
   const [ofPixel, ofChannel] = layout === 'nhwc' ? [3, 1] : [1, pixels];
   for (let i = 0; i < count; i++) {
@@ -92,6 +99,21 @@ function laidOut(
     }
   }
   return input;
+}
+
+/** One value per pixel. The weights add up to 1: it makes no difference that the colours are normalised already. */
+function brightness(images: Float32Array, pixels: number): Float32Array {
+  const [red, green, blue] = [0.299, 0.587, 0.114];
+  const grey = new Float32Array(pixels);
+  for (let p = 0; p < pixels; p++) {
+    grey[p] = red * images[3 * p] + green * images[3 * p + 1] + blue * images[3 * p + 2];
+  }
+  return grey;
+}
+
+/** Values per pixel that the network takes. */
+export function channelsOf({ channels }: TeacherShape): 1 | 3 {
+  return channels === 'grey' ? 1 : 3;
 }
 
 function requireOutput(path: string, found: Float32Array, expected: number): void {

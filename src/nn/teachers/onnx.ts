@@ -1,33 +1,48 @@
 import { existsSync } from 'node:fs';
-import { basename, dirname } from 'node:path';
+import { basename, dirname, resolve, sep } from 'node:path';
 import type * as ort from 'onnxruntime-node';
 import { errorMessage, invalidFile, SoftpackError } from '../../errors.js';
 import { fileError } from '../../store/file-error.js';
 import type { TeacherDescription } from './description.js';
-import { type ModelFacts, mismatch, readDescription, settleShape } from './description.js';
+import {
+  chosenOutput,
+  type ModelFacts,
+  mismatch,
+  readDescription,
+  settleShape,
+} from './description.js';
 import { filesSha256 } from './fingerprint.js';
-import { networkTeacher } from './network-teacher.js';
+import { channelsOf, networkTeacher } from './network-teacher.js';
+import { externalFiles } from './onnx-locations.js';
+import {
+  INPUT_TYPES,
+  type InputType,
+  inputTensor,
+  OUTPUT_TYPES,
+  outputValues,
+} from './onnx-tensors.js';
 import type { Teacher } from './teacher.js';
 
 /** A teacher from an ONNX file, run by onnxruntime-node on one thread: labelling has a teacher a thread. */
 export async function loadOnnxTeacher(path: string, given: TeacherDescription): Promise<Teacher> {
   const runtime = await loadRuntime();
   const description = await readDescription(dirname(path), given);
-  // Large models keep their weights beside them, under the names that PyTorch and the onnx package choose.
-  const names = [basename(path), `${basename(path)}.data`, `${basename(path)}_data`];
-  const present = names.filter((name, i) => i === 0 || existsSync(`${dirname(path)}/${name}`));
-  const sha256 = await filesSha256(dirname(path), present);
+  const sha256 = await filesSha256(dirname(path), [basename(path), ...(await weightFiles(path))]);
   const session = await createSession(runtime, path);
   try {
-    const shape = settleShape(path, factsOf(path, session), description);
+    const { inputType, outputName, ...facts } = factsOf(path, session, description);
+    const shape = settleShape(path, facts, description);
+    const channels = channelsOf(shape);
     const { size, layout } = shape;
-    const axes = layout === 'nhwc' ? [...size, 3] : [3, ...size];
+    const axes = layout === 'nhwc' ? [...size, channels] : [channels, ...size];
     return networkTeacher({
       ...{ path, kind: 'onnx', sha256, shape },
+      // The fingerprint of a network with one output stays what it was.
+      ...(session.outputNames.length > 1 ? { outputName } : {}),
       async run(images, count) {
-        const input = new runtime.Tensor('float32', images, [count, ...axes]);
-        const found = await session.run({ [session.inputNames[0]]: input });
-        return (await found[session.outputNames[0]].getData()) as Float32Array;
+        const input = inputTensor(runtime, inputType, images, [count, ...axes]);
+        const found = await session.run({ [session.inputNames[0]]: input }, [outputName]);
+        return outputValues(found[outputName]);
       },
       dispose: () => {
         session.release().catch(() => undefined); // Nobody waits for it; nothing depends on it.
@@ -89,16 +104,59 @@ async function createSession(runtime: typeof ort, path: string): Promise<ort.Inf
   }
 }
 
-function factsOf(path: string, session: ort.InferenceSession): ModelFacts {
-  const { inputMetadata: inputs, outputMetadata: outputs } = session;
-  const shapes = Object.entries({ inputs, outputs }).map(([field, list]) => {
-    const [value] = list;
-    if (list.length !== 1) throw mismatch(path, field, 'one', list.length, 'UNSUPPORTED');
-    if (!value.isTensor || value.type !== 'float32') {
-      const found = value.isTensor ? value.type : 'no tensor';
-      throw mismatch(path, field, 'a float32 tensor', found, 'UNSUPPORTED');
-    }
-    return value.shape.map((n) => (typeof n === 'number' ? n : -1));
+/** The files besides the model that hold its weights, all below its folder. */
+async function weightFiles(path: string): Promise<readonly string[]> {
+  const folder = resolve(dirname(path));
+  const files = await externalFiles(path);
+  const outside = files.find((name) => !resolve(folder, name).startsWith(folder + sep));
+  if (outside === undefined) return files;
+  const expected = "files below the model's folder";
+  throw invalidFile(path, 'external_data', 'weights in another place', {
+    expected,
+    found: outside,
   });
-  return { input: shapes[0], output: shapes[1], layout: 'nchw' };
+}
+
+interface OnnxFacts extends ModelFacts {
+  readonly inputType: InputType;
+  readonly outputName: string;
+}
+
+function factsOf(
+  path: string,
+  session: ort.InferenceSession,
+  { outputName, output = 'logits' }: TeacherDescription,
+): OnnxFacts {
+  const { inputMetadata: inputs, outputMetadata: outputs } = session;
+  if (inputs.length !== 1) throw mismatch(path, 'inputs', 'one', inputs.length, 'UNSUPPORTED');
+  const at = chosenOutput(path, session.outputNames, outputName);
+  const input = tensorOf(path, 'inputs', inputs[0], INPUT_TYPES);
+  const given = tensorOf(path, 'outputs', outputs[at], OUTPUT_TYPES);
+  if (given.type === 'uint8' && output !== 'probabilities') {
+    const expected = '"output": "probabilities": whole numbers are no logits';
+    throw mismatch(path, 'output', expected, given.type);
+  }
+  return {
+    ...{ input: axesOf(input), output: axesOf(given), layout: 'nchw' },
+    ...(input.type === 'uint8' ? { pixels: true } : {}),
+    inputType: input.type as InputType,
+    outputName: session.outputNames[at],
+  };
+}
+
+type TensorMetadata = Extract<ort.InferenceSession.ValueMetadata, { readonly isTensor: true }>;
+
+function tensorOf(
+  path: string,
+  field: string,
+  value: ort.InferenceSession.ValueMetadata,
+  types: readonly string[],
+): TensorMetadata {
+  if (value.isTensor && types.includes(value.type)) return value;
+  const found = value.isTensor ? value.type : 'no tensor';
+  throw mismatch(path, field, `a tensor of ${types.join(', ')}`, found, 'UNSUPPORTED');
+}
+
+function axesOf({ shape }: TensorMetadata): number[] {
+  return shape.map((n) => (typeof n === 'number' ? n : -1));
 }

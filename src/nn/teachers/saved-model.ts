@@ -7,11 +7,17 @@ import { regularFileSize } from '../../store/local.js';
 import { loadNativeTensorflow } from '../backend/native-tensorflow.js';
 import { selectBackend } from '../backend/select.js';
 import type { TeacherDescription } from './description.js';
-import { type ModelFacts, mismatch, readDescription, settleShape } from './description.js';
+import {
+  chosenOutput,
+  type ModelFacts,
+  mismatch,
+  readDescription,
+  settleShape,
+} from './description.js';
 import { filesSha256 } from './fingerprint.js';
 import { networkTeacher } from './network-teacher.js';
 import type { Teacher } from './teacher.js';
-import { runOnTensor } from './tensor-run.js';
+import { type ModelOutput, runOnTensor } from './tensor-run.js';
 
 const TAGS = ['serve'];
 const SIGNATURE = 'serving_default';
@@ -23,21 +29,25 @@ export async function loadSavedModelTeacher(
 ): Promise<Teacher> {
   const node = await nativeNode();
   await regularFileSize(join(path, 'saved_model.pb'));
-  const shape = settleShape(path, await factsOf(path, node), await readDescription(path, given));
+  const description = await readDescription(path, given);
+  const { names, name, index, ...facts } = await factsOf(path, node, description);
+  const shape = settleShape(path, facts, description);
   const files = await onFile(path, () => readdir(path, { recursive: true, withFileTypes: true }));
   // The model itself: what TensorFlow reads to run it, not what other tools leave beside it.
-  const names = files
+  const modelFiles = files
     .filter((entry) => entry.isFile())
     .map((entry) => `${entry.parentPath}/${entry.name}`.slice(path.length + 1))
     .filter((name) => name === 'saved_model.pb' || /^(variables|assets)\//.test(name));
-  const sha256 = await filesSha256(path, names);
+  const sha256 = await filesSha256(path, modelFiles);
   const model = await node.loadSavedModel(path, TAGS, SIGNATURE).catch((cause: unknown) => {
     const found = errorMessage(cause);
     throw invalidFile(path, 'model', 'TensorFlow cannot load it', { found, cause });
   });
   return networkTeacher({
     ...{ path, kind: 'saved-model', sha256, shape },
-    run: (images, count) => runOnTensor(path, shape, images, count, (x) => model.predict(x)),
+    ...(names.length > 1 ? { outputName: name } : {}),
+    run: (images, count) =>
+      runOnTensor(path, shape, images, count, (x) => model.predict(x), { name, index }),
     dispose: () => model.dispose(),
   });
 }
@@ -69,7 +79,11 @@ async function nativeNode(): Promise<NativeNode> {
   throw new SoftpackError('BACKEND_UNAVAILABLE', native.reason, { field: 'backend' });
 }
 
-async function factsOf(path: string, node: NativeNode): Promise<ModelFacts> {
+async function factsOf(
+  path: string,
+  node: NativeNode,
+  { outputName }: TeacherDescription,
+): Promise<ModelFacts & ModelOutput & { readonly names: readonly string[] }> {
   const graphs = await node.getMetaGraphsFromSavedModel(path).catch((cause: unknown) => {
     const found = errorMessage(cause);
     throw invalidFile(path, 'saved_model.pb', 'not a SavedModel', { found, cause });
@@ -80,12 +94,14 @@ async function factsOf(path: string, node: NativeNode): Promise<ModelFacts> {
     const found = Object.keys(graph?.signatureDefs ?? {}).join(', ') || 'none';
     throw mismatch(path, 'signature', SIGNATURE, found, 'UNSUPPORTED');
   }
-  const shapes = (['inputs', 'outputs'] as const).map((field) => {
-    const ends = Object.values(signature[field]);
-    if (ends.length !== 1) throw mismatch(path, field, 'one', ends.length, 'UNSUPPORTED');
-    return (ends[0].shape ?? []).map(axisLength);
-  });
-  return { input: shapes[0], output: shapes[1], layout: 'nhwc' };
+  const inputs = Object.values(signature.inputs);
+  if (inputs.length !== 1) throw mismatch(path, 'inputs', 'one', inputs.length, 'UNSUPPORTED');
+  const names = Object.keys(signature.outputs);
+  const index = chosenOutput(path, names, outputName);
+  const name = names[index];
+  const axesOf = ({ shape = [] }: End) => shape.map(axisLength);
+  const [input, output] = [axesOf(inputs[0]), axesOf(signature.outputs[name])];
+  return { input, output, layout: 'nhwc', names, name, index };
 }
 
 /** The binding hands on protocol buffer messages where its types promise numbers. */

@@ -1,27 +1,39 @@
 import * as tf from '@tensorflow/tfjs';
 import { errorMessage, invalidFile, SoftpackError } from '../../errors.js';
 import type { TeacherShape } from './description.js';
+import { channelsOf } from './network-teacher.js';
+
+/** The output of a model that gives the labels. */
+export interface ModelOutput {
+  readonly name: string;
+  /** Among all outputs. */
+  readonly index: number;
+}
 
 /** Runs the TensorFlow.js model of a file on images in its own layout, and frees every tensor of it. */
 export async function runOnTensor(
   path: string,
-  { size: [height, width], layout }: TeacherShape,
+  shape: TeacherShape,
   images: Float32Array,
   count: number,
   predict: (input: tf.Tensor4D) => unknown,
+  output: ModelOutput,
 ): Promise<Float32Array> {
+  const [height, width] = shape.size;
+  const channels = channelsOf(shape);
   const axes: [number, number, number, number] =
-    layout === 'nhwc' ? [count, height, width, 3] : [count, 3, height, width];
-  const output = tf.tidy(() => {
+    shape.layout === 'nhwc' ? [count, height, width, channels] : [count, channels, height, width];
+  const logits = tf.tidy(() => {
     const found = running(path, () => predict(tf.tensor4d(images, axes)));
     if (found instanceof tf.Tensor) return found;
-    // A list or a map of one tensor, as SavedModels give it.
-    return Object.values(found as Record<string, tf.Tensor>)[0];
+    // A list, or a map by name, as SavedModels give it.
+    const named = found as Readonly<Record<string, tf.Tensor>>;
+    return named[output.name] ?? Object.values(named)[output.index];
   });
   try {
-    return (await output.data()) as Float32Array;
+    return (await logits.data()) as Float32Array;
   } finally {
-    output.dispose();
+    logits.dispose();
   }
 }
 

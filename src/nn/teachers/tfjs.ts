@@ -3,10 +3,16 @@ import * as tf from '@tensorflow/tfjs';
 import { errorMessage, excerpt, invalidFile, SoftpackError } from '../../errors.js';
 import { type BackendName, selectBackend } from '../backend/select.js';
 import type { TeacherDescription } from './description.js';
-import { type ModelFacts, mismatch, readDescription, settleShape } from './description.js';
+import {
+  chosenOutput,
+  type ModelFacts,
+  mismatch,
+  readDescription,
+  settleShape,
+} from './description.js';
 import { networkTeacher } from './network-teacher.js';
 import type { Teacher } from './teacher.js';
-import { runOnTensor } from './tensor-run.js';
+import { type ModelOutput, runOnTensor } from './tensor-run.js';
 import { readTfjsFiles, type TfjsFiles } from './tfjs-files.js';
 import { withWeightLimit } from './weight-limit.js';
 
@@ -20,11 +26,16 @@ export async function loadTfjsTeacher(
   const files = await readTfjsFiles(path);
   const model = await build(path, files);
   try {
-    const facts = factsOf(path, model, files);
-    const shape = settleShape(path, facts, await readDescription(dirname(path), given));
+    const description = await readDescription(dirname(path), given);
+    const names = outputNames(model);
+    const index = chosenOutput(path, names, description.outputName);
+    const output = { index, name: names[index] };
+    const shape = settleShape(path, factsOf(path, model, files, output), description);
     return networkTeacher({
       ...{ path, kind: files.kind, sha256: files.sha256, shape },
-      run: (images, count) => runOnTensor(path, shape, images, count, (x) => model.predict(x)),
+      ...(names.length > 1 ? { outputName: output.name } : {}),
+      run: (images, count) =>
+        runOnTensor(path, shape, images, count, (x) => model.predict(x), output),
       dispose: () => model.dispose(),
     });
   } catch (error) {
@@ -49,13 +60,28 @@ async function build(path: string, files: TfjsFiles): Promise<Model> {
   }
 }
 
-function factsOf(path: string, model: Model, { artifacts }: TfjsFiles): ModelFacts {
+/** Graph models name the outputs of their signature, layers models those of their layers. */
+function outputNames(model: Model): readonly string[] {
+  const { structuredOutputKeys, outputNames } = model as {
+    readonly structuredOutputKeys?: readonly string[];
+    readonly outputNames?: readonly string[];
+  };
+  const names = structuredOutputKeys ?? outputNames ?? [];
+  // A sequential model keeps them in another, inside.
+  return names.length > 0 ? names : model.outputs.map(({ name }) => name);
+}
+
+function factsOf(
+  path: string,
+  model: Model,
+  { artifacts }: TfjsFiles,
+  chosen: ModelOutput,
+): ModelFacts {
   const { inputs, outputs } = model;
-  for (const [field, list] of Object.entries({ inputs, outputs })) {
-    if (list.length !== 1) throw mismatch(path, field, 'one', list.length, 'UNSUPPORTED');
-  }
+  if (inputs.length !== 1) throw mismatch(path, 'inputs', 'one', inputs.length, 'UNSUPPORTED');
   const input = shapeOf(inputs[0].shape) ?? signatureShape(artifacts.signature, 'inputs');
-  const output = shapeOf(outputs[0].shape) ?? signatureShape(artifacts.signature, 'outputs');
+  const output =
+    shapeOf(outputs[chosen.index].shape) ?? signatureShape(artifacts.signature, 'outputs', chosen);
   return { input: input ?? [], output: output ?? [-1, -1], layout: 'nhwc' };
 }
 
@@ -64,12 +90,15 @@ function shapeOf(shape: readonly (number | null)[] | undefined): number[] | unde
 }
 
 /** Converters keep the shapes of a graph's ends in its signature; the nodes themselves seldom have them. */
-function signatureShape(signature: unknown, side: 'inputs' | 'outputs'): number[] | undefined {
+function signatureShape(
+  signature: unknown,
+  side: 'inputs' | 'outputs',
+  { name, index }: ModelOutput = { name: '', index: 0 },
+): number[] | undefined {
   type Ends = Record<string, { tensorShape?: { dim?: readonly { size?: string | number }[] } }>;
   const ends = (signature as Partial<Record<typeof side, Ends>> | undefined)?.[side] ?? {};
-  const shape = Object.values(ends)
-    .at(0)
-    ?.tensorShape?.dim?.map(({ size }) => Number(size));
+  const end = ends[name] ?? Object.values(ends)[index];
+  const shape = end?.tensorShape?.dim?.map(({ size }) => Number(size));
   if (shape === undefined || shape.every((n) => Number.isSafeInteger(n))) return shape;
   throw invalidFile('model.json', `signature.${side}`, 'not a shape', { found: excerpt(shape) });
 }

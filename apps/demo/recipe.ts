@@ -8,7 +8,7 @@ export const STORED_SIZE = 32;
 /** Height and width, pixels, of what the networks see. At 32 a training step takes 1.8 times as long. */
 export const IMAGE_SIZE = 24;
 
-/** Of pixels in [0, 1]; the mean is the grey that the emoji are drawn on. */
+/** Normalisation of pixels in [0, 1]; the mean is the grey that the emoji are drawn on. */
 export const NORMALISATION: Normalisation = { mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25] };
 
 /** Random resized crop, flip, and CutMix on half of the views: of the teacher's images and of the labelled ones. */

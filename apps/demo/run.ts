@@ -14,7 +14,7 @@ import { type DemoTeacher, demoTeacher, trainingSamples } from './teacher.js';
 export interface DemoOptions {
   /** Folder for everything the demo installs and writes. */
   readonly dir: string;
-  /** Of augmentations, codec and students. */
+  /** Seed of augmentations, codec and students. */
   readonly seed: number;
   readonly backend?: 'auto' | BackendName;
   /** Train the teacher anew instead of taking the one that comes with softpack. */

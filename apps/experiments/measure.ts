@@ -36,7 +36,7 @@ export async function measure(
     codec: `${CODECS.words(packed.codec)}${pruned ?? ''}`,
     bytes: packed.bytes.total,
     reached: packed.ratio,
-    // Of labels that were put in another order on purpose this would say nothing.
+    // Meaningless for labels that were shuffled on purpose.
     ...(method.shuffled ? {} : { divergence: packed.divergence }),
     top1,
   };

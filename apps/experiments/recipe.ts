@@ -76,7 +76,7 @@ export const STUDENTS: Readonly<
   residual: { widths: [24, 48, 96], blocks: [0, 0, 1] },
 };
 
-/** Of every student: AdamW with a cosine, as in the demo. */
+/** Training of every student: AdamW with a cosine, as in the demo. */
 export const STUDENT_TRAINING = { batch: 64, lr: 0.02, warmup: 50, weightDecay: 0.05 } as const;
 
 /** LPQLD's decay of the labels' temperature, at the same shares of the training as in its 300 epochs. */

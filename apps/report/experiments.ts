@@ -5,14 +5,14 @@ import { type MeasuredPoint, measuredChart } from './charts.js';
 /** One method at one size, measured. */
 export interface ExperimentRow {
   readonly method: string;
-  /** Of the teacher, and of the student. */
+  /** Names of teacher and student. */
   readonly family: string;
   readonly student: string;
   readonly ipc: number;
   /** Asked for, in total bytes; absent where the codec's parameters were. */
   readonly ratio?: number;
   readonly codec: string;
-  /** Of the archive, on disk. */
+  /** Size of the archive on disk. */
   readonly bytes: number;
   readonly reached: { readonly codes: number; readonly total: number };
   readonly divergence?: LabelDivergence;
@@ -54,7 +54,7 @@ export function meanOf(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
-/** Of a sample: n - 1 below. NaN for fewer than two values. */
+/** Sample standard deviation (n - 1). NaN for fewer than two values. */
 export function deviationOf(values: readonly number[]): number {
   const mean = meanOf(values);
   const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
@@ -171,7 +171,7 @@ async function figuresOf(report: Report): Promise<Figure[]> {
   return figures;
 }
 
-/** Of the same labels: the accuracy that full ones give. */
+/** The row of the full labels in the same setting. */
 function fullRow(rows: readonly ExperimentRow[], { ipc, family, student }: ExperimentRow) {
   return rows.find(
     (row) =>

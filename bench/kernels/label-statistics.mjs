@@ -6,7 +6,7 @@ import { median } from './statistics.mjs';
 
 const ROWS = 1024;
 
-/** Of the first labels, relative to the number of classes where a uniform label would be. */
+/** Statistics of the first labels, relative to the number of classes where a uniform label would be. */
 export function labelStatistics(labels, classes) {
   let [entropy, top1, top10] = [0, 0, 0];
   const entries99 = [];

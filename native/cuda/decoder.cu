@@ -16,7 +16,7 @@ namespace {
 constexpr uint64_t kLeastChunk = 1024;
 // Where they stay in registers: enough for several waves of blocks.
 constexpr uint64_t kRegisterChunk = 65536;
-// Of what crosses to the host at a time.
+// Bytes copied to the host at a time.
 constexpr uint64_t kMostCrossing = 64 << 20;
 constexpr unsigned kThreads = 256;
 // Tensor cores do bfloat16 from here on.

@@ -191,7 +191,8 @@ __device__ inline void ReadVectors(const NearestParams& params, uint64_t first,
   }
 }
 
-// Of the 32 codewords from `group` on, all of a warp's vectors: the least of this thread's eight.
+// Scores the 32 codewords from `group` on against all vectors of a warp; keeps the least of this
+// thread's eight.
 template <int kSteps>
 __device__ __forceinline__ void ScoreGroup(const unsigned char* tile, int group,
                                            const FragmentA (&a)[kRowTiles][kSteps],

@@ -31,10 +31,10 @@ struct RowTarget {
   HeadParams head;
   uint64_t classes;
   uint64_t count;
-  // Of decode.
+  // decode:
   void* out;          // [count, classes]
   uint32_t out_type;  // SoftpackDtype
-  // Of decode_kl.
+  // decode_kl:
   const float* logits;
   float* losses;    // or null
   float* gradient;  // or null; may be logits
@@ -99,7 +99,7 @@ class ClassSum {
     else
       odd_ = fmaf(a, b, odd_);
   }
-  // Of all lanes, in all lanes.
+  // Sum over all lanes, returned in every lane.
   __device__ float Total() const {
     float sum = even_ + odd_;
 #pragma unroll

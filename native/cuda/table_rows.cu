@@ -151,7 +151,8 @@ __global__ void __launch_bounds__(kWarps* kWarp) TableKernel(TableParams params)
   UseRow<kUse, true>(params.target, label, row);
 }
 
-// Of more classes than registers hold: 1,024 columns a block of the grid's second dimension.
+// For more classes than registers hold: each block of the grid's second dimension has 1,024
+// columns.
 template <TableType kType>
 __global__ void __launch_bounds__(kWarps* kWarp) WideTableKernel(TableParams params) {
   const uint64_t label = static_cast<uint64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp;

@@ -29,11 +29,11 @@ struct FragmentPlace {
 __host__ __device__ inline FragmentPlace PlaceInA(int lane, int i) {
   return {lane / 4 + i % 2 * 8, lane % 4 * 2 + i / 2 * 8};
 }
-// Of B, as column and first row.
+// Place in B: column and first row.
 __host__ __device__ inline FragmentPlace PlaceInB(int lane, int i) {
   return {lane % 4 * 2 + i * 8, lane / 4};
 }
-// Of sum `i`.
+// Place of sum `i`.
 __host__ __device__ inline FragmentPlace PlaceInSums(int lane, int i) {
   return {lane / 4 + i / 2 * 8, lane % 4 * 2 + i % 2};
 }

@@ -13,7 +13,7 @@ export interface Pruning {
   readonly samples: number;
   /** Epochs that a student trains for. */
   readonly epochs: number;
-  /** Of the permutations that batches are cut from. */
+  /** Seed of the permutations that batches are cut from. */
   readonly seed: number;
 }
 

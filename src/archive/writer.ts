@@ -32,11 +32,11 @@ export class ArchiveWriter implements AsyncDisposable {
   readonly #xxh64: Xxh64;
   #journal: Journal | undefined;
   #shard: ShardWriter | undefined;
-  /** Of the rows in the shard that is open, as they were in memory. */
+  /** Hashes of the rows of the open shard, computed in memory before each write. */
   readonly #rowHashes = new Map<number, string>();
   readonly #lock: WriterLock;
   readonly #records: ShardRecord[] = [];
-  /** What is in place already. */
+  /** The manifest, once it is written. */
   #finished: Manifest | undefined;
   #nextEpoch = 0;
   #unsyncedBytes = 0;

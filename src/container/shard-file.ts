@@ -88,7 +88,7 @@ export interface OpenShard {
   readonly index: ShardIndex;
   readonly header: Uint8Array;
   readonly table: Uint8Array;
-  /** Of header and checksums together. */
+  /** sha256 of header and checksums together. */
   readonly indexSha256: string;
 }
 

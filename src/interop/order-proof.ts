@@ -101,7 +101,7 @@ export interface ProvedOrder {
 interface TriedOrder {
   readonly drawsPerEpoch: DrawsPerEpoch;
   readonly all: Agreement | undefined;
-  /** Of the last epoch: all versions of torch give the first epoch the same order. */
+  /** Agreement in the last epoch; all versions of torch give the first epoch the same order. */
   readonly last: Agreement | undefined;
 }
 

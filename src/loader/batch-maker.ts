@@ -35,7 +35,7 @@ export interface ImageSetup {
   readonly description: ImagesDescription;
   readonly normalisation: Normalisation;
   readonly augmentation: AnyAugmentationSpec;
-  /** Of recorded views. */
+  /** Columns of recorded views. */
   readonly columns: readonly RecordedColumn[];
 }
 
@@ -52,7 +52,7 @@ export interface BatchTask {
   readonly labels?: Float32Array;
   /** Labels alone, without their images: those of several batches, decoded ahead. */
   readonly labelsOnly?: boolean;
-  /** Where to put the batch; fresh arrays where absent. */
+  /** Arrays to fill; fresh ones if absent. */
   readonly into?: { readonly xs: Float32Array; readonly ys: Float32Array };
 }
 

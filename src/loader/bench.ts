@@ -34,14 +34,14 @@ export interface LoaderRun {
     readonly label: number;
     readonly wait: number;
   };
-  /** Of the threads' time: what decoding labels takes. */
+  /** Share of the threads' time spent decoding labels. */
   readonly labelShare: number;
-  /** Of the time on the clock: what the consumer waited. */
+  /** Share of the wall-clock time that the consumer waited. */
   readonly waitShare: number;
   readonly bound: Bound;
 }
 
-/** What a run would get quicker by improving. */
+/** The bottleneck: improving it makes a run faster. */
 export type Bound =
   | 'training'
   | 'reading images'

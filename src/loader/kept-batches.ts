@@ -16,13 +16,13 @@ export interface PrunedBatchesOptions {
   /** The images that labels were made from; without them `xs` is empty. */
   readonly images?: MemoryImages;
   readonly normalisation?: Normalisation;
-  /** Of the draws. */
+  /** Seed of the draws. */
   readonly seed?: number;
   readonly signal?: AbortSignal;
 }
 
 export interface PrunedBatch {
-  /** Of the training, 0 to the archive's pruning.epochs - 1; the views may come from another. */
+  /** Epoch of the training, 0 to the archive's pruning.epochs - 1; the views may come from another. */
   readonly epoch: number;
   readonly sampleIds: Uint32Array;
   /** [batch, height, width, 3], normalised. */

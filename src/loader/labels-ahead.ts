@@ -6,7 +6,7 @@ import type { BatchPlan, Position } from './plan.js';
  */
 const LABELS_AHEAD = 1024;
 const MAX_WINDOW_BYTES = 2 ** 23;
-/** Of all bytes that a loader may hold ahead. */
+/** Share of all bytes that a loader may buffer. */
 const WINDOW_SHARE = 1 / 16;
 
 /** Consecutive batches of one epoch, whose labels are decoded together. */
@@ -65,7 +65,7 @@ export class LabelsAhead {
     return batches < 2 ? undefined : new LabelsAhead(plan, classes, batches, batchSize);
   }
 
-  /** Of the windows in use. */
+  /** Bytes of the windows in use. */
   get bytes(): number {
     return 4 * this.#length * this.#windows.size;
   }

@@ -50,7 +50,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
   readonly #counter = new MetricsCounter();
   #next: Position;
   #pool: BatchPool | undefined;
-  /** Of the iteration that may go on. */
+  /** Number of the current iteration; earlier ones end. */
   #run = 0;
   #queue: Pending[] = [];
   #closed = false;
@@ -101,7 +101,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
         : positionOf(options.resume, this.#identity(), { ...this.epochs, samples });
   }
 
-  /** Where to go on after the batches delivered so far: `resume` of a later loader. */
+  /** The position after the batches delivered so far: pass it as `resume` to a later loader. */
   state(): LoaderState {
     return stateOf(this.#identity(), this.#next);
   }

@@ -5,7 +5,7 @@ export interface LoaderMetrics {
   /** Delivered. */
   readonly batches: number;
   readonly samples: number;
-  /** Of delivered images and labels. */
+  /** Bytes of delivered images and labels. */
   readonly bytes: number;
   /** Threads: images, that is reading and decoding them and rendering views. */
   readonly imageMs: number;

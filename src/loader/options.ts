@@ -9,15 +9,15 @@ import type { LoaderMetrics } from './metrics.js';
 import type { LoaderState } from './state.js';
 
 export interface LoaderOptions {
-  /** Where the labels are; stays open, and is not closed by the loader. */
+  /** The labels; not closed by the loader. */
   readonly archive: LabelArchive;
   /** The archive's images, by sample id; without them batches hold labels alone (`xs` empty). */
   readonly images?: ImageSource | MemoryImages;
-  /** What the student expects of its pixels; required with `images`. */
+  /** Pixel normalisation that the student expects; required with `images`. */
   readonly normalisation?: Normalisation;
   /** Samples in a batch of this rank. */
   readonly batchSize: number;
-  /** Of the order of samples; the augmentations have their own in the archive. Default 0. */
+  /** Seed of the sample order; augmentations have their own in the archive. Default 0. */
   readonly seed?: number;
   /** Epochs [from, to) to deliver; default all of the archive's. */
   readonly epochs?: { readonly from: number; readonly to: number };
@@ -58,7 +58,7 @@ export interface LoaderOptions {
    * memory page by page).
    */
   readonly buffers?: 'fresh' | 'slots';
-  /** Where to go on: what `state()` of an earlier loader said. */
+  /** Position to resume from: the `state()` of an earlier loader. */
   readonly resume?: LoaderState;
   /** Ends every iteration with `ABORTED`, and the work behind it at the next image. */
   readonly signal?: AbortSignal;

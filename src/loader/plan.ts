@@ -1,6 +1,6 @@
 import { EpochOrder } from './order.js';
 
-/** Where a batch begins: samples of the epoch that all ranks together were given before it. */
+/** Start of a batch: samples of the epoch delivered before it, over all ranks. */
 export interface Position {
   readonly epoch: number;
   readonly start: number;
@@ -8,7 +8,7 @@ export interface Position {
 
 export interface BatchPlanOptions {
   readonly samples: number;
-  /** Of one rank. */
+  /** Samples per batch of one rank. */
   readonly batchSize: number;
   readonly seed: number;
   readonly shuffle: boolean;

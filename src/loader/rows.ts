@@ -13,7 +13,6 @@ export class RowReader {
   readonly #columns: readonly string[];
   readonly #rows = new Map<number, Promise<EpochRows>>();
   #readMs = 0;
-  #bytes = 0;
 
   constructor(archive: LabelArchive, columns: readonly string[]) {
     this.#archive = archive;
@@ -23,10 +22,6 @@ export class RowReader {
   /** Milliseconds from asking to having, over all rows so far; most of it beside the training. */
   get readMs(): number {
     return this.#readMs;
-  }
-
-  get bytes(): number {
-    return this.#bytes;
   }
 
   /** The rows of `epoch`; those of the next one, below `lastEpoch`, are read once these are there. */
@@ -57,7 +52,6 @@ export class RowReader {
     const columns: Record<string, Uint8Array> = {};
     for (const name of this.#columns) columns[name] = await this.#archive.readRow(epoch, name);
     this.#readMs += performance.now() - start;
-    this.#bytes += [codes, ...Object.values(columns)].reduce((sum, row) => sum + row.length, 0);
     return { codes, columns };
   }
 }

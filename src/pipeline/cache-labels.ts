@@ -36,7 +36,7 @@ import { TemporaryLabels } from './temporary-labels.js';
 export interface CacheLabelsOptions {
   /** A teacher's file or folder, as `loadTeacher` reads it. */
   readonly teacher: string;
-  /** What the model's files do not say. */
+  /** Facts that the model's files do not contain. */
   readonly description?: TeacherDescription;
   /** TensorFlow.js backend of the teacher; default `auto`. */
   readonly backend?: 'auto' | BackendName;
@@ -50,7 +50,7 @@ export interface CacheLabelsOptions {
    */
   readonly fit?: ImageFit;
   readonly epochs: number;
-  /** Of the views; the defaults are the usual recipe of ImageNet's soft labels, see {@link defaultAugmentation}. */
+  /** Augmentation of the views; the defaults are the usual recipe of ImageNet's soft labels, see {@link defaultAugmentation}. */
   readonly augmentation?: Partial<Omit<AugmentationSpec, 'generator' | 'size'>>;
   /** Directory of the archive to write; an interrupted run is taken up where it stopped. */
   readonly out: string;
@@ -89,7 +89,7 @@ export interface CacheLabelsResult {
   readonly bytes: ArchiveBytes;
   /** Files that look like images and were left out, and the first of them. */
   readonly skipped?: ImageSource['skipped'];
-  /** Of the compression, where there was one. */
+  /** Result of the compression, if a codec was asked for. */
   readonly packed?: PackResult;
 }
 

@@ -20,7 +20,7 @@ export interface LabelViewsOptions {
   readonly backend: 'auto' | BackendName;
   readonly description?: TeacherDescription;
   readonly images: ImageSource | MemoryImages;
-  /** Of `images`, as the archive shall name them. */
+  /** Description of `images` for the archive's manifest. */
   readonly imagesRecord?: object;
   /** [samples]: the teacher's class of each image, to compare its labels with. */
   readonly targets?: Uint32Array;
@@ -48,7 +48,7 @@ export interface LabelViewsOptions {
 export interface LabelViewsResult {
   /** Labels made in this run: all but those that an interrupted one left. */
   readonly labels: number;
-  /** Of this run's views that show a known class for the most part: the share to which the teacher gives it. */
+  /** Share of this run's views, among those that mostly show one known class, to which the teacher assigns that class. */
   readonly agreement?: number;
 }
 

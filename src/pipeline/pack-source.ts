@@ -18,7 +18,7 @@ export interface SideRows {
 /** Labels to pack, and what is known of them. */
 export interface PackSource extends AsyncDisposable {
   readonly labels: LabelSource;
-  /** Of the archive that the labels come from: what a new one takes over. */
+  /** Parts of the source archive that the new one keeps. */
   readonly origin: Partial<Pick<ArchiveSpec, 'augmentation' | 'classNames' | 'teacher' | 'images'>>;
   readonly sides?: SideRows;
   /** Temperature of the labels, if they have one already. */
@@ -30,9 +30,9 @@ export interface PackSource extends AsyncDisposable {
 export interface PackSourceOptions {
   /** Asked for; `INVALID_ARGUMENT` if the archive keeps labels at another one instead of logits. */
   readonly tau?: number;
-  /** Which array of a file that holds several. */
+  /** Name of the array, if the file holds several. */
   readonly tensor?: string;
-  /** What the values of a file are. */
+  /** Kind of the values in the file. */
   readonly labels?: LabelKind;
 }
 

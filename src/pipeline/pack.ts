@@ -36,7 +36,7 @@ export interface PackOptions {
    * labels are packed again. What it knows of its labels goes into the new one, temperature included.
    */
   readonly source: string | LabelSource;
-  /** Which array of a file that holds several. */
+  /** Name of the array, if the file holds several. */
   readonly tensor?: string;
   /**
    * What the source's values are. By default logits, and refused if they look like anything else. `probabilities`
@@ -77,22 +77,22 @@ export interface PackProgress {
   readonly phase: 'read' | 'train' | 'encode';
   readonly done: number;
   readonly total: number;
-  /** Of the last training step: reconstruction error, a share of the labels' variance. */
+  /** Reconstruction error of the last training step, as a share of the labels' variance. */
   readonly error?: number;
 }
 
 export interface PackResult {
   readonly codec: { readonly name: string; readonly config: Readonly<Record<string, unknown>> };
-  /** Of the source, kept or pruned. */
+  /** Number of labels in the source, kept or pruned. */
   readonly labels: number;
   readonly classes: number;
   /** On disk, by part. */
   readonly bytes: ArchiveBytes;
   /** 2 bytes a class over bytes of codes, and over all bytes on disk. */
   readonly ratio: { readonly codes: number; readonly total: number };
-  /** Of the decoded labels from the full ones, over all labels in the archive. */
+  /** Divergence of the decoded labels from the full ones, over all labels in the archive. */
   readonly divergence: LabelDivergence;
-  /** Of the VQAE, the one codec that is trained by steps. */
+  /** Training of the VQAE, the only codec trained in steps. */
   readonly training?: Pick<VqaeTraining, 'curve' | 'revived' | 'stepsPerSecond'>;
 }
 

@@ -7,7 +7,7 @@ export interface PruneOptions {
   readonly ratio: number;
   /** Labels a batch; students must train with this batch size. */
   readonly batchSize: number;
-  /** Of the order that batches are cut from, default 0. */
+  /** Seed of the order that batches are cut from; default 0. */
   readonly seed?: number;
 }
 

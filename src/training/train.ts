@@ -18,7 +18,7 @@ export interface TrainProgress {
   /** Steps done, of `steps`. */
   readonly step: number;
   readonly steps: number;
-  /** Of the step's batch. */
+  /** Loss of the step's batch. */
   readonly loss: number;
 }
 

@@ -58,7 +58,7 @@ function kindOf(tags: TiffTags): TiffKind | undefined {
   return bits === 16 ? 'grey16' : undefined;
 }
 
-/** Of the first image. */
+/** Tags of the first image. */
 function readTags(file: ImageBytes): TiffTags {
   const little = file.u8(0) === 0x49;
   const big = file.u16(2, little) === 43;

@@ -20,7 +20,7 @@ export const IMAGES_FORMAT = 'softpack images';
 const IMAGES_VERSION = 1;
 /** Sample ids are 32-bit. */
 const MAX_COUNT = 2 ** 32 - 1;
-/** Of a shard, per sample: where it begins, height and width, class. */
+/** Bytes per sample in a shard's tables: start, height and width, class. */
 const TABLE_BYTES = 20;
 
 /** How the bytes of an image are to be read: pixels as they are, or a JPEG. */

@@ -43,7 +43,7 @@ export interface PackImagesOptions {
   readonly out: string;
   /** `raw` (default): decoded pixels, the quickest to read. `jpeg`: 5 to 20 times smaller, decoded at each use. */
   readonly encoding?: ImageEncoding;
-  /** Of JPEGs that are not copied as they are; as libjpeg counts it. Default 95. */
+  /** Quality of JPEGs that are not copied unchanged, on libjpeg's scale. Default 95. */
   readonly quality?: number;
   /** Size that shards are cut at; default 128 MiB, at most 1 GiB. One shard is held in memory. */
   readonly shardBytes?: number;
@@ -62,7 +62,7 @@ export interface PackImagesOptions {
 
 export interface PackImagesResult {
   readonly count: number;
-  /** Of all files. */
+  /** Size of all files. */
   readonly bytes: number;
   readonly shards: number;
   /** What `openImages` of the directory calls itself. */

@@ -92,7 +92,7 @@ export async function readPackedIndex(
   };
 }
 
-/** Of the files packed, if these are their very pixels. */
+/** Id of the packed files, if decoding gives their exact pixels. */
 function fingerprintOf({ sourceId, fingerprint, imagesId }: ImagesManifest): JsonObject {
   const known = sourceId !== null && fingerprint !== undefined;
   return known ? fingerprint : { kind: 'packed', id: imagesId };

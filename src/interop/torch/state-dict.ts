@@ -4,7 +4,7 @@ import { describeValue, PickleDict, TorchTensor } from './values.js';
 
 /** Where training scripts keep the weights in a checkpoint. */
 const NESTED = ['state_dict', 'model', 'model_state_dict', 'net', 'teacher'] as const;
-/** Of `DataParallel` and `torch.compile`. */
+/** Prefixes that `DataParallel` and `torch.compile` add. */
 const PREFIXES = /^(module\.|_orig_mod\.)+/;
 
 /**

@@ -22,7 +22,7 @@ export type NativeTensorflow =
       readonly state: 'ready';
       /** Package or folder that it was loaded from. */
       readonly origin: string;
-      /** Of TensorFlow, e.g. `2.21.0`. */
+      /** Version of TensorFlow, e.g. `2.21.0`. */
       readonly version: string;
       /** Kinds of device that operations run on. */
       readonly devices: readonly string[];
@@ -33,7 +33,7 @@ export type NativeTensorflow =
 
 interface Candidate {
   readonly origin: string;
-  /** Of the package with the binding. */
+  /** Version of the package with the binding. */
   readonly folder: string;
   readonly load: () => Promise<Record<string, unknown>>;
   /** The first file, if any, that differs from its hash in the record of the installation. */

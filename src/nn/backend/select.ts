@@ -28,7 +28,7 @@ export interface BackendStatus {
   readonly state: 'ready' | 'absent' | 'incomplete';
   /** Why it is in that state; what to type if it is not ready. */
   readonly reason: string;
-  /** Of TensorFlow, where it is native and ready. */
+  /** Version of TensorFlow, if it is native and ready. */
   readonly version?: string;
   /** Kinds of device that native TensorFlow uses. */
   readonly devices?: readonly string[];

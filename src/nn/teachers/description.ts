@@ -48,7 +48,7 @@ const PREPROCESSINGS = Object.keys(PRESETS) as readonly Preprocessing[];
 export interface TeacherDescription {
   /** Stands for `mean`, `std` and `channels`. */
   readonly preprocessing?: Preprocessing;
-  /** Of pixels in [0, 1], red green blue: the network sees (pixel - mean) / std. One number stands for all three. */
+  /** Normalisation of pixels in [0, 1], red green blue: the network sees (pixel - mean) / std. One number stands for all three. */
   readonly mean?: readonly [number, number, number] | readonly [number];
   readonly std?: readonly [number, number, number] | readonly [number];
   /** Order in which the network takes them; default `rgb`, or `grey` if it has one channel. */

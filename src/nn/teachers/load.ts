@@ -10,9 +10,9 @@ import type { Teacher } from './teacher.js';
 export { NORMALISATION_KEY } from './description.js';
 
 export interface LoadTeacherOptions {
-  /** Of TensorFlow.js; a SavedModel needs `tensorflow`, an ONNX model uses none. */
+  /** TensorFlow.js backend; a SavedModel needs `tensorflow`, an ONNX model uses none. */
   readonly backend?: 'auto' | BackendName;
-  /** What the model's files do not say; goes before a `teacher.json` in the model's folder. */
+  /** Facts that the model's files do not contain; overrides a `teacher.json` in the model's folder. */
   readonly description?: TeacherDescription;
 }
 

@@ -6,7 +6,7 @@ export interface NetworkParts {
   readonly path: string;
   /** E.g. `onnx`; part of the fingerprint. */
   readonly kind: string;
-  /** Of the model's files. */
+  /** Fingerprint of the model's files. */
   readonly sha256: string;
   readonly shape: TeacherShape;
   /** Chosen among several. */

@@ -17,10 +17,10 @@ export interface InstalledFile {
 export interface InstalledTensorflow {
   /** Version of this record; 1 listed libraries and the addon only. */
   readonly format: 1 | 2;
-  /** Of TensorFlow, e.g. `2.21.0`. */
+  /** Version of TensorFlow, e.g. `2.21.0`. */
   readonly tensorflow: string;
   readonly variant: TensorflowVariant;
-  /** Of @tensorflow/tfjs-node-gpu. */
+  /** Version of @tensorflow/tfjs-node-gpu. */
   readonly binding: string;
   /** Path below the folder -> what is installed there; every file but the record itself. */
   readonly files: Readonly<Record<string, InstalledFile>>;

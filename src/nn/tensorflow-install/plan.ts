@@ -6,7 +6,7 @@ export interface TensorflowPlan {
   readonly variant: TensorflowVariant;
   /** As pip takes it. */
   readonly requirement: string;
-  /** Of the wheel that the package index has; pip refuses any other. */
+  /** Hash of the wheel in the package index; pip refuses any other. */
   readonly sha256: string;
   readonly wheelBytes: number;
   /** pip's name of the platform. */

@@ -3,6 +3,7 @@ import { basename, dirname, resolve, sep } from 'node:path';
 import type * as ort from 'onnxruntime-node';
 import { errorMessage, invalidFile, SoftpackError } from '../../errors.js';
 import { fileError } from '../../store/file-error.js';
+import { readLocalFile, regularFileSize } from '../../store/local.js';
 import type { TeacherDescription } from './description.js';
 import {
   chosenOutput,
@@ -27,8 +28,9 @@ import type { Teacher } from './teacher.js';
 export async function loadOnnxTeacher(path: string, given: TeacherDescription): Promise<Teacher> {
   const runtime = await loadRuntime();
   const description = await readDescription(dirname(path), given);
-  const sha256 = await filesSha256(dirname(path), [basename(path), ...(await weightFiles(path))]);
-  const session = await createSession(runtime, path);
+  const weights = await weightFiles(path);
+  const sha256 = await filesSha256(dirname(path), [basename(path), ...weights]);
+  const session = await createSession(runtime, path, weights.length === 0);
   try {
     const { inputType, outputName, ...facts } = factsOf(path, session, description);
     const shape = settleShape(path, facts, description);
@@ -90,13 +92,26 @@ function disableTelemetry(): void {
   process.env.ORT_DISABLE_TELEMETRY ||= '1';
 }
 
-async function createSession(runtime: typeof ort, path: string): Promise<ort.InferenceSession> {
+/** Limit of a protocol buffer. */
+const MAX_PROTOBUF_BYTES = 2 ** 31 - 1;
+
+/**
+ * A model that is one file comes from memory: onnxruntime ends the process if its own reading fails. A model with weights in
+ * other files needs its path, and so does one that is larger than protocol buffers in memory may be.
+ */
+async function createSession(
+  runtime: typeof ort,
+  path: string,
+  isOneFile: boolean,
+): Promise<ort.InferenceSession> {
+  const options = { intraOpNumThreads: 1, interOpNumThreads: 1, logSeverityLevel: 3 } as const;
+  const { InferenceSession } = runtime;
+  const inMemory = isOneFile && (await regularFileSize(path)) <= MAX_PROTOBUF_BYTES;
+  const bytes = inMemory ? await readLocalFile(path, MAX_PROTOBUF_BYTES) : undefined;
   try {
-    return await runtime.InferenceSession.create(path, {
-      intraOpNumThreads: 1,
-      interOpNumThreads: 1,
-      logSeverityLevel: 3,
-    });
+    return await (bytes === undefined
+      ? InferenceSession.create(path, options)
+      : InferenceSession.create(bytes, options));
   } catch (cause) {
     if (!existsSync(path)) throw fileError(path, { code: 'ENOENT' });
     const found = errorMessage(cause);

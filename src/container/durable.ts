@@ -59,7 +59,7 @@ export async function makeDirectory(path: string): Promise<void> {
 const SUFFIX = /^\.tmp-[0-9a-f]{16}$/;
 
 /** A name that nobody can guess, so that no link waits there, and that {@link isTemporaryOf} recognises. */
-function temporaryName(path: string): string {
+export function temporaryName(path: string): string {
   return `${path}.tmp-${randomBytes(8).toString('hex')}`;
 }
 

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { constants, readFileSync, realpathSync } from 'node:fs';
 import { link, open, rename, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
@@ -7,7 +6,7 @@ import { isJsonObject, parseJson } from '../core/json.js';
 import { errorCode, SoftpackError } from '../errors.js';
 import { onFile } from '../store/file-error.js';
 import { readLocalFile } from '../store/local.js';
-import { NO_FOLLOW } from './durable.js';
+import { NO_FOLLOW, temporaryName } from './durable.js';
 
 /** Exists while a writer works in a folder. */
 export const LOCK_FILE = 'writer.lock';
@@ -78,7 +77,7 @@ function keyOf(folder: string): string {
 /** Creates the lock in one step, whole: `false` if there is one. */
 async function takeLock(folder: string): Promise<boolean> {
   const path = join(folder, LOCK_FILE);
-  const temporary = `${path}.tmp-${randomBytes(8).toString('hex')}`;
+  const temporary = temporaryName(path);
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | NO_FOLLOW;
   return onFile(path, async () => {
     const handle = await open(temporary, flags);
@@ -123,7 +122,7 @@ async function removeStale(folder: string): Promise<void> {
   if (holder === undefined) return;
   if (!isStale(holder)) throw locked(folder, holder);
   const path = join(folder, LOCK_FILE);
-  const aside = `${path}.tmp-${randomBytes(8).toString('hex')}`;
+  const aside = temporaryName(path);
   try {
     await rename(path, aside);
   } catch (cause) {

@@ -10,7 +10,12 @@ import { describeImages, type ImageSource } from '../images/source.js';
 import { LabelInspection } from '../labels/inspection.js';
 import type { BackendName } from '../nn/backend/select.js';
 import type { TeacherDescription } from '../nn/teachers/description.js';
-import type { LabelledViews, LabelTask, LabelWorkerSetup } from './label-worker.js';
+import type {
+  LabelledViews,
+  LabelTask,
+  LabelWorkerPrepared,
+  LabelWorkerSetup,
+} from './label-worker.js';
 import { PartialRow } from './partial-row.js';
 
 export interface LabelViewsOptions {
@@ -159,6 +164,11 @@ class TeacherPool implements AsyncDisposable {
   readonly #stop = new Int32Array(new SharedArrayBuffer(4));
   /** Rejects if a worker fails to start before it has a task. */
   readonly #broken: Promise<never>;
+  /** Ids of the threads that have loaded their teacher, and what waits for the others. */
+  readonly #prepared = new Set<number>();
+  readonly #whenPrepared = new Map<number, () => void>();
+  /** Tasks that were handed to threads and not answered. */
+  readonly #underWay = new Set<Promise<unknown>>();
 
   constructor(options: LabelViewsOptions) {
     const { teacher, backend, description, images, targets, augmentation, classes } = options;
@@ -183,6 +193,10 @@ class TeacherPool implements AsyncDisposable {
     });
     this.#broken = new Promise((_, reject) => this.#pool.on('error', reject));
     this.#broken.catch(() => undefined); // Reported by the task that waits for a worker.
+    this.#pool.on('message', ({ preparedThread }: LabelWorkerPrepared) => {
+      this.#prepared.add(preparedThread);
+      this.#whenPrepared.get(preparedThread)?.();
+    });
   }
 
   /** Results in the order of the tasks; a few tasks are under way ahead of the one that is waited for. */
@@ -199,17 +213,38 @@ class TeacherPool implements AsyncDisposable {
       return [task, views] as const;
     };
     for (const task of tasks) {
-      const answer: Promise<LabelledViews | ErrorData> = this.#pool.run(task);
-      answer.catch(() => undefined); // Reported when its turn comes.
+      const answer = this.#ask(task);
       under.push([task, answer]);
       if (under.length > 2 * this.#workers) yield await next();
     }
     while (under.length > 0) yield await next();
   }
 
-  /** Tasks under way end at their next image or pass. */
+  #ask(task: LabelTask): Promise<LabelledViews | ErrorData> {
+    const answer: Promise<LabelledViews | ErrorData> = this.#pool.run(task);
+    this.#underWay.add(answer);
+    const forget = () => this.#underWay.delete(answer);
+    answer.then(forget, forget); // A failure is reported when its turn comes.
+    return answer;
+  }
+
+  /**
+   * Tasks under way end at their next image or pass. Threads are ended only when they are out of native code: one that is
+   * ended while a runtime loads its model ends the process.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     Atomics.store(this.#stop, 0, 1);
-    await this.#pool.close({ force: true });
+    await Promise.all(this.#pool.threads.map((thread) => this.#untilPrepared(thread)));
+    await Promise.allSettled(this.#underWay);
+    await this.#pool.close();
+  }
+
+  async #untilPrepared(thread: Piscina['threads'][number]): Promise<void> {
+    const { threadId } = thread;
+    if (this.#prepared.has(threadId)) return;
+    await new Promise<void>((resolve) => {
+      thread.once('exit', resolve);
+      this.#whenPrepared.set(threadId, resolve);
+    });
   }
 }

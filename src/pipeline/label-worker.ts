@@ -1,3 +1,4 @@
+import { parentPort, threadId } from 'node:worker_threads';
 import { move, transferableSymbol, valueSymbol, workerData } from 'piscina';
 import { Augmenter } from '../augment/augmenter.js';
 import { renderViews } from '../augment/replay.js';
@@ -41,12 +42,25 @@ export interface LabelledViews {
   readonly agreeing: number;
 }
 
+/** Posted by a thread once its teacher is loaded, or could not be: from then on only tasks keep it in native code. */
+export interface LabelWorkerPrepared {
+  readonly preparedThread: number;
+}
+
 const setup = workerData as LabelWorkerSetup;
 const { augmentation, classes, targets } = setup;
 const prepared = prepare();
 prepared.catch(() => undefined); // Reported by the first task.
+// A thread without a task sleeps where nothing else of it can run on: it must not sleep before this is posted.
+await prepared.catch(() => undefined);
+parentPort?.postMessage({ preparedThread: threadId } satisfies LabelWorkerPrepared);
+
+function isStopped(): boolean {
+  return Atomics.load(setup.stop, 0) !== 0;
+}
 
 async function prepare() {
+  if (isStopped()) throwIfAborted(AbortSignal.abort());
   const reader = rememberImages(await openImageReader(setup.images), setup.imageBytes);
   const teacher = checked(await loadTeacher(setup.teacher, setup.options));
   // For the partners, which follow from the samples' number, before any image is read: sizes do not matter.
@@ -67,7 +81,6 @@ async function label(
   { reader, teacher, mixer }: Awaited<typeof prepared>,
   { epoch, start, count }: LabelTask,
 ): Promise<LabelledViews> {
-  const isStopped = () => Atomics.load(setup.stop, 0) !== 0;
   if (isStopped()) throwIfAborted(AbortSignal.abort());
   const samples = Uint32Array.from({ length: count }, (_, i) => start + i);
   const partners = mixer.batch(epoch, samples).partner;

@@ -104,8 +104,20 @@ export function errorToData(error: unknown): ErrorData {
     return { code: 'WORKER_FAILED', message: errorMessage(error), stack: stackOf(error) };
   }
   const text = (value: unknown) => (value === undefined ? undefined : show(value));
-  const { code, message, field, expected, found } = error;
+  const { code, message, field, expected, found } = partsOf(error);
   return { code, message, field, expected: text(expected), found: text(found) };
+}
+
+/** What an error of the library says; also of something hostile that only looks like one. */
+function partsOf(error: SoftpackError): Omit<SoftpackError, 'name'> {
+  const field = property(error, 'field');
+  return {
+    code: errorCode(error) as SoftpackErrorCode,
+    message: errorMessage(error),
+    field: field === undefined ? undefined : show(field, Number.POSITIVE_INFINITY),
+    expected: property(error, 'expected'),
+    found: property(error, 'found'),
+  };
 }
 
 /** Also true for errors of another copy of this library; test runners load several. */
@@ -125,9 +137,22 @@ export function errorMessage(error: unknown): string {
   return typeof message === 'string' ? message : show(error);
 }
 
-function stackOf(error: unknown): string | undefined {
+/** The name of an error's class, e.g. `RangeError`; `Error` for values without one. */
+export function errorName(error: unknown): string {
+  const name = property(error, 'name');
+  return typeof name === 'string' && name !== '' ? name : 'Error';
+}
+
+/** The stack of an error from any realm, if it has one. */
+export function stackOf(error: unknown): string | undefined {
   const stack = property(error, 'stack');
   return typeof stack === 'string' ? stack : undefined;
+}
+
+/** An error of any realm as it is; anything else that was thrown as an error that shows it. */
+export function asError(thrown: unknown): Error {
+  const isError = typeof property(thrown, 'message') === 'string';
+  return isError ? (thrown as Error) : new Error(show(thrown), { cause: thrown });
 }
 
 /** Undefined also if reading it throws. */
@@ -154,7 +179,7 @@ export function errorFromData(data: ErrorData): SoftpackError {
  */
 export function errorAt(place: string, error: unknown, code?: SoftpackErrorCode): unknown {
   if (!isSoftpackError(error)) return error;
-  const { message, field, expected, found } = error;
+  const { message, field, expected, found } = partsOf(error);
   const where = field === undefined ? place : `${place}: ${field}`;
   const located = new SoftpackError(code ?? error.code, '', {
     field: where,

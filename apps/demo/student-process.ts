@@ -1,5 +1,5 @@
 import { openArchive } from '#src/archive/archive.js';
-import { SoftpackError } from '#src/errors.js';
+import { errorToData } from '#src/errors.js';
 import { createLoader } from '#src/loader/loader.js';
 import { selectBackend } from '#src/nn/backend/select.js';
 import { ConvNet } from '#src/nn/convnet.js';
@@ -21,8 +21,8 @@ process.once('message', async (job: StudentJob) => {
     const result = await runStudent(job, stop.signal);
     send({ kind: 'result', ...result });
   } catch (error) {
-    const { message, code } = error instanceof SoftpackError ? error : failure(error);
-    send({ kind: 'failed', message, code });
+    const { message, stack = message, code } = errorToData(error);
+    send({ kind: 'failed', message: stack, code });
   }
   process.disconnect?.();
 });
@@ -61,9 +61,4 @@ async function runStudent(job: StudentJob, signal: AbortSignal) {
 
 function send(message: StudentMessage): void {
   process.send?.(message);
-}
-
-function failure(error: unknown): { message: string; code: 'WORKER_FAILED' } {
-  const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  return { message, code: 'WORKER_FAILED' };
 }

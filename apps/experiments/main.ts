@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { Argument, Command, Option } from 'commander';
-import { SoftpackError } from '#src/errors.js';
+import { isSoftpackError } from '#src/errors.js';
 import { type BackendName, selectBackend } from '#src/nn/backend/select.js';
 import { loadEmoji } from '../demo/emoji.js';
 import { STORED_SIZE } from '../demo/recipe.js';
@@ -153,7 +153,7 @@ function say(text: string): void {
 try {
   await program.parseAsync(process.argv);
 } catch (error) {
-  if (!(error instanceof SoftpackError)) throw error;
+  if (!isSoftpackError(error)) throw error;
   say(`${error.message} [${error.code}]`);
   process.exitCode = error.code === 'ABORTED' ? 130 : 1;
 }

@@ -1,5 +1,5 @@
 import { CODECS } from '#src/codecs/registry.js';
-import { SoftpackError } from '#src/errors.js';
+import { isSoftpackError } from '#src/errors.js';
 import type { ExperimentRow } from '../report/experiments.js';
 import type { Cell } from './cells.js';
 import type { Setting } from './labels.js';
@@ -83,7 +83,7 @@ export async function known<T>(work: () => Promise<T>): Promise<T | undefined> {
   try {
     return await work();
   } catch (error) {
-    if (error instanceof SoftpackError && error.code === 'INCOMPLETE') return undefined;
+    if (isSoftpackError(error) && error.code === 'INCOMPLETE') return undefined;
     throw error;
   }
 }

@@ -18,7 +18,7 @@ import {
 import { allocateShared } from '../core/allocate.js';
 import { FieldChecker } from '../core/check.js';
 import type { CodecParts, Tensor } from '../core/codec-parts.js';
-import { errorAt, invalidFile, SoftpackError } from '../errors.js';
+import { errorAt, invalidFile, isSoftpackError, SoftpackError } from '../errors.js';
 import type { ByteStore } from '../store/byte-store.js';
 import { fileError } from '../store/file-error.js';
 import { localStore } from '../store/local.js';
@@ -110,7 +110,7 @@ async function existingDirectory(directory: string): Promise<ByteStore> {
 
 async function readManifestBytes(source: ByteStore): Promise<Uint8Array> {
   const file = await source.open(MANIFEST_FILE).catch((cause: unknown) => {
-    if (!(cause instanceof SoftpackError) || cause.code !== 'NOT_FOUND') throw cause;
+    if (!isSoftpackError(cause) || cause.code !== 'NOT_FOUND') throw cause;
     throw new SoftpackError(
       'INCOMPLETE',
       'no manifest: not an archive, or one that was never finished',
@@ -131,7 +131,7 @@ async function readManifestBytes(source: ByteStore): Promise<Uint8Array> {
 
 /** `INVALID_FILE` naming the file for an error about the codes of an epoch's row; other errors unchanged. */
 export function errorInRow(archive: LabelArchive, epoch: number, error: unknown): unknown {
-  const inCodes = error instanceof SoftpackError && /(^|: )codes$/.test(error.field ?? '');
+  const inCodes = isSoftpackError(error) && /(^|: )codes$/.test(error.field ?? '');
   return inCodes ? errorAt(archive.fileOf(epoch), error, 'INVALID_FILE') : error;
 }
 

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
-import { Command, CommanderError } from 'commander';
-import { errorMessage, SoftpackError } from '../errors.js';
+import { Command, type CommanderError } from 'commander';
+import { errorCode, errorMessage, errorName, isSoftpackError, stackOf } from '../errors.js';
 import { addCache } from './cache.js';
 import { addCat } from './cat.js';
 import { addDemo } from './demo.js';
@@ -23,25 +23,30 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
     await program.parseAsync(argv, { from: 'user' });
     return EXIT.done;
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    if (isCommanderError(error)) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
     const { aborted, reason } = io.signal;
     if (aborted && reason instanceof Interruption) return reason.exitCode;
     report(error, io, argv.includes('--verbose'));
-    const usage = error instanceof SoftpackError && error.code === 'INVALID_ARGUMENT';
+    const usage = isSoftpackError(error) && error.code === 'INVALID_ARGUMENT';
     return usage ? EXIT.usage : EXIT.failed;
   }
 }
 
 function report(error: unknown, { stderr }: CliIo, verbose: boolean): void {
   const say = (text: string) => stderr.write(`${printable(text)}\n`);
-  if (error instanceof SoftpackError) {
+  if (isSoftpackError(error)) {
     say(`softpack: ${error.message} [${error.code}]`);
   } else {
-    const text = error instanceof Error ? `${error.name}: ${error.message}` : errorMessage(error);
-    say(`softpack: unexpected error: ${text.replace(/\s*\n\s*/g, ' ')}`);
+    const text = `${errorName(error)}: ${errorMessage(error)}`.replace(/\s*\n\s*/g, ' ');
+    say(`softpack: unexpected error: ${text}`);
     if (!verbose) say('This should not happen; --verbose shows where it did.');
   }
-  if (verbose && error instanceof Error) say(error.stack ?? '');
+  if (verbose) say(stackOf(error) ?? '');
+}
+
+/** `instanceof` can throw for what is thrown here. */
+function isCommanderError(error: unknown): error is CommanderError {
+  return errorCode(error)?.startsWith('commander.') === true;
 }
 
 /** All commands. */

@@ -1,7 +1,7 @@
 import { MEMORY } from '../core/allocate.js';
 import { type FieldChecker, type Problem, problemsOf } from '../core/check.js';
 import { type CodecParts, type CodecShape, tensorBytes } from '../core/codec-parts.js';
-import { SoftpackError } from '../errors.js';
+import { isSoftpackError, SoftpackError } from '../errors.js';
 import type { Kernels } from '../kernels/types.js';
 import type { Codec, DecodeOptions } from './codec.js';
 import type {
@@ -80,7 +80,7 @@ export class CodecRegistry<
       const problems = problemsOf('', `not a valid ${descriptor.name} codec`, check);
       return problems.length > 0 ? problems : resourceProblems(descriptor, sized, context);
     } catch (error) {
-      if (!(error instanceof SoftpackError)) throw error;
+      if (!isSoftpackError(error)) throw error;
       const { code, field = 'codec', message, expected, found } = error;
       return [{ code, field, message, expected, found, error }];
     }

@@ -2,7 +2,7 @@ import { Readable } from 'node:stream';
 import { crc32, inflateRawSync } from 'node:zlib';
 import { type Entry, fromRandomAccessReader, RandomAccessReader, type ZipFile } from 'yauzl';
 import { allocate } from '../core/allocate.js';
-import { errorMessage, invalidFile, SoftpackError } from '../errors.js';
+import { errorMessage, invalidFile, isSoftpackError, SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
 
 /** NumPy's archive of arrays: a zip file with a .npy file per array, stored or deflated. */
@@ -42,7 +42,7 @@ async function readEntries(file: ByteFile): Promise<readonly Entry[]> {
     const fail = (cause: unknown) => {
       const found = errorMessage(cause);
       reject(
-        cause instanceof SoftpackError
+        isSoftpackError(cause)
           ? cause
           : invalidFile(file.name, 'directory', 'not a whole .npz file', { found, cause }),
       );

@@ -1,21 +1,20 @@
 import { Piscina } from 'piscina';
-import { errorFromData, errorMessage, SoftpackError } from '../errors.js';
+import { PoolTasks } from '../core/pool-tasks.js';
+import { errorFromData, errorMessage, isSoftpackError, SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import { type BatchArrays, BatchMaker, type BatchSetup, type BatchTask } from './batch-maker.js';
 import type { WorkerReply, WorkerRequest } from './worker.js';
 
 /** Makes the batches of one loader, here or on threads. */
 export interface BatchPool extends AsyncDisposable {
-  /**
-   * @param where Names the batch in the error of a thread that died making it, twice.
-   */
+  /** @param where names the batch in the error if two threads died making it. */
   make(task: BatchTask, where: string): Promise<BatchArrays>;
 }
 
-/** Images decoded side by side where the loader has no threads of its own: those of libuv's pool. */
+/** Images decoded at a time if the loader has no threads of its own: the size of libuv's pool. */
 const CONCURRENCY = 4;
 
-/** On the calling thread, one batch after the other. */
+/** Makes batches on the calling thread, one after the other. */
 export class LocalBatchPool implements BatchPool {
   readonly #setup: BatchSetup;
   #maker: Promise<BatchMaker> | undefined;
@@ -40,20 +39,21 @@ export class LocalBatchPool implements BatchPool {
   }
 }
 
-/** More threads than any machine's; a loader has no more at work than its own `workers`. */
+/** More than any machine has processors; a loader keeps at most its own `workers` busy. */
 const MAX_THREADS = 256;
 
-/** The pool that all loaders of the process share, as long as one of them is open. */
+/** The pool that all loaders of the process share while one of them is open. */
 let shared: { readonly pool: Piscina; users: number } | undefined;
 /** Ids of the loaders that are open on any pool. */
 const openLoaders = new Set<string>();
 
 const WORKER = new URL('./worker.js', import.meta.url).href;
 
-/** On threads of the process's one pool, or of the caller's own. */
+/** Makes batches on threads of the shared pool, or of the caller's own. */
 export class ThreadBatchPool implements BatchPool {
   readonly #setup: BatchSetup;
   readonly #pool: Piscina;
+  readonly #tasks: PoolTasks;
   readonly #own: boolean;
   readonly #turns: Turns;
 
@@ -63,6 +63,7 @@ export class ThreadBatchPool implements BatchPool {
     this.#turns = new Turns(workers);
     this.#own = pool === undefined;
     this.#pool = pool ?? acquireShared();
+    this.#tasks = new PoolTasks(this.#pool);
     openLoaders.add(setup.id);
   }
 
@@ -75,13 +76,13 @@ export class ThreadBatchPool implements BatchPool {
     }
   }
 
-  /** A thread may die of no fault of the batch (killed, out of memory): another one gets a second try. */
+  /** A thread may die for reasons other than the batch (killed, out of memory): another one tries once more. */
   async #makeTwice(task: BatchTask, where: string): Promise<BatchArrays> {
     for (let attempt = 1; ; attempt++) {
       try {
         return await this.#request(task);
       } catch (cause) {
-        if (cause instanceof SoftpackError) throw cause;
+        if (isSoftpackError(cause)) throw cause;
         if (attempt === 1) continue;
         const message = errorMessage(cause);
         throw new SoftpackError('WORKER_FAILED', `${where}: ${message}, twice`, { cause });
@@ -102,14 +103,19 @@ export class ThreadBatchPool implements BatchPool {
   }
 
   #send(request: WorkerRequest): Promise<WorkerReply> {
-    return this.#pool.run(request, { filename: WORKER, name: 'serve' }) as Promise<WorkerReply>;
+    return this.#tasks.run(request, { filename: WORKER, name: 'serve' });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     const { id } = this.#setup;
     openLoaders.delete(id);
-    if (this.#own) return releaseShared();
-    // The caller's threads live on: let those that are idle forget this loader now, the rest at their next batch.
+    if (this.#own) await releaseShared();
+    else await this.#forget(id);
+    this.#tasks[Symbol.dispose]();
+  }
+
+  /** The caller's threads live on: those that are idle forget this loader now, the rest at their next batch. */
+  async #forget(id: string): Promise<void> {
     const idle = Math.min(this.#pool.threads.length, this.#pool.idleThreads);
     const request = { setupId: id, open: [...openLoaders] };
     await Promise.allSettled(Array.from({ length: idle }, () => this.#send(request)));
@@ -136,7 +142,7 @@ async function releaseShared(): Promise<void> {
   await pool.close();
 }
 
-/** Lets so many through at a time, in order of asking. */
+/** Lets a limited number through at a time, in order of asking. */
 class Turns {
   #free: number;
   readonly #waiting: (() => void)[] = [];

@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { asError } from '../errors.js';
 import type { Batch } from './options.js';
 
 /** No batch is pulled before it is asked for, so that the loader's state counts what the reader has. */
@@ -10,13 +11,13 @@ export function batchStream(batches: AsyncIterable<Batch>): Readable {
     read() {
       iterator.next().then(
         ({ done, value }) => this.push(done ? null : value),
-        (error: Error) => this.destroy(error),
+        (error: unknown) => this.destroy(asError(error)),
       );
     },
     destroy(error, callback) {
       Promise.resolve(iterator.return?.()).then(
         () => callback(error),
-        (failure: Error) => callback(error ?? failure),
+        (failure: unknown) => callback(error ?? asError(failure)),
       );
     },
   });

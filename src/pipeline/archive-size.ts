@@ -2,7 +2,7 @@ import { type PlannedLabels, predictArchive } from '../archive/size.js';
 import type { CodecRegistry } from '../codecs/codec-registry.js';
 import type { NamedChoice } from '../codecs/descriptor.js';
 import type { CodecChoice } from '../codecs/registry.js';
-import { SoftpackError } from '../errors.js';
+import { isSoftpackError, SoftpackError } from '../errors.js';
 
 /** A codec whose size is chosen so that the whole archive, every byte counted, reaches a compression ratio. */
 export interface TotalRatioChoice {
@@ -26,7 +26,7 @@ export function archiveBytes(
   try {
     return predictArchive(codecs.shape(choice, labels), labels).total;
   } catch (error) {
-    if (error instanceof SoftpackError) return Number.POSITIVE_INFINITY;
+    if (isSoftpackError(error)) return Number.POSITIVE_INFINITY;
     throw error;
   }
 }

@@ -4,7 +4,14 @@ import { createArchive } from '../archive/create.js';
 import type { AugmentationSpec } from '../augment/spec.js';
 import { NoneCodec } from '../codecs/none.js';
 import { float16ToFloat32 } from '../core/half.js';
-import { type ErrorData, errorFromData, throwIfAborted } from '../errors.js';
+import { PoolTasks } from '../core/pool-tasks.js';
+import {
+  type ErrorData,
+  errorFromData,
+  errorMessage,
+  SoftpackError,
+  throwIfAborted,
+} from '../errors.js';
 import type { MemoryImages } from '../images/memory.js';
 import { describeImages, type ImageSource } from '../images/source.js';
 import { LabelInspection } from '../labels/inspection.js';
@@ -162,8 +169,7 @@ class TeacherPool implements AsyncDisposable {
   readonly #pool: Piscina;
   readonly #workers: number;
   readonly #stop = new Int32Array(new SharedArrayBuffer(4));
-  /** Rejects if a worker fails to start before it has a task. */
-  readonly #broken: Promise<never>;
+  readonly #tasks: PoolTasks;
   /** Ids of the threads that have loaded their teacher, and what waits for the others. */
   readonly #prepared = new Set<number>();
   readonly #whenPrepared = new Map<number, () => void>();
@@ -191,8 +197,7 @@ class TeacherPool implements AsyncDisposable {
       maxThreads: workers,
       workerData: setup,
     });
-    this.#broken = new Promise((_, reject) => this.#pool.on('error', reject));
-    this.#broken.catch(() => undefined); // Reported by the task that waits for a worker.
+    this.#tasks = new PoolTasks(this.#pool);
     this.#pool.on('message', ({ preparedThread }: LabelWorkerPrepared) => {
       this.#prepared.add(preparedThread);
       this.#whenPrepared.get(preparedThread)?.();
@@ -208,7 +213,7 @@ class TeacherPool implements AsyncDisposable {
     const next = async () => {
       throwIfAborted(signal);
       const [task, answer] = under.shift() as (typeof under)[number];
-      const views = await Promise.race([answer, this.#broken]);
+      const views = await answer;
       if ('code' in views) throw errorFromData(views);
       return [task, views] as const;
     };
@@ -221,11 +226,21 @@ class TeacherPool implements AsyncDisposable {
   }
 
   #ask(task: LabelTask): Promise<LabelledViews | ErrorData> {
-    const answer: Promise<LabelledViews | ErrorData> = this.#pool.run(task);
+    const answer = this.#label(task);
     this.#underWay.add(answer);
     const forget = () => this.#underWay.delete(answer);
     answer.then(forget, forget); // A failure is reported when its turn comes.
     return answer;
+  }
+
+  async #label(task: LabelTask): Promise<LabelledViews | ErrorData> {
+    try {
+      return await this.#tasks.run(task, {});
+    } catch (cause) {
+      const message = `a thread of the teacher failed: ${errorMessage(cause)}`;
+      const field = `epoch ${task.epoch}, sample ${task.start}`;
+      throw new SoftpackError('WORKER_FAILED', message, { field, cause });
+    }
   }
 
   /**
@@ -237,6 +252,7 @@ class TeacherPool implements AsyncDisposable {
     await Promise.all(this.#pool.threads.map((thread) => this.#untilPrepared(thread)));
     await Promise.allSettled(this.#underWay);
     await this.#pool.close();
+    this.#tasks[Symbol.dispose]();
   }
 
   async #untilPrepared(thread: Piscina['threads'][number]): Promise<void> {

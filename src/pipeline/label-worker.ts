@@ -4,7 +4,13 @@ import { Augmenter } from '../augment/augmenter.js';
 import { renderViews } from '../augment/replay.js';
 import type { AugmentationSpec } from '../augment/spec.js';
 import { concatenateIds } from '../core/samples.js';
-import { type ErrorData, errorToData, SoftpackError, throwIfAborted } from '../errors.js';
+import {
+  type ErrorData,
+  errorToData,
+  isSoftpackError,
+  SoftpackError,
+  throwIfAborted,
+} from '../errors.js';
 import { openImageReader } from '../images/reader.js';
 import { rememberImages } from '../images/remembered.js';
 import type { ImagesDescription } from '../images/source.js';
@@ -104,7 +110,7 @@ async function label(
 
 /** An error about an image of a pass as one about its sample. */
 function inEpoch(error: unknown, epoch: number, start: number): unknown {
-  if (!(error instanceof SoftpackError)) return error;
+  if (!isSoftpackError(error)) return error;
   const { code, field = '', found } = error;
   const [, place, image, class_] = /^(.*), image (\d+), class (\d+)$/s.exec(field) ?? [];
   if (image === undefined) return error;

@@ -12,7 +12,7 @@ import type { CodecDescriptor } from '../codecs/descriptor.js';
 import { CODECS } from '../codecs/registry.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
 import { FieldChecker } from '../core/check.js';
-import { errorAt, errorCode, SoftpackError } from '../errors.js';
+import { errorAt, errorCode, isSoftpackError } from '../errors.js';
 import { referenceKernels } from '../kernels/reference/kernels.js';
 import type { ByteStore } from '../store/byte-store.js';
 
@@ -65,7 +65,7 @@ function loadFrom(
   try {
     return descriptor.load(codecParts, referenceKernels, {});
   } catch (error) {
-    const field = error instanceof SoftpackError ? error.field : undefined;
+    const field = isSoftpackError(error) ? error.field : undefined;
     const [, tensor] = /^codec tensor (.+)$/s.exec(field ?? '') ?? [];
     if (tensor === undefined) {
       throw errorAt(`${join(folder, MANIFEST_FILE)}: codec.config`, error);

@@ -232,14 +232,12 @@ export function codecRequest(
   const { codec, eps = DEFAULT_EPS, trainingLabels } = options;
   const { threads: _, ...training } = options.training ?? {};
   const groups =
-    'groups' in codec && codec.groups instanceof Uint32Array
-      ? { groups: sha256Of(codec.groups) }
-      : {};
+    'groups' in codec && ArrayBuffer.isView(codec.groups) ? { groups: sha256Of(codec.groups) } : {};
   const request = { codec: { name: 'vqae', ...codec, ...groups }, eps, training, trainingLabels };
   return canonicalJson(request, 'pack') as JsonObject;
 }
 
-function sha256Of({ buffer, byteOffset, byteLength }: Uint32Array): string {
+function sha256Of({ buffer, byteOffset, byteLength }: ArrayBufferView): string {
   return sha256(new Uint8Array(buffer, byteOffset, byteLength));
 }
 

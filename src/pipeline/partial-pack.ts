@@ -8,7 +8,7 @@ import { NO_FOLLOW, removeTemporaries } from '../container/durable.js';
 import { readTensorFile, type StoredTensor, writeTensorFile } from '../container/tensor-file.js';
 import type { CodecParts, Tensor } from '../core/codec-parts.js';
 import { isJsonObject, type JsonObject, parseJson } from '../core/json.js';
-import { SoftpackError } from '../errors.js';
+import { isSoftpackError } from '../errors.js';
 import { DivergenceMeter, type DivergenceSums } from '../labels/divergence.js';
 import { onFile } from '../store/file-error.js';
 
@@ -126,7 +126,7 @@ async function readCodec(
     const parts = { name, config, tensors: named('codec.'), sampleTensors: named('samples.') };
     return { request, parts, training } as unknown as KeptCodec & { request: JsonObject };
   } catch (error) {
-    if (error instanceof SoftpackError) return undefined;
+    if (isSoftpackError(error)) return undefined;
     throw error;
   }
 }

@@ -7,7 +7,7 @@ import type { CodecRegistry } from '../codecs/codec-registry.js';
 import { CODECS, type CodecChoice } from '../codecs/registry.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
 import { type Problem, requireNoProblems } from '../core/check.js';
-import { SoftpackError } from '../errors.js';
+import { isSoftpackError, SoftpackError } from '../errors.js';
 import { onFile } from '../store/file-error.js';
 import { readHead } from '../store/local.js';
 import { choiceForRatio, isTotalRatio, type TotalRatioChoice } from './archive-size.js';
@@ -34,7 +34,7 @@ export class Problems {
     try {
       return await work();
     } catch (error) {
-      if (!(error instanceof SoftpackError)) throw error;
+      if (!isSoftpackError(error)) throw error;
       const { field = '', message, expected, found } = error;
       this.add([{ field, message, expected, found, error }]);
       return undefined;

@@ -4,7 +4,7 @@ import type { CodecRegistry } from '../codecs/codec-registry.js';
 import type { NamedChoice, PaperLabels } from '../codecs/descriptor.js';
 import { CODECS } from '../codecs/registry.js';
 import type { Problem } from '../core/check.js';
-import { SoftpackError } from '../errors.js';
+import { isSoftpackError, SoftpackError } from '../errors.js';
 import { defaultTrainingLabels } from '../pipeline/training-labels.js';
 import { planForBytes, pruneForBytes, vqaeLevelSet } from './choose.js';
 import { fullBytes, prunedBytes } from './formulas.js';
@@ -133,7 +133,7 @@ function attempt(name: string, plan: () => CodecPlan | string): CodecPlan | Impo
     const found = plan();
     return typeof found === 'string' ? { name, reason: found } : found;
   } catch (error) {
-    if (!(error instanceof SoftpackError)) throw error;
+    if (!isSoftpackError(error)) throw error;
     return { name, reason: error.message };
   }
 }

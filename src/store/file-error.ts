@@ -1,4 +1,4 @@
-import { errorCode, SoftpackError, type SoftpackErrorCode } from '../errors.js';
+import { errorCode, isSoftpackError, SoftpackError, type SoftpackErrorCode } from '../errors.js';
 
 interface SystemCause {
   readonly code: SoftpackErrorCode;
@@ -41,7 +41,7 @@ const CAUSES: Readonly<Record<string, SystemCause>> = {
  * to files goes through this: no raw system error reaches a user.
  */
 export function fileError(path: string, cause: unknown): unknown {
-  if (cause instanceof SoftpackError) return cause;
+  if (isSoftpackError(cause)) return cause;
   const code = errorCode(cause);
   if (code === undefined) return cause;
   if (code === 'ERR_INVALID_ARG_VALUE' && path.includes('\0')) {

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -80,6 +81,39 @@ describe('threads', () => {
     const slow = await imageFolder(folder);
     await using loader = createLoader(options({ workers: 1, pool, images: slow, batchSize: 37 }));
     await expect(loader[Symbol.asyncIterator]().next()).rejects.toMatchObject({
+      code: 'WORKER_FAILED',
+      message: expect.stringContaining('batch 0 of epoch 0'),
+    });
+  });
+
+  test('that die without a task end neither the process nor the iteration', async () => {
+    const expected = digest(await collect(options({ workers: 0 })));
+    // Idle threads run timers only without atomics.
+    await using pool = new Piscina({ maxThreads: 2, atomics: 'disabled' });
+    const listeners = pool.getMaxListeners();
+    const filename = new URL('./failing-thread.mjs', import.meta.url).href;
+    let deaths = 0;
+    await using loader = createLoader(options({ workers: 1, pool }));
+    const batches = [];
+    for await (const batch of loader) {
+      batches.push(batch);
+      if (batch.index !== 1) continue;
+      const died = once(pool, 'workerDestroy');
+      await pool.run(`thread of epoch ${batch.epoch}`, { filename, name: 'dieLater' });
+      await died;
+      deaths++;
+    }
+    expect(deaths).toBe(3);
+    expect(digest(batches)).toBe(expected);
+    await loader.close();
+    expect(pool.listenerCount('error')).toBe(0);
+    expect(pool.getMaxListeners()).toBe(listeners);
+  });
+
+  test('that cannot start end the iteration instead of leaving it waiting', async () => {
+    await using pool = new Piscina({ filename: 'file:///no/such/worker.mjs', maxThreads: 2 });
+    await using loader = createLoader(options({ workers: 2, pool }));
+    await expect(loader.epoch().next()).rejects.toMatchObject({
       code: 'WORKER_FAILED',
       message: expect.stringContaining('batch 0 of epoch 0'),
     });

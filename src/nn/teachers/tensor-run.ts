@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { errorMessage, invalidFile, SoftpackError } from '../../errors.js';
+import { errorMessage, invalidFile, isSoftpackError } from '../../errors.js';
 import type { TeacherShape } from './description.js';
 import { channelsOf } from './network-teacher.js';
 
@@ -42,7 +42,7 @@ function running<T>(path: string, run: () => T): T {
   try {
     return run();
   } catch (cause) {
-    if (cause instanceof SoftpackError) throw cause;
+    if (isSoftpackError(cause)) throw cause;
     const found = errorMessage(cause);
     throw invalidFile(path, 'model', 'TensorFlow.js cannot run it', { found, cause });
   }

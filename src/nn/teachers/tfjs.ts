@@ -1,6 +1,6 @@
 import { dirname } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
-import { errorMessage, excerpt, invalidFile, SoftpackError } from '../../errors.js';
+import { errorMessage, excerpt, invalidFile, isSoftpackError } from '../../errors.js';
 import { type BackendName, selectBackend } from '../backend/select.js';
 import type { TeacherDescription } from './description.js';
 import {
@@ -54,7 +54,7 @@ async function build(path: string, files: TfjsFiles): Promise<Model> {
     }
     return await tf.loadGraphModel(handler);
   } catch (cause) {
-    if (cause instanceof SoftpackError) throw cause;
+    if (isSoftpackError(cause)) throw cause;
     const found = errorMessage(cause);
     throw invalidFile(path, 'model', 'TensorFlow.js cannot build it', { found, cause });
   }

@@ -67,9 +67,10 @@ Napi::Object AbiTable(Napi::Env env) {
   abi.Set("precisions", Table(env, {{"exact", kSoftpackPrecisionExact},
                                     {"fast", kSoftpackPrecisionFast},
                                     {"fastest", kSoftpackPrecisionFastest}}));
-  abi.Set("losses", Table(env, {{"kl", kSoftpackLossKl},
-                                {"cross-entropy", kSoftpackLossCrossEntropy}}));
+  abi.Set("losses",
+          Table(env, {{"kl", kSoftpackLossKl}, {"cross-entropy", kSoftpackLossCrossEntropy}}));
   abi.Set("statuses", Table(env, {{"ok", kSoftpackOk},
+                                  {"invalidArgument", kSoftpackInvalidArgument},
                                   {"invalidCodes", kSoftpackInvalidCodes},
                                   {"outOfMemory", kSoftpackOutOfMemory},
                                   {"unsupportedMethod", kSoftpackUnsupportedMethod},

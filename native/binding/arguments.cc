@@ -40,6 +40,10 @@ Span<uint16_t> Arguments::Words(size_t index, const char* name) {
   return Array<uint16_t>(info_[index], name, napi_uint16_array, "a Uint16Array");
 }
 
+Span<int16_t> Arguments::Shorts(size_t index, const char* name) {
+  return Array<int16_t>(info_[index], name, napi_int16_array, "an Int16Array");
+}
+
 Span<uint32_t> Arguments::DoubleWords(size_t index, const char* name) {
   return Array<uint32_t>(info_[index], name, napi_uint32_array, "a Uint32Array");
 }

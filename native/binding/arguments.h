@@ -28,6 +28,7 @@ class Arguments {
   Span<float> Floats(size_t index, const char* name);
   Span<uint8_t> Bytes(size_t index, const char* name);
   Span<uint16_t> Words(size_t index, const char* name);
+  Span<int16_t> Shorts(size_t index, const char* name);
   Span<uint32_t> DoubleWords(size_t index, const char* name);
   Span<int32_t> Integers(size_t index, const char* name);
   std::vector<Span<uint8_t>> ByteArrays(size_t index, const char* name);

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "core/dtypes.h"
+#include "core/rans.h"
 
 namespace softpack {
 
@@ -189,6 +190,12 @@ struct KernelTable {
                      const PixelScale& scale, float* out);
   // own[j] = own[j] * weight + other[j] * (1 - weight); each product is rounded.
   void (*mix_rows)(const float* other, float weight, uint64_t length, float* own);
+
+  // One row of a stream of core/rans.h; false if its words are used up.
+  bool (*decode_rans_row)(RansReader* reader, const RansRow& row);
+  // AdvanceTrellis over a whole row.
+  void (*advance_trellis)(const RansTrellis& trellis, const int16_t* values, uint64_t count,
+                          uint8_t* states, uint8_t* contexts);
 };
 
 // Floats of one panel-packed matrix with `inner` rows.

@@ -240,10 +240,34 @@ void NearestMargins(const float* vectors, const float* groups, uint64_t count, u
 
 #include "cpu/augment_simd.h"
 
+#include "cpu/rans_simd.h"
+
 constexpr KernelTable Table() {
-  return {kPanelColumns, kInnerBlock,  kStripRows,     kRowBlock,        PackPanels,
-          Multiply,      kGroupSize,   GroupCodebook,  Nearest,          NearestMargins,
-          WeighRows,     ChainColumns, SumRows<float>, SumRows<int16_t>, WidenRange,
-          ToFixed,       ToBfloat,     Widen,          AddPrediction,    Finish,
-          Fence,         Kl,           ResizeColumns,  BlendRows,        MixRows};
+  return {kPanelColumns,
+          kInnerBlock,
+          kStripRows,
+          kRowBlock,
+          PackPanels,
+          Multiply,
+          kGroupSize,
+          GroupCodebook,
+          Nearest,
+          NearestMargins,
+          WeighRows,
+          ChainColumns,
+          SumRows<float>,
+          SumRows<int16_t>,
+          WidenRange,
+          ToFixed,
+          ToBfloat,
+          Widen,
+          AddPrediction,
+          Finish,
+          Fence,
+          Kl,
+          ResizeColumns,
+          BlendRows,
+          MixRows,
+          DecodeRansRow,
+          AdvanceRansTrellis};
 }

@@ -4,6 +4,7 @@ import { argument } from './check.js';
 
 interface TypedArrays {
   readonly Float32Array: Float32Array;
+  readonly Int16Array: Int16Array;
   readonly Int32Array: Int32Array;
   readonly Uint32Array: Uint32Array;
   readonly Uint16Array: Uint16Array;

@@ -18,6 +18,7 @@ export const LOSSES = { kl: 0, 'cross-entropy': 1 } as const;
 /** Statuses that TypeScript tells apart. A failed constructor's error has its status as `status`. */
 export const STATUSES = {
   ok: 0,
+  invalidArgument: 1,
   invalidCodes: 2,
   outOfMemory: 3,
   unsupportedMethod: 5,

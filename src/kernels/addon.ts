@@ -9,16 +9,39 @@ import type { LabelArray } from './types.js';
  * Raised with every change to the methods below or their arguments, together with kAddonVersion of
  * native/binding/addon.cc: an addon built from other sources is refused instead of failing somewhere later.
  */
-export const ADDON_VERSION = 3;
+export const ADDON_VERSION = 4;
 
 /** The whole native interface: the CPU's operations and access to other backends. */
-export interface Addon extends NativeOperations {
+export interface Addon extends NativeOperations, NativeRans {
   readonly version: number;
   /** See {@link abiDifference}. */
   readonly abi: unknown;
   info(): AddonInfo;
   statusText(status: number): string;
   openModule(path: string): NativeModule;
+}
+
+/** Entropy coding, which only the CPU does: native/core/rans.h. */
+export interface NativeRans {
+  decodeRans(
+    bytes: Uint8Array,
+    entries: Uint32Array,
+    rowTables: Uint16Array,
+    columns: number,
+    trellis: number,
+    out: Int16Array,
+  ): number;
+  encodeRans(
+    values: Int16Array,
+    frequencies: Uint16Array,
+    rowTables: Uint16Array,
+    columns: number,
+    trellis: number,
+    lanes: number,
+    out: Uint8Array,
+    /** [1], bytes written. */
+    length: Uint32Array,
+  ): number;
 }
 
 /** A backend in a shared library. Loaded once per process; `state` and `reason` are current at every call. */

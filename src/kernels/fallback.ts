@@ -42,6 +42,8 @@ export function withFallback(first: Kernels, second: () => Kernels): Kernels {
     unpack: (args) => state.current.unpack(args),
     augment: (args) => state.current.augment(args),
     augmentAsync: (args) => state.current.augmentAsync(args),
+    encodeRans: (args) => state.current.encodeRans(args),
+    decodeRans: (args) => state.current.decodeRans(args),
     residentCodes: (codes) => state.run((kernels) => kernels.residentCodes(codes)),
     createEncoder: (spec) => new FallbackEncoder(state, spec),
     createDecoder: (spec) => new FallbackDecoder(state, spec),

@@ -1,4 +1,5 @@
 import type { AugmentArgs } from './augment-args.js';
+import type { DecodeRansArgs, EncodeRansArgs } from './rans.js';
 import type { ThreadOptions } from './thread-options.js';
 
 export type { ThreadOptions };
@@ -252,4 +253,17 @@ export interface Kernels {
   residentCodes(codes: Uint8Array): ResidentCodes;
   augment(args: AugmentArgs): void;
   augmentAsync(args: AugmentArgs): Promise<void>;
+  /**
+   * On the CPU, whatever the backend; the same bytes everywhere.
+   *
+   * @internal
+   */
+  encodeRans(args: EncodeRansArgs): Uint8Array;
+  /**
+   * Fills `out`. `INVALID_ARGUMENT` naming `codes` if the bytes are no stream of this model; `out` is then partly
+   * written.
+   *
+   * @internal
+   */
+  decodeRans(args: DecodeRansArgs): void;
 }

@@ -11,6 +11,10 @@ const addon = createRequire(import.meta.url)(file);
 const f32 = (length) => new Float32Array(length).fill(0.5);
 const u8 = (length) => new Uint8Array(length);
 const u16 = (length) => new Uint16Array(length);
+const i16 = (length) => new Int16Array(length);
+const u32 = (length) => new Uint32Array(length);
+/** One table, in which every value is 0. */
+const frequencies = () => u16(256).fill(4096, 128, 129);
 const view = () => Int32Array.of(0, 0, 0, 2, 2, 0, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0);
 
 const encoderArgs = () => [f32(30), f32(12), 5, 6, 3, 2];
@@ -33,6 +37,12 @@ const CALLS = {
     ...[[u8(12)], Uint32Array.of(2, 2), view(), f32(1), f32(12)],
     ...[2, 2, f32(3), f32(3), 2],
   ],
+  decodeRans: () => [
+    Uint8Array.of(0, 0, 0, 0, 1, 0),
+    u32(4096).fill(4095),
+    ...[u16(2), 3, 4, i16(3)],
+  ],
+  encodeRans: () => [i16(3), frequencies(), u16(2), 3, 4, 0, u8(200), u32(1)],
   info: () => [],
   statusText: () => [3],
   openModule: () => ['/nonexistent/module.so'],
@@ -57,6 +67,7 @@ const TYPES = [
   Uint16Array,
   Uint32Array,
   Int32Array,
+  Int16Array,
   DataView,
 ];
 

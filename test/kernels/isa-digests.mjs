@@ -2,6 +2,7 @@
 // SOFTPACK_ISA: the digests of two runs are equal if and only if all their outputs are.
 import { createHash } from 'node:crypto';
 import { loadKernels } from '#src/kernels/load.js';
+import { RansTables } from '#src/kernels/rans.js';
 
 const kernels = loadKernels({ backend: 'cpu' });
 const digests = {};
@@ -156,6 +157,44 @@ for (const [height, width] of [
       normalisation: { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
     }),
   );
+}
+
+const frequencies = new Uint16Array(512);
+for (const table of [0, 1]) {
+  frequencies[256 * table] = 96;
+  frequencies.fill(table === 0 ? 400 : 250, 256 * table + 124, 256 * table + 132);
+  frequencies[256 * table + 140] = table === 0 ? 800 : 2000;
+}
+const tables = new RansTables(frequencies);
+for (const trellis of [1, 4, 8]) {
+  for (const lanes of [1, 4, 8, 16, 32]) {
+    for (const columns of [1, 31, 64, 333]) {
+      const rows = 5;
+      const rowTables = Uint16Array.from(
+        { length: trellis === 1 ? rows : 2 * rows },
+        (_, i) => i % 2,
+      );
+      const model = { tables, rowTables, trellis, columns };
+      const values = Int16Array.from({ length: rows * columns }, () => {
+        return random() < 0.02 ? 5000 - 10000 * random() : random() < 0.3 ? 12 : 8 * random() - 4;
+      });
+      const bytes = kernels.encodeRans({ ...model, values, lanes });
+      const name = `rans ${trellis} ${lanes} ${columns}`;
+      record(`${name} bytes`, bytes.slice(), (out) => out.set(bytes));
+      record(name, new Int16Array(values.length), (out) => {
+        kernels.decodeRans({ ...model, bytes, out });
+      });
+      // Damaged: what was decoded until it was noticed.
+      const damaged = bytes.map((byte, i) => (i === bytes.length >> 1 ? byte ^ 16 : byte));
+      record(`${name} damaged`, new Int16Array(values.length), (out) => {
+        try {
+          kernels.decodeRans({ ...model, bytes: damaged, out });
+        } catch {
+          out.fill(1);
+        }
+      });
+    }
+  }
 }
 
 console.log(JSON.stringify({ isa: kernels.isa, digests }));

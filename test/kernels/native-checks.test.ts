@@ -26,6 +26,21 @@ function augment({
   return addon.augment(pixels, sizes, views, weights, out, 2, 2, f32(3), f32(3), 1);
 }
 
+function decodeRans({
+  entries = new Uint32Array(4096),
+  rowTables = new Uint16Array(1),
+  columns = 3,
+  trellis = 1,
+  out = new Int16Array(3),
+}) {
+  return addon.decodeRans(new Uint8Array(9), entries, rowTables, columns, trellis, out);
+}
+
+function encodeRans(frequencies: Uint16Array, length: Uint32Array) {
+  const [values, rowTables, out] = [new Int16Array(3), new Uint16Array(1), new Uint8Array(200)];
+  return addon.encodeRans(values, frequencies, rowTables, 3, 1, 0, out, length);
+}
+
 // The second line of defence: calls that the checks in TypeScript would never let through.
 it('refuses calls that would touch memory that is not their own', () => {
   const encoder = new addon.Encoder(f32(30), f32(12), 5, 6, 3, 2);
@@ -43,6 +58,12 @@ it('refuses calls that would touch memory that is not their own', () => {
     [/^out:/, () => addon.pack(new Uint16Array(9), 8, new Uint8Array(8), 0)],
     [/^packed:/, () => addon.unpack(new Uint8Array(8), 8, new Uint16Array(8), 1)],
     [/^bits:/, () => addon.unpack(new Uint8Array(8), 17, new Uint16Array(1), 0)],
+    [/^out:/, () => decodeRans({ out: new Int16Array(2) })],
+    [/^entries:/, () => decodeRans({ entries: new Uint32Array(4095) })],
+    [/^rowTables:/, () => decodeRans({ trellis: 4 })],
+    [/^columns:/, () => decodeRans({ columns: -1 })],
+    [/^frequencies:/, () => encodeRans(new Uint16Array(255), new Uint32Array(1))],
+    [/^length:/, () => encodeRans(new Uint16Array(256), new Uint32Array(0))],
     [/^images:/, () => augment({ images: [new Uint8Array(11)] })],
     [/^images:/, () => augment({ images: [f32(3)] })],
     [/^sizes:/, () => augment({ sizes: new Uint32Array(1) })],
@@ -114,4 +135,16 @@ it('answers views of what is not there with a status', () => {
     views(0, 0, 0, 2, 2, 0, 0, 0, 0, 2, 2, 0, 1, 0, 2, 2),
   ];
   for (const view of wrong) expect(augment({ views: view })).toBe(1);
+});
+
+it('reads no table that is not there, whatever the tables hold', () => {
+  const [invalidArgument, invalidCodes] = [1, 2];
+  expect(decodeRans({ rowTables: Uint16Array.of(1) })).toBe(invalidArgument);
+  expect(decodeRans({ entries: new Uint32Array(0) })).toBe(invalidArgument);
+  expect(decodeRans({ entries: new Uint32Array(4096).fill(2 ** 32 - 1) })).toBe(invalidCodes);
+  expect(
+    decodeRans({ rowTables: new Uint16Array(0), columns: 2 ** 50, out: new Int16Array(0) }),
+  ).toBe(invalidCodes);
+  expect(encodeRans(new Uint16Array(256), new Uint32Array(1))).toBe(invalidArgument);
+  expect(encodeRans(new Uint16Array(256).fill(65535), new Uint32Array(1))).toBe(invalidArgument);
 });

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/bits.h"
+#include "core/rans.h"
 #include "core/scalar_math.h"
 #include "core/thread_pool.h"
 #include "cpu/amx/amx_product.h"
@@ -512,6 +513,65 @@ void TestAugment(const Isa& isa) {
   }
 }
 
+// Streams of values that a geometric distribution gives, in buffers of exactly the right size: all
+// instruction sets decode them, and none reads beyond one that is cut or damaged.
+void TestRans(const Isa& isa) {
+  std::mt19937 random(7);
+  std::vector<uint16_t> frequencies(kRansSymbols, 0);
+  frequencies[0] = 16;
+  for (uint32_t distance = 0; distance < 8; ++distance) {
+    frequencies[128 + distance] = frequencies[128 - distance] =
+        static_cast<uint16_t>(1024 >> distance);
+  }
+  uint32_t sum = 0;
+  for (const uint16_t frequency : frequencies) sum += frequency;
+  frequencies[128] = static_cast<uint16_t>(frequencies[128] + kRansSlots - sum);
+  std::vector<uint32_t> entries;
+  for (uint32_t symbol = 0; symbol < kRansSymbols; ++symbol) {
+    for (uint32_t i = 0; i < frequencies[symbol]; ++i) {
+      entries.push_back((frequencies[symbol] - 1u) | i << 12 | (symbol ^ 0x80u) << 24);
+    }
+  }
+  for (const uint32_t trellis : {1u, 4u, 8u}) {
+    for (const uint32_t lanes : {0u, 1u, 8u, 16u, 32u}) {
+      for (const uint64_t columns : kSizes) {
+        const uint64_t rows = 3;
+        const std::vector<uint16_t> row_tables(trellis == 1 ? rows : 2 * rows, 0);
+        std::vector<int16_t> values(rows * columns);
+        for (int16_t& value : values) {
+          const uint32_t drawn = random();
+          while (value < 7 && (drawn >> value & 1) != 0) ++value;
+          if ((drawn & 0x10000) != 0) value = static_cast<int16_t>(-value);
+          if ((drawn >> 20) == 1) value = static_cast<int16_t>(drawn);
+        }
+        const RansShape shape{row_tables.data(), 1, rows, columns, trellis};
+        std::vector<uint8_t> bytes(RansCapacity(values.size()));
+        RansEncodeArgs encode{values.data(), frequencies.data(), shape, lanes,
+                              bytes.data(),  bytes.size(),       0};
+        Expect(EncodeRans(&encode) == kSoftpackOk, "rans encodes");
+        bytes.resize(encode.length);
+        bytes.shrink_to_fit();
+        std::vector<int16_t> found(values.size());
+        RansDecodeArgs decode{bytes.data(), bytes.size(), entries.data(), shape, found.data()};
+        Expect(DecodeRans(*isa.kernels, decode) == kSoftpackOk && SameBytes(values, found),
+               "rans decodes");
+        for (int trial = 0; trial < 20; ++trial) {
+          std::vector<uint8_t> damaged(bytes.begin(),
+                                       bytes.begin() + random() % (bytes.size() + 1));
+          if (!damaged.empty()) damaged[random() % damaged.size()] ^= 1 << random() % 8;
+          decode.bytes = damaged.data();
+          decode.length = damaged.size();
+          const int status = DecodeRans(*isa.kernels, decode);
+          decode.out = found.data();
+          const auto first = found;
+          Expect(DecodeRans(kScalarKernels, decode) == status, "damage is judged alike");
+          Expect(status != kSoftpackOk || SameBytes(first, found), "damage decodes alike");
+        }
+      }
+    }
+  }
+}
+
 int Run() {
   TestBits();
   TestThrowingTasks();
@@ -527,6 +587,7 @@ int Run() {
     TestSparseEncode(*isa);
     TestDecode(*isa);
     TestAugment(*isa);
+    TestRans(*isa);
     if (isa->bfloat != nullptr) TestBfloat(*isa);
     std::printf("done: %s\n", name);
   }

@@ -13,6 +13,10 @@ namespace {
 
 #include "cpu/avx2/simd_avx2.h"
 
+#include "cpu/avx2/rans_avx2.h"
+
+using LaneWords = EightWords;
+
 // After the vectors that it is written in.
 #include "cpu/kernels_simd.h"
 

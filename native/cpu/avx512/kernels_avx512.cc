@@ -19,6 +19,11 @@ namespace {
 
 #include "cpu/avx512/simd_avx512.h"
 
+// Streams of eight lanes.
+#include "cpu/avx2/rans_avx2.h"
+
+#include "cpu/avx512/rans_avx512.h"
+
 // After the vectors that it is written in.
 #include "cpu/kernels_simd.h"
 

@@ -102,6 +102,8 @@ void ChainColumns(const float* rows, uint64_t stride, const float* weights, uint
 
 #include "cpu/scalar/augment_scalar.h"
 
+#include "cpu/scalar/rans_scalar.h"
+
 }  // namespace
 
 extern const KernelTable kScalarKernels = {
@@ -131,6 +133,8 @@ extern const KernelTable kScalarKernels = {
     ResizeColumns,
     BlendRows,
     MixRows,
+    DecodeRansRow,
+    AdvanceRansTrellis,
 };
 
 }  // namespace softpack

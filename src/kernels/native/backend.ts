@@ -1,6 +1,6 @@
 import { errorMessage, SoftpackError, type SoftpackErrorCode } from '../../errors.js';
 import { STATUSES } from '../abi.js';
-import type { NativeDeviceBytes, NativeOperations } from '../addon.js';
+import type { NativeDeviceBytes, NativeOperations, NativeRans } from '../addon.js';
 
 /** A backend of the addon: its operations, and words for a status of theirs. */
 export interface NativeBackend {
@@ -9,6 +9,8 @@ export interface NativeBackend {
   readonly operations: NativeOperations;
   describe(status: number): string;
   keepCodes(codes: Uint8Array): NativeDeviceBytes | undefined;
+  /** The CPU's, whatever the backend. */
+  readonly rans: NativeRans;
 }
 
 /** Causes that have a code of their own; any other status is `NATIVE_FAILED`. */

@@ -14,6 +14,7 @@ import type { Kernels } from '../types.js';
 import { type NativeBackend, nativeFailure } from './backend.js';
 import { NativeDecoderHandle } from './decoder.js';
 import { NativeEncoderHandle } from './encoder.js';
+import { decodeRans, encodeRans } from './rans.js';
 import { NativeResidentCodes } from './resident-codes.js';
 
 export function createCpuKernels(addon: Addon, isa: string): Kernels {
@@ -23,6 +24,7 @@ export function createCpuKernels(addon: Addon, isa: string): Kernels {
     operations: addon,
     describe: (status) => addon.statusText(status),
     keepCodes: () => undefined,
+    rans: addon,
   });
 }
 
@@ -55,6 +57,8 @@ export function createNativeKernels(backend: NativeBackend): Kernels {
     augment: (args) => ended('augment', addon.augment(...augmentArgs(checkAugment(args)))),
     augmentAsync: async (args) =>
       ended('augment', await addon.augmentAsync(...augmentArgs(checkAugment(args)))),
+    encodeRans: (args) => encodeRans(backend, args),
+    decodeRans: (args) => decodeRans(backend, args),
   };
 }
 

@@ -20,6 +20,7 @@ import { decode, decodeKl } from './decode.js';
 import { encode } from './encode.js';
 import { nearest } from './nearest.js';
 import { project } from './project.js';
+import { decodeRans, encodeRans } from './rans.js';
 
 /**
  * Every operation in plain TypeScript, float64 inside: the oracle of the native kernels' tests, and the fallback
@@ -48,6 +49,8 @@ export const referenceKernels: Kernels = {
   createDecoder: (spec) => new ReferenceDecoder(checkDecoderSpec(spec)),
   augment: (args) => augment(checkAugment(args)),
   augmentAsync: async (args) => augment(checkAugment(args)),
+  encodeRans,
+  decodeRans,
 };
 
 class ReferenceEncoder implements Encoder {

@@ -25,6 +25,7 @@ export {
   renderWhole,
 } from './augment/replay.js';
 export type { AugmentationSpec, MixSpec, RecordedAugmentationSpec } from './augment/spec.js';
+export type { TrainingCheckpoints, TrainingState } from './codecs/checkpoints.js';
 // Codecs
 export type {
   Codec,
@@ -53,6 +54,7 @@ export {
   type VqaeProgress,
   VqaeTrainer,
   type VqaeTraining,
+  type VqaeTrainingHooks,
   type VqaeTrainingOptions,
 } from './codecs/vqae/trainer.js';
 export type { CodecParts, CodeLayout, Tensor } from './core/codec-parts.js';
@@ -171,12 +173,8 @@ export {
   cacheLabels,
 } from './pipeline/cache-labels.js';
 export { openArchive } from './pipeline/open-archive.js';
-export {
-  type PackOptions,
-  type PackProgress,
-  type PackResult,
-  packLogits,
-} from './pipeline/pack.js';
+export { type PackResult, packLogits } from './pipeline/pack.js';
+export type { PackOptions, PackProgress } from './pipeline/pack-options.js';
 export type { PruneOptions } from './pipeline/pruned-source.js';
 export {
   type CodecPlan,

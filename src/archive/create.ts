@@ -22,7 +22,12 @@ import { ArchiveWriter } from './writer.js';
 export interface CreateArchiveOptions {
   /** Resume what an earlier writer of the same spec left behind, finished or not. */
   readonly resume?: boolean;
+  /** @internal Of the directory, if the caller has acquired it; the writer releases it when it is closed. */
+  readonly lock?: WriterLock;
 }
+
+/** Files with this prefix are a caller's work next to an unfinished archive: the directory is still its own. */
+export const UNFINISHED_PACK = 'unfinished-pack.';
 
 /**
  * Starts an archive in a new or empty directory, or with `resume` continues an unfinished one after reading back and
@@ -41,7 +46,7 @@ export async function createArchive(
 ): Promise<ArchiveWriter> {
   const plan = planArchive(spec);
   await makeDirectory(directory);
-  const lock = await WriterLock.acquire(directory);
+  const lock = options.lock ?? (await WriterLock.acquire(directory));
   try {
     return await openWriter(directory, plan, options, lock);
   } catch (error) {
@@ -83,8 +88,9 @@ async function finishedManifest(
   return manifest;
 }
 
-/** What a writer has in a directory before its journal: its lock, and files that it was killed before naming. */
+/** What a run has in a directory before its journal: its lock, work of its caller, files it was killed before naming. */
 function isOwn(name: string): boolean {
+  if (name.startsWith(UNFINISHED_PACK)) return true;
   return name === LOCK_FILE || [LOCK_FILE, JOURNAL_FILE].some((base) => isTemporaryOf(name, base));
 }
 

@@ -1,11 +1,7 @@
 import { type Command, Option } from 'commander';
 import { CODECS } from '../codecs/registry.js';
-import {
-  type PackOptions,
-  type PackProgress,
-  type PackResult,
-  packLogits,
-} from '../pipeline/pack.js';
+import { type PackResult, packLogits } from '../pipeline/pack.js';
+import type { PackOptions, PackProgress } from '../pipeline/pack-options.js';
 import { addCodecOptions, type CodecFlags, codecOf } from './codec-options.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';

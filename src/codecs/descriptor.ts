@@ -1,6 +1,7 @@
 import type { FieldChecker } from '../core/check.js';
 import type { CodecParts, CodecShape } from '../core/codec-parts.js';
 import type { Kernels } from '../kernels/types.js';
+import type { TrainingCheckpoints } from './checkpoints.js';
 import type { Codec, DecodeOptions } from './codec.js';
 import type { VqaeTraining, VqaeTrainingOptions } from './vqae/trainer.js';
 
@@ -99,6 +100,7 @@ export interface CodecTraining {
   ) => Promise<void>;
   readonly kernels: Kernels;
   readonly training?: VqaeTrainingOptions;
+  readonly checkpoints?: TrainingCheckpoints;
   readonly signal?: AbortSignal;
   /** `error`: share of the labels' variance, if it is known. */
   readonly onProgress?: (done: number, total: number, error?: number) => void;

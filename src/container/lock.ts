@@ -27,6 +27,7 @@ const held = new Set<string>();
 export class WriterLock implements AsyncDisposable {
   readonly #folder: string;
   readonly #key: string;
+  #released = false;
 
   private constructor(folder: string, key: string) {
     this.#folder = folder;
@@ -48,7 +49,9 @@ export class WriterLock implements AsyncDisposable {
   }
 
   async release(): Promise<void> {
-    if (!held.delete(this.#key)) return;
+    if (this.#released) return;
+    this.#released = true;
+    held.delete(this.#key);
     // A lock that cannot be removed is stale for this process at once and for others when this one ends.
     await rm(join(this.#folder, LOCK_FILE), { force: true }).catch(() => undefined);
   }

@@ -27,6 +27,18 @@ export class RandomSequence {
     return this.#words[4 - this.#left--];
   }
 
+  /** Words drawn so far. */
+  get drawn(): number {
+    return 4 * this.#draw - this.#left;
+  }
+
+  /** Continues as a sequence that has drawn so many words. */
+  skipTo(words: number): void {
+    this.#draw = Math.floor(words / 4);
+    this.#left = 0;
+    for (let i = words % 4; i > 0; i--) this.word();
+  }
+
   /** Uniform on [0, 1). */
   uniform(): number {
     return unit(this.word());

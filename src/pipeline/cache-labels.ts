@@ -22,13 +22,9 @@ import type { Teacher } from '../nn/teachers/teacher.js';
 import type { TotalRatioChoice } from './archive-size.js';
 import { type LabelViewsResult, labelViews } from './label-views.js';
 import { openArchive } from './open-archive.js';
-import {
-  codecRequest,
-  type PackProgress,
-  type PackResult,
-  packLogits,
-  settleFinished,
-} from './pack.js';
+import { type PackResult, packLogits, settleFinished } from './pack.js';
+import { DEFAULT_EPS, DEFAULT_TAU, type PackProgress } from './pack-options.js';
+import { codecRequest } from './pack-request.js';
 import { requireSameRequest } from './partial-pack.js';
 import { checkedChoice, Problems, requireOutput } from './preflight.js';
 import { TemporaryLabels } from './temporary-labels.js';
@@ -92,9 +88,6 @@ export interface CacheLabelsResult {
   /** Result of the compression, if a codec was asked for. */
   readonly packed?: PackResult;
 }
-
-const DEFAULT_TAU = 20;
-const DEFAULT_EPS = 1e-6;
 
 /** Random resized crops of 8 % of the image and more, flips, and CutMix on every view (FKD, SRe2L). */
 const defaultAugmentation = {

@@ -1,8 +1,10 @@
 import { existsSync } from 'node:fs';
 import { constants, type FileHandle, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { UNFINISHED_PACK } from '../archive/create.js';
 import type { Manifest } from '../archive/manifest.js';
 import { requireSame, requireSameHead } from '../archive/spec.js';
+import type { TrainingCheckpoints, TrainingState } from '../codecs/checkpoints.js';
 import { sha256 } from '../container/checksum.js';
 import { NO_FOLLOW, removeTemporaries } from '../container/durable.js';
 import { readTensorFile, type StoredTensor, writeTensorFile } from '../container/tensor-file.js';
@@ -12,8 +14,10 @@ import { isSoftpackError } from '../errors.js';
 import { DivergenceMeter, type DivergenceSums } from '../labels/divergence.js';
 import { onFile } from '../store/file-error.js';
 
-const CODEC_FILE = 'unfinished-pack.safetensors';
-const METER_FILE = 'unfinished-pack.jsonl';
+const CODEC_FILE = `${UNFINISHED_PACK}safetensors`;
+const METER_FILE = `${UNFINISHED_PACK}jsonl`;
+/** State of a training in progress. */
+const TRAINING_FILE = `${UNFINISHED_PACK}training.safetensors`;
 
 /** A trained codec with its encoder, and what its training reported. */
 export interface KeptCodec {
@@ -22,31 +26,45 @@ export interface KeptCodec {
 }
 
 /**
- * Work of an unfinished `packLogits`, next to the rows of its archive: the trained codec with its encoder and, row by
- * row, the divergence measured so far. A run with the same request goes on from there without reading a row twice.
+ * Work of an unfinished `packLogits`, next to the rows of its archive: the state of its training, then the trained codec
+ * with its encoder and, row by row, the divergence measured so far. A run with the same request goes on from there
+ * without reading a row twice.
  */
 export class PartialPack implements AsyncDisposable {
   readonly codec: KeptCodec | undefined;
+  readonly checkpoints: TrainingCheckpoints;
   readonly #directory: string;
   readonly #request: JsonObject;
   #meters: FileHandle | undefined;
 
-  private constructor(directory: string, request: JsonObject, codec: KeptCodec | undefined) {
+  private constructor(
+    directory: string,
+    request: JsonObject,
+    codec: KeptCodec | undefined,
+    training: TrainingState | undefined,
+  ) {
     this.#directory = directory;
     this.#request = request;
     this.codec = codec;
+    const path = join(directory, TRAINING_FILE);
+    const keep = (tensors: TrainingState) => writeState(path, tensors, { request });
+    this.checkpoints = { ...(training && { last: training }), keep };
   }
 
-  /** `INVALID_ARGUMENT` naming what differs if the unfinished run was started with another request. */
+  /**
+   * `INVALID_ARGUMENT` naming what differs if the codec of the unfinished run was trained for another request. A training
+   * for another request is not resumed but replaced: nothing was made with it yet.
+   */
   static async open(directory: string, request: JsonObject): Promise<PartialPack> {
     const kept = await readCodec(join(directory, CODEC_FILE));
     if (kept !== undefined) requireSameHead(kept.request, request);
-    return new PartialPack(directory, request, kept);
+    const training = kept === undefined ? await readTraining(directory, request) : undefined;
+    return new PartialPack(directory, request, kept, training);
   }
 
   /** Whether an interrupted run left something in the directory. */
   static isIn(directory: string): boolean {
-    return [CODEC_FILE, METER_FILE].some((name) => existsSync(join(directory, name)));
+    return FILES.some((name) => existsSync(join(directory, name)));
   }
 
   async keepCodec({ parts, training }: KeptCodec): Promise<void> {
@@ -54,10 +72,9 @@ export class PartialPack implements AsyncDisposable {
     for (const [name, tensor] of parts.tensors) tensors.set(`codec.${name}`, tensor);
     for (const [name, tensor] of parts.sampleTensors) tensors.set(`samples.${name}`, tensor);
     const state = { request: this.#request, name: parts.name, config: parts.config, training };
-    const data = Buffer.from(JSON.stringify(state));
-    tensors.set('state', { dtype: 'U8', shape: [data.length], data });
     await removeFile(join(this.#directory, METER_FILE));
-    await writeTensorFile(join(this.#directory, CODEC_FILE), tensors, { sha256: digest(tensors) });
+    await writeState(join(this.#directory, CODEC_FILE), tensors, state);
+    await removeFile(join(this.#directory, TRAINING_FILE));
   }
 
   /** The meter after the rows before `epoch`; `undefined` if that is not known. */
@@ -89,10 +106,12 @@ export class PartialPack implements AsyncDisposable {
 
   /** For an archive that is finished. */
   static async remove(directory: string): Promise<void> {
-    for (const name of [CODEC_FILE, METER_FILE]) await removeFile(join(directory, name));
-    await removeTemporaries(directory, [CODEC_FILE]);
+    for (const name of FILES) await removeFile(join(directory, name));
+    await removeTemporaries(directory, [CODEC_FILE, TRAINING_FILE]);
   }
 }
+
+const FILES = [CODEC_FILE, METER_FILE, TRAINING_FILE];
 
 /** `ALREADY_EXISTS` with the first difference if a finished archive was made by another request, or an unknown one. */
 export function requireSameRequest(
@@ -107,28 +126,59 @@ function removeFile(path: string): Promise<void> {
   return onFile(path, () => rm(path, { force: true }));
 }
 
-/** Missing or damaged: the codec is trained from scratch. */
-async function readCodec(
+interface State {
+  readonly tensors: ReadonlyMap<string, StoredTensor>;
+  readonly state: JsonObject;
+}
+
+async function writeState(
   path: string,
-): Promise<(KeptCodec & { readonly request: JsonObject }) | undefined> {
+  tensors: ReadonlyMap<string, StoredTensor>,
+  state: object,
+): Promise<void> {
+  const data = Buffer.from(JSON.stringify(state));
+  const all = new Map(tensors).set('state', { dtype: 'U8', shape: [data.length], data });
+  await writeTensorFile(path, all, { sha256: digest(all) });
+}
+
+/** `undefined` if the file is missing or damaged. */
+async function readState(path: string): Promise<State | undefined> {
   try {
     const { tensors, metadata } = await readTensorFile(path);
     if (metadata.get('sha256') !== digest(tensors)) return undefined;
     const state = parseJson(path, 'state', tensors.get('state')?.data ?? new Uint8Array());
-    if (!isJsonObject(state) || !isJsonObject(state.request ?? null)) return undefined;
-    const named = (prefix: string) =>
-      new Map(
-        [...tensors]
-          .filter(([name]) => name.startsWith(prefix))
-          .map(([name, tensor]) => [name.slice(prefix.length), tensor as Tensor]),
-      );
-    const { request, name, config, training } = state;
-    const parts = { name, config, tensors: named('codec.'), sampleTensors: named('samples.') };
-    return { request, parts, training } as unknown as KeptCodec & { request: JsonObject };
+    return isJsonObject(state) && isJsonObject(state.request ?? null)
+      ? { tensors, state }
+      : undefined;
   } catch (error) {
     if (isSoftpackError(error)) return undefined;
     throw error;
   }
+}
+
+async function readCodec(
+  path: string,
+): Promise<(KeptCodec & { readonly request: JsonObject }) | undefined> {
+  const kept = await readState(path);
+  if (kept === undefined) return undefined;
+  const named = (prefix: string) =>
+    new Map(
+      [...kept.tensors]
+        .filter(([name]) => name.startsWith(prefix))
+        .map(([name, tensor]) => [name.slice(prefix.length), tensor as Tensor]),
+    );
+  const { request, name, config, training } = kept.state;
+  const parts = { name, config, tensors: named('codec.'), sampleTensors: named('samples.') };
+  return { request, parts, training } as unknown as KeptCodec & { request: JsonObject };
+}
+
+async function readTraining(
+  directory: string,
+  request: JsonObject,
+): Promise<TrainingState | undefined> {
+  const kept = await readState(join(directory, TRAINING_FILE));
+  const same = JSON.stringify(kept?.state.request) === JSON.stringify(request);
+  return same ? (kept?.tensors as TrainingState) : undefined;
 }
 
 function digest(tensors: ReadonlyMap<string, StoredTensor>): string {

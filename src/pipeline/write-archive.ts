@@ -1,6 +1,7 @@
 import { createArchive } from '../archive/create.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import type { Codec, LabelContext } from '../codecs/codec.js';
+import type { WriterLock } from '../container/lock.js';
 import { isJsonObject, type JsonObject } from '../core/json.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import { DivergenceMeter, type LabelDivergence } from '../labels/divergence.js';
@@ -11,6 +12,7 @@ import type { KeptCodec, PartialPack } from './partial-pack.js';
 
 export interface WriteArchiveOptions {
   readonly out: string;
+  readonly lock: WriterLock;
   readonly partial: PartialPack;
   readonly sides?: SideRows;
   /** A codec trained by this run, to be kept before its first row is written. */
@@ -28,9 +30,9 @@ export async function writeArchive(
   source: LabelSource,
   codec: Codec,
   spec: ArchiveSpec,
-  { out, partial, sides, fresh, onProgress, signal }: WriteArchiveOptions,
+  { out, lock, partial, sides, fresh, onProgress, signal }: WriteArchiveOptions,
 ): Promise<LabelDivergence> {
-  await using writer = await createArchive(out, spec, { resume: true });
+  await using writer = await createArchive(out, spec, { resume: true, lock });
   const finished = writer.finished?.result;
   if (finished !== undefined) {
     await writer.finish();

@@ -1,10 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import type { TrainingState } from '#src/codecs/checkpoints.js';
 import { loadCodec } from '#src/codecs/registry.js';
 import type { VqaeCodec } from '#src/codecs/vqae/codec.js';
 import { dealComponents } from '#src/codecs/vqae/initialise.js';
 import { codesRatio, vqaeForRatio } from '#src/codecs/vqae/plan.js';
-import { VqaeTrainer } from '#src/codecs/vqae/trainer.js';
+import { VqaeTrainer, type VqaeTrainingHooks } from '#src/codecs/vqae/trainer.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { labelDivergence } from '#src/labels/divergence.js';
 import { softmaxRows } from '#src/labels/temperature.js';
@@ -15,8 +16,20 @@ const config = { classes: 40, dh: 40, dc: 8, k: 16, tau: 20, eps: 1e-6 };
 const labels = syntheticLabels(600, 40, 20);
 const context = { epoch: 0, samples: { start: 0, count: 0 } };
 
-function train(options = {}) {
-  return new VqaeTrainer(config, labels, kernels, { steps: 120, batch: 64, ...options }).train();
+function train(options = {}, hooks: VqaeTrainingHooks = {}) {
+  const all = { steps: 120, batch: 64, ...options };
+  return new VqaeTrainer(config, labels, kernels, all).train(hooks);
+}
+
+/** As a file gives it back: at any offset, unaffected by what the training does next. */
+function copied(state: TrainingState): TrainingState {
+  return new Map(
+    [...state].map(([name, tensor]) => {
+      const data = new Uint8Array(tensor.data.length + 3).subarray(3);
+      data.set(tensor.data);
+      return [name, { ...tensor, data }];
+    }),
+  );
 }
 
 /** Decodes packed codes by the formula of the paper: bits, lookup, D, bias, clamp, in float64. */
@@ -46,6 +59,58 @@ describe('VqaeTrainer', () => {
     expect(again.codec.weights).toEqual(first.codec.weights);
     expect(again.curve).toEqual(first.curve);
     expect(other.codec.weights.decoder).not.toEqual(first.codec.weights.decoder);
+  });
+
+  test('interrupted at any step, it goes on to the codec of an undisturbed run', async () => {
+    const whole = await train();
+    for (const stops of [[1], [49, 50, 51], [7, 119], [3, 3, 90]]) {
+      let last: TrainingState | undefined;
+      for (const stop of [...stops, Number.POSITIVE_INFINITY]) {
+        const controller = new AbortController();
+        const keep = async (state: TrainingState) => {
+          last = copied(state);
+        };
+        const run = train(
+          {},
+          {
+            signal: controller.signal,
+            checkpoints: { last, keep },
+            onProgress: ({ step }) => step >= stop && controller.abort(),
+          },
+        );
+        if (Number.isFinite(stop)) await expect(run).rejects.toMatchObject({ code: 'ABORTED' });
+        else {
+          const { codec, curve, revived } = await run;
+          expect(codec.weights).toEqual(whole.codec.weights);
+          expect({ curve, revived }).toEqual({ curve: whole.curve, revived: whole.revived });
+        }
+      }
+    }
+  });
+
+  test('killed, it goes on from what it kept last, and starts over from what does not fit', async () => {
+    const kept: TrainingState[] = [];
+    const keep = async (state: TrainingState) => {
+      kept.push(copied(state));
+    };
+    const whole = await train({}, { checkpoints: { keep }, checkpointInterval: 0 });
+    expect(kept.length).toBe(119);
+    const other = new VqaeTrainer({ ...config, k: 8 }, labels, kernels, { steps: 120, batch: 64 });
+    let foreign: TrainingState | undefined;
+    const keepForeign = async (state: TrainingState) => {
+      foreign = copied(state);
+    };
+    await other.train({ checkpoints: { keep: keepForeign }, checkpointInterval: 0 });
+    const cut = new Map([...kept[30]].filter(([name]) => name !== 'decoder.square'));
+    for (const last of [kept[0], kept[60], kept[118], foreign, cut, new Map()]) {
+      let steps = 0;
+      const checkpoints = { last, keep };
+      const { codec, curve } = await train({}, { checkpoints, onProgress: () => steps++ });
+      expect(codec.weights).toEqual(whole.codec.weights);
+      expect(curve).toEqual(whole.curve);
+      const at = kept.indexOf(last ?? cut);
+      expect(steps).toBe(at < 0 ? 120 : 119 - at);
+    }
   });
 
   test.each([

@@ -19,3 +19,16 @@ test('a few of 2^32 numbers take no memory for the others', () => {
   expect(new Set(few).size).toBe(1000);
   expect(Math.max(...few)).toBeGreaterThan(2 ** 31);
 });
+
+test('continues after any number of words', () => {
+  const whole = new RandomSequence(3, STREAM.codec, 1);
+  const words = Array.from({ length: 40 }, () => whole.word());
+  for (let drawn = 0; drawn < 40; drawn++) {
+    const rest = new RandomSequence(3, STREAM.codec, 1);
+    rest.word();
+    rest.skipTo(drawn);
+    expect(rest.drawn).toBe(drawn);
+    expect(rest.word()).toBe(words[drawn]);
+    expect(rest.drawn).toBe(drawn + 1);
+  }
+});

@@ -11,7 +11,8 @@ import {
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type LabelSource, memoryLabelSource } from '#src/labels/source.js';
-import { type PackOptions, packLogits } from '#src/pipeline/pack.js';
+import { packLogits } from '#src/pipeline/pack.js';
+import type { PackOptions } from '#src/pipeline/pack-options.js';
 import { syntheticLogits } from '../codecs/labels.js';
 import { temporaryDirectory } from '../temporary.js';
 
@@ -48,6 +49,25 @@ async function interrupt(name: string, rows: number, change: Partial<PackOptions
     onProgress: ({ phase, done }) => phase === 'encode' && done === last && controller.abort(),
   });
   await expect(call).rejects.toMatchObject({ code: 'ABORTED' });
+}
+
+const TRAINING = 'unfinished-pack.training.safetensors';
+
+/** Packs until `last` steps are trained. */
+async function trainUntil(name: string, last: number, change: Partial<PackOptions> = {}) {
+  const controller = new AbortController();
+  let first: number | undefined;
+  const call = pack(name, {
+    ...change,
+    signal: controller.signal,
+    onProgress: ({ phase, done }) => {
+      if (phase !== 'train') return;
+      first ??= done;
+      if (done === last) controller.abort();
+    },
+  });
+  await expect(call).rejects.toMatchObject({ code: 'ABORTED' });
+  return { first };
 }
 
 async function filesOf(name: string): Promise<Map<string, Buffer>> {
@@ -89,6 +109,34 @@ describe('an interrupted pack', () => {
       expect(await filesOf(name)).toEqual(await filesOf(`${name}, whole`));
     },
   );
+
+  test('resumes its training, at the bytes of an undisturbed run', async () => {
+    const whole = await pack('trained at once');
+    const steps: number[] = [];
+    for (const stop of [1, 2, 17, 29]) {
+      const stopped = await trainUntil('trained in parts', stop);
+      expect(stopped.first).toBe((steps.at(-1) ?? 0) + 1);
+      steps.push(stop);
+      expect([...(await filesOf('trained in parts')).keys()]).toEqual([TRAINING]);
+    }
+    const resumed = await pack('trained in parts');
+    expect(resumed.training?.curve).toEqual(whole.training?.curve);
+    expect(resumed.divergence).toEqual(whole.divergence);
+    expect(await filesOf('trained in parts')).toEqual(await filesOf('trained at once'));
+  });
+
+  test('trains from scratch for another request, or if the state of its training is damaged', async () => {
+    await pack('trained whole');
+    await trainUntil('trained otherwise', 9, { training: { steps: 30, batch: 64, seed: 5 } });
+    expect((await trainUntil('trained otherwise', 3)).first).toBe(1);
+    const path = temporary.path(`trained otherwise/${TRAINING}`);
+    const bytes = await readFile(path);
+    bytes[bytes.length - 300] ^= 1;
+    await writeFile(path, bytes);
+    expect((await trainUntil('trained otherwise', 3)).first).toBe(1);
+    await pack('trained otherwise');
+    expect(await filesOf('trained otherwise')).toEqual(await filesOf('trained whole'));
+  });
 
   test('measures its rows again if what was measured is lost', async () => {
     const whole = await pack('measured');
@@ -194,5 +242,41 @@ describe('a finished pack', () => {
     await expect(call).rejects.toMatchObject({ code: 'ALREADY_EXISTS' });
     await expect(call).rejects.toThrow(field);
     expect(await filesOf('made otherwise')).toEqual(files);
+  });
+});
+
+describe('two packs at once', () => {
+  test('the second is refused before it reads a label, and leaves the first alone', async () => {
+    const whole = await pack('alone');
+    const calls: string[] = [];
+    let second: Promise<unknown> | undefined;
+    const untouched = {
+      ...source,
+      read: () => Promise.reject(new Error('the source was read')),
+    };
+    await pack('both', {
+      onProgress: ({ phase }) => {
+        calls.push(phase);
+        second ??= pack('both', { source: untouched }).catch((error: unknown) => error);
+      },
+    });
+    expect(calls[0]).toBe('read');
+    expect(await second).toMatchObject({ code: 'LOCKED' });
+    expect(await filesOf('both')).toEqual(await filesOf('alone'));
+    expect(whole.labels).toBe(320);
+  });
+
+  test('that start together: one packs, the others are told who does', async () => {
+    const runs = Array.from({ length: 4 }, () => pack('together').catch((error: unknown) => error));
+    const ends = await Promise.all(runs);
+    const codes = ends.map((end) => (end as { code?: string }).code ?? 'packed').sort();
+    expect(codes).toEqual(['LOCKED', 'LOCKED', 'LOCKED', 'packed']);
+    expect(await filesOf('together')).toEqual(await filesOf('alone'));
+  });
+
+  test('a run that ends before it has anything to keep leaves no folder behind', async () => {
+    const refused = pack('nothing', { source: memoryLabelSource(new Float32Array(6400), shape) });
+    await expect(refused).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    expect(await readdir(temporary.path(''))).not.toContain('nothing');
   });
 });

@@ -11,7 +11,8 @@ import { loadKernels } from '#src/kernels/load.js';
 import { labelDivergence } from '#src/labels/divergence.js';
 import { type LabelSource, memoryLabelSource } from '#src/labels/source.js';
 import { softmaxRows } from '#src/labels/temperature.js';
-import { type PackOptions, type PackProgress, packLogits } from '#src/pipeline/pack.js';
+import { packLogits } from '#src/pipeline/pack.js';
+import type { PackOptions, PackProgress } from '#src/pipeline/pack-options.js';
 import { drawTrainingLabels } from '#src/pipeline/training-labels.js';
 import { syntheticLogits } from '../codecs/labels.js';
 

@@ -2,7 +2,8 @@ import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type LabelSource, memoryLabelSource } from '#src/labels/source.js';
-import { type PackOptions, packLogits } from '#src/pipeline/pack.js';
+import { packLogits } from '#src/pipeline/pack.js';
+import type { PackOptions } from '#src/pipeline/pack-options.js';
 import { syntheticLogits } from '../codecs/labels.js';
 import { temporaryDirectory } from '../temporary.js';
 

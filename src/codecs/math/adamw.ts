@@ -5,6 +5,11 @@ export interface AdamWOptions {
   readonly weightDecay?: number;
 }
 
+export interface AdamWMoments {
+  readonly mean: Float32Array;
+  readonly square: Float32Array;
+}
+
 const EPSILON = 1e-8;
 
 /** AdamW (Loshchilov and Hutter 2019, algorithm 2) for one float32 parameter array, updated in place. */
@@ -22,6 +27,18 @@ export class AdamW {
     this.#beta1 = beta1;
     this.#beta2 = beta2;
     this.#weightDecay = weightDecay;
+  }
+
+  /** Running means of the gradient and of its square, not copied. */
+  get moments(): AdamWMoments {
+    return { mean: this.#mean, square: this.#square };
+  }
+
+  /** Continues after `steps` updates that led to these moments. */
+  restore({ mean, square }: AdamWMoments, steps: number): void {
+    this.#mean.set(mean);
+    this.#square.set(square);
+    this.#step = steps;
   }
 
   update(parameter: Float32Array, gradient: Float32Array, learningRate: number): void {

@@ -46,12 +46,13 @@ return clamp(t['codebook'][q].reshape(n, -1) @ t['decoder'] + t['bias'], c['eps'
       { name: 'bias', dtype: 'F32', shape: [classes] },
     ]),
   async train({ dh, dc, k }, context) {
-    const { classes, tau, eps, kernels, signal, onProgress } = context;
+    const { classes, tau, eps, kernels, checkpoints, signal, onProgress } = context;
     const labels = await context.draw();
     const config = { classes, dh, dc, k, tau, eps };
     const trainer = new VqaeTrainer(config, labels, kernels, context.training);
     const training = await trainer.train({
       signal,
+      checkpoints,
       onProgress: ({ step, steps, losses }) => onProgress?.(step, steps, losses.reconstruction),
     });
     return { codec: training.codec, training };

@@ -1,12 +1,13 @@
 import { STREAM } from '../../core/philox.js';
 import { RandomSequence } from '../../core/random.js';
-import { SoftpackError, throwIfAborted } from '../../errors.js';
+import { errorCode, SoftpackError, throwIfAborted } from '../../errors.js';
 import type { Kernels } from '../../kernels/types.js';
-import { AdamW } from '../math/adamw.js';
+import type { TrainingCheckpoints } from '../checkpoints.js';
 import { VqaeCodec } from './codec.js';
 import { checkVqaeConfig, fewestLabels, segmentsOf, type VqaeConfig } from './config.js';
 import { VqaeGradients, type VqaeLosses, type VqaeParameters } from './gradients.js';
 import { INITIAL_LABELS, initialise, type VqaeInitialisation } from './initialise.js';
+import { VqaeState } from './state.js';
 
 /** Settings that the paper leaves open, with softpack's defaults. */
 export interface VqaeTrainingOptions {
@@ -47,6 +48,17 @@ export interface VqaeTraining {
   readonly stepsPerSecond: number;
 }
 
+export interface VqaeTrainingHooks {
+  readonly onProgress?: (progress: VqaeProgress) => void;
+  /** Resumed from, and kept every minute and when the signal is aborted: the codec is that of an undisturbed run. */
+  readonly checkpoints?: TrainingCheckpoints;
+  /** @internal Milliseconds. */
+  readonly checkpointInterval?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** Milliseconds of training that a killed process loses at most. */
+const CHECKPOINT_INTERVAL = 60_000;
 /** Steps between checks for codewords that nothing chose since the last check; none in the last quarter. */
 const REVIVE_EVERY = 50;
 
@@ -97,60 +109,86 @@ export class VqaeTrainer {
     this.#scale = variance > 0 ? Math.sqrt(segmentsOf(config) / variance) : 1;
   }
 
-  async train(
-    hooks: { onProgress?: (progress: VqaeProgress) => void; signal?: AbortSignal } = {},
-  ): Promise<VqaeTraining> {
-    const { steps, batch, alpha, beta, learningRate, weightDecay, threads } = this.#options;
-    const m = segmentsOf(this.#config);
-    const parameters = await this.#initialise();
-    const gradients = new VqaeGradients(this.#config, batch, this.#kernels, threads);
-    const optimisers = {
-      projection: optimiserOf(parameters.projection, weightDecay),
-      decoder: optimiserOf(parameters.decoder, weightDecay),
-      codebook: optimiserOf(parameters.codebook, 0),
-    };
-    const update = (name: keyof VqaeParameters, rate: number) =>
-      optimisers[name].adamw.update(
-        parameters[name],
-        gradients[name],
-        rate * optimisers[name].unit,
-      );
-    const usage = new Uint32Array(this.#config.k);
-    const labels = new Float32Array(batch * this.#config.classes);
-    const curve: VqaeLosses[] = [];
-    let revived = 0;
+  async train(hooks: VqaeTrainingHooks = {}): Promise<VqaeTraining> {
+    const { steps } = this.#options;
+    const { checkpoints, checkpointInterval = CHECKPOINT_INTERVAL, signal } = hooks;
+    const state = this.#resume(checkpoints) ?? (await this.#start());
+    const gradients = this.#gradients();
+    const labels = new Float32Array(this.#options.batch * this.#config.classes);
+    const first = state.curve.length;
     const start = performance.now();
-    for (let step = 0; step < steps; step++) {
-      throwIfAborted(hooks.signal);
-      this.#drawBatch(labels);
-      const losses = await gradients.decoderPass(parameters, labels, { alpha, beta });
-      const rate = 0.5 * learningRate * (1 + Math.cos((Math.PI * step) / steps));
-      const encoderPass = gradients.encoderPass(labels);
-      update('decoder', rate);
-      update('codebook', rate);
-      await encoderPass;
-      update('projection', rate);
-      for (const code of gradients.codes) usage[code]++;
-      if ((step + 1) % REVIVE_EVERY === 0) {
-        if (step < 0.75 * steps)
-          revived += this.#revive(parameters.codebook, gradients.latent, usage);
-        usage.fill(0);
+    let kept = { step: first, at: start };
+    for (let step = first; step < steps; step++) {
+      const now = performance.now();
+      const due = signal?.aborted || now - kept.at >= checkpointInterval;
+      if (due && step > kept.step) {
+        await checkpoints?.keep(state.tensors(this.#random.drawn));
+        kept = { step, at: now };
       }
-      curve.push({
-        reconstruction: losses.reconstruction / m,
-        quantisation: losses.quantisation / m,
-      });
-      const stepsPerSecond = ((step + 1) * 1000) / (performance.now() - start);
+      throwIfAborted(signal);
+      await this.#step(state, gradients, labels);
+      const stepsPerSecond = ((step + 1 - first) * 1000) / (performance.now() - start);
       hooks.onProgress?.({
         step: step + 1,
         steps,
         stepsPerSecond,
         secondsLeft: (steps - step - 1) / stepsPerSecond,
-        losses: curve[step],
+        losses: state.curve[step],
       });
     }
-    const stepsPerSecond = (steps * 1000) / (performance.now() - start);
-    return { codec: this.#finish(parameters), curve, revived, stepsPerSecond };
+    const stepsPerSecond = ((steps - first) * 1000) / (performance.now() - start);
+    const { curve, revived } = state;
+    return { codec: this.#finish(state.parameters), curve, revived, stepsPerSecond };
+  }
+
+  async #step(state: VqaeState, gradients: VqaeGradients, labels: Float32Array): Promise<void> {
+    const { steps, alpha, beta, learningRate } = this.#options;
+    const { parameters, usage, curve } = state;
+    const step = curve.length;
+    this.#drawBatch(labels);
+    const losses = await gradients.decoderPass(parameters, labels, { alpha, beta });
+    const rate = 0.5 * learningRate * (1 + Math.cos((Math.PI * step) / steps));
+    const encoderPass = gradients.encoderPass(labels);
+    state.update('decoder', gradients, rate);
+    state.update('codebook', gradients, rate);
+    await encoderPass;
+    state.update('projection', gradients, rate);
+    for (const code of gradients.codes) usage[code]++;
+    if ((step + 1) % REVIVE_EVERY === 0) {
+      if (step < 0.75 * steps) {
+        state.revived += this.#revive(parameters.codebook, gradients.latent, usage);
+      }
+      usage.fill(0);
+    }
+    const m = segmentsOf(this.#config);
+    curve.push({
+      reconstruction: losses.reconstruction / m,
+      quantisation: losses.quantisation / m,
+    });
+  }
+
+  #gradients(): VqaeGradients {
+    const { batch, threads } = this.#options;
+    return new VqaeGradients(this.#config, batch, this.#kernels, threads);
+  }
+
+  async #start(): Promise<VqaeState> {
+    const parameters = await this.#initialise();
+    return VqaeState.start(parameters, this.#config, this.#options.weightDecay);
+  }
+
+  /** `undefined` if nothing was kept, or nothing that fits. */
+  #resume({ last }: Partial<TrainingCheckpoints> = {}): VqaeState | undefined {
+    if (last === undefined) return undefined;
+    try {
+      const { state, words } = VqaeState.from(last, this.#config, this.#options.weightDecay);
+      if (state.curve.length > this.#options.steps) return undefined;
+      this.#random.skipTo(words);
+      return state;
+    } catch (error) {
+      if (errorCode(error) === 'INVALID_FILE') return undefined;
+      throw error;
+    }
   }
 
   async #initialise(): Promise<VqaeParameters> {
@@ -245,15 +283,4 @@ function varianceOf(labels: Float32Array, mean: Float32Array): number {
     for (let j = 0; j < classes; j++) sum += (labels[at + j] - mean[j]) ** 2;
   }
   return (sum * classes) / labels.length;
-}
-
-/** AdamW with the unit of its step: the parameter's root mean square at the start. */
-function optimiserOf(parameter: Float32Array, weightDecay: number) {
-  return { unit: rootMeanSquare(parameter), adamw: new AdamW(parameter.length, { weightDecay }) };
-}
-
-function rootMeanSquare(values: Float32Array): number {
-  let sum = 0;
-  for (const value of values) sum += value * value;
-  return Math.sqrt(sum / values.length);
 }

@@ -1,0 +1,63 @@
+import type { ArchiveSpec } from '../archive/spec.js';
+import type { CodecRegistry } from '../codecs/codec-registry.js';
+import type { CodecChoice } from '../codecs/registry.js';
+import type { VqaeTrainingOptions } from '../codecs/vqae/trainer.js';
+import type { Kernels } from '../kernels/types.js';
+import type { LabelKind } from '../labels/inspection.js';
+import type { LabelSource } from '../labels/source.js';
+import type { TotalRatioChoice } from './archive-size.js';
+import type { PruneOptions } from './pruned-source.js';
+
+export const DEFAULT_TAU = 20;
+export const DEFAULT_EPS = 1e-6;
+
+export interface PackOptions {
+  /**
+   * Logits [epochs, samples, classes]: a .npy, .npz or .safetensors file, or an open source; or an archive, whose
+   * labels are packed again. What it knows of its labels goes into the new one, temperature included.
+   */
+  readonly source: string | LabelSource;
+  /** Name of the array, if the file holds several. */
+  readonly tensor?: string;
+  /**
+   * What the source's values are. By default logits, and refused if they look like anything else. `probabilities`
+   * p become logits log p.
+   */
+  readonly labels?: LabelKind;
+  /** Directory to write: new, empty, or with the unfinished archive of the same run, which is taken up. */
+  readonly out: string;
+  /**
+   * By its parameters; by `ratio`, how many times smaller than float16 its codes are at least; or by `totalRatio`,
+   * how many times smaller the whole archive is.
+   */
+  readonly codec: CodecChoice | TotalRatioChoice;
+  /** @internal The codecs to choose from; default: softpack's own. */
+  readonly codecs?: CodecRegistry;
+  /** Keep the first 1/N of all batches only (LPLD); the codec stores what is kept. */
+  readonly prune?: PruneOptions;
+  /** Temperature of the labels, default 20, or the archive's own. */
+  readonly tau?: number;
+  /** Floor of the decoded probabilities before they are renormalised, default 1e-6. */
+  readonly eps?: number;
+  readonly training?: VqaeTrainingOptions;
+  /** Most labels the codec is trained on; default as many as fit 128 MB, at most 32,768. */
+  readonly trainingLabels?: number;
+  /** Recorded in the manifest as they are. */
+  readonly augmentation?: ArchiveSpec['augmentation'];
+  readonly classNames?: readonly string[];
+  readonly teacher?: ArchiveSpec['teacher'];
+  readonly images?: ArchiveSpec['images'];
+  readonly kernels?: Kernels;
+  /** Return the result of a finished archive of the same request instead of refusing it; default false. */
+  readonly acceptFinished?: boolean;
+  readonly onProgress?: (progress: PackProgress) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface PackProgress {
+  readonly phase: 'read' | 'train' | 'encode';
+  readonly done: number;
+  readonly total: number;
+  /** Reconstruction error of the last training step, as a share of the labels' variance. */
+  readonly error?: number;
+}

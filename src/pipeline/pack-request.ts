@@ -1,0 +1,28 @@
+import { sha256 } from '../container/checksum.js';
+import { canonicalJson, type JsonObject } from '../core/json.js';
+import type { LabelSource } from '../labels/source.js';
+import { DEFAULT_EPS, DEFAULT_TAU, type PackOptions } from './pack-options.js';
+import { sourceFingerprint } from './source-fingerprint.js';
+
+/** Everything that the archive's bytes depend on: a run continues another's work only if these are equal. */
+export async function requestOf(source: LabelSource, options: PackOptions): Promise<JsonObject> {
+  const { tau = DEFAULT_TAU, prune } = options;
+  const request = { ...codecRequest(options), source: await sourceFingerprint(source), tau, prune };
+  return canonicalJson(request, 'pack') as JsonObject;
+}
+
+/** The part of a request that tells how the codec was chosen and trained. */
+export function codecRequest(
+  options: Pick<PackOptions, 'codec' | 'eps' | 'training' | 'trainingLabels'>,
+): JsonObject {
+  const { codec, eps = DEFAULT_EPS, trainingLabels } = options;
+  const { threads: _, ...training } = options.training ?? {};
+  const groups =
+    'groups' in codec && ArrayBuffer.isView(codec.groups) ? { groups: sha256Of(codec.groups) } : {};
+  const request = { codec: { name: 'vqae', ...codec, ...groups }, eps, training, trainingLabels };
+  return canonicalJson(request, 'pack') as JsonObject;
+}
+
+function sha256Of({ buffer, byteOffset, byteLength }: ArrayBufferView): string {
+  return sha256(new Uint8Array(buffer, byteOffset, byteLength));
+}

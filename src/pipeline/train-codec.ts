@@ -1,0 +1,70 @@
+import type { TrainingCheckpoints } from '../codecs/checkpoints.js';
+import type { TrainedCodec } from '../codecs/descriptor.js';
+import { CODECS, type CodecChoice } from '../codecs/registry.js';
+import type { Kernels } from '../kernels/types.js';
+import type { LabelSource } from '../labels/source.js';
+import { DEFAULT_EPS, DEFAULT_TAU, type PackOptions } from './pack-options.js';
+import type { KeptCodec } from './partial-pack.js';
+import { defaultTrainingLabels, drawTrainingLabels, scanLabels } from './training-labels.js';
+
+export type TrainCodecOptions = Omit<PackOptions, 'codec'> & {
+  readonly codec: CodecChoice;
+  readonly checkpoints: TrainingCheckpoints;
+};
+
+/** A codec for the source's labels, with its encoder. */
+export async function trainCodec(
+  source: LabelSource,
+  kernels: Kernels,
+  options: TrainCodecOptions,
+): Promise<KeptCodec> {
+  const { codec, training } = await trainOn(source, kernels, options);
+  try {
+    const parts = codec.parts({ encoder: true });
+    if (training === undefined) return { parts };
+    const { curve, revived, stepsPerSecond } = training;
+    return { parts, training: { curve, revived, stepsPerSecond } };
+  } finally {
+    codec.dispose();
+  }
+}
+
+function trainOn(
+  source: LabelSource,
+  kernels: Kernels,
+  {
+    codec,
+    codecs = CODECS,
+    tau = DEFAULT_TAU,
+    eps = DEFAULT_EPS,
+    training,
+    trainingLabels,
+    checkpoints,
+    onProgress,
+    signal,
+  }: TrainCodecOptions,
+): Promise<TrainedCodec> {
+  const { classes } = source;
+  const limit = trainingLabels ?? defaultTrainingLabels(classes);
+  return codecs.train(codec, {
+    classes,
+    samples: source.samples,
+    labels: source.epochs * source.samples,
+    tau,
+    eps,
+    draw: () =>
+      drawTrainingLabels(source, {
+        tau,
+        limit,
+        seed: training?.seed ?? 0,
+        signal,
+        onProgress: (done, total) => onProgress?.({ phase: 'read', done, total }),
+      }),
+    scan: (visit) => scanLabels(source, { tau, signal, visit }),
+    kernels,
+    training,
+    checkpoints,
+    signal,
+    onProgress: (done, total, error) => onProgress?.({ phase: 'train', done, total, error }),
+  });
+}

@@ -103,7 +103,7 @@ export {
   torchFileOf,
 } from './interop/torch/write.js';
 // Kernels
-export type { AugmentArgs } from './kernels/augment-args.js';
+export type { AugmentArgs, Rendering } from './kernels/augment-args.js';
 export {
   type BackendName as KernelBackendName,
   type KernelStatus,

@@ -1,4 +1,5 @@
 export type { PackedCodes } from './codecs/codec.js';
+export type { Rendering } from './kernels/augment-args.js';
 export {
   type BackendName,
   type BackendStatus,

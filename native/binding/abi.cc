@@ -82,6 +82,9 @@ Napi::Object AbiTable(Napi::Env env) {
                               {"partner", kSoftpackViewPartner},
                               {"box", kSoftpackViewBox},
                               {"fields", kSoftpackViewFields}}));
+  abi.Set("resamples", Table(env, {{"bilinear", kSoftpackResampleBilinear},
+                                   {"antialias", kSoftpackResampleAntialias}}));
+  abi.Set("rounds", Table(env, {{"none", kSoftpackRoundNone}, {"u8", kSoftpackRoundU8}}));
   abi.Set("limits", Table(env, {{"maxSide", SOFTPACK_MAX_SIDE}}));
   return abi;
 }

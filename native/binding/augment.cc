@@ -8,7 +8,7 @@ namespace softpack {
 
 // augment(images: Uint8Array[], sizes: Uint32Array, views: Int32Array, weights: Float32Array,
 //         out: Float32Array, height: number, width: number, scale: Float32Array,
-//         shift: Float32Array, threads: number): number
+//         shift: Float32Array, threads: number, resample: number, round: number): number
 // augmentAsync(the same): Promise<number>
 Work ReadAugment(Arguments& arguments) {
   constexpr uint64_t kChannels = 3;
@@ -37,6 +37,8 @@ Work ReadAugment(Arguments& arguments) {
   std::copy_n(arguments.Floats(7, "scale", kChannels), kChannels, args.scale);
   std::copy_n(arguments.Floats(8, "shift", kChannels), kChannels, args.shift);
   args.threads = arguments.Threads(9);
+  args.resample = arguments.Small(10, "resample", 0, kSoftpackResampleAntialias);
+  args.round = arguments.Small(11, "round", 0, kSoftpackRoundU8);
   return [args, images = std::move(images), backend = arguments.backend()]() mutable {
     args.images = images.data();
     args.image_count = images.size();

@@ -21,7 +21,7 @@
 extern "C" {
 #endif
 
-#define SOFTPACK_ABI_VERSION 2u
+#define SOFTPACK_ABI_VERSION 3u
 
 // Largest height or width of an image or a view, which MAX_SIDE of src/core/limits.ts repeats.
 #define SOFTPACK_MAX_SIDE 65535u
@@ -214,9 +214,23 @@ enum SoftpackViewField {
   kSoftpackViewFields = kSoftpackViewBox + 4,
 };
 
-// Crop, bilinear resize, mirror, CutMix or mixup, normalise. Integers up to 8.16 fixed point, then
-// float32 products and sums in one order, so the bytes depend on neither instruction set nor
-// threads. Sides are at most SOFTPACK_MAX_SIDE.
+// The source pixels that one pixel of a view is made of: the two that it lies between per axis, or
+// all that it covers if the crop shrinks (a triangle twice as wide as the output pixel).
+typedef enum SoftpackResample {
+  kSoftpackResampleBilinear = 0,
+  kSoftpackResampleAntialias = 1,
+} SoftpackResample;
+
+// The rounding of resized pixels: to 8.16 fixed point or float32, or to 8 bits after each axis,
+// with weights of 22 bits, as Pillow does.
+typedef enum SoftpackRound {
+  kSoftpackRoundNone = 0,
+  kSoftpackRoundU8 = 1,
+} SoftpackRound;
+
+// Crop, resize, mirror, CutMix or mixup, normalise. Integers, then float32 products and sums in
+// one order, so the bytes depend on neither instruction set nor threads. Sides are at most
+// SOFTPACK_MAX_SIDE.
 typedef struct SoftpackAugmentArgs {
   const SoftpackImage* images;
   uint64_t image_count;
@@ -229,6 +243,8 @@ typedef struct SoftpackAugmentArgs {
   float scale[3];  // a value in 8.16 fixed point, times scale, plus shift
   float shift[3];
   uint32_t threads;
+  uint32_t resample;
+  uint32_t round;
 } SoftpackAugmentArgs;
 
 typedef struct SoftpackBackend {

@@ -9,21 +9,15 @@
 
 #include "core/thread_pool.h"
 #include "cpu/buffer.h"
+#include "cpu/filtered_part.h"
 #include "cpu/operations.h"
+#include "cpu/view_part.h"
 
 namespace softpack {
 namespace {
 
-constexpr uint32_t kChannels = 3;
 constexpr uint32_t kWeightOne = 2048;
 constexpr uint32_t kNoRow = UINT32_MAX;
-
-struct Rectangle {
-  uint32_t top;
-  uint32_t left;
-  uint32_t height;
-  uint32_t width;
-};
 
 bool SidesFit(uint32_t height, uint32_t width) {
   return height <= SOFTPACK_MAX_SIDE && width <= SOFTPACK_MAX_SIDE;
@@ -59,16 +53,10 @@ Tap TapAt(uint32_t position, uint32_t size, uint32_t start, uint32_t length) {
           static_cast<uint32_t>((rest * kWeightOne + size) / whole)};
 }
 
-// An image, its crop and whether it is mirrored.
-struct Part {
-  SoftpackImage image;
-  Rectangle crop;
-  bool mirrored;
-};
-
-class ViewRenderer {
+// Parts resized from the two pixels that each output pixel lies between.
+class BilinearPart {
  public:
-  ViewRenderer(const KernelTable& table, const SoftpackAugmentArgs& args)
+  BilinearPart(const KernelTable& table, const SoftpackAugmentArgs& args)
       : table_(table), args_(args) {
     for (uint32_t i = 0; i < kPatternFloats; ++i) {
       scale_.scale[i] = args.scale[i % kChannels];
@@ -76,48 +64,10 @@ class ViewRenderer {
     }
   }
 
-  int Render(uint64_t view) {
-    const int32_t* const fields = args_.views + view * kSoftpackViewFields;
-    const uint64_t floats = uint64_t{args_.height} * args_.width * kChannels;
-    float* const out = args_.out + view * floats;
-    const Rectangle whole = {0, 0, args_.height, args_.width};
-    Part own;
-    if (!ReadPart(fields, &own)) return kSoftpackInvalidArgument;
-    if (!Reserve()) return kSoftpackOutOfMemory;
-    int status = RenderPart(own, whole, out, nullptr);
-    if (status != kSoftpackOk || fields[kSoftpackViewPartner] < 0) return status;
-    Part other;
-    if (!ReadPart(fields + kSoftpackViewPartner, &other)) return kSoftpackInvalidArgument;
-    const int32_t* const box = fields + kSoftpackViewBox;
-    if (!Inside(box, 0, args_.height, args_.width)) return kSoftpackInvalidArgument;
-    if (box[2] > 0) return RenderPart(other, ReadRectangle(box), out, nullptr);
-    return RenderPart(other, whole, out, args_.weights + view);
-  }
-
- private:
-  bool ReadPart(const int32_t* fields, Part* part) const {
-    const int32_t image = fields[kSoftpackViewImage];
-    if (image < 0 || static_cast<uint64_t>(image) >= args_.image_count) return false;
-    part->image = args_.images[image];
-    part->mirrored = fields[kSoftpackViewFlip] != 0;
-    const int32_t* const crop = fields + kSoftpackViewCrop;
-    if (!SidesFit(part->image.height, part->image.width)) return false;
-    if (!Inside(crop, 1, part->image.height, part->image.width)) return false;
-    part->crop = ReadRectangle(crop);
-    return true;
-  }
-
-  bool Reserve() {
-    // Rows of sums are read in whole patterns and written one sum beyond.
-    const uint64_t floats = uint64_t{args_.width} * kChannels;
-    const uint64_t padded = floats + kPatternFloats;
-    return taps_.Reserve(args_.width) && mixed_.Reserve(floats) && rows_[0].Reserve(padded) &&
-           rows_[1].Reserve(padded);
-  }
-
   // Renders the part of the view inside `box`: replaces what is there or, with `weight`, mixes
   // into it.
-  int RenderPart(const Part& part, const Rectangle& box, float* out, const float* weight) {
+  int Render(const Part& part, const Rectangle& box, float* out, const float* weight) {
+    if (!Reserve()) return kSoftpackOutOfMemory;
     FillTaps(part, box);
     row_of_[0] = row_of_[1] = kNoRow;
     const uint64_t length = uint64_t{box.width} * kChannels;
@@ -133,6 +83,15 @@ class ViewRenderer {
       if (weight != nullptr) table_.mix_rows(mixed_.data(), *weight, length, row);
     }
     return kSoftpackOk;
+  }
+
+ private:
+  bool Reserve() {
+    // Rows of sums are read in whole patterns and written one sum beyond.
+    const uint64_t floats = uint64_t{args_.width} * kChannels;
+    const uint64_t padded = floats + kPatternFloats;
+    return taps_.Reserve(args_.width) && mixed_.Reserve(floats) && rows_[0].Reserve(padded) &&
+           rows_[1].Reserve(padded);
   }
 
   void FillTaps(const Part& part, const Rectangle& box) {
@@ -176,16 +135,63 @@ class ViewRenderer {
   Buffer<uint8_t> last_row_;  // an image's last row and a byte
 };
 
+template <class Renderer>
+class ViewRenderer {
+ public:
+  ViewRenderer(const KernelTable& table, const SoftpackAugmentArgs& args)
+      : args_(args), renderer_(table, args) {}
+
+  int Render(uint64_t view) {
+    const int32_t* const fields = args_.views + view * kSoftpackViewFields;
+    const uint64_t floats = uint64_t{args_.height} * args_.width * kChannels;
+    float* const out = args_.out + view * floats;
+    const Rectangle whole = {0, 0, args_.height, args_.width};
+    Part own;
+    if (!ReadPart(fields, &own)) return kSoftpackInvalidArgument;
+    int status = renderer_.Render(own, whole, out, nullptr);
+    if (status != kSoftpackOk || fields[kSoftpackViewPartner] < 0) return status;
+    Part other;
+    if (!ReadPart(fields + kSoftpackViewPartner, &other)) return kSoftpackInvalidArgument;
+    const int32_t* const box = fields + kSoftpackViewBox;
+    if (!Inside(box, 0, args_.height, args_.width)) return kSoftpackInvalidArgument;
+    if (box[2] > 0) return renderer_.Render(other, ReadRectangle(box), out, nullptr);
+    return renderer_.Render(other, whole, out, args_.weights + view);
+  }
+
+ private:
+  bool ReadPart(const int32_t* fields, Part* part) const {
+    const int32_t image = fields[kSoftpackViewImage];
+    if (image < 0 || static_cast<uint64_t>(image) >= args_.image_count) return false;
+    part->image = args_.images[image];
+    part->mirrored = fields[kSoftpackViewFlip] != 0;
+    const int32_t* const crop = fields + kSoftpackViewCrop;
+    if (!SidesFit(part->image.height, part->image.width)) return false;
+    if (!Inside(crop, 1, part->image.height, part->image.width)) return false;
+    part->crop = ReadRectangle(crop);
+    return true;
+  }
+
+  const SoftpackAugmentArgs& args_;
+  Renderer renderer_;
+};
+
+template <class Renderer>
+int RenderViews(const KernelTable& table, const SoftpackAugmentArgs& args) {
+  return ParallelFor(args.threads, args.count, [&](uint64_t view) {
+    ViewRenderer<Renderer> renderer(table, args);
+    return renderer.Render(view);
+  });
+}
+
 }  // namespace
 
 int Augment(const KernelTable& table, const SoftpackAugmentArgs& args) {
   if (!SidesFit(args.height, args.width)) return kSoftpackInvalidArgument;
   const uint64_t view_bytes = uint64_t{args.height} * args.width * kChannels * sizeof(float);
   AdviseLargeOutput(args.out, args.count * view_bytes);
-  return ParallelFor(args.threads, args.count, [&](uint64_t view) {
-    ViewRenderer renderer(table, args);
-    return renderer.Render(view);
-  });
+  if (args.round == kSoftpackRoundU8) return RenderViews<FilteredPart<int32_t>>(table, args);
+  if (args.resample == kSoftpackResampleBilinear) return RenderViews<BilinearPart>(table, args);
+  return RenderViews<FilteredPart<float>>(table, args);
 }
 
 }  // namespace softpack

@@ -2,7 +2,8 @@
 //
 // resize_columns gathers: a pixel's two neighbours lie anywhere in the row, so each output pixel
 // loads both as 32-bit words and weighs the bytes pairwise in one multiply-add of 16-bit words.
-// blend_rows runs over whole vectors of a row, all channels alike.
+// blend_rows runs over whole vectors of a row, all channels alike. The filters do the same with any
+// number of source pixels.
 
 SOFTPACK_INLINE __m128i LoadPixel(const uint8_t* from) {
   int32_t word;
@@ -47,6 +48,71 @@ void BlendRows(const int32_t* top, const int32_t* bottom, int32_t weight, uint64
     Store(rest + v * kLanes, Add(Times(value, scales[v]), shifts[v]));
   }
   for (uint32_t i = 0; j < length; ++i, ++j) out[j] = rest[i];
+}
+
+// The pixels of a tap times their weights; the fourth sum is of no use.
+SOFTPACK_INLINE void FilterPixel(const uint8_t* from, const float* weights, uint32_t count,
+                                 float* out) {
+  __m128 sum = _mm_setzero_ps();
+  for (uint32_t k = 0; k < count; ++k) {
+    const __m128 pixel = _mm_cvtepi32_ps(_mm_cvtepu8_epi32(LoadPixel(from + 3 * k)));
+    sum = _mm_add_ps(sum, _mm_mul_ps(pixel, _mm_set1_ps(weights[k])));
+  }
+  _mm_storeu_ps(out, sum);
+}
+
+SOFTPACK_INLINE void FilterPixel(const uint8_t* from, const int32_t* weights, uint32_t count,
+                                 int32_t* out) {
+  __m128i sum = _mm_set1_epi32(kFilterHalf);
+  for (uint32_t k = 0; k < count; ++k) {
+    const __m128i pixel = _mm_cvtepu8_epi32(LoadPixel(from + 3 * k));
+    sum = _mm_add_epi32(sum, _mm_mullo_epi32(pixel, _mm_set1_epi32(weights[k])));
+  }
+  const __m128i value = _mm_min_epi32(_mm_srai_epi32(sum, kFilterBits), _mm_set1_epi32(255));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), value);
+}
+
+template <class T>
+void FilterColumns(const uint8_t* row, const FilterTap* taps, const T* weights, uint64_t pixels,
+                   T* out) {
+  for (uint64_t i = 0; i < pixels; ++i) {
+    const FilterTap tap = taps[i];
+    FilterPixel(row + tap.start, weights + tap.weights, tap.count, out + 3 * i);
+  }
+}
+
+// Elements j on of all rows, weighed.
+SOFTPACK_INLINE Vec FilteredRows(const float* const* rows, const float* weights, uint64_t count,
+                                 uint64_t j) {
+  Vec sum = Zero();
+  for (uint64_t k = 0; k < count; ++k) {
+    sum = Add(sum, Times(Load(rows[k] + j), Broadcast(weights[k])));
+  }
+  return sum;
+}
+
+SOFTPACK_INLINE Vec FilteredRows(const int32_t* const* rows, const int32_t* weights, uint64_t count,
+                                 uint64_t j) {
+  Integers sum = BroadcastInteger(kFilterHalf);
+  for (uint64_t k = 0; k < count; ++k) sum = AddProduct(sum, rows[k] + j, weights[k]);
+  return ShiftedPixel<kFilterBits>(sum);
+}
+
+template <class T>
+void FilterRows(const T* const* rows, const T* weights, uint64_t count, uint64_t length,
+                const PixelScale& scale, float* out) {
+  for (uint64_t j = 0; j < length; j += kLanes) {
+    const uint64_t at = j % kPatternFloats;
+    const Vec value = FilteredRows(rows, weights, count, j);
+    const Vec scaled = Add(Times(value, Load(scale.scale + at)), Load(scale.shift + at));
+    if (j + kLanes <= length) {
+      Store(out + j, scaled);
+      continue;
+    }
+    float rest[kLanes];
+    Store(rest, scaled);
+    for (uint32_t i = 0; j + i < length; ++i) out[j + i] = rest[i];
+  }
 }
 
 void MixRows(const float* other, float weight, uint64_t length, float* own) {

@@ -96,6 +96,18 @@ struct ColumnTap {
   uint32_t weights;
 };
 
+// The source of an output pixel in a row under a filter of any width: `count` pixels from byte
+// `start` on, their weights at `weights` of a list.
+struct FilterTap {
+  uint32_t start;
+  uint32_t count;
+  uint32_t weights;
+};
+
+// Filter weights are multiples of 2^-22 where pixels are rounded to 8 bits, as in Pillow.
+constexpr uint32_t kFilterBits = 22;
+constexpr int32_t kFilterHalf = int32_t{1} << (kFilterBits - 1);
+
 // Pixels are scaled and shifted by channel; a row of them by a pattern of this many floats, whole
 // vectors and whole pixels.
 constexpr uint32_t kPatternFloats = 48;
@@ -188,6 +200,19 @@ struct KernelTable {
   // sums beyond `length`, up to a multiple of kPatternFloats.
   void (*blend_rows)(const int32_t* top, const int32_t* bottom, int32_t weight, uint64_t length,
                      const PixelScale& scale, float* out);
+  // out[3 i + c] = the sum of pixels * weights of tap i, channel c, in order; with int32 weights
+  // (sum + 2^21) >> 22, at most 255. May read one byte beyond a tap's last pixel, and write one
+  // element beyond the last.
+  void (*filter_columns_float)(const uint8_t* row, const FilterTap* taps, const float* weights,
+                               uint64_t pixels, float* out);
+  void (*filter_columns_fixed)(const uint8_t* row, const FilterTap* taps, const int32_t* weights,
+                               uint64_t pixels, int32_t* out);
+  // out[j] = (the same sum over `count` rows of element j) * scale + shift. May read elements beyond
+  // `length`, up to a multiple of kPatternFloats.
+  void (*filter_rows_float)(const float* const* rows, const float* weights, uint64_t count,
+                            uint64_t length, const PixelScale& scale, float* out);
+  void (*filter_rows_fixed)(const int32_t* const* rows, const int32_t* weights, uint64_t count,
+                            uint64_t length, const PixelScale& scale, float* out);
   // own[j] = own[j] * weight + other[j] * (1 - weight); each product is rounded.
   void (*mix_rows)(const float* other, float weight, uint64_t length, float* own);
 

@@ -267,6 +267,10 @@ constexpr KernelTable Table() {
           Kl,
           ResizeColumns,
           BlendRows,
+          FilterColumns<float>,
+          FilterColumns<int32_t>,
+          FilterRows<float>,
+          FilterRows<int32_t>,
           MixRows,
           DecodeRansRow,
           AdvanceRansTrellis};

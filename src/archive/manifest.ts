@@ -16,8 +16,11 @@ import type { Pruning } from './pruning.js';
 
 /** Version of the format that this code writes, and the newest `minReader` that it reads. */
 const FORMAT_VERSION = 1;
-/** Features that a manifest may demand of its reader. `pruned`: rows are batches, see {@link Pruning}. */
-const KNOWN_FEATURES: readonly string[] = ['pruned'];
+/**
+ * Features that a manifest may demand of its reader. `pruned`: rows are batches, see {@link Pruning}. `rendering`:
+ * views are resized in another way than by default, which older readers do not know.
+ */
+const KNOWN_FEATURES: readonly string[] = ['pruned', 'rendering'];
 
 /** A file with the rows of some epochs, for all samples. */
 export interface ShardRecord extends FileRecord {
@@ -59,13 +62,19 @@ export function makeManifest(
     format: 'softpack',
     version: FORMAT_VERSION,
     minReader: FORMAT_VERSION,
-    features: { required: identity.pruning === undefined ? [] : ['pruned'], optional: [] },
+    features: { required: requiredFeatures(identity), optional: [] },
     archiveId: archiveIdOf(identity),
     ...identity,
     ...(request === undefined ? {} : { request }),
     ...(result === undefined ? {} : { result }),
     shards,
   };
+}
+
+function requiredFeatures({ pruning, augmentation }: ArchiveIdentity): readonly string[] {
+  const rendering =
+    augmentation !== null && ('resample' in augmentation || 'round' in augmentation);
+  return [...(pruning === undefined ? [] : ['pruned']), ...(rendering ? ['rendering'] : [])];
 }
 
 export function manifestBytes(manifest: Manifest): Uint8Array {

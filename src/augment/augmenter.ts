@@ -1,8 +1,9 @@
 import { below, CounterRng, STREAM, unit } from '../core/philox.js';
 import { type SampleRange, sampleIds } from '../core/samples.js';
 import { SoftpackError } from '../errors.js';
+import type { Rendering } from '../kernels/augment-args.js';
 import type { AugmentationBatch, Augmentations, Box, Mix } from './record.js';
-import type { AugmentationSpec } from './spec.js';
+import { type AugmentationSpec, renderingOf } from './spec.js';
 
 /** The images that a spec is applied to: how many there are and how large each is, in pixels. */
 export interface ImageSizes {
@@ -67,6 +68,10 @@ export class Augmenter implements Augmentations {
 
   get size(): readonly [number, number] {
     return this.spec.size;
+  }
+
+  get rendering(): Rendering {
+    return renderingOf(this.spec);
   }
 
   /** Source rectangle of the sample's view: (top, left, height, width). */

@@ -1,3 +1,5 @@
+import type { Rendering } from '../kernels/augment-args.js';
+
 /**
  * What was done to the images of some labels, one entry a label.
  *
@@ -37,6 +39,7 @@ export interface Mix {
 export interface Augmentations {
   /** Height and width of every view. */
   readonly size: readonly [number, number];
+  readonly rendering: Rendering;
   /** Part of the sample's image, which has the given height and width. */
   cropOf(epoch: number, sample: number, size: readonly [number, number]): Box;
   /** 1 where the sample's view is mirrored. */

@@ -1,4 +1,5 @@
 import { SoftpackError } from '../errors.js';
+import type { Rendering } from '../kernels/augment-args.js';
 import type { Augmentations, Box, Mix } from './record.js';
 
 /**
@@ -87,6 +88,7 @@ export type RecordedRows = Readonly<Partial<Record<RecordedColumnName, Uint8Arra
  */
 export class RecordedAugmentations implements Augmentations {
   readonly size: readonly [number, number];
+  readonly rendering: Rendering;
   readonly #samples: number;
   readonly #shares: boolean;
   readonly #rows: RecordedRows;
@@ -95,8 +97,10 @@ export class RecordedAugmentations implements Augmentations {
     size: readonly [number, number],
     columns: readonly RecordedColumn[],
     rows: RecordedRows,
+    rendering: Rendering = {},
   ) {
     this.size = size;
+    this.rendering = rendering;
     const crop = columns.find(({ name }) => name === 'crop');
     this.#shares = crop?.dtype === 'F32';
     this.#samples = (crop?.rowBytes ?? 0) / (this.#shares ? 16 : 8);

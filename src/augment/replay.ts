@@ -1,11 +1,11 @@
 import { type SampleRange, sampleIds } from '../core/samples.js';
-import { type Normalisation, VIEW } from '../kernels/augment-args.js';
+import { type Normalisation, type Rendering, VIEW } from '../kernels/augment-args.js';
 import { loadKernels } from '../kernels/load.js';
 import type { Kernels } from '../kernels/types.js';
 import type { ImageSizes } from './augmenter.js';
 import type { Augmentations } from './record.js';
 
-export type { Normalisation };
+export type { Normalisation, Rendering };
 
 /** Images in memory: uint8 [height, width, 3], one function away. */
 export interface PixelSource extends ImageSizes {
@@ -33,7 +33,8 @@ export function renderViews(
     parts.views.set(box, i * VIEW.fields + VIEW.box);
     parts.weights[i] = weight;
   }
-  kernels.augment({ ...parts.arrays(), size: augmentations.size, normalisation, out, threads });
+  const { size, rendering } = augmentations;
+  kernels.augment({ ...parts.arrays(), ...rendering, size, normalisation, out, threads });
 }
 
 /** Float32 [samples, height, width, 3] without augmentation: each image whole, resized. For evaluation. */
@@ -43,7 +44,7 @@ export function renderWhole(
   size: readonly [number, number],
   normalisation: Normalisation,
   out: Float32Array,
-  { kernels = loadKernels(), threads = 1 }: RenderOptions = {},
+  { kernels = loadKernels(), threads = 1, ...rendering }: RenderOptions & Rendering = {},
 ): void {
   const ids = sampleIds(samples);
   const parts = new ViewParts(images, ids.length);
@@ -53,7 +54,7 @@ export function renderWhole(
     flip: () => 0 as const,
   };
   for (const [i, sample] of ids.entries()) parts.place(i, 0, sample, whole, 0);
-  kernels.augment({ ...parts.arrays(), size, normalisation, out, threads });
+  kernels.augment({ ...parts.arrays(), ...rendering, size, normalisation, out, threads });
 }
 
 export interface RenderOptions {

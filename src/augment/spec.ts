@@ -1,6 +1,8 @@
 import { FieldChecker } from '../core/check.js';
+import type { JsonObject } from '../core/json.js';
 import { MAX_SIDE } from '../core/limits.js';
 import { SoftpackError } from '../errors.js';
+import { RESAMPLES, type Rendering, ROUNDS } from '../kernels/augment-args.js';
 
 /**
  * How labelled images are made from stored ones, as the archive's manifest says it: derived from a seed, at no byte
@@ -9,14 +11,14 @@ import { SoftpackError } from '../errors.js';
 export type AnyAugmentationSpec = AugmentationSpec | RecordedAugmentationSpec;
 
 /** Views that were drawn by another program, kept in the archive's columns (see `RecordedAugmentations`). */
-export interface RecordedAugmentationSpec {
+export interface RecordedAugmentationSpec extends Rendering {
   readonly generator: 'recorded';
   /** Height and width of the rendered image, pixels. */
   readonly size: readonly [number, number];
 }
 
 /** Views drawn by softpack's own generator. */
-export interface AugmentationSpec {
+export interface AugmentationSpec extends Rendering {
   readonly generator: 'philox4x32-10';
   /** Non-negative safe integer. */
   readonly seed: number;
@@ -32,6 +34,9 @@ export interface AugmentationSpec {
   readonly flip: number;
   readonly mix: MixSpec;
 }
+
+/** What PIL does, and torchvision with PIL images: the views of most labels made in PyTorch. */
+export const PIL_RENDERING = { resample: 'antialias', round: 'u8' } as const;
 
 export type MixSpec =
   | { readonly kind: 'none' }
@@ -49,7 +54,11 @@ export function parseAnyAugmentationSpec(
 ): AnyAugmentationSpec {
   const spec = checker.object(value, where);
   if (spec.generator !== 'recorded') return parseAugmentationSpec(value, where);
-  return { generator: 'recorded', size: pair(spec.size, `${where}.size`, side) };
+  return {
+    generator: 'recorded',
+    size: pair(spec.size, `${where}.size`, side),
+    ...parseRendering(spec, where),
+  };
 }
 
 /** The same for views drawn from a seed; `UNSUPPORTED` for any other. */
@@ -73,7 +82,25 @@ export function parseAugmentationSpec(value: unknown, where = 'augmentation'): A
     },
     flip: checker.number(spec.flip, `${where}.flip`, 0, 1),
     mix: parseMix(spec.mix, `${where}.mix`),
+    ...parseRendering(spec, where),
   };
+}
+
+/** The fields of a spec that say how crops are resized; empty for the defaults, so that those have one form. */
+export function renderingOf({ resample = 'bilinear', round = 'none' }: Rendering): Rendering {
+  return {
+    ...(resample === 'bilinear' ? {} : { resample }),
+    ...(round === 'none' ? {} : { round }),
+  };
+}
+
+function parseRendering({ resample, round }: JsonObject, where: string): Rendering {
+  return renderingOf({
+    ...(resample === undefined
+      ? {}
+      : { resample: checker.oneOf(resample, `${where}.resample`, RESAMPLES) }),
+    ...(round === undefined ? {} : { round: checker.oneOf(round, `${where}.round`, ROUNDS) }),
+  });
 }
 
 function parseMix(value: unknown, where: string): MixSpec {

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Rendering } from '../augment/replay.js';
 import { CODECS } from '../codecs/registry.js';
 import { isJsonObject, parseJson } from '../core/json.js';
 import { decodeText } from '../core/text.js';
@@ -14,7 +15,13 @@ import { fileError } from '../store/file-error.js';
 import { addCodecOptions, type CodecFlags, codecOf, givesSize } from './codec-options.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
-import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
+import {
+  nonNegativeInteger,
+  positiveInteger,
+  positiveNumber,
+  resampleOption,
+  roundOption,
+} from './options.js';
 import { packProgress } from './pack.js';
 import { type FitFlags, fitOf, reportSkipped } from './pack-images.js';
 import { phaseProgress } from './progress.js';
@@ -38,6 +45,8 @@ interface CacheFlags extends CodecFlags, FitFlags {
   readonly minCrop: number;
   readonly flip: number;
   readonly cutmix: number;
+  readonly resample?: Rendering['resample'];
+  readonly round?: Rendering['round'];
   readonly batch?: number;
   readonly workers?: number;
   readonly json?: boolean;
@@ -94,6 +103,8 @@ export function addCache(program: Command, io: CliIo): void {
     .option('--min-crop <share>', 'smallest share of the image that a view shows', share, 0.08)
     .option('--flip <p>', 'probability of mirrored views', share, 0.5)
     .option('--cutmix <p>', 'probability of views with a part of another image (CutMix)', share, 1)
+    .addOption(resampleOption("how crops are resized; default: the teacher's, else bilinear"))
+    .addOption(roundOption("rounding of resized pixels; default: the teacher's, else none"))
     .option('-b, --batch <n>', 'images per forward pass of the teacher', positiveInteger)
     .option(
       '-w, --workers <n>',
@@ -127,6 +138,8 @@ async function optionsOf(flags: CacheFlags, named: boolean): Promise<CacheLabels
       seed,
       crop: { scale: [minCrop, 1], ratio: [3 / 4, 4 / 3] },
       flip,
+      resample: flags.resample,
+      round: flags.round,
       mix: cutmix === 0 ? { kind: 'none' } : { kind: 'cutmix', alpha: 1, probability: cutmix },
     },
     ...(named || givesSize(flags) ? { codec: codecOf(flags) } : {}),

@@ -4,7 +4,13 @@ import { importLabels } from '../interop/import.js';
 import { LAYOUT_NAMES, LAYOUTS } from '../interop/layouts/label-set.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
-import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
+import {
+  nonNegativeInteger,
+  positiveInteger,
+  positiveNumber,
+  resampleOption,
+  roundOption,
+} from './options.js';
 import { size } from './pack-images.js';
 import { createProgress } from './progress.js';
 
@@ -41,6 +47,8 @@ export function addImport(program: Command, io: CliIo): void {
         .default('uniform'),
     )
     .option('--order-seed <n>', "SRe2L, CDA: of the sampler's order", nonNegativeInteger, 42)
+    .addOption(resampleOption('how crops are resized; default: antialias, as PIL does'))
+    .addOption(roundOption('rounding of resized pixels; default: u8, as PIL does'))
     .option('--split <name>', 'part of an ImageNet-style tree, e.g. train')
     .option('--no-views', 'import labels without their views')
     .option('--json', 'print the result as JSON')

@@ -1,4 +1,5 @@
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
+import { RESAMPLES, ROUNDS } from '../kernels/augment-args.js';
 
 /** Parsers of option values; a bad value is a usage error that names the option. */
 
@@ -23,6 +24,14 @@ export function positiveNumber(text: string): number {
   if (!Number.isFinite(value) || value <= 0)
     throw new InvalidArgumentError('Must be a positive number.');
   return value;
+}
+
+export function resampleOption(words: string): Option {
+  return new Option('--resample <kind>', words).choices(RESAMPLES);
+}
+
+export function roundOption(words: string): Option {
+  return new Option('--round <kind>', words).choices(ROUNDS);
 }
 
 /** `from:to`, `from:` or `:to` as in Python; `end` stands for a missing right side. */

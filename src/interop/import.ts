@@ -1,11 +1,14 @@
 import type { ArchiveBytes } from '../archive/archive.js';
 import { createArchive, requireUnfinished } from '../archive/create.js';
+import type { Rendering } from '../augment/replay.js';
+import { PIL_RENDERING, renderingOf } from '../augment/spec.js';
 import { NoneCodec } from '../codecs/none.js';
 import { argument } from '../core/check.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import { openImages } from '../images/open.js';
 import type { ImageSource } from '../images/source.js';
 import { textAt } from '../images/text-table.js';
+import { RESAMPLES, ROUNDS } from '../kernels/augment-args.js';
 import { openArchive } from '../pipeline/open-archive.js';
 import { DEFAULT_SIZE, DEFAULT_TAU } from './defaults.js';
 import { detectLayout } from './detect.js';
@@ -17,7 +20,8 @@ import type { Rest } from './layouts/label-values.js';
 import { tinyVitLabels } from './layouts/tinyvit.js';
 import type { Agreement } from './order-proof.js';
 
-export interface ImportOptions {
+/** {@link Rendering}: by default as PIL does, which rendered the views of these labels. */
+export interface ImportOptions extends Rendering {
   /** Folder of label files. */
   readonly source: string;
   /** Their layout; by default told by the names of the files. */
@@ -76,6 +80,7 @@ const ROWS_BYTES = 256 * 2 ** 20;
 export async function importLabels(options: ImportOptions): Promise<ImportResult> {
   checkOptions(options);
   const { source, out, onProgress, signal } = options;
+  const { resample = PIL_RENDERING.resample, round = PIL_RENDERING.round } = options;
   await requireUnfinished(out);
   const layout = options.from ?? (await detectLayout(source));
   const images = await openImages(options.images, { split: options.split });
@@ -92,7 +97,10 @@ export async function importLabels(options: ImportOptions): Promise<ImportResult
     codec: codec.parts(),
     layout: codec.layout,
     decoding: codec.decoding,
-    augmentation: set.kinds.views === undefined ? null : { generator: 'recorded', size },
+    augmentation:
+      set.kinds.views === undefined
+        ? null
+        : { generator: 'recorded', size, ...renderingOf({ resample, round }) },
     classNames: images.classNames?.length === set.classes ? images.classNames : undefined,
     teacher: { imported: { from: layout, ...set.origin } },
     images: { id: images.id, count: samples, fit: null },
@@ -131,7 +139,10 @@ export async function importLabels(options: ImportOptions): Promise<ImportResult
   };
 }
 
-function checkOptions({ from, size, classes, tau, orderSeed }: ImportOptions): void {
+function checkOptions(options: ImportOptions): void {
+  const { from, size, classes, tau, orderSeed, resample, round } = options;
+  if (resample !== undefined) argument.oneOf(resample, 'resample', RESAMPLES);
+  if (round !== undefined) argument.oneOf(round, 'round', ROUNDS);
   if (from !== undefined) argument.oneOf(from, 'from', LAYOUTS);
   for (const side of size ?? []) argument.count(side, 'size', 1, 65_535);
   if (classes !== undefined) argument.count(classes, 'classes', 1);

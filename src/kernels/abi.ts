@@ -1,6 +1,6 @@
 import { DTYPES, OUTPUT_ARRAYS, type OutputDtype } from '../core/dtypes.js';
 import { MAX_SIDE } from '../core/limits.js';
-import { VIEW } from './augment-args.js';
+import { RESAMPLES, ROUNDS, VIEW } from './augment-args.js';
 
 /**
  * Numbers and layouts of the kernels' C interface (native/core/backend.h). The addon exports the same tables from
@@ -39,8 +39,14 @@ const ABI: Readonly<Record<string, Table>> = {
   losses: LOSSES,
   statuses: STATUSES,
   view: VIEW,
+  resamples: positions(RESAMPLES),
+  rounds: positions(ROUNDS),
   limits: { maxSide: MAX_SIDE },
 };
+
+function positions(names: readonly string[]): Table {
+  return Object.fromEntries(names.map((name, i) => [name, i]));
+}
 
 function byName(value: (dtype: OutputDtype) => number): Table {
   return Object.fromEntries(OUTPUTS.map((dtype) => [DTYPES[dtype].name, value(dtype)]));

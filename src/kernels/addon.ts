@@ -129,6 +129,8 @@ export type NativeAugmentArgs = [
   scale: Float32Array,
   shift: Float32Array,
   threads: number,
+  resample: number,
+  round: number,
 ];
 
 export type NativeNearestArgs = [

@@ -21,12 +21,26 @@ export const VIEW = {
   fields: 16,
 } as const;
 
+export const RESAMPLES = ['bilinear', 'antialias'] as const;
+export const ROUNDS = ['none', 'u8'] as const;
+
+/** How crops become views. PIL, and torchvision on PIL images, do `antialias` and `u8`. */
+export interface Rendering {
+  /**
+   * The source pixels of one output pixel: the two that it lies between per axis, or all that it covers if the crop
+   * shrinks (a triangle twice as wide as the output pixel). Default `bilinear`.
+   */
+  readonly resample?: 'bilinear' | 'antialias';
+  /** `u8`: resized pixels are rounded to 8 bits after each axis, across first. Default `none`. */
+  readonly round?: 'none' | 'u8';
+}
+
 /**
- * Renders augmented views: crop, bilinear resize (pixel centres at half integers, no antialiasing, edge pixels of
- * the crop repeated), mirror, CutMix or mixup, normalise. Exact integers up to 8.16 fixed point, then float32
- * products and sums in one order: every backend, instruction set and number of threads gives the same bytes.
+ * Renders augmented views: crop, resize (pixel centres at half integers, nothing beyond the crop is seen), mirror,
+ * CutMix or mixup, normalise. Integers (with the default {@link Rendering} 8.16 fixed point), then float32 products
+ * and sums in one order: every backend, instruction set and number of threads gives the same bytes.
  */
-export interface AugmentArgs extends ThreadOptions {
+export interface AugmentArgs extends ThreadOptions, Rendering {
   /** uint8 [height, width, 3] each, red green blue; any memory. */
   readonly images: readonly Uint8Array[];
   /** [images, 2], height and width of each, at most 65,535. */

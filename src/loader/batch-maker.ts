@@ -6,7 +6,7 @@ import {
   type RecordedRows,
 } from '../augment/recorded.js';
 import { type Normalisation, type PixelSource, renderViews } from '../augment/replay.js';
-import type { AnyAugmentationSpec } from '../augment/spec.js';
+import { type AnyAugmentationSpec, renderingOf } from '../augment/spec.js';
 import type { Codec, DecodeOptions } from '../codecs/codec.js';
 import { loadCodec } from '../codecs/registry.js';
 import type { CodecParts } from '../core/codec-parts.js';
@@ -165,7 +165,12 @@ export class BatchMaker implements Disposable {
 function augmentationsOf(images: ImageSetup, { recorded }: BatchTask): Augmentations {
   const { augmentation, columns, description } = images;
   if (augmentation.generator === 'recorded') {
-    return new RecordedAugmentations(augmentation.size, columns, recorded);
+    return new RecordedAugmentations(
+      augmentation.size,
+      columns,
+      recorded,
+      renderingOf(augmentation),
+    );
   }
   const sizeOf = () => {
     throw new SoftpackError('INVALID_ARGUMENT', 'sizes are known once images are read');

@@ -4,7 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import type { ArchiveBytes } from '../archive/archive.js';
 import { requireUnfinished } from '../archive/create.js';
 import type { Manifest } from '../archive/manifest.js';
-import type { AugmentationSpec, MixSpec } from '../augment/spec.js';
+import { type AugmentationSpec, type MixSpec, renderingOf } from '../augment/spec.js';
 import type { CodecChoice } from '../codecs/registry.js';
 import type { VqaeTrainingOptions } from '../codecs/vqae/trainer.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
@@ -46,7 +46,10 @@ export interface CacheLabelsOptions {
    */
   readonly fit?: ImageFit;
   readonly epochs: number;
-  /** Augmentation of the views; the defaults are the usual recipe of ImageNet's soft labels, see {@link defaultAugmentation}. */
+  /**
+   * Augmentation of the views; the defaults are the usual recipe of ImageNet's soft labels, see
+   * {@link defaultAugmentation}, resized as the teacher's description says.
+   */
   readonly augmentation?: Partial<Omit<AugmentationSpec, 'generator' | 'size'>>;
   /** Directory of the archive to write; an interrupted run is taken up where it stopped. */
   readonly out: string;
@@ -176,12 +179,18 @@ function identityOf(
   fingerprint: JsonObject,
   { teacher: path, epochs, tau = DEFAULT_TAU, augmentation }: CacheLabelsOptions,
 ): LabelsIdentity {
+  const {
+    resample = teacher.rendering?.resample,
+    round = teacher.rendering?.round,
+    ...given
+  } = augmentation ?? {};
   return {
     ...{ classes: teacher.classes, samples: images.count, epochs, tau },
     augmentation: {
       generator: 'philox4x32-10',
-      ...{ ...defaultAugmentation, ...augmentation },
+      ...{ ...defaultAugmentation, ...given },
       size: teacher.size,
+      ...renderingOf({ resample, round }),
     },
     teacher: teacher.fingerprint,
     images: { id: images.id, count: images.count, fit: fitOf(images) ?? null, fingerprint },
@@ -278,8 +287,8 @@ async function factsOf({
   description,
 }: CacheLabelsOptions): Promise<TeacherFacts> {
   using teacher = await loadTeacher(path, { backend, description });
-  const { classes, classNames, size, normalisation, fingerprint } = teacher;
-  return { classes, classNames, size, normalisation, fingerprint };
+  const { classes, classNames, size, normalisation, rendering, fingerprint } = teacher;
+  return { classes, classNames, size, normalisation, rendering, fingerprint };
 }
 
 async function imagesFor(

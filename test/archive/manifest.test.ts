@@ -56,7 +56,7 @@ describe('parseManifest', () => {
       expect.objectContaining({
         code: 'UNSUPPORTED',
         field: 'm.json: features.required',
-        expected: 'among pruned',
+        expected: 'among pruned, rendering',
         found: 'entropy-coded',
       }),
     );

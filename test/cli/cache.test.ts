@@ -51,11 +51,25 @@ describe('softpack cache', () => {
     const manifest = JSON.parse(await readFile(`${out}/manifest.json`, 'utf8'));
     expect(manifest.images.fit).toEqual({ kind: 'short-side', pixels: 9 });
     expect(manifest.teacher.preprocessing.mean).toEqual([0.485, 0.456, 0.406]);
+    // Teachers of torchvision were trained on PIL's pixels; older readers must not render others.
+    expect(manifest.augmentation).toMatchObject({ resample: 'antialias', round: 'u8' });
+    expect(manifest.features.required).toEqual(['rendering']);
+  });
+
+  test('resizes as asked for, whatever the teacher was trained on', async () => {
+    const out = temporary.path('rendering');
+    const views = ['--resample', 'bilinear', '--round', 'none'];
+    expect(await cache(out, '--preprocessing', 'torch', ...views)).toMatchObject({ code: 0 });
+    const manifest = JSON.parse(await readFile(`${out}/manifest.json`, 'utf8'));
+    expect(Object.keys(manifest.augmentation)).not.toContain('resample');
+    expect(Object.keys(manifest.augmentation)).not.toContain('round');
+    expect(manifest.features.required).toEqual([]);
   });
 
   test.each([
     ['no preprocessing', [], 2, 'teacher.json'],
     ['an unknown one', ['--preprocessing', 'vgg'], 2, '--preprocessing'],
+    ['an unknown filter', ['--resample', 'bicubic'], 2, '--resample'],
     ['a share above 1', ['--flip', '2'], 2, '--flip'],
     ['no such description', ['--description', 'none.json'], 1, 'NOT_FOUND'],
     ['a description that is none', ['--description', 'list.json'], 1, 'INVALID_FILE'],

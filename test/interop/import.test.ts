@@ -7,12 +7,14 @@ import { type LabelArchive, openArchive } from '#src/archive/archive.js';
 import { findRecordedColumns, RecordedAugmentations } from '#src/augment/recorded.js';
 import { float16ToFloat32 } from '#src/core/half.js';
 import { isSoftpackError } from '#src/errors.js';
+import { openImages } from '#src/images/open.js';
 import { type ImportOptions, importLabels } from '#src/interop/import.js';
 import { readBatch } from '#src/interop/layouts/batch.js';
 import { torchOrders } from '#src/interop/random-sampler.js';
 import { openTorchFile, readTorchFile } from '#src/interop/torch/open.js';
 import type { NumberType } from '#src/interop/torch/values.js';
 import { type NewTensor, type NewValue, torchFileOf } from '#src/interop/torch/write.js';
+import { createLoader } from '#src/loader/loader.js';
 import { packLogits } from '#src/pipeline/pack.js';
 import { temporaryDirectory } from '../temporary.js';
 import { expectedOf, memoryFile, sample } from './fixture.js';
@@ -156,6 +158,42 @@ describe('SRe2L', () => {
       field: expect.stringContaining('mix_bbox'),
     });
   });
+
+  test.each(['sre2l-cutmix', 'sre2l-mixup'])(
+    '%s: views are rendered as torchvision rendered them',
+    async (name) => {
+      const { archive } = await imported(sample(name));
+      const images = await openImages(sample('images'));
+      const normalisation = {
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+      } as const;
+      const options = { archive, images, normalisation, batchSize: SAMPLES, workers: 0 };
+      await using loader = createLoader(options);
+      // [20, 3, 12, 12] in the order of the files.
+      const known = new Float32Array(
+        new Uint8Array(readFileSync(sample(name, 'views.npy'))).buffer,
+        128,
+      );
+      const order = expectedOf(name).batches.flatMap(({ epoch, ids }: Batch) =>
+        ids.map((id) => epoch * SAMPLES + id),
+      );
+      const different: number[] = [];
+      let seen = 0;
+      for await (const { epoch, sampleIds, xs } of loader) {
+        for (const [i, id] of sampleIds.entries()) {
+          const at = order.indexOf(epoch * SAMPLES + id) * 432;
+          for (let j = 0; j < 432; j++) {
+            const expected = known[at + (j % 3) * 144 + Math.floor(j / 3)];
+            if (Math.abs(xs[i * 432 + j] - expected) > 1e-6) different.push(j);
+            seen += 1;
+          }
+        }
+      }
+      expect(different).toEqual([]);
+      expect(seen).toBe(20 * 432);
+    },
+  );
 
   test('packing keeps the recorded views', async () => {
     const { out, archive } = await imported(sample('sre2l-cutmix'));

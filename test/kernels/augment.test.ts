@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type AugmentArgs, VIEW } from '#src/kernels/augment-args.js';
+import { type AugmentArgs, RESAMPLES, ROUNDS, VIEW } from '#src/kernels/augment-args.js';
 import { bytesOf, cpu, guarded, randomStream, reference } from './support.js';
 
 const normalisation = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] } as const;
@@ -33,6 +33,8 @@ function randomViews(seed: number, size: readonly [number, number], count: numbe
     weights: Float32Array.from({ length: count }, () => random()),
     size,
     normalisation,
+    resample: RESAMPLES[seed % 2],
+    round: ROUNDS[(seed >> 1) % 2],
   };
 }
 
@@ -108,6 +110,8 @@ describe('augment', () => {
       { images: [new Uint8Array(1), new Uint8Array(), new Uint8Array(), new Uint8Array()] },
     ],
     ['sizes', { images: [] }],
+    ['resample', { resample: 'bicubic' }],
+    ['round', { round: 'u16' }],
     ['views', { views: new Int32Array(17) }],
     ['weights', { weights: new Float32Array(5) }],
     ['weights[1]', { ...change(VIEW.box + 2, 0), weights: Float32Array.of(0, Number.NaN) }],

@@ -150,13 +150,18 @@ for (const [height, width] of [
     ...[0, 2, 3, 5, 1, 1, 1, 3, 4, 37, 60, 1, ...box],
     ...[1, 8, 9, 30, 50, 1, 0, 0, 0, 9, 11, 0, 0, 0, 0, 0],
   );
-  record(`augment ${height}x${width}`, new Float32Array(3 * height * width * 3), (out) =>
-    kernels.augment({
-      ...{ images, sizes, views, size: [height, width], out },
-      weights: Float32Array.of(1, 1, 0.3),
-      normalisation: { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
-    }),
-  );
+  for (const resample of ['bilinear', 'antialias']) {
+    for (const round of ['none', 'u8']) {
+      const name = `augment ${height}x${width} ${resample} ${round}`;
+      record(name, new Float32Array(3 * height * width * 3), (out) =>
+        kernels.augment({
+          ...{ images, sizes, views, size: [height, width], out, resample, round },
+          weights: Float32Array.of(1, 1, 0.3),
+          normalisation: { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
+        }),
+      );
+    }
+  }
 }
 
 const frequencies = new Uint16Array(512);

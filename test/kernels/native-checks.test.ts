@@ -23,7 +23,7 @@ function augment({
   out = f32(12),
 }) {
   const pixels = images as readonly Uint8Array[];
-  return addon.augment(pixels, sizes, views, weights, out, 2, 2, f32(3), f32(3), 1);
+  return addon.augment(pixels, sizes, views, weights, out, 2, 2, f32(3), f32(3), 1, 0, 0);
 }
 
 function decodeRans({

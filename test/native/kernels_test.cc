@@ -504,7 +504,9 @@ void TestAugment(const Isa& isa) {
                              width,
                              {1e-6f, 2e-6f, 3e-6f},
                              {-1.0f, 0.0f, 1.0f},
-                             1};
+                             1,
+                             static_cast<uint32_t>(round % 2),
+                             static_cast<uint32_t>(round / 2 % 2)};
     Expect(Augment(kScalarKernels, args) == kSoftpackOk, "augment returns");
     args.out = found.data();
     args.threads = 3;

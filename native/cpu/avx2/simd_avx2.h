@@ -132,3 +132,17 @@ SOFTPACK_INLINE Vec BlendRounded(const int32_t* a, const int32_t* b, int32_t wei
   const __m256i sum = _mm256_add_epi32(_mm256_add_epi32(first, second), _mm256_set1_epi32(32));
   return _mm256_cvtepi32_ps(_mm256_srai_epi32(sum, 6));
 }
+
+// 8 integers.
+using Integers = __m256i;
+SOFTPACK_INLINE Integers BroadcastInteger(int32_t value) { return _mm256_set1_epi32(value); }
+SOFTPACK_INLINE Integers AddProduct(Integers sum, const int32_t* row, int32_t weight) {
+  const Integers values = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row));
+  return _mm256_add_epi32(sum, _mm256_mullo_epi32(values, _mm256_set1_epi32(weight)));
+}
+// sum / 2^Bits, at most 255.
+template <int Bits>
+SOFTPACK_INLINE Vec ShiftedPixel(Integers sum) {
+  const Integers shifted = _mm256_srai_epi32(sum, Bits);
+  return _mm256_cvtepi32_ps(_mm256_min_epi32(shifted, _mm256_set1_epi32(255)));
+}

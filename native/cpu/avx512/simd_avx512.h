@@ -123,3 +123,17 @@ SOFTPACK_INLINE Vec BlendRounded(const int32_t* a, const int32_t* b, int32_t wei
   const __m512i sum = _mm512_add_epi32(_mm512_add_epi32(first, second), _mm512_set1_epi32(32));
   return _mm512_cvtepi32_ps(_mm512_srai_epi32(sum, 6));
 }
+
+// 16 integers.
+using Integers = __m512i;
+SOFTPACK_INLINE Integers BroadcastInteger(int32_t value) { return _mm512_set1_epi32(value); }
+SOFTPACK_INLINE Integers AddProduct(Integers sum, const int32_t* row, int32_t weight) {
+  const Integers values = _mm512_loadu_si512(row);
+  return _mm512_add_epi32(sum, _mm512_mullo_epi32(values, _mm512_set1_epi32(weight)));
+}
+// sum / 2^Bits, at most 255.
+template <int Bits>
+SOFTPACK_INLINE Vec ShiftedPixel(Integers sum) {
+  const Integers shifted = _mm512_srai_epi32(sum, Bits);
+  return _mm512_cvtepi32_ps(_mm512_min_epi32(shifted, _mm512_set1_epi32(255)));
+}

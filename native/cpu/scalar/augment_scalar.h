@@ -22,6 +22,41 @@ void BlendRows(const int32_t* top, const int32_t* bottom, int32_t weight, uint64
   }
 }
 
+float Start(float) { return 0.0f; }
+int32_t Start(int32_t) { return kFilterHalf; }
+float Finished(float sum) { return sum; }
+int32_t Finished(int32_t sum) {
+  const int32_t value = sum >> kFilterBits;
+  return value < 255 ? value : 255;
+}
+
+template <class T>
+void FilterColumns(const uint8_t* row, const FilterTap* taps, const T* weights, uint64_t pixels,
+                   T* out) {
+  for (uint64_t i = 0; i < pixels; ++i) {
+    const FilterTap tap = taps[i];
+    for (uint32_t channel = 0; channel < 3; ++channel) {
+      T sum = Start(T{});
+      for (uint32_t k = 0; k < tap.count; ++k) {
+        const uint32_t pixel = row[tap.start + 3 * k + channel];
+        sum += static_cast<T>(pixel) * weights[tap.weights + k];
+      }
+      out[3 * i + channel] = Finished(sum);
+    }
+  }
+}
+
+template <class T>
+void FilterRows(const T* const* rows, const T* weights, uint64_t count, uint64_t length,
+                const PixelScale& scale, float* out) {
+  for (uint64_t j = 0; j < length; ++j) {
+    T sum = Start(T{});
+    for (uint64_t k = 0; k < count; ++k) sum += rows[k][j] * weights[k];
+    const uint64_t at = j % kPatternFloats;
+    out[j] = static_cast<float>(Finished(sum)) * scale.scale[at] + scale.shift[at];
+  }
+}
+
 void MixRows(const float* other, float weight, uint64_t length, float* own) {
   const float rest = 1.0f - weight;
   for (uint64_t j = 0; j < length; ++j) own[j] = own[j] * weight + other[j] * rest;

@@ -1,12 +1,12 @@
 import { apart, floats, typedArray } from '../../core/arrays.js';
 import { argument } from '../../core/check.js';
 import { MAX_SIDE } from '../../core/limits.js';
-import { type AugmentArgs, VIEW } from '../augment-args.js';
+import { type AugmentArgs, RESAMPLES, type Rendering, ROUNDS, VIEW } from '../augment-args.js';
 import { given, threads } from './sizes.js';
 
 const CHANNELS = 3;
 
-export interface CheckedAugment {
+export interface CheckedAugment extends Required<Rendering> {
   readonly images: readonly Uint8Array[];
   readonly sizes: Uint32Array;
   readonly views: Int32Array;
@@ -23,7 +23,7 @@ export interface CheckedAugment {
 
 /** Throws `INVALID_ARGUMENT` naming the argument that is wrong, up to a box that sticks out of its image. */
 export function checkAugment(args: AugmentArgs): CheckedAugment {
-  const { size, images } = given(args);
+  const { size, images, resample = 'bilinear', round = 'none' } = given(args);
   argument.list(size, 'size');
   const height = side('size[0]', size[0]);
   const width = side('size[1]', size[1]);
@@ -54,6 +54,8 @@ export function checkAugment(args: AugmentArgs): CheckedAugment {
     out,
     count,
     threads: threads(args.threads),
+    resample: argument.oneOf(resample, 'resample', RESAMPLES),
+    round: argument.oneOf(round, 'round', ROUNDS),
   };
 }
 

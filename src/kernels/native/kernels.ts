@@ -1,5 +1,6 @@
 import { STATUSES } from '../abi.js';
 import type { Addon, NativeAugmentArgs, NativeNearestArgs, NativeProjectArgs } from '../addon.js';
+import { RESAMPLES, ROUNDS } from '../augment-args.js';
 import { type CheckedAugment, checkAugment } from '../check/augment.js';
 import { checkCodesArray } from '../check/labels.js';
 import {
@@ -78,6 +79,9 @@ function nearestArgs({
 }
 
 function augmentArgs(args: CheckedAugment): NativeAugmentArgs {
-  const { images, sizes, views, weights, out, size, scale, shift, threads } = args;
-  return [images, sizes, views, weights, out, size[0], size[1], scale, shift, threads];
+  const { images, sizes, views, weights, out, size, scale, shift, threads, resample, round } = args;
+  return [
+    ...([images, sizes, views, weights, out, size[0], size[1], scale, shift, threads] as const),
+    ...([RESAMPLES.indexOf(resample), ROUNDS.indexOf(round)] as const),
+  ];
 }

@@ -1,5 +1,6 @@
 import { VIEW } from '../augment-args.js';
 import type { CheckedAugment } from '../check/augment.js';
+import { Filter } from './filter.js';
 
 const CHANNELS = 3;
 /** Bilinear weights are multiples of 2^-11, so that four taps of 8-bit pixels fit 30 bits: exact integers. */
@@ -8,7 +9,7 @@ const WEIGHT_ONE = 1 << WEIGHT_BITS;
 /** Sums are rounded to 8.16 fixed point, which float32 holds exactly (255 * 2^16 < 2^24). */
 const ROUND_BITS = 2 * WEIGHT_BITS - 16;
 
-interface Rectangle {
+export interface Rectangle {
   readonly top: number;
   readonly left: number;
   readonly height: number;
@@ -16,26 +17,27 @@ interface Rectangle {
 }
 
 /**
- * Unlike the other references this one is exact: bilinear sums are integers, and what follows is one float32
- * multiplication or addition after the other, so every backend gives these bytes.
+ * Unlike the other references this one is exact: sums are integers, or one float32 multiplication or addition after
+ * the other, so every backend gives these bytes.
  */
 export function augment(args: CheckedAugment): void {
   const { count, views, weights, out } = args;
   const [height, width] = args.size;
   const whole = { top: 0, left: 0, height, width };
-  const renderer = new Renderer(args);
+  const bilinear = args.resample === 'bilinear' && args.round === 'none';
+  const renderer = bilinear ? new Bilinear(args) : new Filter(args);
   const blended = new Float32Array(height * width * CHANNELS);
   for (let i = 0; i < count; i++) {
     const fields = views.subarray(i * VIEW.fields, (i + 1) * VIEW.fields);
     const view = out.subarray(i * blended.length, (i + 1) * blended.length);
-    renderer.render(fields, 0, whole, view);
+    renderer.render(partOf(args, fields, 0), whole, view);
     if (fields[VIEW.partner] < 0) continue;
     const box = rectangle(fields, VIEW.box);
     if (box.height > 0) {
-      renderer.render(fields, VIEW.partner, box, view);
+      renderer.render(partOf(args, fields, VIEW.partner), box, view);
       continue;
     }
-    renderer.render(fields, VIEW.partner, whole, blended);
+    renderer.render(partOf(args, fields, VIEW.partner), whole, blended);
     const own = weights[i];
     const other = Math.fround(1 - own);
     for (let j = 0; j < view.length; j++) {
@@ -44,7 +46,28 @@ export function augment(args: CheckedAugment): void {
   }
 }
 
-class Renderer {
+/** An image of a view, its crop and whether it is mirrored. */
+export interface Part {
+  readonly pixels: Uint8Array;
+  /** Pixels per row of the image. */
+  readonly rowPixels: number;
+  readonly crop: Rectangle;
+  readonly mirrored: boolean;
+}
+
+/** The image, crop and flip that begin at field `at`. */
+function partOf({ images, sizes }: CheckedAugment, fields: Int32Array, at: number): Part {
+  const image = fields[at + VIEW.image];
+  return {
+    pixels: images[image],
+    rowPixels: sizes[2 * image + 1],
+    crop: rectangle(fields, at + VIEW.crop),
+    mirrored: fields[at + VIEW.flip] === 1,
+  };
+}
+
+/** Resizes from the two pixels per axis that an output pixel lies between. */
+class Bilinear {
   readonly #args: CheckedAugment;
   readonly #scale: Float32Array;
   readonly #shift: Float32Array;
@@ -60,14 +83,10 @@ class Renderer {
     this.#rowTaps = new Int32Array(height * 3);
   }
 
-  /** Renders the part `box` of the image, crop and flip that begin at field `at`. */
-  render(fields: Int32Array, at: number, box: Rectangle, view: Float32Array): void {
-    const image = fields[at + VIEW.image];
-    const pixels = this.#args.images[image];
-    const sourceWidth = this.#args.sizes[2 * image + 1];
+  /** Renders what `box` shows of the part. */
+  render(part: Part, box: Rectangle, view: Float32Array): void {
+    const { pixels, rowPixels: sourceWidth, crop, mirrored } = part;
     const [height, width] = this.#args.size;
-    const crop = rectangle(fields, at + VIEW.crop);
-    const mirrored = fields[at + VIEW.flip] === 1;
     const columns = this.#columnTaps;
     const rows = this.#rowTaps;
     fillTaps(columns, width, crop.left, crop.width, mirrored);

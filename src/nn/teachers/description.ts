@@ -1,8 +1,10 @@
 import { join } from 'node:path';
-import type { Normalisation } from '../../augment/replay.js';
+import type { Normalisation, Rendering } from '../../augment/replay.js';
+import { PIL_RENDERING, renderingOf } from '../../augment/spec.js';
 import { FieldChecker } from '../../core/check.js';
 import { isJsonObject, type JsonObject, type JsonValue, parseJson } from '../../core/json.js';
 import { errorCode, excerpt, invalidFile, SoftpackError } from '../../errors.js';
+import { RESAMPLES, ROUNDS } from '../../kernels/augment-args.js';
 import { readLocalFile } from '../../store/local.js';
 
 /** Order of an image's axes: height, width, channel (TensorFlow) or channel, height, width (PyTorch). */
@@ -20,14 +22,19 @@ export type Channels = 'rgb' | 'bgr' | 'grey';
 /**
  * Preprocessings in common use, by the names that Keras gives them:
  *
- * - `torch`: ImageNet's mean and deviation, as in torchvision,
+ * - `torch`: ImageNet's mean and deviation, and views resized by antialiasing in 8 bits, as in torchvision,
  * - `tf`: pixels from -1 to 1,
  * - `caffe`: pixels from 0 to 255 less ImageNet's mean, blue first,
  * - `unit`: pixels from 0 to 1,
  * - `raw`: pixels from 0 to 255, for networks that rescale them themselves.
  */
 const PRESETS = {
-  torch: { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], channels: 'rgb' },
+  torch: {
+    mean: [0.485, 0.456, 0.406],
+    std: [0.229, 0.224, 0.225],
+    channels: 'rgb',
+    ...PIL_RENDERING,
+  },
   tf: { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5], channels: 'rgb' },
   caffe: {
     mean: [123.68 / 255, 116.779 / 255, 103.939 / 255],
@@ -45,8 +52,8 @@ const PREPROCESSINGS = Object.keys(PRESETS) as readonly Preprocessing[];
  * What a model's files do not say, or what they must say. Given as an option, or as `teacher.json` in the model's
  * folder with the same fields; an option goes before the file.
  */
-export interface TeacherDescription {
-  /** Stands for `mean`, `std` and `channels`. */
+export interface TeacherDescription extends Rendering {
+  /** Stands for `mean`, `std` and `channels`; `torch` for `resample` and `round` as well, which may differ from it. */
   readonly preprocessing?: Preprocessing;
   /** Normalisation of pixels in [0, 1], red green blue: the network sees (pixel - mean) / std. One number stands for all three. */
   readonly mean?: readonly [number, number, number] | readonly [number];
@@ -85,6 +92,8 @@ export interface TeacherShape {
   readonly classes: number;
   readonly classNames?: readonly string[];
   readonly normalisation: Normalisation;
+  /** How the images that the network was trained on were resized. */
+  readonly rendering?: Rendering;
   readonly channels: Channels;
   readonly layout: Layout;
   /** Images that the network takes at a time, where that is fixed. */
@@ -120,7 +129,7 @@ export async function readDescription(
 
 const FIELDS = [
   ...['preprocessing', 'mean', 'std', 'channels', 'layout', 'output', 'outputName'],
-  ...['size', 'classes', 'classNames'],
+  ...['size', 'classes', 'classNames', 'resample', 'round'],
 ];
 
 function checkDescription(check: FieldChecker, json: JsonObject): TeacherDescription {
@@ -149,6 +158,8 @@ function checkDescription(check: FieldChecker, json: JsonObject): TeacherDescrip
     ...given('mean', numbers),
     ...given('std', numbers),
     ...given('channels', oneOf('rgb', 'bgr', 'grey')),
+    ...given('resample', oneOf(...RESAMPLES)),
+    ...given('round', oneOf(...ROUNDS)),
     ...given('layout', oneOf('nhwc', 'nchw')),
     ...given('output', oneOf('logits', 'probabilities')),
     ...given('outputName', (value, field) => check.text(value, field)),
@@ -196,6 +207,7 @@ export function settleShape(
       channels,
       output,
       normalisation,
+      rendering: renderingOf(description),
     },
     ...(batch > 0 ? { batch } : {}),
     ...(classNames === undefined ? {} : { classNames }),

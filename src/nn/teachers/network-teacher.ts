@@ -22,12 +22,13 @@ const LEAST_PROBABILITY = 1e-30;
 /** A teacher from a network of another tool: lays out its input, and makes sure that its output are logits. */
 export function networkTeacher(parts: NetworkParts): Teacher {
   const { path, kind, sha256, shape, outputName, dispose } = parts;
-  const { size, classes, classNames, normalisation, layout, channels, output } = shape;
+  const { size, classes, classNames, normalisation, rendering, layout, channels, output } = shape;
   const stride = size[0] * size[1] * 3;
   return {
     size,
     classes,
     normalisation,
+    rendering,
     ...(classNames === undefined ? {} : { classNames }),
     fingerprint: {
       ...{ kind, sha256 },

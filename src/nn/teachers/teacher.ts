@@ -1,4 +1,4 @@
-import type { Normalisation } from '../../augment/replay.js';
+import type { Normalisation, Rendering } from '../../augment/replay.js';
 
 /** Anything that gives logits for images: what soft labels are made from. */
 export interface Teacher extends Disposable {
@@ -10,6 +10,8 @@ export interface Teacher extends Disposable {
   readonly size: readonly [number, number];
   /** What the network expects of its pixels. */
   readonly normalisation: Normalisation;
+  /** How the images that the network was trained on were resized, if it is known. */
+  readonly rendering?: Rendering;
   /** What tells this teacher from others, for the manifest of archives made with it. */
   readonly fingerprint: Readonly<Record<string, unknown>>;
   /** Logits [count, classes] of normalised float32 images [count, height, width, 3]. */

@@ -2,6 +2,7 @@ import { constants, readFileSync, realpathSync } from 'node:fs';
 import { link, open, rename, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { isJsonObject, parseJson } from '../core/json.js';
 import { errorCode, SoftpackError } from '../errors.js';
 import { onFile } from '../store/file-error.js';
@@ -11,6 +12,9 @@ import { NO_FOLLOW, temporaryName } from './durable.js';
 /** Exists while a writer works in a folder. */
 export const LOCK_FILE = 'writer.lock';
 const MAX_LOCK_BYTES = 4096;
+/** Reads of a lock without valid content, and milliseconds between them. */
+const MAX_TRIES = 4;
+const TRY_INTERVAL = 50;
 
 /** The process that writes in a folder. */
 export interface LockHolder {
@@ -138,8 +142,13 @@ async function removeStale(folder: string): Promise<void> {
   await rm(aside, { force: true });
 }
 
-function lockHolder(folder: string): Promise<LockHolder | undefined> {
-  return readHolder(join(folder, LOCK_FILE));
+/** Reads it again for a moment if it is not valid: without hard links, its content comes after its name. */
+async function lockHolder(folder: string): Promise<LockHolder | undefined> {
+  for (let tries = 0; ; tries++) {
+    const holder = await readHolder(join(folder, LOCK_FILE));
+    if (holder === undefined || holder.pid > 0 || tries === MAX_TRIES) return holder;
+    await setTimeout(TRY_INTERVAL);
+  }
 }
 
 /** `undefined` if there is no lock. One without valid content belongs to a process that died while it made it. */

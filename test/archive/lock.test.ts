@@ -61,6 +61,17 @@ test('the lock of a dead process is taken, one of another host is not', async ()
   await writeSmall(path, SMALL, { resume: true });
 });
 
+test('a lock that is just being written, on file systems without links, counts', async () => {
+  const path = directory.path('without links');
+  await writeSmall(path, SMALL, { until: 2 });
+  await writeFile(`${path}/${LOCK_FILE}`, '');
+  const call = createArchive(path, SMALL, { resume: true });
+  call.catch(() => undefined);
+  const holder = { pid: process.ppid, host: hostname(), started: '' };
+  await writeFile(`${path}/${LOCK_FILE}`, JSON.stringify(holder));
+  await expect(call).rejects.toMatchObject({ code: 'LOCKED' });
+});
+
 test('of processes that start at once one writes and the others are told so', async () => {
   const script = fileURLToPath(new URL('interrupted-writer.mjs', import.meta.url));
   const path = directory.path('race');

@@ -44,8 +44,8 @@ export class FakeTools {
   }
 
   /**
-   * What the tools do: nothing to succeed, `wait` to do nothing for a minute, else what to say and fail. They read it from
-   * a file, as the environment does not reach them.
+   * What the tools do: nothing to succeed, `wait` to do nothing for a minute, `insist` to do so in two processes that
+   * ignore SIGTERM, else what to say and fail. They read it from a file, as the environment does not reach them.
    */
   async set(says: Partial<Record<'PIP' | 'NPM' | 'COMPILER', string>>, packages = 'packages') {
     const lines = Object.entries(says).map(([tool, text]) => `FAKE_${tool}=${quoted(text)}`);
@@ -63,6 +63,12 @@ export class FakeTools {
   async calls(): Promise<string[]> {
     const lines = (await readFile(join(this.#root, 'log'), 'utf8')).split('\n');
     return lines.filter((line) => line !== '' && !line.includes('--version'));
+  }
+
+  /** Ids of the processes that wait or insist. */
+  async processes(): Promise<number[]> {
+    const text = await readFile(join(this.#root, 'processes'), 'utf8').catch(() => '');
+    return text.trim().split(/\s+/).filter(Boolean).map(Number);
   }
 
   async clearLog(): Promise<void> {
@@ -83,7 +89,15 @@ FAKE_LOG="$ROOT/log"
 FAKE_WHEELS="$ROOT/wheels to download"
 echo "${name} $*" >> "$FAKE_LOG"
 case "$*" in *--version*) exit 0 ;; esac
-if [ "$FAKE_${name}" = wait ]; then exec sleep 60; fi
+if [ "$FAKE_${name}" = wait ]; then echo $$ >> "$ROOT/processes"; exec sleep 60; fi
+if [ "$FAKE_${name}" = insist ]; then
+  trap '' TERM
+  sleep 60 &
+  echo "$$
+$!" >> "$ROOT/processes"
+  wait
+  sleep 60
+fi
 if [ -n "$FAKE_${name}" ]; then echo "$FAKE_${name}" >&2; exit 1; fi
 `;
 

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { childEnvironment } from '../../core/child-environment.js';
 import { SoftpackError, throwIfAborted } from '../../errors.js';
 
@@ -14,7 +14,13 @@ export interface ToolOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Runs a program to its end, without a shell; undefined if there is no such program. */
+/** Milliseconds that a program and those it started have to end before they are killed. */
+const PATIENCE = 2000;
+
+/**
+ * Runs a program to its end, without a shell; undefined if there is no such program. The signal ends it together with
+ * all programs that it started.
+ */
 export function runTool(
   command: readonly string[],
   { cwd, env = childEnvironment(), signal }: ToolOptions = {},
@@ -22,8 +28,14 @@ export function runTool(
   throwIfAborted(signal);
   return new Promise((done, fail) => {
     const [program, ...args] = command;
-    const child = spawn(program, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
-    const stop = () => child.kill('SIGTERM');
+    // A group of its own, so that a compiler's or package manager's helpers get the signals as well.
+    const detached = true;
+    const child = spawn(program, args, { cwd, env, detached, stdio: ['ignore', 'pipe', 'pipe'] });
+    let patience: NodeJS.Timeout | undefined;
+    const stop = () => {
+      killGroup(child, 'SIGTERM');
+      patience = setTimeout(() => killGroup(child, 'SIGKILL'), PATIENCE);
+    };
     signal?.addEventListener('abort', stop, { once: true });
     let output = '';
     const collect = (chunk: Buffer) => {
@@ -38,6 +50,7 @@ export function runTool(
     });
     child.once('close', (status) => {
       signal?.removeEventListener('abort', stop);
+      clearTimeout(patience);
       if (signal?.aborted) {
         fail(new SoftpackError('ABORTED', 'aborted', { cause: signal.reason }));
       } else {
@@ -45,6 +58,15 @@ export function runTool(
       }
     });
   });
+}
+
+function killGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, signal);
+  } catch {
+    // All of them have ended.
+  }
 }
 
 /** A Python with pip: `PYTHON`, `python3` or `python`. */

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { mkdir, readdir, readFile, rename, rm, rmdir, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { SoftpackError, throwIfAborted } from '../../errors.js';
 
@@ -9,8 +9,10 @@ import { SoftpackError, throwIfAborted } from '../../errors.js';
 export const OWNER = 'owner';
 const MARK = 'softpack-tensorflow-install';
 const WAIT = 500;
+/** What follows the work folder's name in those of {@link removeAbandoned}. */
+const ABANDONED = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}(\.dead)?$/;
 
-/** The folder beside `dir` where an installation is made; one process at a time has it. */
+/** The folder next to `dir` where an installation is made; one process at a time has it. */
 export function workFolder(dir: string): string {
   return `${dir}.partial`;
 }
@@ -27,9 +29,11 @@ export async function takeWorkFolder(
   const work = workFolder(dir);
   await mkdir(dirname(dir), { recursive: true });
   const fresh = `${work}.${randomUUID()}`;
-  await mkdir(join(fresh, 'tmp'), { recursive: true });
-  await writeFile(join(fresh, OWNER), ownName());
+  await mkdir(fresh);
   try {
+    // Before anything else is in the folder, so that the next run can tell whose it is.
+    await writeFile(join(fresh, OWNER), ownName());
+    await mkdir(join(fresh, 'tmp'));
     // Renaming onto a folder that is not empty fails: only one process gets through.
     while (!(await renamed(fresh, work))) {
       throwIfAborted(signal);
@@ -42,14 +46,50 @@ export async function takeWorkFolder(
         await setTimeout(WAIT, undefined, { signal }).catch(() => throwIfAborted(signal));
       } else if (await renamed(work, `${fresh}.dead`)) {
         await renamed(join(`${fresh}.dead`, 'wheels'), join(fresh, 'wheels'));
-        await rm(`${fresh}.dead`, { recursive: true });
+        await removeMarked(`${fresh}.dead`);
       }
     }
+    await removeAbandoned(work);
     return work;
   } catch (error) {
-    await rm(fresh, { recursive: true, force: true });
+    await removeMarked(fresh);
     throw error;
   }
+}
+
+/** Removes a folder that has the mark; the mark last, so that the next run continues a killed removal. */
+async function removeMarked(folder: string): Promise<void> {
+  for (const name of await readdir(folder).catch(() => [])) {
+    if (name !== OWNER) await rm(join(folder, name), { recursive: true, force: true });
+  }
+  await rm(join(folder, OWNER), { force: true });
+  await rmdir(folder).catch(() => undefined);
+}
+
+/** Folders next to the work folder that were to take its place, or to be removed, when their process was killed. */
+async function removeAbandoned(work: string): Promise<boolean> {
+  const prefix = `${basename(work)}.`;
+  let removed = false;
+  for (const name of await readdir(dirname(work)).catch(() => [])) {
+    if (!name.startsWith(prefix) || !ABANDONED.test(name.slice(prefix.length))) continue;
+    const folder = join(dirname(work), name);
+    const owner = await ownerOf(folder);
+    if (owner !== undefined && isAlive(owner)) continue;
+    // Without a mark only a folder that is empty is ours.
+    if (owner === undefined) removed = (await removedEmpty(folder)) || removed;
+    else {
+      await removeMarked(folder);
+      removed = true;
+    }
+  }
+  return removed;
+}
+
+function removedEmpty(folder: string): Promise<boolean> {
+  return rmdir(folder).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Gives the work folder back after a failure, keeping only whole wheels for the next run. */
@@ -60,20 +100,21 @@ export async function releaseWorkFolder(work: string): Promise<void> {
     await rm(join(work, entry), { recursive: true, force: true });
   }
   const wheels = await readdir(join(work, keep)).catch(() => []);
-  if (wheels.length === 0) await rm(work, { recursive: true, force: true });
+  if (wheels.length === 0) await removeMarked(work);
   else await writeFile(join(work, OWNER), `${MARK} released`);
 }
 
 /** Removes what an interrupted installation left; false if there is nothing. */
 export async function removeWorkFolder(dir: string): Promise<boolean> {
   const work = workFolder(dir);
+  const abandoned = await removeAbandoned(work);
   const owner = await ownerOf(work);
-  if (owner === undefined) return false;
+  if (owner === undefined) return (await removedEmpty(work)) || abandoned;
   if (isAlive(owner)) {
     const message = 'an installation is running; wait for it or stop it';
     throw new SoftpackError('LOCKED', message, { field: work });
   }
-  await rm(work, { recursive: true });
+  await removeMarked(work);
   return true;
 }
 

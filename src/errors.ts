@@ -20,6 +20,8 @@
  * - `PERMISSION_DENIED`: the system does not allow this access to a file.
  * - `IO_FAILED`: the system failed to read or write a file.
  * - `LOCKED`: another process is writing here.
+ * - `NETWORK_FAILED`: a server could not be reached, or broke the rules of its protocol, in every attempt.
+ * - `CHANGED`: a file on a server is no longer the one that was opened; open it again.
  * - `DOWNLOAD_FAILED`: a package could not be fetched.
  * - `BUILD_FAILED`: a compiler reported an error.
  * - `ABORTED`: the caller's signal was aborted.
@@ -44,6 +46,8 @@ export type SoftpackErrorCode =
   | 'PERMISSION_DENIED'
   | 'IO_FAILED'
   | 'LOCKED'
+  | 'NETWORK_FAILED'
+  | 'CHANGED'
   | 'DOWNLOAD_FAILED'
   | 'BUILD_FAILED'
   | 'ABORTED';

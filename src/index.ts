@@ -184,4 +184,9 @@ export {
   planLabels,
   type TeacherPlan,
 } from './planner/plan.js';
+// Stores
+export type { TimeLimits } from './store/attempt.js';
 export type { ByteFile, ByteStore, ReadOptions } from './store/byte-store.js';
+export type { HttpOptions } from './store/http.js';
+export { type OpenStoreOptions, openStore } from './store/open-store.js';
+export type { RetryOptions } from './store/retry.js';

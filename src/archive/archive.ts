@@ -1,5 +1,3 @@
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import {
   hashFile,
   loadXxh64,
@@ -19,9 +17,9 @@ import { allocateShared } from '../core/allocate.js';
 import { FieldChecker } from '../core/check.js';
 import type { CodecParts, Tensor } from '../core/codec-parts.js';
 import { errorAt, invalidFile, isSoftpackError, SoftpackError } from '../errors.js';
+import { nameIn } from '../store/address.js';
 import type { ByteStore } from '../store/byte-store.js';
-import { fileError } from '../store/file-error.js';
-import { localStore } from '../store/local.js';
+import { openStore } from '../store/open-store.js';
 import { requireSampleRows } from './agreement.js';
 import { readCodecTensors } from './codec-files.js';
 import type { FileRecord } from './identity.js';
@@ -71,7 +69,8 @@ export interface LabelArchive extends AsyncDisposable {
 }
 
 /**
- * Opens an archive; reads manifest and codec, no codes.
+ * Opens an archive: a folder, an address (`https://...`, see {@link openStore}) or a store. Reads manifest and codec, no
+ * codes.
  *
  * @throws `NOT_FOUND` if there is no such directory, `INCOMPLETE` if it holds no manifest, `UNSUPPORTED` if
  *   the archive needs a newer reader, `INVALID_FILE` or `CORRUPT_DATA` if its files are not what was written.
@@ -80,10 +79,10 @@ export async function openArchive(
   from: string | ByteStore,
   options: OpenArchiveOptions = {},
 ): Promise<LabelArchive> {
-  const source = typeof from === 'string' ? await existingDirectory(from) : from;
+  const source = typeof from === 'string' ? await openStore(from) : from;
   const verify = options.verify ?? 'block';
   const manifestBytes = await readManifestBytes(source);
-  const manifest = parseManifest(join(source.name, MANIFEST_FILE), manifestBytes);
+  const manifest = parseManifest(nameIn(source.name, MANIFEST_FILE), manifestBytes);
   const read = async (record: FileRecord | undefined): Promise<ReadonlyMap<string, Tensor>> => {
     if (record === undefined) return new Map();
     return readCodecTensors(await source.open(record.file), record, verify === 'block');
@@ -94,18 +93,11 @@ export async function openArchive(
     tensors: await read(manifest.codecFile),
     sampleTensors: await read(manifest.samplesFile),
   };
-  const samplesFile = join(source.name, manifest.samplesFile?.file ?? '');
+  const samplesFile = nameIn(source.name, manifest.samplesFile?.file ?? '');
   const check = new FieldChecker(samplesFile, 'INVALID_FILE');
   requireSampleRows(check, codecParts.sampleTensors, manifest.samples);
   const xxh64 = await loadXxh64();
   return new SourceArchive(source, manifest, manifestBytes.length, codecParts, verify, xxh64);
-}
-
-async function existingDirectory(directory: string): Promise<ByteStore> {
-  await readdir(directory).catch((cause: unknown) => {
-    throw fileError(directory, cause);
-  });
-  return localStore(directory);
 }
 
 async function readManifestBytes(source: ByteStore): Promise<Uint8Array> {
@@ -115,7 +107,7 @@ async function readManifestBytes(source: ByteStore): Promise<Uint8Array> {
       'INCOMPLETE',
       'no manifest: not an archive, or one that was never finished',
       {
-        field: join(source.name, MANIFEST_FILE),
+        field: nameIn(source.name, MANIFEST_FILE),
         cause,
       },
     );
@@ -201,7 +193,7 @@ class SourceArchive implements LabelArchive {
   }
 
   fileOf(epoch: number): string {
-    return join(this.#source.name, this.#recordOf(epoch).file);
+    return nameIn(this.#source.name, this.#recordOf(epoch).file);
   }
 
   #recordOf(epoch: number): ShardRecord {

@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import {
   type LabelArchive,
   type OpenArchiveOptions,
@@ -14,10 +13,13 @@ import { MANIFEST_FILE } from '../container/shard-file.js';
 import { FieldChecker } from '../core/check.js';
 import { errorAt, errorCode, isSoftpackError } from '../errors.js';
 import { referenceKernels } from '../kernels/reference/kernels.js';
+import { nameIn } from '../store/address.js';
 import type { ByteStore } from '../store/byte-store.js';
+import { openStore } from '../store/open-store.js';
 
 /**
- * Opens an archive; reads manifest and codec, no codes. Codecs and generators of views that this version does not know
+ * Opens an archive: a folder, an address like `https://host/archive`, or a store (see `openStore`). Reads manifest and
+ * codec, no codes. Codecs and generators of views that this version does not know
  * are left to whoever uses them.
  *
  * @throws `NOT_FOUND` if there is no such directory, `INCOMPLETE` if it holds no manifest, `UNSUPPORTED` if the archive
@@ -27,11 +29,12 @@ export async function openArchive(
   from: string | ByteStore,
   options: OpenArchiveOptions = {},
 ): Promise<LabelArchive> {
-  const archive = await openStored(from, options);
-  const folder = typeof from === 'string' ? from : from.name;
+  const store = typeof from === 'string' ? await openStore(from) : from;
+  const archive = await openStored(store, options);
+  const folder = store.name;
   try {
     requireCodec(folder, archive);
-    requireViews(join(folder, MANIFEST_FILE), archive.manifest);
+    requireViews(nameIn(folder, MANIFEST_FILE), archive.manifest);
     return archive;
   } catch (error) {
     await archive.close();
@@ -44,7 +47,7 @@ function requireCodec(folder: string, archive: LabelArchive): void {
   const { manifest } = archive;
   const descriptor = CODECS.find(manifest.codec.name);
   if (descriptor === undefined) return;
-  const check = new FieldChecker(join(folder, MANIFEST_FILE), 'INVALID_FILE', 'contradiction');
+  const check = new FieldChecker(nameIn(folder, MANIFEST_FILE), 'INVALID_FILE', 'contradiction');
   using codec = loadFrom(folder, archive, descriptor);
   for (const field of ['classes', 'tau'] as const) {
     const words = `${codec[field]}, the ${field} of the codec`;
@@ -68,11 +71,11 @@ function loadFrom(
     const field = isSoftpackError(error) ? error.field : undefined;
     const [, tensor] = /^codec tensor (.+)$/s.exec(field ?? '') ?? [];
     if (tensor === undefined) {
-      throw errorAt(`${join(folder, MANIFEST_FILE)}: codec.config`, error);
+      throw errorAt(`${nameIn(folder, MANIFEST_FILE)}: codec.config`, error);
     }
     const { codecFile, samplesFile = codecFile } = manifest;
     const { file } = codecParts.sampleTensors.has(tensor) ? samplesFile : codecFile;
-    throw errorAt(join(folder, file), error);
+    throw errorAt(nameIn(folder, file), error);
   }
 }
 

@@ -1,7 +1,9 @@
-/** Sources of bytes: folders today; web servers and object stores fit the same interface. */
+/** Sources of bytes: folders, web servers and object stores. */
 
 export interface ReadOptions {
   readonly signal?: AbortSignal;
+  /** Past every cache: the bytes that a cache had turned out to be damaged. */
+  readonly fresh?: boolean;
 }
 
 /** A file of known size, read by position. Nothing is cached or read ahead. */
@@ -10,6 +12,8 @@ export interface ByteFile {
   readonly name: string;
   /** Bytes. */
   readonly size: number;
+  /** Address and version of a file on a server: caches keep bytes under it. Absent if it cannot be told from a later one. */
+  readonly version?: string;
   /** Fills all of `into` (a view over a SharedArrayBuffer will do) from byte `offset` on, or throws. */
   read(offset: number, into: Uint8Array, options?: ReadOptions): Promise<void>;
   close(): Promise<void>;
@@ -17,7 +21,7 @@ export interface ByteFile {
 
 /** A set of files under plain names. */
 export interface ByteStore {
-  /** For error messages, e.g. the folder. */
+  /** For error messages, e.g. the folder; without passwords. */
   readonly name: string;
   /** `NOT_FOUND` if there is no such file. */
   open(key: string, options?: ReadOptions): Promise<ByteFile>;

@@ -136,6 +136,9 @@ function makeTexts() {
   json('augmentation/mixup.json', { ...spec, mix: { kind: 'mixup', alpha: 0.2, probability: 1 } });
   json('augmentation/none.json', { ...spec, mix: { kind: 'none' } });
   json('augmentation/recorded.json', { generator: 'recorded', size: [8, 8] });
+  write('headers/range.txt', 'bytes 10-99/1000\nbytes 0-0/*\nbytes */47\n"etag"\nW/"weak"\n');
+  write('headers/wait.txt', '120\nWed, 21 Oct 2026 07:28:00 GMT\n');
+  write('headers/location.txt', 'https://other.example/a/b?c#d\n//host/x\n../up\n/root\n');
   json('state/middle.json', {
     ...{ version: 1, archiveId: 'ab'.repeat(32), seed: 3, shuffle: true, epoch: 1, delivered: 7 },
   });

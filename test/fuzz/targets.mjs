@@ -20,6 +20,13 @@ import { openLabelSource } from '#src/labels/source.js';
 import { positionOf } from '#src/loader/state.js';
 import { readDescription } from '#src/nn/teachers/description.js';
 import { loadTeacher } from '#src/nn/teachers/load.js';
+import { redirected } from '#src/store/exchange.js';
+import {
+  isStrong,
+  parseContentRange,
+  parseRetryAfter,
+  parseUnsatisfied,
+} from '#src/store/range.js';
 
 /** Larger ones are opened, not decoded: zeroing their labels would take the time of many inputs. */
 const MOST_CLASSES = 4096;
@@ -50,6 +57,7 @@ export function makeTargets(work) {
   };
   addTexts(add, onFile);
   addArchives(add);
+  addHeaders(add);
   addTorch(add);
   addImages(add, work);
   addImageFiles(add);
@@ -99,6 +107,23 @@ function addTexts(add, onFile) {
   const identity = { archiveId: 'ab'.repeat(32), seed: 3, shuffle: true };
   add('loader state', 'json', filesIn('state'), async (bytes) => {
     positionOf(parseJson('file', 'content', bytes), identity, { epochs: 2, samples: 40 });
+  });
+}
+
+/** Headers of web servers, one a line. Numbers that are no sizes would be read as ranges of another file. */
+function addHeaders(add) {
+  const from = new URL('https://host/folder/file?query');
+  const sizes = ({ first, last, size = last + 1 }) => [first, last, size];
+  add('headers', 'bytes', filesIn('headers'), async (bytes) => {
+    for (const line of Buffer.from(bytes).toString('latin1').split('\n')) {
+      const range = parseContentRange(line);
+      const numbers = [...(range === undefined ? [] : sizes(range)), parseUnsatisfied(line) ?? 0];
+      if (!numbers.every(Number.isSafeInteger)) throw new Error(`sizes ${numbers}`);
+      const wait = parseRetryAfter(line) ?? 0;
+      if (!(wait >= 0 && Number.isFinite(wait))) throw new Error(`wait ${wait}`);
+      isStrong(line);
+      if (redirected('file', from, line).protocol !== 'https:') throw new Error('not https');
+    }
   });
 }
 

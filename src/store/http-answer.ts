@@ -1,0 +1,106 @@
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import { SoftpackError } from '../errors.js';
+import type { Attempt } from './attempt.js';
+import { discard } from './exchange.js';
+import { networkFailed, TransientFailure } from './network-error.js';
+import { parseContentRange, parseRetryAfter, parseUnsatisfied } from './range.js';
+
+/** Rules that an answer to a request for a range must keep. An answer that breaks one is destroyed. */
+
+/** Statuses that pass: too many requests, a server that restarts or is overloaded. */
+const TRANSIENT = new Set([408, 425, 429, 500, 502, 503, 504]);
+
+/** The failure that a status means; undefined for those that the caller looks at. */
+export function failureOf(name: string, { statusCode = 0, headers }: IncomingMessage): unknown {
+  const found = `status ${statusCode}`;
+  if (TRANSIENT.has(statusCode)) {
+    const wait = parseRetryAfter(headers['retry-after']);
+    const asked = wait === undefined ? found : `${found}, Retry-After ${wait / 1000} s`;
+    return new TransientFailure(networkFailed(name, 'server failed', { found: asked }), wait);
+  }
+  if (statusCode === 404 || statusCode === 410) {
+    return new SoftpackError('NOT_FOUND', 'no such file on the server', { field: name, found });
+  }
+  if (statusCode === 401 || statusCode === 403) {
+    const message = 'server denies access; check the address and its credentials';
+    return new SoftpackError('PERMISSION_DENIED', message, { field: name, found });
+  }
+  if ([200, 206, 412, 416].includes(statusCode)) return undefined;
+  return networkFailed(name, 'unexpected answer', { expected: 'status 206', found });
+}
+
+/** `UNSUPPORTED` unless the answer is a plain range. */
+export async function requireRange(
+  name: string,
+  answer: IncomingMessage,
+  attempt: Attempt,
+): Promise<void> {
+  const { statusCode, headers } = answer;
+  const encoding = headers['content-encoding'] ?? 'identity';
+  if (statusCode === 206 && encoding === 'identity') return;
+  await discard(answer, attempt).catch(() => undefined);
+  if (statusCode === 206) {
+    const message = 'server compresses ranges; switch that off for these files';
+    throw unsupported(name, message, encoding);
+  }
+  const message = 'server does not answer ranges; use one that does, e.g. nginx, or copy the files';
+  throw unsupported(name, message, `status ${statusCode}`);
+}
+
+/** The answer must be this range, and its length, if told, that of the range. */
+export function requireExactly(
+  name: string,
+  answer: IncomingMessage,
+  wanted: { readonly first: number; readonly last: number; readonly size: number },
+): void {
+  const { headers } = answer;
+  const problem = rangeProblem(name, headers, wanted);
+  if (problem === undefined) return;
+  answer.destroy();
+  throw problem;
+}
+
+function rangeProblem(
+  name: string,
+  headers: IncomingHttpHeaders,
+  { first, last, size }: { readonly first: number; readonly last: number; readonly size: number },
+): SoftpackError | undefined {
+  const text = headers['content-range'];
+  const range = parseContentRange(text);
+  const expected = `bytes ${first}-${last}/${size}`;
+  if (range?.size !== undefined && range.size !== size) return changed(name, text, expected);
+  if (range === undefined || range.first !== first || range.last !== last) {
+    const found = text ?? 'nothing';
+    return networkFailed(name, 'server sent another range', { expected, found });
+  }
+  const length = headers['content-length'];
+  if (length === undefined || length === String(last - first + 1)) return undefined;
+  const details = { expected: last - first + 1, found: length };
+  return networkFailed(name, 'length of the answer is not that of its range', details);
+}
+
+export function changed(name: string, found: unknown, expected?: unknown): SoftpackError {
+  const message = 'file was changed on the server since it was opened; open it again';
+  return new SoftpackError('CHANGED', message, { field: name, expected, found });
+}
+
+function unsupported(name: string, message: string, found?: string): SoftpackError {
+  return new SoftpackError('UNSUPPORTED', message, { field: name, found });
+}
+
+/** A file of no bytes has no range: servers answer 416, or 200 and nothing. */
+export function isEmpty({ statusCode, headers }: IncomingMessage): boolean {
+  if (statusCode === 416) return parseUnsatisfied(headers['content-range']) === 0;
+  return statusCode === 200 && headers['content-length'] === '0';
+}
+
+/** The size of the file, from the first range of it. */
+export function requireTotal(name: string, answer: IncomingMessage): number {
+  const text = answer.headers['content-range'];
+  const range = parseContentRange(text);
+  if (range?.size !== undefined) return range.size;
+  answer.destroy();
+  if (range !== undefined) throw unsupported(name, 'server does not tell the size of the file');
+  const details = { expected: 'Content-Range: bytes first-last/size', found: text ?? 'nothing' };
+  throw networkFailed(name, 'server does not say which range it sent', details);
+}

@@ -1,0 +1,50 @@
+import { readdir } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { SoftpackError } from '../errors.js';
+import { schemeOf } from './address.js';
+import type { ByteStore } from './byte-store.js';
+import { onFile } from './file-error.js';
+import { type HttpOptions, httpStore } from './http.js';
+import { localStore } from './local.js';
+
+export interface OpenStoreOptions {
+  /** For addresses of web servers. */
+  readonly http?: HttpOptions;
+}
+
+/**
+ * The store at a path or an address: a folder, or a folder on a web server (`https://`, `http://`).
+ *
+ * @throws `NOT_FOUND` if there is no such folder; servers are first asked when a file is opened.
+ */
+export async function openStore(from: string, options: OpenStoreOptions = {}): Promise<ByteStore> {
+  const scheme = schemeOf(from);
+  switch (scheme) {
+    case undefined:
+      return existingFolder(from);
+    case 'file':
+      return existingFolder(pathOf(from));
+    case 'http':
+    case 'https':
+      return httpStore(from, options.http);
+  }
+  throw new SoftpackError('UNSUPPORTED', 'unknown kind of address', {
+    field: 'address',
+    expected: 'a path, https://, http:// or file://',
+    found: `${scheme}://`,
+  });
+}
+
+async function existingFolder(folder: string): Promise<ByteStore> {
+  await onFile(folder, () => readdir(folder));
+  return localStore(folder);
+}
+
+function pathOf(address: string): string {
+  try {
+    return fileURLToPath(address);
+  } catch (cause) {
+    const details = { field: 'address', expected: 'file:///path', found: address, cause };
+    throw new SoftpackError('INVALID_ARGUMENT', 'not the address of a local folder', details);
+  }
+}

@@ -1,5 +1,5 @@
 import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, expect, test as unconditional } from 'vitest';
 import type { TeacherDescription } from '#src/nn/teachers/description.js';
 import { loadTeacher } from '#src/nn/teachers/load.js';
@@ -282,6 +282,30 @@ describe('weights in other files', () => {
     expect(prints[2]).not.toBe(prints[0]);
     requireClose(await logitsOf(one, RAW), expected(3), 1e-6);
   });
+
+  test.each([
+    './other-name.bin',
+    'weights/../other-name.bin',
+    'weights/deep/w.bin',
+    './weights//w.bin',
+  ])('are found by whatever path the model names them: %s', async (location) => {
+    const path = await saveWith(location);
+    const file = join(path, '..', location);
+    await mkdir(dirname(file), { recursive: true });
+    await mkdir(join(path, '..', 'weights'), { recursive: true });
+    await writeFile(file, new Uint8Array(weightsOf(3).buffer));
+    requireClose(await logitsOf(path, RAW), expected(3), 1e-6);
+  });
+
+  test.each([0, 1, 4, 100, 3 * HEIGHT * WIDTH * CLASSES * 4 - 1])(
+    'cut after %i bytes are a typed error',
+    async (length) => {
+      const path = await saveWith('other-name.bin');
+      const cut = new Uint8Array(weightsOf(3).buffer).subarray(0, length);
+      await writeFile(join(path, '..', 'other-name.bin'), cut);
+      await expect(logitsOf(path, RAW)).rejects.toMatchObject({ code: 'INVALID_FILE' });
+    },
+  );
 
   test('outside of the folder, or missing, are refused', async () => {
     await temporary.file('secret.bin', 'secret');

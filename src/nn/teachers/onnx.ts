@@ -30,7 +30,7 @@ export async function loadOnnxTeacher(path: string, given: TeacherDescription): 
   const description = await readDescription(dirname(path), given);
   const weights = await weightFiles(path);
   const sha256 = await filesSha256(dirname(path), [basename(path), ...weights]);
-  const session = await createSession(runtime, path, weights.length === 0);
+  const session = await createSession(runtime, path, weights);
   try {
     const { inputType, outputName, ...facts } = factsOf(path, session, description);
     const shape = settleShape(path, facts, description);
@@ -92,31 +92,42 @@ function disableTelemetry(): void {
   process.env.ORT_DISABLE_TELEMETRY ||= '1';
 }
 
-/** Limit of a protocol buffer. */
-const MAX_PROTOBUF_BYTES = 2 ** 31 - 1;
+/** Limit of a protocol buffer, and of what is read into memory to be handed on. */
+const MAX_MODEL_BYTES = 2 ** 31 - 1;
 
-/**
- * A model that is one file comes from memory: onnxruntime ends the process if its own reading fails. A model with weights in
- * other files needs its path, and so does one that is larger than protocol buffers in memory may be.
- */
+/** A model and its weights come from memory, as onnxruntime ends the process if its own reading fails. */
 async function createSession(
   runtime: typeof ort,
   path: string,
-  isOneFile: boolean,
+  weights: readonly string[],
 ): Promise<ort.InferenceSession> {
   const options = { intraOpNumThreads: 1, interOpNumThreads: 1, logSeverityLevel: 3 } as const;
   const { InferenceSession } = runtime;
-  const inMemory = isOneFile && (await regularFileSize(path)) <= MAX_PROTOBUF_BYTES;
-  const bytes = inMemory ? await readLocalFile(path, MAX_PROTOBUF_BYTES) : undefined;
+  const read = await readModel(path, weights);
   try {
-    return await (bytes === undefined
+    return await (read === undefined
       ? InferenceSession.create(path, options)
-      : InferenceSession.create(bytes, options));
+      : InferenceSession.create(read.model, { ...options, externalData: read.externalData }));
   } catch (cause) {
     if (!existsSync(path)) throw fileError(path, { code: 'ENOENT' });
     const found = errorMessage(cause);
     throw invalidFile(path, 'model', 'onnxruntime cannot load it', { found, cause });
   }
+}
+
+/** `undefined` if it is too large. */
+async function readModel(path: string, weights: readonly string[]) {
+  const files = weights.map((name) => resolve(dirname(path), name));
+  const sizes = await Promise.all([path, ...files].map(regularFileSize));
+  if (sizes.reduce((sum, size) => sum + size, 0) > MAX_MODEL_BYTES) return undefined;
+  const model = await readLocalFile(path, MAX_MODEL_BYTES);
+  const externalData: { path: string; data: Uint8Array }[] = [];
+  for (const [i, name] of weights.entries()) {
+    // onnxruntime-node takes one "./" off the names that it is given, but not off those in the model.
+    const key = name.startsWith('./') ? `./${name}` : name;
+    externalData.push({ path: key, data: await readLocalFile(files[i], MAX_MODEL_BYTES) });
+  }
+  return { model, externalData };
 }
 
 /** The files besides the model that hold its weights, all below its folder. */

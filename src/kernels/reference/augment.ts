@@ -1,6 +1,6 @@
 import { VIEW } from '../augment-args.js';
 import type { CheckedAugment } from '../check/augment.js';
-import { Filter } from './filter.js';
+import { Filter, type Part, type Rectangle } from './filter.js';
 
 const CHANNELS = 3;
 /** Bilinear weights are multiples of 2^-11, so that four taps of 8-bit pixels fit 30 bits: exact integers. */
@@ -8,13 +8,6 @@ const WEIGHT_BITS = 11;
 const WEIGHT_ONE = 1 << WEIGHT_BITS;
 /** Sums are rounded to 8.16 fixed point, which float32 holds exactly (255 * 2^16 < 2^24). */
 const ROUND_BITS = 2 * WEIGHT_BITS - 16;
-
-export interface Rectangle {
-  readonly top: number;
-  readonly left: number;
-  readonly height: number;
-  readonly width: number;
-}
 
 /**
  * Unlike the other references this one is exact: sums are integers, or one float32 multiplication or addition after
@@ -44,15 +37,6 @@ export function augment(args: CheckedAugment): void {
       view[j] = Math.fround(view[j] * own) + Math.fround(blended[j] * other);
     }
   }
-}
-
-/** An image of a view, its crop and whether it is mirrored. */
-export interface Part {
-  readonly pixels: Uint8Array;
-  /** Pixels per row of the image. */
-  readonly rowPixels: number;
-  readonly crop: Rectangle;
-  readonly mirrored: boolean;
 }
 
 /** The image, crop and flip that begin at field `at`. */

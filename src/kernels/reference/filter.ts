@@ -1,5 +1,20 @@
 import type { CheckedAugment } from '../check/augment.js';
-import type { Part, Rectangle } from './augment.js';
+
+export interface Rectangle {
+  readonly top: number;
+  readonly left: number;
+  readonly height: number;
+  readonly width: number;
+}
+
+/** An image of a view, its crop and whether it is mirrored. */
+export interface Part {
+  readonly pixels: Uint8Array;
+  /** Pixels per row of the image. */
+  readonly rowPixels: number;
+  readonly crop: Rectangle;
+  readonly mirrored: boolean;
+}
 
 const CHANNELS = 3;
 /** Weights are multiples of 2^-22 where pixels are rounded to 8 bits, as in Pillow. */

@@ -1,10 +1,18 @@
 // Archives
-export type { ArchiveBytes, LabelArchive, OpenArchiveOptions } from './archive/archive.js';
+export type {
+  ArchiveBytes,
+  CodesOfSamples,
+  LabelArchive,
+  OpenArchiveOptions,
+} from './archive/archive.js';
 export { type CreateArchiveOptions, createArchive } from './archive/create.js';
+export type { LabelPosition, Rectangle, ShardGrid } from './archive/grid.js';
 export type { ArchiveIdentity, Column, FileRecord } from './archive/identity.js';
-export type { ArchiveNotes, Manifest, ShardRecord } from './archive/manifest.js';
+export type { ArchiveNotes, Manifest } from './archive/manifest.js';
+export type { ArchiveRow } from './archive/pieces.js';
 export type { Pruning } from './archive/pruning.js';
-export type { ArchiveRow } from './archive/shard-writer.js';
+export type { Piece } from './archive/shard-log.js';
+export type { ShardRecord, Shards } from './archive/shards.js';
 export type { ArchiveSpec } from './archive/spec.js';
 export type { ArchiveWriter } from './archive/writer.js';
 // Augmentation

@@ -6,15 +6,11 @@ import {
   sha256,
   type Xxh64,
 } from '../container/checksum.js';
-import {
-  MANIFEST_FILE,
-  MAX_MANIFEST_BYTES,
-  type OpenShard,
-  readVerified,
-  verifyShard,
-} from '../container/shard-file.js';
+import { MANIFEST_FILE, MAX_MANIFEST_BYTES, verifyShard } from '../container/shard-file.js';
+import { decodeTensorFile } from '../container/tensor-file.js';
 import { allocateShared } from '../core/allocate.js';
-import { FieldChecker } from '../core/check.js';
+import { emptyBlocks } from '../core/blocks.js';
+import { argument, FieldChecker } from '../core/check.js';
 import type { CodecParts, Tensor } from '../core/codec-parts.js';
 import { errorAt, invalidFile, isSoftpackError, SoftpackError } from '../errors.js';
 import { nameIn } from '../store/address.js';
@@ -22,9 +18,22 @@ import type { ByteStore } from '../store/byte-store.js';
 import { openStore } from '../store/open-store.js';
 import { requireSampleRows } from './agreement.js';
 import { readCodecTensors } from './codec-files.js';
-import type { FileRecord } from './identity.js';
-import { type Manifest, parseManifest, type ShardRecord } from './manifest.js';
-import { openShard } from './shard.js';
+import { labelAlignment, storedEpochs } from './grid.js';
+import type { Column, FileRecord } from './identity.js';
+import { type Manifest, parseManifest } from './manifest.js';
+import {
+  blocksPerRow,
+  columnBytes,
+  type OpenShard,
+  openShard,
+  readFrom,
+  readOffsets,
+  requireIndex,
+} from './shard.js';
+import { listedShards, type Shards, tabledShards } from './shards.js';
+
+/** Headers and checksums that are kept: 8 KiB each for shards of a GiB. */
+const MAX_OPEN_SHARDS = 1024;
 
 export interface OpenArchiveOptions {
   /** `block` (default): verify the checksum of everything read. `none`: check only sizes and headers. */
@@ -44,9 +53,18 @@ export interface ArchiveBytes {
   readonly total: number;
 }
 
+/** Codes as a codec decodes them: a row that begins at a sample other than the first. */
+export interface CodesOfSamples {
+  readonly row: Uint8Array<SharedArrayBuffer>;
+  /** The sample that position 0 of the row belongs to. */
+  readonly first: number;
+}
+
 /** A finished archive, open for reading. It gives access to codes and the codec's parts, not to decoded labels. */
 export interface LabelArchive extends AsyncDisposable {
   readonly manifest: Manifest;
+  /** Its files of labels. */
+  readonly shards: Shards;
   /** sha256 over `manifest.archiveId` and the hash of every shard, hex: two archives of one id hold the same labels. */
   readonly id: string;
   readonly classes: number;
@@ -54,14 +72,26 @@ export interface LabelArchive extends AsyncDisposable {
   readonly epochs: number;
   readonly codecParts: CodecParts;
   /**
-   * Reads the row of one epoch into a new SharedArrayBuffer, which workers may share.
+   * Reads the row of one epoch into a new SharedArrayBuffer, which workers may share: codes of the `blocks` layout as
+   * `core/blocks` has them.
    *
    * @throws `CORRUPT_DATA` naming file and block if the stored bytes have changed,
    *   `INVALID_ARGUMENT` if there is no such epoch or column.
    */
   readRow(epoch: number, column?: string): Promise<Uint8Array<SharedArrayBuffer>>;
-  /** Path or address of the file that holds the epoch's rows, for error messages. */
-  fileOf(epoch: number): string;
+  /**
+   * Reads the codes of some consecutive samples of one epoch, and of those before them in the same byte or block.
+   *
+   * @throws As {@link LabelArchive.readRow}.
+   */
+  readCodes(
+    epoch: number,
+    samples: { readonly start: number; readonly count: number },
+  ): Promise<CodesOfSamples>;
+  /** The epoch whose labels and views are those of `epoch`; the same one unless the archive serves more than it stores. */
+  storedEpoch(epoch: number): number;
+  /** Path or address of the file that holds a label, for error messages. */
+  fileOf(epoch: number, sample?: number): string;
   bytes(): ArchiveBytes;
   /** Reads every file and compares it with its recorded hash; `CORRUPT_DATA` naming the first that differs. */
   verify(): Promise<void>;
@@ -96,8 +126,17 @@ export async function openArchive(
   const samplesFile = nameIn(source.name, manifest.samplesFile?.file ?? '');
   const check = new FieldChecker(samplesFile, 'INVALID_FILE');
   requireSampleRows(check, codecParts.sampleTensors, manifest.samples);
-  const xxh64 = await loadXxh64();
-  return new SourceArchive(source, manifest, manifestBytes.length, codecParts, verify, xxh64);
+  const shards = await shardsOf(source, manifest, verify === 'block');
+  const xxh64 = verify === 'block' ? await loadXxh64() : undefined;
+  return new SourceArchive({ source, manifest, codecParts, shards, xxh64 }, manifestBytes.length);
+}
+
+async function shardsOf(source: ByteStore, manifest: Manifest, verify: boolean): Promise<Shards> {
+  const { grid, shardTable, shards = [] } = manifest;
+  if (grid === undefined || shardTable === undefined) return listedShards(shards);
+  const file = await source.open(shardTable.file);
+  const { tensors } = await decodeTensorFile(file, shardTable, verify);
+  return tabledShards(file.name, tensors, grid, manifest);
 }
 
 async function readManifestBytes(source: ByteStore): Promise<Uint8Array> {
@@ -127,37 +166,43 @@ export function errorInRow(archive: LabelArchive, epoch: number, error: unknown)
   return inCodes ? errorAt(archive.fileOf(epoch), error, 'INVALID_FILE') : error;
 }
 
+interface ArchiveParts {
+  readonly source: ByteStore;
+  readonly manifest: Manifest;
+  readonly codecParts: CodecParts;
+  readonly shards: Shards;
+  /** Absent where nothing is verified. */
+  readonly xxh64: Xxh64 | undefined;
+}
+
 class SourceArchive implements LabelArchive {
   readonly manifest: Manifest;
   readonly codecParts: CodecParts;
+  readonly shards: Shards;
   readonly #source: ByteStore;
   readonly #manifestBytes: number;
-  readonly #verify: 'block' | 'none';
-  readonly #xxh64: Xxh64;
-  /** Headers and checksums of the shards read so far. */
-  readonly #shards = new Map<ShardRecord, Promise<OpenShard>>();
+  readonly #xxh64: Xxh64 | undefined;
+  /** Headers and checksums of the shards read so far; the least recently used first. */
+  readonly #open = new Map<number, Promise<OpenShard>>();
   #closed = false;
 
   constructor(
-    source: ByteStore,
-    manifest: Manifest,
+    { source, manifest, codecParts, shards, xxh64 }: ArchiveParts,
     manifestBytes: number,
-    codecParts: CodecParts,
-    verify: 'block' | 'none',
-    xxh64: Xxh64,
   ) {
     this.#source = source;
     this.manifest = manifest;
+    this.shards = shards;
     this.#manifestBytes = manifestBytes;
     this.codecParts = codecParts;
-    this.#verify = verify;
     this.#xxh64 = xxh64;
   }
 
   get id(): string {
-    const { archiveId, shards } = this.manifest;
-    const hashes = [archiveId, ...shards.map((shard) => shard.sha256)];
-    return sha256(Buffer.from(hashes.join('\n')));
+    const { archiveId, shardTable, shards = [] } = this.manifest;
+    const labels =
+      shardTable === undefined ? shards.map(({ sha256: hash }) => hash) : [shardTable.sha256];
+    return sha256(Buffer.from([archiveId, ...labels].join('\n')));
   }
 
   get classes(): number {
@@ -172,84 +217,168 @@ class SourceArchive implements LabelArchive {
     return this.manifest.epochs;
   }
 
-  async readRow(epoch: number, name = 'codes'): Promise<Uint8Array<SharedArrayBuffer>> {
-    this.#requireOpen();
-    const { columns } = this.manifest;
-    const column = columns.find((candidate) => candidate.name === name);
-    if (column === undefined) {
-      const expected = columns.map((candidate) => candidate.name).join(', ');
-      const details = { field: 'column', expected, found: name };
-      throw new SoftpackError('INVALID_ARGUMENT', 'no such column', details);
-    }
-    const record = this.#recordOf(epoch);
-    const shard = await this.#openShard(record);
-    const begin = shard.index.columns.get(name) ?? 0;
-    const field = `${record.file}: epoch ${epoch} of ${name}`;
-    const row = new Uint8Array(allocateShared(column.rowBytes, field));
-    const at = begin + (epoch - record.epochs[0]) * row.length;
-    if (this.#verify === 'none') await shard.file.read(at, row);
-    else await readVerified(shard, this.#xxh64, at, row);
-    return row;
-  }
-
-  fileOf(epoch: number): string {
-    return nameIn(this.#source.name, this.#recordOf(epoch).file);
-  }
-
-  #recordOf(epoch: number): ShardRecord {
-    const { epochs, shards } = this.manifest;
-    const record = shards.find((shard) => shard.epochs[0] <= epoch && epoch < shard.epochs[1]);
-    if (record !== undefined && Number.isInteger(epoch)) return record;
+  storedEpoch(epoch: number): number {
+    const { epochs } = this.manifest;
+    if (Number.isInteger(epoch) && epoch >= 0 && epoch < epochs)
+      return epoch % storedEpochs(this.manifest);
     const details = { field: 'epoch', expected: `0 to ${epochs - 1}`, found: epoch };
     throw new SoftpackError('INVALID_ARGUMENT', 'no such epoch', details);
   }
 
-  #openShard(record: ShardRecord): Promise<OpenShard> {
-    const known = this.#shards.get(record);
-    if (known !== undefined) return known;
-    const opening = this.#openShardAnew(record);
-    this.#shards.set(record, opening);
+  async readRow(epoch: number, name = 'codes'): Promise<Uint8Array<SharedArrayBuffer>> {
+    const column = this.#columnOf(name);
+    return this.#read(epoch, column, 0, this.samples);
+  }
+
+  async readCodes(
+    epoch: number,
+    { start, count }: { readonly start: number; readonly count: number },
+  ): Promise<CodesOfSamples> {
+    const { layout } = this.manifest;
+    argument.count(start, 'start', 0, this.samples);
+    argument.count(count, 'count', 0, this.samples - start);
+    const alignment = labelAlignment(layout);
+    const first = Math.floor(start / alignment) * alignment;
+    const end = Math.min(this.samples, Math.ceil((start + count) / alignment) * alignment);
+    return { row: await this.#read(epoch, this.#columnOf('codes'), first, end), first };
+  }
+
+  #columnOf(name: string): Column {
+    this.#requireOpen();
+    const { columns } = this.manifest;
+    const column = columns.find((candidate) => candidate.name === name);
+    if (column !== undefined) return column;
+    const expected = columns.map((candidate) => candidate.name).join(', ');
+    const details = { field: 'column', expected, found: name };
+    throw new SoftpackError('INVALID_ARGUMENT', 'no such column', details);
+  }
+
+  /** A column of the samples from `from` to `to`, whose labels begin and end at whole bytes or blocks. */
+  async #read(
+    epoch: number,
+    column: Column,
+    from: number,
+    to: number,
+  ): Promise<Uint8Array<SharedArrayBuffer>> {
+    const { manifest } = this;
+    const stored = this.storedEpoch(epoch);
+    const bytes = columnBytes(manifest, column, to - from);
+    if (bytes === undefined) return this.#readBlocks(stored, from, to);
+    const field = `epoch ${epoch} of ${column.name}`;
+    const row = new Uint8Array(allocateShared(bytes, field));
+    const at = (sample: number) => columnBytes(manifest, column, sample - from) ?? 0;
+    for (const part of this.#parts(stored, from, to)) {
+      const { shard, record } = await part.open();
+      const inShard = (samples: number) =>
+        samples === 0 ? 0 : (columnBytes(manifest, column, samples) ?? 0);
+      const rowBytes = inShard(record.samples[1] - record.samples[0]);
+      const begin =
+        (shard.index.columns.get(column.name) ?? 0) +
+        (stored - record.epochs[0]) * rowBytes +
+        inShard(part.from - record.samples[0]);
+      const into = row.subarray(
+        part.from === from ? 0 : at(part.from),
+        part.to === to ? bytes : at(part.to),
+      );
+      await readFrom(shard, this.#xxh64, begin, into);
+    }
+    return row;
+  }
+
+  /** Blocks of several shards as one row. */
+  async #readBlocks(
+    epoch: number,
+    from: number,
+    to: number,
+  ): Promise<Uint8Array<SharedArrayBuffer>> {
+    const { layout } = this.manifest;
+    const each = layout.kind === 'blocks' ? layout.labelsPerBlock : 1;
+    const parts: { readonly shard: OpenShard; readonly offsets: BigUint64Array }[] = [];
+    for (const part of this.#parts(epoch, from, to)) {
+      const { shard, record } = await part.open();
+      const first =
+        (epoch - record.epochs[0]) * blocksPerRow(this.manifest, record) +
+        (part.from - record.samples[0]) / each;
+      const blocks = Math.ceil((part.to - part.from) / each);
+      const offsets = shard.offsets ?? new BigUint64Array(blocks + 1);
+      parts.push({ shard, offsets: offsets.subarray(first, first + blocks + 1) });
+    }
+    const lengths = parts.flatMap(({ offsets }) =>
+      Array.from(offsets.subarray(1), (end, i) => Number(end - offsets[i])),
+    );
+    const row = emptyBlocks(lengths, `epoch ${epoch} of codes`);
+    let at = row.length - lengths.reduce((sum, length) => sum + length, 0);
+    for (const { shard, offsets } of parts) {
+      const bytes = Number(offsets[offsets.length - 1] - offsets[0]);
+      const begin = (shard.index.columns.get('codes') ?? 0) + Number(offsets[0]);
+      await readFrom(shard, this.#xxh64, begin, row.subarray(at, at + bytes));
+      at += bytes;
+    }
+    return row;
+  }
+
+  /** The shards that hold some samples of a stored epoch, with the samples in each. */
+  *#parts(epoch: number, from: number, to: number) {
+    for (let at = from; at < to; ) {
+      const i = this.shards.find(epoch, at);
+      const record = this.shards.at(i);
+      const end = Math.min(to, record.samples[1]);
+      yield { from: at, to: end, open: async () => ({ shard: await this.#openShard(i), record }) };
+      at = end;
+    }
+  }
+
+  fileOf(epoch: number, sample = 0): string {
+    const i = this.shards.find(this.storedEpoch(epoch), sample);
+    return nameIn(this.#source.name, this.shards.at(i).file);
+  }
+
+  #openShard(i: number): Promise<OpenShard> {
+    const opening = this.#open.get(i) ?? this.#openShardAnew(i);
+    this.#open.delete(i);
+    this.#open.set(i, opening);
     // A failure may be temporary (a file that is copied back), so it is not cached.
-    opening.catch(() => this.#shards.delete(record));
+    opening.catch(() => this.#open.delete(i));
+    const [oldest] = this.#open.keys();
+    if (this.#open.size > MAX_OPEN_SHARDS) this.#open.delete(oldest);
     return opening;
   }
 
-  async #openShardAnew(record: ShardRecord): Promise<OpenShard> {
-    const { archiveId, columns } = this.manifest;
+  async #openShardAnew(i: number): Promise<OpenShard> {
+    const { manifest } = this;
+    const record = this.shards.at(i);
     const file = await this.#source.open(record.file);
     requireSize(file, record);
-    const shard = await openShard(file, columns, archiveId, record);
-    if (this.#verify === 'block' && shard.indexSha256 !== record.indexSha256) {
-      throw new SoftpackError('CORRUPT_DATA', 'header or checksums were changed', {
-        field: `${file.name}: indexSha256`,
-        expected: record.indexSha256,
-        found: shard.indexSha256,
-      });
-    }
-    return shard;
+    const shard = await openShard(file, manifest, manifest.archiveId, record);
+    if (this.#xxh64 !== undefined) requireIndex(shard, record.indexSha256);
+    return readOffsets(shard, manifest, record, this.#xxh64);
   }
 
   bytes(): ArchiveBytes {
-    const { codecFile, columns, epochs, samplesFile, shards } = this.manifest;
+    const { codecFile, columns, samplesFile, shardTable } = this.manifest;
+    const epochs = storedEpochs(this.manifest);
     const sum = (sizes: readonly number[]) => sizes.reduce((a, b) => a + b, 0);
     const { tensors, sampleTensors } = this.codecParts;
-    const [codes, ...others] = columns.map(({ rowBytes }) => rowBytes * epochs);
+    const [own, ...others] = columns.map(({ rowBytes }) => rowBytes * epochs);
     const codec = sum([...tensors.values(), ...sampleTensors.values()].map((t) => t.data.length));
     const metadata = sum(others) + this.#manifestBytes;
-    const files = [codecFile, ...(samplesFile === undefined ? [] : [samplesFile]), ...shards];
-    const total = this.#manifestBytes + sum(files.map((file) => file.bytes));
+    const files = [codecFile, samplesFile, shardTable].map((file) => file?.bytes ?? 0);
+    const total = this.#manifestBytes + sum(files) + this.shards.bytes;
+    // Lengths of blocks are in their shards: where none was opened their containers count as codes.
+    const codes = this.manifest.layout.kind === 'fixed' ? own : this.shards.bytes - sum(others);
     return { codes, codec, metadata, container: total - codes - codec - metadata, total };
   }
 
   async verify(): Promise<void> {
     this.#requireOpen();
-    const { codecFile, samplesFile, shards } = this.manifest;
-    for (const record of [codecFile, samplesFile]) {
+    const { codecFile, samplesFile, shardTable } = this.manifest;
+    for (const record of [codecFile, samplesFile, shardTable]) {
       if (record !== undefined) await this.#verifyFile(record);
     }
-    for (const record of shards) {
-      const shard = await this.#openShardAnew(record);
-      requireSha256(shard.file, record, await verifyShard(shard, this.#xxh64));
+    const xxh64 = this.#xxh64 ?? (await loadXxh64());
+    for (let i = 0; i < this.shards.count; i++) {
+      const shard = await this.#openShardAnew(i);
+      requireSha256(shard.file, this.shards.at(i), await verifyShard(shard, xxh64));
     }
   }
 
@@ -261,7 +390,7 @@ class SourceArchive implements LabelArchive {
 
   async close(): Promise<void> {
     this.#closed = true;
-    this.#shards.clear();
+    this.#open.clear();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

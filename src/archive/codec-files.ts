@@ -19,7 +19,13 @@ export interface PlannedFile {
 
 /** Describes how the labels of a row are packed, so that they can be decoded without this library. */
 export function packingWords(layout: CodeLayout, samples: number): string {
-  if (layout.kind !== 'fixed') return `${layout.kind}`;
+  if (layout.kind === 'blocks') {
+    return [
+      `One row an epoch, labels of ${samples} samples in order, in blocks of ${layout.labelsPerBlock} labels, the last of a`,
+      'row shorter. The blocks of all rows follow each other in the tensor codes; block i of the shard is its bytes',
+      'codes_offsets[i] to codes_offsets[i+1]-1.',
+    ].join(' ');
+  }
   const bits = layout.bitsPerLabel;
   return [
     `One row an epoch (a batch where the manifest has pruning), labels of ${samples} samples in order, ${bits} bits a label without padding`,

@@ -8,7 +8,6 @@ import { errorCode, excerpt, SoftpackError } from '../errors.js';
 import { onFile } from '../store/file-error.js';
 import { readLocalFileIfAny } from '../store/local.js';
 import { writePlannedFile } from './codec-files.js';
-import { JOURNAL_FILE, Journal } from './journal.js';
 import { type Manifest, parseManifest } from './manifest.js';
 import {
   type ArchivePlan,
@@ -17,6 +16,7 @@ import {
   planHead,
   requireSameHead,
 } from './spec.js';
+import { readUnfinished, UNFINISHED_FILE, writeUnfinished } from './unfinished.js';
 import { ArchiveWriter } from './writer.js';
 
 export interface CreateArchiveOptions {
@@ -31,7 +31,7 @@ export const UNFINISHED_PACK = 'unfinished-pack.';
 
 /**
  * Starts an archive in a new or empty directory, or with `resume` continues an unfinished one after reading back and
- * verifying every row in it (about a second per gigabyte).
+ * verifying every label in it (about a second per gigabyte).
  *
  * Equal specs and rows give equal bytes, however often the writer was interrupted. One writer at a time: another one
  * gets `LOCKED` with process and host of the first.
@@ -64,14 +64,10 @@ async function openWriter(
   const xxh64 = await loadXxh64();
   const finished = await finishedManifest(directory, plan, options);
   if (finished !== undefined) return ArchiveWriter.finished(directory, plan, xxh64, lock, finished);
-  const rows = await begunRows(directory, plan, options);
-  if (rows === undefined) {
-    const journal = await Journal.create(directory, { head: plan.head, rows: new Map() });
-    await journal.close();
-  }
+  if (!(await isBegun(directory, plan, options))) await writeUnfinished(directory, plan.head);
   await writePlannedFile(directory, plan.codecFile);
   if (plan.samplesFile !== undefined) await writePlannedFile(directory, plan.samplesFile);
-  return ArchiveWriter.recover(directory, plan, xxh64, lock, rows ?? new Map());
+  return ArchiveWriter.recover(directory, plan, xxh64, lock);
 }
 
 async function finishedManifest(
@@ -84,33 +80,38 @@ async function finishedManifest(
   if (bytes === undefined) return undefined;
   if (!options.resume) throw alreadyExists(directory, 'a finished archive');
   const manifest = parseManifest(path, bytes);
-  requireSameHead(planHead(manifest, manifest.shards, manifest.request), plan.head);
+  // How an archive of version 1 was divided is not asked for.
+  const { grid: _, ...undivided } = plan.identity;
+  const head = manifest.grid === undefined ? planHead(undivided, plan.request) : plan.head;
+  requireSameHead(planHead(manifest, manifest.request), head);
   return manifest;
 }
 
-/** What a run has in a directory before its journal: its lock, work of its caller, files it was killed before naming. */
+/** What a run has in a directory before its mark: its lock, work of its caller, files it was killed before naming. */
 function isOwn(name: string): boolean {
   if (name.startsWith(UNFINISHED_PACK)) return true;
-  return name === LOCK_FILE || [LOCK_FILE, JOURNAL_FILE].some((base) => isTemporaryOf(name, base));
+  return (
+    name === LOCK_FILE || [LOCK_FILE, UNFINISHED_FILE].some((base) => isTemporaryOf(name, base))
+  );
 }
 
-/** Rows that the journal lists; `undefined` if nothing was started. */
-async function begunRows(
+/** Whether this archive was begun in the directory. */
+async function isBegun(
   directory: string,
   plan: ArchivePlan,
   options: CreateArchiveOptions,
-): Promise<ReadonlyMap<number, string> | undefined> {
-  const journal = await Journal.read(directory);
-  if (journal === undefined) {
+): Promise<boolean> {
+  const head = await readUnfinished(directory);
+  if (head === undefined) {
     const all = await onFile(directory, () => readdir(directory));
     const names = all.filter((name) => !isOwn(name));
     if (names.length > 0) throw alreadyExists(directory, names.join(', '));
-    return undefined;
+    return false;
   }
   if (!options.resume)
     throw alreadyExists(directory, 'an unfinished archive (use resume to continue it)');
-  requireSameHead(journal.head, plan.head);
-  return journal.rows;
+  requireSameHead(head, plan.head);
+  return true;
 }
 
 /**
@@ -127,7 +128,7 @@ export async function requireUnfinished(directory: string): Promise<void> {
   await requireUnlocked(directory);
   if (names.includes(MANIFEST_FILE)) throw alreadyExists(directory, 'a finished archive');
   const others = names.filter((name) => !isOwn(name));
-  if (others.length > 0 && (await Journal.read(directory)) === undefined) {
+  if (others.length > 0 && (await readUnfinished(directory)) === undefined) {
     throw alreadyExists(directory, others.join(', '));
   }
 }

@@ -5,6 +5,7 @@ import { elementBytes, isTensorDtype, TENSOR_DTYPES, type TensorDtype } from '..
 import { canonicalJson, type JsonObject, type JsonValue } from '../core/json.js';
 import { excerpt, SoftpackError } from '../errors.js';
 import { MAX_COUNT } from './agreement.js';
+import type { ShardGrid } from './grid.js';
 import { batchesPerEpoch, type Pruning } from './pruning.js';
 
 /** What an archive is, apart from its labels: the part of the manifest that its id is the hash of. */
@@ -23,6 +24,7 @@ export interface FileRecord {
 export interface Column {
   readonly name: string;
   readonly dtype: TensorDtype;
+  /** 0 for codes whose blocks have lengths of their own. */
   readonly rowBytes: number;
 }
 
@@ -30,7 +32,10 @@ export interface Column {
 export interface ArchiveIdentity {
   readonly classes: number;
   readonly samples: number;
+  /** Epochs that the archive serves. */
   readonly epochs: number;
+  /** Epochs whose labels are stored, if they are fewer: epoch e is stored epoch e mod `storedEpochs`, views and all. */
+  readonly storedEpochs?: number;
   /** Temperature of the decoded probabilities. */
   readonly tau: number;
   readonly codec: { readonly name: string; readonly config: JsonObject };
@@ -49,6 +54,8 @@ export interface ArchiveIdentity {
   readonly pruning?: Pruning;
   /** `codes` first. */
   readonly columns: readonly Column[];
+  /** Sides of the shards; absent from archives of version 1, whose manifest lists them. */
+  readonly grid?: ShardGrid;
 }
 
 export function archiveIdOf(identity: ArchiveIdentity): string {
@@ -60,14 +67,9 @@ export function trainingLabels({ samples, epochs, pruning }: ArchiveIdentity): n
   return pruning === undefined ? samples * epochs : pruning.samples * pruning.epochs;
 }
 
-/** Bytes of one row of codes. */
+/** Bytes of one row of codes; 0 where blocks have lengths of their own. */
 export function codesRowBytes(layout: CodeLayout, samples: number): number {
-  if (layout.kind === 'fixed') return Math.ceil((samples * layout.bitsPerLabel) / 8);
-  throw new SoftpackError('UNSUPPORTED', 'rows of variable length', {
-    field: 'layout.kind',
-    expected: 'fixed',
-    found: layout.kind,
-  });
+  return layout.kind === 'fixed' ? Math.ceil((samples * layout.bitsPerLabel) / 8) : 0;
 }
 
 /** Checks every field of a manifest, or of a caller's spec for one. */
@@ -76,11 +78,15 @@ export function checkIdentity(check: FieldChecker, json: JsonObject): ArchiveIde
   const codec = check.object(json.codec, 'codec');
   const layout = checkLayout(check, json.layout);
   const classes = check.count(json.classes, 'classes', 1, MAX_COUNT);
-  const { augmentation, classNames, samplesFile, teacher, images, pruning } = json;
+  const { augmentation, classNames, samplesFile, teacher, images, pruning, grid } = json;
+  const epochs = check.count(json.epochs, 'epochs', 1, MAX_COUNT);
   const identity: ArchiveIdentity = {
     classes,
     samples,
-    epochs: check.count(json.epochs, 'epochs', 1, MAX_COUNT),
+    epochs,
+    ...(json.storedEpochs === undefined
+      ? {}
+      : { storedEpochs: check.count(json.storedEpochs, 'storedEpochs', 1, epochs - 1) }),
     tau: check.positive(json.tau, 'tau'),
     codec: {
       name: check.text(codec.name, 'codec.name'),
@@ -97,6 +103,7 @@ export function checkIdentity(check: FieldChecker, json: JsonObject): ArchiveIde
     ...(images === undefined ? {} : { images: check.object(images, 'images') }),
     ...(pruning === undefined ? {} : { pruning: checkPruning(check, pruning) }),
     columns: checkColumns(check, json.columns, codesRowBytes(layout, samples)),
+    ...(grid === undefined ? {} : { grid: checkGrid(check, grid) }),
   };
   checkPool(check, identity);
   const names = identity.classNames?.length ?? classes;
@@ -105,11 +112,28 @@ export function checkIdentity(check: FieldChecker, json: JsonObject): ArchiveIde
 }
 
 /** Batches must lie within the epochs they are taken from. */
-function checkPool(check: FieldChecker, { pruning, samples, epochs }: ArchiveIdentity): void {
+function checkPool(
+  check: FieldChecker,
+  { pruning, samples, epochs, storedEpochs: stored }: ArchiveIdentity,
+): void {
   if (pruning === undefined) return;
   check.count(pruning.samples, 'pruning.samples', samples, MAX_COUNT);
   const all = pruning.epochs * batchesPerEpoch(pruning, samples);
   check.that(epochs <= all, epochs, 'epochs', `at most all of ${all} batches`);
+  check.that(
+    stored === undefined,
+    stored,
+    'storedEpochs',
+    'nothing: pruned batches are all stored',
+  );
+}
+
+function checkGrid(check: FieldChecker, value: JsonValue): ShardGrid {
+  const grid = check.object(value, 'grid');
+  return {
+    epochs: check.count(grid.epochs, 'grid.epochs', 1, MAX_COUNT),
+    samples: check.count(grid.samples, 'grid.samples', 1, MAX_COUNT),
+  };
 }
 
 function checkPruning(check: FieldChecker, value: JsonValue): Pruning {
@@ -123,15 +147,21 @@ function checkPruning(check: FieldChecker, value: JsonValue): Pruning {
 
 function checkLayout(check: FieldChecker, value: JsonValue | undefined): CodeLayout {
   const layout = check.object(value, 'layout');
-  if (layout.kind !== 'fixed') {
-    throw new SoftpackError('UNSUPPORTED', 'unknown layout of codes', {
-      field: `${check.name}: layout.kind`,
-      expected: 'fixed',
-      found: excerpt(layout.kind),
-    });
+  if (layout.kind === 'fixed') {
+    return {
+      kind: 'fixed',
+      bitsPerLabel: check.count(layout.bitsPerLabel, 'layout.bitsPerLabel', 0),
+    };
   }
-  const bitsPerLabel = check.count(layout.bitsPerLabel, 'layout.bitsPerLabel', 0);
-  return { kind: 'fixed', bitsPerLabel };
+  if (layout.kind === 'blocks') {
+    const labels = check.count(layout.labelsPerBlock, 'layout.labelsPerBlock', 1, MAX_BLOCK_LABELS);
+    return { kind: 'blocks', labelsPerBlock: labels };
+  }
+  throw new SoftpackError('UNSUPPORTED', 'unknown layout of codes', {
+    field: `${check.name}: layout.kind`,
+    expected: 'fixed, blocks',
+    found: excerpt(layout.kind),
+  });
 }
 
 function checkColumns(
@@ -156,6 +186,8 @@ function checkColumns(
   return columns;
 }
 
+/** A label is found by decoding its block. */
+const MAX_BLOCK_LABELS = 65_536;
 /** Each is a tensor of every shard, next to a pad and the checksums. */
 const MAX_COLUMNS = 1000;
 const COLUMN_NAME = /^[A-Za-z][A-Za-z0-9_-]{0,63}$/;
@@ -169,7 +201,8 @@ function columnsProblem(columns: readonly Column[], codesBytes: number): string 
   if (columns.some(({ name }) => !COLUMN_NAME.test(name)))
     return `names like ${COLUMN_NAME.source}`;
   const names = new Set(columns.map(({ name }) => name));
-  if (names.size !== columns.length || names.has('block_xxh64')) return 'unique names';
+  if (names.size !== columns.length || names.has('block_xxh64') || names.has('codes_offsets'))
+    return 'unique names';
   const whole = columns.every(({ dtype, rowBytes }) => rowBytes % elementBytes(dtype) === 0);
   return whole ? undefined : 'rows of whole elements';
 }

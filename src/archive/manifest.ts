@@ -1,8 +1,9 @@
 import { MANIFEST_FILE, MAX_SHARD_FILE_BYTES, MAX_SHARDS } from '../container/shard-file.js';
 import { FieldChecker } from '../core/check.js';
 import { isJsonObject, type JsonObject, type JsonValue, parseJson } from '../core/json.js';
-import { excerpt, invalidFile, SoftpackError } from '../errors.js';
+import { errorAt, excerpt, invalidFile, SoftpackError } from '../errors.js';
 import { requireAgreement, requireRows } from './agreement.js';
+import { rectangleAt, requireGrid, type ShardGrid, shardCount } from './grid.js';
 import {
   type ArchiveIdentity,
   archiveIdOf,
@@ -11,25 +12,17 @@ import {
   type FileRecord,
 } from './identity.js';
 import type { Pruning } from './pruning.js';
+import { SHARD_TABLE_FILE, type ShardRecord } from './shards.js';
 
 /** `manifest.json`: what an archive holds. Written last: its presence means that the archive is complete. */
 
 /** Version of the format that this code writes, and the newest `minReader` that it reads. */
-const FORMAT_VERSION = 1;
+const FORMAT_VERSION = 2;
 /**
  * Features that a manifest may demand of its reader. `pruned`: rows are batches, see {@link Pruning}. `rendering`:
  * views are resized in another way than by default, which older readers do not know.
  */
 const KNOWN_FEATURES: readonly string[] = ['pruned', 'rendering'];
-
-/** A file with the rows of some epochs, for all samples. */
-export interface ShardRecord extends FileRecord {
-  /** [first, after the last]. */
-  readonly epochs: readonly [number, number];
-  readonly samples: readonly [number, number];
-  /** sha256 of header and block checksums together, which must be trusted before a block can be verified. */
-  readonly indexSha256: string;
-}
 
 /** How an archive was made: no part of its identity. */
 export interface ArchiveNotes {
@@ -49,13 +42,15 @@ export interface Manifest extends ArchiveIdentity, ArchiveNotes {
   };
   /** sha256 of the {@link ArchiveIdentity}, hex. */
   readonly archiveId: string;
-  /** In order of epochs. */
-  readonly shards: readonly ShardRecord[];
+  /** Version 2: the file with a record for each shard of the grid. */
+  readonly shardTable?: FileRecord;
+  /** Version 1: the shards, in order of epochs. */
+  readonly shards?: readonly ShardRecord[];
 }
 
 export function makeManifest(
   identity: ArchiveIdentity,
-  shards: readonly ShardRecord[],
+  shardTable: FileRecord,
   { request, result }: ArchiveNotes = {},
 ): Manifest {
   return {
@@ -67,7 +62,7 @@ export function makeManifest(
     ...identity,
     ...(request === undefined ? {} : { request }),
     ...(result === undefined ? {} : { result }),
-    shards,
+    shardTable,
   };
 }
 
@@ -92,16 +87,19 @@ export function parseManifest(file: string, bytes: Uint8Array): Manifest {
   const format = check.that(json.format === 'softpack', json.format, 'format', 'softpack');
   const features = checkReader(check, json);
   const identity = checkIdentity(check, json);
-  const manifest = {
+  const version = check.count(json.version, 'version', 1);
+  const manifest: Manifest = {
     format: format as 'softpack',
-    version: check.count(json.version, 'version', 1),
+    version,
     minReader: check.count(json.minReader, 'minReader', 1),
     features,
     archiveId: check.digest(json.archiveId, 'archiveId'),
     ...identity,
     ...(json.request === undefined ? {} : { request: check.object(json.request, 'request') }),
     ...(json.result === undefined ? {} : { result: check.object(json.result, 'result') }),
-    shards: checkShards(check, json.shards, identity),
+    ...(identity.grid === undefined
+      ? { shards: checkShards(check, json.shards, identity) }
+      : { shardTable: checkShardTable(check, json.shardTable, identity, identity.grid) }),
   };
   const id = archiveIdOf(identity);
   if (id !== manifest.archiveId) {
@@ -111,7 +109,7 @@ export function parseManifest(file: string, bytes: Uint8Array): Manifest {
       found: id,
     });
   }
-  requireRows(check, manifest);
+  check.that(version > 1 === (identity.grid !== undefined), version, 'version', '1 without a grid');
   requireAgreement(check, manifest);
   return manifest;
 }
@@ -139,12 +137,43 @@ function checkReader(check: FieldChecker, json: JsonObject): Manifest['features'
   return { required, optional: check.texts(features.optional, 'features.optional') };
 }
 
+/** Shards must be such as a writer makes, and files of their own. */
+function checkShardTable(
+  check: FieldChecker,
+  value: JsonValue | undefined,
+  identity: ArchiveIdentity,
+  grid: ShardGrid,
+): FileRecord {
+  const record = checkFileRecord(check, value, 'shardTable');
+  check.that(record.file === SHARD_TABLE_FILE, record.file, 'shardTable.file', SHARD_TABLE_FILE);
+  const names = [identity.codecFile.file, identity.samplesFile?.file];
+  const own = names.every((name) => name !== record.file && !/^codes-\d{5,}\./.test(name ?? ''));
+  check.that(own, names, 'codecFile.file', 'a file name of its own');
+  try {
+    requireGrid(identity, grid);
+  } catch (error) {
+    throw errorAt(check.name, error, 'INVALID_FILE');
+  }
+  return record;
+}
+
+/** Files of the labels, in order. */
+export function* shardFiles(manifest: Manifest): Generator<string> {
+  const { grid, shards = [] } = manifest;
+  if (grid === undefined) for (const { file } of shards) yield file;
+  else
+    for (let i = 0; i < shardCount(grid, manifest); i++) yield rectangleAt(grid, manifest, i).file;
+}
+
 /** Shards must cover all epochs in order, without gap or overlap, with all samples each. */
 function checkShards(
   check: FieldChecker,
   value: JsonValue | undefined,
-  { epochs, samples, codecFile, samplesFile }: ArchiveIdentity,
+  identity: ArchiveIdentity,
 ): readonly ShardRecord[] {
+  requireRows(check, identity);
+  const { epochs, samples, codecFile, samplesFile } = identity;
+  check.that(identity.layout.kind === 'fixed', identity.layout.kind, 'layout.kind', 'fixed');
   const list = check.list(value, 'shards');
   check.that(list.length <= MAX_SHARDS, list.length, 'shards', `at most ${MAX_SHARDS}`);
   const files = new Set([MANIFEST_FILE, codecFile.file, samplesFile?.file]);

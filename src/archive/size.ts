@@ -7,6 +7,7 @@ import {
 } from '../core/codec-parts.js';
 import type { ArchiveBytes } from './archive.js';
 import { packingWords } from './codec-files.js';
+import { planGrid, rectangleAt, shardCount, storedEpochs } from './grid.js';
 import {
   type ArchiveIdentity,
   CODEC_FILE,
@@ -15,8 +16,9 @@ import {
   SAMPLES_FILE,
 } from './identity.js';
 import { makeManifest, manifestBytes } from './manifest.js';
-import { planRectangles, planShard, type Rectangle } from './shard.js';
-import type { ArchiveSpec } from './spec.js';
+import { planShard } from './shard.js';
+import { SHARD_RECORD_BYTES, SHARD_TABLE_FILE } from './shards.js';
+import type { ArchiveSpec, DividedIdentity } from './spec.js';
 
 /** Labels that an archive would hold, and the parts of its manifest that are known. */
 export interface PlannedLabels
@@ -24,7 +26,13 @@ export interface PlannedLabels
     Partial<
       Pick<
         ArchiveSpec,
-        'augmentation' | 'classNames' | 'teacher' | 'images' | 'pruning' | 'columns'
+        | 'storedEpochs'
+        | 'augmentation'
+        | 'classNames'
+        | 'teacher'
+        | 'images'
+        | 'pruning'
+        | 'columns'
       >
     > {}
 
@@ -50,16 +58,14 @@ const TYPICAL_NOTES = {
 export function predictArchive(codec: CodecShape, labels: PlannedLabels): ArchiveBytes {
   const { classes, samples, epochs, augmentation, classNames, teacher, images, pruning } = labels;
   const { columns = [] } = labels;
-  const layout: CodeLayout = { kind: 'fixed', bitsPerLabel: codec.bitsPerLabel };
+  const layout = layoutOf(codec);
   const rowBytes = codesRowBytes(layout, samples);
   const words = { packing: packingWords(layout, samples), decoding: WORDS };
   const codecFile = fileOf(CODEC_FILE, codec.tensors, words);
   const samplesFile = fileOf(SAMPLES_FILE, codec.sampleTensors, {});
-  const identity: ArchiveIdentity = {
-    classes,
-    samples,
-    epochs,
-    tau: 20,
+  const undivided: ArchiveIdentity = {
+    ...{ classes, samples, epochs, tau: 20 },
+    ...(labels.storedEpochs === undefined ? {} : { storedEpochs: labels.storedEpochs }),
     codec: { name: codec.name, config: { classes, tau: 20, eps: 1e-6 } },
     codecFile,
     ...(codec.sampleTensors.length === 0 ? {} : { samplesFile }),
@@ -70,27 +76,19 @@ export function predictArchive(codec: CodecShape, labels: PlannedLabels): Archiv
     >),
     columns: [{ name: 'codes', dtype: 'U8', rowBytes }, ...columns],
   };
-  const rectangles = planRectangles(identity);
-  const sizes = new Map<string, number>();
-  const bytesOf = (rectangle: Rectangle) => {
-    // Shards of as many rows differ in the digits of their epochs alone.
-    const [begin, end] = rectangle.epochs;
-    const key = `${end - begin} ${rectangle.epochs.join(':').length}`;
-    const known = sizes.get(key) ?? planShard(identity, DIGEST, rectangle).index.fileBytes;
-    sizes.set(key, known);
-    return known;
-  };
-  const shards = rectangles.map((rectangle) => ({
-    ...rectangle,
-    bytes: bytesOf(rectangle),
-    sha256: DIGEST,
-    indexSha256: DIGEST,
-  }));
-  const manifest = manifestBytes(makeManifest(identity, shards, TYPICAL_NOTES)).length;
-  const files = [codecFile, ...(codec.sampleTensors.length === 0 ? [] : [samplesFile]), ...shards];
-  const total = manifest + files.reduce((sum, { bytes }) => sum + bytes, 0);
-  const codes = rowBytes * epochs;
-  const besides = columns.reduce((sum, column) => sum + column.rowBytes * epochs, 0);
+  const identity = { ...undivided, grid: planGrid(undivided) };
+  const stored = storedEpochs(identity);
+  const codes =
+    layout.kind === 'fixed'
+      ? rowBytes * stored
+      : Math.ceil((samples * stored * codec.bitsPerLabel) / 8);
+  const count = shardCount(identity.grid, identity);
+  const table = { bytes: tableBytes(count), file: SHARD_TABLE_FILE, sha256: DIGEST };
+  const manifest = manifestBytes(makeManifest(identity, table, TYPICAL_NOTES)).length;
+  const files = [codecFile, ...(codec.sampleTensors.length === 0 ? [] : [samplesFile]), table];
+  const shards = shardsBytes(identity, codec.bitsPerLabel);
+  const total = manifest + shards + files.reduce((sum, { bytes }) => sum + bytes, 0);
+  const besides = columns.reduce((sum, column) => sum + column.rowBytes * stored, 0);
   const tensors = tensorBytes(codec.tensors) + tensorBytes(codec.sampleTensors);
   return {
     codes,
@@ -99,6 +97,34 @@ export function predictArchive(codec: CodecShape, labels: PlannedLabels): Archiv
     container: total - codes - tensors - manifest - besides,
     total,
   };
+}
+
+function layoutOf({ bitsPerLabel, labelsPerBlock }: CodecShape): CodeLayout {
+  return labelsPerBlock === undefined
+    ? { kind: 'fixed', bitsPerLabel }
+    : { kind: 'blocks', labelsPerBlock };
+}
+
+function shardsBytes(identity: DividedIdentity, bitsPerLabel: number): number {
+  const { grid, layout } = identity;
+  const sizes = new Map<string, number>();
+  let bytes = 0;
+  for (let i = 0; i < shardCount(grid, identity); i++) {
+    const rectangle = rectangleAt(grid, identity, i);
+    // Shards of as many rows and samples differ in the digits of their edges alone.
+    const [rows, width] = [rectangle.epochs, rectangle.samples].map(([begin, end]) => end - begin);
+    const key = `${rows} ${width} ${rectangle.epochs.join().length} ${rectangle.samples.join().length}`;
+    const codes = layout.kind === 'fixed' ? 0 : Math.ceil((rows * width * bitsPerLabel) / 8);
+    const known = sizes.get(key) ?? planShard(identity, DIGEST, rectangle, codes).index.fileBytes;
+    sizes.set(key, known);
+    bytes += known;
+  }
+  return bytes;
+}
+
+function tableBytes(count: number): number {
+  const tensor = { name: 'shards', dtype: 'U8', shape: [count, SHARD_RECORD_BYTES] } as const;
+  return planSafetensors([tensor], { format: 'softpack shards', records: WORDS }).layout.fileBytes;
 }
 
 function fileOf(

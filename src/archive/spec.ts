@@ -4,6 +4,7 @@ import { canonicalJson, type JsonObject, type JsonValue } from '../core/json.js'
 import { SoftpackError, type SoftpackErrorCode } from '../errors.js';
 import { requireAgreement, requireSampleRows } from './agreement.js';
 import { type PlannedFile, packingWords, planCodecFile, planSamplesFile } from './codec-files.js';
+import { planGrid, type ShardGrid } from './grid.js';
 import {
   type ArchiveIdentity,
   archiveIdOf,
@@ -14,13 +15,15 @@ import {
   SAMPLES_FILE,
 } from './identity.js';
 import type { Pruning } from './pruning.js';
-import { planRectangles, type Rectangle } from './shard.js';
 
 /** Everything about an archive that is known before its first row. */
 export interface ArchiveSpec {
   readonly classes: number;
   readonly samples: number;
+  /** Epochs that the archive serves. */
   readonly epochs: number;
+  /** Epochs whose labels are stored, if they are fewer: epoch e is stored epoch e mod `storedEpochs`. */
+  readonly storedEpochs?: number;
   /** Temperature of the decoded probabilities. */
   readonly tau: number;
   readonly codec: CodecParts;
@@ -41,15 +44,19 @@ export interface ArchiveSpec {
   readonly columns?: readonly Column[];
   /** What was asked for, as plain JSON: a writer that resumes must ask for the same; see `Manifest.request`. */
   readonly request?: object;
-  /** Target size of shards, at most 1 GiB; default 256 MiB. */
+  /** Target size of shards, at most 1 GiB; default 256 MiB, and 2^20 labels. */
   readonly shardBytes?: number;
+  /** Sides of the shards in place of a size, e.g. tall in epochs and narrow in samples for many machines. */
+  readonly grid?: ShardGrid;
 }
+
+/** Of an archive of version 2. */
+export type DividedIdentity = ArchiveIdentity & { readonly grid: ShardGrid };
 
 /** A checked spec and everything that follows from it. */
 export interface ArchivePlan {
-  readonly identity: ArchiveIdentity;
+  readonly identity: DividedIdentity;
   readonly archiveId: string;
-  readonly rectangles: readonly Rectangle[];
   readonly codecFile: PlannedFile;
   readonly samplesFile: PlannedFile | undefined;
   readonly request: JsonObject | undefined;
@@ -71,10 +78,7 @@ export function planArchive(spec: ArchiveSpec): ArchivePlan {
   const samplesFile = planSamplesFile(SAMPLES_FILE, codec);
   const codes: Column = { name: 'codes', dtype: 'U8', rowBytes: codesRowBytes(layout, samples) };
   const given = {
-    classes,
-    samples,
-    epochs,
-    tau,
+    ...{ classes, samples, epochs, storedEpochs: spec.storedEpochs, tau },
     codec: { name: codec.name, config },
     codecFile: codecFile.record,
     samplesFile: samplesFile?.record,
@@ -86,28 +90,23 @@ export function planArchive(spec: ArchiveSpec): ArchivePlan {
     pruning: spec.pruning,
     columns: [codes, ...(spec.columns ?? [])],
   };
-  const identity = checkIdentity(check, canonicalJson(given, 'archive spec') as JsonObject);
+  const undivided = checkIdentity(check, canonicalJson(given, 'archive spec') as JsonObject);
+  const identity = { ...undivided, grid: planGrid(undivided, spec) };
   const archiveId = archiveIdOf(identity);
-  const rectangles = planRectangles(identity, spec.shardBytes);
   requireAgreement(check, identity);
   requireSampleRows(check, codec.sampleTensors, samples);
   const request =
     spec.request && check.object(canonicalJson(spec.request, 'archive spec'), 'request');
-  const head = planHead(identity, rectangles, request);
-  return { identity, archiveId, rectangles, codecFile, samplesFile, request, head };
+  const head = planHead(identity, request);
+  return { identity, archiveId, codecFile, samplesFile, request, head };
 }
 
-export function planHead(
-  identity: ArchiveIdentity,
-  rectangles: readonly Pick<Rectangle, 'epochs'>[],
-  request: JsonObject | undefined,
-): JsonObject {
-  const { classes, samples, epochs, tau, codec, codecFile, samplesFile } = identity;
-  const { layout, augmentation, classNames, teacher, images, pruning, columns } = identity;
+export function planHead(identity: ArchiveIdentity, request: JsonObject | undefined): JsonObject {
+  const { classes, samples, epochs, storedEpochs, tau, codec, codecFile, samplesFile } = identity;
+  const { layout, augmentation, classNames, teacher, images, pruning, columns, grid } = identity;
   const head = {
-    ...{ classes, samples, epochs, tau, codec, codecFile, samplesFile },
-    ...{ layout, augmentation, classNames, teacher, images, pruning, columns },
-    shards: rectangles.map((rectangle) => rectangle.epochs.join(':')),
+    ...{ classes, samples, epochs, storedEpochs, tau, codec, codecFile, samplesFile },
+    ...{ layout, augmentation, classNames, teacher, images, pruning, columns, grid },
     request,
   };
   return canonicalJson(head, 'archive') as JsonObject;

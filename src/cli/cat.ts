@@ -40,14 +40,15 @@ async function cat(dir: string, { epoch, samples, out }: CatFlags, signal: Abort
   within('--samples', to, archive.samples);
   within('--samples', from, to);
   using codec = loadCodec(archive.codecParts, loadKernels());
-  const row = await archive.readRow(epoch);
   await using writer = await NpyWriter.create(out, [to - from, archive.classes]);
   for (let start = from; start < to; start += CHUNK) {
     throwIfAborted(signal);
-    const labels = { start, count: Math.min(CHUNK, to - start) };
-    const bytes = 4 * labels.count * archive.classes;
-    const probabilities = new Float32Array(allocate(bytes, `${dir}: ${labels.count} labels`));
-    const context = labelsOfRow(archive.manifest, epoch, start, labels.count);
+    const count = Math.min(CHUNK, to - start);
+    const { row, first } = await archive.readCodes(epoch, { start, count });
+    const labels = { start: start - first, count };
+    const bytes = 4 * count * archive.classes;
+    const probabilities = new Float32Array(allocate(bytes, `${dir}: ${count} labels`));
+    const context = labelsOfRow(archive.manifest, archive.storedEpoch(epoch), start, count);
     const args = { row, labels, context, out: probabilities };
     await codec.decodeAsync(args).catch((error: unknown) => {
       throw errorInRow(archive, epoch, error);

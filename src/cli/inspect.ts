@@ -36,12 +36,10 @@ async function inspect(dir: string) {
     pruning: manifest.pruning ?? null,
     teacher: manifest.teacher ?? null,
     images: manifest.images ?? null,
-    shards: manifest.shards.map(({ file, epochs, samples, bytes }) => ({
-      file,
-      epochs,
-      samples,
-      bytes,
-    })),
+    shards: Array.from({ length: archive.shards.count }, (_, i) => {
+      const { file, epochs: rows, samples: columns, bytes: size } = archive.shards.at(i);
+      return { file, epochs: rows, samples: columns, bytes: size };
+    }),
     bytes,
     ratio: {
       codes: (2 * labels * classes) / bytes.codes,
@@ -56,6 +54,12 @@ function labelsOf({ epochs, samples, labels, pruning }: Facts): string {
   return `${pruning.epochs} epochs x ${pruning.samples} samples = ${labels}, ${kept}`;
 }
 
+/** Names of the first few of many. */
+function listed(names: readonly string[]): string {
+  const shown = names.slice(0, 8).join(', ');
+  return names.length <= 8 ? shown : `${shown} and ${names.length - 8} more`;
+}
+
 function describe(facts: Facts): string {
   const { bytes, ratio, codec, shards } = facts;
   const line = (name: string, value: string) => `${name.padEnd(14)}${value}`;
@@ -65,10 +69,7 @@ function describe(facts: Facts): string {
     line('temperature', String(facts.tau)),
     line('codec', `${codec.name} ${JSON.stringify(codec.config)}`),
     line('augmentation', facts.augmentation === null ? 'none' : JSON.stringify(facts.augmentation)),
-    line(
-      'shards',
-      shards.map(({ file, bytes: size }) => `${file} (${formatBytes(size)})`).join(', '),
-    ),
+    line('shards', listed(shards.map(({ file, bytes: size }) => `${file} (${formatBytes(size)})`))),
     line('codes', formatBytes(bytes.codes)),
     line('codec', formatBytes(bytes.codec)),
     line('metadata', formatBytes(bytes.metadata)),

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { type FileHandle, link, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { errorCode } from '../errors.js';
 import { fileError, onFile } from '../store/file-error.js';
@@ -103,40 +103,4 @@ export async function createTemporary(
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | NO_FOLLOW;
   const handle = await onFile(path, () => open(temporary, flags));
   return { temporary, handle };
-}
-
-/** File systems without hard links (exFAT, SMB, many FUSE) refuse `link` with one of these. */
-const CANNOT_LINK = new Set([
-  'EPERM',
-  'ENOTSUP',
-  'EOPNOTSUPP',
-  'EMLINK',
-  'ENOSYS',
-  'EINVAL',
-  'EACCES',
-]);
-
-/**
- * Gives a finished file its final name, unless something has that name: `false` then, and the file keeps its own. Only one
- * of several processes gets `true`.
- */
-export async function publishFile(from: string, to: string): Promise<boolean> {
-  try {
-    await link(from, to);
-    await rm(from);
-    return true;
-  } catch (cause) {
-    const code = errorCode(cause) ?? '';
-    if (code === 'EEXIST') return false;
-    if (!CANNOT_LINK.has(code)) throw fileError(to, cause);
-  }
-  // An empty file claims the name; a writer killed here leaves it, invalid, for the next to replace.
-  const claim = await open(to, 'wx').catch((cause: unknown) => {
-    if (errorCode(cause) === 'EEXIST') return undefined;
-    throw fileError(to, cause);
-  });
-  if (claim === undefined) return false;
-  await claim.close();
-  await onFile(to, () => rename(from, to));
-  return true;
 }

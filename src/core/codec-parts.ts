@@ -7,8 +7,7 @@ import { elementBytes, type TensorDtype } from './dtypes.js';
  *
  * - `fixed`: label i occupies bits [i * bitsPerLabel, (i + 1) * bitsPerLabel), least significant bit first,
  *   with no padding between labels; the row ends on a whole byte.
- * - `blocks`: variable-length blocks of `labelsPerBlock` labels, found through an index of byte offsets.
- *   Reserved for entropy-coded codecs; no codec writes it yet.
+ * - `blocks`: blocks of `labelsPerBlock` labels each, of lengths of their own.
  */
 export type CodeLayout =
   | { readonly kind: 'fixed'; readonly bitsPerLabel: number }
@@ -41,7 +40,10 @@ export interface ShapedTensor {
 /** The size of a codec, known before it is trained. */
 export interface CodecShape {
   readonly name: string;
+  /** On average, where blocks have lengths of their own. */
   readonly bitsPerLabel: number;
+  /** Present in the `blocks` layout. */
+  readonly labelsPerBlock?: number;
   readonly tensors: readonly ShapedTensor[];
   readonly sampleTensors: readonly ShapedTensor[];
 }

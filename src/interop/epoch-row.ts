@@ -1,4 +1,4 @@
-import type { ArchiveRow } from '../archive/shard-writer.js';
+import type { ArchiveRow } from '../archive/pieces.js';
 import { type RecordedKinds, recordedColumns } from '../augment/recorded.js';
 import { allocate } from '../core/allocate.js';
 import { SoftpackError } from '../errors.js';

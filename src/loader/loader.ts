@@ -275,7 +275,8 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     const where = `batch ${index} of epoch ${epoch}`;
     const make = async (task: Pick<BatchTask, 'sampleIds' | 'labels' | 'labelsOnly' | 'into'>) => {
       try {
-        const made = await this.#poolInUse().make({ run, epoch, row, recorded, ...task }, where);
+        const of = { run, epoch: archive.storedEpoch(epoch), row, recorded };
+        const made = await this.#poolInUse().make({ ...of, ...task }, where);
         this.#counter.made(made.timing);
         return made;
       } catch (error) {

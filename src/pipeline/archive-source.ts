@@ -18,7 +18,6 @@ export function archiveSource(archive: LabelArchive, kernels: Kernels): LabelSou
     throw new SoftpackError('UNSUPPORTED', 'a pruned archive lacks labels', { field: 'archive' });
   }
   const codec = loadCodec(archive.codecParts, kernels);
-  let cached: { readonly epoch: number; readonly row: Uint8Array } | undefined;
   const close = async () => codec.dispose();
   const source: LabelSource = {
     epochs: archive.epochs,
@@ -26,18 +25,15 @@ export function archiveSource(archive: LabelArchive, kernels: Kernels): LabelSou
     classes: archive.classes,
     dtype: 'F32',
     async read(epoch, start, count) {
-      const row = cached?.epoch === epoch ? cached.row : await archive.readRow(epoch);
-      cached = { epoch, row };
+      const { row, first } = await archive.readCodes(epoch, { start, count });
       const out = new Float32Array(count * archive.classes);
       if (keepsLogits(archive)) {
-        const halves = row.slice(
-          2 * start * archive.classes,
-          2 * (start + count) * archive.classes,
-        );
+        const begin = 2 * (start - first) * archive.classes;
+        const halves = row.slice(begin, begin + 2 * out.length);
         float16ToFloat32(new Uint16Array(halves.buffer), out);
         return out;
       }
-      const labels = { start, count };
+      const labels = { start: start - first, count };
       const context = labelsOfRow(archive.manifest, epoch, start, count);
       const args = { row, labels, context, out };
       await codec.decodeAsync(args).catch((error: unknown) => {

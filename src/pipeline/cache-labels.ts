@@ -10,7 +10,6 @@ import type { VqaeTrainingOptions } from '../codecs/vqae/trainer.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
 import { canonicalJson, type JsonObject } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
-import { namingAllDamaged } from '../images/damaged.js';
 import type { ImageFit } from '../images/decode.js';
 import { imagesFingerprint } from '../images/fingerprint.js';
 import { isPacked, openImages } from '../images/open.js';
@@ -260,11 +259,8 @@ function requireSameLabels(
   );
 }
 
-/** Image files decoded at a time to find the damaged ones. */
-const CONCURRENCY = 4;
-
 /** The uncompressed labels. */
-async function label(
+function label(
   out: string,
   identity: LabelsIdentity,
   images: ImageSource,
@@ -272,20 +268,14 @@ async function label(
 ): Promise<LabelViewsResult> {
   const { teacher: path, description, backend = 'auto', workers, batch, signal } = options;
   const { classes, epochs, tau, augmentation, classNames, targets, teacher } = identity;
-  try {
-    return await labelViews({
-      ...{ teacher: path, description, backend, images, epochs, out, workers, batch, signal },
-      ...{ classes, tau, augmentation, classNames, targets },
-      imagesRecord: identity.images,
-      fingerprint: teacher,
-      settled: description?.output === 'logits',
-      onProgress: (done, total) => options.onProgress?.({ phase: 'label', done, total }),
-    });
-  } catch (error) {
-    if (images.description.kind !== 'files') throw error;
-    const looking = { concurrency: CONCURRENCY, signal };
-    throw await namingAllDamaged(error, images.description, looking);
-  }
+  return labelViews({
+    ...{ teacher: path, description, backend, images, epochs, out, workers, batch, signal },
+    ...{ classes, tau, augmentation, classNames, targets },
+    imagesRecord: identity.images,
+    fingerprint: teacher,
+    settled: description?.output === 'logits',
+    onProgress: (done, total) => options.onProgress?.({ phase: 'label', done, total }),
+  });
 }
 
 type TeacherFacts = Omit<Teacher, 'logits' | typeof Symbol.dispose>;

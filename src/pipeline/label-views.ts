@@ -23,7 +23,6 @@ import type {
   LabelWorkerPrepared,
   LabelWorkerSetup,
 } from './label-worker.js';
-import { PartialRow } from './partial-row.js';
 
 export interface LabelViewsOptions {
   /** A teacher's file or folder, as `loadTeacher` reads it. */
@@ -71,7 +70,7 @@ const BATCH_PIXELS = 2 ** 19;
 
 /**
  * Shows the teacher every augmented view of every sample and keeps its logits, uncompressed, in an archive.
- * An interrupted run is taken up where it stopped, a killed one a minute before at most.
+ * An interrupted or killed run is taken up after the last pass that it wrote.
  */
 export async function labelViews(options: LabelViewsOptions): Promise<LabelViewsResult> {
   const { images, augmentation, epochs, classes, tau, out, onProgress, signal } = options;
@@ -93,57 +92,32 @@ export async function labelViews(options: LabelViewsOptions): Promise<LabelViews
   await using writer = await createArchive(out, spec, { resume: true });
   const seen = { labels: 0, known: 0, agreeing: 0 };
   if (writer.nextEpoch < epochs) {
-    const row = await PartialRow.open(out, writer, samples, classes);
-    const finishRow = async (epoch: number) => {
-      if (row.done < samples) return;
-      await writer.writeRow(epoch, { codes: new Uint8Array(row.values.buffer) });
-      row.clear();
-    };
-    // A run whose last write failed leaves all labels of an epoch that is not written.
-    await finishRow(writer.nextEpoch);
     const inspection = new LabelInspection(classes, tau);
-    const first = { epoch: writer.nextEpoch, start: row.done };
+    const first = { epoch: writer.next.epoch, start: writer.next.sample };
     onProgress?.(first.epoch * samples + first.start, epochs * samples);
-    try {
-      await using teachers = new TeacherPool(options);
-      const tasks = labelTasks(first, epochs, samples, options.batch ?? defaultBatch(augmentation));
-      for await (const [{ epoch, start, count }, views] of teachers.run(tasks, signal)) {
-        if (!options.settled) inspect(inspection, views.halves, options.teacher, row);
-        await row.add(epoch, views.halves);
-        seen.labels += count;
-        seen.known += views.known;
-        seen.agreeing += views.agreeing;
-        await finishRow(epoch);
-        onProgress?.(epoch * samples + start + count, epochs * samples);
-      }
-    } catch (error) {
-      await row.save(writer.nextEpoch);
-      throw error;
+    await using teachers = new TeacherPool(options);
+    const tasks = labelTasks(first, epochs, samples, options.batch ?? defaultBatch(augmentation));
+    for await (const [{ epoch, start, count }, views] of teachers.run(tasks, signal)) {
+      if (!options.settled) inspect(inspection, views.halves, options.teacher);
+      await writer.write({ epoch, start, count }, { codes: new Uint8Array(views.halves.buffer) });
+      seen.labels += count;
+      seen.known += views.known;
+      seen.agreeing += views.agreeing;
+      onProgress?.(epoch * samples + start + count, epochs * samples);
     }
   }
-  await PartialRow.remove(out);
   await writer.finish();
   const { labels, known, agreeing } = seen;
   return { labels, ...(known > 0 ? { agreement: agreeing / known } : {}) };
 }
 
 /** Stops a run whose teacher gives no logits at its first passes, of which nothing is kept. */
-function inspect(
-  inspection: LabelInspection,
-  halves: Uint16Array,
-  teacher: string,
-  row: PartialRow,
-): void {
+function inspect(inspection: LabelInspection, halves: Uint16Array, teacher: string): void {
   if (inspection.enough) return;
   const logits = new Float32Array(halves.length);
   float16ToFloat32(halves, logits);
   inspection.add(logits);
-  try {
-    inspection.require(teacher);
-  } catch (error) {
-    row.clear();
-    throw error;
-  }
+  inspection.require(teacher);
 }
 
 function defaultBatch({ size: [height, width] }: AugmentationSpec): number {

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { constants, type FileHandle, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UNFINISHED_PACK } from '../archive/create.js';
+import type { LabelPosition } from '../archive/grid.js';
 import type { Manifest } from '../archive/manifest.js';
 import { requireSame, requireSameHead } from '../archive/spec.js';
 import type { TrainingCheckpoints, TrainingState } from '../codecs/checkpoints.js';
@@ -77,17 +78,21 @@ export class PartialPack implements AsyncDisposable {
     await removeFile(join(this.#directory, TRAINING_FILE));
   }
 
-  /** The meter after the rows before `epoch`; `undefined` if that is not known. */
-  async meterAt(epoch: number, classes: number): Promise<DivergenceMeter | undefined> {
-    if (epoch === 0) return new DivergenceMeter(classes);
+  /** The last label at or before `next` up to which the meter is known, and the meter there. */
+  async meterBefore(
+    next: LabelPosition,
+    classes: number,
+  ): Promise<LabelPosition & { readonly meter: DivergenceMeter }> {
     const text = await readFile(join(this.#directory, METER_FILE), 'utf8').catch(() => '');
-    const lines = text.split('\n').slice(0, -1);
-    const sums = lines.map(parseSums).findLast((line) => line?.epoch === epoch - 1)?.sums;
-    return sums && DivergenceMeter.from(classes, sums);
+    const lines = text.split('\n').slice(0, -1).map(parseSums);
+    const known = lines.findLast((line) => line !== undefined && isBefore(line, next));
+    if (known === undefined) return { epoch: 0, sample: 0, meter: new DivergenceMeter(classes) };
+    const { epoch, sample, sums } = known;
+    return { epoch, sample, meter: DivergenceMeter.from(classes, sums) };
   }
 
-  /** To be called before the row is written: a row without its line would have to be measured again. */
-  async keepMeter(epoch: number, meter: DivergenceMeter): Promise<void> {
+  /** With the label after those measured; before they are written: without their line they are measured again. */
+  async keepMeter({ epoch, sample }: LabelPosition, meter: DivergenceMeter): Promise<void> {
     const path = join(this.#directory, METER_FILE);
     await onFile(path, async () => {
       if (this.#meters === undefined) {
@@ -95,7 +100,7 @@ export class PartialPack implements AsyncDisposable {
         this.#meters = await open(path, flags);
         await this.#meters.appendFile('\n'); // Ends what a killed run left of its last line.
       }
-      await this.#meters.appendFile(`${JSON.stringify({ epoch, sums: meter.sums() })}\n`);
+      await this.#meters.appendFile(`${JSON.stringify({ epoch, sample, sums: meter.sums() })}\n`);
     });
   }
 
@@ -186,9 +191,15 @@ function digest(tensors: ReadonlyMap<string, StoredTensor>): string {
   return sha256(...sorted.flatMap(([name, { data }]) => [Buffer.from(`${name}\0`), data]));
 }
 
-function parseSums(line: string): { epoch: number; sums: DivergenceSums } | undefined {
-  const match = /^\{"epoch":(\d+),"sums":\[([-+\d.e,]+)\]\}$/.exec(line);
-  const sums = match?.[2].split(',').map(Number) ?? [];
+/** Not after. */
+function isBefore({ epoch, sample }: LabelPosition, next: LabelPosition): boolean {
+  return epoch < next.epoch || (epoch === next.epoch && sample <= next.sample);
+}
+
+function parseSums(line: string): (LabelPosition & { readonly sums: DivergenceSums }) | undefined {
+  const match = /^\{"epoch":(\d+),"sample":(\d+),"sums":\[([-+\d.e,]+)\]\}$/.exec(line);
+  const sums = match?.[3].split(',').map(Number) ?? [];
   if (match === null || sums.length !== 5 || !sums.every(Number.isFinite)) return undefined;
-  return { epoch: Number(match[1]), sums: sums as unknown as DivergenceSums };
+  const [epoch, sample] = [Number(match[1]), Number(match[2])];
+  return { epoch, sample, sums: sums as unknown as DivergenceSums };
 }

@@ -1,8 +1,8 @@
 import { constants } from 'node:fs';
 import { access, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
-import { JOURNAL_FILE } from '../archive/journal.js';
 import type { PlannedLabels } from '../archive/size.js';
+import { JOURNAL_FILE, UNFINISHED_FILE } from '../archive/unfinished.js';
 import type { CodecRegistry } from '../codecs/codec-registry.js';
 import { CODECS, type CodecChoice } from '../codecs/registry.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
@@ -95,7 +95,8 @@ async function isArchive(folder: string): Promise<boolean> {
     return pattern.test(Buffer.from(head).toString('latin1'));
   };
   const manifest = await begins(MANIFEST_FILE, /"format":\s*"softpack/);
-  return manifest || (await begins(JOURNAL_FILE, /^\{"augmentation":/));
+  const head = /^\{"augmentation":/;
+  return manifest || (await begins(UNFINISHED_FILE, head)) || begins(JOURNAL_FILE, head);
 }
 
 function isBelow(path: string, root: string): boolean {

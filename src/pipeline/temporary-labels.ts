@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { constants, mkdir, readdir, rm, rmdir, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import { parseManifest } from '../archive/manifest.js';
+import { parseManifest, shardFiles } from '../archive/manifest.js';
 import { NO_FOLLOW } from '../container/durable.js';
 import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from '../container/shard-file.js';
 import { SoftpackError } from '../errors.js';
@@ -94,9 +94,10 @@ async function archiveFiles(directory: string): Promise<readonly string[]> {
   const path = join(directory, MANIFEST_FILE);
   const bytes = await readLocalFileIfAny(path, MAX_MANIFEST_BYTES);
   if (bytes === undefined) return [];
-  const { codecFile, samplesFile, shards } = parseManifest(path, bytes);
-  const records = [codecFile, ...(samplesFile === undefined ? [] : [samplesFile]), ...shards];
-  return [...records.map(({ file }) => file), MANIFEST_FILE];
+  const manifest = parseManifest(path, bytes);
+  const { codecFile, samplesFile, shardTable } = manifest;
+  const others = [codecFile, samplesFile, shardTable].flatMap((record) => record?.file ?? []);
+  return [...others, ...shardFiles(manifest), MANIFEST_FILE];
 }
 
 function removeFile(path: string): Promise<void> {

@@ -1,10 +1,13 @@
 import { createArchive } from '../archive/create.js';
+import type { LabelPosition } from '../archive/grid.js';
+import type { ArchiveRow } from '../archive/pieces.js';
+import type { Piece } from '../archive/shard-log.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import type { Codec, LabelContext } from '../codecs/codec.js';
 import type { WriterLock } from '../container/lock.js';
 import { isJsonObject, type JsonObject } from '../core/json.js';
-import { SoftpackError, throwIfAborted } from '../errors.js';
-import { DivergenceMeter, type LabelDivergence } from '../labels/divergence.js';
+import { throwIfAborted } from '../errors.js';
+import type { DivergenceMeter, LabelDivergence } from '../labels/divergence.js';
 import type { LabelSource } from '../labels/source.js';
 import { softmaxRows } from '../labels/temperature.js';
 import type { SideRows } from './pack-source.js';
@@ -22,10 +25,10 @@ export interface WriteArchiveOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Labels read, encoded and checked at a time, by bytes; a multiple of 8 labels. */
+/** Labels read, encoded and checked at a time, by bytes. */
 const CHUNK_BYTES = 16 * 2 ** 20;
 
-/** Encodes every label that an earlier run left, row by row, and measures what decoding gives back. */
+/** Encodes every label that an earlier run left, piece by piece, and measures what decoding gives back. */
 export async function writeArchive(
   source: LabelSource,
   codec: Codec,
@@ -39,23 +42,63 @@ export async function writeArchive(
     return divergenceOf(finished);
   }
   if (fresh !== undefined) await partial.keepCodec(fresh);
-  const known = await partial.meterAt(writer.nextEpoch, source.classes);
-  const meter = known ?? new DivergenceMeter(source.classes);
-  const total = source.epochs * source.samples;
-  for (let epoch = known === undefined ? 0 : writer.nextEpoch; epoch < source.epochs; epoch++) {
-    const row = await encodeRow(source, codec, epoch, {
-      meter,
-      signal,
-      onProgress: (done) => onProgress?.(epoch * source.samples + done, total),
-    });
-    await partial.keepMeter(epoch, meter);
-    // A row that is there already was only measured again.
-    if (epoch < writer.nextEpoch) continue;
-    await writer.writeRow(epoch, { codes: row, ...(await sides?.read(epoch)) });
+  const { epochs, samples, classes } = source;
+  const { meter, ...from } = await partial.meterBefore(writer.next, classes);
+  const sideColumns = sides && new SideColumns(sides, samples);
+  const chunk = chunkOf(codec, classes, sideColumns?.canCut === false ? samples : 1);
+  for (let { epoch, sample } = from; epoch < epochs; epoch++, sample = 0) {
+    for (let start = sample; start < samples; start += chunk) {
+      throwIfAborted(signal);
+      const piece = { epoch, start, count: Math.min(chunk, samples - start) };
+      const codes = await encodePiece(source, codec, piece, meter);
+      const next = start + piece.count;
+      await partial.keepMeter(next < samples ? { epoch, sample: next } : after(epoch), meter);
+      // Labels that are there already were only measured again.
+      if (!writer.has(piece)) {
+        await writer.write(piece, { codes, ...(await sideColumns?.read(piece)) });
+      }
+      onProgress?.(epoch * samples + next, epochs * samples);
+    }
   }
   const divergence = meter.result();
   await writer.finish(resultOf(divergence));
   return divergence;
+}
+
+function after(epoch: number): LabelPosition {
+  return { epoch: epoch + 1, sample: 0 };
+}
+
+/** Labels in a piece: whole bytes or blocks of codes, and at least `least`. */
+function chunkOf({ layout }: Codec, classes: number, least: number): number {
+  const unit = layout.kind === 'blocks' ? layout.labelsPerBlock : 8;
+  const fitting = Math.max(1, Math.floor(CHUNK_BYTES / (4 * unit * classes)));
+  return Math.max(unit * fitting, least);
+}
+
+/** Columns of the source archive, cut as the codes are. */
+class SideColumns {
+  readonly #sides: SideRows;
+  readonly #samples: number;
+  #row: { readonly epoch: number; readonly columns: ArchiveRow } | undefined;
+
+  constructor(sides: SideRows, samples: number) {
+    this.#sides = sides;
+    this.#samples = samples;
+  }
+
+  get canCut(): boolean {
+    return this.#sides.columns.every(({ rowBytes }) => rowBytes % this.#samples === 0);
+  }
+
+  async read({ epoch, start, count }: Piece): Promise<ArchiveRow> {
+    if (this.#row?.epoch !== epoch) this.#row = { epoch, columns: await this.#sides.read(epoch) };
+    const cut = Object.entries(this.#row.columns).map(([name, row]) => {
+      const each = row.length / this.#samples;
+      return [name, row.subarray(start * each, (start + count) * each)] as const;
+    });
+    return Object.fromEntries(cut);
+  }
 }
 
 /** JSON has no infinity: nmse is infinite if uniform labels are not decoded exactly. */
@@ -74,37 +117,17 @@ export function divergenceOf({ divergence }: JsonObject): LabelDivergence {
   return { kl, nmse: nmse ?? Number.POSITIVE_INFINITY, top1 };
 }
 
-async function encodeRow(
+async function encodePiece(
   source: LabelSource,
   codec: Codec,
-  epoch: number,
-  {
-    meter,
-    signal,
-    onProgress,
-  }: {
-    readonly meter: DivergenceMeter;
-    readonly signal?: AbortSignal;
-    readonly onProgress: (done: number) => void;
-  },
+  { epoch, start, count }: Piece,
+  meter: DivergenceMeter,
 ): Promise<Uint8Array> {
-  if (codec.layout.kind !== 'fixed') {
-    throw new SoftpackError('UNSUPPORTED', 'variable-length codes');
-  }
-  const { bitsPerLabel } = codec.layout;
-  const chunk = 8 * Math.max(1, Math.floor(CHUNK_BYTES / (32 * source.classes)));
-  const row = new Uint8Array(Math.ceil((source.samples * bitsPerLabel) / 8));
-  for (let start = 0; start < source.samples; start += chunk) {
-    throwIfAborted(signal);
-    const count = Math.min(chunk, source.samples - start);
-    const logits = await source.read(epoch, start, count);
-    const context = source.labelsOf?.(epoch, start, count) ?? { epoch, samples: { start, count } };
-    const codes = await codec.encode(logits, context);
-    row.set(codes, (start * bitsPerLabel) / 8);
-    await measure(codec, codes, context, logits, meter);
-    onProgress(start + count);
-  }
-  return row;
+  const logits = await source.read(epoch, start, count);
+  const context = source.labelsOf?.(epoch, start, count) ?? { epoch, samples: { start, count } };
+  const codes = await codec.encode(logits, context);
+  await measure(codec, codes, context, logits, meter);
+  return codes;
 }
 
 /** Decodes what was just encoded, as a reader will, and adds its divergence from softmax(logits / tau). */

@@ -77,8 +77,12 @@ export async function forgeManifest(
     if (value === undefined) delete parent[last];
     else parent[last] = value;
   }
-  const { format, version, minReader, features, archiveId: _, shards, ...identity } = manifest;
+  const { format, version, minReader, features, archiveId: _, ...rest } = manifest;
+  const { shards, shardTable, request, result, ...identity } = rest;
   const archiveId = archiveIdOf(identity as unknown as ArchiveIdentity);
   const head = { format, version, minReader, features, archiveId };
-  await writeFile(path, JSON.stringify({ ...head, ...identity, shards }));
+  await writeFile(
+    path,
+    JSON.stringify({ ...head, ...identity, request, result, shards, shardTable }),
+  );
 }

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { openArchive } from '#src/archive/archive.js';
 import { createArchive } from '#src/archive/create.js';
-import { JOURNAL_FILE } from '#src/archive/journal.js';
+import { encodeShardTable, SHARD_TABLE_FILE } from '#src/archive/shards.js';
+import { UNFINISHED_FILE } from '#src/archive/unfinished.js';
 import { sha256 } from '#src/container/checksum.js';
 import { writeTensorFile } from '#src/container/tensor-file.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -17,7 +18,7 @@ let copies = 0;
 
 beforeAll(async () => {
   await writeSmall(whole);
-  await writeSmall(begun, SMALL, { until: 2 });
+  await writeSmall(begun, SMALL, { until: 3 });
 });
 
 async function copyOf(archive: string): Promise<string> {
@@ -44,11 +45,10 @@ describe.each(Object.entries(STRANGERS))('%s', (_, make) => {
     'manifest.json',
     'codec.safetensors',
     'samples.safetensors',
-    'codes-00000-of-00002.safetensors',
-  ])('in place of %s is named by the reader', async (name) => {
+    'shards.safetensors',
+    'codes-00000.safetensors',
+  ])('in place of %s is named by the reader', async (file) => {
     const directory = await copyOf(whole);
-    const { shards } = (await openArchive(directory)).manifest;
-    const file = name.startsWith('codes') ? (shards[0]?.file ?? '') : name;
     await rm(join(directory, file));
     await make(join(directory, file));
     await expect(readAll(directory)).rejects.toMatchObject({
@@ -57,7 +57,7 @@ describe.each(Object.entries(STRANGERS))('%s', (_, make) => {
     });
   });
 
-  test.each([JOURNAL_FILE, 'codec.safetensors', 'manifest.json'])(
+  test.each([UNFINISHED_FILE, 'codec.safetensors', 'manifest.json'])(
     'in place of %s is named by the writer that resumes',
     async (name) => {
       const directory = await copyOf(begun);
@@ -71,10 +71,10 @@ describe.each(Object.entries(STRANGERS))('%s', (_, make) => {
   );
 });
 
-test('a FIFO in place of the rows written so far is named', async () => {
+test('a FIFO in place of the labels written so far is named', async () => {
   const directory = await copyOf(begun);
-  const journal = await createArchive(directory, SMALL, { resume: true });
-  await journal.close();
+  const writer = await createArchive(directory, SMALL, { resume: true });
+  await writer.close();
   const [first] = await partialFiles(directory);
   await rm(join(directory, first));
   execFileSync('mkfifo', [join(directory, first)]);
@@ -91,7 +91,7 @@ async function partialFiles(directory: string): Promise<string[]> {
 describe('a sparse file of a terabyte', () => {
   const TERABYTE = 2 ** 40;
 
-  test('is no manifest, and no journal', async () => {
+  test('is no manifest, and no mark of an unfinished archive', async () => {
     const directory = await copyOf(whole);
     await truncate(join(directory, 'manifest.json'), TERABYTE);
     await expect(openArchive(directory)).rejects.toMatchObject({
@@ -99,7 +99,7 @@ describe('a sparse file of a terabyte', () => {
       found: TERABYTE,
     });
     const unfinished = await copyOf(begun);
-    await truncate(join(unfinished, JOURNAL_FILE), TERABYTE);
+    await truncate(join(unfinished, UNFINISHED_FILE), TERABYTE);
     await expect(createArchive(unfinished, SMALL, { resume: true })).rejects.toMatchObject({
       code: 'INVALID_FILE',
       found: TERABYTE,
@@ -132,10 +132,13 @@ describe('a sparse file of a terabyte', () => {
 
   test('is too large for a shard', async () => {
     const directory = await copyOf(whole);
-    await forgeManifest(directory, { 'shards.0.bytes': TERABYTE });
+    const record = { bytes: TERABYTE, sha256: sha256(), indexSha256: sha256() };
+    const table = encodeShardTable([record, record, record]);
+    await writeFile(join(directory, SHARD_TABLE_FILE), table);
+    await forgeManifest(directory, { 'shardTable.sha256': sha256(table) });
     await expect(openArchive(directory)).rejects.toMatchObject({
       code: 'INVALID_FILE',
-      field: expect.stringContaining('shards[0].bytes'),
+      field: expect.stringContaining(`${SHARD_TABLE_FILE}: bytes of shard 0`),
     });
   });
 });
@@ -195,11 +198,11 @@ test('a writer refuses what no reader would open', async () => {
   });
 });
 
-test('a journal of nothing but newlines is refused at once', async () => {
+test('a mark of nothing but newlines is refused at once', async () => {
   const directory = await copyOf(begun);
-  await writeFile(join(directory, JOURNAL_FILE), Buffer.alloc(2 ** 25, '\n'));
+  await writeFile(join(directory, UNFINISHED_FILE), Buffer.alloc(2 ** 25, '\n'));
   await expect(createArchive(directory, SMALL, { resume: true })).rejects.toMatchObject({
     code: 'INVALID_FILE',
-    field: `${join(directory, JOURNAL_FILE)}: line 1`,
+    field: `${join(directory, UNFINISHED_FILE)}: content`,
   });
 });

@@ -109,16 +109,16 @@ test('closing waits for the call in progress', async () => {
 test('a bit that changes on disk before its shard is finished is not sealed', async () => {
   const path = directory.path('changed');
   const writer = await createArchive(path, SMALL);
-  // The first shard holds epoch 0 alone, the second epochs 1 and 2.
-  for (const epoch of [0, 1]) await writer.writeRow(epoch, smallRow(epoch));
+  // The first shard holds epochs 0 and 1, the second 2 and 3.
+  for (const epoch of [0, 1, 2]) await writer.writeRow(epoch, smallRow(epoch));
   const [partial] = [...(await readTree(path)).keys()].filter((name) => name.endsWith('.partial'));
   const bytes = await readFile(`${path}/${partial}`);
-  const at = bytes.indexOf(Buffer.from(smallRow(1).codes));
+  const at = bytes.indexOf(Buffer.from(smallRow(2).codes));
   bytes[at + 3] ^= 16;
   await writeFile(`${path}/${partial}`, bytes);
-  await expect(writer.writeRow(2, smallRow(2))).rejects.toMatchObject({
+  await expect(writer.writeRow(3, smallRow(3))).rejects.toMatchObject({
     code: 'CORRUPT_DATA',
-    field: expect.stringMatching(/epoch 1$/),
+    field: expect.stringMatching(/epoch 2, samples from 0$/),
   });
   await writer.close();
   // The next run writes that row again.

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { openArchive } from '#src/archive/archive.js';
-import type { ArchiveIdentity } from '#src/archive/identity.js';
+import { type ArchiveIdentity, archiveIdOf, type FileRecord } from '#src/archive/identity.js';
 import {
   type Manifest,
   makeManifest,
@@ -16,9 +16,30 @@ const { manifest } = await openArchive(directory.path('archive'));
 
 const parse = (json: unknown) => parseManifest('m.json', Buffer.from(JSON.stringify(json)));
 
+/** The same archive as version 1 wrote it: without a grid, and with a list of its shards. */
+const versionOne = (() => {
+  const {
+    format,
+    version,
+    minReader,
+    features,
+    archiveId: _,
+    shardTable,
+    grid,
+    ...identity
+  } = manifest;
+  const shards = [0, 1, 3].map((begin, i) => ({
+    ...{ file: `codes-${i}.safetensors`, bytes: 100, sha256: 'a'.repeat(64) },
+    epochs: [begin, [1, 3, 5][i]],
+    ...{ samples: [0, 11], indexSha256: 'b'.repeat(64) },
+  }));
+  const archiveId = archiveIdOf(identity);
+  return { format, version: 1, minReader: 1, features, archiveId, ...identity, shards };
+})();
+
 /** The manifest with the value at a path replaced; undefined removes it. */
-function changed(path: string, value: unknown): unknown {
-  const copy = structuredClone(manifest) as unknown as Record<string, unknown>;
+function changed(path: string, value: unknown, of: unknown = manifest): unknown {
+  const copy = structuredClone(of) as Record<string, unknown>;
   const keys = path.split('.');
   const last = keys.pop() ?? '';
   let parent = copy;
@@ -47,7 +68,7 @@ describe('parseManifest', () => {
       expect.objectContaining({
         code: 'UNSUPPORTED',
         field: 'm.json: minReader',
-        expected: 'at most 1',
+        expected: 'at most 2',
         found: 3,
       }),
     );
@@ -60,8 +81,8 @@ describe('parseManifest', () => {
         found: 'entropy-coded',
       }),
     );
-    expect(() => parse(changed('layout', { kind: 'blocks', labelsPerBlock: 256 }))).toThrow(
-      expect.objectContaining({ code: 'UNSUPPORTED', found: 'blocks' }),
+    expect(() => parse(changed('layout', { kind: 'words', labelsPerBlock: 256 }))).toThrow(
+      expect.objectContaining({ code: 'UNSUPPORTED', found: 'words' }),
     );
   });
 
@@ -97,20 +118,18 @@ describe('parseManifest', () => {
     ['columns.0.rowBytes', 17],
     ['columns.1.rowBytes', 21],
     ['columns.1.name', 'a/b'],
-    ['shards', []],
-    ['shards', {}],
-    ['shards.0.file', 'codec.safetensors'],
-    ['shards.1.file', manifest.shards[0].file],
-    ['shards.0.epochs', [0, 0]],
-    ['shards.0.epochs', [0, 2]],
-    ['shards.1.epochs', [2, 3]],
-    ['shards.2.epochs', [3, 4]],
-    ['shards.2.epochs', [3, 6]],
-    ['shards.0.epochs', [0, 1, 2]],
-    ['shards.0.samples', [0, 10]],
-    ['shards.0.samples', [1, 11]],
-    ['shards.0.indexSha256', undefined],
-    ['shards.0.bytes', 1e300],
+    ['version', 1],
+    ['grid', undefined],
+    ['grid', []],
+    ['grid.epochs', 0],
+    ['grid.samples', 4],
+    ['shardTable', undefined],
+    ['shardTable.file', 'codec.safetensors'],
+    ['shardTable.sha256', 'x'],
+    ['codecFile.file', 'codes-00000.safetensors'],
+    ['codecFile.file', 'shards.safetensors'],
+    ['storedEpochs', 0],
+    ['storedEpochs', 5],
     ['pruning', 'half'],
     ['pruning', {}],
     ['pruning', { samples: 10, epochs: 5, seed: 0 }],
@@ -126,7 +145,36 @@ describe('parseManifest', () => {
     );
   });
 
+  test('reads what version 1 wrote', () => {
+    expect(parse(versionOne)).toEqual(versionOne);
+  });
+
   test.each([
+    ['version', 2],
+    ['grid', { epochs: 2, samples: 11 }],
+    ['layout', { kind: 'blocks', labelsPerBlock: 256 }],
+    ['shards', []],
+    ['shards', {}],
+    ['shards.0.file', 'codec.safetensors'],
+    ['shards.1.file', 'codes-0.safetensors'],
+    ['shards.0.epochs', [0, 0]],
+    ['shards.0.epochs', [0, 2]],
+    ['shards.1.epochs', [2, 3]],
+    ['shards.2.epochs', [3, 4]],
+    ['shards.2.epochs', [3, 6]],
+    ['shards.0.epochs', [0, 1, 2]],
+    ['shards.0.samples', [0, 10]],
+    ['shards.0.samples', [1, 11]],
+    ['shards.0.indexSha256', undefined],
+    ['shards.0.bytes', 1e300],
+  ])('refuses %s of version 1: %j', (path, value) => {
+    expect(() => parse(changed(path, value, versionOne))).toThrow(
+      expect.objectContaining({ code: 'INVALID_FILE' }),
+    );
+  });
+
+  test.each([
+    ['grid.epochs', 3],
     ['tau', 19],
     ['augmentation.seed', 8],
     ['codec.config.tau', 21],
@@ -155,12 +203,14 @@ describe('parseManifest', () => {
 
 describe('makeManifest', () => {
   test('gives an id that does not depend on the order of keys, but on every value', () => {
-    const { format, version, minReader, features, archiveId, shards, ...identity } = manifest;
+    const { format, version, minReader, features, archiveId, shardTable, ...identity } = manifest;
+    const table = shardTable as FileRecord;
     const reversed = Object.fromEntries(Object.entries(identity).reverse());
-    const again: Manifest = makeManifest(reversed as unknown as ArchiveIdentity, shards);
+    const again: Manifest = makeManifest(reversed as unknown as ArchiveIdentity, table);
     expect(again.archiveId).toBe(archiveId);
-    expect(makeManifest({ ...identity, tau: 21 }, shards).archiveId).not.toBe(archiveId);
-    expect(makeManifest(identity, []).archiveId).toBe(archiveId);
-    expect([format, version, minReader, features.required]).toEqual(['softpack', 1, 1, []]);
+    expect(makeManifest({ ...identity, tau: 21 }, table).archiveId).not.toBe(archiveId);
+    const other = { ...table, sha256: '0'.repeat(64) };
+    expect(makeManifest(identity, other).archiveId).toBe(archiveId);
+    expect([format, version, minReader, features.required]).toEqual(['softpack', 2, 2, []]);
   });
 });

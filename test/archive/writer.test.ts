@@ -8,11 +8,7 @@ import { readTree, SMALL, smallRow, tensor, writeSmall } from './fixture.js';
 const directory = await temporaryDirectory();
 const reference = directory.path('reference');
 await writeSmall(reference);
-const SHARDS = [
-  'codes-00000-of-00003.safetensors',
-  'codes-00001-of-00003.safetensors',
-  'codes-00002-of-00003.safetensors',
-];
+const SHARDS = ['codes-00000.safetensors', 'codes-00001.safetensors', 'codes-00002.safetensors'];
 
 describe('createArchive', () => {
   test('writes plain safetensors files, equal for equal input', async () => {
@@ -24,16 +20,17 @@ describe('createArchive', () => {
       ...SHARDS,
       'manifest.json',
       'samples.safetensors',
+      'shards.safetensors',
     ]);
     expect(tree).toEqual(await readTree(reference));
   });
 
   test('writes shards that need no code of ours to be read', async () => {
-    // 5 epochs in 3 shards: rectangles of 1, 2 and 2 epochs.
+    // 5 epochs in 3 shards: rectangles of 2, 2 and 1 epochs.
     const file = await readFile(join(reference, SHARDS[1]));
     const headerBytes = Number(file.readBigUInt64LE(0));
     const header = JSON.parse(file.subarray(8, 8 + headerBytes).toString());
-    const rectangle = 'e00001-00003.s00000000-00000011';
+    const rectangle = 'e00002-00004.s00000000-00000011';
     expect(Object.keys(header)).toEqual([
       '__metadata__',
       `codes.${rectangle}`,
@@ -46,9 +43,9 @@ describe('createArchive', () => {
     const codes = header[`codes.${rectangle}`];
     expect(codes).toEqual({ dtype: 'U8', shape: [2, 18], data_offsets: [0, 36] });
     const data = file.subarray(8 + headerBytes);
-    expect(data.subarray(0, 36)).toEqual(Buffer.concat([smallRow(1).codes, smallRow(2).codes]));
+    expect(data.subarray(0, 36)).toEqual(Buffer.concat([smallRow(2).codes, smallRow(3).codes]));
     expect(header[`weight.${rectangle}`]).toMatchObject({ dtype: 'F16', shape: [2, 11] });
-    expect(data.subarray(64, 108)).toEqual(Buffer.concat([smallRow(1).weight, smallRow(2).weight]));
+    expect(data.subarray(64, 108)).toEqual(Buffer.concat([smallRow(2).weight, smallRow(3).weight]));
     expect(header.__metadata__.packing).toMatch(
       /13 bits a label.*\(row\[b >> 3\] >> \(b & 7\)\) & 1/,
     );
@@ -103,14 +100,23 @@ describe('createArchive', () => {
   });
 
   test('refuses layouts and sizes that shards cannot hold', async () => {
-    const layout = { kind: 'blocks', labelsPerBlock: 256 } as const;
     const path = directory.path('refused');
+    const layout = { kind: 'blocks', labelsPerBlock: 0 } as const;
     await expect(createArchive(path, { ...SMALL, layout })).rejects.toMatchObject({
-      code: 'UNSUPPORTED',
+      code: 'INVALID_ARGUMENT',
+      field: 'archive spec: layout.labelsPerBlock',
     });
-    await expect(createArchive(path, { ...SMALL, samples: 2 ** 31 })).rejects.toMatchObject({
+    // A column that is not cut by samples, of two bytes each.
+    const columns = [{ name: 'weight', dtype: 'F16', rowBytes: 2 ** 31 }] as const;
+    await expect(createArchive(path, { ...SMALL, columns })).rejects.toMatchObject({
       code: 'UNSUPPORTED',
       field: 'columns',
+    });
+    const grid = { epochs: 1, samples: 4 };
+    await expect(createArchive(path, { ...SMALL, grid })).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      field: 'grid.samples',
+      expected: 'a multiple of 8',
     });
   });
 
@@ -130,7 +136,7 @@ describe('createArchive', () => {
 });
 
 describe('ArchiveWriter', () => {
-  test('takes rows in order, whole, one at a time', async () => {
+  test('takes whole rows, one at a time', async () => {
     await using writer = await createArchive(directory.path('rows'), SMALL);
     const row = smallRow(0);
     const refused = async (epoch: number, wrong: Record<string, Uint8Array>, field: string) => {
@@ -139,7 +145,7 @@ describe('ArchiveWriter', () => {
         field,
       });
     };
-    await refused(1, row, 'epoch');
+    await refused(5, row, 'epoch');
     await refused(0, { codes: row.codes }, 'row.weight');
     await refused(0, { ...row, codes: row.codes.subarray(1) }, 'row.codes');
     await refused(0, { ...row, lambda: row.weight }, 'row.lambda');
@@ -153,7 +159,12 @@ describe('ArchiveWriter', () => {
     await refused(0, row, 'writer');
     await first;
     expect(writer.nextEpoch).toBe(1);
-    await refused(0, row, 'epoch');
+    // The same row again is nothing new, another one is refused.
+    await writer.writeRow(0, row);
+    await expect(writer.writeRow(0, smallRow(1))).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      field: 'epoch 0, samples 0 to 10',
+    });
   });
 
   test('writes rows that are views into shared buffers', async () => {
@@ -196,7 +207,7 @@ describe('ArchiveWriter', () => {
     ],
     ['spec.classNames.1', { classNames: ['a', 'x', 'c'] }, '"b"', '"x"'],
     ['spec.teacher', { teacher: undefined }, '{"name":"teacher","sha256":"ab"}', 'nothing'],
-    ['spec.shards.0', { shardBytes: 1000 }, '"0:1"', '"0:5"'],
+    ['spec.grid.epochs', { shardBytes: 1000 }, '2', '5'],
     ['spec.codecFile.sha256', { decoding: 'other words' }, undefined, undefined],
   ])('tells how a resumed spec differs: %s', async (field, change, expected, found) => {
     for (const until of [3, 5]) {
@@ -211,29 +222,29 @@ describe('ArchiveWriter', () => {
     }
   });
 
-  test('starts again from a row whose bytes are not those of the journal', async () => {
+  test('starts again from a row whose bytes are not those that were written', async () => {
     const path = directory.path('damaged-row');
-    await writeSmall(path, SMALL, { until: 4 });
-    const partial = join(path, `${SHARDS[2]}.partial`);
+    await writeSmall(path, SMALL, { until: 3 });
+    const partial = join(path, `${SHARDS[1]}.partial`);
     const bytes = await readFile(partial);
-    bytes[4096] ^= 1;
+    bytes[100] ^= 1;
     await writeFile(partial, bytes);
     const writer = await createArchive(path, SMALL, { resume: true });
-    expect(writer.nextEpoch).toBe(3);
+    expect(writer.nextEpoch).toBe(2);
     await writer.close();
     await writeSmall(path, SMALL, { resume: true });
     expect(await readTree(path)).toEqual(await readTree(reference));
   });
 
   test.each([
-    ['a torn journal', 'journal.jsonl', (size: number) => size - 5, 3],
-    ['a short shard', `${SHARDS[2]}.partial`, () => 4100, 3],
-    ['an empty shard', `${SHARDS[2]}.partial`, () => 0, 3],
-    ['a damaged finished shard', SHARDS[1], () => 4200, 1],
-    ['a damaged codec', 'codec.safetensors', () => 100, 4],
+    ['a torn record', `${SHARDS[1]}.partial`, (size: number) => size - 5, 2],
+    ['a short shard', `${SHARDS[1]}.partial`, () => 50, 2],
+    ['an empty shard', `${SHARDS[1]}.partial`, () => 0, 2],
+    ['a damaged finished shard', SHARDS[0], () => 4200, 0],
+    ['a damaged codec', 'codec.safetensors', () => 100, 3],
   ])('survives %s', async (name, file, size, nextEpoch) => {
     const path = directory.path(`survives-${name}`);
-    await writeSmall(path, SMALL, { until: 4 });
+    await writeSmall(path, SMALL, { until: 3 });
     const before = (await readTree(path)).get(file)?.length ?? 0;
     await truncate(join(path, file), size(before));
     const writer = await createArchive(path, SMALL, { resume: true });
@@ -253,7 +264,7 @@ describe('ArchiveWriter', () => {
     for (let epoch = 0; epoch < 5; ++epoch) {
       const row = smallRow(epoch);
       // These rows lose to the shard that came first.
-      if (epoch === 1) row.codes.fill(0);
+      if (epoch === 2) row.codes.fill(0);
       await writer.writeRow(epoch, row);
     }
     await writer.finish();

@@ -2,11 +2,13 @@
 //
 // Run by hand after a format has gained something. Old files stay worth fuzzing: any version must read them.
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { createArchive } from '#src/archive/create.js';
 import { run } from '#src/cli/run.js';
+import { NoneCodec } from '#src/codecs/none.js';
 import { NpyWriter } from '#src/labels/npy.js';
 
 const [EPOCHS, SAMPLES, CLASSES] = [2, 40, 6];
@@ -83,11 +85,32 @@ async function makeArchives() {
   await pack('scalar', '--codec', 'scalar', '--levels', '8');
   await pack('mean', '--codec', 'mean');
   await pack('none', '--codec', 'none');
+  await makeLog();
   const model = fileURLToPath(new URL('../nn/models/onnx-nchw/model.onnx', import.meta.url));
   await makePngs();
   const labels = ['--teacher', model, '--images', path.join(work, 'png'), '--epochs', '2'];
   const out = path.join(corpus, 'archives/cached');
   await softpack('cache', ...labels, '--preprocessing', 'tf', '--out', out);
+}
+
+/** The log of a shard that a killed writer left. */
+async function makeLog() {
+  const out = path.join(work, 'unfinished');
+  const codec = new NoneCodec({ classes: CLASSES, tau: 20, store: 'logits' });
+  const { layout, decoding } = codec;
+  const spec = { classes: CLASSES, samples: SAMPLES, epochs: EPOCHS, tau: 20, augmentation: null };
+  const writer = await createArchive(out, { ...spec, codec: codec.parts(), layout, decoding });
+  for (const [start, count] of [
+    [0, 8],
+    [16, 4],
+  ]) {
+    const codes = new Uint8Array(2 * CLASSES * count).fill(60);
+    await writer.write({ epoch: 0, start, count }, { codes });
+  }
+  await writer.close();
+  mkdirSync(path.join(corpus, 'log'), { recursive: true });
+  const [log] = readdirSync(out).filter((name) => name.endsWith('.partial'));
+  cpSync(path.join(out, log), path.join(corpus, 'log', log));
 }
 
 async function makePngs() {
@@ -116,9 +139,8 @@ async function makeImages() {
 }
 
 function makeTexts() {
-  const head = { format: 'softpack', classes: 6, samples: 40, epochs: 2, codec: { name: 'none' } };
-  const row = (epoch) => `{"epoch":${epoch},"xxh64":"0123456789abcdef"}\n`;
-  write('journal/two-rows.jsonl', `${JSON.stringify(head)}\n${row(0)}${row(1)}`);
+  const head = { classes: 6, samples: 40, epochs: 2, codec: { name: 'none' } };
+  json('unfinished/head.json', head);
   json('teacher/full.json', {
     ...{ mean: [0.4, 0.5, 0.6], std: [0.2, 0.2, 0.2], channels: 'bgr', layout: 'nchw' },
     ...{ output: 'logits', size: [8, 8], classes: 3, classNames: ['a', 'b', 'c'] },

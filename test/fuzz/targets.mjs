@@ -3,10 +3,15 @@ import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'nod
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openArchive } from '#src/archive/archive.js';
-import { Journal } from '#src/archive/journal.js';
+import { rectangleAt } from '#src/archive/grid.js';
+import { ShardLog } from '#src/archive/shard-log.js';
+import { planArchive } from '#src/archive/spec.js';
+import { readUnfinished } from '#src/archive/unfinished.js';
 import { Augmenter } from '#src/augment/augmenter.js';
 import { parseAnyAugmentationSpec } from '#src/augment/spec.js';
+import { NoneCodec } from '#src/codecs/none.js';
 import { loadCodec } from '#src/codecs/registry.js';
+import { loadXxh64 } from '#src/container/checksum.js';
 import { decodeTensorFile } from '#src/container/tensor-file.js';
 import { isJsonObject, parseJson } from '#src/core/json.js';
 import { SoftpackError } from '#src/errors.js';
@@ -84,8 +89,10 @@ function addTexts(add, onFile) {
     onFile('labels.safetensors', readLabels),
     0.3,
   );
-  const readJournal = onFile('journal.jsonl', (_, folder) => Journal.read(folder));
-  add('journal', 'bytes', filesIn('journal'), readJournal, 0.1);
+  const readMark = onFile('unfinished.json', (_, folder) => readUnfinished(folder));
+  add('unfinished', 'json', filesIn('unfinished'), readMark, 0.1);
+  const log = onFile('codes-00000.safetensors.partial', (_, folder) => readLog(folder));
+  add('log of a shard', 'bytes', filesIn('log'), log, 0.3);
   const readTeacher = onFile('teacher.json', (_, folder) => readDescription(folder));
   add('teacher.json', 'json', filesIn('teacher'), readTeacher, 0.1);
   add(
@@ -127,6 +134,24 @@ function addHeaders(add) {
   });
 }
 
+/** The pieces of a log, as a writer that resumes takes them. */
+async function readLog(folder) {
+  const codec = new NoneCodec({ classes: 6, tau: 20, store: 'logits' });
+  const { layout, decoding } = codec;
+  const spec = { classes: 6, samples: 40, epochs: 2, tau: 20, augmentation: null };
+  const { identity, archiveId } = planArchive({ ...spec, codec: codec.parts(), layout, decoding });
+  const rectangle = rectangleAt(identity.grid, identity, 0);
+  const plan = { identity, archiveId, shard: 0, rectangle };
+  const opened = await ShardLog.open(folder, plan, await loadXxh64());
+  try {
+    for (const piece of [...opened.pieces(0), ...opened.pieces(1)]) {
+      for await (const part of opened.read(piece, 0)) part.at(-1);
+    }
+  } finally {
+    await opened.park();
+  }
+}
+
 function addTorch(add) {
   const samples = fileURLToPath(new URL('../interop/samples/', import.meta.url));
   const files = readdirSync(samples, { recursive: true, encoding: 'utf8' })
@@ -143,16 +168,17 @@ function addTorch(add) {
 }
 
 function addArchives(add) {
-  const folder = path.join(corpus, 'archives');
-  const names = readdirSync(folder);
-  const filesOf = (name) =>
-    new Map(
-      readdirSync(path.join(folder, name)).map((file) => [
-        file,
-        readFileSync(path.join(folder, name, file)),
-      ]),
-    );
-  const archives = names.map(filesOf);
+  // Those of version 1 are golden files.
+  const golden = fileURLToPath(new URL('../golden/archives', import.meta.url));
+  const folders = [path.join(corpus, 'archives'), golden].flatMap((folder) =>
+    readdirSync(folder, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map(({ name }) => path.join(folder, name)),
+  );
+  const names = folders.map((folder) => path.relative(path.dirname(corpus), folder));
+  const filesOf = (folder) =>
+    new Map(readdirSync(folder).map((file) => [file, readFileSync(path.join(folder, file))]));
+  const archives = folders.map(filesOf);
   const kernels = loadKernels();
   const decode = async (files, verify) => {
     const archive = await openArchive(memoryStore(files), { verify });

@@ -210,25 +210,6 @@ describe('cacheLabels', () => {
   });
 });
 
-test('damaged images are named in one error, with a way to leave them out', async () => {
-  const damaged = temporary.path('damaged');
-  await cp(images, damaged, { recursive: true });
-  for (const name of ['bee/1.png', 'elk/2.png']) await writeFile(join(damaged, name), 'no image');
-  const error = await cache('of damaged', { images: damaged }).catch((cause: unknown) => cause);
-  expect(error).toMatchObject({ code: 'INVALID_FILE', field: join(damaged, 'bee/1.png') });
-  const { message } = error as Error;
-  for (const name of ['bee/1.png', 'elk/2.png', 'pack-images --skip-damaged']) {
-    expect(message).toContain(name);
-  }
-  // That way, and the labels belong to the images that are trained on.
-  const source = await imageFolder(damaged);
-  await packImages({ images: source, out: temporary.path('sound'), damaged: 'skip' });
-  const { images: count } = await cache('of sound', { images: temporary.path('sound') });
-  expect(count).toBe(IMAGES - 2);
-  await using archive = await openArchive(temporary.path('of sound'));
-  expect((await openImagesOf(archive, temporary.path('sound'))).count).toBe(count);
-});
-
 describe('other pixels under the same names', () => {
   const copy = temporary.path('copy');
   /** Exchanges two images of one size: names and sizes of the set stay as they are. */

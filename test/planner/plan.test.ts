@@ -46,8 +46,8 @@ describe('planLabels', () => {
     [2, 1, ['none'], []],
     [3, 2, ['none'], []],
     [4, 3, ['none'], []],
-    [10_450, 40, ['vqae', 'topk', 'pca', 'rpca', 'vq', 'prune'], ['scalar', 'none']],
-    [50_257, 200, ['vqae', 'topk', 'pca', 'rpca', 'vq', 'prune'], ['scalar', 'none']],
+    [10_450, 40, ['vqae', 'topk', 'pca', 'rpca', 'vq', 'none', 'prune'], ['scalar']],
+    [50_257, 200, ['vqae', 'topk', 'pca', 'rpca', 'vq', 'none', 'prune'], ['scalar']],
   ])(
     '%i classes at %ix: what cannot be is marked, and the rest is planned',
     (classes, ratio, some, not) => {

@@ -9,7 +9,13 @@ import { argument } from '../../core/check.js';
 import { canonicalJson, type JsonObject } from '../../core/json.js';
 import { SoftpackError, throwIfAborted } from '../../errors.js';
 import { onFile } from '../../store/file-error.js';
-import { type DamagedImage, findDamaged, namingAllDamaged, withoutImages } from '../damaged.js';
+import {
+  type DamagedImage,
+  damagedError,
+  findDamaged,
+  isDamage,
+  withoutImages,
+} from '../damaged.js';
 import { prepareDecoder } from '../decode.js';
 import { imagesFingerprint } from '../fingerprint.js';
 import { requireOutside } from '../outside.js';
@@ -203,8 +209,10 @@ async function writeSound(job: ShardJob, xxh64: Xxh64): Promise<FinishedShard> {
   try {
     return await writeShard(job, xxh64);
   } catch (error) {
+    if (!isDamage(error)) throw error;
     const { images, first, concurrency, signal } = job;
-    throw await namingAllDamaged(error, images, { first, concurrency, signal });
+    const damaged = [...(await findDamaged(images, { first, concurrency, signal })).values()];
+    throw damaged.length > 1 ? damagedError(damaged) : error;
   }
 }
 

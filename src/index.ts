@@ -57,13 +57,13 @@ export { VqaeCodec, type VqaeWeights } from './codecs/vqae/codec.js';
 export type { VqaeConfig } from './codecs/vqae/config.js';
 export type { VqaeLosses } from './codecs/vqae/gradients.js';
 export type { VqaeInitialisation } from './codecs/vqae/initialise.js';
+export type { VqaeTrainingOptions } from './codecs/vqae/options.js';
 export { vqaeForRatio } from './codecs/vqae/plan.js';
 export {
   type VqaeProgress,
   VqaeTrainer,
   type VqaeTraining,
   type VqaeTrainingHooks,
-  type VqaeTrainingOptions,
 } from './codecs/vqae/trainer.js';
 export type { CodecParts, CodeLayout, Tensor } from './core/codec-parts.js';
 export type { TensorDtype } from './core/dtypes.js';

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import type { Rendering } from '../augment/replay.js';
 import { CODECS } from '../codecs/registry.js';
 import { isJsonObject, parseJson } from '../core/json.js';
@@ -21,6 +21,7 @@ import {
   positiveNumber,
   resampleOption,
   roundOption,
+  shareOf,
 } from './options.js';
 import { packProgress } from './pack.js';
 import { type FitFlags, fitOf, reportSkipped } from './pack-images.js';
@@ -100,9 +101,14 @@ export function addCache(program: Command, io: CliIo): void {
       "shrink images to this shorter side; default: twice the teacher's",
       positiveInteger,
     )
-    .option('--min-crop <share>', 'smallest share of the image that a view shows', share, 0.08)
-    .option('--flip <p>', 'probability of mirrored views', share, 0.5)
-    .option('--cutmix <p>', 'probability of views with a part of another image (CutMix)', share, 1)
+    .option('--min-crop <share>', 'smallest share of the image that a view shows', shareOf, 0.08)
+    .option('--flip <p>', 'probability of mirrored views', shareOf, 0.5)
+    .option(
+      '--cutmix <p>',
+      'probability of views with a part of another image (CutMix)',
+      shareOf,
+      1,
+    )
     .addOption(resampleOption("how crops are resized; default: the teacher's, else bilinear"))
     .addOption(roundOption("rounding of resized pixels; default: the teacher's, else none"))
     .option('-b, --batch <n>', 'images per forward pass of the teacher', positiveInteger)
@@ -177,12 +183,6 @@ function readText(file: string): Promise<Buffer> {
   return readFile(file).catch((cause: unknown) => {
     throw fileError(file, cause);
   });
-}
-
-function share(text: string): number {
-  const value = Number(text);
-  if (text.trim() !== '' && value >= 0 && value <= 1) return value;
-  throw new InvalidArgumentError('Must be a number from 0 to 1.');
 }
 
 function cacheProgress(io: CliIo): (progress: CacheProgress) => void {

@@ -1,29 +1,36 @@
 import { InvalidArgumentError, Option } from 'commander';
+import { FieldChecker, type Problem } from '../core/check.js';
 import { RESAMPLES, ROUNDS } from '../kernels/augment-args.js';
 
 /** Parsers of option values; a bad value is a usage error that names the option. */
 
-export function positiveInteger(text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 1) {
-    throw new InvalidArgumentError('Must be a positive integer.');
+class OptionChecker extends FieldChecker {
+  protected override report({ expected }: Problem): void {
+    throw new InvalidArgumentError(`Must be ${expected}.`);
   }
-  return value;
+}
+
+const option = new OptionChecker('', 'INVALID_ARGUMENT');
+
+export function positiveInteger(text: string): number {
+  return option.count(numberOf(text), '', 1);
 }
 
 export function nonNegativeInteger(text: string): number {
-  const value = Number(text);
-  if (text.trim() === '' || !Number.isSafeInteger(value) || value < 0) {
-    throw new InvalidArgumentError('Must be an integer of 0 or more.');
-  }
-  return value;
+  return option.count(numberOf(text), '', 0);
 }
 
 export function positiveNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isFinite(value) || value <= 0)
-    throw new InvalidArgumentError('Must be a positive number.');
-  return value;
+  return option.positive(numberOf(text), '');
+}
+
+/** From 0 to 1, both included. */
+export function shareOf(text: string): number {
+  return option.number(numberOf(text), '', 0, 1);
+}
+
+function numberOf(text: string): number {
+  return text.trim() === '' ? Number.NaN : Number(text);
 }
 
 export function resampleOption(words: string): Option {

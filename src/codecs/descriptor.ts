@@ -3,7 +3,8 @@ import type { CodecParts, CodecShape } from '../core/codec-parts.js';
 import type { Kernels } from '../kernels/types.js';
 import type { TrainingCheckpoints } from './checkpoints.js';
 import type { Codec, DecodeOptions } from './codec.js';
-import type { VqaeTraining, VqaeTrainingOptions } from './vqae/trainer.js';
+import type { VqaeTrainingOptions } from './vqae/options.js';
+import type { VqaeTraining } from './vqae/trainer.js';
 
 /** A choice with codec and parameters all given. */
 export interface NamedChoice {
@@ -70,6 +71,7 @@ export interface CheckContext extends SizeContext {
   readonly eps: number;
   /** Labels that training sees at most; default: all. */
   readonly trainingLabels?: number;
+  readonly training?: VqaeTrainingOptions;
   /** Bytes that training may take; default: the memory of the machine. */
   readonly memory?: number;
 }

@@ -79,7 +79,7 @@ export class FieldChecker {
 
   positive(value: unknown, field: string): number {
     const valid = typeof value === 'number' && value > 0 && value < Number.POSITIVE_INFINITY;
-    return this.that(valid, value, field, '> 0') as number;
+    return this.that(valid, value, field, 'a number > 0') as number;
   }
 
   /** A number from `least` to `most`, both included. */

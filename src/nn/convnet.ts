@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { requireMemory } from '../core/allocate.js';
-import { excerpt, SoftpackError } from '../errors.js';
+import { argument, type FieldChecker } from '../core/check.js';
+import { SoftpackError } from '../errors.js';
 import { batchNormalise, normaliseWith } from './batch-norm.js';
 import { type ApplyOptions, IMAGE_CHANNELS, type Network, type Parameter } from './network.js';
 
@@ -25,7 +26,7 @@ export interface ConvNetConfig {
 const MOMENTUM = 0.9;
 const EPSILON = 1e-5;
 
-/** Twenty times as many as the deepest residual networks in use. */
+/** Stages and blocks together: twenty times as many as the deepest residual networks in use. */
 const MAX_BLOCKS = 10_000;
 
 /** TensorFlow.js keeps variables by name, process-wide: each network gets a name of its own. */
@@ -174,7 +175,7 @@ export class ConvNet implements Network {
 
 /** Name and shape of every parameter, in the order they are made and stored. */
 function parameterShapes(config: ConvNetConfig): Map<string, readonly number[]> {
-  checkConfig(config);
+  checkConvNetConfig(config, argument);
   const shapes = new Map<string, readonly number[]>();
   const convNorm = (name: string, size: number, from: number, to: number): void => {
     shapes.set(`${name}.kernel`, [size, size, from, to]);
@@ -205,15 +206,33 @@ function isMoving(name: string): boolean {
   return name.endsWith('.mean') || name.endsWith('.variance');
 }
 
-function checkConfig({ inputSize, widths, blocks, classes }: ConvNetConfig): void {
-  const positive = [inputSize, classes, ...widths].every((n) => Number.isSafeInteger(n) && n > 0);
-  const counts = blocks.every((n) => Number.isSafeInteger(n) && n >= 0);
+/**
+ * A network's configuration, without anything else that came with it.
+ *
+ * @param most stages and blocks together.
+ */
+export function checkConvNetConfig(
+  config: Readonly<Record<keyof ConvNetConfig, unknown>>,
+  check: FieldChecker,
+  most = MAX_BLOCKS,
+): ConvNetConfig {
+  const inputSize = check.count(config.inputSize, 'inputSize', 1);
+  const classes = check.count(config.classes, 'classes', 1);
+  const listed = (name: 'widths' | 'blocks', least: number) => {
+    const values = check.list(config[name], name);
+    check.that(values.length <= most, values.length, name, `at most ${most}`);
+    return values.map((value, i) => check.count(value, `${name}[${i}]`, least));
+  };
+  const widths = listed('widths', 1);
+  const blocks = listed('blocks', 0);
+  check.that(widths.length > 0, widths, 'widths', 'at least one');
+  check.that(
+    blocks.length === widths.length,
+    blocks,
+    'blocks',
+    `one for each of ${widths.length} widths`,
+  );
   const depth = blocks.reduce((sum, n) => sum + n, widths.length);
-  const paired = widths.length > 0 && widths.length === blocks.length;
-  if (positive && counts && paired && depth <= MAX_BLOCKS) return;
-  throw new SoftpackError('INVALID_ARGUMENT', 'not a valid network', {
-    field: 'config',
-    expected: `positive sizes, and a number of blocks for each width, ${MAX_BLOCKS} in all at most`,
-    found: excerpt({ inputSize, widths, blocks, classes }),
-  });
+  check.that(depth <= most, depth, 'blocks', `at most ${most} stages and blocks in all`);
+  return { inputSize, widths, blocks, classes };
 }

@@ -1,13 +1,15 @@
 import { readTensorFile, type StoredTensor, writeTensorFile } from '../container/tensor-file.js';
+import { FieldChecker } from '../core/check.js';
 import { float16ToFloat32, float32ToFloat16 } from '../core/half.js';
+import { parseJson } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
-import { ConvNet, type ConvNetConfig } from './convnet.js';
+import { ConvNet, type ConvNetConfig, checkConvNetConfig } from './convnet.js';
 
 const CONFIG_KEY = 'convnet';
 
 /**
  * Writes a network as one safetensors file of float16 weights: half the bytes of float32, each weight within
- * 2^-11 of itself. The network's configuration is in the metadata, as JSON, beside the caller's.
+ * 2^-11 of itself. The network's configuration is in the metadata, as JSON, next to the caller's.
  */
 export async function saveConvNet(
   model: ConvNet,
@@ -46,25 +48,14 @@ export async function loadConvNet(path: string): Promise<LoadedConvNet> {
 
 /** A configuration with no more stages and blocks than the file has tensors: each of them has several. */
 function parseConfig(path: string, json: string | undefined, tensors: number): ConvNetConfig {
-  const field = `${path}: __metadata__.${CONFIG_KEY}`;
-  if (json === undefined) throw invalid(field, "a network's configuration", 'nothing');
-  try {
-    const { inputSize, widths, blocks, classes } = JSON.parse(json);
-    const counts = [widths, blocks].every(
-      (list) => Array.isArray(list) && list.length <= tensors && list.every(isCount),
-    );
-    if (counts && isCount(inputSize) && isCount(classes)) {
-      const total = blocks.reduce((sum: number, n: number) => sum + n, 0);
-      if (total <= tensors) return { inputSize, widths, blocks, classes };
-    }
-  } catch {
-    // Not JSON: falls through to the same error as JSON of another kind.
-  }
-  throw invalid(field, "a network's configuration", json);
-}
-
-function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && Number(value) >= 0;
+  const field = `__metadata__.${CONFIG_KEY}`;
+  const check = new FieldChecker(`${path}: ${field}`, 'INVALID_FILE', 'not a saved network');
+  const text = check.text(json, 'configuration');
+  const { inputSize, widths, blocks, classes } = check.object(
+    parseJson(path, field, Buffer.from(text)),
+    'configuration',
+  );
+  return checkConvNetConfig({ inputSize, widths, blocks, classes }, check, tensors);
 }
 
 function invalid(field: string, expected: string, found: string): SoftpackError {

@@ -6,7 +6,7 @@ import { requireUnfinished } from '../archive/create.js';
 import type { Manifest } from '../archive/manifest.js';
 import { type AugmentationSpec, type MixSpec, renderingOf } from '../augment/spec.js';
 import type { CodecChoice } from '../codecs/registry.js';
-import type { VqaeTrainingOptions } from '../codecs/vqae/trainer.js';
+import type { VqaeTrainingOptions } from '../codecs/vqae/options.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
 import { canonicalJson, type JsonObject } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
@@ -26,7 +26,7 @@ import { type PackResult, packLogits, settleFinished } from './pack.js';
 import { DEFAULT_EPS, DEFAULT_TAU, type PackProgress } from './pack-options.js';
 import { codecRequest } from './pack-request.js';
 import { requireSameRequest } from './partial-pack.js';
-import { checkedChoice, Problems, requireOutput } from './preflight.js';
+import { type CodecRequest, checkedChoice, Problems, requireOutput } from './preflight.js';
 import { TemporaryLabels } from './temporary-labels.js';
 
 export interface CacheLabelsOptions {
@@ -120,7 +120,7 @@ export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLab
   const left = images.skipped && { skipped: images.skipped };
   const content = await problems.need(() => imagesFingerprint(images, signal));
   const identity = await problems.need(() => identityOf(teacher, images, content, options));
-  if (codec !== undefined) await checkCodec(codec, identity, problems);
+  if (codec !== undefined) await checkCodec({ codec, training }, identity, problems);
   problems.throwAll();
   if (finished !== undefined) {
     requireSameLabels(finished, identity, codec && codecRequest({ ...options, codec }));
@@ -200,12 +200,12 @@ function identityOf(
 
 /** Adds what speaks against the codec for these labels. */
 async function checkCodec(
-  codec: CodecChoice | TotalRatioChoice,
+  request: Pick<CodecRequest, 'codec' | 'training'>,
   { targets: _, ...labels }: LabelsIdentity,
   problems: Problems,
 ): Promise<void> {
   const full = 2 * labels.epochs * labels.samples * labels.classes;
-  await checkedChoice({ codec, tau: labels.tau, eps: DEFAULT_EPS }, labels, full, problems);
+  await checkedChoice({ ...request, tau: labels.tau, eps: DEFAULT_EPS }, labels, full, problems);
 }
 
 /** {@link finishedManifest}, after a check of where output goes. */

@@ -1,7 +1,7 @@
 import type { ArchiveSpec } from '../archive/spec.js';
 import type { CodecRegistry } from '../codecs/codec-registry.js';
 import type { CodecChoice } from '../codecs/registry.js';
-import type { VqaeTrainingOptions } from '../codecs/vqae/trainer.js';
+import type { VqaeTrainingOptions } from '../codecs/vqae/options.js';
 import type { Kernels } from '../kernels/types.js';
 import type { LabelKind } from '../labels/inspection.js';
 import type { LabelSource } from '../labels/source.js';

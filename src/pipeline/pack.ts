@@ -146,12 +146,18 @@ function choiceOf(
   options: SpecOptions,
   problems: Problems,
 ): Promise<CodecChoice> {
-  const { codec, codecs, tau = DEFAULT_TAU, eps = DEFAULT_EPS, trainingLabels } = options;
+  const { codec, codecs, tau = DEFAULT_TAU, eps = DEFAULT_EPS } = options;
+  const { training, trainingLabels } = options;
   const { augmentation, classNames, teacher, images, pruning, columns } = options;
   const known = { augmentation, classNames, teacher, images, pruning, columns };
   const full = 2 * all.epochs * all.samples * all.classes;
   const labels = { classes, samples, epochs, ...known };
-  return checkedChoice({ codec, codecs, tau, eps, trainingLabels }, labels, full, problems);
+  return checkedChoice(
+    { codec, codecs, tau, eps, training, trainingLabels },
+    labels,
+    full,
+    problems,
+  );
 }
 
 /**

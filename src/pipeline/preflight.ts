@@ -5,8 +5,9 @@ import type { PlannedLabels } from '../archive/size.js';
 import { JOURNAL_FILE, UNFINISHED_FILE } from '../archive/unfinished.js';
 import type { CodecRegistry } from '../codecs/codec-registry.js';
 import { CODECS, type CodecChoice } from '../codecs/registry.js';
+import type { VqaeTrainingOptions } from '../codecs/vqae/options.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
-import { type Problem, requireNoProblems } from '../core/check.js';
+import { argument, type Problem, requireNoProblems } from '../core/check.js';
 import { isSoftpackError, SoftpackError } from '../errors.js';
 import { onFile } from '../store/file-error.js';
 import { readHead } from '../store/local.js';
@@ -115,6 +116,7 @@ export interface CodecRequest {
   readonly codec: CodecChoice | TotalRatioChoice;
   readonly tau: number;
   readonly eps: number;
+  readonly training?: VqaeTrainingOptions;
   readonly trainingLabels?: number;
   readonly codecs?: CodecRegistry;
 }
@@ -125,17 +127,20 @@ export interface CodecRequest {
  * @param full bytes of the uncompressed labels that the ratio refers to.
  */
 export async function checkedChoice(
-  { codec, tau, eps, trainingLabels, codecs = CODECS }: CodecRequest,
+  { codec, tau, eps, training, trainingLabels, codecs = CODECS }: CodecRequest,
   labels: PlannedLabels,
   full: number,
   problems: Problems,
 ): Promise<CodecChoice> {
+  if (trainingLabels !== undefined) {
+    await problems.check(() => argument.count(trainingLabels, 'trainingLabels', 1));
+  }
   const choice = await problems.need(() =>
     isTotalRatio(codec) ? choiceForRatio(codec, labels, full, codecs) : codec,
   );
   const { classes, samples, epochs } = labels;
   const context = {
-    ...{ classes, samples, labels: samples * epochs, tau, eps },
+    ...{ classes, samples, labels: samples * epochs, tau, eps, training },
     trainingLabels: trainingLabels ?? defaultTrainingLabels(classes),
   };
   problems.add(codecs.problemsOf(choice, context));

@@ -1,4 +1,4 @@
-import { SoftpackError } from '../errors.js';
+import { argument } from '../core/check.js';
 
 /** Learning rate of a step, counted from 0. */
 export type Schedule = (step: number) => number;
@@ -16,13 +16,9 @@ export interface CosineOptions {
 
 /** Linear warm-up, then half a cosine from the peak to the floor (Loshchilov & Hutter 2017, one cycle). */
 export function cosineSchedule({ peak, steps, warmup = 0, floor = 0 }: CosineOptions): Schedule {
-  if (!(steps > 0 && warmup >= 0 && warmup < steps)) {
-    throw new SoftpackError('INVALID_ARGUMENT', 'the warm-up must be shorter than the run', {
-      field: 'warmup',
-      expected: `in [0, ${steps})`,
-      found: warmup,
-    });
-  }
+  argument.positive(steps, 'steps');
+  const shorter = warmup >= 0 && warmup < steps;
+  argument.that(shorter, warmup, 'warmup', `shorter than the run: in [0, ${steps})`);
   return (step) => {
     if (step < warmup) return (peak * (step + 1)) / warmup;
     const progress = Math.min(1, (step - warmup) / (steps - warmup));

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import { argument } from '../core/check.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import { IMAGE_CHANNELS, type Network } from '../nn/network.js';
 import type { AdamW } from './optimiser.js';
@@ -65,6 +66,7 @@ export async function trainModel(
   batches: AsyncIterable<Batch> | Iterable<Batch>,
   { optimizer, schedule, loss, steps, onProgress, signal }: TrainOptions,
 ): Promise<Float32Array> {
+  argument.count(steps, 'steps', 1);
   const losses = new Float32Array(steps);
   let step = 0;
   for await (const batch of batches) {
@@ -81,19 +83,12 @@ export async function trainModel(
     onProgress?.({ step, steps, loss: losses[step - 1] });
     if (step === steps) return losses;
   }
-  throw new SoftpackError('INVALID_ARGUMENT', 'too few batches', {
-    field: 'batches',
-    expected: steps,
-    found: step,
-  });
+  argument.fail('batches', 'too few batches', steps, step);
+  return losses;
 }
 
 function checkBatch({ xs }: Batch, count: number, inputSize: number): void {
+  argument.count(count, 'ys', 1);
   const expected = count * inputSize * inputSize * IMAGE_CHANNELS;
-  if (Number.isSafeInteger(count) && count > 0 && xs.length === expected) return;
-  throw new SoftpackError('INVALID_ARGUMENT', 'images and labels do not match', {
-    field: 'xs',
-    expected: `${expected} values for ${count} labels`,
-    found: xs.length,
-  });
+  argument.that(xs.length === expected, xs.length, 'xs', `${expected} values for ${count} labels`);
 }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { CheckContext } from '#src/codecs/descriptor.js';
 import { CODECS, type CodecChoice } from '#src/codecs/registry.js';
 import { requireNoProblems } from '#src/core/check.js';
 
@@ -12,6 +13,13 @@ describe('what cannot be made is known before labels are read', () => {
     [{ name: 'topk', ratio: 134 }, {}, ['ratio']],
     [{ name: 'topk', k: 9 }, { classes: 4 }, ['k']],
     [{ name: 'topk', k: 9, values: 'none', rest: 'uniform' }, { classes: 4 }, ['k', 'rest']],
+    [{ ratio: 40 }, { training: { steps: -1, seed: 0.5 } }, ['training.steps', 'training.seed']],
+    [
+      { ratio: 40 },
+      { training: { batch: 0, beta: Number.NaN } },
+      ['training.batch', 'training.beta'],
+    ],
+    [{ ratio: 40 }, { training: { initialisation: 'kmeans' } }, ['training.initialisation']],
     [{ name: 'pca', k: 201 }, {}, ['k']],
     [{ name: 'rpca', k: 1.5 }, {}, ['k']],
     [{ name: 'vq', dc: 0, k: 3 }, { tau: 0, eps: 1 }, ['tau', 'eps', 'dc', 'k']],
@@ -26,7 +34,8 @@ describe('what cannot be made is known before labels are read', () => {
     [{ name: 'pca', k: 10 }, { trainingLabels: 10 }, ['labels']],
     [{ name: 'vqae', dh: 8, dc: 4, k: 64 }, { labels: 127 }, ['labels']],
   ])('%o of %o: %o', (choice, change, fields) => {
-    const problems = CODECS.problemsOf(choice as CodecChoice, { ...context, ...change });
+    const all = { ...context, ...change } as CheckContext;
+    const problems = CODECS.problemsOf(choice as CodecChoice, all);
     expect(problems.map(({ field }) => field)).toEqual(fields);
     for (const { message, expected } of problems) expect(`${message}${expected}`).not.toBe('');
   });

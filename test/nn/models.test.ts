@@ -212,13 +212,19 @@ describe('ConvNet', () => {
   });
 
   it('names what is wrong with a configuration', () => {
-    for (const bad of [
-      { ...CONFIG, widths: [] },
-      { ...CONFIG, blocks: [1] },
-      { ...CONFIG, classes: 0 },
-      { ...CONFIG, inputSize: 1.5 },
-    ]) {
-      expect(() => ConvNet.create(bad, 1)).toThrow(expect.objectContaining({ field: 'config' }));
+    const many = Array.from({ length: 6000 }, () => 1);
+    for (const [bad, field] of [
+      [{ widths: [] }, 'widths'],
+      [{ widths: [4, 0] }, 'widths[1]'],
+      [{ blocks: [1] }, 'blocks'],
+      [{ blocks: [1, -1] }, 'blocks[1]'],
+      [{ blocks: [10_000, 1] }, 'blocks'],
+      [{ widths: many, blocks: many }, 'blocks'],
+      [{ classes: 0 }, 'classes'],
+      [{ inputSize: 1.5 }, 'inputSize'],
+    ] as const) {
+      const create = () => ConvNet.create({ ...CONFIG, ...bad }, 1);
+      expect(create).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT', field }));
     }
   });
 });

@@ -83,6 +83,14 @@ describe('a codec that cannot be', () => {
   });
 });
 
+test.each<[Partial<PackOptions>, string]>([
+  [{ codec: { ratio: 8 }, training: { steps: 0.5 } }, 'training.steps'],
+  [{ trainingLabels: 0 }, 'trainingLabels'],
+  [{ trainingLabels: Number.NaN }, 'trainingLabels'],
+])('training that cannot be: %o', async (change, field) => {
+  await expect(pack(change)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', field });
+});
+
 test('one error lists every problem', async () => {
   const call = pack({ out: temporary.path('file'), codec: { name: 'topk', k: 13 } });
   await expect(call).rejects.toMatchObject({ code: 'ALREADY_EXISTS' });

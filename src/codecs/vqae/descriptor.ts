@@ -3,6 +3,7 @@ import { codecShape } from '../tensors.js';
 import { VqaeCodec } from './codec.js';
 import { checkVqaeConfig, fewestLabels } from './config.js';
 import { type VqaeSized, vqaeLevelSet } from './level-set.js';
+import { checkVqaeTraining } from './options.js';
 import { vqaeForRatio } from './plan.js';
 import { VqaeTrainer } from './trainer.js';
 
@@ -28,8 +29,9 @@ return clamp(t['codebook'][q].reshape(n, -1) @ t['decoder'] + t['bias'], c['eps'
     if (!('ratio' in choice)) return { ...choice, name: 'vqae' };
     return { name: 'vqae', ...vqaeForRatio(classes, choice.ratio, labels) };
   },
-  check({ dh, dc, k }, { classes, tau, eps }, checker) {
+  check({ dh, dc, k }, { classes, tau, eps, training = {} }, checker) {
     checkVqaeConfig({ classes, tau, eps, dh, dc, k }, checker);
+    checkVqaeTraining(training, checker);
   },
   labelsNeeded: fewestLabels,
   /** P, D and the codebook, their gradients and two moments each, and the covariance that they start from. */

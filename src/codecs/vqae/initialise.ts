@@ -4,6 +4,8 @@ import { principalComponents } from '../math/eigen.js';
 import { kmeans } from '../math/kmeans.js';
 import type { VqaeParameters, VqaeShape } from './gradients.js';
 
+export const VQAE_INITIALISATIONS = ['principal', 'random'] as const;
+
 /**
  * Start values of training.
  *
@@ -13,7 +15,7 @@ import type { VqaeParameters, VqaeShape } from './gradients.js';
  *   (CVPR 2013), which the paper does not use but which starts near what it converges to.
  * - `random`: Gaussian P, D = P^T, codewords drawn from the first latents.
  */
-export type VqaeInitialisation = 'principal' | 'random';
+export type VqaeInitialisation = (typeof VQAE_INITIALISATIONS)[number];
 
 /** Labels that the initialisation needs at most; enough for hundreds of components. */
 export const INITIAL_LABELS = 8192;

@@ -1,3 +1,4 @@
+import { argument } from '../../core/check.js';
 import { STREAM } from '../../core/philox.js';
 import { RandomSequence } from '../../core/random.js';
 import { errorCode, SoftpackError, throwIfAborted } from '../../errors.js';
@@ -6,29 +7,9 @@ import type { TrainingCheckpoints } from '../checkpoints.js';
 import { VqaeCodec } from './codec.js';
 import { checkVqaeConfig, fewestLabels, segmentsOf, type VqaeConfig } from './config.js';
 import { VqaeGradients, type VqaeLosses, type VqaeParameters } from './gradients.js';
-import { INITIAL_LABELS, initialise, type VqaeInitialisation } from './initialise.js';
+import { INITIAL_LABELS, initialise } from './initialise.js';
+import { checkVqaeTraining, type VqaeTrainingOptions } from './options.js';
 import { VqaeState } from './state.js';
-
-/** Settings that the paper leaves open, with softpack's defaults. */
-export interface VqaeTrainingOptions {
-  /** Default 1000. */
-  readonly steps?: number;
-  /** Labels per step, default 512. */
-  readonly batch?: number;
-  /** First step size, as a share of each parameter's own root mean square; default 0.03, cosine to 0. */
-  readonly learningRate?: number;
-  /** Decoupled weight decay of P and D; default 0. */
-  readonly weightDecay?: number;
-  /** Weight of the quantisation terms, in units where labels and latents have equal energy; default 1. */
-  readonly alpha?: number;
-  /** Weight of the commitment term, default 0.25. */
-  readonly beta?: number;
-  /** Default `principal`. */
-  readonly initialisation?: VqaeInitialisation;
-  /** Default 0. The same seed, labels and instruction set give the same codec, bit for bit. */
-  readonly seed?: number;
-  readonly threads?: number;
-}
 
 export interface VqaeProgress {
   readonly step: number;
@@ -87,6 +68,7 @@ export class VqaeTrainer {
     options: VqaeTrainingOptions = {},
   ) {
     this.#config = checkVqaeConfig(config);
+    checkVqaeTraining(options, argument);
     this.#kernels = kernels;
     this.#labels = labels;
     this.#count = labels.length / config.classes;

@@ -1,12 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import type { Readable } from 'node:stream';
-import { errorInRow } from '../archive/archive.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import { once, orAbort } from './abort.js';
-import type { BatchSetup, BatchTask } from './batch-maker.js';
-import { type BatchPool, LocalBatchPool, ThreadBatchPool } from './batch-pool.js';
+import type { BatchSetup } from './batch-maker.js';
+import { BatchSource } from './batch-source.js';
 import { requireContentOf } from './images-of.js';
-import { LabelsAhead, type LabelsOfBatch } from './labels-ahead.js';
+import { LabelsAhead } from './labels-ahead.js';
 import { type LoaderMetrics, MetricsCounter } from './metrics.js';
 import type { Batch, LoaderOptions } from './options.js';
 import { BatchPlan, type Position } from './plan.js';
@@ -42,14 +41,13 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
   readonly #plan: BatchPlan;
   readonly #prefetch: number;
   readonly #setup: BatchSetup;
-  readonly #imageShape: readonly [number, number, number];
   readonly #rows: RowReader;
   readonly #slots: SlotRing | undefined;
   readonly #labelsAhead: LabelsAhead | undefined;
   readonly #maxBytes: number;
   readonly #counter = new MetricsCounter();
+  readonly #source: BatchSource;
   #next: Position;
-  #pool: BatchPool | undefined;
   /** Number of the current iteration; earlier ones end. */
   #run = 0;
   #queue: Pending[] = [];
@@ -78,7 +76,6 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     this.batchesPerEpoch = this.#plan.batchesPerEpoch;
     requireBatches(this.batchesPerEpoch, options, samples);
     const imageSetup = images && imageSetupOf(options);
-    this.#imageShape = imageSetup === undefined ? [0, 0, 3] : [...imageSetup.augmentation.size, 3];
     this.#setup = {
       id: randomUUID(),
       classes,
@@ -88,8 +85,12 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
       firstRun: new Int32Array(new SharedArrayBuffer(4)),
     };
     this.#rows = new RowReader(archive, imageSetup?.columns.map(({ name }) => name) ?? []);
+    this.#source = new BatchSource({
+      ...{ options, plan: this.#plan, setup: this.#setup, rows: this.#rows },
+      ...{ counter: this.#counter, lastEpoch: to },
+    });
     if (options.buffers === 'slots') {
-      this.#slots = new SlotRing(this.#prefetch + 1, this.#lengths(options.batchSize));
+      this.#slots = new SlotRing(this.#prefetch + 1, this.#source.lengths(options.batchSize));
     }
     if (this.#decodes) {
       const shape = { batchSize: options.batchSize, classes, maxBytes: this.#maxBytes };
@@ -150,9 +151,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     await this.#drain(this.#queue);
     this.#labelsAhead?.clear();
     this.#rows.clear();
-    const pool = this.#pool;
-    this.#pool = undefined;
-    await pool?.[Symbol.asyncDispose]();
+    await this.#source[Symbol.asyncDispose]();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -236,13 +235,15 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
   ): Position | undefined {
     let position = from;
     while (position !== undefined && queue.length < this.#prefetch) {
-      const bytes = this.#bytesOf(position);
+      const bytes = this.#source.bytesOf(position);
       const more = bytes + (this.#labelsAhead?.bytesToTake(position) ?? 0);
       if (queue.length > 0 && this.#bufferedBytes() + more > this.#maxBytes) break;
       if (this.#slots?.available === false) break;
       const slot = this.#slots?.take();
       const labels = this.#labelsAhead?.take(position);
-      const batch = this.#make(position, run, slot, labels).finally(labels?.release);
+      const onRelease = once(() => slot && this.#slots?.give(slot));
+      const made = this.#source.make(position, { run, slot, ahead: labels, onRelease });
+      const batch = made.finally(labels?.release);
       const pending: Pending = { position, bytes, slot, batch, ready: false };
       batch.then(
         () => {
@@ -254,60 +255,6 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
       position = this.#plan.after(position, lastEpoch);
     }
     return position;
-  }
-
-  async #make(
-    position: Position,
-    run: number,
-    slot: Slot | undefined,
-    ahead: LabelsOfBatch | undefined,
-  ): Promise<Batch> {
-    const { epoch } = position;
-    const { archive } = this.#options;
-    const index = this.#plan.indexOf(position);
-    const sampleIds = this.#plan.samplesOf(position);
-    const { codes: row, columns: recorded } = await this.#rows.read(epoch, this.epochs.to);
-    const lengths = this.#lengths(sampleIds.length);
-    const into = slot && {
-      xs: slot.xs.subarray(0, lengths.xs),
-      ys: slot.ys.subarray(0, lengths.ys),
-    };
-    const where = `batch ${index} of epoch ${epoch}`;
-    const make = async (task: Pick<BatchTask, 'sampleIds' | 'labels' | 'labelsOnly' | 'into'>) => {
-      try {
-        const of = { run, epoch: archive.storedEpoch(epoch), row, recorded };
-        const made = await this.#poolInUse().make({ ...of, ...task }, where);
-        this.#counter.made(made.timing);
-        return made;
-      } catch (error) {
-        throw errorInRow(archive, epoch, error);
-      }
-    };
-    const labels = await ahead?.read((windowIds, ys) =>
-      make({ sampleIds: windowIds, labelsOnly: true, into: { xs: new Float32Array(0), ys } }),
-    );
-    const made = await make({ sampleIds, ...(labels && { labels }), ...(into && { into }) });
-    const { xs, ys } = into ?? made;
-    return {
-      epoch,
-      index,
-      sampleIds,
-      xs,
-      xsShape: [sampleIds.length, ...this.#imageShape],
-      ys,
-      ysShape: [sampleIds.length, archive.classes],
-      ...(!this.#decodes && { codes: { row, labels: sampleIds } }),
-      release: once(() => slot && this.#slots?.give(slot)),
-    };
-  }
-
-  #poolInUse(): BatchPool {
-    const { workers = 1, pool } = this.#options;
-    this.#pool ??=
-      workers === 0
-        ? new LocalBatchPool(this.#setup)
-        : new ThreadBatchPool(this.#setup, workers, pool);
-    return this.#pool;
   }
 
   #deliver({ position, bytes }: Pending, batch: Batch, waitMs: number): void {
@@ -325,21 +272,6 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
   #bufferedBytes(): number {
     const batches = this.#queue.reduce((sum, { bytes }) => sum + bytes, 0);
     return batches + (this.#labelsAhead?.bytes ?? 0);
-  }
-
-  #bytesOf(position: Position): number {
-    const { xs, ys } = this.#lengths(this.#plan.sizeOf(position));
-    return 4 * (xs + ys);
-  }
-
-  /** Elements of a batch's arrays. */
-  #lengths(samples: number): { readonly xs: number; readonly ys: number } {
-    const [height, width, channels] = this.#imageShape;
-    const { classes } = this.#options.archive;
-    return {
-      xs: samples * height * width * channels,
-      ys: this.#decodes ? samples * classes : 0,
-    };
   }
 }
 

@@ -4,14 +4,9 @@ import { SoftpackError } from '../../errors.js';
 import { type BackendName, selectBackend } from '../backend/select.js';
 import { predict } from '../network.js';
 import { loadConvNet } from '../weights.js';
-import {
-  mismatch,
-  NORMALISATION_KEY,
-  readDescription,
-  settleShape,
-  type TeacherDescription,
-} from './description.js';
+import { NORMALISATION_KEY, readDescription, type TeacherDescription } from './description.js';
 import { fileSha256 } from './fingerprint.js';
+import { mismatch, settleShape } from './shape.js';
 import type { Teacher } from './teacher.js';
 
 /** A teacher from a file that `saveConvNet` wrote. */

@@ -1,5 +1,6 @@
 import { SoftpackError } from '../../errors.js';
-import { DESCRIPTION_FILE, type TeacherShape } from './description.js';
+import { DESCRIPTION_FILE } from './description.js';
+import type { TeacherShape } from './shape.js';
 import type { Teacher } from './teacher.js';
 
 export interface NetworkParts {

@@ -5,13 +5,7 @@ import { errorMessage, invalidFile, SoftpackError } from '../../errors.js';
 import { fileError } from '../../store/file-error.js';
 import { readLocalFile, regularFileSize } from '../../store/local.js';
 import type { TeacherDescription } from './description.js';
-import {
-  chosenOutput,
-  type ModelFacts,
-  mismatch,
-  readDescription,
-  settleShape,
-} from './description.js';
+import { readDescription } from './description.js';
 import { filesSha256 } from './fingerprint.js';
 import { channelsOf, networkTeacher } from './network-teacher.js';
 import { externalFiles } from './onnx-locations.js';
@@ -22,6 +16,7 @@ import {
   OUTPUT_TYPES,
   outputValues,
 } from './onnx-tensors.js';
+import { chosenOutput, type ModelFacts, mismatch, settleShape } from './shape.js';
 import type { Teacher } from './teacher.js';
 
 /** A teacher from an ONNX file, run by onnxruntime-node on one thread: labelling has a teacher a thread. */

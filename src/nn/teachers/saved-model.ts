@@ -7,15 +7,10 @@ import { regularFileSize } from '../../store/local.js';
 import { loadNativeTensorflow } from '../backend/native-tensorflow.js';
 import { selectBackend } from '../backend/select.js';
 import type { TeacherDescription } from './description.js';
-import {
-  chosenOutput,
-  type ModelFacts,
-  mismatch,
-  readDescription,
-  settleShape,
-} from './description.js';
+import { readDescription } from './description.js';
 import { filesSha256 } from './fingerprint.js';
 import { networkTeacher } from './network-teacher.js';
+import { chosenOutput, type ModelFacts, mismatch, settleShape } from './shape.js';
 import type { Teacher } from './teacher.js';
 import { type ModelOutput, runOnTensor } from './tensor-run.js';
 

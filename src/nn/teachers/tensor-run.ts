@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { errorMessage, invalidFile, isSoftpackError } from '../../errors.js';
-import type { TeacherShape } from './description.js';
 import { channelsOf } from './network-teacher.js';
+import type { TeacherShape } from './shape.js';
 
 /** The output of a model that gives the labels. */
 export interface ModelOutput {

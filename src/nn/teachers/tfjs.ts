@@ -3,14 +3,9 @@ import * as tf from '@tensorflow/tfjs';
 import { errorMessage, excerpt, invalidFile, isSoftpackError } from '../../errors.js';
 import { type BackendName, selectBackend } from '../backend/select.js';
 import type { TeacherDescription } from './description.js';
-import {
-  chosenOutput,
-  type ModelFacts,
-  mismatch,
-  readDescription,
-  settleShape,
-} from './description.js';
+import { readDescription } from './description.js';
 import { networkTeacher } from './network-teacher.js';
+import { chosenOutput, type ModelFacts, mismatch, settleShape } from './shape.js';
 import type { Teacher } from './teacher.js';
 import { type ModelOutput, runOnTensor } from './tensor-run.js';
 import { readTfjsFiles, type TfjsFiles } from './tfjs-files.js';

@@ -146,6 +146,7 @@ export { type LabelDivergence, labelDivergence } from './labels/divergence.js';
 export type { FloatDtype } from './labels/elements.js';
 export type { LabelKind } from './labels/inspection.js';
 export {
+  type LabelPlace,
   type LabelShape,
   type LabelSource,
   type LabelsOf,

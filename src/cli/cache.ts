@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { type Command, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Rendering } from '../augment/replay.js';
 import { CODECS } from '../codecs/registry.js';
 import { isJsonObject, parseJson } from '../core/json.js';
@@ -33,6 +33,7 @@ interface CacheFlags extends CodecFlags, FitFlags {
   readonly epochs: number;
   readonly out: string;
   readonly full?: string;
+  readonly passes?: 1 | 2;
   readonly tau: number;
   readonly steps: number;
   readonly seed: number;
@@ -70,7 +71,13 @@ export function addCache(program: Command, io: CliIo): void {
   addCodecOptions(command)
     .option(
       '--full <dir>',
-      'keep the uncompressed labels here; default: in <out>.softpack-tmp, removed at the end',
+      'keep the uncompressed labels here; default: none, or in <out>.softpack-tmp meanwhile',
+    )
+    .addOption(
+      new Option(
+        '--passes <n>',
+        'with a codec: 1 encodes labels as they come, 2 keeps them uncompressed on disk meanwhile; default: 1 beyond 1 GiB',
+      ).argParser(oneOrTwo),
     )
     .option('-t, --tau <t>', 'temperature of the labels softmax(logits / tau)', positiveNumber, 20)
     .option('--steps <n>', 'training steps of the codec', positiveInteger, 1000)
@@ -137,7 +144,17 @@ async function optionsOf(flags: CacheFlags, named: boolean): Promise<CacheLabels
   const { teacher, images, epochs, out, full, tau, steps, seed, minCrop, flip, cutmix } = flags;
   // Without codec options the logits are kept as they are: they can be packed at any ratio later.
   return {
-    ...{ teacher, images, epochs, out, full, tau, backend: flags.backend, split: flags.split },
+    ...{
+      teacher,
+      images,
+      epochs,
+      out,
+      full,
+      passes: flags.passes,
+      tau,
+      backend: flags.backend,
+      split: flags.split,
+    },
     ...{ workers: flags.workers, batch: flags.batch, fit: fitOf(flags) },
     description: await descriptionOf(flags),
     augmentation: {
@@ -183,6 +200,12 @@ function readText(file: string): Promise<Buffer> {
   return readFile(file).catch((cause: unknown) => {
     throw fileError(file, cause);
   });
+}
+
+function oneOrTwo(text: string): 1 | 2 {
+  if (text === '1') return 1;
+  if (text === '2') return 2;
+  throw new InvalidArgumentError('Must be 1 or 2.');
 }
 
 function cacheProgress(io: CliIo): (progress: CacheProgress) => void {

@@ -14,6 +14,11 @@ export interface LabelsOf {
   readonly samples: { readonly start: number; readonly count: number } | Uint32Array;
 }
 
+export interface LabelPlace {
+  readonly epoch: number;
+  readonly sample: number;
+}
+
 /** A teacher's logits for every (epoch, sample), read in pieces. */
 export interface LabelSource extends AsyncDisposable {
   readonly epochs: number;
@@ -26,6 +31,8 @@ export interface LabelSource extends AsyncDisposable {
    * (-infinity, -1e9) far below the others. `NON_FINITE`, naming epoch, sample and class, for NaN and +infinity.
    */
   read(epoch: number, start: number, count: number): Promise<Float32Array>;
+  /** Logits of labels that lie anywhere, in order of epochs, for sources that read them faster together. */
+  readonly readEach?: (labels: readonly LabelPlace[]) => Promise<Float32Array>;
   /** What rows that are no epochs hold (pruning). Default: row and positions are epoch and samples. */
   readonly labelsOf?: (row: number, start: number, count: number) => LabelsOf;
   /** Identifies the logits, so that a resumed run can tell whether it reads what the first one read. */

@@ -5,7 +5,7 @@ import type { ArchiveBytes } from '../archive/archive.js';
 import { requireUnfinished } from '../archive/create.js';
 import type { Manifest } from '../archive/manifest.js';
 import { type AugmentationSpec, type MixSpec, renderingOf } from '../augment/spec.js';
-import type { CodecChoice } from '../codecs/registry.js';
+import { CODECS, type CodecChoice } from '../codecs/registry.js';
 import type { VqaeTrainingOptions } from '../codecs/vqae/options.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
 import { canonicalJson, type JsonObject } from '../core/json.js';
@@ -18,16 +18,17 @@ import type { ImageSource } from '../images/source.js';
 import type { BackendName } from '../nn/backend/select.js';
 import type { TeacherDescription } from '../nn/teachers/description.js';
 import { loadTeacher } from '../nn/teachers/load.js';
-import { requireNames } from '../nn/teachers/shape.js';
 import type { Teacher } from '../nn/teachers/teacher.js';
 import type { TotalRatioChoice } from './archive-size.js';
 import { type LabelViewsResult, labelViews } from './label-views.js';
+import { matchClasses } from './match-classes.js';
 import { openArchive } from './open-archive.js';
 import { type PackResult, packLogits, settleFinished } from './pack.js';
 import { DEFAULT_EPS, DEFAULT_TAU, type PackProgress } from './pack-options.js';
 import { codecRequest } from './pack-request.js';
 import { requireSameRequest } from './partial-pack.js';
 import { type CodecRequest, checkedChoice, Problems, requireOutput } from './preflight.js';
+import { TeacherSource } from './teacher-source.js';
 import { TemporaryLabels } from './temporary-labels.js';
 
 export interface CacheLabelsOptions {
@@ -60,10 +61,15 @@ export interface CacheLabelsOptions {
   readonly tau?: number;
   readonly training?: VqaeTrainingOptions;
   /**
-   * With a codec: directory of an archive of the uncompressed labels, which is kept. By default they lie in
-   * `<out>.softpack-tmp`, which is removed at the end.
+   * With a codec: directory of an archive of the uncompressed labels, which is kept. By default there is none, or it
+   * lies in `<out>.softpack-tmp` and is removed at the end; see `passes`.
    */
   readonly full?: string;
+  /**
+   * With a codec: 1 trains it on a draw of labels and encodes the others as they come, 2 keeps all uncompressed labels
+   * (2 bytes a class) on disk meanwhile, and makes none of them twice. Default: 1 if they exceed 1 GiB.
+   */
+  readonly passes?: 1 | 2;
   readonly workers?: number;
   readonly batch?: number;
   /** Return the result of a finished archive of the same request instead of refusing it; default false. */
@@ -103,7 +109,7 @@ const defaultAugmentation = {
 
 /**
  * Shows a teacher every augmented view of a folder's images and keeps its labels in an archive, compressed if a
- * codec is asked for: then the uncompressed labels (2 bytes a class) lie on disk until the end.
+ * codec is asked for.
  *
  * @throws What `loadTeacher`, `openImages` and `packLogits` throw, before any label is made where it can be known;
  *   `NO_SPACE` if the labels do not fit the disk.
@@ -130,6 +136,9 @@ export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLab
     if (packed !== undefined)
       return { ...(await resultOf(options, identity, { labels: 0 }, packed)), ...left };
   }
+  if (codec !== undefined && passesOf(options, codec, identity, temporary) === 1) {
+    return { ...(await packAsLabelled(options, codec, identity, images)), ...left };
+  }
   const full = codec === undefined ? out : (options.full ?? temporary?.directory ?? out);
   await requireSpace(full, 2 * images.count * epochs * teacher.classes);
   await temporary?.create();
@@ -142,6 +151,44 @@ export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLab
     }));
   await temporary?.remove();
   return { ...(await resultOf(options, identity, labelled, packed)), ...left };
+}
+
+/** Uncompressed labels of more than this are not written to a disk that need not hold them. */
+const TWO_PASS_BYTES = 2 ** 30;
+
+/** Labels that are there already are packed; codecs that look at all labels first need them twice. */
+function passesOf(
+  { passes, full }: CacheLabelsOptions,
+  codec: CodecChoice | TotalRatioChoice,
+  { samples, epochs, classes }: LabelsIdentity,
+  temporary: TemporaryLabels | undefined,
+): 1 | 2 {
+  if (full !== undefined || temporary?.isThere() || CODECS.of(codec).perSample) return 2;
+  return passes ?? (2 * samples * epochs * classes > TWO_PASS_BYTES ? 1 : 2);
+}
+
+/** Trains the codec on a first draw of labels, and encodes all of them as they come. */
+async function packAsLabelled(
+  options: CacheLabelsOptions,
+  codec: CodecChoice | TotalRatioChoice,
+  { targets, ...identity }: LabelsIdentity,
+  images: ImageSource,
+): Promise<CacheLabelsResult> {
+  const { teacher: path, description, backend = 'auto', workers, batch, signal } = options;
+  const { out, training, onProgress } = options;
+  const { classes, samples, epochs, tau, augmentation, classNames, teacher } = identity;
+  const labels = { classes, samples, epochs, tau, augmentation, teacher, images: identity.images };
+  await using source = new TeacherSource({
+    ...{ teacher: path, description, backend, images, targets, augmentation, classes, epochs },
+    ...{ workers, batch, signal },
+    fingerprint: canonicalJson({ labels }, 'cache') as JsonObject,
+  });
+  const packed = await packLogits({
+    ...{ source, out, codec, tau, training, onProgress, signal, acceptFinished: true },
+    ...{ augmentation, classNames, teacher, images: identity.images },
+    ...(description?.output === 'logits' ? { labels: 'logits' } : {}),
+  });
+  return resultOf(options, { ...identity, targets }, source.made, packed);
 }
 
 async function resultOf(
@@ -302,41 +349,6 @@ async function imagesFor(
 
 function fitOf({ description }: ImageSource): ImageFit | undefined {
   return description.kind === 'files' ? description.fit : undefined;
-}
-
-/**
- * Names of the teacher's classes and the class of every image, as far as they are known: by name where the teacher
- * has names and every folder is one of them, by number where there are as many folders as classes.
- */
-function matchClasses(
-  path: string,
-  { classes, classNames }: TeacherFacts,
-  { classNames: folders, targets }: ImageSource,
-): { readonly classNames?: readonly string[]; readonly targets?: Uint32Array } {
-  requireNames(path, classes, classNames);
-  if (targets === undefined) return { classNames };
-  if (classNames !== undefined && folders?.every((name) => classNames.includes(name))) {
-    const ofFolder = folders.map((name) => classNames.indexOf(name));
-    return { classNames, targets: targets.map((folder) => ofFolder[folder]) };
-  }
-  const numbered = folders === undefined || folders.length === classes;
-  if (!numbered || targets.some((target) => target >= classes)) return { classNames };
-  if (folders !== undefined) requireNumericOrder(folders);
-  return { classNames: classNames ?? folders, targets };
-}
-
-/** Folders `0`, `1`, `10`, `2` are listed so: `10` must not be taken for the class of logit 2. */
-function requireNumericOrder(folders: readonly string[]): void {
-  if (!folders.every((name) => /^\d+$/.test(name))) return;
-  const wrong = folders.findIndex((name, i) => i > 0 && Number(name) < Number(folders[i - 1]));
-  if (wrong < 0) return;
-  const message =
-    "class folders are numbers whose order by name is not their order by value; pad them with zeros, or give the teacher's class names (--class-names)";
-  throw new SoftpackError('INVALID_ARGUMENT', message, {
-    field: 'images',
-    expected: `folder ${folders[wrong]} before ${folders[wrong - 1]}`,
-    found: `folder ${folders[wrong - 1]} as class ${wrong - 1}`,
-  });
 }
 
 async function requireSpace(directory: string, bytes: number): Promise<void> {

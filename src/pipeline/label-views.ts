@@ -1,43 +1,15 @@
-import { availableParallelism } from 'node:os';
-import { Piscina } from 'piscina';
 import { createArchive } from '../archive/create.js';
-import type { AugmentationSpec } from '../augment/spec.js';
 import { NoneCodec } from '../codecs/none.js';
 import { float16ToFloat32 } from '../core/half.js';
-import { PoolTasks } from '../core/pool-tasks.js';
-import {
-  type ErrorData,
-  errorFromData,
-  errorMessage,
-  SoftpackError,
-  throwIfAborted,
-} from '../errors.js';
-import type { MemoryImages } from '../images/memory.js';
-import { describeImages, type ImageSource } from '../images/source.js';
+import { sampleIds } from '../core/samples.js';
 import { LabelInspection } from '../labels/inspection.js';
-import type { BackendName } from '../nn/backend/select.js';
-import type { TeacherDescription } from '../nn/teachers/description.js';
-import type {
-  LabelledViews,
-  LabelTask,
-  LabelWorkerPrepared,
-  LabelWorkerSetup,
-} from './label-worker.js';
+import type { LabelTask } from './label-worker.js';
+import { TeacherPool, type TeacherPoolOptions } from './teacher-pool.js';
 
-export interface LabelViewsOptions {
-  /** A teacher's file or folder, as `loadTeacher` reads it. */
-  readonly teacher: string;
-  /** TensorFlow.js backend of the teacher. */
-  readonly backend: 'auto' | BackendName;
-  readonly description?: TeacherDescription;
-  readonly images: ImageSource | MemoryImages;
+export interface LabelViewsOptions extends TeacherPoolOptions {
   /** Description of `images` for the archive's manifest. */
   readonly imagesRecord?: object;
-  /** [samples]: the teacher's class of each image, to compare its labels with. */
-  readonly targets?: Uint32Array;
-  readonly augmentation: AugmentationSpec;
   readonly epochs: number;
-  readonly classes: number;
   /** Temperature at which the archive's labels are read later. */
   readonly tau: number;
   /** Directory of the archive to write: float16 logits, codec `none`. */
@@ -45,10 +17,6 @@ export interface LabelViewsOptions {
   readonly classNames?: readonly string[];
   /** Recorded in the manifest. */
   readonly fingerprint?: Readonly<Record<string, unknown>>;
-  /** Teachers at work side by side, one a thread; default one a processor. */
-  readonly workers?: number;
-  /** Images in one forward pass; by default as many as have half a million pixels together, 8 to 128. */
-  readonly batch?: number;
   /** The teacher's labels are logits, whatever they look like. */
   readonly settled?: boolean;
   /** Labels done, of all; those of an earlier run count as done from the start. */
@@ -62,11 +30,6 @@ export interface LabelViewsResult {
   /** Share of this run's views, among those that mostly show one known class, to which the teacher assigns that class. */
   readonly agreement?: number;
 }
-
-/** Decoded images kept by all threads together, bytes. */
-const IMAGE_BYTES = 2 ** 30;
-/** Enough pixels to fill the kernels, few enough to stay small in memory. */
-const BATCH_PIXELS = 2 ** 19;
 
 /**
  * Shows the teacher every augmented view of every sample and keeps its logits, uncompressed, in an archive.
@@ -96,8 +59,10 @@ export async function labelViews(options: LabelViewsOptions): Promise<LabelViews
     const first = { epoch: writer.next.epoch, start: writer.next.sample };
     onProgress?.(first.epoch * samples + first.start, epochs * samples);
     await using teachers = new TeacherPool(options);
-    const tasks = labelTasks(first, epochs, samples, options.batch ?? defaultBatch(augmentation));
-    for await (const [{ epoch, start, count }, views] of teachers.run(tasks, signal)) {
+    const tasks = labelTasks(first, epochs, samples, teachers.batch);
+    for await (const [{ epoch, samples: ids }, views] of teachers.run(tasks, signal)) {
+      const [start] = ids;
+      const count = ids.length;
       if (!options.settled) inspect(inspection, views.halves, options.teacher);
       await writer.write({ epoch, start, count }, { codes: new Uint8Array(views.halves.buffer) });
       seen.labels += count;
@@ -120,121 +85,16 @@ function inspect(inspection: LabelInspection, halves: Uint16Array, teacher: stri
   inspection.require(teacher);
 }
 
-function defaultBatch({ size: [height, width] }: AugmentationSpec): number {
-  const fitting = 2 ** Math.floor(Math.log2(BATCH_PIXELS / (height * width)));
-  return Math.min(Math.max(fitting, 8), 128);
-}
-
 function* labelTasks(
-  first: Pick<LabelTask, 'epoch' | 'start'>,
+  first: { readonly epoch: number; readonly start: number },
   epochs: number,
   samples: number,
   batch: number,
 ): Generator<LabelTask> {
   for (let epoch = first.epoch; epoch < epochs; epoch++) {
     for (let start = epoch === first.epoch ? first.start : 0; start < samples; start += batch) {
-      yield { epoch, start, count: Math.min(batch, samples - start) };
+      const count = Math.min(batch, samples - start);
+      yield { epoch, samples: sampleIds({ start, count }) };
     }
-  }
-}
-
-/** Threads with a teacher each. */
-class TeacherPool implements AsyncDisposable {
-  readonly #pool: Piscina;
-  readonly #workers: number;
-  readonly #stop = new Int32Array(new SharedArrayBuffer(4));
-  readonly #tasks: PoolTasks;
-  /** Ids of the threads that have loaded their teacher, and what waits for the others. */
-  readonly #prepared = new Set<number>();
-  readonly #whenPrepared = new Map<number, () => void>();
-  /** Tasks that were handed to threads and not answered. */
-  readonly #underWay = new Set<Promise<unknown>>();
-
-  constructor(options: LabelViewsOptions) {
-    const { teacher, backend, description, images, targets, augmentation, classes } = options;
-    const workers = Math.max(1, options.workers ?? availableParallelism());
-    const setup: LabelWorkerSetup = {
-      teacher,
-      options: { backend, description },
-      images: describeImages(images),
-      targets,
-      imageBytes: Math.floor(IMAGE_BYTES / workers),
-      augmentation,
-      classes,
-      stop: this.#stop,
-    };
-    this.#workers = workers;
-    this.#pool = new Piscina({
-      filename: new URL('./label-worker.js', import.meta.url).href,
-      name: 'labelViews',
-      minThreads: workers,
-      maxThreads: workers,
-      workerData: setup,
-    });
-    this.#tasks = new PoolTasks(this.#pool);
-    this.#pool.on('message', ({ preparedThread }: LabelWorkerPrepared) => {
-      this.#prepared.add(preparedThread);
-      this.#whenPrepared.get(preparedThread)?.();
-    });
-  }
-
-  /** Results in the order of the tasks; a few tasks are under way ahead of the one that is waited for. */
-  async *run(
-    tasks: Iterable<LabelTask>,
-    signal: AbortSignal | undefined,
-  ): AsyncGenerator<readonly [LabelTask, LabelledViews]> {
-    const under: (readonly [LabelTask, Promise<LabelledViews | ErrorData>])[] = [];
-    const next = async () => {
-      throwIfAborted(signal);
-      const [task, answer] = under.shift() as (typeof under)[number];
-      const views = await answer;
-      if ('code' in views) throw errorFromData(views);
-      return [task, views] as const;
-    };
-    for (const task of tasks) {
-      const answer = this.#ask(task);
-      under.push([task, answer]);
-      if (under.length > 2 * this.#workers) yield await next();
-    }
-    while (under.length > 0) yield await next();
-  }
-
-  #ask(task: LabelTask): Promise<LabelledViews | ErrorData> {
-    const answer = this.#label(task);
-    this.#underWay.add(answer);
-    const forget = () => this.#underWay.delete(answer);
-    answer.then(forget, forget); // A failure is reported when its turn comes.
-    return answer;
-  }
-
-  async #label(task: LabelTask): Promise<LabelledViews | ErrorData> {
-    try {
-      return await this.#tasks.run(task, {});
-    } catch (cause) {
-      const message = `a thread of the teacher failed: ${errorMessage(cause)}`;
-      const field = `epoch ${task.epoch}, sample ${task.start}`;
-      throw new SoftpackError('WORKER_FAILED', message, { field, cause });
-    }
-  }
-
-  /**
-   * Tasks under way end at their next image or pass. Threads are ended only when they are out of native code: one that is
-   * ended while a runtime loads its model ends the process.
-   */
-  async [Symbol.asyncDispose](): Promise<void> {
-    Atomics.store(this.#stop, 0, 1);
-    await Promise.all(this.#pool.threads.map((thread) => this.#untilPrepared(thread)));
-    await Promise.allSettled(this.#underWay);
-    await this.#pool.close();
-    this.#tasks[Symbol.dispose]();
-  }
-
-  async #untilPrepared(thread: Piscina['threads'][number]): Promise<void> {
-    const { threadId } = thread;
-    if (this.#prepared.has(threadId)) return;
-    await new Promise<void>((resolve) => {
-      thread.once('exit', resolve);
-      this.#whenPrepared.set(threadId, resolve);
-    });
   }
 }

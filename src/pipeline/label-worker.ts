@@ -36,8 +36,7 @@ export interface LabelWorkerSetup {
 
 export interface LabelTask {
   readonly epoch: number;
-  readonly start: number;
-  readonly count: number;
+  readonly samples: Uint32Array;
 }
 
 export interface LabelledViews {
@@ -85,22 +84,24 @@ export async function labelViews(task: LabelTask): Promise<LabelledViews | Error
 
 async function label(
   { reader, teacher, mixer }: Awaited<typeof prepared>,
-  { epoch, start, count }: LabelTask,
+  { epoch, samples }: LabelTask,
 ): Promise<LabelledViews> {
   if (isStopped()) throwIfAborted(AbortSignal.abort());
-  const samples = Uint32Array.from({ length: count }, (_, i) => start + i);
   const partners = mixer.batch(epoch, samples).partner;
   const images = await reader.read(concatenateIds(samples, partners), isStopped);
   const augmenter = new Augmenter(augmentation, images);
   const [height, width] = augmentation.size;
   // A fresh array each time: TensorFlow.js may alias it.
-  const views = new Float32Array(count * height * width * 3);
+  const views = new Float32Array(samples.length * height * width * 3);
   renderViews(augmenter, images, epoch, samples, teacher.normalisation, views);
   const logits = await teacher.logits(views).catch((error: unknown) => {
-    throw inEpoch(error, epoch, start);
+    throw inEpoch(error, epoch, samples);
   });
   const halves = new Uint16Array(logits.length);
-  settleLogits('', logits, classes, { epoch, start });
+  for (const [i, start] of samples.entries()) {
+    const row = logits.subarray(i * classes, (i + 1) * classes);
+    settleLogits('', row, classes, { epoch, start });
+  }
   halfLogits(logits, classes, halves);
   const { lambda } = augmenter.batch(epoch, samples);
   const labelled = { halves, ...compare(logits, samples, lambda) };
@@ -109,12 +110,12 @@ async function label(
 }
 
 /** An error about an image of a pass as one about its sample. */
-function inEpoch(error: unknown, epoch: number, start: number): unknown {
+function inEpoch(error: unknown, epoch: number, samples: Uint32Array): unknown {
   if (!isSoftpackError(error)) return error;
   const { code, field = '', found } = error;
   const [, place, image, class_] = /^(.*), image (\d+), class (\d+)$/s.exec(field) ?? [];
   if (image === undefined) return error;
-  const where = `epoch ${epoch}, sample ${start + Number(image)}, class ${class_}`;
+  const where = `epoch ${epoch}, sample ${samples[Number(image)]}, class ${class_}`;
   const details = { field: `${place}: ${where}`, found, cause: error };
   return new SoftpackError(code, 'the teacher gives a value that is not finite', details);
 }

@@ -1,7 +1,7 @@
 import { STREAM } from '../core/philox.js';
 import { RandomSequence } from '../core/random.js';
 import { throwIfAborted } from '../errors.js';
-import type { LabelSource } from '../labels/source.js';
+import type { LabelPlace, LabelSource } from '../labels/source.js';
 import { softmaxRows } from '../labels/temperature.js';
 
 const TRAINING_BYTES = 128 * 2 ** 20;
@@ -33,15 +33,28 @@ export async function drawTrainingLabels(
   const count = Math.min(total, limit);
   const random = new RandomSequence(seed, STREAM.codec, 1);
   const labels = new Float32Array(count * source.classes);
+  const placeOf = (label: number): LabelPlace => ({
+    epoch: Math.floor(label / source.samples),
+    sample: label % source.samples,
+  });
+  // Where every label is taken, read whole stretches; else one at a time, or many at once where that is faster.
+  const next = async (first: number) => {
+    if (count === total) {
+      const { epoch, sample } = placeOf(first);
+      const rows = Math.min(READ_ROWS, source.samples - sample);
+      return { logits: await source.read(epoch, sample, rows), rows };
+    }
+    const rows = source.readEach === undefined ? 1 : Math.min(READ_ROWS, count - first);
+    const places = Array.from({ length: rows }, (_, k) =>
+      placeOf(stretch(first + k, count, total, random)),
+    );
+    const [{ epoch, sample }] = places;
+    return { logits: await (source.readEach?.(places) ?? source.read(epoch, sample, 1)), rows };
+  };
   let i = 0;
   while (i < count) {
     throwIfAborted(signal);
-    const first = count === total ? i : stretch(i, count, total, random);
-    const epoch = Math.floor(first / source.samples);
-    const sample = first % source.samples;
-    // Where every label is taken, read whole stretches; else one at a time.
-    const rows = count === total ? Math.min(READ_ROWS, source.samples - sample) : 1;
-    const logits = await source.read(epoch, sample, rows);
+    const { logits, rows } = await next(i);
     const at = i * source.classes;
     const out = labels.subarray(at, at + logits.length);
     softmaxRows(logits, rows, source.classes, tau, out);

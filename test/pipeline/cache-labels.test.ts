@@ -24,6 +24,8 @@ import {
   cacheLabels,
 } from '#src/pipeline/cache-labels.js';
 import { packLogits } from '#src/pipeline/pack.js';
+import { TeacherSource } from '#src/pipeline/teacher-source.js';
+import { drawTrainingLabels } from '#src/pipeline/training-labels.js';
 import { samplePixels } from '../images/fixture.js';
 import { INSTALL_TIMEOUT, nativeTensorflow } from '../nn/native.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -206,6 +208,73 @@ describe('cacheLabels', () => {
       const call = cache('', { out, ...change });
       await expect(call).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
       await expect(call).rejects.toThrow(field);
+    }
+  });
+});
+
+describe('labels encoded as they come', () => {
+  const codec = { name: 'topk', k: 2 } as const;
+  const labelsOf = async (name: string) => {
+    await using archive = await openArchive(temporary.path(name));
+    return Promise.all([0, 1, 2].map(async (epoch) => Buffer.from(await archive.readRow(epoch))));
+  };
+
+  test('are those of two passes, and none of them lies on disk uncompressed', async () => {
+    const two = await cache('two passes', { codec, passes: 2 });
+    let seen = 0;
+    const one = await cache('one pass', {
+      ...{ codec, passes: 1, batch: 4, workers: 2 },
+      onProgress: () => {
+        seen += 1;
+        expect(existsSync(temporary.path('one pass.softpack-tmp'))).toBe(false);
+      },
+    });
+    expect(seen).toBeGreaterThan(0);
+    expect(await labelsOf('one pass')).toEqual(await labelsOf('two passes'));
+    expect(one.packed?.divergence).toEqual(two.packed?.divergence);
+    expect([one.labels, one.agreement !== undefined]).toEqual([two.labels, true]);
+    const again = await cache('one pass', { codec, passes: 1, acceptFinished: true });
+    expect(again.made).toBe(0);
+  });
+
+  test('go on where they were interrupted, to the same bytes', async () => {
+    const vqae = { name: 'vqae', dh: 4, dc: 2, k: 4 } as const;
+    const options = { codec: vqae, passes: 1, training: { steps: 20 } } as const;
+    await cache('straight', options);
+    for (const phase of ['read', 'train', 'encode']) {
+      const controller = new AbortController();
+      const stopped = cache('halted', {
+        ...options,
+        signal: controller.signal,
+        onProgress: (progress) => progress.phase === phase && controller.abort(),
+      });
+      await expect(stopped).rejects.toMatchObject({ code: 'ABORTED' });
+    }
+    await cache('halted', options);
+    expect(await filesOf('halted')).toEqual(await filesOf('straight'));
+  });
+
+  test('are drawn for the codec as from labels on disk', async () => {
+    await cache('drawn', { batch: 4 });
+    await using archive = await openArchive(temporary.path('drawn'));
+    await using stored = archiveSource(archive, loadKernels());
+    const { augmentation, classes } = archive.manifest;
+    await using source = new TeacherSource({
+      ...{ teacher: ONNX, backend: 'auto', description, classes, epochs: EPOCHS, batch: 4 },
+      images: await imageFolder(images, { fit: { kind: 'short-side', pixels: 16 } }),
+      augmentation: augmentation as unknown as AugmentationSpec,
+      fingerprint: {},
+    });
+    const draw = { tau: 4, limit: 17, seed: 5 };
+    expect(await drawTrainingLabels(source, draw)).toEqual(await drawTrainingLabels(stored, draw));
+    expect(source.made.labels).toBe(17);
+    for (const [epoch, start, count] of [
+      [0, 0, 8],
+      [0, 8, 7],
+      [2, 3, 1],
+    ]) {
+      const wanted = await stored.read(epoch, start, count);
+      expect(await source.read(epoch, start, count)).toEqual(wanted);
     }
   });
 });

@@ -1,0 +1,125 @@
+import { float16ToFloat32 } from '../core/half.js';
+import type { JsonObject } from '../core/json.js';
+import { sampleIds } from '../core/samples.js';
+import type { LabelPlace, LabelSource } from '../labels/source.js';
+import type { LabelTask } from './label-worker.js';
+import { TeacherPool, type TeacherPoolOptions } from './teacher-pool.js';
+
+export interface TeacherSourceOptions extends TeacherPoolOptions {
+  readonly epochs: number;
+  /** Identifies teacher, images and views. */
+  readonly fingerprint: JsonObject;
+  readonly signal?: AbortSignal;
+}
+
+/** Labels that a run of {@link TeacherSource} made. */
+export interface LabelsMade {
+  readonly labels: number;
+  /** Share of the views that mostly show one known class to which the teacher assigns that class. */
+  readonly agreement?: number;
+}
+
+/**
+ * A teacher as a source of logits: they are made when they are read, rounded to half floats as an archive keeps them.
+ * A reader that goes on where its last read ended finds the next labels under way.
+ */
+export class TeacherSource implements LabelSource {
+  readonly epochs: number;
+  readonly samples: number;
+  readonly classes: number;
+  readonly dtype = 'F16';
+  readonly #teachers: TeacherPool;
+  readonly #options: TeacherSourceOptions;
+  #ahead: { readonly key: string; readonly logits: Promise<Float32Array> } | undefined;
+  #made = 0;
+  #known = 0;
+  #agreeing = 0;
+
+  constructor(options: TeacherSourceOptions) {
+    const { epochs, images, classes } = options;
+    this.epochs = epochs;
+    this.samples = images.count;
+    this.classes = classes;
+    this.#options = options;
+    this.#teachers = new TeacherPool(options);
+  }
+
+  get made(): LabelsMade {
+    const agreement = this.#agreeing / this.#known;
+    return { labels: this.#made, ...(this.#known > 0 ? { agreement } : {}) };
+  }
+
+  async read(epoch: number, start: number, count: number): Promise<Float32Array> {
+    const key = keyOf(epoch, start, count);
+    const ahead = this.#ahead?.key === key ? this.#ahead : undefined;
+    this.#ahead = undefined;
+    const logits =
+      ahead?.logits ?? this.#label(rangeTasks(epoch, start, count, this.#teachers.batch));
+    // Labels of a reader that reads in order are made while it works on these.
+    this.#lookAhead(epoch, start + count, count);
+    return logits;
+  }
+
+  #lookAhead(epoch: number, end: number, count: number): void {
+    const [next, start] = end < this.samples ? [epoch, end] : [epoch + 1, 0];
+    if (next >= this.epochs || count < this.#teachers.batch) return;
+    const some = Math.min(count, this.samples - start);
+    const logits = this.#label(rangeTasks(next, start, some, this.#teachers.batch));
+    logits.catch(() => undefined); // Reported to whoever reads them.
+    this.#ahead = { key: keyOf(next, start, some), logits };
+  }
+
+  readonly readEach = (places: readonly LabelPlace[]): Promise<Float32Array> =>
+    this.#label(placeTasks(places, this.#teachers.batch));
+
+  /** Logits of the tasks, one after the other. */
+  async #label(tasks: readonly LabelTask[]): Promise<Float32Array> {
+    const count = tasks.reduce((sum, { samples }) => sum + samples.length, 0);
+    const logits = new Float32Array(count * this.classes);
+    let at = 0;
+    for await (const [, views] of this.#teachers.run(tasks, this.#options.signal)) {
+      float16ToFloat32(views.halves, logits.subarray(at, at + views.halves.length));
+      at += views.halves.length;
+      this.#known += views.known;
+      this.#agreeing += views.agreeing;
+    }
+    this.#made += count;
+    return logits;
+  }
+
+  async fingerprint(): Promise<JsonObject> {
+    return this.#options.fingerprint;
+  }
+
+  close(): Promise<void> {
+    return this.#teachers[Symbol.asyncDispose]();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+function keyOf(epoch: number, start: number, count: number): string {
+  return `${epoch} ${start} ${count}`;
+}
+
+/** Consecutive samples of one epoch in batches. */
+function rangeTasks(epoch: number, start: number, count: number, batch: number): LabelTask[] {
+  return Array.from({ length: Math.ceil(count / batch) }, (_, i) => {
+    const first = start + i * batch;
+    const some = Math.min(batch, start + count - first);
+    return { epoch, samples: sampleIds({ start: first, count: some }) };
+  });
+}
+
+/** Labels of the same epoch in batches. */
+function placeTasks(places: readonly LabelPlace[], batch: number): LabelTask[] {
+  const tasks: { readonly epoch: number; readonly ids: number[] }[] = [];
+  for (const { epoch, sample } of places) {
+    const last = tasks.at(-1);
+    if (last?.epoch === epoch && last.ids.length < batch) last.ids.push(sample);
+    else tasks.push({ epoch, ids: [sample] });
+  }
+  return tasks.map(({ epoch, ids }) => ({ epoch, samples: Uint32Array.from(ids) }));
+}

@@ -47,6 +47,7 @@ export type {
 } from './codecs/codec.js';
 export type { ClampedConfig, CommonConfig } from './codecs/config.js';
 export type { RatioChoice } from './codecs/descriptor.js';
+export type { FixedCodec } from './codecs/fixed.js';
 export type { LabelwiseCodec } from './codecs/labelwise.js';
 export type { MeanChoice } from './codecs/mean.js';
 export { type NoneChoice, NoneCodec, type NoneConfig } from './codecs/none.js';

@@ -1,39 +1,12 @@
 import { isTypedArray } from '../core/arrays.js';
-import type { CodecParts, CodeLayout } from '../core/codec-parts.js';
 import { float32ToFloat16 } from '../core/half.js';
 import { sampleIds } from '../core/samples.js';
 import { errorAt, isSoftpackError, SoftpackError } from '../errors.js';
-import type { ThreadOptions } from '../kernels/types.js';
-import type { Codec, DecodeLabelsArgs, LabelContext } from './codec.js';
+import type { DecodeLabelsArgs } from './codec.js';
+import { FixedCodec } from './fixed.js';
 
 /** A codec that decodes one label at a time, in `decodeLabel`. */
-export abstract class LabelwiseCodec implements Codec {
-  abstract readonly name: string;
-  abstract readonly config: { readonly classes: number; readonly tau: number };
-  abstract readonly decoding: string;
-  readonly layout: CodeLayout;
-  protected readonly bitsPerLabel: number;
-
-  constructor(bitsPerLabel: number) {
-    this.bitsPerLabel = bitsPerLabel;
-    this.layout = { kind: 'fixed', bitsPerLabel };
-  }
-
-  get classes(): number {
-    return this.config.classes;
-  }
-
-  get tau(): number {
-    return this.config.tau;
-  }
-
-  abstract encode(
-    logits: Float32Array,
-    context: LabelContext,
-    options?: ThreadOptions,
-  ): Promise<Uint8Array>;
-  abstract parts(options?: { readonly encoder?: boolean }): CodecParts;
-
+export abstract class LabelwiseCodec extends FixedCodec {
   /** Fills `values` [classes] with the distribution whose code starts at bit `position` of `row`. */
   protected abstract decodeLabel(
     row: Uint8Array,
@@ -58,12 +31,6 @@ export abstract class LabelwiseCodec implements Codec {
 
   async decodeAsync(args: DecodeLabelsArgs): Promise<void> {
     this.decode(args);
-  }
-
-  dispose(): void {}
-
-  [Symbol.dispose](): void {
-    this.dispose();
   }
 }
 

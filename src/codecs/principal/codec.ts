@@ -1,11 +1,12 @@
 import type { FieldChecker } from '../../core/check.js';
-import type { CodecParts, CodeLayout, Tensor } from '../../core/codec-parts.js';
+import type { CodecParts, Tensor } from '../../core/codec-parts.js';
 import { float16ToFloat32, float32ToFloat16 } from '../../core/half.js';
 import { sampleIds } from '../../core/samples.js';
 import type { Kernels, ThreadOptions } from '../../kernels/types.js';
 import { softmaxRows } from '../../labels/temperature.js';
-import type { Codec, DecodeLabelsArgs, LabelContext } from '../codec.js';
+import type { DecodeLabelsArgs, LabelContext } from '../codec.js';
 import { argumentChecker, type ClampedConfig, checkClamped, configOf } from '../config.js';
+import { FixedCodec } from '../fixed.js';
 import { atLabel, clampHead, requireLabels, requireOut, writeLabel } from '../labelwise.js';
 import {
   float16Tensor,
@@ -49,11 +50,10 @@ const DECODE_CHUNK = 256;
 const ROBUST_ROUNDS = 10;
 
 /** Labels as k coefficients of fixed directions: PCA's, or those of the low-rank part that robust PCA finds. */
-export class PrincipalCodec implements Codec {
+export class PrincipalCodec extends FixedCodec {
   readonly name: PrincipalName;
   readonly config: PrincipalConfig;
   readonly weights: PrincipalWeights;
-  readonly layout: CodeLayout;
   readonly decoding =
     'a label is k float16 coefficients a; v = bias + scale * (a @ components); ' +
     'y = max(v, eps) / sum(max(v, eps))';
@@ -65,6 +65,7 @@ export class PrincipalCodec implements Codec {
     weights: PrincipalWeights,
     kernels: Kernels,
   ) {
+    super(16 * config.k);
     this.name = name;
     this.config = checkPrincipalConfig(config, argumentChecker(name));
     // What is kept is float16: the encoder fits the components that the decoder will have.
@@ -72,7 +73,6 @@ export class PrincipalCodec implements Codec {
       components: throughFloat16('components', weights.components),
       bias: weights.bias,
     };
-    this.layout = { kind: 'fixed', bitsPerLabel: 16 * config.k };
     this.#kernels = kernels;
   }
 
@@ -82,14 +82,6 @@ export class PrincipalCodec implements Codec {
     const components = readFloat16(parts.tensors, 'components', [config.k, config.classes]);
     const bias = readFloat32(parts.tensors, 'bias', [config.classes]);
     return new PrincipalCodec(name, config, { components, bias }, kernels);
-  }
-
-  get classes(): number {
-    return this.config.classes;
-  }
-
-  get tau(): number {
-    return this.config.tau;
   }
 
   async encode(
@@ -135,17 +127,13 @@ export class PrincipalCodec implements Codec {
     return { name: this.name, config: { ...this.config }, tensors, sampleTensors: new Map() };
   }
 
-  dispose(): void {}
-
-  [Symbol.dispose](): void {}
-
   /** The matrix product of each chunk of labels, and what is left to do after it. */
   *#chunks({ row, labels, context, out, threads }: DecodeLabelsArgs) {
     const { classes, k, scale, eps } = this.config;
     const positions = sampleIds(labels);
     const samples = sampleIds(context.samples);
     requireOut(out, positions.length, classes);
-    requireLabels(row, positions, 16 * k);
+    requireLabels(row, positions, this.bitsPerLabel);
     for (let start = 0; start < positions.length; start += DECODE_CHUNK) {
       const rows = Math.min(DECODE_CHUNK, positions.length - start);
       const halves = new Uint16Array(rows * k);

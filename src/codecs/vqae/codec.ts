@@ -1,4 +1,4 @@
-import type { CodecParts, CodeLayout, Tensor } from '../../core/codec-parts.js';
+import type { CodecParts, Tensor } from '../../core/codec-parts.js';
 import { SoftpackError } from '../../errors.js';
 import type { Decoder, Encoder, Kernels, ThreadOptions } from '../../kernels/types.js';
 import { softmaxRows } from '../../labels/temperature.js';
@@ -10,6 +10,7 @@ import type {
   LossCodec,
 } from '../codec.js';
 import { configOf } from '../config.js';
+import { FixedCodec } from '../fixed.js';
 import { float32Tensor, readFloat32 } from '../tensors.js';
 import { bitsOf, checkVqaeConfig, segmentsOf, type VqaeConfig } from './config.js';
 
@@ -28,11 +29,10 @@ export interface VqaeWeights {
 const ENCODE_CHUNK = 4096;
 
 /** The paper's codec: h = y P, nearest codeword per segment, y^ = bias + mu[q] D, clamped and renormalised. */
-export class VqaeCodec implements LossCodec {
+export class VqaeCodec extends FixedCodec implements LossCodec {
   readonly name = 'vqae';
   readonly config: VqaeConfig;
   readonly weights: VqaeWeights;
-  readonly layout: CodeLayout;
   readonly decoding =
     'a label is m = dh / dc indices of log2 k bits; h = concatenation of codebook[q_1], ..., codebook[q_m]; ' +
     'v = bias + h @ decoder; y = max(v, eps) / sum(max(v, eps))';
@@ -47,9 +47,10 @@ export class VqaeCodec implements LossCodec {
     kernels: Kernels,
     options: DecodeOptions = {},
   ) {
-    this.config = checkVqaeConfig(config);
+    const valid = checkVqaeConfig(config);
+    super(segmentsOf(valid) * bitsOf(valid));
+    this.config = valid;
     this.weights = weights;
-    this.layout = { kind: 'fixed', bitsPerLabel: segmentsOf(config) * bitsOf(config) };
     this.#kernels = kernels;
     this.#options = options;
   }
@@ -66,14 +67,6 @@ export class VqaeCodec implements LossCodec {
     return new VqaeCodec(config, weights, kernels, options);
   }
 
-  get classes(): number {
-    return this.config.classes;
-  }
-
-  get tau(): number {
-    return this.config.tau;
-  }
-
   async encode(
     logits: Float32Array,
     _context: LabelContext,
@@ -82,7 +75,7 @@ export class VqaeCodec implements LossCodec {
     const { classes, tau } = this.config;
     const encoder = this.#encoderOnce();
     const count = logits.length / classes;
-    const bits = segmentsOf(this.config) * bitsOf(this.config);
+    const bits = this.bitsPerLabel;
     const codes = new Uint8Array(Math.ceil((count * bits) / 8));
     const labels = new Float32Array(Math.min(count, ENCODE_CHUNK) * classes);
     for (let start = 0; start < count; start += ENCODE_CHUNK) {
@@ -134,15 +127,11 @@ export class VqaeCodec implements LossCodec {
     return { name: this.name, config: { ...this.config }, tensors, sampleTensors: new Map() };
   }
 
-  dispose(): void {
+  override dispose(): void {
     this.#decoder?.dispose();
     this.#decoder = undefined;
     this.#encoder?.dispose();
     this.#encoder = undefined;
-  }
-
-  [Symbol.dispose](): void {
-    this.dispose();
   }
 
   #encoderOnce(): Encoder {

@@ -17,17 +17,17 @@ import { openImageReader } from '../images/reader.js';
 import { type ImagesDescription, imageCount } from '../images/source.js';
 import type { Kernels } from '../kernels/types.js';
 
-/** What every batch of a loader has in common; sent to each worker once, large parts in shared memory. */
+/** Facts that all batches of a loader share; sent to each worker once, large parts in shared memory. */
 export interface BatchSetup {
   /** Tells loaders of one pool apart. */
   readonly id: string;
   readonly classes: number;
-  /** Absent where labels are delivered as codes. */
+  /** Absent if labels are delivered as codes. */
   readonly codec?: CodecParts;
   readonly decoding: DecodeOptions;
-  /** Absent where the loader delivers labels alone. */
+  /** Absent if the loader delivers labels alone. */
   readonly images?: ImageSetup;
-  /** [1], shared: tasks of runs before this one are to stop at the next image. */
+  /** [1], shared: tasks of earlier runs stop at the next image. */
   readonly firstRun: Int32Array;
 }
 
@@ -50,16 +50,16 @@ export interface BatchTask {
   readonly recorded: RecordedRows;
   /** [batch, classes], shared: labels that were decoded before. */
   readonly labels?: Float32Array;
-  /** Labels alone, without their images: those of several batches, decoded ahead. */
+  /** Decode labels alone, for several batches ahead. */
   readonly labelsOnly?: boolean;
   /** Arrays to fill; fresh ones if absent. */
   readonly into?: { readonly xs: Float32Array; readonly ys: Float32Array };
 }
 
 export interface BatchArrays {
-  /** [batch, height, width, 3] normalised images; empty where the loader has none. */
+  /** [batch, height, width, 3] normalised images; empty if the loader has none. */
   readonly xs: Float32Array;
-  /** [batch, classes] probabilities; empty where labels are delivered as codes. */
+  /** [batch, classes] probabilities; empty if labels are delivered as codes. */
   readonly ys: Float32Array;
   readonly timing: BatchTiming;
 }
@@ -80,7 +80,7 @@ export class BatchMaker implements Disposable {
   readonly #kernels: Kernels;
   readonly #codec: Codec | undefined;
   readonly #reader: ImageReader | undefined;
-  /** The batch that is being made: the reader's memory is used again for the next. */
+  /** The batch in progress: the reader's memory is reused for the next one. */
   #last: Promise<unknown> = Promise.resolve();
 
   private constructor(setup: BatchSetup, kernels: Kernels, reader: ImageReader | undefined) {
@@ -90,7 +90,7 @@ export class BatchMaker implements Disposable {
     this.#reader = reader;
   }
 
-  /** `concurrency`: images decoded side by side. */
+  /** @param options.concurrency images decoded at a time. */
   static async create(
     setup: BatchSetup,
     kernels: Kernels,

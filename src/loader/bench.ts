@@ -12,22 +12,22 @@ export interface BenchLoaderOptions
   readonly archive: LabelArchive;
   /** Numbers of workers to try. */
   readonly workers: readonly number[];
-  /** Seconds to measure each for, after as long a time as the threads need to start. */
+  /** Seconds to measure each, after its threads have started. */
   readonly seconds: number;
   /** Milliseconds that a training step takes; 0 (default) takes batches as fast as they come. */
   readonly stepMs?: number;
   readonly onRun?: (run: LoaderRun) => void;
 }
 
-/** One number of workers. */
+/** Result for one number of workers. */
 export interface LoaderRun {
   readonly workers: number;
   readonly samples: number;
   readonly samplesPerSecond: number;
-  /** By processor time of all threads: what is left of it on a busy machine does not matter. */
+  /** By processor time of all threads, so that other load on the machine does not matter. */
   readonly samplesPerCpuSecond: number;
   readonly megabytesPerSecond: number;
-  /** Milliseconds a batch: of threads for images and labels, of the consumer waiting. */
+  /** Milliseconds per batch: of threads for images and labels, of the consumer for waiting. */
   readonly perBatch: {
     readonly read: number;
     readonly augment: number;
@@ -92,11 +92,11 @@ async function benchOne(options: BenchLoaderOptions, workers: number): Promise<L
   }
 }
 
-/** A training step that keeps this thread busy, as one does. */
+/** Keeps this thread busy, as a training step does. */
 async function stepOf(milliseconds: number): Promise<void> {
   const end = performance.now() + milliseconds;
   while (performance.now() < end);
-  // Replies of threads are taken between steps.
+  // Replies of threads are handled between steps.
   await new Promise(setImmediate);
 }
 
@@ -132,10 +132,10 @@ function runOf(
   };
 }
 
-/** Below this share of waiting the consumer is what takes the time. */
+/** Share of waiting below which the consumer is the bottleneck. */
 const LITTLE_WAITING = 0.05;
 
-/** From the times of all threads and of the consumer over `elapsedMs` on the clock. */
+/** Bottleneck by the times of all threads and of the consumer over `elapsedMs` of wall-clock time. */
 export function boundOf(run: {
   readonly workers: number;
   readonly waitShare: number;
@@ -147,7 +147,7 @@ export function boundOf(run: {
   const { workers, waitShare, read, augment, label, elapsedMs } = run;
   if (waitShare < LITTLE_WAITING) return 'training';
   const busy = (read + augment + label) / (elapsedMs * Math.max(1, workers));
-  // Threads that idle while the consumer waits: batches are on their way between them.
+  // Threads idle while the consumer waits: batches are in transit between them.
   if (busy < 0.5) return 'handing over';
   const most = Math.max(read, augment, label);
   if (most === read) return 'reading images';

@@ -3,7 +3,7 @@ import { createLoader, type LabelLoader } from './loader.js';
 import type { Batch, LoaderOptions } from './options.js';
 
 export interface DataLoaderOptions<T> extends LoaderOptions {
-  /** Makes of a batch what the training loop wants; the batch itself when absent. */
+  /** Converts a batch into what the training loop needs; default: the batch itself. */
   readonly collate?: (batch: Batch) => T;
 }
 
@@ -36,7 +36,7 @@ export class DataLoader<T = Batch> implements AsyncIterable<T>, AsyncDisposable 
     this.collate = collate ?? ((batch) => batch as T);
   }
 
-  /** Batches an epoch. */
+  /** Batches per epoch. */
   get length(): number {
     return this.loader.batchesPerEpoch;
   }

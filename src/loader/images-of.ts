@@ -26,7 +26,7 @@ export async function openImagesOf(
   return images;
 }
 
-/** Labels of other images would train a student on noise without a word. */
+/** Labels of other images would silently train a student on noise. */
 export function requireImagesOf(archive: LabelArchive, images: ImageSource | MemoryImages): void {
   const { manifest, samples } = archive;
   if (images.count !== samples) {
@@ -49,7 +49,7 @@ export function requireImagesOf(archive: LabelArchive, images: ImageSource | Mem
   );
 }
 
-/** Sources whose files were compared with an archive's: once is enough. */
+/** Sources whose files have been compared with an archive's, which happens once. */
 const compared = new WeakMap<object, Set<string>>();
 
 /** Compares the images' content with what the archive recorded: other pixels under the same names are refused. */

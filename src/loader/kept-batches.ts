@@ -11,7 +11,7 @@ import type { MemoryImages } from '../images/memory.js';
 import { loadKernels } from '../kernels/load.js';
 
 export interface PrunedBatchesOptions {
-  /** One that keeps only some batches (`packLogits` with `prune`). */
+  /** An archive that keeps only some batches (`packLogits` with `prune`). */
   readonly archive: LabelArchive;
   /** The images that labels were made from; without them `xs` is empty. */
   readonly images?: MemoryImages;
@@ -52,7 +52,7 @@ export async function* prunedBatches(
       throwIfAborted(signal);
       const [word] = rng.words(index, epoch, STREAM.training, 1);
       const drawn = Math.floor((word / 2 ** 32) * archive.epochs);
-      // Kept batches are few and come again and again: their codes stay in memory.
+      // Kept batches are few and drawn repeatedly: their codes stay in memory.
       const row = rows.get(drawn) ?? archive.readRow(drawn);
       rows.set(drawn, row);
       const { epoch: from, samples } = batches.at(drawn);

@@ -1,8 +1,8 @@
 import type { BatchPlan, Position } from './plan.js';
 
 /**
- * Labels of that many samples are decoded in one go: a decoder's tables are read from memory once for all of them,
- * for the images of a batch put them out of the processor's caches before the next one.
+ * Samples whose labels are decoded at once: the decoder's tables are read from memory once for all of them. Between
+ * two batches their images evict the tables from the processor's caches.
  */
 const LABELS_AHEAD = 1024;
 const MAX_WINDOW_BYTES = 2 ** 23;
@@ -27,23 +27,23 @@ export type DecodeAhead = (sampleIds: Uint32Array, into: Float32Array) => Promis
 
 /** The labels of one batch, decoded with those of the batches after it. */
 export interface LabelsOfBatch {
-  /** [batch, classes], shared; undefined where decoding failed, and the batch is to find out why. */
+  /** [batch, classes], shared; undefined if decoding failed: the batch then decodes its own labels and reports why. */
   read(decode: DecodeAhead): Promise<Float32Array | undefined>;
-  /** Once the batch no longer needs them. */
+  /** To be called when the batch no longer needs them. */
   release(): void;
 }
 
-/** Decodes the labels of several batches at once, in buffers that are used again. */
+/** Decodes the labels of several batches at once, into reused buffers. */
 export class LabelsAhead {
   readonly #plan: BatchPlan;
   readonly #classes: number;
-  /** Batches a window, at least 2. */
+  /** Batches per window, at least 2. */
   readonly #batches: number;
   readonly #length: number;
   readonly #windows = new Set<Window>();
   readonly #free: SharedArrayBuffer[] = [];
   #open: Window | undefined;
-  /** Nothing was taken since the iteration began. */
+  /** True until the iteration takes its first batch. */
   #fresh = true;
 
   private constructor(plan: BatchPlan, classes: number, batches: number, batchSize: number) {
@@ -53,7 +53,7 @@ export class LabelsAhead {
     this.#length = batches * batchSize * classes;
   }
 
-  /** Undefined where a window has no room for two batches, and decoding ahead for nothing to gain. */
+  /** Undefined if a window has no room for two batches: decoding ahead would gain nothing. */
   static create(
     plan: BatchPlan,
     shape: { readonly batchSize: number; readonly classes: number; readonly maxBytes: number },
@@ -70,14 +70,14 @@ export class LabelsAhead {
     return 4 * this.#length * this.#windows.size;
   }
 
-  /** By how much `take` would increase `bytes`. */
+  /** Bytes that `take` would add to `bytes`. */
   bytesToTake(position: Position): number {
     return this.#fresh || this.#covers(position) ? 0 : 4 * this.#length;
   }
 
   /**
-   * The batch's part of its window, the first of which it may be; batches are taken in their order. Undefined for the
-   * first batch of an iteration: the consumer waits for it, and it is to decode its own labels alone.
+   * The batch's part of its window, which this call may open; batches are taken in order. Undefined for the first batch
+   * of an iteration: the consumer waits for it, so it decodes only its own labels.
    */
   take(position: Position): LabelsOfBatch | undefined {
     if (this.#fresh) {
@@ -102,7 +102,7 @@ export class LabelsAhead {
     };
   }
 
-  /** Ends an iteration. Its batches may still be at work: buffers that they have not released are not used again. */
+  /** Ends an iteration. Its batches may still be in progress: buffers that they have not released are not reused. */
   clear(): void {
     this.#fresh = true;
     this.#open = undefined;

@@ -18,7 +18,7 @@ import { type TfDataset, type TfDatasetOptions, type TfLike, tfDatasetOf } from 
 
 const DEFAULT_MAX_BYTES = 2 ** 30;
 
-/** A batch that is being made, or is made and waits. */
+/** A batch in progress, or finished and waiting. */
 interface Pending {
   readonly position: Position;
   readonly bytes: number;
@@ -125,7 +125,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     return this.#iterate(Math.min(this.#next.epoch + 1, this.epochs.to));
   }
 
-  /** Goes on at the first batch of an epoch; an iteration that runs is not disturbed. */
+  /** Continues at the first batch of an epoch; a running iteration is not affected. */
   seek(epoch: number): void {
     const { from, to } = this.epochs;
     this.#next = { epoch: whole(epoch, 'epoch', from, to), start: 0 };
@@ -139,12 +139,12 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     return tfDatasetOf(tf, this, options);
   }
 
-  /** All batches as an object stream. Nothing is read before the stream is; destroying it ends the iteration. */
+  /** All batches as an object stream. Reading starts with the first read of the stream; destroying it ends the iteration. */
   toReadable(): Readable {
     return batchStream(this);
   }
 
-  /** Ends every iteration, and returns once no thread works for this loader any more. */
+  /** Ends every iteration and returns when no thread works for this loader any more. */
   async close(): Promise<void> {
     this.#closed = true;
     Atomics.store(this.#setup.firstRun, 0, 2 ** 31 - 1);
@@ -197,13 +197,13 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     }
   }
 
-  /** Before the first batch: other pixels under the same names would be trained on without a word. */
+  /** Called before the first batch: other pixels under the same names would be trained on silently. */
   async #requireContent(): Promise<void> {
     const { archive, images } = this.#options;
     if (images !== undefined) await requireContentOf(archive, images);
   }
 
-  /** Ends the iteration before, and with it what it made ahead. */
+  /** Ends the previous iteration and discards the batches it made ahead. */
   async #takeOver(run: number): Promise<Pending[]> {
     const before = this.#queue;
     const queue: Pending[] = [];
@@ -223,10 +223,10 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     throwIfAborted(this.#options.signal);
     if (this.#closed) throw new SoftpackError('ABORTED', 'the loader was closed');
     if (run === this.#run) return;
-    throw new SoftpackError('ABORTED', 'another iteration of this loader was begun');
+    throw new SoftpackError('ABORTED', 'another iteration of this loader was started');
   }
 
-  /** Has batches made, as many ahead as options and slots allow; returns where it stopped. */
+  /** Starts batches, as many ahead as options and slots allow; returns the next position. */
   #fill(
     queue: Pending[],
     from: Position | undefined,

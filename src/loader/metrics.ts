@@ -1,6 +1,6 @@
 import type { BatchTiming } from './batch-maker.js';
 
-/** What a loader has spent so far. Times are milliseconds; those of threads are added up over all of them. */
+/** Totals of a loader so far. Times are milliseconds; those of threads are summed over all threads. */
 export interface LoaderMetrics {
   /** Delivered. */
   readonly batches: number;
@@ -15,7 +15,7 @@ export interface LoaderMetrics {
   readonly labelMs: number;
   /** Reading codes, mostly ahead of their epoch. */
   readonly codesMs: number;
-  /** The consumer's waiting for batches: 0 when the loader is quick enough. */
+  /** Time that the consumer waited for batches; 0 if the loader is fast enough. */
   readonly waitMs: number;
   /** Batches made and waiting for the consumer now. */
   readonly queueDepth: number;
@@ -23,7 +23,7 @@ export interface LoaderMetrics {
   readonly bufferedBytes: number;
 }
 
-/** Sums of the above; what is only true now is asked for when read. */
+/** Sums of the totals; values of the moment are passed to `read`. */
 export class MetricsCounter {
   #batches = 0;
   #samples = 0;

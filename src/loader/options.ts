@@ -36,25 +36,25 @@ export interface LoaderOptions {
   /** Batches made at a time, each on a thread; 0 makes them on the calling thread. Default 1. */
   readonly workers?: number;
   /**
-   * What decoding labels may trade for speed; default `exact`. `fast` is twice to several times as quick within 2e-3 of
-   * each label and is as deterministic; `fastest` gives different bytes on different processors.
+   * Precision that decoding may trade for speed; default `exact`. `fast` is at least twice as fast, within 2e-3 of each
+   * label, and as deterministic; `fastest` gives different bytes on different processors.
    */
   readonly precision?: Precision;
   /** Bytes that a decoder's tables may take in each worker; default 128 MiB. */
   readonly memoryCap?: number;
-  /** The threads to use; by default those of one pool that all loaders of the process share. Not closed. */
+  /** Threads to use, not closed by the loader; default: one pool that all loaders of the process share. */
   readonly pool?: Piscina;
-  /** Batches made ahead of the consumer, at most. Default 2 more than `workers`, 1 without. */
+  /** Most batches made ahead of the consumer; default 2 more than `workers`, 1 without workers. */
   readonly prefetch?: number;
   /**
-   * Bytes of batches made ahead of the consumer, at most; one batch is made in any case. Labels are decoded for several
-   * batches at once, in buffers of a sixteenth of this, 8 MiB at most, which count. Default 1 GiB.
+   * Most bytes of batches made ahead of the consumer; one batch is made in any case. Includes the buffers in which labels
+   * of several batches are decoded at once, a sixteenth of this and at most 8 MiB each. Default 1 GiB.
    */
   readonly maxBytes?: number;
   /**
    * `fresh` (default): every batch in arrays of its own, safe under TensorFlow.js, which may use them for as long as
    * a tensor lives. `slots`: in shared memory that is used again after `batch.release()`, for consumers that copy, as
-   * TensorFlow.js does on its wasm backend; several times quicker where batches are large (the system clears fresh
+   * TensorFlow.js does on its wasm backend; several times faster if batches are large (the system clears fresh
    * memory page by page).
    */
   readonly buffers?: 'fresh' | 'slots';
@@ -62,7 +62,7 @@ export interface LoaderOptions {
   readonly resume?: LoaderState;
   /** Ends every iteration with `ABORTED`, and the work behind it at the next image. */
   readonly signal?: AbortSignal;
-  /** Called with every batch, as it is delivered. */
+  /** Called for every batch when it is delivered. */
   readonly onProgress?: (progress: LoaderProgress) => void;
 }
 
@@ -84,7 +84,7 @@ export interface Batch {
   /** [batch, height, width, 3] float32; empty for a loader without images. */
   readonly xs: Float32Array;
   readonly xsShape: readonly [number, number, number, number];
-  /** [batch, classes] float32 probabilities; empty where labels come as codes. */
+  /** [batch, classes] float32 probabilities; empty if labels are delivered as codes. */
   readonly ys: Float32Array;
   readonly ysShape: readonly [number, number];
   /** Only if labels are delivered as codes. */

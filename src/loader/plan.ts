@@ -18,10 +18,10 @@ export interface BatchPlanOptions {
 }
 
 /**
- * Which samples are in which batch: a pure function of the options. Rank r of W takes every W-th position of the
+ * Assignment of samples to batches, a pure function of the options. Rank r of W takes every W-th position of the
  * epoch's order from r on, so that the ranks' batches of one index together are the samples that a single loader
- * of W times the batch size would give. All ranks get equally many samples: where W does not divide the last of
- * them, it is filled up from the start of the order, W - 1 samples at most (none with `dropLast`).
+ * of W times the batch size would give. All ranks get equally many samples: if W does not divide the last batch, it is
+ * filled from the start of the order, with at most W - 1 samples (none with `dropLast`).
  */
 export class BatchPlan {
   readonly batchesPerEpoch: number;
@@ -58,13 +58,13 @@ export class BatchPlan {
     });
   }
 
-  /** The batch after this one, before `lastEpoch`; `undefined` where there is none. */
+  /** The batch after this one, before `lastEpoch`; `undefined` if there is none. */
   after({ epoch, start }: Position, lastEpoch: number): Position | undefined {
     const { samples } = this.#options;
     return this.from({ epoch, start: Math.min(samples, start + this.#step) }, lastEpoch);
   }
 
-  /** The first batch from this position on: the same, or the start of the next epoch where this one has none left. */
+  /** The first batch from this position on: the same, or the start of the next epoch if this one has none left. */
   from({ epoch, start }: Position, lastEpoch: number): Position | undefined {
     if (this.batchesPerEpoch === 0) return undefined;
     const left = this.#options.samples - start;

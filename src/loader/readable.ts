@@ -2,7 +2,7 @@ import { Readable } from 'node:stream';
 import { asError } from '../errors.js';
 import type { Batch } from './options.js';
 
-/** No batch is pulled before it is asked for, so that the loader's state counts what the reader has. */
+/** Stream that pulls no batch before it is asked for, so that the loader's state counts what the reader has. */
 export function batchStream(batches: AsyncIterable<Batch>): Readable {
   const iterator = batches[Symbol.asyncIterator]();
   return new Readable({

@@ -1,6 +1,6 @@
 import type { LabelArchive } from '../archive/archive.js';
 
-/** What the archive holds of one epoch, shared with the workers. */
+/** Columns of one epoch, shared with the workers. */
 export interface EpochRows {
   readonly codes: Uint8Array;
   /** Other columns, by name. */
@@ -19,12 +19,12 @@ export class RowReader {
     this.#columns = columns;
   }
 
-  /** Milliseconds from asking to having, over all rows so far; most of it beside the training. */
+  /** Milliseconds spent waiting for rows so far, mostly while training goes on. */
   get readMs(): number {
     return this.#readMs;
   }
 
-  /** The rows of `epoch`; those of the next one, below `lastEpoch`, are read once these are there. */
+  /** The rows of `epoch`; then starts to read those of the next one below `lastEpoch`. */
   async read(epoch: number, lastEpoch: number): Promise<EpochRows> {
     const rows = await this.#start(epoch);
     if (epoch + 1 < lastEpoch) this.#start(epoch + 1);
@@ -41,7 +41,7 @@ export class RowReader {
     if (known !== undefined) return known;
     const rows = this.#readRows(epoch);
     this.#rows.set(epoch, rows);
-    // A failure may pass: it is reported to whoever waits, and not kept.
+    // A failure may be temporary: it is reported to whoever waits and not kept.
     rows.catch(() => this.#rows.delete(epoch));
     return rows;
   }

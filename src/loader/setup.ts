@@ -7,7 +7,7 @@ import type { ImageSetup } from './batch-maker.js';
 import { requireImagesOf } from './images-of.js';
 import type { LoaderOptions } from './options.js';
 
-/** Every thread has its next batch waiting; without threads nothing can be made beside the consumer's work. */
+/** Every thread has its next batch waiting; without threads nothing can be made while the consumer works. */
 export function defaultPrefetch(workers: number): number {
   return workers === 0 ? 1 : workers + 2;
 }
@@ -52,7 +52,7 @@ export function requireBatches(
   });
 }
 
-/** The same with all arrays in shared memory: sent to a thread at no cost. */
+/** The same parts with all arrays in shared memory, which costs nothing to send to a thread. */
 export function sharedParts(parts: CodecParts): CodecParts {
   const share = (tensors: ReadonlyMap<string, Tensor>) =>
     new Map(

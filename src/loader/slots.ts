@@ -6,7 +6,7 @@ export interface Slot {
   readonly ys: Float32Array;
 }
 
-/** A fixed number of slots, made when first needed and used again once given back. */
+/** A fixed number of slots, allocated when first needed and reused once returned. */
 export class SlotRing {
   readonly #lengths: { readonly xs: number; readonly ys: number };
   readonly #free: Slot[] = [];

@@ -3,12 +3,12 @@ import { SoftpackError } from '../errors.js';
 import type { Position } from './plan.js';
 
 /**
- * The next batch to deliver; whatever is made ahead does not count. Plain JSON, fewer than 300 bytes, the same on
- * every rank. Number of workers, prefetch, batch size, rank and world size may be others when it is taken up.
+ * The next batch to deliver, whatever was made ahead. Plain JSON, fewer than 300 bytes, the same on every rank. Number of
+ * workers, prefetch, batch size, rank and world size may differ when it is resumed.
  */
 export interface LoaderState {
   readonly version: 1;
-  /** `archive.id`: covers the labels, not only what they are. */
+  /** `archive.id`, which covers the labels themselves. */
   readonly archiveId: string;
   readonly seed: number;
   readonly shuffle: boolean;
@@ -17,14 +17,14 @@ export interface LoaderState {
   readonly delivered: number;
 }
 
-/** What must be equal for a state to go on where it stopped. */
+/** The part of a state that must be equal to resume it. */
 export type LoaderIdentity = Pick<LoaderState, 'archiveId' | 'seed' | 'shuffle'>;
 
 export function stateOf(identity: LoaderIdentity, { epoch, start }: Position): LoaderState {
   return { version: 1, ...identity, epoch, delivered: start };
 }
 
-/** The position a state stands for; `INVALID_ARGUMENT` with both values if it is of another run. */
+/** The position of a state; `INVALID_ARGUMENT` with both values if it belongs to another run. */
 export function positionOf(
   state: LoaderState,
   identity: LoaderIdentity,

@@ -1,14 +1,14 @@
 import { SoftpackError } from '../errors.js';
 import type { Batch } from './options.js';
 
-/** What a data set needs of TensorFlow.js; pass the `tf` of your own training code. */
+/** The part of TensorFlow.js that a data set uses; pass the `tf` of your own training code. */
 export interface TfLike<Images, Labels> {
   getBackend(): string;
   tensor4d(values: Float32Array, shape: [number, number, number, number]): Images;
   tensor2d(values: Float32Array, shape: [number, number]): Labels;
 }
 
-/** What `fitDataset` and `evaluateDataset` ask of a data set. */
+/** Interface that `fitDataset` and `evaluateDataset` expect of a data set. */
 export interface TfDataset<Images, Labels> {
   /** Batches of one iterator. */
   readonly size: number;
@@ -17,15 +17,15 @@ export interface TfDataset<Images, Labels> {
 
 export interface TfDatasetOptions {
   /**
-   * What one iterator delivers. `epoch` (default): the loader's next epoch, for `fitDataset`, which asks for one
-   * iterator an epoch. `continuous`: all epochs, for `fitDataset` with `batchesPerEpoch`, which asks for one
+   * Batches that one iterator delivers. `epoch` (default): the loader's next epoch, for `fitDataset`, which asks for one
+   * iterator per epoch. `continuous`: all epochs, for `fitDataset` with `batchesPerEpoch`, which asks for one
    * iterator in all. `repeat`: the loader's first epoch, again and again, for `validationData` and
    * `evaluateDataset`.
    */
   readonly mode?: 'epoch' | 'continuous' | 'repeat';
 }
 
-/** What a data set needs of the loader. */
+/** The part of a loader that a data set uses. */
 interface BatchSource extends AsyncIterable<Batch> {
   readonly epochs: { readonly from: number; readonly to: number };
   readonly batchesPerEpoch: number;
@@ -36,7 +36,7 @@ interface BatchSource extends AsyncIterable<Batch> {
 /**
  * `fitDataset` asks for one iterator more than there are epochs and drops it unread, disposes the tensors of
  * every step itself, and never calls `return()`. So an iterator starts work at its first `next()` and is then
- * bound to the loader's next unstarted epoch; whatever an abandoned one has made ahead is given up when the next one
+ * bound to the loader's next unstarted epoch; whatever an abandoned one has made ahead is discarded when the next one
  * begins, or when the loader is closed.
  */
 export function tfDatasetOf<Images, Labels>(
@@ -74,7 +74,7 @@ export function tfDatasetOf<Images, Labels>(
   };
 }
 
-/** The wasm backend copies what a tensor is made of; on others its array is in use as long as the tensor lives. */
+/** The wasm backend copies a tensor's array; other backends use it as long as the tensor lives. */
 function tensorArrays(batch: Batch, backend: string): Pick<Batch, 'xs' | 'ys'> {
   const inSlot = [batch.xs, batch.ys].some(({ buffer }) => buffer instanceof SharedArrayBuffer);
   return inSlot && backend !== 'wasm' ? { xs: batch.xs.slice(), ys: batch.ys.slice() } : batch;

@@ -6,7 +6,7 @@ import { type BatchArrays, BatchMaker, type BatchSetup, type BatchTask } from '.
 /** One batch of one loader, for a thread that may serve several. */
 export interface WorkerRequest {
   readonly setupId: string;
-  /** Sent again to a thread that says that it lacks it. */
+  /** Sent again to a thread that replies `setup-missing`. */
   readonly setup?: BatchSetup;
   /** Loaders that are still open: the thread forgets all others. */
   readonly open: readonly string[];
@@ -18,14 +18,14 @@ export type WorkerReply =
   | { readonly kind: 'batch'; readonly batch: BatchArrays }
   | { readonly kind: 'setup-missing' }
   | { readonly kind: 'nothing' }
-  /** Thrown by the work itself: the thread is well. */
+  /** The work itself failed; the thread is fine. */
   | { readonly kind: 'failed'; readonly error: ErrorData };
 
 const makers = new Map<string, Promise<BatchMaker>>();
 
 /**
  * Batches are made in fresh buffers that change hands: TensorFlow.js may alias an array for as long as its tensor
- * lives, so no buffer is used twice unless the caller asked for slots of his own.
+ * lives, so no buffer is reused unless the caller asked for slots.
  */
 export async function serve(request: WorkerRequest): Promise<WorkerReply> {
   const { setupId, setup, open, task } = request;
@@ -55,7 +55,7 @@ function forgetOthers(open: readonly string[]): void {
 }
 
 function moved(batch: BatchArrays, { into }: BatchTask): WorkerReply {
-  // A slot of the caller's is filled: there is nothing to send back but the timing.
+  // The caller's slot is filled: only the timing is sent back.
   const empty = new Float32Array(0);
   const sent = into === undefined ? batch : { xs: empty, ys: empty, timing: batch.timing };
   const reply = {

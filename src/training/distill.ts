@@ -28,7 +28,7 @@ export interface StudentOptions {
   readonly signal?: AbortSignal;
 }
 
-/** A batch that may tell its epoch, which schedules go by. */
+/** A batch that may know its epoch, which temperature schedules depend on. */
 export interface EpochBatch extends Batch {
   readonly epoch?: number;
 }
@@ -55,7 +55,7 @@ export async function trainStudent(options: StudentOptions): Promise<Float32Arra
   }
 }
 
-/** Shares of the labels' temperature that a student's is chosen from. */
+/** Candidate temperatures of the student, as shares of the labels' temperature. */
 const SHARES = Array.from({ length: 100 }, (_, i) => (i + 1) / 100);
 
 /** Brings labels to the temperature of their epoch, and knows the student's. */

@@ -10,7 +10,7 @@ export interface LabelledImages {
   readonly classes: Uint16Array;
 }
 
-/** Images to a forward pass: enough to fill the kernels, few enough to stay small in memory. */
+/** Images per forward pass: enough to fill the kernels, few enough to stay small in memory. */
 const BATCH = 128;
 
 /** Share of images whose highest logit is their true class, 0 to 1. */

@@ -17,7 +17,7 @@ export interface AdamWOptions {
  * Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2). One-dimensional parameters (biases,
  * batch-norm scales and shifts) are not decayed. `learningRate` may be set between steps.
  *
- * All parameters are updated as one flat vector: twenty operations a step instead of twenty a parameter, each of
+ * All parameters are updated as one flat vector: twenty operations per step instead of twenty per parameter, each of
  * which costs 10 to 100 us before it touches a number.
  */
 export class AdamW implements Disposable {
@@ -55,7 +55,7 @@ export class AdamW implements Disposable {
     this.#decayed = decayed;
   }
 
-  /** One step, given each variable's gradient by the variable's name. */
+  /** Takes one step, given each variable's gradient by the variable's name. */
   step(gradients: Readonly<Record<string, tf.Tensor>>): void {
     this.#steps += 1;
     tf.tidy(() => {

@@ -27,7 +27,7 @@ export interface PackedLossOptions extends DecodeOptions {
  *
  * It reads the logits synchronously: for the backends `wasm`, `tensorflow` and `cpu`.
  *
- * @throws `UNSUPPORTED` for a codec that no kernel decodes inside the loss; let the loader decode then.
+ * @throws `UNSUPPORTED` for a codec that no kernel decodes inside the loss: let the loader decode its labels.
  */
 export class PackedLoss implements Disposable {
   readonly #codec: LossCodec;

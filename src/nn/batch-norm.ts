@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 
-/** Per-channel sums of x, [rows, channels] -> [1, channels]: a product with ones, which every backend does fast. */
+/** Per-channel sums of x, [rows, channels] -> [1, channels]: a product with ones, which is fast on every backend. */
 function columnSums(x: tf.Tensor2D): tf.Tensor2D {
   return tf.matMul(tf.ones([1, x.shape[0]]), x);
 }

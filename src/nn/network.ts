@@ -24,7 +24,7 @@ export interface Network extends Disposable {
   /** Height and width of the images, pixels. */
   readonly inputSize: number;
   readonly classes: number;
-  /** What training changes by gradient, in a fixed order. */
+  /** Variables that training changes by gradient, in a fixed order. */
   readonly trainable: readonly tf.Variable[];
   /** Logits [batch, classes] of images [batch, inputSize, inputSize, 3]; differentiable in images and `trainable`. */
   apply(images: tf.Tensor4D, options?: ApplyOptions): tf.Tensor2D;

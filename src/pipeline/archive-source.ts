@@ -10,7 +10,7 @@ import type { LabelSource } from '../labels/source.js';
 import { logitsFromProbabilities } from '../labels/temperature.js';
 
 /**
- * An archive as a source of logits: the teacher's own where it keeps them, else tau log y of its decoded labels,
+ * An archive as a source of logits: the teacher's own if it keeps them, else tau log y of its decoded labels,
  * which any codec at the same tau turns back into y. The archive stays open when the source is closed.
  */
 export function archiveSource(archive: LabelArchive, kernels: Kernels): LabelSource {

@@ -53,7 +53,7 @@ export interface CacheLabelsOptions {
    * {@link defaultAugmentation}, resized as the teacher's description says.
    */
   readonly augmentation?: Partial<Omit<AugmentationSpec, 'generator' | 'size'>>;
-  /** Directory of the archive to write; an interrupted run is taken up where it stopped. */
+  /** Directory of the archive to write; an interrupted run is resumed. */
   readonly out: string;
   /** How to compress; absent keeps the teacher's logits as they are, in half floats. */
   readonly codec?: CodecChoice | TotalRatioChoice;
@@ -67,7 +67,7 @@ export interface CacheLabelsOptions {
   readonly full?: string;
   /**
    * With a codec: 1 trains it on a draw of labels and encodes the others as they come, 2 keeps all uncompressed labels
-   * (2 bytes a class) on disk meanwhile, and makes none of them twice. Default: 1 if they exceed 1 GiB.
+   * (2 bytes per class) on disk meanwhile, and makes none of them twice. Default: 1 if they exceed 1 GiB.
    */
   readonly passes?: 1 | 2;
   readonly workers?: number;
@@ -93,7 +93,7 @@ export interface CacheLabelsResult {
   /** Labels made in this run. */
   readonly made: number;
   readonly bytes: ArchiveBytes;
-  /** Files that look like images and were left out, and the first of them. */
+  /** Number of files that look like images and were left out, and the first of them. */
   readonly skipped?: ImageSource['skipped'];
   /** Result of the compression, if a codec was asked for. */
   readonly packed?: PackResult;
@@ -111,7 +111,7 @@ const defaultAugmentation = {
  * Shows a teacher every augmented view of a folder's images and keeps its labels in an archive, compressed if a
  * codec is asked for.
  *
- * @throws What `loadTeacher`, `openImages` and `packLogits` throw, before any label is made where it can be known;
+ * @throws What `loadTeacher`, `openImages` and `packLogits` throw, before any label is made if possible;
  *   `NO_SPACE` if the labels do not fit the disk.
  */
 export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLabelsResult> {
@@ -207,7 +207,7 @@ async function resultOf(
   };
 }
 
-/** What an archive of a teacher's labels says of them. */
+/** Facts about a teacher's labels that their archive records. */
 interface LabelsIdentity {
   readonly classes: number;
   readonly samples: number;
@@ -246,7 +246,7 @@ function identityOf(
   };
 }
 
-/** Adds what speaks against the codec for these labels. */
+/** Adds every objection to the codec for these labels. */
 async function checkCodec(
   request: Pick<CodecRequest, 'codec' | 'training'>,
   { targets: _, ...labels }: LabelsIdentity,
@@ -328,7 +328,7 @@ function label(
 
 type TeacherFacts = Omit<Teacher, 'logits' | typeof Symbol.dispose>;
 
-/** Loads the teacher once to learn what it is: the threads that use it load their own. */
+/** Loads the teacher once for its facts: the threads that use it load their own. */
 async function factsOf({
   teacher: path,
   backend,

@@ -17,7 +17,7 @@ export interface LabelViewsOptions extends TeacherPoolOptions {
   readonly classNames?: readonly string[];
   /** Recorded in the manifest. */
   readonly fingerprint?: Readonly<Record<string, unknown>>;
-  /** The teacher's labels are logits, whatever they look like. */
+  /** Accept the teacher's labels as logits, whatever they look like. */
   readonly settled?: boolean;
   /** Labels done, of all; those of an earlier run count as done from the start. */
   readonly onProgress?: (done: number, total: number) => void;
@@ -33,7 +33,7 @@ export interface LabelViewsResult {
 
 /**
  * Shows the teacher every augmented view of every sample and keeps its logits, uncompressed, in an archive.
- * An interrupted or killed run is taken up after the last pass that it wrote.
+ * An interrupted or killed run resumes after the last pass that it wrote.
  */
 export async function labelViews(options: LabelViewsOptions): Promise<LabelViewsResult> {
   const { images, augmentation, epochs, classes, tau, out, onProgress, signal } = options;

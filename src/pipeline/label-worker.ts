@@ -19,12 +19,12 @@ import { halfLogits, settleLogits } from '../labels/logits.js';
 import { type LoadTeacherOptions, loadTeacher } from '../nn/teachers/load.js';
 import type { Teacher } from '../nn/teachers/teacher.js';
 
-/** What all batches have in common; sent to each thread once. */
+/** Facts that all batches share; sent to each thread once. */
 export interface LabelWorkerSetup {
   readonly teacher: string;
   readonly options: LoadTeacherOptions;
   readonly images: ImagesDescription;
-  /** [samples]: the teacher's class of each image, where it is known. */
+  /** [samples]: the teacher's class of each image, if it is known. */
   readonly targets?: Uint32Array;
   /** Decoded images that a thread keeps, bytes. */
   readonly imageBytes: number;
@@ -47,7 +47,7 @@ export interface LabelledViews {
   readonly agreeing: number;
 }
 
-/** Posted by a thread once its teacher is loaded, or could not be: from then on only tasks keep it in native code. */
+/** Posted by a thread when its teacher is loaded, or failed to load: from then on only tasks run native code. */
 export interface LabelWorkerPrepared {
   readonly preparedThread: number;
 }
@@ -56,7 +56,7 @@ const setup = workerData as LabelWorkerSetup;
 const { augmentation, classes, targets } = setup;
 const prepared = prepare();
 prepared.catch(() => undefined); // Reported by the first task.
-// A thread without a task sleeps where nothing else of it can run on: it must not sleep before this is posted.
+// An idle thread sleeps in a way that stops everything else on it: it must not sleep before this is posted.
 await prepared.catch(() => undefined);
 parentPort?.postMessage({ preparedThread: threadId } satisfies LabelWorkerPrepared);
 
@@ -73,7 +73,7 @@ async function prepare() {
   return { reader, teacher, mixer };
 }
 
-/** The teacher's logits of some views of one epoch, or what went wrong: errors lose their code between threads. */
+/** The teacher's logits of some views of one epoch, or the error as data: errors lose their code between threads. */
 export async function labelViews(task: LabelTask): Promise<LabelledViews | ErrorData> {
   try {
     return await label(await prepared, task);
@@ -109,7 +109,7 @@ async function label(
   return move(moved as unknown as Parameters<typeof move>[0]) as unknown as LabelledViews;
 }
 
-/** An error about an image of a pass as one about its sample. */
+/** Converts an error about an image of a pass into one about its sample. */
 function inEpoch(error: unknown, epoch: number, samples: Uint32Array): unknown {
   if (!isSoftpackError(error)) return error;
   const { code, field = '', found } = error;

@@ -5,7 +5,7 @@ import type { Teacher } from '../nn/teachers/teacher.js';
 
 /**
  * Names of the teacher's classes and the class of every image, as far as they are known: by name where the teacher
- * has names and every folder is one of them, by number where there are as many folders as classes.
+ * has names and every folder is one of them, by number if there are as many folders as classes.
  */
 export function matchClasses(
   path: string,

@@ -19,8 +19,7 @@ import { openStore } from '../store/open-store.js';
 
 /**
  * Opens an archive: a folder, an address like `https://host/archive`, or a store (see `openStore`). Reads manifest and
- * codec, no codes. Codecs and generators of views that this version does not know
- * are left to whoever uses them.
+ * codec, no codes. Codecs and generators of views that this version does not know are reported when they are used.
  *
  * @throws `NOT_FOUND` if there is no such directory, `INCOMPLETE` if it holds no manifest, `UNSUPPORTED` if the archive
  *   needs a newer reader, `INVALID_FILE` or `CORRUPT_DATA` if its files are not what was written or contradict each other.

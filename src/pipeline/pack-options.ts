@@ -14,21 +14,21 @@ export const DEFAULT_EPS = 1e-6;
 export interface PackOptions {
   /**
    * Logits [epochs, samples, classes]: a .npy, .npz or .safetensors file, or an open source; or an archive, whose
-   * labels are packed again. What it knows of its labels goes into the new one, temperature included.
+   * labels are packed again. Its facts about them go into the new one, temperature included.
    */
   readonly source: string | LabelSource;
   /** Name of the array, if the file holds several. */
   readonly tensor?: string;
   /**
-   * What the source's values are. By default logits, and refused if they look like anything else. `probabilities`
-   * p become logits log p.
+   * Kind of the source's values. By default logits, refused if they look like anything else. `probabilities` p become
+   * logits log p.
    */
   readonly labels?: LabelKind;
-  /** Directory to write: new, empty, or with the unfinished archive of the same run, which is taken up. */
+  /** Directory to write: new, empty, or with the unfinished archive of the same run, which is resumed. */
   readonly out: string;
   /**
-   * By its parameters; by `ratio`, how many times smaller than float16 its codes are at least; or by `totalRatio`,
-   * how many times smaller the whole archive is.
+   * By its parameters; by `ratio`, the least compression of its codes relative to float16; or by `totalRatio`, that of the
+   * whole archive.
    */
   readonly codec: CodecChoice | TotalRatioChoice;
   /** @internal The codecs to choose from; default: softpack's own. */

@@ -35,7 +35,7 @@ export interface PackResult {
   readonly classes: number;
   /** On disk, by part. */
   readonly bytes: ArchiveBytes;
-  /** 2 bytes a class over bytes of codes, and over all bytes on disk. */
+  /** 2 bytes per class and label over bytes of codes, and over all bytes on disk. */
   readonly ratio: { readonly codes: number; readonly total: number };
   /** Divergence of the decoded labels from the full ones, over all labels in the archive. */
   readonly divergence: LabelDivergence;
@@ -128,7 +128,7 @@ function resultOf(archive: LabelArchive, divergence: LabelDivergence): PackResul
   return { codec: manifest.codec, labels, classes, bytes, ratio, divergence };
 }
 
-/** Removes what a killed run left next to a finished archive of `packLogits`, and tells what is in it. */
+/** Removes what a killed run left next to a finished archive of `packLogits`, and describes the archive. */
 export async function settleFinished(out: string, codecs = CODECS): Promise<PackResult> {
   await using archive = await openArchive(out);
   const { manifest, codecParts } = archive;

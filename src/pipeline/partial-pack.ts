@@ -20,7 +20,7 @@ const METER_FILE = `${UNFINISHED_PACK}jsonl`;
 /** State of a training in progress. */
 const TRAINING_FILE = `${UNFINISHED_PACK}training.safetensors`;
 
-/** A trained codec with its encoder, and what its training reported. */
+/** A trained codec with its encoder, and the report of its training. */
 export interface KeptCodec {
   readonly parts: CodecParts;
   readonly training?: object;
@@ -28,7 +28,7 @@ export interface KeptCodec {
 
 /**
  * Work of an unfinished `packLogits`, next to the rows of its archive: the state of its training, then the trained codec
- * with its encoder and, row by row, the divergence measured so far. A run with the same request goes on from there
+ * with its encoder and, row by row, the divergence measured so far. A run with the same request resumes there
  * without reading a row twice.
  */
 export class PartialPack implements AsyncDisposable {

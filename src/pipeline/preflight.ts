@@ -22,7 +22,7 @@ export interface Neighbour {
   readonly path: string;
 }
 
-/** Collects what several checks find, to throw it as one error. */
+/** Collects the problems of several checks, to throw them as one error. */
 export class Problems {
   readonly #found: Problem[] = [];
 
@@ -42,7 +42,7 @@ export class Problems {
     }
   }
 
-  /** {@link check} of something that all that follows needs: throws at once, with what was found before. */
+  /** {@link check} of something that all later checks need: throws at once, with the problems found before. */
   async need<T>(work: () => T | Promise<T>): Promise<T> {
     const result = await this.check(async () => ({ value: await work() }));
     if (result === undefined) this.throwAll();
@@ -54,7 +54,7 @@ export class Problems {
   }
 }
 
-/** Whether a folder can be written at this path, outside of archives and of `neighbours`. */
+/** Requires that a folder can be written at this path, outside of archives and of `neighbours`. */
 export async function requireOutput(
   option: string,
   path: string,
@@ -64,7 +64,7 @@ export async function requireOutput(
   const place = await onFile(path, () => nearestExisting(full));
   const found = await onFile(place, () => stat(place));
   if (!found.isDirectory()) {
-    const message = 'not a folder: output needs a folder of its own';
+    const message = 'not a folder: output needs its own folder';
     throw new SoftpackError('ALREADY_EXISTS', message, { field: option, found: place });
   }
   await onFile(place, () => access(place, constants.W_OK | constants.X_OK));
@@ -107,7 +107,7 @@ function isBelow(path: string, root: string): boolean {
 function inside(field: string, path: string, where: string): SoftpackError {
   return new SoftpackError('INVALID_ARGUMENT', `output must not lie inside ${where}`, {
     field,
-    expected: 'a folder of its own',
+    expected: 'a separate folder',
     found: basename(path) === path ? resolve(path) : path,
   });
 }
@@ -122,7 +122,7 @@ export interface CodecRequest {
 }
 
 /**
- * The codec's parameters, those of a ratio found. Whatever speaks against them is added to `problems`.
+ * The codec's parameters, found if a ratio is given. Every objection to them is added to `problems`.
  *
  * @param full bytes of the uncompressed labels that the ratio refers to.
  */

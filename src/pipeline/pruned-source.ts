@@ -5,13 +5,13 @@ import type { LabelSource } from '../labels/source.js';
 export interface PruneOptions {
   /** N: the first 1/N of all batches are kept. */
   readonly ratio: number;
-  /** Labels a batch; students must train with this batch size. */
+  /** Labels per batch; students must train with this batch size. */
   readonly batchSize: number;
   /** Seed of the order that batches are cut from; default 0. */
   readonly seed?: number;
 }
 
-/** The kept labels of a source, a batch a row; see {@link Pruning}. Closing it leaves the source open. */
+/** The kept labels of a source, one batch per row; see {@link Pruning}. Closing it leaves the source open. */
 export function prunedSource(
   source: LabelSource,
   { ratio, batchSize, seed = 0 }: PruneOptions,

@@ -5,7 +5,7 @@ import type { LabelSource } from '../labels/source.js';
 /** Labels read to identify a source that does not identify itself. */
 const SAMPLED_LABELS = 16;
 
-/** What a resumed run compares to tell whether it has the source that the first one had. */
+/** Identifies a source: a resumed run must have the source that the first one had. */
 export async function sourceFingerprint(source: LabelSource): Promise<JsonObject> {
   const { epochs, samples, classes } = source;
   const own = source.fingerprint?.() ?? sampledLabels(source);

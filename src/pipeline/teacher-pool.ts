@@ -32,7 +32,7 @@ export interface TeacherPoolOptions {
   readonly targets?: Uint32Array;
   readonly augmentation: AugmentationSpec;
   readonly classes: number;
-  /** Teachers at work side by side, one a thread; default one a processor. */
+  /** Number of teacher threads; default: one per CPU. */
   readonly workers?: number;
   /** Images in one forward pass; by default as many as have half a million pixels together, 8 to 128. */
   readonly batch?: number;
@@ -43,7 +43,7 @@ const IMAGE_BYTES = 2 ** 30;
 /** Enough pixels to fill the kernels, few enough to stay small in memory. */
 const BATCH_PIXELS = 2 ** 19;
 
-/** Threads with a teacher each. */
+/** Threads that each have a teacher. */
 export class TeacherPool implements AsyncDisposable {
   readonly #pool: Piscina;
   readonly #workers: number;

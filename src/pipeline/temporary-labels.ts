@@ -31,7 +31,7 @@ export class TemporaryLabels {
     return join(this.#folder, LABELS);
   }
 
-  /** Creates the folder, or takes the one that an interrupted run left; `ALREADY_EXISTS` if it is not such a one. */
+  /** Creates the folder or reuses that of an interrupted run; `ALREADY_EXISTS` if it is any other. */
   async create(): Promise<void> {
     await this.requireOwn();
     await onFile(this.#folder, () => mkdir(this.#folder, { recursive: true }));
@@ -45,7 +45,7 @@ export class TemporaryLabels {
     return existsSync(this.#folder);
   }
 
-  /** `ALREADY_EXISTS` if the folder is there and not ours. */
+  /** `ALREADY_EXISTS` if the folder exists and is not ours. */
   async requireOwn(): Promise<void> {
     const names = await this.#names();
     if (names === undefined || (await this.#isOwn(names))) return;
@@ -56,7 +56,7 @@ export class TemporaryLabels {
     });
   }
 
-  /** Removes the finished archive, its marker and the folder; files that are neither stay, and their folder. */
+  /** Removes the finished archive, its marker and the folder; other files and their folder stay. */
   async remove(): Promise<void> {
     const names = await this.#names();
     if (names === undefined || !(await this.#isOwn(names))) return;

@@ -7,7 +7,7 @@ import { softmaxRows } from '../labels/temperature.js';
 const TRAINING_BYTES = 128 * 2 ** 20;
 const TRAINING_LABELS = 32_768;
 
-/** Labels that a codec is trained on if the caller does not say. */
+/** Default number of labels that a codec is trained on. */
 export function defaultTrainingLabels(classes: number): number {
   return Math.max(1, Math.min(TRAINING_LABELS, Math.floor(TRAINING_BYTES / (4 * classes))));
 }
@@ -37,7 +37,7 @@ export async function drawTrainingLabels(
     epoch: Math.floor(label / source.samples),
     sample: label % source.samples,
   });
-  // Where every label is taken, read whole stretches; else one at a time, or many at once where that is faster.
+  // If every label is taken, read whole stretches; else one at a time, or many at once if that is faster.
   const next = async (first: number) => {
     if (count === total) {
       const { epoch, sample } = placeOf(first);
@@ -66,7 +66,7 @@ export async function drawTrainingLabels(
 
 const READ_ROWS = 1024;
 
-/** Shows all labels of the source, some consecutive samples of one epoch at a time, as probabilities. */
+/** Visits all labels of the source as probabilities, some consecutive samples of one epoch at a time. */
 export async function scanLabels(
   source: LabelSource,
   options: {

@@ -106,7 +106,7 @@ function resultOf({ kl, nmse, top1 }: LabelDivergence): JsonObject {
   return { divergence: { kl, nmse: Number.isFinite(nmse) ? nmse : null, top1 } };
 }
 
-/** What {@link resultOf} noted in a manifest. */
+/** Inverse of {@link resultOf}. */
 export function divergenceOf({ divergence }: JsonObject): LabelDivergence {
   const known = isJsonObject(divergence ?? null) ? (divergence as JsonObject) : {};
   const {

@@ -45,7 +45,7 @@ const require = createRequire(import.meta.url);
 /**
  * Loads native TensorFlow, which registers and selects the backend `tensorflow`: from an installed
  * @tensorflow/tfjs-node-gpu or tfjs-node, else from the folder of `softpack tensorflow install`. Each worker thread and
- * each process loads it for itself; threads share the libraries but not tensors.
+ * each process loads its own; threads share the libraries but not tensors.
  *
  * TensorFlow's own switches, read from the environment when it is first loaded:
  * - `TF_FORCE_GPU_ALLOW_GROWTH` (set to `true` unless set): GPU memory is taken as needed, not all at once.
@@ -87,7 +87,7 @@ async function load({ origin, load }: Candidate): Promise<NativeTensorflow> {
   }
 }
 
-/** The package finds its addon by node-pre-gyp, which takes options of the process for its own: `--dir` above all. */
+/** The package finds its addon by node-pre-gyp, which mistakes options of the process, such as `--dir`, for its own. */
 async function withoutArguments<T>(run: () => Promise<T>): Promise<T> {
   const { argv } = process;
   process.argv = argv.slice(0, 2);
@@ -98,7 +98,7 @@ async function withoutArguments<T>(run: () => Promise<T>): Promise<T> {
   }
 }
 
-/** What tfjs-node's backend has beyond others. */
+/** Members of tfjs-node's backend beyond those of any backend. */
 interface NodeBackend {
   readonly binding: { readonly TF_Version: string };
   readonly isUsingGpuDevice: boolean;

@@ -12,7 +12,7 @@ import { loadNativeTensorflow } from './native-tensorflow.js';
 export type BackendName = 'tensorflow' | 'wasm' | 'cpu';
 
 export interface SelectBackendOptions {
-  /** `auto` (default): native TensorFlow if it is ready, else wasm. Never `cpu`, which takes minutes a step. */
+  /** `auto` (default): native TensorFlow if it is ready, else wasm. Never `cpu`, which takes minutes per step. */
   readonly backend?: 'auto' | BackendName;
 }
 
@@ -26,7 +26,7 @@ export interface BackendStatus {
   readonly name: BackendName;
   /** `absent`: an optional package is not installed. `incomplete`: installed, but not built or not loadable. */
   readonly state: 'ready' | 'absent' | 'incomplete';
-  /** Why it is in that state; what to type if it is not ready. */
+  /** Reason for the state, and what to type if it is not ready. */
   readonly reason: string;
   /** Version of TensorFlow, if it is native and ready. */
   readonly version?: string;
@@ -36,7 +36,7 @@ export interface BackendStatus {
 
 const require = createRequire(import.meta.url);
 
-/** Sets TensorFlow.js to a backend that can train; throws `BACKEND_UNAVAILABLE` if the one asked for cannot. */
+/** Sets TensorFlow.js to a backend that can train; `BACKEND_UNAVAILABLE` if the requested one cannot. */
 export async function selectBackend(options: SelectBackendOptions = {}): Promise<SelectedBackend> {
   const { backend = 'auto' } = options;
   tf.enableProdMode();

@@ -12,10 +12,10 @@ interface Attributes {
 }
 type ConvInfo = ReturnType<typeof tf.backend_util.computeConv2DInfo>;
 
-/** Up to this many input channels, columns (a copy of few channels a tap) beat a convolution of few images. */
+/** Input channels up to which columns (a copy of few channels per tap) beat a convolution of few images. */
 const COLUMNS_CHANNELS = 8;
 
-/** The wasm backend has no such kernel at all, so that no convolution can be trained. */
+/** Kernel that the wasm backend lacks; without it no convolution can be trained. */
 export function repairConv2DBackpropFilter(): void {
   repairKernel<Inputs, Attributes>(tf.Conv2DBackpropFilter, ({ inputs, attrs }) => {
     const { x, dy } = inputs;

@@ -49,7 +49,7 @@ export function repairConv2DBackpropInput(): void {
   });
 }
 
-/** Along one axis: filter taps a phase, the range of p that holds the input, and the rows to skip of the first p. */
+/** Layout along one axis: filter taps per phase, the range of p that holds the input, and the rows to skip of the first p. */
 function phaseSpan(
   size: number,
   filter: number,

@@ -7,8 +7,8 @@ import { repairSplitV } from './split-v.js';
 let repaired = false;
 
 /**
- * Makes the wasm backend of TensorFlow.js 4.22 fit to train convolutional networks, right and quick. Once a process; the kernels
- * are replaced for all users of TensorFlow.js in it, by ones that compute the same.
+ * Makes the wasm backend of TensorFlow.js 4.22 train convolutional networks correctly and fast. Done once per process: the
+ * kernels are replaced, by ones that compute the same, for all users of TensorFlow.js in it.
  */
 export function repairWasm(): void {
   if (repaired) return;

@@ -14,7 +14,7 @@ interface Attributes {
 
 /**
  * The wasm kernel looks for each window's maximum from the smallest positive number on, so that a window without
- * positive values loses its gradient. Where the maximum is does not change when all values are raised above 1.
+ * positive values loses its gradient. Raising all values above 1 does not move the maximum.
  */
 export function repairMaxPoolGrad(): void {
   repairKernel<Inputs, Attributes>(tf.MaxPoolGrad, ({ inputs, attrs }, original) => {

@@ -3,8 +3,8 @@ import * as tf from '@tensorflow/tfjs';
 let repaired = false;
 
 /**
- * On native TensorFlow the gradient of every ReLU goes through `step`, which tfjs-node puts together from eight
- * operations, a tenth of a training step: here from two. Once a process, as `repairWasm`.
+ * On native TensorFlow the gradient of every ReLU goes through `step`, which tfjs-node composes of eight operations, a
+ * tenth of a training step. Replaces it by two operations, once per process like `repairWasm`.
  */
 export function repairNativeStep(): void {
   if (repaired) return;

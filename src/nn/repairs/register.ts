@@ -40,7 +40,7 @@ export function repairKernel<Inputs, Attributes>(
   });
 }
 
-/** Lets the engine count and free what a raw kernel returned. */
+/** Registers a raw kernel's result with the engine, which counts and frees it. */
 function asTensor({ dataId, shape, dtype }: tf.TensorInfo): tf.Tensor {
   return tf.engine().makeTensorFromDataId(dataId, shape, dtype);
 }

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 
-/** What the wasm backend has beyond others. */
+/** Members of the wasm backend beyond those of any backend. */
 interface WasmBackend {
   makeOutput(shape: number[], dtype: tf.DataType): tf.TensorInfo;
   /** A view of the tensor's values, until the heap grows. */
@@ -8,8 +8,8 @@ interface WasmBackend {
 }
 
 /**
- * The wasm kernel copies the whole input for every part that it cuts out of it: 16 ms a training step for the
- * optimiser's vector of all parameters. Parts that lie in one piece are copied alone here.
+ * The wasm kernel copies the whole input for every part that it cuts out of it: 16 ms per training step for the
+ * optimiser's vector of all parameters. Here contiguous parts are copied on their own.
  */
 export function repairSplitV(): void {
   const original = tf.getKernel(tf.SplitV, 'wasm');
@@ -25,7 +25,7 @@ export function repairSplitV(): void {
       const parts = tf.backend_util.prepareSplitSize(x, numOrSizeSplits, axis).map((length) => {
         return backend.makeOutput(x.shape.with(axis, length), x.dtype);
       });
-      // The heap may have grown for the parts: views are taken only now.
+      // Allocating the parts may have grown the heap: views are valid only from here on.
       const values = backend.typedArrayFromHeap(x);
       let at = 0;
       for (const part of parts) {

@@ -26,7 +26,7 @@ export async function loadConvNetTeacher(
       layout: 'nhwc',
     } as const;
     const description = await readDescription(dirname(path), given);
-    // What the file says of its pixels is part of the model: a description can add names, not change it.
+    // The file's normalisation is part of the model: a description can add names but not change it.
     const own = { ...normalisation, channels: 'rgb', output: 'logits' } as const;
     for (const field of ['mean', 'std', 'channels', 'output'] as const) {
       const value = description[field];

@@ -10,11 +10,11 @@ import { readLocalFile } from '../../store/local.js';
 /** Order of an image's axes: height, width, channel (TensorFlow) or channel, height, width (PyTorch). */
 export type Layout = 'nhwc' | 'nchw';
 
-/** What the numbers that a network puts out are; probabilities p become logits log p. */
+/** Kind of a network's outputs; probabilities p become logits log p. */
 export type TeacherOutput = 'logits' | 'probabilities';
 
 /**
- * Order of the colours: as files have them, or blue first (Caffe, and what was converted from it). `grey` is one channel
+ * Order of the colours: as in files, or blue first (Caffe, and networks converted from it). `grey` is one channel
  * of brightness, 0.299 R + 0.587 G + 0.114 B, as PIL converts images to `L`.
  */
 export type Channels = 'rgb' | 'bgr' | 'grey';
@@ -49,28 +49,28 @@ export type Preprocessing = keyof typeof PRESETS;
 export const PREPROCESSINGS = Object.keys(PRESETS) as readonly Preprocessing[];
 
 /**
- * What a model's files do not say, or what they must say. Given as an option, or as `teacher.json` in the model's
- * folder with the same fields; an option goes before the file.
+ * Facts that a model's files leave open, or must agree with. Given as an option, or as `teacher.json` in the model's
+ * folder with the same fields; an option overrides the file.
  */
 export interface TeacherDescription extends Rendering {
-  /** Stands for `mean`, `std` and `channels`; `torch` for `resample` and `round` as well, which may differ from it. */
+  /** Sets `mean`, `std` and `channels`; `torch` also the defaults of `resample` and `round`. */
   readonly preprocessing?: Preprocessing;
-  /** Normalisation of pixels in [0, 1], red green blue: the network sees (pixel - mean) / std. One number stands for all three. */
+  /** Normalisation of pixels in [0, 1], red green blue: the network sees (pixel - mean) / std. One number applies to all three. */
   readonly mean?: readonly [number, number, number] | readonly [number];
   readonly std?: readonly [number, number, number] | readonly [number];
   /** Order in which the network takes them; default `rgb`, or `grey` if it has one channel. */
   readonly channels?: Channels;
-  /** Needed only where the input's shape fits both. */
+  /** Needed only if the input's shape fits both. */
   readonly layout?: Layout;
   /** Default `logits`. */
   readonly output?: TeacherOutput;
   /** The output to take if the network has several. */
   readonly outputName?: string;
-  /** Height and width; needed only where the model leaves them open. */
+  /** Height and width; needed only if the model leaves them open. */
   readonly size?: readonly [number, number];
-  /** Needed only where the model leaves it open. */
+  /** Needed only if the model leaves it open. */
   readonly classes?: number;
-  /** One a class, in the order of the logits. */
+  /** One per class, in the order of the logits. */
   readonly classNames?: readonly string[];
 }
 
@@ -80,7 +80,7 @@ const MAX_DESCRIPTION_BYTES = 64 * 2 ** 20;
 /** Metadata entry of softpack's own model files: JSON of the `Normalisation` that their pixels need. */
 export const NORMALISATION_KEY = 'normalisation';
 
-/** The options given, completed by `teacher.json` in the folder where there is one. */
+/** The given options, completed by `teacher.json` in the folder if there is one. */
 export async function readDescription(
   folder: string,
   given: TeacherDescription = {},
@@ -124,7 +124,7 @@ function checkDescription(check: FieldChecker, json: JsonObject): TeacherDescrip
   if (preset !== undefined) {
     oneOf(...PREPROCESSINGS)(preset, 'preprocessing');
     const twice = ['mean', 'std', 'channels'].find((name) => json[name] !== undefined);
-    check.that(twice === undefined, twice, 'preprocessing', 'no mean, std or channels beside it');
+    check.that(twice === undefined, twice, 'preprocessing', 'no mean, std or channels next to it');
   }
   return {
     ...(preset === undefined ? {} : PRESETS[preset as Preprocessing]),

@@ -9,7 +9,7 @@ import { regularFileSize } from '../../store/local.js';
 /** Hex sha256 of one file's bytes. */
 export async function fileSha256(path: string): Promise<string> {
   const hash = createHash('sha256');
-  // Anything else, a FIFO above all, could be read without end.
+  // Anything else, such as a FIFO, could be read without end.
   await regularFileSize(path);
   await pipeline(createReadStream(path), hash).catch((cause: unknown) => {
     throw fileError(path, cause);

@@ -27,15 +27,15 @@ type Kind = 'convnet' | 'tfjs' | 'saved-model' | 'onnx';
  * - an `.onnx` file, through the optional package onnxruntime-node.
  *
  * @throws `NOT_FOUND` or `INVALID_FILE` if there is no model of these kinds, `INVALID_ARGUMENT` naming the field
- *   where model and description differ, `UNSUPPORTED` if it does not take one batch of images and give one row of
- *   logits an image, `BACKEND_UNAVAILABLE` with what to type if what runs it is not ready.
+ *   in which model and description differ, `UNSUPPORTED` unless it takes one batch of images and gives one row of logits
+ *   per image, `BACKEND_UNAVAILABLE` with what to type if its runtime is not ready.
  */
 export async function loadTeacher(
   path: string,
   { backend = 'auto', description = {} }: LoadTeacherOptions = {},
 ): Promise<Teacher> {
   const model = await locate(resolve(path));
-  // What they need takes a second to load: only for those who have such a model.
+  // Loading this takes a second: only for users of such a model.
   if (model.kind === 'convnet') {
     const { loadConvNetTeacher } = await import('./convnet.js');
     return loadConvNetTeacher(model.path, backend, description);
@@ -59,7 +59,7 @@ const EXTENSIONS: Readonly<Record<string, Kind>> = {
   '.json': 'tfjs',
 };
 
-/** Models that must be written once more by the tool that made them. */
+/** Formats that must be exported again by the tool that made them. */
 const ADVICE: Readonly<Record<string, string>> = {
   '.keras': "that can be run here; in Python: model.export('folder'), and give the folder",
   '.h5': "that can be run here; in Python: model.export('folder'), and give the folder",

@@ -17,10 +17,10 @@ export interface NetworkParts {
   readonly dispose: () => void;
 }
 
-/** Smallest probability that is told from 0: float32 networks round what is below. */
+/** Smallest probability distinguished from 0: float32 networks round what is below. */
 const LEAST_PROBABILITY = 1e-30;
 
-/** A teacher from a network of another tool: lays out its input, and makes sure that its output are logits. */
+/** A teacher from a network of another tool: lays out its input and ensures that its outputs are logits. */
 export function networkTeacher(parts: NetworkParts): Teacher {
   const { path, kind, sha256, shape, outputName, dispose } = parts;
   const { size, classes, classNames, normalisation, rendering, layout, channels, output } = shape;
@@ -57,7 +57,7 @@ export function networkTeacher(parts: NetworkParts): Teacher {
   };
 }
 
-/** All at once, or by as many as the network takes, the last of them filled up with black images. */
+/** Runs all images at once, or as many at a time as the network takes, the last pass padded with black images. */
 async function runInBatches(
   { path, shape, run }: NetworkParts,
   input: Float32Array,
@@ -82,7 +82,7 @@ async function runInBatches(
   return found;
 }
 
-/** Images [count, height, width, 3], red green blue, as the network wants them; themselves where it wants that. */
+/** Images [count, height, width, 3], red green blue, in the network's layout; the same array if that is its layout. */
 function laidOut(
   { size, layout, channels }: TeacherShape,
   images: Float32Array,
@@ -103,7 +103,7 @@ function laidOut(
   return input;
 }
 
-/** One value per pixel. The weights add up to 1: it makes no difference that the colours are normalised already. */
+/** One value per pixel. The weights sum to 1, so it does not matter that the colours are already normalised. */
 function brightness(images: Float32Array, pixels: number): Float32Array {
   const [red, green, blue] = [0.299, 0.587, 0.114];
   const grey = new Float32Array(pixels);
@@ -137,7 +137,7 @@ function requireLogits(path: string, values: Float32Array, classes: number): voi
   });
 }
 
-/** Networks that end in a softmax are common, and labels made from them as if from logits are nearly uniform. */
+/** Networks that end in a softmax are common; their outputs taken for logits give nearly uniform labels. */
 function refuseProbabilities(path: string, values: Float32Array, classes: number): void {
   if (classes < 2) return;
   for (let i = 0; i < values.length; i += classes) {

@@ -22,7 +22,7 @@ export function inputTensor(
   }
   if (type === 'float64') return new runtime.Tensor('float64', Float64Array.from(images), axes);
   if (type === 'uint8') {
-    // Views are resampled: between pixel values, and by rounding a little outside of their range.
+    // Views are resampled: values lie between those of pixels, and by rounding slightly outside of their range.
     const pixels = Uint8ClampedArray.from(images);
     return new runtime.Tensor('uint8', new Uint8Array(pixels.buffer), axes);
   }
@@ -40,6 +40,6 @@ export async function outputValues(tensor: ort.Tensor): Promise<Float32Array> {
     float16ToFloat32(data as Uint16Array, values);
     return values;
   }
-  // Float16Array of newer Node.js versions among them.
+  // Including Float16Array of newer Node.js versions.
   return Float32Array.from(data as unknown as ArrayLike<number>);
 }

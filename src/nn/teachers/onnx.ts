@@ -19,7 +19,7 @@ import {
 import { chosenOutput, type ModelFacts, mismatch, settleShape } from './shape.js';
 import type { Teacher } from './teacher.js';
 
-/** A teacher from an ONNX file, run by onnxruntime-node on one thread: labelling has a teacher a thread. */
+/** A teacher from an ONNX file, run by onnxruntime-node on one thread: labelling has one teacher per thread. */
 export async function loadOnnxTeacher(path: string, given: TeacherDescription): Promise<Teacher> {
   const runtime = await loadRuntime();
   const description = await readDescription(dirname(path), given);
@@ -34,7 +34,7 @@ export async function loadOnnxTeacher(path: string, given: TeacherDescription): 
     const axes = layout === 'nhwc' ? [...size, channels] : [channels, ...size];
     return networkTeacher({
       ...{ path, kind: 'onnx', sha256, shape },
-      // The fingerprint of a network with one output stays what it was.
+      // Absent if there is one output, so that fingerprints of earlier versions stay valid.
       ...(session.outputNames.length > 1 ? { outputName } : {}),
       async run(images, count) {
         const input = inputTensor(runtime, inputType, images, [count, ...axes]);
@@ -87,7 +87,7 @@ function disableTelemetry(): void {
   process.env.ORT_DISABLE_TELEMETRY ||= '1';
 }
 
-/** Limit of a protocol buffer, and of what is read into memory to be handed on. */
+/** Limit of a protocol buffer, and of a model that is read into memory. */
 const MAX_MODEL_BYTES = 2 ** 31 - 1;
 
 /** A model and its weights come from memory, as onnxruntime ends the process if its own reading fails. */
@@ -118,14 +118,14 @@ async function readModel(path: string, weights: readonly string[]) {
   const model = await readLocalFile(path, MAX_MODEL_BYTES);
   const externalData: { path: string; data: Uint8Array }[] = [];
   for (const [i, name] of weights.entries()) {
-    // onnxruntime-node takes one "./" off the names that it is given, but not off those in the model.
+    // onnxruntime-node strips one "./" from the names that it is given, but not from those in the model.
     const key = name.startsWith('./') ? `./${name}` : name;
     externalData.push({ path: key, data: await readLocalFile(files[i], MAX_MODEL_BYTES) });
   }
   return { model, externalData };
 }
 
-/** The files besides the model that hold its weights, all below its folder. */
+/** Files other than the model that hold its weights, all below its folder. */
 async function weightFiles(path: string): Promise<readonly string[]> {
   const folder = resolve(dirname(path));
   const files = await externalFiles(path);

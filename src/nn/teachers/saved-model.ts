@@ -28,7 +28,7 @@ export async function loadSavedModelTeacher(
   const { names, name, index, ...facts } = await factsOf(path, node, description);
   const shape = settleShape(path, facts, description);
   const files = await onFile(path, () => readdir(path, { recursive: true, withFileTypes: true }));
-  // The model itself: what TensorFlow reads to run it, not what other tools leave beside it.
+  // Files that TensorFlow reads to run the model, not those that other tools leave next to it.
   const modelFiles = files
     .filter((entry) => entry.isFile())
     .map((entry) => `${entry.parentPath}/${entry.name}`.slice(path.length + 1))
@@ -47,7 +47,7 @@ export async function loadSavedModelTeacher(
   });
 }
 
-/** What native TensorFlow's package has for models as TensorFlow itself saves them. */
+/** Functions of native TensorFlow's package for SavedModels. */
 interface NativeNode {
   loadSavedModel(path: string, tags: readonly string[], signature: string): Promise<SavedModel>;
   getMetaGraphsFromSavedModel(path: string): Promise<
@@ -63,7 +63,7 @@ interface SavedModel {
   dispose(): void;
 }
 
-/** A SavedModel's ends by name; axes are numbers or protocol buffer messages. */
+/** A SavedModel's inputs and outputs by name; axes are numbers or protocol buffer messages. */
 type Signature = Readonly<Record<'inputs' | 'outputs', Readonly<Record<string, End>>>>;
 type End = { readonly shape?: readonly unknown[] };
 

@@ -11,13 +11,13 @@ import {
   type TeacherOutput,
 } from './description.js';
 
-/** What a model says of itself; `undefined` where it leaves that open. */
+/** Facts in a model's own files. */
 export interface ModelFacts {
   /** Shape of the input, -1 for axes of any length. */
   readonly input: readonly number[];
   /** Shape of the output, likewise. */
   readonly output: readonly number[];
-  /** Where the input's shape fits both. */
+  /** Layout to assume if the input's shape fits both. */
   readonly layout: Layout;
   /** Whether the network takes whole numbers from 0 to 255. */
   readonly pixels?: boolean;
@@ -29,16 +29,16 @@ export interface TeacherShape {
   readonly classes: number;
   readonly classNames?: readonly string[];
   readonly normalisation: Normalisation;
-  /** How the images that the network was trained on were resized. */
+  /** Resizing of the images that the network was trained on. */
   readonly rendering?: Rendering;
   readonly channels: Channels;
   readonly layout: Layout;
-  /** Images that the network takes at a time, where that is fixed. */
+  /** Images that the network takes at a time, if that is fixed. */
   readonly batch?: number;
   readonly output: TeacherOutput;
 }
 
-/** Holds the model against its description; `INVALID_ARGUMENT` naming the field in which they differ. */
+/** Compares the model with its description; `INVALID_ARGUMENT` naming the field in which they differ. */
 export function settleShape(
   path: string,
   facts: ModelFacts,
@@ -90,7 +90,7 @@ export function requireNames(
   throw mismatch(path, 'classNames', `${classes} names`, names.length);
 }
 
-/** The model's own value where it has one, which the description must not contradict. */
+/** The model's own value if it has one, which the description must not contradict. */
 function settle(
   path: string,
   field: string,

@@ -10,7 +10,7 @@ export interface ModelOutput {
   readonly index: number;
 }
 
-/** Runs the TensorFlow.js model of a file on images in its own layout, and frees every tensor of it. */
+/** Runs the TensorFlow.js model of a file on images in its own layout and frees every tensor. */
 export async function runOnTensor(
   path: string,
   shape: TeacherShape,

@@ -88,7 +88,7 @@ function isInside(folder: string, path: JsonValue): boolean {
   return resolve(folder, path).startsWith(resolve(folder) + sep) && !path.startsWith(sep);
 }
 
-/** All weight files one after the other, once their sizes are what the specifications say. */
+/** All weight files joined, after a check that their sizes are those of the specifications. */
 async function readWeights(
   modelJson: string,
   specs: readonly tf.io.WeightsManifestEntry[],
@@ -108,7 +108,7 @@ async function readWeights(
   return weights.buffer;
 }
 
-/** TensorFlow.js reads past the end of short weights, or ignores a rest. */
+/** TensorFlow.js would read past the end of short weights and ignore excess bytes. */
 function requireBytes(
   file: string,
   specs: readonly tf.io.WeightsManifestEntry[],

@@ -9,9 +9,9 @@ interface WithWeights {
 let last: Promise<unknown> = Promise.resolve();
 
 /**
- * Builds a layers model whose layers may create `limit` elements of variables at most, those of its weight files: layers
- * allocate and draw what their configuration says before the weights are compared with it. One model at a time, as the
- * limit holds for all layers of the process.
+ * Builds a layers model whose layers may create at most `limit` elements of variables, the number in its weight files:
+ * layers allocate and draw what their configuration says before the weights are compared with it. One model at a time,
+ * as the limit applies to all layers of the process.
  */
 export function withWeightLimit<T>(
   path: string,

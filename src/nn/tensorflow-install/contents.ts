@@ -34,7 +34,7 @@ export async function describeContents(
 
 /**
  * The first file of an installation that is not what was installed, or undefined. Files that were compared before and
- * have not been touched since (size, modification, change of inode) are not read again.
+ * have not changed since (size, modification, change of inode) are not read again.
  */
 export async function damagedFile(
   dir: string,
@@ -65,7 +65,7 @@ async function stampOf(dir: string, paths: readonly string[]): Promise<string | 
   return `${JSON.stringify({ unchanged: hash.digest('hex') })}\n`;
 }
 
-/** What a folder holds, by whose it is. */
+/** Contents of a folder, by owner. */
 export interface Ownership {
   /** Files and links that an installation put there, relative; the record comes last. */
   readonly ours: readonly string[];
@@ -121,7 +121,7 @@ export async function removeOurs(dir: string, { ours }: Ownership): Promise<void
   for (const path of ours) {
     if (path !== STATE_FILE) await onFile(join(dir, path), () => rm(join(dir, path)));
   }
-  // One that somebody has put something into meanwhile stays.
+  // A folder that somebody has put something into meanwhile stays.
   for (const folder of folders) await rmdir(join(dir, folder)).catch(() => undefined);
   for (const path of record) await onFile(join(dir, path), () => rm(join(dir, path)));
   await rmdir(dir).catch(() => undefined);

@@ -117,7 +117,7 @@ export async function installTensorflow(options: InstallOptions = {}): Promise<I
 }
 
 /**
- * Removes the files of an installation and what interrupted ones left; false if there was none.
+ * Removes the files of an installation and the remains of interrupted ones; false if there was none.
  *
  * @throws `ALREADY_EXISTS`, before anything is removed, if the folder holds a file that was not installed; `LOCKED` while
  *   an installation runs.
@@ -237,12 +237,12 @@ async function publish(work: string, dir: string): Promise<void> {
   await removeOurs(old, replaced);
 }
 
-/** Where an installation is while another takes its place. */
+/** Path of an installation while another replaces it. */
 function oldFolder(dir: string): string {
   return `${workFolder(dir)}.old`;
 }
 
-/** The folder itself where the path is a symbolic link to it. */
+/** The folder itself if the path is a symbolic link to it. */
 async function realFolder(dir: string): Promise<string> {
   const path = resolve(dir);
   return realpath(path).catch(() => path);

@@ -3,7 +3,7 @@ import { homedir } from 'node:os';
 import { isAbsolute, join, normalize, resolve, sep } from 'node:path';
 import { isJsonObject, type JsonObject, type JsonValue, parseJson } from '../../core/json.js';
 
-/** What an installed file must be. */
+/** Size and hash that an installed file must have. */
 export interface InstalledFile {
   readonly bytes: number;
   /** Hex. */
@@ -32,10 +32,10 @@ export type TensorflowVariant = 'cpu' | 'gpu';
 
 export const STATE_FILE = 'state.json';
 export const BINDING_PACKAGE = '@tensorflow/tfjs-node-gpu';
-/** What the package requires and softpack hands in. */
+/** Packages that the binding requires and softpack provides. */
 export const ENGINE_PACKAGES = ['@tensorflow/tfjs', '@tensorflow/tfjs-core'] as const;
 export const BINDING_FOLDER = join('node_modules', BINDING_PACKAGE);
-/** Where the package looks for its addon on every Node.js version since 10. */
+/** Path at which the package looks for its addon on every Node.js version since 10. */
 export const ADDON = join('lib', 'napi-v8', 'tfjs_binding.node');
 
 /** `SOFTPACK_TENSORFLOW_DIR`, or `softpack/tensorflow` in the user's cache folder (XDG). */

@@ -5,11 +5,11 @@ import { basename, dirname, join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { SoftpackError, throwIfAborted } from '../../errors.js';
 
-/** Marks a folder as made here: nothing else may be cleared. */
+/** Marks a folder as made here: no other may be cleared. */
 export const OWNER = 'owner';
 const MARK = 'softpack-tensorflow-install';
 const WAIT = 500;
-/** What follows the work folder's name in those of {@link removeAbandoned}. */
+/** Suffix, after the work folder's name, of the folders that {@link removeAbandoned} removes. */
 const ABANDONED = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}(\.dead)?$/;
 
 /** The folder next to `dir` where an installation is made; one process at a time has it. */
@@ -18,7 +18,7 @@ export function workFolder(dir: string): string {
 }
 
 /**
- * Takes the work folder, waiting while a living process has it. What a dead one left is cleared, but for `wheels`,
+ * Takes the work folder, waiting while a running process has it. The remains of a dead one are removed except `wheels`,
  * which pip checks and keeps.
  */
 export async function takeWorkFolder(
@@ -66,7 +66,7 @@ async function removeMarked(folder: string): Promise<void> {
   await rmdir(folder).catch(() => undefined);
 }
 
-/** Folders next to the work folder that were to take its place, or to be removed, when their process was killed. */
+/** Removes folders next to the work folder that were about to replace it, or to be removed, when their process was killed. */
 async function removeAbandoned(work: string): Promise<boolean> {
   const prefix = `${basename(work)}.`;
   let removed = false;
@@ -104,7 +104,7 @@ export async function releaseWorkFolder(work: string): Promise<void> {
   else await writeFile(join(work, OWNER), `${MARK} released`);
 }
 
-/** Removes what an interrupted installation left; false if there is nothing. */
+/** Removes the remains of an interrupted installation; false if there are none. */
 export async function removeWorkFolder(dir: string): Promise<boolean> {
   const work = workFolder(dir);
   const abandoned = await removeAbandoned(work);
@@ -137,7 +137,7 @@ function renamed(from: string, to: string): Promise<boolean> {
   );
 }
 
-/** Process id and start time: ids are used again. */
+/** Process id and start time, as ids are reused. */
 function ownName(): string {
   return `${MARK} ${process.pid} ${startTime(process.pid)}`;
 }

@@ -1,0 +1,95 @@
+import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { type LabelArchive, openArchive } from '#src/archive/archive.js';
+import { createArchive } from '#src/archive/create.js';
+import type { ArchiveSpec } from '#src/archive/spec.js';
+import { joinBlocks, splitBlocks } from '#src/core/blocks.js';
+import { temporaryDirectory } from '../temporary.js';
+import { SMALL, smallRow } from './fixture.js';
+
+/** The reader that docs/format.md prints, without a line of ours. */
+const text = readFileSync(fileURLToPath(new URL('../../docs/format.md', import.meta.url)), 'utf8');
+const [, program = ''] = /```python\n(.*?)```/s.exec(text) ?? [];
+
+const directory = await temporaryDirectory();
+const reader = directory.path('reader.py');
+writeFileSync(reader, program);
+
+function read(archive: string, labels: readonly string[]): string[] {
+  const out = execFileSync('python3', [reader, archive, ...labels], {
+    encoding: 'utf8',
+    stdio: 'pipe',
+  });
+  return out.trim().split('\n');
+}
+
+/** What the reader must print for a label. */
+async function expected(archive: LabelArchive, epoch: number, sample: number): Promise<string> {
+  const { layout } = archive.manifest;
+  const row = await archive.readRow(epoch);
+  if (layout.kind === 'blocks') {
+    const block = splitBlocks(row)[Math.floor(sample / layout.labelsPerBlock)];
+    return `${Buffer.from(block).toString('hex')} ${sample % layout.labelsPerBlock}`;
+  }
+  let value = 0n;
+  for (let bit = 0; bit < layout.bitsPerLabel; bit++) {
+    const at = sample * layout.bitsPerLabel + bit;
+    value |= BigInt((row[at >> 3] >> (at & 7)) & 1) << BigInt(bit);
+  }
+  return String(value);
+}
+
+async function compare(path: string): Promise<void> {
+  await using archive = await openArchive(path);
+  const places = Array.from({ length: 12 }, (_, i) => ({
+    epoch: (i * 3) % archive.epochs,
+    sample: i === 0 ? archive.samples - 1 : (i * 5) % archive.samples,
+  }));
+  const found = read(
+    path,
+    places.map(({ epoch, sample }) => `${epoch}:${sample}`),
+  );
+  const wanted = places.map(({ epoch, sample }) => expected(archive, epoch, sample));
+  expect(found).toEqual(await Promise.all(wanted));
+}
+
+const golden = fileURLToPath(new URL('../golden/archives/', import.meta.url));
+const versionOne = readdirSync(golden, { withFileTypes: true })
+  .filter((entry) => entry.isDirectory())
+  .map(({ name }) => name);
+
+describe('the reader of docs/format.md', () => {
+  test.each(versionOne)('reads what version 0.1 wrote: %s', (name) => compare(join(golden, name)));
+
+  test.each([
+    ['whole rows', {}],
+    ['rectangles', { grid: { epochs: 2, samples: 8 } }],
+    ['epochs that are stored once and served again', { epochs: 9, storedEpochs: 5 }],
+    ['blocks', { layout: { kind: 'blocks', labelsPerBlock: 3 }, grid: { epochs: 2, samples: 6 } }],
+  ] satisfies [string, Partial<ArchiveSpec>][])('reads %s', async (name, change) => {
+    const path = directory.path(name);
+    const sides = name === 'whole rows' ? SMALL.columns : [];
+    const spec: ArchiveSpec = { ...SMALL, ...change, columns: sides };
+    await using writer = await createArchive(path, spec);
+    for (let epoch = 0; epoch < 5; epoch++) {
+      const { codes, weight } = smallRow(epoch);
+      const blocks = [2, 0, 5, 1].map((length, i) => new Uint8Array(length).fill(epoch + i));
+      const own = spec.layout.kind === 'blocks' ? joinBlocks(blocks) : codes;
+      await writer.writeRow(epoch, { codes: own, ...(sides?.length ? { weight } : {}) });
+    }
+    await writer.finish();
+    await compare(path);
+  });
+
+  test('refuses a shard that was changed', async () => {
+    const path = directory.path('whole rows');
+    const file = join(path, 'codes-00001.safetensors');
+    const bytes = readFileSync(file);
+    bytes[bytes.length - 1] ^= 1;
+    writeFileSync(file, bytes);
+    expect(() => read(path, ['0:0'])).toThrow('not the file of this archive');
+  });
+});

@@ -87,6 +87,12 @@ export { type ImageReaderOptions, openImageReader } from './images/reader.js';
 export type { FilesDescription, ImageSource, ImagesDescription } from './images/source.js';
 export type { TextTable } from './images/text-table.js';
 // Label files of other projects
+export {
+  type ExportLayout,
+  type ExportOptions,
+  type ExportResult,
+  exportLabels,
+} from './interop/export.js';
 export { type ImportOptions, type ImportResult, importLabels } from './interop/import.js';
 export type { Layout } from './interop/layouts/label-set.js';
 export type { Rest } from './interop/layouts/label-values.js';

@@ -5,6 +5,7 @@ import { addCache } from './cache.js';
 import { addCat } from './cat.js';
 import { addDemo } from './demo.js';
 import { addDoctor } from './doctor.js';
+import { addExport } from './export.js';
 import { addImport } from './import.js';
 import { addInspect } from './inspect.js';
 import { type CliIo, Interruption, printable } from './io.js';
@@ -69,6 +70,7 @@ export async function createProgram(io: CliIo): Promise<Command> {
   addPack(program, io);
   addPackImages(program, io);
   addImport(program, io);
+  addExport(program, io);
   addCat(program, io);
   addInspect(program, io);
   addLoaderBench(program, io);

@@ -7,12 +7,12 @@ import { argument } from '../core/check.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import { openImages } from '../images/open.js';
 import type { ImageSource } from '../images/source.js';
-import { textAt } from '../images/text-table.js';
 import { RESAMPLES, ROUNDS } from '../kernels/augment-args.js';
 import { openArchive } from '../pipeline/open-archive.js';
 import { DEFAULT_SIZE, DEFAULT_TAU } from './defaults.js';
 import { detectLayout } from './detect.js';
 import { columnsOf, EpochRow } from './epoch-row.js';
+import { namesOf } from './image-names.js';
 import { openBatched } from './import-batched.js';
 import { fkdLabels } from './layouts/fkd.js';
 import { LAYOUTS, type LabelSet, type Layout } from './layouts/label-set.js';
@@ -181,17 +181,4 @@ async function openSet(
       : await tinyVitLabels(source, { images: names, classes });
   const { views: _, ...kinds } = set.kinds;
   return { set: views ? set : { ...set, kinds } };
-}
-
-/** Paths of images by sample id; labels are found by them. */
-function namesOf({ description }: ImageSource): readonly string[] {
-  if (description.kind === 'files') {
-    const { names } = description;
-    return Array.from({ length: names.count }, (_, i) => textAt(names, i));
-  }
-  throw new SoftpackError('UNSUPPORTED', 'labels are named after image files', {
-    field: 'images',
-    expected: 'a folder or a list of images',
-    found: 'packed images, which keep no names',
-  });
 }

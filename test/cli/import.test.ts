@@ -44,3 +44,20 @@ test('an unknown layout is a usage error', async () => {
   expect(run.code).toBe(2);
   expect(run.err).toMatch(/Allowed choices are sre2l, lpld, lpqld, fkd, hald, tinyvit/);
 });
+
+test('exports what it imported, and says what the layout needs', async () => {
+  const archive = temporary.path('to-export');
+  const flags = ['--images', `${samples}/images`, '--size', '12x12', '-o', archive];
+  expect(await softpack(['import', `${samples}/sre2l-plain`, ...flags])).toMatchObject({ code: 0 });
+  const out = temporary.path('exported');
+  const run = await softpack(['export', archive, '--to', 'sre2l', '-o', out]);
+  expect(run).toMatchObject({ code: 0 });
+  expect(run.out).toContain('layout: SRe2L or CDA, batches of 4');
+  expect(run.out).toContain(`20 labels (2 epochs x 10 images) in ${out}: 6 files`);
+  const again = await softpack(['export', archive, '--to', 'sre2l', '-o', out]);
+  expect(again).toMatchObject({ code: 1, err: expect.stringContaining('ALREADY_EXISTS') });
+  const seeds = ['export', archive, '--to', 'tinyvit', '-o', temporary.path('seeds')];
+  const refused = await softpack([...seeds, '--images', `${samples}/images`]);
+  expect(refused).toMatchObject({ code: 1, err: expect.stringContaining('UNSUPPORTED') });
+  expect(await softpack(['export', archive, '--to', 'rded', '-o', out])).toMatchObject({ code: 2 });
+});

@@ -1,9 +1,12 @@
 import { execFileSync, spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { exportLabels } from '#src/interop/export.js';
+import { importLabels } from '#src/interop/import.js';
 import { openTorchFile } from '#src/interop/torch/open.js';
 import { torchFileOf } from '#src/interop/torch/write.js';
 import { temporaryDirectory } from '../temporary.js';
-import { plain } from './fixture.js';
+import { expectedOf, plain, sample } from './fixture.js';
 
 const temporary = await temporaryDirectory();
 /** A Python with torch: `SOFTPACK_PYTHON`, or `python3`. */
@@ -39,4 +42,20 @@ test.skipIf(missing)('torch.load with weights_only=True reads what is written', 
   expect(read.slice(1)).toEqual([
     ...[[1, -1], [true, false], -7, null, true, 0.25, [1, -2, 300, 2 ** 40], 'text', { key: [3] }],
   ]);
+});
+
+test.skipIf(missing)('torch.load with weights_only=True reads exports', async () => {
+  const out = temporary.path('archive');
+  const images = sample('images');
+  await importLabels({ source: sample('sre2l-cutmix'), images, size: [12, 12], out });
+  const folder = temporary.path('relabel');
+  await exportLabels({ source: out, to: 'sre2l', out: folder });
+  for (const batch of expectedOf('sre2l-cutmix').batches.slice(1, 3)) {
+    const path = join(folder, `epoch_${batch.epoch}`, `batch_${batch.batch}.tar`);
+    const read = JSON.parse(execFileSync(python, ['-c', SCRIPT, path], { encoding: 'utf8' }));
+    expect(read[0]).toEqual(batch.coords);
+    expect(read[2]).toEqual(batch.mix_index);
+    expect(read[4]).toEqual(batch.mix_bbox);
+    expect(read[5]).toEqual(batch.logits);
+  }
 });

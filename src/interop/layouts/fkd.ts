@@ -21,7 +21,7 @@ const HALF_IDS = 2048;
 type Numbers = TorchTensor | NumpyArray;
 
 /** Name of an image's label file: up to the first dot, as FKD cuts it. */
-function fkdFileOf(image: string): string {
+export function fkdFileOf(image: string): string {
   const slash = image.lastIndexOf('/') + 1;
   const dot = image.indexOf('.', slash);
   return `${dot < 0 ? image : image.slice(0, dot)}.tar`;
@@ -79,7 +79,7 @@ function requireCrops({ path, count }: Crops, expected: number): void {
 }
 
 /** Two images whose names differ only after the first dot have one label file. */
-function requireDistinct(folder: string, images: readonly string[]): void {
+export function requireDistinct(folder: string, images: readonly string[]): void {
   const names = new Map<string, string>();
   for (const image of images) {
     const name = fkdFileOf(image);

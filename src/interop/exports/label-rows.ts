@@ -1,0 +1,115 @@
+import { errorInRow, type LabelArchive } from '../../archive/archive.js';
+import type { Codec } from '../../codecs/codec.js';
+import { float16ToFloat32, float32ToFloat16 } from '../../core/half.js';
+import { SoftpackError } from '../../errors.js';
+import { softmaxRows } from '../../labels/temperature.js';
+
+/** Labels decoded at a time. */
+const CHUNK = 4096;
+/** Largest finite half float. */
+const MAX_HALF = 65504;
+
+/** Labels of an archive's epochs as half floats [samples, classes]; those that it keeps uncompressed bit by bit. */
+export class LabelRows {
+  readonly #archive: LabelArchive;
+  readonly #codec: Codec;
+  readonly #stored: string | undefined;
+
+  constructor(archive: LabelArchive, codec: Codec) {
+    const { name, config } = archive.codecParts;
+    this.#archive = archive;
+    this.#codec = codec;
+    this.#stored = name === 'none' ? String(Reflect.get(config, 'store')) : undefined;
+  }
+
+  /** Logits: softmax(z / tau) gives the archive's labels at its tau. Centred where they were not kept as logits. */
+  async logits(epoch: number): Promise<Uint16Array> {
+    const { classes } = this.#archive;
+    if (this.#stored === 'logits') return this.#halves(epoch);
+    const { tau } = this.#codec;
+    return this.#decoded(epoch, (values) => {
+      for (let at = 0; at < values.length; at += classes) {
+        centredLogits(values.subarray(at, at + classes), tau);
+      }
+    });
+  }
+
+  /**
+   * Probabilities at `tau`, which must be the archive's unless it keeps logits: sharpening decoded labels would
+   * raise the codec's error to the power of the ratio.
+   */
+  async probabilities(epoch: number, tau: number): Promise<Uint16Array> {
+    const { classes } = this.#archive;
+    if (this.#stored === 'logits') {
+      const halves = await this.#halves(epoch);
+      return converted(halves, classes, (values) => {
+        softmaxRows(values, values.length / classes, classes, tau, values);
+      });
+    }
+    return this.#stored === undefined ? this.#decoded(epoch, () => {}) : this.#halves(epoch);
+  }
+
+  /** `UNSUPPORTED` if there are no probabilities at `tau`. */
+  requireTau(tau: number): void {
+    if (this.#stored === 'logits' || this.#codec.tau === tau) return;
+    throw new SoftpackError('UNSUPPORTED', 'labels were decoded at another temperature', {
+      field: 'tau',
+      expected: `${this.#codec.tau}, that of the archive, or an archive of logits`,
+      found: tau,
+    });
+  }
+
+  async #halves(epoch: number): Promise<Uint16Array> {
+    const row = await this.#archive.readRow(epoch);
+    return new Uint16Array(row.buffer, row.byteOffset, row.length / 2);
+  }
+
+  async #decoded(epoch: number, change: (values: Float32Array) => void): Promise<Uint16Array> {
+    const { classes, samples } = this.#archive;
+    const row = await this.#archive.readRow(epoch);
+    const halves = new Uint16Array(samples * classes);
+    const values = new Float32Array(Math.min(CHUNK, samples) * classes);
+    for (let start = 0; start < samples; start += CHUNK) {
+      const labels = { start, count: Math.min(CHUNK, samples - start) };
+      const out = values.subarray(0, labels.count * classes);
+      const args = { row, labels, context: { epoch, samples: labels }, out };
+      await this.#codec.decodeAsync(args).catch((error: unknown) => {
+        throw errorInRow(this.#archive, epoch, error);
+      });
+      change(out);
+      float32ToFloat16(out, halves.subarray(start * classes));
+    }
+    return halves;
+  }
+}
+
+function converted(
+  halves: Uint16Array,
+  classes: number,
+  change: (values: Float32Array) => void,
+): Uint16Array {
+  const out = new Uint16Array(halves.length);
+  for (let start = 0; start < halves.length; start += CHUNK * classes) {
+    const part = halves.subarray(start, start + CHUNK * classes);
+    const values = new Float32Array(part.length);
+    float16ToFloat32(part, values);
+    change(values);
+    float32ToFloat16(values, out.subarray(start, start + part.length));
+  }
+  return out;
+}
+
+/** Probabilities to tau log p less its mean over the classes above 0; half floats are densest about 0. */
+function centredLogits(label: Float32Array, tau: number): void {
+  let [sum, count] = [0, 0];
+  for (const p of label) {
+    if (p <= 0) continue;
+    sum += tau * Math.log(p);
+    count += 1;
+  }
+  const mean = count === 0 ? 0 : sum / count;
+  for (const [j, p] of label.entries()) {
+    const logit = p > 0 ? tau * Math.log(p) - mean : -MAX_HALF;
+    label[j] = Math.min(MAX_HALF, Math.max(-MAX_HALF, logit));
+  }
+}

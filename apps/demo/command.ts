@@ -29,7 +29,7 @@ export function addDemo(program: Command, io: CliIo): void {
     )
     .option('--train-teacher', 'train the teacher here instead of using the one that comes along')
     .action(async (flags: DemoFlags) => {
-      // TensorFlow.js takes seconds to load: only for those who use it.
+      // TensorFlow.js takes seconds to load: only for the commands that use it.
       const { runDemo } = await import('./run.js');
       const { report, pageFile, reportFile } = await runDemo({
         ...flags,

@@ -57,8 +57,8 @@ export const EMOJI_SETS: readonly EmojiSet[] = [
 ];
 
 /**
- * Classes of the demo: every emoji of these Unicode categories that all sets draw. They are things with a look of
- * their own; faces, people, signs and flags differ between designers by convention, or not at all within one set.
+ * Classes of the demo: every emoji of these Unicode categories that all sets draw. They are things with their
+ * own look; faces, people, signs and flags differ between designers by convention, or not at all within one set.
  */
 export const EMOJI_CATEGORIES: readonly string[] = ['Animals & Nature', 'Food & Drink', 'Objects'];
 
@@ -91,7 +91,7 @@ export interface EmojiImages {
 }
 
 export interface EmojiOptions {
-  /** Where packages and the packed file are kept. */
+  /** Folder for packages and the packed file. */
   readonly dir: string;
   /** Height and width to decode to, pixels. */
   readonly size: number;
@@ -137,7 +137,7 @@ function packKey({ size, categories = EMOJI_CATEGORIES }: EmojiOptions): string 
   return createHash('sha256').update(key).digest('hex').slice(0, 12);
 }
 
-/** Installs the pinned packages into a project of their own under `dir`; returns its node_modules. */
+/** Installs the pinned packages into their own project under `dir`; returns its node_modules. */
 async function installSets({ dir, onProgress, signal }: EmojiOptions): Promise<string> {
   const project = join(dir, 'emoji');
   const root = join(project, 'node_modules');
@@ -246,7 +246,7 @@ async function decodeSets(
   const all = files.flat();
   const stride = size * size * CHANNELS;
   const pixels = new Uint8Array(all.length * stride);
-  // The library lets sharp load photographs alone.
+  // The library lets sharp load photographs only.
   sharp.unblock({ operation: ['VipsForeignLoadSvg'] });
   let next = 0;
   let done = 0;
@@ -264,8 +264,8 @@ async function decodeSets(
 }
 
 /**
- * The drawing cut to its own extent, centred in a square: sets leave margins of different widths, which would be
- * the easiest thing to tell them apart by.
+ * The drawing cut to its own extent, centred in a square: sets have margins of different widths, by which networks would
+ * most easily tell them apart.
  */
 async function decodeImage(file: string, size: number): Promise<Buffer> {
   const { data, info } = await sharp(file)
@@ -281,7 +281,7 @@ async function decodeImage(file: string, size: number): Promise<Buffer> {
     .toBuffer();
 }
 
-/** The smallest rectangle holding every visible pixel of a square RGBA image; all of it where none is visible. */
+/** The smallest rectangle holding every visible pixel of a square RGBA image; all of it if none is visible. */
 function drawnExtent(rgba: Uint8Array, size: number): Region {
   let [top, left, bottom, right] = [size, size, -1, -1];
   for (let y = 0; y < size; y++) {

@@ -5,7 +5,7 @@ import type { ConvNetConfig } from '#src/nn/convnet.js';
 /** Height and width, pixels, at which the emoji are kept: a little above `IMAGE_SIZE`, so that crops stay sharp. */
 export const STORED_SIZE = 32;
 
-/** Height and width, pixels, of what the networks see. At 32 a training step takes 1.8 times as long. */
+/** Height and width, pixels, of the networks' input. At 32 a training step takes 1.8 times as long. */
 export const IMAGE_SIZE = 24;
 
 /** Normalisation of pixels in [0, 1]; the mean is the grey that the emoji are drawn on. */
@@ -23,13 +23,13 @@ export function demoAugmentation(seed: number, smallestCrop = 0.5): Augmentation
   };
 }
 
-/** How a teacher is trained on true classes. */
+/** Recipe to train a teacher on true classes. */
 export interface TeacherRecipe {
   readonly seed: number;
   readonly widths: readonly number[];
   readonly blocks: readonly number[];
   readonly epochs: number;
-  /** Share of the image that a crop takes at least. */
+  /** Smallest share of the image that a crop takes. */
   readonly smallestCrop: number;
   readonly batch: number;
   readonly lr: number;
@@ -39,7 +39,7 @@ export interface TeacherRecipe {
   readonly colour: number;
 }
 
-/** How the committed teacher was trained. Its crops are smaller than the students': it has time for harder views. */
+/** Recipe of the committed teacher. Its crops are smaller than the students': it has time for harder views. */
 export const TEACHER: TeacherRecipe = {
   seed: 1,
   widths: [40, 80, 160],
@@ -54,7 +54,7 @@ export const TEACHER: TeacherRecipe = {
 };
 
 /**
- * How both students are trained, from full and from decoded labels: what reaches the best held-out accuracy in three
+ * Recipe of both students, from full and from decoded labels: what reaches the best held-out accuracy in three
  * minutes of one core by wasm. A narrow network with a block at every size beats a wider one with fewer epochs
  * (41.9 % in 28 epochs, against 38.3 % for widths 32, 64, 128, blocks 0, 1, 1 in 20). The learning rate is high
  * because labels at temperature 20 ask for small, smooth steps only: 0.004 gave 28.2 % where 0.02 gave 38.3 %.
@@ -73,7 +73,7 @@ export const STUDENT = {
 /** Temperature of the soft labels, the paper's. */
 export const TAU = 20;
 
-/** The archive: how many times smaller than float16 its codes must be, and how long its codec is trained. */
+/** The archive: compression ratio of its codes relative to float16, and training steps of its codec. */
 export const CODEC = { ratio: 40, steps: 1000 } as const;
 
 export function teacherConfig(classes: number, recipe: TeacherRecipe = TEACHER): ConvNetConfig {

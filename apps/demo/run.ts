@@ -18,13 +18,13 @@ export interface DemoOptions {
   /** Seed of augmentations, codec and students. */
   readonly seed: number;
   readonly backend?: 'auto' | BackendName;
-  /** Train the teacher anew instead of taking the one that comes with softpack. */
+  /** Train the teacher instead of using the one that comes with softpack. */
   readonly trainTeacher?: boolean;
   readonly onProgress?: (progress: DemoProgress) => void;
   readonly signal?: AbortSignal;
 }
 
-/** What the demo is at; `total` is 1 for steps without a measure. */
+/** Current step of the demo; `total` is 1 for steps without a measure. */
 export type DemoProgress =
   | {
       readonly phase: 'install' | 'decode' | 'teacher' | 'label';

@@ -11,7 +11,7 @@ import type { StudentJob, StudentMessage } from './students.js';
 import { heldOutImages, trainingSamples } from './teacher.js';
 
 /**
- * A student in a process of its own: two of them use two cores, and each has the TensorFlow.js engine to itself.
+ * A student in its own process: two of them use two cores, each with its own TensorFlow.js engine.
  * Takes one `StudentJob`, answers with progress and then with its result or the error.
  */
 process.once('message', async (job: StudentJob) => {

@@ -8,7 +8,7 @@ import type { BackendName } from '#src/nn/backend/select.js';
 export interface StudentJob {
   /** Archive of the labels it learns from. */
   readonly archive: string;
-  /** Where the demo's images are, and their height and width, pixels. */
+  /** Folder of the demo's images, and their height and width, pixels. */
   readonly dir: string;
   readonly size: number;
   readonly backend: BackendName;
@@ -16,7 +16,7 @@ export interface StudentJob {
 }
 
 export interface StudentResult {
-  /** Share of the held-out images classified right. */
+  /** Share of the held-out images classified correctly. */
   readonly top1: number;
   /** KL of each step's batch. */
   readonly losses: readonly number[];
@@ -39,7 +39,7 @@ export interface StudentHooks {
   readonly signal?: AbortSignal;
 }
 
-/** Trains and tests one student in a process of its own. */
+/** Trains and tests one student in its own process. */
 export function runStudent(
   job: StudentJob,
   { onProgress, signal }: StudentHooks,

@@ -39,7 +39,7 @@ export function trainingSamples({ sets, classes, size, pixels }: EmojiImages): M
   return memoryImages(pixels.subarray(0, bytes), size, size);
 }
 
-/** One image a class of the set that no network trains on, whole. */
+/** One whole image per class of the set that no network trains on. */
 export function heldOutImages(images: EmojiImages): LabelledImages {
   const count = images.classes.length;
   const source = emojiSamples(images, [images.sets.length - 1]);
@@ -49,17 +49,17 @@ export function heldOutImages(images: EmojiImages): LabelledImages {
 }
 
 export interface DemoTeacher {
-  /** Where its weights are. */
+  /** Path of its weights. */
   readonly file: string;
   readonly fingerprint: Readonly<Record<string, unknown>>;
-  /** Share of the held-out images classified right, measured now. */
+  /** Share of the held-out images classified correctly, measured now. */
   readonly top1: number;
 }
 
 export interface DemoTeacherOptions extends TeacherOptions {
-  /** Where a teacher trained here is kept. */
+  /** Folder for a teacher trained here. */
   readonly dir: string;
-  /** Train anew instead of taking the one that comes with softpack. */
+  /** Train a teacher instead of using the one that comes with softpack. */
   readonly train: boolean;
   readonly backend: BackendName;
 }
@@ -127,7 +127,7 @@ export async function trainTeacher({
   }
 }
 
-/** Writes the teacher with what is needed to make it again; returns its top-1 on the held-out set, 0 to 1. */
+/** Writes the teacher with its recipe; returns its top-1 on the held-out set, 0 to 1. */
 export async function saveTeacher(
   model: ConvNet,
   images: EmojiImages,
@@ -171,7 +171,7 @@ function classCodes(images: EmojiImages): string {
   return images.classes.map(({ code }) => code).join(' ');
 }
 
-/** Augmented views with their true classes (two of them where CutMix mixed), each epoch in an order of its own. */
+/** Augmented views with their true classes (two of them where CutMix mixed), each epoch in its own order. */
 function* teacherBatches(images: EmojiImages, recipe: TeacherRecipe): Generator<Batch> {
   const { seed, epochs, batch, colour, smallestCrop } = recipe;
   const source = trainingSamples(images);

@@ -10,7 +10,7 @@ import { CODECS } from '#src/codecs/registry.js';
 
 export const CODECS_PAGE = fileURLToPath(new URL('../../../docs/codecs.md', import.meta.url));
 
-/** The page with its generated parts renewed. */
+/** The page with its generated parts updated. */
 export function withCodecDocs(page: string): string {
   const parts = { table: codecTable(), numpy: `\`\`\`python\n${numpyDecoder()}\`\`\`\n` };
   return Object.entries(parts).reduce((text, [name, part]) => replacePart(text, name, part), page);

@@ -20,9 +20,9 @@ export interface Cell {
   readonly ratio: number;
   readonly set: LabelSet;
   readonly student: StudentName;
-  /** Instead of what the ratio would choose. */
+  /** Parameters to use instead of those that fit the ratio. */
   readonly codec?: SizedChoice;
-  /** As many students as the scale says, or one. */
+  /** The scale's number of students, or one. */
   readonly students: 'several' | 'one';
 }
 
@@ -35,7 +35,7 @@ export interface Experiment {
 const LOW_RATIOS = [10, 20, 30, 40];
 const HIGH_RATIOS = [100, 200];
 
-/** What each experiment measures. In the order of what matters most: a run may be stopped at any time. */
+/** Cells of each experiment, most important first: a run may be stopped at any time. */
 export function experiments(scale: Scale): readonly Experiment[] {
   const set = (ipc: number, family: Family = 'residual'): LabelSet => ({ ipc, family });
   const cell = (method: Cell['method'], ratio: number, change: Partial<Cell> = {}): Cell => ({

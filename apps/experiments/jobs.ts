@@ -4,13 +4,13 @@ import { availableParallelism } from 'node:os';
 import { childEnvironment } from '#src/core/child-environment.js';
 import { SoftpackError, throwIfAborted } from '#src/errors.js';
 
-/** Tells a process that it is one of several: it measures, and another writes the report. */
+/** Environment variable of a process that is one of several: it measures, and another writes the report. */
 const JOB = 'SOFTPACK_EXPERIMENTS_JOB';
 
 export const isJob = process.env[JOB] !== undefined;
 
 /**
- * The same program `jobs` times over the same folder, each with its share of the processors: small students leave
+ * Runs the same program `jobs` times over the same folder, each with its share of the CPUs: small students leave
  * a second thread of TensorFlow idle half of the time. Ends when all have; the first failure stops the others.
  */
 export async function runJobs(jobs: number, signal: AbortSignal): Promise<void> {
@@ -42,6 +42,6 @@ export async function runJobs(jobs: number, signal: AbortSignal): Promise<void> 
 /** Calls `stop` when the process that started this job is gone, or wants it to end. */
 export function onEndOfParent(stop: () => void): void {
   process.once('disconnect', stop);
-  // Waiting for that shall not keep the process.
+  // Waiting for that must not keep the process alive.
   process.channel?.unref();
 }

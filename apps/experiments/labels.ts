@@ -23,11 +23,11 @@ export interface Setting {
   readonly emoji: EmojiImages;
   readonly backend: BackendName;
   readonly signal: AbortSignal;
-  /** Short lines on what goes on inside a step. */
+  /** Receives short progress lines of a step. */
   readonly onProgress: (note: string) => void;
 }
 
-/** Seed of augmentations and teachers: the same for all, so that methods differ in nothing else. */
+/** Seed of augmentations and teachers, the same for all methods. */
 const DATA_SEED = 1;
 
 export interface TeacherStep {
@@ -68,13 +68,13 @@ async function demoTeacherTop1(emoji: EmojiImages): Promise<number> {
   return await evaluateTop1(model, heldOutImages(emoji));
 }
 
-/** What identifies a set of full labels. */
+/** Identity of a set of full labels. */
 export interface LabelSet {
   readonly family: Family;
   readonly ipc: number;
 }
 
-/** The images that labels are made for: one a class from each of the first `ipc` sets. */
+/** The images that labels are made for: one per class from each of the first `ipc` sets. */
 export function imagesOf({ emoji }: Setting, { ipc }: LabelSet): MemoryImages {
   const { classes, size, pixels } = emoji;
   return memoryImages(pixels.subarray(0, ipc * classes.length * size * size * 3), size, size);
@@ -87,7 +87,7 @@ export async function fullLabels(set: LabelSet, setting: Setting): Promise<strin
   const parameters = labelParameters(set, setting);
   const key = workspace.key('labels', parameters);
   const out = join(workspace.dir, 'archives', key);
-  // The archive itself is the step's result; an unfinished one is taken up.
+  // The archive itself is the step's result; an unfinished one is resumed.
   const made = () => existsSync(join(out, MANIFEST_FILE));
   if (made()) return out;
   return workspace.exclusive(key, async () => {

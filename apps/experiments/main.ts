@@ -35,7 +35,7 @@ const REPORT_INTERVAL = 60_000;
 const list = (text: string) => text.split(',').map(Number);
 
 const program = new Command('experiments')
-  .description("The paper's tables on emoji labels; a run that was stopped goes on where it was.")
+  .description("The paper's tables on emoji labels; interrupted runs are resumed.")
   .addArgument(new Argument('<name>', 'which').choices(NAMES))
   .option('--quick', '546 classes, small: a quarter of an hour on two cores')
   .option('-d, --dir <dir>', 'where steps and archives are kept', 'softpack-experiments')
@@ -86,7 +86,7 @@ async function run(name: string, flags: Flags): Promise<void> {
     const onMeasured = async () => {};
     return runCells(chosen, setting, { ...options, say, onMeasured });
   }
-  // Whoever stops a run has the results so far.
+  // A run that is stopped leaves its results so far.
   let reported = performance.now();
   const onMeasured = async () => {
     if (performance.now() - reported < REPORT_INTERVAL) return;
@@ -134,7 +134,7 @@ async function writeReport(
     await writeFile(join(out, file), content);
 }
 
-/** What was measured: whoever asks for the report of it, and wherever files lie. */
+/** Options that determine what is measured, without those of the report and of paths. */
 function argumentsOf(argv: readonly string[]): string {
   const folders = ['-d', '--dir', '-o', '--out'];
   return argv

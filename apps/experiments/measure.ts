@@ -7,13 +7,13 @@ import { type Method, methodAt, pack } from './methods.js';
 import { student, subsetAt, subsetStudent } from './student.js';
 
 export interface MeasureOptions {
-  /** Students are trained on labels of this many images a class; on others only the labels are compared. */
+  /** Images per class for which students are trained; for others only the labels are compared. */
   readonly studentIpcs: readonly number[];
-  /** Students a cell, where the scale's own number shall not hold. */
+  /** Students per cell, instead of the scale's own number. */
   readonly students?: number;
 }
 
-/** Measures one cell, taking from the workspace what is known; `too small` where no parameters fit the ratio. */
+/** Measures one cell, using known results of the workspace; `too small` if no parameters fit the ratio. */
 export async function measure(
   cell: Cell,
   setting: Setting,
@@ -65,7 +65,7 @@ async function measureSubset(
   return { ...rowOf(cell), codec: `none, ${samples} samples`, bytes, reached, top1 };
 }
 
-/** Top-1 of one student a seed; where nothing shall be computed, of those that are known. */
+/** Top-1 of one student per seed; if nothing may be computed, of the known ones. */
 async function eachSeed(
   seeds: readonly number[],
   train: (seed: number) => Promise<{ readonly top1: number }>,
@@ -78,7 +78,7 @@ async function eachSeed(
   return top1;
 }
 
-/** `undefined` where a step is missing that must not be computed. */
+/** `undefined` if a step is missing that must not be computed. */
 export async function known<T>(work: () => Promise<T>): Promise<T | undefined> {
   try {
     return await work();

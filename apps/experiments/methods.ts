@@ -30,12 +30,12 @@ export type MethodName =
   | 'mean per class'
   | 'random labels';
 
-/** A codec of fixed parameters, and what else belongs to it. */
+/** A codec of fixed parameters with its further settings. */
 export interface Method {
   readonly name: string;
   readonly codec: CodecChoice;
   readonly prune?: PruneOptions;
-  /** Labels of other views: what a student learns from them it learns from nothing. */
+  /** Labels of other views, as a control that carries no information. */
   readonly shuffled?: boolean;
   /** LPQLD's temperatures of labels and student. */
   readonly temperatures?: boolean;
@@ -48,11 +48,11 @@ const SCALABLE: Partial<Record<MethodName, ScalableCodec>> = {
   VQ: 'vq',
 };
 
-/** LPQLD prunes ten times before it drops logits; less where the whole ratio is small. */
+/** LPQLD prunes ten times before it drops logits; less if the whole ratio is small. */
 const LPQLD_PRUNING = 10;
 const COMPOSED_PRUNING = 2;
 
-/** The method at `ratio` in total bytes, as near below as its parameters allow; `undefined` where none fit. */
+/** The method at `ratio` in total bytes, as near below as its parameters allow; `undefined` if none fit. */
 export function methodAt(
   name: MethodName,
   ratio: number,
@@ -120,13 +120,13 @@ export type PackStep = Pick<PackResult, 'codec' | 'bytes' | 'ratio' | 'divergenc
   readonly archive: string;
 };
 
-/** A choice as part of a step's key: what is a typed array depends on the set alone. */
+/** A choice as part of a step's key, without typed arrays, which depend on the set alone. */
 export function keyOf(codec: CodecChoice): object {
   const plain = Object.entries(codec).filter(([, value]) => !ArrayBuffer.isView(value));
   return Object.fromEntries(plain);
 }
 
-/** Steps that the codec is trained for. */
+/** Training steps of the codec. */
 export function codecSteps(codec: CodecChoice, scale: Scale): number {
   return CODECS.of(codec).steps ? scale.codecSteps : 0;
 }

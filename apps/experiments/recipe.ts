@@ -1,16 +1,16 @@
 import { EMOJI_CATEGORIES } from '../demo/emoji.js';
 import { TEACHER, type TeacherRecipe } from '../demo/recipe.js';
 
-/** How large everything is: the full set takes hours on two cores, the quick one a quarter of an hour. */
+/** Size of the experiments: the full one takes hours on two cores, the quick one a quarter of an hour. */
 export interface Scale {
   readonly name: 'full' | 'quick';
   /** Emoji categories, and with them the number of classes. */
   readonly categories: readonly string[];
-  /** Images a class: how many of the designers' sets are distilled. */
+  /** Images per class: number of the designers' sets that are distilled. */
   readonly ipcs: readonly number[];
   /** Epochs of labels, and of every student. */
   readonly epochs: number;
-  /** Students of a cell, by images a class; the spread over them is the standard deviation. */
+  /** Students per cell, by images per class; their spread is the standard deviation. */
   readonly students: Readonly<Record<number, number>>;
   /** Training steps of the VQAE. */
   readonly codecSteps: number;
@@ -67,7 +67,7 @@ export function teacherRecipe(family: Family, scale: Scale): TeacherRecipe {
 
 export type StudentName = 'plain' | 'wide' | 'residual';
 
-/** Students; the first is the one of every table but the one that compares them. */
+/** Students; the first is used in every table except the one that compares them. */
 export const STUDENTS: Readonly<
   Record<StudentName, { readonly widths: readonly number[]; readonly blocks: readonly number[] }>
 > = {

@@ -7,16 +7,16 @@ import type { Setting } from './labels.js';
 import { known, type MeasureOptions, measure } from './measure.js';
 import { BusyStep } from './workspace.js';
 
-/** Between attempts at what other processes are at. */
+/** Milliseconds between attempts at steps that other processes are computing. */
 const RETRY_AFTER = 2000;
 
 export interface RunOptions extends MeasureOptions {
   readonly say: (line: string) => void;
-  /** After each cell that took time. */
+  /** Called after each cell that took time. */
   readonly onMeasured: () => Promise<void>;
 }
 
-/** Measures all cells, those of few images a class first; what another process is at comes later. */
+/** Measures all cells, those of few images per class first; cells that another process is measuring come later. */
 export async function runCells(
   experiments: readonly Experiment[],
   setting: Setting,
@@ -61,7 +61,7 @@ async function pause(signal: AbortSignal): Promise<void> {
   await sleep(RETRY_AFTER, undefined, { signal }).catch(() => throwIfAborted(signal));
 }
 
-/** What is known of all experiments, in their order. */
+/** Known results of all experiments, in their order. */
 export async function knownRows(
   experiments: readonly Experiment[],
   setting: Setting,
@@ -79,7 +79,7 @@ export async function knownRows(
   return found;
 }
 
-/** Experiments share cells: each once, trained for as many students as any asks for. */
+/** Cells of all experiments, each once, with the largest number of students that any asks for. */
 function distinct(cells: readonly Cell[]): readonly Cell[] {
   const found = new Map<string, Cell>();
   for (const cell of cells) {

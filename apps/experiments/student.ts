@@ -24,7 +24,7 @@ import { codecSteps, keyOf, type Method, type PackStep, pack } from './methods.j
 import { decayEvery, STUDENT_TRAINING, STUDENTS, type StudentName } from './recipe.js';
 
 export interface StudentStep {
-  /** Share of the held-out set classified right. */
+  /** Share of the held-out set classified correctly. */
   readonly top1: number;
   /** Mean loss of the last epoch. */
   readonly loss: number;
@@ -71,7 +71,7 @@ async function packedArchive(method: Method, set: LabelSet, setting: Setting): P
   });
 }
 
-/** The control: as many full labels of randomly chosen samples as the bytes of a ratio pay for. */
+/** The control: as many full labels of randomly chosen samples as fit the bytes of a ratio. */
 export async function subsetStudent(
   ratio: number,
   set: LabelSet,
@@ -87,7 +87,7 @@ export async function subsetStudent(
   });
 }
 
-/** How many samples the bytes of a ratio pay for with their full labels, and those bytes. */
+/** Number of samples whose full labels fit the bytes of a ratio, and those bytes. */
 export function subsetAt(
   ratio: number,
   { ipc }: LabelSet,

@@ -13,12 +13,12 @@ export interface StepRecord<T> {
 /** Claims of this process. */
 const CLAIMS = new Set<string>();
 
-/** Somebody else is at this step: whoever wants it comes back later. */
+/** Another process is computing this step: try again later. */
 export class BusyStep extends Error {}
 
 /**
- * Results of steps on disk, by a hash of everything they depend on: a run that was stopped goes on where it was,
- * experiments share what they have in common, and several processes may work side by side.
+ * Results of steps on disk, by a hash of everything they depend on: interrupted runs are resumed, experiments share
+ * common steps, and several processes may work at a time.
  */
 export class Workspace {
   readonly dir: string;
@@ -30,7 +30,7 @@ export class Workspace {
     this.#knownOnly = knownOnly;
   }
 
-  /** Name of a step, and of what it leaves on disk. */
+  /** Name of a step and of its result on disk. */
   key(kind: string, parameters: unknown): string {
     const hash = createHash('sha256').update(JSON.stringify(parameters)).digest('hex');
     return `${kind}-${hash.slice(0, 16)}`;
@@ -43,8 +43,8 @@ export class Workspace {
   }
 
   /**
-   * The result of a step, computed unless it is known; `INCOMPLETE` where nothing shall be computed, `BusyStep`
-   * where another process computes it.
+   * The result of a step, computed unless it is known; `INCOMPLETE` if nothing may be computed, `BusyStep` if another
+   * process is computing it.
    */
   async step<T>(kind: string, parameters: unknown, compute: () => Promise<T>): Promise<T> {
     const known = await this.known<T>(kind, parameters);
@@ -64,7 +64,7 @@ export class Workspace {
     });
   }
 
-  /** Does `work` while no other process on this machine does work of the same key. */
+  /** Runs `work` while no other process on this machine runs work of the same key. */
   async exclusive<T>(key: string, work: () => Promise<T>): Promise<T> {
     if (this.#knownOnly) throw new SoftpackError('INCOMPLETE', 'not measured yet', { field: key });
     const claim = this.#file(`${key}.claim`);
@@ -93,7 +93,7 @@ export class Workspace {
   }
 }
 
-/** Makes a file that holds this process's number, all at once; whether there was none yet. */
+/** Creates a file with this process's id atomically; false if it exists. */
 async function claimed(claim: string): Promise<boolean> {
   const draft = `${claim}.${process.pid}`;
   await writeFile(draft, String(process.pid));

@@ -2,9 +2,9 @@ import * as vega from 'vega';
 import { compile, type TopLevelSpec } from 'vega-lite';
 import { formatBytes } from '#src/cli/format.js';
 
-/** `currentColor` takes the page's text colour, so that one SVG is legible in light and in dark. */
+/** `currentColor` is the page's text colour, so that one SVG is legible in light and dark. */
 const INK = 'currentColor';
-/** Okabe and Ito's colours, told apart by colour-blind readers, on white and on black. */
+/** Okabe and Ito's colours, distinguishable for colour-blind readers, on white and on black. */
 const SERIES_COLOURS = [
   '#0072b2',
   '#e69f00',
@@ -50,7 +50,7 @@ export interface CurveOptions {
   readonly height?: number;
 }
 
-/** Lines, one a series, as an SVG element. */
+/** Lines, one per series, as an SVG element. */
 export function lineChart(
   points: readonly CurvePoint[],
   { x, y, logY = false, width = 420, height = 220 }: CurveOptions,
@@ -80,17 +80,17 @@ export function lineChart(
 }
 
 export interface MeasuredPoint extends CurvePoint {
-  /** Standard deviation of y, where it was measured more than once. */
+  /** Standard deviation of y, if it was measured more than once. */
   readonly deviation?: number;
 }
 
 export interface MeasuredOptions extends CurveOptions {
   readonly logX?: boolean;
-  /** Where the axis has its figures. */
+  /** Positions of the axis labels. */
   readonly xValues?: readonly number[];
 }
 
-/** Measured points joined by lines, one a series, with a bar of one standard deviation each way. */
+/** Measured points joined by lines, one per series, with error bars of one standard deviation. */
 export function measuredChart(
   points: readonly MeasuredPoint[],
   { x, y, logX = false, logY = false, xValues, width = 520, height = 300 }: MeasuredOptions,

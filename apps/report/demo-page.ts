@@ -13,11 +13,11 @@ export interface DemoReport {
     readonly container: number;
     readonly total: number;
   };
-  /** Float16 labels (2 bytes a class) over bytes of codes, and over bytes in total. */
+  /** Float16 labels (2 bytes per class) over bytes of codes, and over bytes in total. */
   readonly ratio: { readonly codes: number; readonly total: number };
   /** Mean KL divergence of the decoded from the full labels, nats. */
   readonly kl: number;
-  /** Share of the held-out images classified right. */
+  /** Share of the held-out images classified correctly. */
   readonly top1: { readonly teacher: number; readonly full: number; readonly archive: number };
   readonly seconds: number;
   readonly seed: number;

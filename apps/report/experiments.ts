@@ -9,14 +9,14 @@ export interface ExperimentRow {
   readonly family: string;
   readonly student: string;
   readonly ipc: number;
-  /** Asked for, in total bytes; absent where the codec's parameters were. */
+  /** Requested ratio, in total bytes; absent if the codec's parameters were given. */
   readonly ratio?: number;
   readonly codec: string;
   /** Size of the archive on disk. */
   readonly bytes: number;
   readonly reached: { readonly codes: number; readonly total: number };
   readonly divergence?: LabelDivergence;
-  /** Share of the held-out set classified right by each student, one a seed. */
+  /** Share of the held-out set classified correctly by each student, one per seed. */
   readonly top1: readonly number[];
 }
 
@@ -45,7 +45,7 @@ export async function reportFiles(report: Report): Promise<ReadonlyMap<string, s
     ['results.md', markdown(report)],
     ['report.html', page(report, figures)],
   ]);
-  // A file of its own cannot take the text colour of a page: it asks for the scheme itself.
+  // A separate file cannot use the text colour of a page: it follows the colour scheme itself.
   for (const { file, svg } of figures) files.set(file, standalone(svg));
   return files;
 }
@@ -200,7 +200,7 @@ function retained(rows: readonly ExperimentRow[]): MeasuredPoint[] {
 
 function fidelity(rows: readonly ExperimentRow[]): MeasuredPoint[] {
   const first = Math.min(...rows.map(({ ipc }) => ipc));
-  // A pruned label is exact or gone: its divergence says nothing of what was pruned. That of labels with exact
+  // A pruned label is exact or gone: its divergence says nothing about what was pruned. That of labels with exact
   // zeros is set by the floor inside its logarithm.
   const methods = ['VQAE', 'PCA', 'RPCA', 'top-K', 'VQ'];
   const seen = new Set<string>();
@@ -223,7 +223,7 @@ function storage(rows: readonly ExperimentRow[], trained: boolean): MeasuredPoin
   });
 }
 
-/** An SVG that follows the viewer's scheme, on a ground of its own. */
+/** An SVG that follows the viewer's colour scheme, with its own background. */
 function standalone(svg: string): string {
   const style =
     '<style>svg{color:#1b1b1f;background:#fff}' +

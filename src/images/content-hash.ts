@@ -7,8 +7,8 @@ const BLOCKS = 512;
 const BLOCK_BYTES = 8192;
 
 /**
- * sha256 of a file; of a large one that of evenly spaced blocks, first and last included (4 MiB in all): tells one image
- * from another without reading much, and is no proof that a large one is unchanged.
+ * sha256 of a file, or of evenly spaced blocks of a large one, first and last included (4 MiB in all): tells images apart
+ * without reading much, but does not prove that a large one is unchanged.
  */
 export async function sampledHash(file: ByteFile): Promise<string> {
   const hash = createHash('sha256');

@@ -8,7 +8,7 @@ import { textAt } from './text-table.js';
 
 export interface DamagedImage {
   readonly path: string;
-  /** What is wrong with it. */
+  /** Description of the damage. */
   readonly reason: string;
 }
 
@@ -46,15 +46,25 @@ export async function findDamaged(
 }
 
 /** Whether an error says that a file is no image that can be decoded. */
-export function isDamage(error: unknown): error is SoftpackError {
+function isDamage(error: unknown): error is SoftpackError {
   const codes = ['INVALID_FILE', 'UNSUPPORTED', 'NOT_FOUND'];
   return isSoftpackError(error) && codes.includes(error.code);
 }
 
-/** One error that names every damaged file. */
-export function damagedError(damaged: readonly DamagedImage[]): SoftpackError {
+/** An error of decoding one image as an error that names all damaged ones, found by decoding them all; others unchanged. */
+export async function namingAllDamaged(
+  error: unknown,
+  files: FilesDescription,
+  options: FindDamagedOptions,
+): Promise<unknown> {
+  if (!isDamage(error)) return error;
+  const damaged = [...(await findDamaged(files, options)).values()];
+  return damaged.length > 1 ? damagedError(damaged) : error;
+}
+
+function damagedError(damaged: readonly DamagedImage[]): SoftpackError {
   const lines = damaged.map(({ reason }) => `\n  ${reason}`).join('');
-  const message = `${damaged.length} images cannot be decoded; mend or remove them, or leave them out (--skip-damaged):${lines}`;
+  const message = `${damaged.length} images cannot be decoded; mend or remove them, or leave them out with pack-images --skip-damaged:${lines}`;
   return new SoftpackError('INVALID_FILE', message, { field: damaged[0].path });
 }
 

@@ -47,7 +47,7 @@ let prepared = false;
 /**
  * Sets up libvips for the whole process: one thread per image (several images are decoded concurrently instead), no cache
  * of results (an image is not needed again until the next epoch), and no loaders but those of the formats above. A program
- * that reads others by sharp itself, SVG for one, allows them again by `sharp.unblock`.
+ * that reads other formats by sharp, e.g. SVG, allows them again by `sharp.unblock`.
  */
 export function prepareDecoder(): void {
   if (prepared) return;

@@ -34,7 +34,7 @@ export class DecodingReader implements ImageReader {
       }
     };
     const lanes = Math.min(this.#concurrency, ids.length);
-    // All lanes end before an error is reported, so that none works on behind the caller's back.
+    // All lanes end before an error is reported, so that none continues after the call.
     const ended = await Promise.allSettled(Array.from({ length: lanes }, decodeSome));
     const failed = ended.find((lane) => lane.status === 'rejected');
     if (failed !== undefined) throw failed.reason;

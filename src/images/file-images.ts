@@ -39,7 +39,7 @@ export function fileImages(
   };
 }
 
-/** Sides that the kernels take, and no more pixels than an image may have. */
+/** Checks that the kernels take these sides and that the image has no more pixels than allowed. */
 function requireFit(fit: ImageFit): void {
   if (fit.kind === 'short-side') {
     argument.count(fit.pixels, 'fit.pixels', 1, MAX_SIDE);

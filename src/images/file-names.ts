@@ -1,4 +1,4 @@
-/** What torchvision's ImageFolder takes, and further names of formats that are read here. */
+/** Extensions that torchvision's ImageFolder takes, and further ones of formats that are read here. */
 const IMAGE_FILE = /\.(jpe?g|png|ppm|bmp|pgm|tiff?|webp|jpe|jfif|gif|avif)$/i;
 
 /** Formats that are not read, and images that another program has not finished or put aside. */

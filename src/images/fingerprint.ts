@@ -8,14 +8,14 @@ import { isMemoryImages, type MemoryImages } from './memory.js';
 import type { FilesDescription, ImageSource } from './source.js';
 import { textAt } from './text-table.js';
 
-/** Files whose content is read; of more, as many that lie evenly apart, first and last included. */
+/** Most files whose content is read: evenly spaced ones, first and last included. */
 const FILES_READ = 1024;
 const LOOKUPS_AT_ONCE = 64;
 
 /**
  * Tells images from others under the same names: number, sizes of all files in bytes, and the content of up to 1,024 of
- * them (of files beyond 8 MiB a sample of 4 MiB). Packed images have that of the files they were made from, where decoding
- * gives the pixels of those, otherwise the hash of their shards.
+ * them (of files above 8 MiB a sample of 4 MiB). Packed images have the fingerprint of the files they were made from if
+ * decoding gives the pixels of those, otherwise the hash of their shards.
  */
 export async function imagesFingerprint(
   images: ImageSource | MemoryImages,
@@ -35,7 +35,7 @@ export async function imagesFingerprint(
   }
 }
 
-/** False only if both are known to be of different images: packed images may not know the files they were made from. */
+/** False only if both are known to differ: packed images may not know the files they were made from. */
 export function mayBeSameImages(recorded: JsonObject, found: JsonObject): boolean {
   if (recorded.kind !== found.kind) return true;
   const text = (value: JsonObject) => JSON.stringify(canonicalJson(value, 'fingerprint'));

@@ -19,20 +19,20 @@ export interface ImageFolderOptions extends ImageFilesOptions {
   readonly split?: string;
 }
 
-/** Where ImageNet's own archive keeps its splits. */
+/** Folder in which ImageNet's own archive keeps its splits. */
 const IMAGENET_SPLITS = 'Data/CLS-LOC';
 
 /**
  * The images of a folder with one folder per class, listed as torchvision's ImageFolder does: classes by name, then files
  * by path (both in the order of code points), folders inside a class included. With `split` the folder of that name is
- * taken, in the root or where ImageNet's archive keeps it. A folder of image files alone has no classes, and its files come
+ * taken, in the root or in the place it has in ImageNet's archive. A folder of image files alone has no classes, and its files come
  * in the order of their names. Lists files without decoding any.
  *
- * Hidden folders beside the classes, and folders of the operating system anywhere, are no classes; their images, and files
+ * Hidden folders next to the classes, and folders of the operating system anywhere, are no classes; their images, and files
  * that look like images but are not read, are counted in `skipped`.
  *
- * @throws `NOT_FOUND` if there is no such folder, `INVALID_FILE` naming a folder without images, images beside folders of
- *   images (their classes cannot be told), a link that leads nowhere or to a folder above, `INVALID_ARGUMENT` if the
+ * @throws `NOT_FOUND` if there is no such folder, `INVALID_FILE` naming a folder without images, images next to folders of
+ *   images (their classes are unknown), a link that leads nowhere or to a folder above, `INVALID_ARGUMENT` if the
  *   folders are splits.
  */
 export async function imageFolder(

@@ -1,6 +1,6 @@
 import { readLocalFile } from '../store/local.js';
 
-/** Larger files are no images that could be decoded: twice the largest bitmap. */
+/** Limit of an image file: twice the largest bitmap that can be decoded. */
 const MAX_IMAGE_BYTES = 2 ** 30;
 
 /** An encoded image; `INVALID_FILE` for pipes, devices and folders. */

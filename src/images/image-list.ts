@@ -9,13 +9,13 @@ import type { ImageSource } from './source.js';
 
 /** The longest text that V8 holds: about 8 million paths. */
 const MAX_LIST_BYTES = 2 ** 29 - 32;
-/** 2^32 - 1 stands for "no class" where images are packed. */
+/** 2^32 - 1 means "no class" in packed images. */
 const MAX_CLASS_INDEX = 2 ** 32 - 2;
 
 /**
  * The images that a text file lists, one per line, in its order: `path`, `path<tab>class name` or
- * `path class-index` (as Caffe's lists have it; a tab will do if all classes are numbers). Paths are relative to `root`, by default the list's own folder, or
- * absolute. Empty lines and lines that begin with `#` are skipped, as is a byte-order mark.
+ * `path class-index` (as in Caffe's lists; also with a tab if all classes are numbers). Paths are relative to `root`, by
+ * default the list's own folder, or absolute. Empty lines and lines that begin with `#` are skipped, as is a byte-order mark.
  *
  * @throws `NOT_FOUND` if there is no such file, `INVALID_FILE` naming the line that is wrong.
  */

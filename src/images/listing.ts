@@ -9,7 +9,7 @@ import { isHidden, isImageName, isSystemFolder, looksLikeImage } from './file-na
 import { imageFormat } from './formats/sniff.js';
 import { requireNoSplitsWithin } from './split-names.js';
 
-/** Entries of a folder, each kind in the order of code points; symbolic links count as what they lead to. */
+/** Entries of a folder, each kind in the order of code points; symbolic links count as their targets. */
 export interface FolderEntries {
   readonly folders: readonly string[];
   readonly files: readonly string[];
@@ -17,14 +17,14 @@ export interface FolderEntries {
   readonly others: readonly string[];
 }
 
-/** Links and names are looked at this many at a time. */
+/** Links and names checked at a time. */
 const LOOKUPS_AT_ONCE = 64;
-/** Ways that may lead to one folder: links that fan out would otherwise list a few images millions of times. */
+/** Most paths to one folder: links that fan out would otherwise list a few images millions of times. */
 const MOST_WAYS = 64;
-/** Files that begin like this hold what macOS keeps besides the file whose name they bear after `._`. */
+/** Files with this prefix hold macOS's metadata of the file whose name follows it. */
 const APPLE_DOUBLE = '00051607';
 
-/** Collects what looks like an image and is left out. */
+/** Collects files that look like images and are left out. */
 export class SkippedFiles {
   static readonly #shown = 10;
   readonly examples: string[] = [];
@@ -72,7 +72,7 @@ function kindOfEntry(entry: Pick<Dirent, 'isFile' | 'isDirectory'>): Kind {
   return entry.isFile() ? 'files' : 'others';
 }
 
-/** Node.js replaces what is not UTF-8 in a name; the file cannot be opened by what is left of it. */
+/** Node.js replaces bytes of a name that are not UTF-8; the file cannot be opened by the result. */
 async function requireUtf8(path: string): Promise<void> {
   const there = await lstat(path).then(
     () => true,
@@ -142,7 +142,7 @@ async function failFan(path: string): Promise<never> {
   });
 }
 
-/** The images of one folder; what only looks like one is counted. */
+/** The images of one folder; files that only look like images are counted. */
 export async function imagesAmong(
   folder: string,
   { files, others }: FolderEntries,

@@ -13,7 +13,7 @@ export interface MemoryImages extends PixelSource {
 }
 
 /**
- * Images from an array [count, height, width, 3]. Used as it is when it lies in a SharedArrayBuffer, else copied
+ * Images from an array [count, height, width, 3]. Used directly if it lies in a SharedArrayBuffer, else copied
  * into one, so that worker threads read the same pixels.
  */
 export function memoryImages(data: Uint8Array, height: number, width: number): MemoryImages {
@@ -43,7 +43,7 @@ export function memoryImages(data: Uint8Array, height: number, width: number): M
   };
 }
 
-/** Tells images in memory from sources that are read and decoded. */
+/** True for images in memory, false for sources that are read and decoded. */
 export function isMemoryImages(images: object): images is MemoryImages {
   return 'data' in images && 'pixels' in images;
 }

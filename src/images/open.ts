@@ -10,12 +10,12 @@ import { readPackedIndex } from './packed/packed-index.js';
 import type { ImageSource } from './source.js';
 
 export interface OpenImagesOptions extends ImageFolderOptions {
-  /** `refuse-fit` (default): a `fit` for packed images is an error. `as-they-are`: it is left unused. */
+  /** `refuse-fit` (default): a `fit` for packed images is an error. `as-they-are`: it is ignored. */
   readonly packed?: 'refuse-fit' | 'as-they-are';
 }
 
 /**
- * Images at a path, by what is found there: a folder that `softpack pack-images` wrote, a folder of images or
+ * Images at a path, which may be a folder that `softpack pack-images` wrote, a folder of images or
  * with one folder per class, or a text file that lists images.
  *
  * @throws `NOT_FOUND` if there is nothing, `INVALID_FILE` if it is none of these, `CORRUPT_DATA` if a packed file was

@@ -5,7 +5,7 @@ import { SoftpackError } from '../errors.js';
 /**
  * Refuses an output folder inside the images: the next run would take it for a class, or for images.
  *
- * @param images Folder or file that the images were named by.
+ * @param images folder or file given as the images.
  */
 export async function requireOutside(out: string, images: string, field = 'out'): Promise<void> {
   const [inner, outer] = [await realPathOf(out), await realPathOf(images)];
@@ -26,7 +26,7 @@ export async function requireOutside(out: string, images: string, field = 'out')
   );
 }
 
-/** Without symbolic links, as far as the path exists. */
+/** The path without symbolic links, as far as it exists. */
 async function realPathOf(path: string): Promise<string> {
   const whole = resolve(path);
   try {

@@ -12,7 +12,7 @@ import { type ImagesDescription, imageCount } from './source.js';
 import { textAt } from './text-table.js';
 
 export interface ImageReaderOptions {
-  /** Images decoded side by side, on libuv's threads. Default 1: right where every thread has a reader. */
+  /** Images decoded at a time, on libuv's threads. Default 1, for one reader per thread. */
   readonly concurrency?: number;
 }
 
@@ -52,7 +52,7 @@ export async function openImageReader(
 
 type Decode = (encoded: Uint8Array, name: string) => Promise<DecodedImage>;
 
-/** Loaded only by readers that decode: threads that do not start quicker without it. */
+/** Loaded only by readers that decode: other threads start faster without it. */
 async function loadDecoder(fit: ImageFit | undefined): Promise<Decode> {
   const { decodeImage, prepareDecoder } = await import('./decode.js');
   prepareDecoder();

@@ -7,8 +7,8 @@ interface KeptImage {
 }
 
 /**
- * Keeps the first images that a reader decodes, up to so many bytes: small data sets are decoded once and not in
- * every epoch, and of large ones a part. The reader stays the caller's.
+ * Keeps the first images that a reader decodes, up to a number of bytes: small data sets, and a part of large ones, are
+ * decoded once instead of in every epoch. The caller disposes of the reader.
  */
 export function rememberImages(reader: ImageReader, bytes: number): ImageReader {
   const kept = new Map<number, KeptImage>();
@@ -23,7 +23,7 @@ export function rememberImages(reader: ImageReader, bytes: number): ImageReader 
         if (fresh === undefined || pixels === undefined || kept.has(sample)) continue;
         if (pixels.length > left) continue;
         left -= pixels.length;
-        // A copy: the reader may use its memory again.
+        // A copy: the reader may reuse its memory.
         kept.set(sample, { pixels: pixels.slice(), size: fresh.sizeOf(sample) });
       }
       return joined(reader.count, kept, fresh);

@@ -5,26 +5,26 @@ import type { TextTable } from './text-table.js';
 
 /**
  * Images by sample id, wherever they are kept. Made by {@link imageFolder}, {@link imageList} and
- * {@link openImages}; images in memory (`memoryImages`) serve as well wherever one is asked for.
+ * {@link openImages}; images in memory (`memoryImages`) are accepted wherever a source is.
  */
 export interface ImageSource {
   readonly count: number;
-  /** Names of the classes, where they are known. */
+  /** Names of the classes, if they are known. */
   readonly classNames?: readonly string[];
-  /** [count], index of each sample's class, where it is known. */
+  /** [count], index of each sample's class, if it is known. */
   readonly targets?: Uint32Array;
   /** Files that look like images and were left out, and the first of them; absent if there are none. */
   readonly skipped?: { readonly count: number; readonly examples: readonly string[] };
   /**
-   * Tells these images from others, hex: by their paths and how they are decoded, not by every pixel, so that it
-   * costs nothing. Packed images that decode to the very pixels of the files they were made from have their id.
+   * Identifies these images, hex: by their paths and decoding, not by every pixel, so that it costs nothing. Packed images
+   * that decode to the exact pixels of the files they were made from have their id.
    */
   readonly id: string;
   /** Plain data, from which `openImageReader` reads the same images in any thread. */
   readonly description: ImagesDescription;
 }
 
-/** Where images are: can be sent to another thread at no cost, large parts being shared. */
+/** Location of images: can be sent to another thread at no cost, as large parts are shared. */
 export type ImagesDescription =
   | {
       readonly kind: 'memory';

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { SoftpackError } from '../errors.js';
 import { isImageName } from './file-names.js';
 
-/** Parts of a data set as they are usually called, in any case, with a year or a word after them. */
+/** Usual names of a data set's parts, in any case, with a year or a word after them. */
 const SPLIT =
   /^(train|training|val|valid|validation|test|testing|dev|eval|evaluation|holdout)(\d*|[-_. ].*)$/i;
 /** Only these may be meant when they hold images themselves: `test_tube` may be a class. */
@@ -12,7 +12,7 @@ export function isSplitName(name: string): boolean {
   return SPLIT.test(name);
 }
 
-/** The names that are splits, unless there is but one among others: a class may be called `train`. */
+/** The names that are splits, unless there is only one among others: a class may be called `train`. */
 export function splitsAmong(folders: readonly string[]): readonly string[] {
   const found = folders.filter((name) => BARE_SPLIT.test(name));
   return found.length > 1 || found.length === folders.length ? found : [];

@@ -4,7 +4,7 @@ import { entriesOf } from './listing.js';
 import { isSplitName, splitsAmong, splitsError } from './split-names.js';
 
 /**
- * `train` and `val` as classes would give a wrong data set without a word. A class may be called `train`, too: then images
+ * `train` and `val` as classes would silently give a wrong data set. A class may be called `train`, too: then images
  * lie in it, and no second split is next to it.
  *
  * @throws `INVALID_ARGUMENT` naming the splits among the folders.

@@ -6,11 +6,11 @@ export interface TextTable {
   readonly count: number;
   /** UTF-8, one text after the other, over a SharedArrayBuffer. */
   readonly bytes: Uint8Array;
-  /** [count + 1], where each text begins. */
+  /** [count + 1], start of each text. */
   readonly offsets: Uint32Array;
 }
 
-/** Positions are kept in 32 bits. */
+/** Positions are stored in 32 bits. */
 const MAX_BYTES = 2 ** 32 - 1;
 
 /** `UNSUPPORTED` beyond 4 GiB of texts. */

@@ -56,7 +56,9 @@ export class BatchSource implements AsyncDisposable {
     const where = `batch ${index} of epoch ${epoch}`;
     const make = async (task: Pick<BatchTask, 'sampleIds' | 'labels' | 'labelsOnly' | 'into'>) => {
       try {
-        const made = await this.#poolInUse().make({ run, epoch, row, recorded, ...task }, where);
+        // Views are those of the labels' own epoch.
+        const of = { run, epoch: archive.storedEpoch(epoch), row, recorded };
+        const made = await this.#poolInUse().make({ ...of, ...task }, where);
         counter.made(made.timing);
         return made;
       } catch (error) {

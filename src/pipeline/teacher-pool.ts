@@ -9,8 +9,9 @@ import {
   SoftpackError,
   throwIfAborted,
 } from '../errors.js';
+import { namingAllDamaged } from '../images/damaged.js';
 import type { MemoryImages } from '../images/memory.js';
-import { describeImages, type ImageSource } from '../images/source.js';
+import { describeImages, type ImageSource, type ImagesDescription } from '../images/source.js';
 import type { BackendName } from '../nn/backend/select.js';
 import type { TeacherDescription } from '../nn/teachers/description.js';
 import type {
@@ -43,12 +44,16 @@ const IMAGE_BYTES = 2 ** 30;
 /** Enough pixels to fill the kernels, few enough to stay small in memory. */
 const BATCH_PIXELS = 2 ** 19;
 
+/** Image files decoded at a time to find the damaged ones. */
+const CONCURRENCY = 4;
+
 /** Threads that each have a teacher. */
 export class TeacherPool implements AsyncDisposable {
   readonly #pool: Piscina;
   readonly #workers: number;
   readonly #stop = new Int32Array(new SharedArrayBuffer(4));
   readonly #tasks: PoolTasks;
+  readonly #images: ImagesDescription;
   /** Images in one forward pass. */
   readonly batch: number;
   /** Ids of the threads that have loaded their teacher, and what waits for the others. */
@@ -60,10 +65,11 @@ export class TeacherPool implements AsyncDisposable {
   constructor(options: TeacherPoolOptions) {
     const { teacher, backend, description, images, targets, augmentation, classes } = options;
     const workers = Math.max(1, options.workers ?? availableParallelism());
+    this.#images = describeImages(images);
     const setup: LabelWorkerSetup = {
       teacher,
       options: { backend, description },
-      images: describeImages(images),
+      images: this.#images,
       targets,
       imageBytes: Math.floor(IMAGE_BYTES / workers),
       augmentation,
@@ -96,7 +102,7 @@ export class TeacherPool implements AsyncDisposable {
       throwIfAborted(signal);
       const [task, answer] = under.shift() as (typeof under)[number];
       const views = await answer;
-      if ('code' in views) throw errorFromData(views);
+      if ('code' in views) throw await this.#failure(views, signal);
       return [task, views] as const;
     };
     for (const task of tasks) {
@@ -105,6 +111,13 @@ export class TeacherPool implements AsyncDisposable {
       if (under.length > 2 * this.#workers) yield await next();
     }
     while (under.length > 0) yield await next();
+  }
+
+  /** The error of a pass; of a damaged image one that names all of them. */
+  async #failure(data: ErrorData, signal: AbortSignal | undefined): Promise<unknown> {
+    const error = errorFromData(data);
+    if (this.#images.kind !== 'files') return error;
+    return await namingAllDamaged(error, this.#images, { concurrency: CONCURRENCY, signal });
   }
 
   #ask(task: LabelTask): Promise<LabelledViews | ErrorData> {

@@ -61,7 +61,7 @@ export async function writeArchive(
     augmentation,
     ...spec,
   });
-  for (let epoch = 0; epoch < EPOCHS; epoch++) {
+  for (let epoch = 0; epoch < (spec?.storedEpochs ?? EPOCHS); epoch++) {
     const logits = syntheticLogits(SAMPLES, CLASSES, 12, epoch);
     const context = { epoch, samples: { start: 0, count: SAMPLES } };
     const codes = await codec.encode(logits, context);

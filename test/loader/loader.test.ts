@@ -49,6 +49,30 @@ describe('batches', () => {
     }
   });
 
+  test('of an epoch that is not stored are those of the stored one, in their own order', async () => {
+    const path = temporary.path('served twice');
+    await using served = await writeArchive(path, await trainCodec(), {
+      spec: { storedEpochs: 2 },
+    });
+    const bySample = new Map<string, string>();
+    const orders = new Map<number, string>();
+    for (const workers of [0, 1]) {
+      for (const { epoch, sampleIds, xs, ys } of await collect({ archive: served, workers })) {
+        orders.set(epoch, `${orders.get(epoch) ?? ''} ${sampleIds}`);
+        for (const [i, sample] of sampleIds.entries()) {
+          const pixels = xs.subarray(i * 90, (i + 1) * 90);
+          const content = `${pixels} ${ys.subarray(i * CLASSES, (i + 1) * CLASSES)}`;
+          const key = `${epoch % 2} ${sample}`;
+          expect(bySample.get(key) ?? content).toBe(content);
+          bySample.set(key, content);
+        }
+      }
+    }
+    expect(bySample.size).toBe(2 * SAMPLES);
+    expect(orders.size).toBe(EPOCHS);
+    expect(orders.get(2)).not.toBe(orders.get(0));
+  });
+
   test('hold labels within 2e-3 where speed is asked for, the same in any worker', async () => {
     const exact = await collect();
     const fast = await collect({ precision: 'fast' });

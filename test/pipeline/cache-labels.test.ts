@@ -279,6 +279,30 @@ describe('labels encoded as they come', () => {
   });
 });
 
+test.each([1, 2] as const)(
+  'damaged images are named in one error, with a way to leave them out: %i passes',
+  async (passes) => {
+    const damaged = temporary.path(`damaged ${passes}`);
+    await cp(images, damaged, { recursive: true });
+    for (const name of ['bee/1.png', 'elk/2.png']) await writeFile(join(damaged, name), 'no image');
+    const codec = { name: 'topk', k: 2 } as const;
+    const call = cache(`of damaged ${passes}`, { images: damaged, codec, passes });
+    const error = await call.catch((cause: unknown) => cause);
+    expect(error).toMatchObject({ code: 'INVALID_FILE', field: join(damaged, 'bee/1.png') });
+    const { message } = error as Error;
+    for (const name of ['bee/1.png', 'elk/2.png', 'pack-images --skip-damaged']) {
+      expect(message).toContain(name);
+    }
+    // That way, and the labels belong to the images that are trained on.
+    const sound = temporary.path(`sound ${passes}`);
+    await packImages({ images: await imageFolder(damaged), out: sound, damaged: 'skip' });
+    const { images: count } = await cache(`of sound ${passes}`, { images: sound, codec, passes });
+    expect(count).toBe(IMAGES - 2);
+    await using archive = await openArchive(temporary.path(`of sound ${passes}`));
+    expect((await openImagesOf(archive, sound)).count).toBe(count);
+  },
+);
+
 describe('other pixels under the same names', () => {
   const copy = temporary.path('copy');
   /** Exchanges two images of one size: names and sizes of the set stay as they are. */

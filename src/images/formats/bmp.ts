@@ -2,8 +2,8 @@ import { decodeRuns } from './bmp-runs.js';
 import type { DecodedImage, ImageBytes } from './image-bytes.js';
 
 /**
- * Windows and OS/2 bitmaps as PIL's BmpImagePlugin reads them: 1, 4 and 8 bits with a palette (run-length coded ones as
- * well), 16, 24 and 32 bits; alpha is dropped.
+ * Windows and OS/2 bitmaps as PIL's BmpImagePlugin reads them: 1, 4 and 8 bits with a palette (run-length coded ones
+ * too), 16, 24 and 32 bits; alpha is dropped.
  */
 export function decodeBmp(file: ImageBytes): DecodedImage {
   const header = readHeader(file);
@@ -31,7 +31,7 @@ interface BmpHeader {
   readonly compression: number;
   /** Entries of the palette. */
   readonly colours: number;
-  /** Bytes of an entry. */
+  /** Bytes per entry. */
   readonly entryBytes: number;
   readonly paletteAt: number;
   readonly dataAt: number;
@@ -72,7 +72,7 @@ function readHeader(file: ImageBytes): BmpHeader {
   };
 }
 
-/** Some writers of palettes say that the pixels begin where the palette does. */
+/** Some writers give the start of the palette as that of the pixels. */
 function dataPosition(given: number, end: number, bits: number, paletteBytes: number): number {
   return given === end && bits <= 8 ? given + paletteBytes : given;
 }

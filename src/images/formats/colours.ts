@@ -13,7 +13,7 @@ export function cmykToRgb(inks: Uint8Array): Uint8Array {
 
 /**
  * RGB from grey of 16 bits, in the machine's byte order. PIL keeps values up to 255 and cuts all others there: such images
- * come out nearly white, in torchvision as well.
+ * come out nearly white, also in torchvision.
  */
 export function grey16ToRgb(bytes: Uint8Array): Uint8Array {
   const count = bytes.length / 2;

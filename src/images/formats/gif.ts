@@ -34,7 +34,7 @@ interface GifFrame {
   readonly palette: Uint8Array | undefined;
   /** Index that uncovered pixels have. */
   readonly transparent: number;
-  /** Where the size of the codes is, then the data. */
+  /** Position of the size of the codes, followed by the data. */
   readonly dataAt: number;
 }
 

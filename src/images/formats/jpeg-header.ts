@@ -12,7 +12,7 @@ export function jpegComponents({ bytes }: ImageBytes): number {
   return 0;
 }
 
-/** SOF0 to SOF15 without DHT, JPG and DAC, which lie among them. */
+/** SOF0 to SOF15 without DHT, JPG and DAC, which have numbers in that range. */
 function isFrameHeader(marker: number): boolean {
   return marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
 }

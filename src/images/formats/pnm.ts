@@ -65,7 +65,7 @@ function roundHalfEven(value: number): number {
   return value - floor > 0.5 || (value - floor === 0.5 && odd) ? floor + 1 : floor;
 }
 
-/** White space and comments of the header, and of the images that are text throughout. */
+/** Skips white space and comments of the header, and of text images. */
 class PnmText {
   readonly #file: ImageBytes;
   #at: number;
@@ -75,7 +75,7 @@ class PnmText {
     this.#at = at;
   }
 
-  /** Where the binary values begin: one byte of white space follows the header. */
+  /** Start of the binary values: one byte of white space follows the header. */
   get end(): number {
     return this.#at + 1;
   }

@@ -1,4 +1,4 @@
-/** The formats that softpack decodes, recognised by content: a file's name decides nothing. */
+/** The formats that softpack decodes, recognised by content, not by name. */
 export type ImageFormat = 'jpeg' | 'png' | 'webp' | 'tiff' | 'avif' | 'gif' | 'bmp' | 'pnm';
 
 const SIGNATURES: readonly (readonly [ImageFormat, RegExp])[] = [
@@ -13,7 +13,7 @@ const SIGNATURES: readonly (readonly [ImageFormat, RegExp])[] = [
   ['avif', /^....ftyp(avi[fs]|....(....)*avi[fs])/s],
 ];
 
-/** Undefined for anything else, however its file is called. */
+/** Undefined for anything else, whatever the file's name. */
 export function imageFormat(bytes: Uint8Array): ImageFormat | undefined {
   const head = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, 64));
   const text = head.toString('latin1');

@@ -1,6 +1,6 @@
 import type { ImageBytes } from './image-bytes.js';
 
-/** How the samples of a TIFF are to be read, of those kinds whose colours are known to equal PIL's. */
+/** Layout of the samples of a TIFF, for the kinds whose colours are known to equal PIL's. */
 export type TiffKind = 'plain' | 'cmyk' | 'grey16';
 
 interface TiffTags {
@@ -77,7 +77,7 @@ function readTags(file: ImageBytes): TiffTags {
   return found;
 }
 
-/** Value of a SHORT tag, or the first of its values where they lie elsewhere. */
+/** Value of a SHORT tag, or the first of its values if they lie elsewhere. */
 function firstShort(file: ImageBytes, at: number, little: boolean, big: boolean): number {
   const count = big ? file.u64(at + 4, little) : file.u32(at + 4, little);
   const value = at + (big ? 12 : 8);

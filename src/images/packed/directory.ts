@@ -16,13 +16,13 @@ export function shardFile(index: number): string {
   return `images-${String(index).padStart(5, '0')}.safetensors`;
 }
 
-/** `none` if the folder holds something else: recognised by content, whatever files are called. */
+/** `none` if the folder holds something else. Recognised by content, whatever the files' names. */
 export async function packedState(folder: string): Promise<'finished' | 'unfinished' | 'none'> {
   const names = await onFile(folder, () => readdir(folder));
   const listed = names.includes(MANIFEST_FILE);
   if (listed && (await isImagesManifest(join(folder, MANIFEST_FILE)))) return 'finished';
   for (const name of names.filter((file) => SHARD_FILE.test(file))) {
-    // With a manifest that cannot be read the reader says what is wrong with it.
+    // If the manifest cannot be read, the reader reports why.
     if (await isImageShard(join(folder, name))) return listed ? 'finished' : 'unfinished';
   }
   return 'none';
@@ -47,7 +47,7 @@ async function isImageShard(path: string): Promise<boolean> {
   });
 }
 
-/** False for files of another format, which is what their readers' errors say. */
+/** False for files of another format, for which the readers' errors say so. */
 async function recognise(look: () => Promise<boolean>): Promise<boolean> {
   try {
     return await look();
@@ -59,9 +59,9 @@ async function recognise(look: () => Promise<boolean>): Promise<boolean> {
   }
 }
 
-/** What an interrupted run left in a folder: the only files that the next may replace or remove. */
+/** Files that an interrupted run left in a folder: the only ones that the next run may replace or remove. */
 export interface OwnFiles {
-  /** Shards that say so in their header, of this or another run. */
+  /** Shards, of this or another run, recognised by their header. */
   readonly shards: ReadonlySet<string>;
   /** Files that were being written, by their names: 64 random bits. */
   readonly temporaries: readonly string[];
@@ -97,7 +97,7 @@ function isTemporary(name: string): boolean {
   return known && isTemporaryOf(name, base);
 }
 
-/** Removes what is left of earlier runs, but for the shards that are `kept`. */
+/** Removes the remains of earlier runs except the shards in `kept`. */
 export async function removeOwnFiles(
   folder: string,
   { shards, temporaries }: OwnFiles,

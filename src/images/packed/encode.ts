@@ -9,7 +9,7 @@ import type { ImageEncoding } from './manifest.js';
 /** One image as it is stored. */
 export interface StoredImage {
   readonly bytes: Uint8Array;
-  /** Whether decoding gives the very pixels of the file. */
+  /** Whether decoding gives the exact pixels of the file. */
   readonly faithful: boolean;
   readonly height: number;
   readonly width: number;

@@ -13,7 +13,7 @@ import { invalidFile, SoftpackError } from '../../errors.js';
 
 /**
  * The manifest of a packed image file: a directory of safetensors shards with the archive's checksums, written
- * last, so that its presence says that the rest is whole.
+ * last, so that its presence marks a complete directory.
  */
 
 export const IMAGES_FORMAT = 'softpack images';
@@ -23,7 +23,7 @@ const MAX_COUNT = 2 ** 32 - 1;
 /** Bytes per sample in a shard's tables: start, height and width, class. */
 const TABLE_BYTES = 20;
 
-/** How the bytes of an image are to be read: pixels as they are, or a JPEG. */
+/** Encoding of an image's bytes: plain pixels, or a JPEG. */
 export type ImageEncoding = 'raw' | 'jpeg';
 
 export interface ImageShardRecord {
@@ -31,7 +31,7 @@ export interface ImageShardRecord {
   readonly bytes: number;
   /** Hex, of the whole file. */
   readonly sha256: string;
-  /** Hex, of header and block checksums: what must be trusted before a block can be verified. */
+  /** Hex, of header and block checksums, which must be trusted before a block can be verified. */
   readonly indexSha256: string;
   /** [first, after the last]. */
   readonly samples: readonly [number, number];
@@ -45,11 +45,11 @@ export interface ImagesManifest {
   readonly imagesId: string;
   readonly count: number;
   readonly encoding: ImageEncoding;
-  /** Id of the files packed, where decoding gives their very pixels; null where JPEGs were encoded anew. */
+  /** Id of the packed files if decoding gives their exact pixels; null if JPEGs were encoded again. */
   readonly sourceId: string | null;
-  /** What tells the files packed from others under the same names; absent from packs of earlier versions. */
+  /** Tells the packed files from others under the same names; absent from packs of earlier versions. */
   readonly fingerprint?: JsonObject;
-  /** Height and width where all images share them. */
+  /** Height and width if all images share them. */
   readonly size: readonly [number, number] | null;
   readonly classNames?: readonly string[];
   /** In order of samples. */

@@ -9,13 +9,7 @@ import { argument } from '../../core/check.js';
 import { canonicalJson, type JsonObject } from '../../core/json.js';
 import { SoftpackError, throwIfAborted } from '../../errors.js';
 import { onFile } from '../../store/file-error.js';
-import {
-  type DamagedImage,
-  damagedError,
-  findDamaged,
-  isDamage,
-  withoutImages,
-} from '../damaged.js';
+import { type DamagedImage, findDamaged, namingAllDamaged, withoutImages } from '../damaged.js';
 import { prepareDecoder } from '../decode.js';
 import { imagesFingerprint } from '../fingerprint.js';
 import { requireOutside } from '../outside.js';
@@ -39,9 +33,9 @@ import {
 export interface PackImagesOptions {
   /** A folder or list of image files. */
   readonly images: ImageSource;
-  /** Directory to write; an interrupted run of the same images is taken up at its first missing shard. */
+  /** Directory to write; an interrupted run of the same images resumes at its first missing shard. */
   readonly out: string;
-  /** `raw` (default): decoded pixels, the quickest to read. `jpeg`: 5 to 20 times smaller, decoded at each use. */
+  /** `raw` (default): decoded pixels, the fastest to read. `jpeg`: 5 to 20 times smaller, decoded at each use. */
   readonly encoding?: ImageEncoding;
   /** Quality of JPEGs that are not copied unchanged, on libjpeg's scale. Default 95. */
   readonly quality?: number;
@@ -52,7 +46,7 @@ export interface PackImagesOptions {
    * once to find them, the others are packed, and the result names them.
    */
   readonly damaged?: 'refuse' | 'skip';
-  /** Takes a finished folder of the same images and options for a result, instead of `ALREADY_EXISTS`. */
+  /** Return the result of a finished folder of the same images and options instead of refusing it; default false. */
   readonly acceptFinished?: boolean;
   /** Images decoded at a time; default 4, the threads of libuv's pool. */
   readonly concurrency?: number;
@@ -65,7 +59,7 @@ export interface PackImagesResult {
   /** Size of all files. */
   readonly bytes: number;
   readonly shards: number;
-  /** What `openImages` of the directory calls itself. */
+  /** The `id` that `openImages` of the directory gives. */
   readonly id: string;
   /** With `damaged: 'skip'`: what was left out. */
   readonly damaged?: readonly DamagedImage[];
@@ -77,7 +71,7 @@ const DEFAULT_CONCURRENCY = 4;
 const DEFAULT_QUALITY = 95;
 
 /**
- * Packs image files into few large ones that are read by position: no directory look-ups, no decoding where `raw`,
+ * Packs image files into few large ones that are read by position: no directory look-ups, no decoding if `raw`,
  * every byte checksummed. JPEG files go into a `jpeg` pack as they are unless a `fit` changes their size.
  *
  * Equal images and options give equal bytes, however often the run was interrupted.
@@ -209,14 +203,12 @@ async function writeSound(job: ShardJob, xxh64: Xxh64): Promise<FinishedShard> {
   try {
     return await writeShard(job, xxh64);
   } catch (error) {
-    if (!isDamage(error)) throw error;
     const { images, first, concurrency, signal } = job;
-    const damaged = [...(await findDamaged(images, { first, concurrency, signal })).values()];
-    throw damaged.length > 1 ? damagedError(damaged) : error;
+    throw await namingAllDamaged(error, images, { first, concurrency, signal });
   }
 }
 
-/** Tells shards of this run from those of another that was interrupted in the same place. */
+/** Identifies the run: shards of another one that was interrupted in the same place are not reused. */
 function originOf(
   {
     images,

@@ -21,7 +21,7 @@ import {
 } from './manifest.js';
 import { NO_TARGET, openImageShard } from './shard.js';
 
-/** Where every image of a packed file lies. All arrays are over shared memory: one copy for all threads. */
+/** Positions of all images of a packed file. All arrays are over shared memory: one copy for all threads. */
 export interface PackedIndex {
   readonly encoding: ImageEncoding;
   /** As `imagesFingerprint` gives it. */
@@ -41,12 +41,12 @@ export interface PackedShard {
   readonly path: string;
   /** [first, after the last]. */
   readonly samples: readonly [number, number];
-  /** Where blocks begin and end in the file. */
+  /** Boundaries of the blocks in the file. */
   readonly dataOffset: number;
   readonly tableOffset: number;
   /** xxh64 of every block. */
   readonly table: Uint8Array;
-  /** [blocks], 1 where some thread has held the block against its checksum. */
+  /** [blocks], 1 if some thread has verified the block. */
   readonly verified: Uint8Array;
 }
 
@@ -59,7 +59,7 @@ export async function readPackedIndex(
   const { count, encoding, classNames, shards: records } = manifest;
   const source = localStore(directory);
   const files: ByteFile[] = [];
-  // Sizes first: only then is it known that there can be as many images as the manifest says.
+  // Sizes first: they prove that there can be as many images as the manifest says.
   for (const record of records) files.push(requireRecorded(await source.open(record.file), record));
   const begins = new Float64Array(allocateShared(8 * count, `${path}: count`));
   const lengths = new Uint32Array(allocateShared(4 * count, `${path}: count`));
@@ -157,7 +157,7 @@ async function readPositions(
   return { begins, lengths, sizes, targets };
 }
 
-/** Lengths are kept in 32 bits; pixels take at most half of this. */
+/** Lengths are stored in 32 bits; pixels take at most half of this. */
 const MAX_IMAGE_BYTES = 2 ** 30;
 
 interface ImagePlace {

@@ -5,7 +5,7 @@ import type { ImageReader } from '../image-reader.js';
 import type { PackedFiles } from './packed-files.js';
 import type { PackedIndex } from './packed-index.js';
 
-/** Pixels as they lie in the file, into one buffer that every call uses again. */
+/** Reads pixels as they lie in the file into one buffer, which every call reuses. */
 export class RawReader implements ImageReader {
   readonly count: number;
   readonly #index: PackedIndex;
@@ -26,7 +26,7 @@ export class RawReader implements ImageReader {
     if (this.#buffer.length < bytes) this.#buffer = new Uint8Array(bytes);
     const images = new Map<number, DecodedImage>();
     let at = 0;
-    // In the order of the file: what lies side by side is read side by side.
+    // In the order of the file, so that reads are sequential.
     for (const sample of ids.sort((a, b) => a - b)) {
       throwIfStopped(stopped);
       const pixels = this.#buffer.subarray(at, at + lengths[sample]);

@@ -14,9 +14,9 @@ import type { ImageEncoding } from './manifest.js';
 /**
  * A shard of packed images: some consecutive samples as one safetensors file.
  *
- * - `offsets` U64 [n + 1]: where each image's bytes begin in `data`; the last is where they end.
+ * - `offsets` U64 [n + 1]: start of each image's bytes in `data`, and their end.
  * - `sizes` U32 [n, 2]: height and width.
- * - `targets` U32 [n]: class index, {@link NO_TARGET} where there is none.
+ * - `targets` U32 [n]: class index, {@link NO_TARGET} if there is none.
  * - `data` U8: the images back to back.
  * - `block_xxh64` U64: checksums of all of that, as in an archive's shards.
  */
@@ -33,11 +33,11 @@ const ENCODING_WORDS: Readonly<Record<ImageEncoding, string>> = {
 
 const FAITHFUL = 'as in the files packed';
 
-/** What a shard was made from. */
+/** Origin of a shard. */
 export interface ShardOrigin {
-  /** Tells shards of one run from those of another in the same place. */
+  /** Identifies the run that wrote this shard. */
   readonly origin: string;
-  /** Whether decoding gives the very pixels of the files packed. */
+  /** Whether decoding gives the exact pixels of the packed files. */
   readonly faithful: boolean;
 }
 
@@ -95,7 +95,7 @@ export async function openImageShard(
   return { file, index, header, table, indexSha256, samples: found, origin, faithful };
 }
 
-/** What proves that softpack wrote the file. */
+/** Metadata that proves that softpack wrote the file. */
 function requireFormat(file: string, metadata: ReadonlyMap<string, string>): void {
   const [format, origin] = [metadata.get('format'), metadata.get('origin') ?? ''];
   if (format === SHARD_FORMAT && /^[0-9a-f]{64}$/.test(origin)) return;

@@ -1,7 +1,6 @@
 // Archives
 export type {
   ArchiveBytes,
-  CodesOfSamples,
   LabelArchive,
   OpenArchiveOptions,
 } from './archive/archive.js';
@@ -11,6 +10,7 @@ export type { ArchiveIdentity, Column, FileRecord } from './archive/identity.js'
 export type { ArchiveNotes, Manifest } from './archive/manifest.js';
 export type { ArchiveRow } from './archive/pieces.js';
 export type { Pruning } from './archive/pruning.js';
+export type { CodesOfSamples } from './archive/read-labels.js';
 export type { Piece } from './archive/shard-log.js';
 export type { ShardRecord, Shards } from './archive/shards.js';
 export type { ArchiveSpec } from './archive/spec.js';

@@ -12,7 +12,8 @@ import { allocateShared } from '../core/allocate.js';
 import { emptyBlocks } from '../core/blocks.js';
 import { argument, FieldChecker } from '../core/check.js';
 import type { CodecParts, Tensor } from '../core/codec-parts.js';
-import { errorAt, invalidFile, isSoftpackError, SoftpackError } from '../errors.js';
+import type { SampleRange } from '../core/samples.js';
+import { invalidFile, isSoftpackError, SoftpackError } from '../errors.js';
 import { nameIn } from '../store/address.js';
 import type { ByteStore } from '../store/byte-store.js';
 import { openStore } from '../store/open-store.js';
@@ -21,6 +22,7 @@ import { readCodecTensors } from './codec-files.js';
 import { labelAlignment, storedEpochs } from './grid.js';
 import type { Column, FileRecord } from './identity.js';
 import { type Manifest, parseManifest } from './manifest.js';
+import { type CodesDecoder, type CodesOfSamples, readLabels } from './read-labels.js';
 import {
   blocksPerRow,
   columnBytes,
@@ -36,6 +38,8 @@ import { listedShards, type Shards, tabledShards } from './shards.js';
 const MAX_OPEN_SHARDS = 1024;
 
 export interface OpenArchiveOptions {
+  /** @internal Makes what decodes labels; without it only codes can be read. */
+  readonly decoderOf?: (archive: LabelArchive) => CodesDecoder;
   /** `block` (default): verify the checksum of everything read. `none`: check only sizes and headers. */
   readonly verify?: 'block' | 'none';
 }
@@ -51,13 +55,6 @@ export interface ArchiveBytes {
   /** Headers, padding and checksums. */
   readonly container: number;
   readonly total: number;
-}
-
-/** Codes as a codec decodes them: a row that begins at a sample other than the first. */
-export interface CodesOfSamples {
-  readonly row: Uint8Array<SharedArrayBuffer>;
-  /** The sample that position 0 of the row belongs to. */
-  readonly first: number;
 }
 
 /** A finished archive, open for reading. It gives access to codes and the codec's parts, not to decoded labels. */
@@ -88,6 +85,13 @@ export interface LabelArchive extends AsyncDisposable {
     epoch: number,
     samples: { readonly start: number; readonly count: number },
   ): Promise<CodesOfSamples>;
+  /**
+   * Decodes labels of some samples of one epoch, in any order: [samples, classes] probabilities at the archive's
+   * temperature.
+   *
+   * @throws As {@link LabelArchive.readRow}.
+   */
+  labels(epoch: number, samples: SampleRange): Promise<Float32Array>;
   /** The epoch whose labels and views are those of `epoch`; the same one unless the archive serves more than it stores. */
   storedEpoch(epoch: number): number;
   /** Path or address of the file that holds a label, for error messages. */
@@ -128,7 +132,8 @@ export async function openArchive(
   requireSampleRows(check, codecParts.sampleTensors, manifest.samples);
   const shards = await shardsOf(source, manifest, verify === 'block');
   const xxh64 = verify === 'block' ? await loadXxh64() : undefined;
-  return new SourceArchive({ source, manifest, codecParts, shards, xxh64 }, manifestBytes.length);
+  const parts = { source, manifest, codecParts, shards, xxh64, decoderOf: options.decoderOf };
+  return new SourceArchive(parts, manifestBytes.length);
 }
 
 async function shardsOf(source: ByteStore, manifest: Manifest, verify: boolean): Promise<Shards> {
@@ -160,12 +165,6 @@ async function readManifestBytes(source: ByteStore): Promise<Uint8Array> {
   return bytes;
 }
 
-/** `INVALID_FILE` naming the file for an error about the codes of an epoch's row; other errors unchanged. */
-export function errorInRow(archive: LabelArchive, epoch: number, error: unknown): unknown {
-  const inCodes = isSoftpackError(error) && /(^|: )codes$/.test(error.field ?? '');
-  return inCodes ? errorAt(archive.fileOf(epoch), error, 'INVALID_FILE') : error;
-}
-
 interface ArchiveParts {
   readonly source: ByteStore;
   readonly manifest: Manifest;
@@ -173,6 +172,7 @@ interface ArchiveParts {
   readonly shards: Shards;
   /** Absent where nothing is verified. */
   readonly xxh64: Xxh64 | undefined;
+  readonly decoderOf: OpenArchiveOptions['decoderOf'];
 }
 
 class SourceArchive implements LabelArchive {
@@ -184,10 +184,12 @@ class SourceArchive implements LabelArchive {
   readonly #xxh64: Xxh64 | undefined;
   /** Headers and checksums of the shards read so far; the least recently used first. */
   readonly #open = new Map<number, Promise<OpenShard>>();
+  readonly #decoderOf: OpenArchiveOptions['decoderOf'];
+  #decoder: CodesDecoder | undefined;
   #closed = false;
 
   constructor(
-    { source, manifest, codecParts, shards, xxh64 }: ArchiveParts,
+    { source, manifest, codecParts, shards, xxh64, decoderOf }: ArchiveParts,
     manifestBytes: number,
   ) {
     this.#source = source;
@@ -196,6 +198,7 @@ class SourceArchive implements LabelArchive {
     this.#manifestBytes = manifestBytes;
     this.codecParts = codecParts;
     this.#xxh64 = xxh64;
+    this.#decoderOf = decoderOf;
   }
 
   get id(): string {
@@ -215,6 +218,15 @@ class SourceArchive implements LabelArchive {
 
   get epochs(): number {
     return this.manifest.epochs;
+  }
+
+  labels(epoch: number, samples: SampleRange): Promise<Float32Array> {
+    this.#requireOpen();
+    this.#decoder ??= this.#decoderOf?.(this);
+    if (this.#decoder !== undefined) return readLabels(this, this.#decoder, epoch, samples);
+    throw new SoftpackError('UNSUPPORTED', 'the archive was opened without codecs', {
+      field: 'labels',
+    });
   }
 
   storedEpoch(epoch: number): number {
@@ -391,6 +403,8 @@ class SourceArchive implements LabelArchive {
   async close(): Promise<void> {
     this.#closed = true;
     this.#open.clear();
+    this.#decoder?.dispose();
+    this.#decoder = undefined;
   }
 
   [Symbol.asyncDispose](): Promise<void> {

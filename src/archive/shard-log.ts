@@ -92,10 +92,6 @@ export class ShardLog {
     return this.#handle;
   }
 
-  get isOpen(): boolean {
-    return this.#handle !== undefined;
-  }
-
   async #recover(): Promise<void> {
     const file = await this.#file();
     const size = await openFileSize(this.#path, file);

@@ -19,8 +19,10 @@ export class UnfinishedShards {
   readonly #plan: ArchivePlan;
   readonly #xxh64: Xxh64;
   readonly #sealed = new Map<number, ShardRecord>();
-  /** What is in the logs, whether they are open or not; the least recently used first. */
+  /** What is in the logs, whether their files are open or not. */
   readonly #logs = new Map<number, ShardLog>();
+  /** Those whose files are open; the least recently used first. */
+  readonly #open = new Set<ShardLog>();
 
   constructor(directory: string, plan: ArchivePlan, xxh64: Xxh64) {
     this.#directory = directory;
@@ -72,17 +74,26 @@ export class UnfinishedShards {
     const log =
       this.#logs.get(shard) ??
       (await ShardLog.open(this.#directory, this.#logPlan(shard), this.#xxh64));
-    this.#logs.delete(shard);
     this.#logs.set(shard, log);
-    const open = [...this.#logs.values()].filter(({ isOpen }) => isOpen);
-    if (open.length > MAX_OPEN) await open[0].park();
+    this.#open.delete(log);
+    this.#open.add(log);
+    const [oldest] = this.#open;
+    if (this.#open.size > MAX_OPEN) {
+      await oldest.sync();
+      await this.#park(oldest);
+    }
     return log;
+  }
+
+  async #park(log: ShardLog): Promise<void> {
+    this.#open.delete(log);
+    await log.park();
   }
 
   async #sealIfComplete(shard: number, log: ShardLog): Promise<void> {
     if (!log.isComplete) return;
     this.#sealed.set(shard, await sealShard(this.#directory, log, this.#xxh64));
-    await log.park();
+    await this.#park(log);
     this.#logs.delete(shard);
     const path = join(this.#directory, logName(log.plan.rectangle));
     await onFile(path, () => rm(path, { force: true }));
@@ -135,11 +146,11 @@ export class UnfinishedShards {
   }
 
   async sync(): Promise<void> {
-    for (const log of this.#logs.values()) await log.sync();
+    for (const log of this.#open) await log.sync();
   }
 
   async close(): Promise<void> {
-    for (const log of this.#logs.values()) await log.park();
+    for (const log of this.#open) await this.#park(log);
     this.#logs.clear();
   }
 }

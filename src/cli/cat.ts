@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
-import { errorInRow } from '../archive/archive.js';
 import { labelsOfRow } from '../archive/pruning.js';
+import { errorInRow } from '../archive/read-labels.js';
 import { loadCodec } from '../codecs/registry.js';
 import { allocate } from '../core/allocate.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';

@@ -1,4 +1,4 @@
-import { errorInRow } from '../archive/archive.js';
+import { errorInRow } from '../archive/read-labels.js';
 import type { BatchSetup, BatchTask } from './batch-maker.js';
 import { type BatchPool, LocalBatchPool, ThreadBatchPool } from './batch-pool.js';
 import type { LabelsOfBatch } from './labels-ahead.js';

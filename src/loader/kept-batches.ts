@@ -1,5 +1,6 @@
-import { errorInRow, type LabelArchive } from '../archive/archive.js';
+import type { LabelArchive } from '../archive/archive.js';
 import { BatchSamples, batchesPerEpoch, type Pruning } from '../archive/pruning.js';
+import { errorInRow } from '../archive/read-labels.js';
 import { Augmenter } from '../augment/augmenter.js';
 import { type Normalisation, renderViews } from '../augment/replay.js';
 import { parseAugmentationSpec } from '../augment/spec.js';

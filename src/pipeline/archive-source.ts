@@ -1,5 +1,6 @@
-import { errorInRow, type LabelArchive } from '../archive/archive.js';
+import type { LabelArchive } from '../archive/archive.js';
 import { labelsOfRow } from '../archive/pruning.js';
+import { errorInRow } from '../archive/read-labels.js';
 import { NoneCodec } from '../codecs/none.js';
 import { loadCodec } from '../codecs/registry.js';
 import { float16ToFloat32 } from '../core/half.js';

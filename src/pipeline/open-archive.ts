@@ -8,10 +8,11 @@ import { findRecordedColumns } from '../augment/recorded.js';
 import { parseAnyAugmentationSpec } from '../augment/spec.js';
 import type { Codec } from '../codecs/codec.js';
 import type { CodecDescriptor } from '../codecs/descriptor.js';
-import { CODECS } from '../codecs/registry.js';
+import { CODECS, loadCodec } from '../codecs/registry.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
 import { FieldChecker } from '../core/check.js';
 import { errorAt, errorCode, isSoftpackError } from '../errors.js';
+import { loadKernels } from '../kernels/load.js';
 import { referenceKernels } from '../kernels/reference/kernels.js';
 import { nameIn } from '../store/address.js';
 import type { ByteStore } from '../store/byte-store.js';
@@ -29,7 +30,8 @@ export async function openArchive(
   options: OpenArchiveOptions = {},
 ): Promise<LabelArchive> {
   const store = typeof from === 'string' ? await openStore(from) : from;
-  const archive = await openStored(store, options);
+  const decoderOf = ({ codecParts }: LabelArchive) => loadCodec(codecParts, loadKernels());
+  const archive = await openStored(store, { ...options, decoderOf });
   const folder = store.name;
   try {
     requireCodec(folder, archive);

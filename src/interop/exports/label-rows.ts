@@ -1,4 +1,5 @@
-import { errorInRow, type LabelArchive } from '../../archive/archive.js';
+import type { LabelArchive } from '../../archive/archive.js';
+import { errorInRow } from '../../archive/read-labels.js';
 import type { Codec } from '../../codecs/codec.js';
 import { float16ToFloat32, float32ToFloat16 } from '../../core/half.js';
 import { SoftpackError } from '../../errors.js';

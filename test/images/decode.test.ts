@@ -172,6 +172,36 @@ describe('is refused', () => {
     }
   });
 
+  test('a TIFF whose sides its data cannot hold, before memory is taken for them', async () => {
+    for (const name of ['rgb.tif', 'rgb16.tif', 'cmyk.tif']) {
+      for (const [tag, value] of [
+        [256, 65_536],
+        [256, 40_000_000],
+        [257, 65_535],
+      ] as const) {
+        const changed = Buffer.from(bytesOf(name));
+        const little = changed[0] === 0x49;
+        const u16 = (at: number) => (little ? changed.readUInt16LE(at) : changed.readUInt16BE(at));
+        const first = little ? changed.readUInt32LE(4) : changed.readUInt32BE(4);
+        for (let at = first + 2; at < first + 2 + 12 * u16(first); at += 12) {
+          if (u16(at) !== tag) continue;
+          for (const [i, short] of [4, 1].entries()) {
+            if (little) changed.writeUInt16LE(short, at + 2 + 2 * i);
+            else changed.writeUInt16BE(short, at + 2 + 2 * i);
+          }
+          if (little) changed.writeUInt32LE(1, at + 4);
+          else changed.writeUInt32BE(1, at + 4);
+          if (little) changed.writeUInt32LE(value, at + 8);
+          else changed.writeUInt32BE(value, at + 8);
+        }
+        await expect(decodeImage(changed, name)).rejects.toMatchObject({
+          code: 'INVALID_FILE',
+          message: expect.stringContaining('image size out of range'),
+        });
+      }
+    }
+  });
+
   test('by a typed error or decoded, whichever byte of its header is changed', async () => {
     for (const name of [
       'p8.bmp',

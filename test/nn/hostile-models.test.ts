@@ -116,6 +116,21 @@ describe('weight files', () => {
   });
 });
 
+test.each([
+  ['inputs', 'nowhere:0'],
+  ['outputs', 'nowhere:0'],
+  ['outputs', 'constructor'],
+])('%s of a graph that are not among its nodes: %s', async (side, name) => {
+  const folder = await changed('graph-model', (model) => {
+    const { signature } = model as unknown as { signature: Record<string, Record<string, Json>> };
+    for (const end of Object.values(signature[side])) end.name = name;
+  });
+  await expect(load(folder)).rejects.toMatchObject({
+    name: 'SoftpackError',
+    field: expect.stringContaining('model.json'),
+  });
+});
+
 test.each([2 ** 16, 1e9, 2 ** 40])(
   'a layer of %d units with the weights of five',
   async (units) => {

@@ -1,9 +1,12 @@
+import { MAX_SIDE } from '../../core/limits.js';
 import type { ImageBytes } from './image-bytes.js';
 
 /** Layout of the samples of a TIFF, for the kinds whose colours are known to equal PIL's. */
 export type TiffKind = 'plain' | 'cmyk' | 'grey16';
 
 interface TiffTags {
+  readonly width: number;
+  readonly height: number;
   readonly bits: number;
   readonly compression: number;
   readonly photometric: number;
@@ -14,10 +17,12 @@ interface TiffTags {
 }
 
 const TAGS = {
+  ...{ width: 256, height: 257 },
   ...{ bits: 258, compression: 259, photometric: 262, samples: 277 },
   ...{ planar: 284, sampleFormat: 339 },
 } as const;
 const DEFAULTS: TiffTags = {
+  ...{ width: 0, height: 0 },
   ...{ bits: 1, compression: 1, photometric: 1, samples: 1, planar: 1, sampleFormat: 1 },
 };
 const [MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, CMYK, YCBCR] = [0, 1, 2, 3, 5, 6];
@@ -25,9 +30,16 @@ const JPEG = 7;
 /** None, fax (2 to 4), LZW, JPEG, Deflate (two numbers), PackBits. libvips has no others, and may give black then. */
 const COMPRESSIONS = new Set([1, 2, 3, 4, 5, JPEG, 8, 32_946, 32_773]);
 
+/** Fax codes take a bit for a blank row of any length. */
+const FAX = [2, 3, 4];
+/** Bytes that a byte of any other compression can stand for: LZW comes nearest, with 3,839 for 12 bits. */
+const MAX_EXPANSION = 4096;
+const [SHORT, LONG8] = [3, 16];
+
 /** `UNSUPPORTED` for samples that libtiff and PIL read differently, or that one of them does not read. */
 export function tiffKind(file: ImageBytes): TiffKind {
   const tags = readTags(file);
+  requireSize(file, tags);
   const kind = kindOf(tags);
   if (kind !== undefined) return kind;
   const { bits, photometric, samples, sampleFormat, planar, compression } = tags;
@@ -35,6 +47,18 @@ export function tiffKind(file: ImageBytes): TiffKind {
     'a TIFF of 8 bits per sample, or 16 bits grey or RGB',
     `${samples} samples of ${bits} bits (sample format ${sampleFormat}), photometric ${photometric}, planar ${planar}, compression ${compression}`,
   );
+}
+
+/** libtiff allocates the size that the header says, whatever the file holds. */
+function requireSize(
+  file: ImageBytes,
+  { width, height, bits, samples, compression }: TiffTags,
+): void {
+  const bytes = (width * height * bits * samples) / 8;
+  const most = FAX.includes(compression) ? Number.POSITIVE_INFINITY : file.bytes.length;
+  if (width <= MAX_SIDE && height <= MAX_SIDE && bytes <= most * MAX_EXPANSION) return;
+  const expected = `sides of at most ${MAX_SIDE}, and pixels that ${file.bytes.length} bytes can hold`;
+  file.fail('image size out of range', expected, `${height} x ${width}`);
 }
 
 function kindOf(tags: TiffTags): TiffKind | undefined {
@@ -71,16 +95,20 @@ function readTags(file: ImageBytes): TiffTags {
     const at = first + i * entry;
     const tag = file.u16(at, little);
     for (const [name, number] of Object.entries(TAGS)) {
-      if (tag === number) found[name as keyof TiffTags] = firstShort(file, at, little, big);
+      if (tag === number) found[name as keyof TiffTags] = firstValue(file, at, little, big);
     }
   }
   return found;
 }
 
-/** Value of a SHORT tag, or the first of its values if they lie elsewhere. */
-function firstShort(file: ImageBytes, at: number, little: boolean, big: boolean): number {
+/** Value of a tag of whole numbers, or the first of its values if they lie elsewhere. */
+function firstValue(file: ImageBytes, at: number, little: boolean, big: boolean): number {
+  const type = file.u16(at + 2, little);
   const count = big ? file.u64(at + 4, little) : file.u32(at + 4, little);
-  const value = at + (big ? 12 : 8);
-  if (2 * count <= (big ? 8 : 4)) return file.u16(value, little);
-  return file.u16(big ? file.u64(value, little) : file.u32(value, little), little);
+  const field = at + (big ? 12 : 8);
+  const bytes = type === SHORT ? 2 : type === LONG8 ? 8 : 4;
+  const inside = bytes * count <= (big ? 8 : 4);
+  const value = inside ? field : big ? file.u64(field, little) : file.u32(field, little);
+  if (type === LONG8) return file.u64(value, little);
+  return type === SHORT ? file.u16(value, little) : file.u32(value, little);
 }

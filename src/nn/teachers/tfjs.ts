@@ -22,7 +22,7 @@ export async function loadTfjsTeacher(
   const model = await build(path, files);
   try {
     const description = await readDescription(dirname(path), given);
-    const names = outputNames(model);
+    const names = outputNames(path, model);
     const index = chosenOutput(path, names, description.outputName);
     const output = { index, name: names[index] };
     const shape = settleShape(path, factsOf(path, model, files, output), description);
@@ -56,14 +56,28 @@ async function build(path: string, files: TfjsFiles): Promise<Model> {
 }
 
 /** Graph models name the outputs of their signature, layers models those of their layers. */
-function outputNames(model: Model): readonly string[] {
+function outputNames(path: string, model: Model): readonly string[] {
   const { structuredOutputKeys, outputNames } = model as {
     readonly structuredOutputKeys?: readonly string[];
     readonly outputNames?: readonly string[];
   };
   const names = structuredOutputKeys ?? outputNames ?? [];
   // A sequential model keeps them in another, inside.
-  return names.length > 0 ? names : model.outputs.map(({ name }) => name);
+  return names.length > 0 ? names : endsOf(path, model).outputs.map(({ name }) => name);
+}
+
+/** TensorFlow.js looks the nodes up when it is asked, and they may be missing. */
+function endsOf(path: string, model: Model): Pick<Model, 'inputs' | 'outputs'> {
+  try {
+    const { inputs, outputs } = model;
+    return { inputs, outputs };
+  } catch (cause) {
+    const found = errorMessage(cause);
+    throw invalidFile(path, 'model', 'inputs or outputs that are not in the graph', {
+      found,
+      cause,
+    });
+  }
 }
 
 function factsOf(
@@ -72,7 +86,7 @@ function factsOf(
   { artifacts }: TfjsFiles,
   chosen: ModelOutput,
 ): ModelFacts {
-  const { inputs, outputs } = model;
+  const { inputs, outputs } = endsOf(path, model);
   if (inputs.length !== 1) throw mismatch(path, 'inputs', 'one', inputs.length, 'UNSUPPORTED');
   const input = shapeOf(inputs[0].shape) ?? signatureShape(artifacts.signature, 'inputs');
   const output =

@@ -5,15 +5,18 @@ export type {
   OpenArchiveOptions,
 } from './archive/archive.js';
 export { type CreateArchiveOptions, createArchive } from './archive/create.js';
+export type { DamagedLabels } from './archive/damaged-labels.js';
 export type { LabelPosition, Rectangle, ShardGrid } from './archive/grid.js';
 export type { ArchiveIdentity, Column, FileRecord } from './archive/identity.js';
+export type { Piece } from './archive/log-records.js';
 export type { ArchiveNotes, Manifest } from './archive/manifest.js';
 export type { ArchiveRow } from './archive/pieces.js';
 export type { Pruning } from './archive/pruning.js';
 export type { CodesOfSamples } from './archive/read-labels.js';
-export type { Piece } from './archive/shard-log.js';
 export type { ShardRecord, Shards } from './archive/shards.js';
 export type { ArchiveSpec } from './archive/spec.js';
+export type { ArchiveDamage, ArchiveReport } from './archive/verify-archive.js';
+export type { UnfinishedReport } from './archive/verify-unfinished.js';
 export type { ArchiveWriter } from './archive/writer.js';
 // Augmentation
 export { Augmenter, type ImageSizes } from './augment/augmenter.js';
@@ -66,6 +69,7 @@ export {
   type VqaeTraining,
   type VqaeTrainingHooks,
 } from './codecs/vqae/trainer.js';
+export type { DamagedBytes, DamageKind } from './container/verify-file.js';
 export type { CodecParts, CodeLayout, Tensor } from './core/codec-parts.js';
 export type { TensorDtype } from './core/dtypes.js';
 export type { JsonObject, JsonValue } from './core/json.js';
@@ -83,6 +87,7 @@ export { type OpenImagesOptions, openImages } from './images/open.js';
 export type { ImageEncoding } from './images/packed/manifest.js';
 export { type PackImagesOptions, type PackImagesResult, packImages } from './images/packed/pack.js';
 export type { PackedIndex, PackedShard } from './images/packed/packed-index.js';
+export type { ImagesDamage, ImagesReport } from './images/packed/verify-images.js';
 export { type ImageReaderOptions, openImageReader } from './images/reader.js';
 export type { FilesDescription, ImageSource, ImagesDescription } from './images/source.js';
 export type { TextTable } from './images/text-table.js';
@@ -192,6 +197,7 @@ export { openArchive } from './pipeline/open-archive.js';
 export { type PackResult, packLogits } from './pipeline/pack.js';
 export type { PackOptions, PackProgress } from './pipeline/pack-options.js';
 export type { PruneOptions } from './pipeline/pruned-source.js';
+export { type VerifyArchiveOptions, type VerifyReport, verifyArchive } from './pipeline/verify.js';
 export {
   type CodecPlan,
   type ImpossiblePlan,

@@ -3,22 +3,21 @@ import {
   loadXxh64,
   requireSha256,
   requireSize,
-  sha256,
   type Xxh64,
 } from '../container/checksum.js';
-import { MANIFEST_FILE, MAX_MANIFEST_BYTES, verifyShard } from '../container/shard-file.js';
-import { decodeTensorFile } from '../container/tensor-file.js';
+import { MANIFEST_FILE, verifyShard } from '../container/shard-file.js';
 import { allocateShared } from '../core/allocate.js';
 import { emptyBlocks } from '../core/blocks.js';
 import { argument, FieldChecker } from '../core/check.js';
 import type { CodecParts, Tensor } from '../core/codec-parts.js';
 import type { SampleRange } from '../core/samples.js';
-import { invalidFile, isSoftpackError, SoftpackError } from '../errors.js';
+import { SoftpackError } from '../errors.js';
 import { nameIn } from '../store/address.js';
 import type { ByteStore } from '../store/byte-store.js';
 import { openStore } from '../store/open-store.js';
 import { requireSampleRows } from './agreement.js';
 import { readCodecTensors } from './codec-files.js';
+import { archiveDigest, readManifestBytes, shardsOf } from './files.js';
 import { labelAlignment, storedEpochs } from './grid.js';
 import type { Column, FileRecord } from './identity.js';
 import { type Manifest, parseManifest } from './manifest.js';
@@ -32,7 +31,7 @@ import {
   readOffsets,
   requireIndex,
 } from './shard.js';
-import { listedShards, type Shards, tabledShards } from './shards.js';
+import type { Shards } from './shards.js';
 
 /** Headers and checksums that are kept: 8 KiB each for shards of a GiB. */
 const MAX_OPEN_SHARDS = 1024;
@@ -136,35 +135,6 @@ export async function openArchive(
   return new SourceArchive(parts, manifestBytes.length);
 }
 
-async function shardsOf(source: ByteStore, manifest: Manifest, verify: boolean): Promise<Shards> {
-  const { grid, shardTable, shards = [] } = manifest;
-  if (grid === undefined || shardTable === undefined) return listedShards(shards);
-  const file = await source.open(shardTable.file);
-  const { tensors } = await decodeTensorFile(file, shardTable, verify);
-  return tabledShards(file.name, tensors, grid, manifest);
-}
-
-async function readManifestBytes(source: ByteStore): Promise<Uint8Array> {
-  const file = await source.open(MANIFEST_FILE).catch((cause: unknown) => {
-    if (!isSoftpackError(cause) || cause.code !== 'NOT_FOUND') throw cause;
-    throw new SoftpackError(
-      'INCOMPLETE',
-      'no manifest: not an archive, or one that was never finished',
-      {
-        field: nameIn(source.name, MANIFEST_FILE),
-        cause,
-      },
-    );
-  });
-  if (file.size > MAX_MANIFEST_BYTES) {
-    const details = { expected: `at most ${MAX_MANIFEST_BYTES}`, found: file.size };
-    throw invalidFile(file.name, 'size', 'too large for a manifest', details);
-  }
-  const bytes = new Uint8Array(file.size);
-  await file.read(0, bytes);
-  return bytes;
-}
-
 interface ArchiveParts {
   readonly source: ByteStore;
   readonly manifest: Manifest;
@@ -202,10 +172,7 @@ class SourceArchive implements LabelArchive {
   }
 
   get id(): string {
-    const { archiveId, shardTable, shards = [] } = this.manifest;
-    const labels =
-      shardTable === undefined ? shards.map(({ sha256: hash }) => hash) : [shardTable.sha256];
-    return sha256(Buffer.from([archiveId, ...labels].join('\n')));
+    return archiveDigest(this.manifest);
   }
 
   get classes(): number {

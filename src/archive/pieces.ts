@@ -2,8 +2,8 @@ import { joinBlocks, splitBlocks } from '../core/blocks.js';
 import { argument } from '../core/check.js';
 import { SoftpackError } from '../errors.js';
 import { canCutRows, labelAlignment, storedEpochs } from './grid.js';
+import type { Piece } from './log-records.js';
 import { columnBytes } from './shard.js';
-import type { Piece } from './shard-log.js';
 import type { DividedIdentity } from './spec.js';
 
 /** Some labels of every column, by name: a row, or the labels of some consecutive samples. */

@@ -9,8 +9,9 @@ import { errorCode } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
 import { onFile } from '../store/file-error.js';
 import { openLocalFile } from '../store/local.js';
+import type { LogPlan, StoredPiece } from './log-records.js';
 import { openShard, planShard, readOffsets } from './shard.js';
-import type { LogPlan, ShardLog, StoredPiece } from './shard-log.js';
+import type { ShardLog } from './shard-log.js';
 import type { ShardRecord } from './shards.js';
 
 /**

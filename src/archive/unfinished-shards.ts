@@ -5,8 +5,9 @@ import { isTemporaryOf } from '../container/durable.js';
 import { SoftpackError } from '../errors.js';
 import { onFile } from '../store/file-error.js';
 import { type LabelPosition, rectangleAt, shardCount, shardOf, storedEpochs } from './grid.js';
+import { type LogPlan, logName, type Piece } from './log-records.js';
 import { sealedShard, sealShard } from './seal.js';
-import { type LogPlan, logName, type Piece, ShardLog } from './shard-log.js';
+import { ShardLog } from './shard-log.js';
 import type { ShardRecord } from './shards.js';
 import type { ArchivePlan } from './spec.js';
 

@@ -9,7 +9,7 @@ import { readLocalFileIfAny } from '../store/local.js';
 export const UNFINISHED_FILE = 'unfinished.json';
 /** The same of version 1, which also had a line per row. */
 export const JOURNAL_FILE = 'journal.jsonl';
-const MAX_BYTES = 64 * 2 ** 20;
+export const MAX_UNFINISHED_BYTES = 64 * 2 ** 20;
 
 export function writeUnfinished(directory: string, head: JsonObject): Promise<void> {
   return replaceFile(join(directory, UNFINISHED_FILE), Buffer.from(`${JSON.stringify(head)}\n`));
@@ -18,7 +18,7 @@ export function writeUnfinished(directory: string, head: JsonObject): Promise<vo
 /** `undefined` if there is no unfinished archive; `UNSUPPORTED` if version 0.1 of softpack began it. */
 export async function readUnfinished(directory: string): Promise<JsonObject | undefined> {
   const path = join(directory, UNFINISHED_FILE);
-  const bytes = await readLocalFileIfAny(path, MAX_BYTES);
+  const bytes = await readLocalFileIfAny(path, MAX_UNFINISHED_BYTES);
   if (bytes === undefined) {
     refuseJournal(directory);
     return undefined;

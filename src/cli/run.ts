@@ -14,6 +14,7 @@ import { addPack } from './pack.js';
 import { addPackImages } from './pack-images.js';
 import { addPlan } from './plan.js';
 import { addTensorflow } from './tensorflow.js';
+import { addVerify } from './verify.js';
 
 const EXIT = { done: 0, failed: 1, usage: 2 } as const;
 
@@ -73,6 +74,7 @@ export async function createProgram(io: CliIo): Promise<Command> {
   addExport(program, io);
   addCat(program, io);
   addInspect(program, io);
+  addVerify(program, io);
   addLoaderBench(program, io);
   addDoctor(program, io);
   addTensorflow(program, io);

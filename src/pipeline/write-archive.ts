@@ -1,7 +1,7 @@
 import { createArchive } from '../archive/create.js';
 import type { LabelPosition } from '../archive/grid.js';
+import type { Piece } from '../archive/log-records.js';
 import type { ArchiveRow } from '../archive/pieces.js';
-import type { Piece } from '../archive/shard-log.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import type { Codec, LabelContext } from '../codecs/codec.js';
 import type { WriterLock } from '../container/lock.js';

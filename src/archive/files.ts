@@ -1,0 +1,41 @@
+import { sha256 } from '../container/checksum.js';
+import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from '../container/shard-file.js';
+import { decodeTensorFile } from '../container/tensor-file.js';
+import { SoftpackError } from '../errors.js';
+import { nameIn } from '../store/address.js';
+import type { ByteStore } from '../store/byte-store.js';
+import { readStored } from '../store/read-stored.js';
+import type { Manifest } from './manifest.js';
+import { listedShards, type Shards, tabledShards } from './shards.js';
+
+/** The files that say what an archive is: its manifest and its table of shards. */
+
+/** sha256 over the archive's id and the hash of every shard, hex: two archives of one id hold the same labels. */
+export function archiveDigest({ archiveId, shardTable, shards = [] }: Manifest): string {
+  const labels =
+    shardTable === undefined ? shards.map(({ sha256: hash }) => hash) : [shardTable.sha256];
+  return sha256(Buffer.from([archiveId, ...labels].join('\n')));
+}
+
+export async function shardsOf(
+  source: ByteStore,
+  manifest: Manifest,
+  verify: boolean,
+): Promise<Shards> {
+  const { grid, shardTable, shards = [] } = manifest;
+  if (grid === undefined || shardTable === undefined) return listedShards(shards);
+  const file = await source.open(shardTable.file);
+  const { tensors } = await decodeTensorFile(file, shardTable, verify);
+  return tabledShards(file.name, tensors, grid, manifest);
+}
+
+/** `INCOMPLETE` if there is none. */
+export async function readManifestBytes(source: ByteStore): Promise<Uint8Array> {
+  const bytes = await readStored(source, MANIFEST_FILE, MAX_MANIFEST_BYTES);
+  if (bytes !== undefined) return bytes;
+  throw new SoftpackError(
+    'INCOMPLETE',
+    'no manifest: not an archive, or one that was never finished',
+    { field: nameIn(source.name, MANIFEST_FILE) },
+  );
+}

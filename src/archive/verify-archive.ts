@@ -1,0 +1,166 @@
+import { loadXxh64 } from '../container/checksum.js';
+import { MANIFEST_FILE } from '../container/shard-file.js';
+import {
+  type DamagedBytes,
+  damageOf,
+  type KnownFile,
+  type VerifyFileOptions,
+  verifyShardFile,
+  verifyWholeFile,
+} from '../container/verify-file.js';
+import { inLanes } from '../core/lanes.js';
+import { errorCode } from '../errors.js';
+import { nameIn } from '../store/address.js';
+import type { ByteStore } from '../store/byte-store.js';
+import { allLabels, type DamagedLabels, labelsIn } from './damaged-labels.js';
+import { archiveDigest, shardsOf } from './files.js';
+import { type Rectangle, rectangleAt, shardCount, storedEpochs } from './grid.js';
+import { type Manifest, parseManifest } from './manifest.js';
+import { type OpenShard, openShard, readOffsets } from './shard.js';
+
+/** Verification of a whole archive: every block, file and hash, with all of the damage in one report. */
+
+export interface ArchiveDamage extends DamagedBytes {
+  readonly file: string;
+  /** Labels that cannot be read because of it; none where only padding is hit. */
+  readonly labels: readonly DamagedLabels[];
+}
+
+export interface VerifyOptions {
+  /** Files read at a time; default 4. */
+  readonly concurrency?: number;
+  readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface ArchiveReport {
+  readonly kind: 'archive';
+  /** See `LabelArchive.id`; absent if the manifest is damaged. */
+  readonly id?: string;
+  readonly files: number;
+  /** Bytes that were read and held against their hashes. */
+  readonly bytes: number;
+  /** In order of files, then of bytes. */
+  readonly damage: readonly ArchiveDamage[];
+}
+
+export const DEFAULT_CONCURRENCY = 4;
+
+/** `UNSUPPORTED` if the archive needs a newer reader; damage is reported. */
+export async function verifyArchiveFiles(
+  store: ByteStore,
+  manifestBytes: Uint8Array,
+  options: VerifyOptions = {},
+): Promise<ArchiveReport> {
+  const size = manifestBytes.length;
+  let manifest: Manifest;
+  try {
+    manifest = parseManifest(nameIn(store.name, MANIFEST_FILE), manifestBytes);
+  } catch (error) {
+    if (errorCode(error) === 'UNSUPPORTED') throw error;
+    const damage = { file: MANIFEST_FILE, ...damageOf(error, [0, size]), labels: [] };
+    return { kind: 'archive', files: 1, bytes: size, damage: [damage] };
+  }
+  const { files, verified, damage } = await verifyFilesOf(store, manifest, options);
+  const id = archiveDigest(manifest);
+  return { kind: 'archive', id, files: 1 + files, bytes: size + verified, damage };
+}
+
+async function verifyFilesOf(store: ByteStore, manifest: Manifest, options: VerifyOptions) {
+  const { concurrency = DEFAULT_CONCURRENCY, onProgress, signal } = options;
+  const { codecFile, samplesFile, shardTable } = manifest;
+  const small = [codecFile, samplesFile, shardTable].filter((file) => file !== undefined);
+  const all = smallLabels(manifest);
+  const damage = new Map<string, readonly ArchiveDamage[]>();
+  let verified = 0;
+  let total = small.reduce((sum, { bytes }) => sum + bytes, 0);
+  const onBytes = (bytes: number) => {
+    verified += bytes;
+    onProgress?.(verified, total);
+  };
+  for (const record of small) {
+    const found = await verifyWholeFile(store, record, { onBytes, signal });
+    damage.set(
+      record.file,
+      found.map((one) => ({ file: record.file, ...one, labels: all })),
+    );
+  }
+  const isTableGood = shardTable === undefined || damage.get(shardTable.file)?.length === 0;
+  const shards = isTableGood ? await shardsOf(store, manifest, false) : unknownShards(manifest);
+  total += shards.bytes;
+  await inLanes(shards.count, concurrency, async (i) => {
+    const record = shards.at(i);
+    damage.set(record.file, await verifyShardOf(store, manifest, record, { onBytes, signal }));
+  });
+  const names = [...small, ...Array.from({ length: shards.count }, (_, i) => shards.at(i))];
+  const inOrder = names.flatMap(({ file }) => damage.get(file) ?? []);
+  return { files: names.length, verified, damage: inOrder };
+}
+
+/** Without codec, side data or table no label can be read. */
+function smallLabels(manifest: Manifest): readonly DamagedLabels[] {
+  const { samples } = manifest;
+  const whole = { file: '', epochs: [0, storedEpochs(manifest)], samples: [0, samples] } as const;
+  return allLabels(manifest, whole);
+}
+
+interface KnownShards {
+  readonly count: number;
+  readonly bytes: number;
+  at(i: number): Rectangle & KnownFile;
+}
+
+/** Shards whose table is damaged: they are held against their own checksums. */
+function unknownShards(manifest: Manifest): KnownShards {
+  const { grid } = manifest;
+  if (grid === undefined) throw new TypeError('an archive of version 1 has no table');
+  return { count: shardCount(grid, manifest), bytes: 0, at: (i) => rectangleAt(grid, manifest, i) };
+}
+
+/** What says how a shard looks. */
+type ShardOwner = Pick<Manifest, 'archiveId' | 'columns' | 'layout' | 'samples'>;
+
+/** Damage of one shard, with the labels that it hits. */
+export async function verifyShardOf(
+  store: ByteStore,
+  manifest: ShardOwner,
+  record: Rectangle & KnownFile,
+  options: VerifyFileOptions,
+): Promise<readonly ArchiveDamage[]> {
+  const { archiveId } = manifest;
+  const { damage, shard } = await verifyShardFile(
+    store,
+    record,
+    (file) => openShard(file, manifest, archiveId, record),
+    options,
+  );
+  if (damage.length === 0 || shard === undefined) {
+    const labels = allLabels(manifest, record);
+    return damage.map((one) => ({ file: record.file, ...one, labels }));
+  }
+  const located = await locatedIn(store, manifest, record, shard);
+  return damage.map((one) => {
+    const labels =
+      located === undefined || one.kind === 'content'
+        ? allLabels(manifest, record)
+        : labelsIn(manifest, record, located, one.bytes);
+    return { file: record.file, ...one, labels };
+  });
+}
+
+/** The shard with where its blocks lie; undefined if that is damaged itself. */
+async function locatedIn(
+  store: ByteStore,
+  manifest: ShardOwner,
+  record: Rectangle,
+  shard: OpenShard,
+): Promise<OpenShard | undefined> {
+  if (manifest.layout.kind === 'fixed') return shard;
+  try {
+    const file = await store.open(record.file);
+    return await readOffsets({ ...shard, file }, manifest, record, await loadXxh64());
+  } catch (error) {
+    damageOf(error, [0, 0]);
+    return undefined;
+  }
+}

@@ -47,7 +47,7 @@ export async function* readBlocks(
   const buffer = new Uint8Array(Math.min(BLOCK_BYTES, end - begin));
   for (let at = begin; at < end; at += BLOCK_BYTES) {
     const block = buffer.subarray(0, Math.min(BLOCK_BYTES, end - at));
-    await file.read(at, block);
+    await file.read(at, block, { until: end });
     yield block;
   }
 }

@@ -101,6 +101,8 @@ export async function readVerified(
 ): Promise<void> {
   const { dataOffset, tableOffset } = shard.index;
   const end = begin + into.length;
+  const lastBlock = Math.ceil((end - dataOffset) / BLOCK_BYTES);
+  const until = Math.min(dataOffset + lastBlock * BLOCK_BYTES, tableOffset);
   let at = begin;
   while (at < end) {
     const i = Math.floor((at - dataOffset) / BLOCK_BYTES);
@@ -111,11 +113,30 @@ export async function readVerified(
     const block = whole
       ? into.subarray(at - begin, blockEnd - begin)
       : new Uint8Array(blockEnd - blockBegin);
-    await shard.file.read(blockBegin, block);
-    requireBlock(shard, xxh64, i, block);
+    await readBlock(shard, xxh64, i, block, until);
     const next = Math.min(blockEnd, end);
     if (!whole) into.set(block.subarray(at - blockBegin, next - blockBegin), at - begin);
     at = next;
+  }
+}
+
+/** Reads block `i`; one from a server is asked for again if it is damaged: a cache or the way here may have done it. */
+async function readBlock(
+  shard: OpenShard,
+  xxh64: Xxh64,
+  i: number,
+  into: Uint8Array,
+  until: number,
+): Promise<void> {
+  const { file, index } = shard;
+  const begin = index.dataOffset + i * BLOCK_BYTES;
+  await file.read(begin, into, { until });
+  try {
+    requireBlock(shard, xxh64, i, into);
+  } catch (error) {
+    if (file.version === undefined) throw error;
+    await file.read(begin, into, { fresh: true });
+    requireBlock(shard, xxh64, i, into);
   }
 }
 

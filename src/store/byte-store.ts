@@ -1,12 +1,16 @@
+import { invalidFile } from '../errors.js';
+
 /** Sources of bytes: folders, web servers and object stores. */
 
 export interface ReadOptions {
   readonly signal?: AbortSignal;
   /** Past every cache: the bytes that a cache had turned out to be damaged. */
   readonly fresh?: boolean;
+  /** The caller will read on, up to this byte: stores where a request takes long may read ahead. */
+  readonly until?: number;
 }
 
-/** A file of known size, read by position. Nothing is cached or read ahead. */
+/** A file of known size, read by position. */
 export interface ByteFile {
   /** For error messages: a path or an address. */
   readonly name: string;
@@ -25,4 +29,14 @@ export interface ByteStore {
   readonly name: string;
   /** `NOT_FOUND` if there is no such file. */
   open(key: string, options?: ReadOptions): Promise<ByteFile>;
+}
+
+/** `INVALID_FILE` if a read goes beyond the end of its file. */
+export function requireWithin({ name, size }: ByteFile, offset: number, length: number): void {
+  if (offset + length > size) throw endsEarly(name, offset, length, Math.max(0, size - offset));
+}
+
+export function endsEarly(name: string, offset: number, wanted: number, found: number) {
+  const expected = `${wanted} bytes at ${offset}`;
+  return invalidFile(name, 'size', 'file ends early', { expected, found });
 }

@@ -1,9 +1,9 @@
 import { type IncomingMessage, validateHeaderName, validateHeaderValue } from 'node:http';
-import { invalidFile, SoftpackError } from '../errors.js';
+import { SoftpackError } from '../errors.js';
 import { nameIn, parseAddress, shownAddress } from './address.js';
 import { Attempt, type TimeLimits } from './attempt.js';
 import { type Received, readBody } from './body.js';
-import type { ByteFile, ByteStore, ReadOptions } from './byte-store.js';
+import { type ByteFile, type ByteStore, type ReadOptions, requireWithin } from './byte-store.js';
 import { type Connections, discard, get, openConnections } from './exchange.js';
 import {
   changed,
@@ -28,7 +28,7 @@ export interface HttpOptions extends RetryOptions, TimeLimits {
 }
 
 /** Read with the request that opens a file: headers and small files cost no request of their own. */
-const HEAD_BYTES = 65_536;
+const HEAD_BYTES = 32_768;
 
 /**
  * A folder on a web server. Every file is read by ranges of the version that was opened: an answer must be exactly the
@@ -146,14 +146,10 @@ class HttpFile implements ByteFile {
   }
 
   async read(offset: number, into: Uint8Array, { signal }: ReadOptions = {}): Promise<void> {
-    const end = offset + into.length;
-    if (end > this.size) {
-      const details = { expected: `${into.length} bytes at ${offset}`, found: this.size };
-      throw invalidFile(this.name, 'size', 'file ends early', details);
-    }
+    requireWithin(this, offset, into.length);
     if (into.length === 0) return;
-    if (end <= this.#head.length) {
-      into.set(this.#head.subarray(offset, end));
+    if (offset + into.length <= this.#head.length) {
+      into.set(this.#head.subarray(offset, offset + into.length));
       return;
     }
     this.#head = new Uint8Array(0);

@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errorCode, invalidFile, throwIfAborted } from '../errors.js';
-import type { ByteFile, ByteStore } from './byte-store.js';
+import { type ByteFile, type ByteStore, endsEarly } from './byte-store.js';
 import { onFile, onFileSync } from './file-error.js';
 
 /** One `read` of the file system stays below the 2 GiB that Linux moves at most. */
@@ -149,9 +149,4 @@ export async function readLocalFileIfAny(
 
 function notRegular(path: string) {
   return invalidFile(path, 'type', 'not a regular file', { expected: 'a file' });
-}
-
-function endsEarly(name: string, offset: number, wanted: number, found: number) {
-  const expected = `${wanted} bytes at ${offset}`;
-  return invalidFile(name, 'size', 'file ends early', { expected, found });
 }

@@ -3,9 +3,11 @@ import { fileURLToPath } from 'node:url';
 import { SoftpackError } from '../errors.js';
 import { schemeOf } from './address.js';
 import type { ByteStore } from './byte-store.js';
+import { coalesced } from './coalesce.js';
 import { onFile } from './file-error.js';
 import { type HttpOptions, httpStore } from './http.js';
 import { localStore } from './local.js';
+import { readAhead } from './read-ahead.js';
 
 export interface OpenStoreOptions {
   /** For addresses of web servers. */
@@ -26,13 +28,21 @@ export async function openStore(from: string, options: OpenStoreOptions = {}): P
       return existingFolder(pathOf(from));
     case 'http':
     case 'https':
-      return httpStore(from, options.http);
+      return streamed(httpStore(from, options.http));
   }
   throw new SoftpackError('UNSUPPORTED', 'unknown kind of address', {
     field: 'address',
     expected: 'a path, https://, http:// or file://',
     found: `${scheme}://`,
   });
+}
+
+/** A store of a server with its reads joined, split and made ahead, so that few requests are waited for. */
+function streamed(store: ByteStore): ByteStore {
+  return {
+    name: store.name,
+    open: async (key, read) => readAhead(coalesced(await store.open(key, read))),
+  };
 }
 
 async function existingFolder(folder: string): Promise<ByteStore> {

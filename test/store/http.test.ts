@@ -60,8 +60,8 @@ it('reads ranges with one request each, the first bytes with the opening', async
   const file = await httpStore(`${web.url}/folder`).open('file');
   expect(file).toMatchObject({ name: `${web.url}/folder/file`, size: 300_000 });
   const into = new Uint8Array(new SharedArrayBuffer(1000), 100, 500);
-  await file.read(65_000, into);
-  expect(into).toEqual(new Uint8Array(FILE.subarray(65_000, 65_500)));
+  await file.read(32_000, into);
+  expect(into).toEqual(new Uint8Array(FILE.subarray(32_000, 32_500)));
   expect(web.asked.length).toBe(1);
   await file.read(299_500, into);
   expect([...into]).toEqual([...FILE.subarray(299_500)]);

@@ -2,16 +2,16 @@
 // kept as the sum of two (split: high * high + high * low + low * high), sums in float32. Up to
 // 1,024 classes Hopper goes on to labels and losses without writing rows (bfloat_labels.cu).
 //
-// Cost a label at (classes, latent) = (1000, 1000), padded to 1024 by 1024: 2.1 MFLOP, at the 790
-// TFLOP/s that an H100 or H200 sustains 380 M labels/s (split: 125 M). From L2 each tile reads
-// 2 * 128 * 1024 * 2 bytes: 4 kB a label and tile column, 32 kB a label in all, 170 M labels/s at
+// Cost per label at (classes, latent) = (1000, 1000), padded to 1024 by 1024: 2.1 MFLOP, at the 790
+// TFLOP/s that an H100 or H200 sustains 380 M labels/s (split: 125 M). From L2 each tile reads 2 *
+// 128 * 1024 * 2 bytes: 4 kB per label and tile column, 32 kB per label in all, 170 M labels/s at
 // 5.5 TB/s; then 4 kB of values are written and read again by finish.cu. mma.sync reaches about two
 // thirds of what wgmma would.
 //
-// Latents: 2 kB a label written, and read with the tiles; 512 words, each some 12 instructions and
-// three or five accesses to L1, 1 ns on an H100. Looking codewords up inside the product would
-// spare the writing but repeat the rest in each of the 8 column tiles, in words where slices now
-// arrive by 16 bytes: four copies for one.
+// Latents: 2 kB per label written, and read with the tiles; 512 words, each some 12 instructions
+// and three or five accesses to L1, 1 ns on an H100. Looking codewords up inside the product would
+// spare the writing but repeat the rest in each of the 8 column tiles, and load words instead of
+// slices of 16 bytes: four copies for one.
 #include "core/scalar_math.h"
 #include "cuda/bfloat_tile.h"
 #include "cuda/layout.h"
@@ -49,7 +49,7 @@ __global__ void RoundKernel(RoundParams params) {
   }
 }
 
-// Segments side by side, the common case: copies of codewords that were rounded once.
+// Adjacent segments, the common case: copies of codewords that were rounded once.
 struct LookUpParams {
   const uint16_t* from_high;  // as tables.codebooks
   const uint16_t* from_low;   // or null
@@ -66,7 +66,7 @@ struct LookUpParams {
 
 constexpr uint32_t kLookUpLabels = 16;  // a block
 
-// A thread two elements of each label: where they come from in a codeword is worked out once. With
+// One thread per two elements of each label: their place in a codeword is computed once. With
 // kPairs no two are of different codewords, and each pair is one word.
 template <bool kPairs>
 __global__ void __launch_bounds__(kThreads) LookUpKernel(LookUpParams params) {

@@ -1,13 +1,14 @@
 // Labels and losses straight from the product on tensor cores, on Hopper: a cluster of up to eight
 // blocks holds whole rows of 128 labels in registers, 128 classes a block, and its blocks exchange
-// what each has of a row's sums over their shared memory. Rows of values are never written.
+// their parts of a row's sums through shared memory. Rows of values are never written.
 //
-// Cost a label at (classes, latent) = (1000, 1000) beside the product's (bfloat.cu): 4 kB (2 kB) of
-// labels written, or 4 kB of logits read (three times, twice from L2) and 4 kB of gradient written;
-// a few floats exchanged. Against rows in memory it spares 8 kB of L2 traffic a label and a launch.
-// With mma.sync the product stays the limit, at some 250 M labels/s; wgmma would lift it to 380 M.
+// Cost per label at (classes, latent) = (1000, 1000) besides the product's (bfloat.cu): 4 kB (2 kB)
+// of labels written, or 4 kB of logits read (three times, twice from L2) and 4 kB of gradient
+// written; a few floats exchanged. It saves 8 kB of L2 traffic per label and a launch, as no rows
+// are stored. With mma.sync the product stays the limit, at some 250 M labels/s; wgmma would lift
+// it to 380 M.
 //
-// Sums of a row: 8 a thread, of four threads by shuffles, of four warps by shared memory, of the
+// Sums of a row: 8 per thread, of four threads by shuffles, of four warps by shared memory, of the
 // cluster's blocks in order of their ranks: a fixed order, though not the CPU's.
 #include <algorithm>
 
@@ -86,7 +87,7 @@ __device__ __forceinline__ void RowTotals(float (&parts)[kCount][kThreadRows], u
 }
 
 // Calls f(value, r, row, column) for each element of this thread that is a class of a label; `r`
-// tells which of its rows.
+// is the number of the row within the thread.
 template <class Function>
 __device__ __forceinline__ void ForEachElement(const LabelsParams& params,
                                                float (&sums)[kRowTiles][kColumnTiles][4],
@@ -118,7 +119,7 @@ __device__ __forceinline__ void Fill(float (&parts)[kCount][kThreadRows], float 
   }
 }
 
-// As FinishRow of rows.h.
+// See FinishRow of rows.h.
 __device__ __forceinline__ void WriteLabels(const LabelsParams& params,
                                             float (&v)[kRowTiles][kColumnTiles][4]) {
   const RowTarget& target = params.target;
@@ -151,7 +152,7 @@ __device__ __forceinline__ void WriteLabels(const LabelsParams& params,
   });
 }
 
-// As KlRow of rows.h. Logits are read again instead of kept: registers hold v.
+// See KlRow of rows.h. Logits are read again instead of kept, as registers hold v.
 __device__ __forceinline__ void WriteLosses(const LabelsParams& params,
                                             float (&v)[kRowTiles][kColumnTiles][4]) {
   const RowTarget& target = params.target;

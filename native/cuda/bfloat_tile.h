@@ -1,5 +1,5 @@
-// A tile of a product of bfloat16 matrices on tensor cores, in registers: what bfloat.cu and
-// bfloat_labels.cu share.
+// A tile of a product of bfloat16 matrices on tensor cores, in registers; shared by bfloat.cu and
+// bfloat_labels.cu.
 //
 // A block of 256 threads makes a tile of 128 labels by 128 classes, a warp 64 by 32 of it: per 16
 // latent elements 16 tensor-core products for 24 words read from shared memory. Slices of 32 latent
@@ -29,7 +29,7 @@ constexpr int kRowTiles = kWarpRows / 16;
 constexpr int kColumnTiles = kWarpColumns / 8;
 
 struct ProductParams {
-  // [rows, inner] and [columns, inner], rounded; and for split what the rounding left over.
+  // [rows, inner] and [columns, inner], rounded; and for split the rounding errors.
   const uint16_t* left_high;
   const uint16_t* left_low;
   const uint16_t* right_high;
@@ -65,7 +65,7 @@ __device__ inline uint32_t Word(const uint16_t* slice, int row, int k) {
   return *reinterpret_cast<const uint32_t*>(slice + row * kSlicePitch + k);
 }
 
-// Where in the tile a thread's sums [i][j][n] are.
+// Place of a thread's sums [i][j][n] in the tile.
 struct TilePlace {
   int row;
   int column;
@@ -104,7 +104,7 @@ __device__ __forceinline__ void MultiplyBfloatTile(const ProductParams& params, 
   for (int step = 0; step < kStages - 1; ++step) start(step);
   for (uint64_t step = 0; step < steps; ++step) {
     WaitForCopies<kStages - 2>();
-    // This step's slice is there for all, and the one before it is used up.
+    // This step's slice has arrived for all threads, and the previous one is no longer read.
     __syncthreads();
     start(step + kStages - 1);
     const uint16_t* const left = shared + step % kStages * 2 * kOperand;
@@ -140,7 +140,7 @@ __device__ __forceinline__ void MultiplyBfloatTile(const ProductParams& params, 
 
 }  // namespace bfloat
 
-// Looks the latents of a chunk up, into BfloatLatents elements of `latents`, and describes their
+// Looks up the latents of a chunk, into BfloatLatents elements of `latents`, and describes their
 // product with the basis, `out` still missing.
 bfloat::ProductParams StartBfloatProduct(Operation& operation, const DecoderTables& tables,
                                          const LabelChunk& chunk, uint16_t* latents);

@@ -15,7 +15,7 @@ constexpr int kClusterCapability = 90;
 
 inline void ClusterSync() { softpack_emulation::ClusterBarrier(); }
 
-// What block `rank` of the cluster holds where this block holds `mine`.
+// The counterpart, in block `rank` of the cluster, of this block's `mine`.
 inline float ReadOfCluster(const float* mine, unsigned rank) {
   const char* const here = static_cast<const char*>(softpack_emulation::CurrentShared());
   const char* const there = static_cast<const char*>(softpack_emulation::ClusterShared(rank));

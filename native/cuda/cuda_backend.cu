@@ -1,4 +1,4 @@
-// The module's table: operations of core/backend.h on a CUDA device, and what a device adds.
+// The module's table: operations of core/backend.h on a CUDA device, and those of devices only.
 #include <new>
 
 #include "core/device_module.h"
@@ -18,8 +18,8 @@ int Info(SoftpackInfo* info) {
   return kSoftpackOk;
 }
 
-// Moving small integers and pixels that the host has and needs is no work to cross the bus for:
-// these take arrays in host memory only.
+// Small integers and pixels that the host has and needs are not worth crossing the bus: these
+// operations take arrays in host memory only.
 int Pack(const SoftpackPackArgs* args) { return SoftpackCpuBackend()->pack(args); }
 int Unpack(const SoftpackUnpackArgs* args) { return SoftpackCpuBackend()->unpack(args); }
 int Augment(const SoftpackAugmentArgs* args) { return SoftpackCpuBackend()->augment(args); }

@@ -12,20 +12,20 @@
 namespace softpack {
 namespace {
 
-// Labels a chunk where rows go through memory: about what half of L2 holds.
+// Labels per chunk if rows go through memory: about half of L2.
 constexpr uint64_t kLeastChunk = 1024;
-// Where they stay in registers: enough for several waves of blocks.
+// Labels per chunk if rows stay in registers: enough for several waves of blocks.
 constexpr uint64_t kRegisterChunk = 65536;
 // Bytes copied to the host at a time.
 constexpr uint64_t kMostCrossing = 64 << 20;
 constexpr unsigned kThreads = 256;
-// Tensor cores do bfloat16 from here on.
+// First compute capability whose tensor cores multiply bfloat16.
 constexpr int kBfloatCapability = 80;
-// As many rows from L2 cost about as much as the product on tensor cores does.
+// Number of rows from L2 that cost about as much as the product on tensor cores.
 constexpr uint64_t kMostFixedStages = 40;
 
-// Tables from rows in order of columns to lane order (layout.h), once a decoder: a thread an
-// element or a pair, read from all over, written in order.
+// Tables from rows in order of columns to lane order (layout.h), once per decoder: one thread per
+// element or pair, scattered reads, sequential writes.
 template <class From, class To>
 struct ArrangeParams {
   const From* from;  // [rows, from_stride]
@@ -61,7 +61,7 @@ uint64_t CodebookFloats(const SoftpackDecoderSpec& spec) {
 
 uint32_t ChooseMethodHere(const SoftpackDecoderSpec& spec) {
   if (spec.method != kSoftpackMethodAuto) return spec.method;
-  // `exact` and `fast` depend on the spec alone: as on the CPU.
+  // `exact` and `fast` depend on the spec alone, as on the CPU.
   const uint32_t chosen = ChooseMethod(spec, nullptr);
   if (spec.precision != kSoftpackPrecisionFastest) return chosen;
   const bool fixed = chosen == kSoftpackMethodFixed && spec.stages <= kMostFixedStages;
@@ -74,7 +74,7 @@ uint32_t ChooseMethodHere(const SoftpackDecoderSpec& spec) {
 int CudaDecoder::Create(const SoftpackDecoderSpec& spec) {
   int status = ProbeDevice(nullptr);
   if (status != kSoftpackOk) return status;
-  // Labels are not looked at one by one here: the CPU does that.
+  // Labels are not inspected one by one here, unlike on the CPU.
   if (spec.head != kSoftpackHeadIdentity && MayOverflow(spec)) return kSoftpackUnsupportedMethod;
   method_ = ChooseMethodHere(spec);
   status = CreateTables(spec);

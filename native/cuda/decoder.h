@@ -15,7 +15,7 @@ namespace softpack {
 
 struct FixedTables;
 
-// The indices of a chunk on the device, all within bounds, and what a prediction needs.
+// The indices of a chunk on the device, all within bounds, and the input of a prediction.
 struct LabelChunk {
   uint64_t count;
   const uint16_t* indices;     // [count, stages]
@@ -23,7 +23,7 @@ struct LabelChunk {
   const float* base_weights;   // [count]
 };
 
-// What the kernels of one method share. Pointers are to device memory.
+// Parameters that the kernels of one method share. Pointers are to device memory.
 struct DecoderTables {
   uint64_t classes;
   uint64_t stride;  // of rows of values: classes rounded up
@@ -52,12 +52,12 @@ struct DecoderTables {
   const uint4* sum_slices;  // fixed: the rows again, cut for shared memory (slices.h)
   const uint4* label_slices;
 
-  // bfloat, split: the basis transposed, [stride, latent_stride] in bfloat16, and for split what
-  // the rounding left over.
+  // bfloat, split: the basis transposed, [stride, latent_stride] in bfloat16, and for split the
+  // rounding errors.
   const uint16_t* basis_high;
   const uint16_t* basis_low;
   uint64_t latent_stride;
-  // Likewise the codebooks, as `codebooks` lies; null unless segments stand side by side.
+  // Likewise the codebooks, in the layout of `codebooks`; null unless segments are adjacent.
   const uint16_t* codebooks_high;
   const uint16_t* codebooks_low;
 };
@@ -77,7 +77,7 @@ __device__ inline float LatentElement(const DecoderTables& tables, const LabelCh
   for (uint64_t stage = first; stage <= last; ++stage) {
     const float part = tables.codebooks[stage * tables.codebook_stride + indices[stage] * width +
                                         (e - stage * step)];
-    // Segments side by side are copied, and keep a zero's sign.
+    // Adjacent segments are copied and keep the sign of zeros.
     value = step >= width ? part : value + part;
   }
   if (chunk.base_pairs != nullptr) {
@@ -89,7 +89,7 @@ __device__ inline float LatentElement(const DecoderTables& tables, const LabelCh
   return value;
 }
 
-// Memory between the steps of a chunk: what its method needs.
+// Memory between the steps of a chunk, as its method needs it.
 struct Working {
   float* values = nullptr;
   uint16_t* latents = nullptr;
@@ -119,7 +119,7 @@ class CudaDecoder {
   uint64_t ChunkLabels(uint64_t count) const;
   Working TakeWorking(Operation& operation, uint64_t chunk, bool slices) const;
   bool DecodesBySlices(uint64_t count) const;
-  // `working`: kSliceSlots + 1 floats a label.
+  // `working`: kSliceSlots + 1 floats per label.
   void DecodeBySlices(Operation& operation, const LabelChunk& chunk, const RowTarget& target,
                       float* working) const;
   void UseRows(Operation& operation, const LabelChunk& chunk, const RowTarget& target, RowUse use,
@@ -183,14 +183,14 @@ void RunLatentValues(Operation& operation, const DecoderTables& tables, const La
 void RunBfloatValues(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
                      uint16_t* latents, float* values);
 uint64_t BfloatLatents(const DecoderTables& tables, uint64_t count);
-// The same to labels or losses at once, where that is possible.
+// The same directly to labels or losses, if possible.
 bool BfloatLabelsFit(uint64_t classes);
 void RunBfloatLabels(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
                      const RowTarget& target, RowUse use, uint16_t* latents);
 // Rows of `values` used up.
 void RunRows(Operation& operation, const DecoderTables& tables, const RowTarget& target, RowUse use,
              float* values);
-// From indices to labels or losses, through `values` where rows do not fit registers.
+// From indices to labels or losses, through `values` if rows do not fit registers.
 void RunTable(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
               const RowTarget& target, RowUse use, float* values);
 void RunFixed(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,

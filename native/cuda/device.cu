@@ -52,7 +52,7 @@ int Start(Device& device) {
   cudaDeviceProp properties;
   error = cudaGetDeviceProperties(&properties, device.facts.ordinal);
   if (error != cudaSuccess) return Refuse(device, "asking for the device's properties", error);
-  // Fails where the context cannot be made (an exclusive device in use, no memory left).
+  // Fails if the context cannot be created (an exclusive device in use, no memory left).
   error = cudaFree(nullptr);
   if (error != cudaSuccess) return Refuse(device, "starting the CUDA device", error);
   int driver = 0, runtime = 0;

@@ -15,14 +15,14 @@ struct DeviceFacts {
   size_t l2_bytes;
 };
 
-// Done, or why operations cannot run. Starts the device on its first call.
+// Done, or the reason why operations cannot run. Starts the device on its first call.
 int ProbeDevice(SoftpackDeviceInfo* info);
 
 // Valid after ProbeDevice has returned done.
 const DeviceFacts& Facts();
 
-// The status that a CUDA error amounts to. Out of memory is passed; anything else cannot be
-// trusted to be, and marks the device lost: every later operation fails at once.
+// The status of a CUDA error. Out of memory is passed on; after any other error the device cannot
+// be trusted and is marked lost: every later operation fails at once.
 int StatusOf(cudaError_t error, const char* doing);
 
 // Done, or device lost.

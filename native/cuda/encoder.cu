@@ -1,8 +1,8 @@
 // Labels to packed codes: project, nearest, pack, a chunk of labels whose projections stay in L2.
 //
-// Cost a label at (classes, latent, width, levels) = (1000, 1000, 20, 1024): 2 MFLOP of float32 for
-// the projection, 40 ns at an H100's 51 TFLOP/s, and 51,000 distances: 45 ns in float32, 11 to 27
-// by tensor cores (nearest_tensor.cu). In all 15 to 20 M labels/s, 12 without tensor cores; the
+// Cost per label at (classes, latent, width, levels) = (1000, 1000, 20, 1024): 2 MFLOP of float32
+// for the projection, 40 ns at an H100's 51 TFLOP/s, and 51,000 distances: 45 ns in float32, 11 to
+// 27 by tensor cores (nearest_tensor.cu). In all 15 to 20 M labels/s, 12 without tensor cores; the
 // projection is what remains. 4 kB read from memory, 63 bytes written.
 #include "cuda/encoder.h"
 
@@ -25,7 +25,7 @@ struct PackParams {
   uint32_t bits;
 };
 
-// A thread a byte: no two write the same one.
+// One thread per byte: no two write the same one.
 __global__ void PackKernel(PackParams params) {
   const uint64_t byte = static_cast<uint64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (byte >= (params.count * params.bits + 7) / 8) return;

@@ -1,13 +1,13 @@
-// A float32 product on the ordinary cores, a tile at a time: the part that `project`, `nearest` and
-// the exact decoders share.
+// A float32 product on ordinary cores, a tile at a time; shared by `project`, `nearest` and the
+// exact decoders.
 //
-// A block of 256 threads holds a tile of 128 outer elements of A by 128 of B, 8 by 8 a thread, and
-// walks the inner dimension 8 at a time: 64 multiply-adds for 16 floats read from shared memory,
-// two buffers, one barrier a step. Each accumulator is one chain of fused multiply-adds over
-// ascending inner, as on the CPU: the bytes are the CPU's.
+// A block of 256 threads holds a tile of 128 outer elements of A by 128 of B, 8 by 8 per thread,
+// and walks the inner dimension 8 at a time: 64 multiply-adds for 16 floats read from shared
+// memory, two buffers, one barrier per step. Each accumulator is one chain of fused multiply-adds
+// over ascending inner, as on the CPU: the bytes are the CPU's.
 //
 // Cost of a tile: 128 * 128 * inner multiply-adds; 2 * 128 * inner * 4 bytes read from global
-// memory or L2, so 32 multiply-adds a byte: bound by arithmetic from about 64 columns on.
+// memory or L2, so 32 multiply-adds per byte: bound by arithmetic from about 64 columns on.
 #ifndef SOFTPACK_CUDA_GEMM_TILE_H_
 #define SOFTPACK_CUDA_GEMM_TILE_H_
 
@@ -20,7 +20,7 @@ constexpr int kTileDepth = 8;
 constexpr int kTileThreads = 256;
 // Four floats more than a tile, so that the 8 by 4 elements a warp stores at a time meet 32 banks.
 constexpr int kTilePitch = kTile + 4;
-// Two blocks a multiprocessor leave a thread 128 registers; before Hopper that is a few too little.
+// Two blocks per multiprocessor leave a thread 128 registers, slightly too few before Hopper.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
 constexpr int kTileBlocks = 1;
 #else
@@ -37,15 +37,15 @@ struct TileOperand {
   uint64_t outers;
 };
 
-// Which accumulators a thread holds: i in 0 to 7 stands for outer element TileElement(part, i) of
+// Accumulators that a thread holds: i in 0 to 7 is outer element TileElement(part, i) of
 // the tile, part = threadIdx.x / 16 for A and % 16 for B. Two runs of four, so that each is one
 // 16-byte read and neighbours read neighbours.
 __host__ __device__ inline int TileElement(int part, int i) {
   return i < 4 ? part * 4 + i : kTile / 2 + part * 4 + i - 4;
 }
 
-// Where a thread's element `i` (0 to 3) of a slice of 8 by 128 comes from: neighbours in a warp
-// read neighbours in memory.
+// Source of a thread's element `i` (0 to 3) of a slice of 8 by 128: neighbours in a warp read
+// neighbours in memory.
 struct SlicePlace {
   int inner;
   int outer;

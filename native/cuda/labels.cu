@@ -1,6 +1,6 @@
-// Packed codes to indices: one thread an index, 2 bytes written for `bits` bits read. Everything
-// that comes from outside is checked here and nowhere else: an index beyond the codebook, a label
-// beyond the codes and a base beyond the bases are reported and read as 0.
+// Packed codes to indices: one thread per index, 2 bytes written for `bits` bits read. All external
+// input is checked here and nowhere else: an index beyond the codebook, a label beyond the codes
+// and a base beyond the bases are reported and read as 0.
 #include <algorithm>
 #include <cstring>
 #include <memory>
@@ -99,7 +99,7 @@ LabelSource::LabelSource(Operation& operation, const SoftpackLabels& labels,
   }
   indices_ = operation.Take<uint16_t>(chunk * tables.stages);
   if (list_here_ && !codes_here_) {
-    // Which labels is known to the device alone: all codes go there.
+    // Only the device knows which labels are needed: all codes go there.
     codes_ = operation.Take<uint8_t>(labels.codes_bytes);
     operation.CopyIn(codes_, labels.codes, labels.codes_bytes);
   } else if (!codes_here_) {
@@ -121,7 +121,7 @@ const uint8_t* LabelSource::CodesOfRange(uint64_t first, uint64_t count, uint64_
   return codes_;
 }
 
-// The bytes of each label, in a slot of its own.
+// The bytes of each label, in its own slot.
 const uint8_t* LabelSource::CodesOfList(uint64_t first, uint64_t count) {
   constexpr uint64_t kLabelsATask = 4096;
   const uint32_t* const list = labels_.list + first;

@@ -4,8 +4,8 @@
 // Cost: count * levels * width multiply-adds and count * levels comparisons, which take 3
 // instructions each (compare, two selects) and so weigh as much as 3 elements of width. Global
 // memory: the vectors are read once per 128 codewords, from L1 or L2 after the first time (128 *
-// width * 4 bytes), the codebook once per 128 vectors; 2 bytes a vector are written. Writing the
-// distances instead would move 4 * levels bytes a vector.
+// width * 4 bytes), the codebook once per 128 vectors; 2 bytes per vector are written. Writing the
+// distances instead would move 4 * levels bytes per vector.
 #include "cuda/nearest.h"
 
 #include <algorithm>
@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(kTileThreads) NearestKernel(NearestParams para
     }
   }
 
-  // The 16 threads of a row lie side by side in a warp.
+  // The 16 threads of a row are adjacent in a warp.
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
 #pragma unroll

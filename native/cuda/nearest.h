@@ -5,7 +5,7 @@
 
 namespace softpack {
 
-// A codeword that is nearer than the best so far: less, or as near and of a lower index.
+// Whether a codeword is better than the best so far: nearer, or as near with a lower index.
 struct Candidate {
   float score;
   uint32_t index;
@@ -23,8 +23,7 @@ struct NearestParams {
   uint64_t count;
   uint64_t width;
   uint64_t levels;
-  // Or null: there are only *list_count vectors, whose indices go to out[list[0]], out[list[1]],
-  // ...
+  // If not null: only *list_count vectors, whose indices go to out[list[0]], out[list[1]], ...
   const uint32_t* list = nullptr;
   const uint32_t* list_count = nullptr;
 };
@@ -33,8 +32,8 @@ void RunHalfNorms(Operation& operation, const float* codebook, uint64_t levels, 
                   float* half_norms);
 void RunNearest(Operation& operation, const NearestParams& params);
 
-// The same indices by tensor cores (nearest_tensor.cu), where they serve: from an array made once
-// for a codebook, with working memory for `count` vectors.
+// The same indices by tensor cores (nearest_tensor.cu), if available: from an array made once per
+// codebook, with working memory for `count` vectors.
 bool TensorNearestFits(uint64_t width, uint64_t levels);
 uint64_t TensorNearestBytes(uint64_t width, uint64_t levels);
 void PrepareTensorNearest(Operation& operation, const NearestParams& params, void* prepared);

@@ -1,6 +1,6 @@
 // The nearest codeword on tensor cores, with the indices of nearest.cu: products of bfloat16 parts
-// say which eight codewords can be nearest, float32 in the order of nearest.cu says which of them
-// is, and where they cannot tell, nearest.cu looks again at the whole vector.
+// select eight codewords that can be nearest, float32 in the order of nearest.cu decides among
+// them, and if the selection is uncertain, nearest.cu processes the whole vector again.
 //
 // The bound. A score is s = |c|^2 / 2 - h.c, a chain of float32 operations in nearest.cu. Here h
 // and -c are each the sum of two bfloat16 (x = x1 + x2 + r, |x2| <= 2^-8 |x|, |r| <= 2^-16 |x|),
@@ -21,16 +21,16 @@
 // the lowest index. All others are copied to a list: 0.6 to 1.6 in 100 of Gaussian vectors at the
 // settings below.
 //
-// Cost a distance, in cycles of a multiprocessor of an H100, at width 5 / 15 / 20 / 25 (steps 1 / 3
-// / 4 / 5): 16 * steps products, 0.013 / 0.038 / 0.05 / 0.063 at the 1280 a cycle that mma.sync is
-// reckoned to reach, words from shared memory 0.6 of that beside them; minima and bookkeeping, 2.5
-// instructions at 64 lanes a cycle, 0.04. nearest.cu: 0.09 / 0.16 / 0.2 / 0.24. Finishing a vector
-// reads eight codewords and the vector from L1, 1.6 cycles an element. L2: a codeword's parts, 32 *
-// steps bytes, once per 256 vectors, 0.4 of the products' time. In ns a label of 1,000 latents,
-// from all of it overlapping to nothing: (5, 1024) 36 to 53, nearest.cu 76; (15, 2048) 23 to 52 and
-// 96; (20, 1024) 11 to 27 and 45; (25, 512) 7 to 16 and 21. wgmma would take 0.6 of the products'
-// time and read operands without loads by words. At width 50 and 100 distances are a tenth of
-// encoding, and are left to nearest.cu.
+// Cost per distance, in cycles of a multiprocessor of an H100, at width 5 / 15 / 20 / 25 (steps 1 /
+// 3 / 4 / 5): 16 * steps products, 0.013 / 0.038 / 0.05 / 0.063 at the 1280 per cycle that mma.sync
+// is estimated to reach, words from shared memory 0.6 of that in parallel; minima and bookkeeping,
+// 2.5 instructions at 64 lanes per cycle, 0.04. nearest.cu: 0.09 / 0.16 / 0.2 / 0.24. Finishing a
+// vector reads eight codewords and the vector from L1, 1.6 cycles per element. L2: a codeword's
+// parts, 32 * steps bytes, once per 256 vectors, 0.4 of the products' time. In ns per label of
+// 1,000 latents, from complete overlap to none: (5, 1024) 36 to 53, nearest.cu 76; (15, 2048) 23 to
+// 52 and 96; (20, 1024) 11 to 27 and 45; (25, 512) 7 to 16 and 21. wgmma would take 0.6 of the
+// products' time and read operands without loads by words. At width 50 and 100 distances are a
+// tenth of encoding, and are left to nearest.cu.
 #include <algorithm>
 
 #include "core/scalar_math.h"
@@ -55,7 +55,7 @@ constexpr uint64_t kLeastLevels = 256;
 
 uint64_t StepsOf(uint64_t width) { return (3 * width + 15) / 16; }
 
-// What PrepareTensorNearest leaves, in one array.
+// Result of PrepareTensorNearest, in one array.
 struct Prepared {
   float* starts;       // [padded], half norms, then infinity
   float* across;       // [width, padded], the codebook
@@ -92,7 +92,7 @@ struct PrepareParams {
   uint64_t inner;
 };
 
-// A block a codeword.
+// One block per codeword.
 __global__ void PrepareKernel(PrepareParams params) {
   const uint64_t level = blockIdx.x, width = params.width;
   const bool inside = level < params.levels;
@@ -238,7 +238,7 @@ __device__ __forceinline__ void ScoreGroup(const unsigned char* tile, int group,
   }
 }
 
-// What four threads found for one vector, to its index or to the list.
+// Combines the results of four threads for one vector into its index, or adds it to the list.
 __device__ inline void Finish(const TensorParams& params, uint64_t row, Blocks blocks) {
   const NearestParams& nearest = params.nearest;
   const uint32_t lane = threadIdx.x % 4;
@@ -259,10 +259,10 @@ __device__ inline void Finish(const TensorParams& params, uint64_t row, Blocks b
               length = sqrtf(square + kLeastSquare);
   const float error = 1.05f * params.relative * (half_norm + length * longest + kLeastSquare) +
                       0x1p-100f * (1.0f + length + longest);
-  // False where anything is NaN.
+  // False if anything is NaN.
   const bool certain = error < Infinity() && blocks.second - blocks.best > 2.0f * error;
 
-  // Eight codewords, two a thread.
+  // Eight codewords, two per thread.
   const uint64_t level =
       static_cast<uint64_t>(blocks.block) / 4 * kGroupLevels + lane * 8 + blocks.block % 4 * 2;
   float2 score = *reinterpret_cast<const float2*>(params.prepared.starts + level);
@@ -314,7 +314,7 @@ __global__ void __launch_bounds__(kThreads, kSteps < 3   ? 3
   CommitCopies();
   for (uint32_t t = 0; t < tiles; ++t) {
     WaitForCopies<0>();
-    // This tile is there for all, and the one before it is used up.
+    // This tile has arrived for all threads, and the previous one is no longer read.
     __syncthreads();
     if (t + 1 < tiles) {
       StartTile<kSteps>(params.prepared, static_cast<uint64_t>(t + 1) * kTileLevels,

@@ -73,7 +73,7 @@ void Close(Lane& lane) {
   if (!lane.borrowed && lane.stream != nullptr) cudaStreamDestroy(lane.stream);
 }
 
-// One block next time instead of the several that this operation found it needs.
+// Next time one block, instead of the several that this operation needed.
 void Tidy(Lane& lane) {
   uint64_t total = 0;
   for (const Lane::Block& block : lane.blocks) total += block.bytes;
@@ -111,7 +111,7 @@ void Return(Lane* lane) {
   lanes.returned.notify_one();
 }
 
-// What kernels reported on the lane since it was last asked; waits for its stream.
+// Reports of kernels on the lane since the last call; waits for its stream.
 int ReadFault(Lane& lane) {
   *lane.fault_copy = 0;
   cudaError_t error = cudaMemcpyAsync(lane.fault_copy, lane.fault, sizeof(uint32_t),
@@ -129,7 +129,7 @@ int ReadFault(Lane& lane) {
 Operation::Operation(uint32_t threads) : threads_(threads) {
   status_ = ProbeDevice(nullptr);
   if (!ok()) return;
-  // The current device is a thread's own: another library, or a new thread, may stand on another.
+  // The current device is per thread: another library or a new thread may have another one.
   Check(cudaSetDevice(Facts().ordinal), "choosing the device");
   lane_ = Borrow();
   if (ok()) Check(Open(*lane_), "opening a stream");
@@ -141,7 +141,7 @@ Operation::~Operation() {
     slot.busy = false;
     slot.host = nullptr;
   }
-  // After a failure work may still be under way in memory that the next operation will take.
+  // After a failure, work may still be running in memory that the next operation will use.
   if (!ok() && DeviceState() == kSoftpackOk) cudaStreamSynchronize(lane_->stream);
   if (DeviceState() == kSoftpackOk) Tidy(*lane_);
   Return(lane_);

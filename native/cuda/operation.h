@@ -1,6 +1,6 @@
-// One operation on the device: a stream, memory of its own, and arrays brought there and back.
+// One operation on the device: a stream, its own memory, and arrays copied there and back.
 //
-// Operations of different threads run on lanes of their own. A lane keeps its stream, its device
+// Operations of different threads run on their own lanes. A lane keeps its stream, its device
 // memory and its pinned buffers for the next operation; there are at most kMaxLanes, further
 // callers wait. The first failure is kept and everything after it does nothing, so that an
 // operation is written straight down and its status read once, from Finish.
@@ -17,7 +17,7 @@ namespace softpack {
 
 constexpr unsigned kMaxLanes = 8;
 
-// Pinned memory that one copy passes through, and what is still to be fetched from it.
+// Pinned memory that one copy passes through, and the part still to be fetched from it.
 struct StagingSlot {
   char* pinned = nullptr;
   cudaEvent_t copied = nullptr;
@@ -71,7 +71,7 @@ class Operation {
     return static_cast<T*>(TakeBytes(count, sizeof(T)));
   }
 
-  // Whether an array is to be used where it is.
+  // Whether an array is used in place.
   bool OnDevice(const void* array);
 
   // The array itself if it is on the device, else a copy there.
@@ -84,8 +84,7 @@ class Operation {
   }
 
   void CopyIn(void* device, const void* host, uint64_t bytes);
-  // `host` is written by the time Finish returns; `device` may be written again by what is put on
-  // the stream later.
+  // `host` is written when Finish returns; later work on the stream may overwrite `device`.
   void CopyOut(void* host, const void* device, uint64_t bytes);
 
   template <class Params>
@@ -98,10 +97,10 @@ class Operation {
 
   cudaStream_t stream() const { return lane_->stream; }
   uint32_t threads() const { return threads_; }
-  // Where kernels report what is wrong with codes.
+  // Flag by which kernels report invalid codes.
   uint32_t* fault() const { return lane_ == nullptr ? nullptr : lane_->fault; }
 
-  // Waits, unless the stream is the caller's and nothing has to cross; the operation's status.
+  // Waits, unless the stream is the caller's and nothing has to be copied; the operation's status.
   int Finish();
 
  private:

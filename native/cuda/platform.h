@@ -1,5 +1,5 @@
-// CUDA, or what stands for it in tests on the CPU (testing/cuda_emulation.h): the one place where
-// the two differ.
+// CUDA, or its emulation in tests on the CPU (cuda_emulation.h): the only place where the two
+// differ.
 #ifndef SOFTPACK_CUDA_PLATFORM_H_
 #define SOFTPACK_CUDA_PLATFORM_H_
 

@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(kTileThreads, kTileBlocks) ProductKernel(Produ
 }
 
 constexpr uint64_t kMostColumnTiles = 65535;
-// Rows of `a` and `out` that are on the device at a time when they come from the host.
+// Rows of `a` and `out` on the device at a time if they come from the host.
 constexpr uint64_t kChunkBytes = 64 << 20;
 
 }  // namespace

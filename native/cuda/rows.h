@@ -1,6 +1,5 @@
-// One label's row of values v in a warp, and what is made of it: the head, or the loss and its
-// gradient. The order of every sum is the CPU's (kHeadSums of cpu/kernel_table.h), so the bytes
-// are.
+// One label's row of values v in a warp, and its head, or loss and gradient. The order of every sum
+// is the CPU's (kHeadSums of cpu/kernel_table.h), and therefore the bytes are.
 //
 // Lane l holds columns l, l + 32, l + 64, ... A class adds to partial sum j mod 64: a lane's even
 // columns to one, its odd ones to another, 16 additions each at 1,000 classes. The partial sums are
@@ -17,7 +16,7 @@ namespace softpack {
 
 constexpr int kWarp = 32;
 constexpr uint32_t kFullWarp = 0xffffffffu;
-// Columns a lane can hold in registers, and so the classes of the fused kernels.
+// Columns that a lane can hold in registers, which bound the classes of the fused kernels.
 constexpr int kLaneColumns = 32;
 constexpr int kRegisterClasses = kWarp * kLaneColumns;
 

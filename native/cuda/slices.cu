@@ -3,16 +3,16 @@
 // (50, 128) of 1,000 classes among them, with clamp or identity as the head.
 //
 // Two passes, since every label's sum is needed before its first class can be written, and has the
-// CPU's order: the first adds up what each partial sum of a label takes in, in slices that hold
-// whole partial sums; a warp a label then adds those (kSliceSlots of them) up; the second looks the
-// rows up again, in slices of columns side by side, and writes labels once, in whole sectors.
+// CPU's order: the first computes the partial sums of a label, in slices that hold whole partial
+// sums; one warp per label then adds those (kSliceSlots of them); the second looks up the rows
+// again, in slices of adjacent columns, and writes labels once, in whole sectors.
 //
-// Cost a label of 1,000 classes, twice: 2 kB of shared memory a stage, at 128 bytes a cycle and
-// multiprocessor (30 TB/s on an H100) 0.7 ns at 10 stages and 1.4 ns at 20, without conflicts
-// between banks; an addition for two columns. Besides 256 bytes of partial sums written and read,
-// 2 bytes an index and slice, and the label's 4 kB (2 kB) written, 0.95 ns at 4.3 TB/s: 1.7 ns at
-// (100, 64), 2.9 ns at (50, 128), where reading the rows from L2 takes 3.7 and 7.5 ns.
-// Filling shared memory takes some 4 us: the chunk must be worth it.
+// Cost per label of 1,000 classes, twice: 2 kB of shared memory per stage, at 128 bytes per cycle
+// and multiprocessor (30 TB/s on an H100) 0.7 ns at 10 stages and 1.4 ns at 20, without conflicts
+// between banks; an addition for two columns. Besides 256 bytes of partial sums written and read, 2
+// bytes per index and slice, and the label's 4 kB (2 kB) written, 0.95 ns at 4.3 TB/s: 1.7 ns at
+// (100, 64), 2.9 ns at (50, 128), where reading the rows from L2 takes 3.7 and 7.5 ns. Filling
+// shared memory takes some 4 us: the chunk must be worth it.
 #include "cuda/slices.h"
 
 #include <algorithm>
@@ -25,7 +25,7 @@ namespace softpack {
 namespace {
 
 constexpr int kThreads = 512;
-// Below it the table would be read into shared memory for too little.
+// Labels below which reading the table into shared memory does not pay.
 constexpr uint64_t kLeastLabels = 2048;
 
 struct ArrangeSlicesParams {
@@ -51,7 +51,7 @@ __device__ inline uint4 GatherUnit(const ArrangeSlicesParams& params, uint64_t l
           PackPair(element(4), element(5)), PackPair(element(6), element(7))};
 }
 
-// A block a level.
+// One block per level.
 __global__ void ArrangeSlicesKernel(ArrangeSlicesParams params) {
   const SliceShape& shape = params.shape;
   const uint64_t level = blockIdx.x;
@@ -73,8 +73,8 @@ struct SliceParams {
   float* scales;        // [count], 1 over each label's sum
 };
 
-// Numbers of the table rows of a tile's labels, [kSliceTile, together, 2 * pairs], a warp a label.
-// A stage that is missing from the last step has rows of zeros.
+// Numbers of the table rows of a tile's labels, [kSliceTile, together, 2 * pairs], one warp per
+// label. A stage that is missing from the last step has rows of zeros.
 template <uint32_t kTogether>
 __device__ inline void FillRowNumbers(const SliceParams& params, uint64_t first, uint16_t* rows) {
   const uint32_t steps = 2 * params.shape.pairs;
@@ -100,7 +100,7 @@ __device__ inline void AddWords(uint4& sums, const uint4& words) {
 
 enum class SlicePass { kSums, kLabels };
 
-// What a lane does with its columns of a label's row: w of 8 columns, in the order of its unit.
+// A lane's work on its columns of a label's row: w of 8 columns, in the order of its unit.
 template <SlicePass kPass, int kUnits>
 class Columns {
  public:
@@ -151,7 +151,7 @@ class Columns {
     params.partial_sums[label * kSliceSlots + slice_ * kSlots + unit_ % kSlots] = chain(before);
   }
 
-  // Lanes that hold the same columns of a label write a part each.
+  // Lanes that hold the same columns of a label each write a part.
   __device__ void Write(const SliceParams& params, uint64_t label, uint32_t part,
                         const float (&w)[8]) const {
     const RowTarget& target = params.target;
@@ -225,7 +225,7 @@ __global__ void __launch_bounds__(kThreads) SliceKernel(SliceParams params) {
   for (; first < params.chunk.count; first += stride) {
     FillRowNumbers<Lane::kTogether>(params, first + stride, next_rows);
     for (uint32_t at = threadIdx.x / kLanes; at < kSliceTile; at += kLabels) {
-      // Two row numbers a word.
+      // Two row numbers per word.
       const uint32_t* const numbers =
           reinterpret_cast<const uint32_t*>(rows) + (at * Lane::kTogether + part) * shape.pairs;
       uint4 sums = {0, 0, 0, 0};
@@ -257,7 +257,7 @@ __global__ void __launch_bounds__(kThreads) SliceKernel(SliceParams params) {
   }
 }
 
-// A warp a label: the sums of ClassSum::Total.
+// One warp per label: the sums of ClassSum::Total.
 __global__ void __launch_bounds__(kThreads) ScaleKernel(SliceParams params) {
   const uint64_t label = (uint64_t{blockIdx.x} * kThreads + threadIdx.x) / kWarp;
   if (label >= params.chunk.count) return;

@@ -1,5 +1,5 @@
-// How a fixed-point table is cut into slices of columns that fit the shared memory of a block:
-// plain functions for host and device, tested as such on the CPU.
+// Division of a fixed-point table into slices of columns that fit the shared memory of a block:
+// plain functions for host and device, tested on the CPU.
 #ifndef SOFTPACK_CUDA_SLICES_H_
 #define SOFTPACK_CUDA_SLICES_H_
 
@@ -19,7 +19,7 @@ constexpr uint32_t kUnitColumns = 8;
 // meanwhile.
 constexpr uint32_t kSliceTile = 64;
 
-// Units of 16 bytes in a slice's part of a table row: 4, 8 or 16; 0 where no slice fits.
+// Units of 16 bytes in a slice's part of a table row: 4, 8 or 16; 0 if no slice fits.
 struct SliceShape {
   uint32_t units;
   uint32_t slices;
@@ -63,7 +63,7 @@ SOFTPACK_HOST_DEVICE inline uint32_t SliceRow(uint32_t together, uint64_t levels
   return static_cast<uint32_t>((stage / together * levels + level) * together + stage % together);
 }
 
-// Slices for sums hold all terms of some partial sums, half of a sum a unit: lanes add up in the
+// Slices for sums hold all terms of some partial sums, half of a sum per unit: lanes add in the
 // order of the CPU.
 SOFTPACK_HOST_DEVICE inline uint32_t SumColumn(uint32_t units, uint32_t slice, uint32_t unit,
                                                uint32_t element) {
@@ -72,7 +72,7 @@ SOFTPACK_HOST_DEVICE inline uint32_t SumColumn(uint32_t units, uint32_t slice, u
   return (unit / slots * kUnitColumns + element) * kSliceSlots + slot;
 }
 
-// Slices for labels hold columns side by side.
+// Slices for labels hold adjacent columns.
 SOFTPACK_HOST_DEVICE inline uint32_t LabelColumn(uint32_t units, uint32_t slice, uint32_t unit,
                                                  uint32_t element) {
   return (slice * units + unit) * kUnitColumns + element;

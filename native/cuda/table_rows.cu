@@ -1,14 +1,14 @@
-// Rows by tables of float32 or 16-bit fixed point: a warp adds up one label's rows, its lanes 32
-// columns each in registers, and goes on to the head or the loss without leaving them.
+// Rows by tables of float32 or 16-bit fixed point: a warp sums one label's rows, 32 columns per
+// lane in registers, and computes the head or the loss there as well.
 //
-// Cost a label at 1,000 classes (1,024 columns in memory), for `stages` rows:
-//   fixed  2 kB a stage from L2 (or L1, where a small table partly stays): 16 bytes a load, two
-//          columns an addition. (50, 128): 20 rows, 41 kB; (100, 64): 10 rows, 20 kB. At 5.5 TB/s
-//          of L2 134 M and 268 M labels/s.
+// Cost per label at 1,000 classes (1,024 columns in memory), for `stages` rows:
+//   fixed  2 kB per stage from L2 (or L1, which holds part of a small table): 16 bytes per load,
+//          two columns per addition. (50, 128): 20 rows, 41 kB; (100, 64): 10 rows, 20 kB. At
+//          5.5 TB/s of L2 134 M and 268 M labels/s.
 //   table  twice that.
 //   out    4 kB written in float32, 2 kB in float16 or bfloat16, in whole lines; with the loss 4 kB
 //          of logits read and 4 kB of gradient written instead. 4.8 TB/s of memory: 1.2 G labels/s.
-// Indices: 2 bytes a stage, one load of a warp for 32 stages, handed out by shuffles.
+// Indices: 2 bytes per stage, one load of a warp for 32 stages, distributed by shuffles.
 #include <algorithm>
 
 #include "cuda/decoder.h"

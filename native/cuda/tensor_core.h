@@ -1,5 +1,5 @@
-// The two instructions of Ampere and later that ordinary CUDA C++ has no words for: a product of
-// bfloat16 fragments on tensor cores, and a copy to shared memory that runs beside arithmetic.
+// Two instructions of Ampere and later that ordinary CUDA C++ cannot express: a product of bfloat16
+// fragments on tensor cores, and a copy to shared memory that runs in parallel with arithmetic.
 // Without CUDA each has a twin that does the same by the fragment layout of the PTX manual.
 #ifndef SOFTPACK_CUDA_TENSOR_CORE_H_
 #define SOFTPACK_CUDA_TENSOR_CORE_H_

@@ -1,5 +1,5 @@
-// Shapes that every backend is held to, and random data for them. Seeded: the same on every run of
-// one build.
+// Shapes on which every backend is tested, and random data for them. Seeded: the same on every run
+// of one build.
 #ifndef SOFTPACK_TESTING_CASES_H_
 #define SOFTPACK_TESTING_CASES_H_
 
@@ -65,7 +65,7 @@ constexpr DecodeCase kDecodes[] = {
 };
 constexpr uint64_t kCounts[] = {0, 1, 17, 97};
 
-// Tables that fixed point keeps in shared memory for many labels: slices of 16, 8 and 4 units a
+// Tables that fixed point keeps in shared memory for many labels: slices of 16, 8 and 4 units per
 // row, an odd number of stages in each kind, and one table too large.
 constexpr DecodeCase kManyLabels[] = {
     {"(100, 64)", 1000, 10, 6, 64, 6, true, 0, true},
@@ -77,7 +77,7 @@ constexpr DecodeCase kManyLabels[] = {
     {"in place", 33, 10, 5, 64, 6, false, 0, true},
     {"30 stages of 128", 40, 30, 2, 128, 7, true, 0, false},
 };
-// About where reading a table into shared memory begins to pay.
+// Around the number of labels from which reading a table into shared memory pays.
 constexpr uint64_t kManyCounts[] = {2047, 2048, 2051, 2177};
 
 class Random {

@@ -1,10 +1,10 @@
 // Checks a CUDA module without Node.js: replays the cases of cases.h on the CPU backend and on the
 // module, from host memory and from device memory.
 //   native_cuda_check <module> [--brief | --time <file.json> [labels]]
-// Where a backend promises the CPU's bytes, bytes are compared; every result is also compared with
-// a float64 reference. Ends with 0 when all held, 1 when not, 3 where the module finds no device.
-// --brief takes the cases that reach every kernel once, for sanitizers. --time goes on, when all
-// held, with the measurements of cuda_timing.h.
+// If a backend promises the CPU's bytes, bytes are compared; every result is also compared with a
+// float64 reference. Exit code 0 if all checks pass, 1 if not, 3 if the module finds no device.
+// --brief runs the cases that reach every kernel once, for sanitizers. --time continues, if all
+// checks pass, with the measurements of cuda_timing.h.
 #include <dlfcn.h>
 
 #include <algorithm>
@@ -43,8 +43,8 @@ std::string Reason(int status) {
   return std::string(SoftpackStatusText(status)) + ": " + module->last_error();
 }
 
-// An array for the module: on the host as it is, or a copy on the device. `guard` bytes of poison
-// follow, and must be there still when it is read back.
+// An array for the module: the host's own, or a copy on the device. `guard` bytes of poison follow
+// and must be unchanged when it is read back.
 template <class T>
 class Array {
  public:
@@ -148,7 +148,7 @@ void CheckNearest(bool on_device) {
                              std::to_string(width) + " among " + std::to_string(levels);
     const auto vectors = random.Floats(count * width);
     auto codebook = random.Floats(levels * width);
-    // Equal codewords: the first of them must win.
+    // Of equal codewords the first must win.
     for (uint64_t level = levels / 2; level < levels; ++level) {
       std::copy_n(codebook.data() + (level - levels / 2) * width, width,
                   codebook.data() + level * width);
@@ -194,9 +194,9 @@ void CheckNearest(bool on_device) {
   Expect(out.Read() == std::vector<uint16_t>({0, 0}), "nearest of NaN is 0");
 }
 
-// Vectors as far from one codeword as from another, but for differences from what bfloat16 parts
-// tell apart to what float32 does not; codewords that nearly are another; at sizes whose squares
-// underflow or overflow; and vectors that no distance is defined for.
+// Vectors equally far from two codewords, except for differences between those that bfloat16 parts
+// resolve and those that float32 does not; nearly equal codewords; sizes whose squares underflow or
+// overflow; and vectors for which no distance is defined.
 void CheckNearTies(bool on_device) {
   constexpr uint64_t kCount = 257, kWidth = 20, kLevels = 640, kApart = 512;
   Random random(8);
@@ -301,7 +301,7 @@ struct Deviation {
   double Relative() const { return size == 0 ? std::sqrt(square) : std::sqrt(square / size); }
 };
 
-// What each method promises for v; labels of a head deviate by less.
+// Error bound of each method for v; labels of a head deviate less.
 double BoundOf(uint32_t method, uint32_t type) {
   const double rounding = type == kSoftpackFloat32 ? 0 : type == kSoftpackFloat16 ? 1e-3 : 4e-3;
   switch (method) {
@@ -325,7 +325,7 @@ struct Decoders {
   }
 };
 
-// Labels whose arrays lie where the module is to find them.
+// Labels whose arrays are at the location under test.
 class LabelArrays {
  public:
   LabelArrays(const SoftpackLabels& labels, bool on_device)
@@ -502,7 +502,7 @@ void CheckDecoder(bool on_device) {
         }
         const SoftpackLabels labels = data.Labels(labels_count, listed);
         CheckDecodeInto<float>(kSoftpackFloat32, name, data, labels, decoders, method, on_device);
-        // What follows the product is the same code for every method.
+        // The code after the product is the same for every method.
         if (method >= kSoftpackMethodBfloat && labels_count != most) continue;
         CheckDecodeInto<uint16_t>(kSoftpackFloat16, name + " f16", data, labels, decoders, method,
                                   on_device);
@@ -519,7 +519,7 @@ void CheckDecoder(bool on_device) {
   }
 }
 
-// Enough labels for what pays for many only.
+// Enough labels for the methods that only pay for many.
 void CheckManyLabels(bool on_device) {
   uint32_t seed = 200;
   for (const DecodeCase& shape : kManyLabels) {
@@ -576,7 +576,7 @@ void CheckTiles() {
   }
 }
 
-// Which methods run here, and that `auto` chooses what the CPU does where bytes depend on it.
+// Methods that run here; `auto` must choose the CPU's if bytes depend on it.
 void CheckMethods() {
   DecodeData data(kDecodes[1], 5, 7);
   for (uint32_t method = kSoftpackMethodLatent; method <= kSoftpackMethodSplit; ++method) {
@@ -602,7 +602,7 @@ void CheckMethods() {
   }
 }
 
-// Callers at once, more than there are lanes; each result as if alone.
+// More concurrent callers than there are lanes; each result must be as if alone.
 void CheckThreads() {
   const int callers = brief ? 2 : 12;
   const DecodeCase& shape = kDecodes[2];

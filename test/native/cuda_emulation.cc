@@ -13,8 +13,8 @@
 #include <ucontext.h>
 #endif
 
-// This file itself is built without sanitizers, and tells them of its fibers where the rest is
-// built with one.
+// This file is built without sanitizers; it reports its fibers to them if the rest is built with
+// one.
 #if defined(SOFTPACK_WATCH_THREADS)
 #include <sanitizer/tsan_interface.h>
 #elif defined(SOFTPACK_WATCH_ADDRESSES)
@@ -95,7 +95,7 @@ void Switch(Context& from, Context& to) { swapcontext(&from.context, &to.context
 
 #endif
 
-// A meeting of `count` threads, again and again.
+// A reusable barrier of `count` threads.
 struct Barrier {
   unsigned count = 0;
   unsigned arrived = 0;
@@ -134,7 +134,7 @@ struct Fiber {
 #endif
 };
 
-// What runs on one thread of the process.
+// The work of one thread of the process.
 struct Machine {
   Context scheduler;
   std::vector<std::unique_ptr<Fiber>> fibers;
@@ -229,8 +229,8 @@ void Wait(Barrier& barrier) {
   Acquire(&barrier);
 }
 
-// Not memcpy, which a sanitizer watches: what lanes exchange lies in memory that one block after
-// the other uses.
+// Not memcpy, which a sanitizer watches: lanes exchange values through memory that blocks use one
+// after the other.
 void CopyUnwatched(void* to, const void* from, size_t bytes) {
   if (bytes % sizeof(uint32_t) == 0) {
     auto* const target = static_cast<volatile uint32_t*>(to);
@@ -268,7 +268,7 @@ void StartThread(Machine& machine, size_t index, const Place& place, unsigned ra
   fiber.done = false;
 }
 
-// `shared` is where the shared memory of the cluster's first block lies.
+// `shared`: the shared memory of the cluster's first block.
 void RunCluster(Machine& machine, const std::vector<dim3>& blocks, dim3 grid, dim3 block,
                 char* shared, size_t shared_bytes) {
   const unsigned threads = block.x * block.y * block.z;
@@ -365,7 +365,7 @@ int Run(const std::function<void()>& kernel, dim3 grid, dim3 block, size_t share
 #endif
   machine.kernel = &kernel;
   if (grid.x % cluster != 0) Stop("a grid that is no whole number of clusters");
-  // Every block has memory of its own, so that no order between blocks is needed, or hides a race.
+  // Every block has its own memory, so that no order between blocks is needed or hides a race.
   // All ones: NaN as floats, large as integers.
   const size_t shared_bytes = (shared + 128) / 128 * 128;
   const size_t blocks = size_t{grid.x} * grid.y * grid.z;
@@ -604,7 +604,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return Checked(); }
 cudaError_t cudaEventSynchronize(cudaEvent_t) { return Checked(); }
 
-// No time that would mean anything.
+// A meaningless time.
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t, cudaEvent_t) {
   *milliseconds = 1;
   return Checked();

@@ -1,18 +1,18 @@
-// The part of CUDA that native/cuda uses, carried out on the CPU: tests run every kernel and all
-// host code of the backend where there is no GPU. In tests only; it is slow.
+// The part of CUDA that native/cuda uses, emulated on the CPU: tests run every kernel and all host
+// code of the backend without a GPU. For tests only; it is slow.
 //
 // The blocks of a launch run in turn (the blocks of a cluster together); the threads of a block are
-// fibers that give way at barriers, at shuffles and in collective instructions, so a barrier that
-// only some threads reach is found (the process stops and says so). Shared memory starts as poison.
-// Built with -fsanitize=thread, each fiber is a thread of its own to the
-// sanitizer and only barriers, shuffles and the ends of launches order them: two threads that touch
-// the same memory without a barrier between are reported, whatever order they happened to run in.
+// fibers that yield at barriers, at shuffles and in collective instructions, so a barrier that only
+// some threads reach is found (the process stops with a message). Shared memory starts as poison.
+// Built with -fsanitize=thread, each fiber is a separate thread for the sanitizer, and only
+// barriers, shuffles and the ends of launches order them: two threads that touch the same memory
+// without a barrier between are reported, whatever order they happened to run in.
 //
 // "Device" memory is ordinary memory on a list, so that kernels fault under the address sanitizer
-// and the backend can still tell which side a pointer is on. SOFTPACK_EMULATION=<device>[,<fault>]
-// chooses what the runtime reports: `absent` (no driver), `ready` (the default, Hopper's kind) or
-// `ampere`; and a call after which every call fails: `launch:<n>` with an illegal address,
-// `malloc:<n>` once, out of memory.
+// and the backend can still distinguish device from host pointers.
+// SOFTPACK_EMULATION=<device>[,<fault>] chooses what the runtime reports: `absent` (no driver),
+// `ready` (the default, Hopper's kind) or `ampere`; and a call after which every call fails:
+// `launch:<n>` with an illegal address, `malloc:<n>` once, out of memory.
 #ifndef SOFTPACK_TESTING_CUDA_EMULATION_H_
 #define SOFTPACK_TESTING_CUDA_EMULATION_H_
 
@@ -60,7 +60,7 @@ void* CurrentShared();
 void BlockBarrier();
 void WarpBarrier();
 void ClusterBarrier();
-// Every lane gives `bytes` (at most 64) and reads what lane `from` gave.
+// Every lane gives `bytes` (at most 64) and reads those of lane `from`.
 void WarpExchange(const void* given, void* taken, size_t bytes, unsigned from);
 // mma.m16n8k16 of bfloat16, added to `sums`: every lane gives its words of A and B and receives its
 // sums, laid out as in cuda/tensor_core.h.
@@ -178,7 +178,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to);
-// Stands for cudaLaunchKernelExC.
+// Replaces cudaLaunchKernelExC.
 cudaError_t EmulatedLaunch(const std::function<void()>& kernel, dim3 grid, dim3 block,
                            size_t shared, unsigned cluster);
 

@@ -1,5 +1,5 @@
-// Tests of the emulation itself: what it lets pass, and that it finds what it is there to find; and
-// of the headers that kernels share with the host.
+// Tests of the emulation itself: correct kernels pass and faulty ones are found; and of the headers
+// that kernels share with the host.
 //   cuda_emulation_test              correct kernels give the right sums
 //   cuda_emulation_test race         a kernel without its barrier: the thread sanitizer must object
 //   cuda_emulation_test block-race   two blocks that write one element: likewise
@@ -21,13 +21,13 @@ struct SumParams {
   bool barrier;
 };
 
-// Sums 64 values a block through shared memory and by shuffles.
+// Sums 64 values per block through shared memory and by shuffles.
 __global__ void SumKernel(SumParams params) {
   float* const shared = SharedMemory<float>();
   const unsigned thread = threadIdx.x;
   shared[thread] = params.values[blockIdx.x * blockDim.x + thread];
   if (params.barrier) __syncthreads();
-  // What another warp wrote.
+  // Written by another warp.
   float sum = shared[blockDim.x - 1 - thread];
   for (unsigned lanes = 16; lanes > 0; lanes /= 2) sum += __shfl_xor_sync(~0u, sum, lanes);
   __syncthreads();

@@ -1,6 +1,5 @@
-// Host-device headers of the CUDA backend on the CPU, against brute force: where elements of
-// tables, tiles and fragments lie, sums of packed pairs, unpacking at any bit, and which of equals
-// is nearer.
+// Host-device headers of the CUDA backend on the CPU, against brute force: positions of elements in
+// tables, tiles and fragments, sums of packed pairs, unpacking at any bit, and ties of nearest.
 #include "cuda_layout_test.h"
 
 #include <algorithm>
@@ -149,7 +148,7 @@ void TestFragments() {
   Expect(sums.size() == 128 && *sums.rbegin() == 127, "sums: each once");
 }
 
-// One bit after the other.
+// Bit by bit.
 void TestUnpacking(std::mt19937& random) {
   for (int round = 0; round < 20000; ++round) {
     const uint32_t bits = 1 + random() % 16;

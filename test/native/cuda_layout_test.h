@@ -3,7 +3,7 @@
 
 namespace softpack {
 
-// 0 where all held; says what did not.
+// 0 if all checks pass; prints those that do not.
 int TestLayouts();
 
 }  // namespace softpack

@@ -7,8 +7,8 @@ namespace softpack {
 namespace testing {
 
 // Times every operation in the paper's settings by the device's own clock, all arrays in its memory
-// and a different part of them each time; prints a table and writes it as JSON. False where
-// something failed. Fewer than 4,096 labels are a trial of the program: one setting, one round.
+// and a different part of them each time; prints a table and writes it as JSON. False if
+// something failed. Fewer than 4,096 labels only try the program: one setting, one round.
 bool WriteTimings(const SoftpackDeviceModule& module, const SoftpackDeviceInfo& info,
                   const char* file, uint64_t labels);
 

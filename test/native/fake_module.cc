@@ -1,5 +1,5 @@
-// Stands for the CUDA module in tests of everything around it: the CPU's kernels, and failures on
-// demand. SOFTPACK_FAKE_MODULE names one, else all is well:
+// Replaces the CUDA module in tests of everything around it: the CPU's kernels, and failures on
+// demand. SOFTPACK_FAKE_MODULE names one; without it nothing fails:
 //   version        a module of another version
 //   abi            a table of operations of another version
 //   short          a table that ends before `decode`
@@ -7,7 +7,7 @@
 //   dies:<n>       from the n-th operation on the device is lost
 //   full:<n>       the n-th operation runs out of memory, the next ones go on
 //   throws:<n>     the n-th operation throws std::bad_alloc, as no backend should
-//   breaks:<n>     the n-th operation throws what nobody knows
+//   breaks:<n>     the n-th operation throws an unknown type
 #include <atomic>
 #include <cstddef>
 #include <cstdio>
@@ -36,7 +36,7 @@ std::atomic<long> operations{0};
 std::atomic<bool> dead{false};
 thread_local const char* last_error = "nothing has failed";
 
-// What the next operation meets.
+// Failure of the next operation.
 int Meet() {
   const long number = ++operations;
   if (number == NumberOf("dies:")) dead = true;

@@ -97,8 +97,8 @@ void TestEncode(const Isa& isa) {
   }
 }
 
-// Peaked labels, which are encoded without the full projection: the codes of project and nearest
-// all the same, also where two codewords are as near as each other.
+// Peaked labels, which are encoded without the full projection: the codes must equal those of
+// project and nearest, also if two codewords are equally near.
 void TestSparseEncode(const Isa& isa) {
   std::mt19937 random(9);
   for (const uint64_t width : {5, 8, 20, 50}) {
@@ -365,8 +365,8 @@ class ArrayTiles {
   Tile a_[2], b_[2], c_[4];
 };
 
-// The blocking of the AMX product, wherever there is no such processor, on integers small enough
-// for every sum to be exact.
+// The blocking of the AMX product, on processors without AMX, with integers small enough for every
+// sum to be exact.
 void TestAmxProduct() {
   std::mt19937 random(8);
   const uint64_t rows = 64, inner = 96, panels = 3, columns = panels * kAmxColumns;
@@ -403,7 +403,7 @@ void TestAmxProduct() {
   Expect(SameBytes(expected, found), "the AMX product is the product");
 }
 
-// A task that throws has failed, on whatever thread it ran; the pool works on.
+// A task that throws has failed, on whatever thread it ran; the pool continues to work.
 void TestThrowingTasks() {
   for (const uint32_t threads : {1u, 4u}) {
     std::atomic<int> started{0};

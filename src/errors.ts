@@ -4,6 +4,7 @@
  * - `INVALID_ARGUMENT`: a caller's value is of the wrong type, shape or range.
  * - `INVALID_FILE`: a file's bytes contradict its format.
  * - `CORRUPT_DATA`: a checksum or hash does not match the stored bytes.
+ * - `UNTRUSTED`: no signature by the key that was asked for.
  * - `NOT_FOUND`: a named file, archive or tensor does not exist.
  * - `ALREADY_EXISTS`: writing would replace something that is already there.
  * - `INCOMPLETE`: an archive that was never finished.
@@ -30,6 +31,7 @@ export type SoftpackErrorCode =
   | 'INVALID_ARGUMENT'
   | 'INVALID_FILE'
   | 'CORRUPT_DATA'
+  | 'UNTRUSTED'
   | 'NOT_FOUND'
   | 'ALREADY_EXISTS'
   | 'INCOMPLETE'

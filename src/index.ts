@@ -13,9 +13,15 @@ export type { ArchiveNotes, Manifest } from './archive/manifest.js';
 export type { ArchiveRow } from './archive/pieces.js';
 export type { Pruning } from './archive/pruning.js';
 export type { CodesOfSamples } from './archive/read-labels.js';
+export {
+  type RepairedFile,
+  type RepairReport,
+  repairArchive,
+  type UnrepairedFile,
+} from './archive/repair.js';
 export type { ShardRecord, Shards } from './archive/shards.js';
 export type { ArchiveSpec } from './archive/spec.js';
-export type { ArchiveDamage, ArchiveReport } from './archive/verify-archive.js';
+export type { ArchiveDamage, ArchiveReport, VerifyOptions } from './archive/verify-archive.js';
 export type { UnfinishedReport } from './archive/verify-unfinished.js';
 export type { ArchiveWriter } from './archive/writer.js';
 // Augmentation
@@ -69,6 +75,7 @@ export {
   type VqaeTraining,
   type VqaeTrainingHooks,
 } from './codecs/vqae/trainer.js';
+export { type PemKey, signArchive, verifySignature } from './container/signature.js';
 export type { DamagedBytes, DamageKind } from './container/verify-file.js';
 export type { CodecParts, CodeLayout, Tensor } from './core/codec-parts.js';
 export type { TensorDtype } from './core/dtypes.js';

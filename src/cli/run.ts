@@ -13,6 +13,8 @@ import { addLoaderBench } from './loader-bench.js';
 import { addPack } from './pack.js';
 import { addPackImages } from './pack-images.js';
 import { addPlan } from './plan.js';
+import { addRepair } from './repair.js';
+import { addSign } from './sign.js';
 import { addTensorflow } from './tensorflow.js';
 import { addVerify } from './verify.js';
 
@@ -75,6 +77,8 @@ export async function createProgram(io: CliIo): Promise<Command> {
   addCat(program, io);
   addInspect(program, io);
   addVerify(program, io);
+  addRepair(program, io);
+  addSign(program);
   addLoaderBench(program, io);
   addDoctor(program, io);
   addTensorflow(program, io);

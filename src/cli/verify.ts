@@ -1,13 +1,16 @@
 import type { Command } from 'commander';
 import type { DamagedLabels } from '../archive/damaged-labels.js';
+import { MAX_KEY_BYTES, verifySignature } from '../container/signature.js';
 import { SoftpackError } from '../errors.js';
 import { type VerifyReport, verifyArchive } from '../pipeline/verify.js';
+import { readLocalFile } from '../store/local.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 import { createProgress } from './progress.js';
 
 interface VerifyFlags {
   readonly json?: boolean;
+  readonly key?: string;
 }
 
 export function addVerify(program: Command, io: CliIo): void {
@@ -17,11 +20,13 @@ export function addVerify(program: Command, io: CliIo): void {
       'Read every byte of an archive, finished or not, or of packed images, and name all damage.',
     )
     .argument('<dir>', 'folder or address')
+    .option('--key <file>', 'public Ed25519 key (PEM) that must have signed it')
     .option('--json', 'print the report as JSON')
     .action((dir: string, flags: VerifyFlags) => verify(dir, flags, io));
 }
 
-async function verify(dir: string, { json }: VerifyFlags, io: CliIo): Promise<void> {
+async function verify(dir: string, { json, key }: VerifyFlags, io: CliIo): Promise<void> {
+  if (key !== undefined) await verifySignature(dir, await readLocalFile(key, MAX_KEY_BYTES));
   const step = createProgress(io.stderr);
   let bar: ReturnType<typeof step.step> | undefined;
   const report = await verifyArchive(dir, {
@@ -32,7 +37,9 @@ async function verify(dir: string, { json }: VerifyFlags, io: CliIo): Promise<vo
     },
   });
   bar?.finish();
-  print(io, json ? JSON.stringify(report, null, 2) : describe(report));
+  const signed = key !== undefined;
+  const facts = signed ? { signed, ...report } : report;
+  print(io, json ? JSON.stringify(facts, null, 2) : describe(report, signed));
   const { length } = report.damage;
   if (length === 0) return;
   throw new SoftpackError(
@@ -44,9 +51,10 @@ async function verify(dir: string, { json }: VerifyFlags, io: CliIo): Promise<vo
   );
 }
 
-function describe(report: VerifyReport): string {
+function describe(report: VerifyReport, signed: boolean): string {
   const { damage } = report;
-  return [...damage.map(describeDamage), summary(report)].join('\n');
+  const signature = signed ? ['signature: good'] : [];
+  return [...damage.map(describeDamage), ...signature, summary(report)].join('\n');
 }
 
 type Damage = VerifyReport['damage'][number];

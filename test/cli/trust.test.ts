@@ -1,7 +1,9 @@
-import { cp, rm } from 'node:fs/promises';
+import { generateKeyPairSync } from 'node:crypto';
+import { cp, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
-import { writeSmall } from '../archive/fixture.js';
+import { readTree, writeSmall } from '../archive/fixture.js';
+import { WebServer } from '../store/web-server.js';
 import { temporaryDirectory } from '../temporary.js';
 import { softpack } from './softpack.js';
 
@@ -27,4 +29,38 @@ test('verify: exit code 0 without damage, 1 with, and the labels it hits', async
   const json = await softpack(['verify', damaged, '--json']);
   expect(JSON.parse(json.out)).toMatchObject({ damage: [{ kind: 'missing' }] });
   expect(json.code).toBe(1);
+});
+
+test('repair: fetches what is damaged from an address, and tells what it could not', async () => {
+  const web = await WebServer.start();
+  for (const name of await readdir(sound)) {
+    web.files.set(`a/${name}`, await readFile(join(sound, name)));
+  }
+  const directory = temporary.path('repaired');
+  await cp(damaged, directory, { recursive: true });
+  const fetched = await softpack(['repair', directory, '--from', `${web.url}/a`]);
+  expect(fetched).toMatchObject({ code: 0, out: expect.stringContaining('1 files repaired') });
+  expect(await readTree(directory)).toEqual(await readTree(sound));
+  await rm(join(directory, 'codes-00001.safetensors'));
+  const none = await softpack(['repair', directory, '--from', damaged]);
+  expect(none.code).toBe(1);
+  expect(none.out).toContain('codes-00001.safetensors: not repaired');
+});
+
+test('sign and verify --key: exit code 1 where the signature does not fit', async () => {
+  const directory = temporary.path('signed');
+  await cp(sound, directory, { recursive: true });
+  const { publicKey, privateKey } = generateKeyPairSync('ed25519');
+  const format = 'pem';
+  const pub = publicKey.export({ type: 'spki', format }).toString();
+  const pubFile = await temporary.file('pub.pem', pub);
+  const keyPem = privateKey.export({ type: 'pkcs8', format }).toString();
+  const keyFile = await temporary.file('key.pem', keyPem);
+  const before = await softpack(['verify', directory, '--key', pubFile]);
+  expect(before).toMatchObject({ code: 1, err: expect.stringContaining('UNTRUSTED') });
+  expect((await softpack(['sign', directory, '--key', keyFile])).code).toBe(0);
+  const after = await softpack(['verify', directory, '--key', pubFile]);
+  expect(after).toMatchObject({ code: 0, out: expect.stringContaining('signature: good') });
+  const missing = await softpack(['sign', directory, '--key', temporary.path('none.pem')]);
+  expect(missing).toMatchObject({ code: 1, err: expect.stringContaining('NOT_FOUND') });
 });

@@ -31,6 +31,7 @@ interface CacheFlags extends CodecFlags, FitFlags {
   readonly teacher: string;
   readonly images: string;
   readonly epochs: number;
+  readonly keep?: number;
   readonly out: string;
   readonly full?: string;
   readonly passes?: 1 | 2;
@@ -67,6 +68,7 @@ export function addCache(program: Command, io: CliIo): void {
       'folder of images or of class folders, list of files, or packed images',
     )
     .requiredOption('-E, --epochs <n>', 'views per image', positiveInteger)
+    .option('--keep <n>', 'label the first n epochs, which serve for all in turn', positiveInteger)
     .requiredOption('-o, --out <dir>', 'archive to write; an interrupted run is resumed');
   addCodecOptions(command)
     .option(
@@ -141,13 +143,15 @@ export function addCache(program: Command, io: CliIo): void {
 }
 
 async function optionsOf(flags: CacheFlags, named: boolean): Promise<CacheLabelsOptions> {
-  const { teacher, images, epochs, out, full, tau, steps, seed, minCrop, flip, cutmix } = flags;
+  const { teacher, images, epochs, keep, out, full, tau, steps, seed, minCrop, flip, cutmix } =
+    flags;
   // Without codec options the logits are kept as they are: they can be packed at any ratio later.
   return {
     ...{
       teacher,
       images,
       epochs,
+      keep,
       out,
       full,
       passes: flags.passes,

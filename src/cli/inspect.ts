@@ -26,6 +26,7 @@ async function inspect(dir: string) {
   return {
     archiveId: manifest.archiveId,
     epochs,
+    storedEpochs: manifest.storedEpochs ?? epochs,
     samples,
     classes,
     labels,
@@ -48,8 +49,11 @@ async function inspect(dir: string) {
   };
 }
 
-function labelsOf({ epochs, samples, labels, pruning }: Facts): string {
-  if (pruning === null) return `${epochs} epochs x ${samples} samples = ${labels}`;
+function labelsOf({ epochs, storedEpochs: stored, samples, labels, pruning }: Facts): string {
+  if (pruning === null) {
+    const text = `${epochs} epochs x ${samples} samples = ${labels}`;
+    return stored === epochs ? text : `${text}; ${stored} epochs stored, used in turn`;
+  }
   const kept = `${epochs} batches of ${samples} kept`;
   return `${pruning.epochs} epochs x ${pruning.samples} samples = ${labels}, ${kept}`;
 }

@@ -16,6 +16,7 @@ interface PackFlags extends CodecFlags {
   readonly tau?: number;
   readonly prune?: number;
   readonly batch: number;
+  readonly keep?: number;
   readonly steps: number;
   readonly seed: number;
   readonly json?: boolean;
@@ -41,6 +42,7 @@ export function addPack(program: Command, io: CliIo): void {
     )
     .option('--prune <n>', 'keep only the first 1/n of all batches (LPLD)', positiveNumber)
     .option('-b, --batch <n>', 'labels per batch, with --prune', positiveInteger, 64)
+    .option('--keep <n>', 'store the first n epochs, which serve for all in turn', positiveInteger)
     .option(
       '-t, --tau <t>',
       "temperature of the labels softmax(logits / tau); default 20, or an archive's own",
@@ -59,6 +61,7 @@ export function addPack(program: Command, io: CliIo): void {
         ...(flags.prune === undefined
           ? {}
           : { prune: { ratio: flags.prune, batchSize: flags.batch } }),
+        keep: flags.keep,
         tau: flags.tau,
         training: { steps: flags.steps, seed: flags.seed },
         acceptFinished: true,

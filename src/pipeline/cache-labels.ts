@@ -8,6 +8,7 @@ import { type AugmentationSpec, type MixSpec, renderingOf } from '../augment/spe
 import { CODECS, type CodecChoice } from '../codecs/registry.js';
 import type { VqaeTrainingOptions } from '../codecs/vqae/options.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
+import { argument } from '../core/check.js';
 import { canonicalJson, type JsonObject } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
 import type { ImageFit } from '../images/decode.js';
@@ -47,7 +48,10 @@ export interface CacheLabelsOptions {
    * are cut out bilinearly, which is free of aliasing down to half the size.
    */
   readonly fit?: ImageFit;
+  /** Epochs that the archive serves. */
   readonly epochs: number;
+  /** Epochs that are labelled, default all: epoch e has the labels and views of epoch e mod `keep`. */
+  readonly keep?: number;
   /**
    * Augmentation of the views; the defaults are the usual recipe of ImageNet's soft labels, see
    * {@link defaultAugmentation}, resized as the teacher's description says.
@@ -115,7 +119,8 @@ const defaultAugmentation = {
  *   `NO_SPACE` if the labels do not fit the disk.
  */
 export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLabelsResult> {
-  const { epochs, out, training, onProgress, signal } = options;
+  const { epochs, keep = epochs, out, training, onProgress, signal } = options;
+  argument.count(keep, 'keep', 1, epochs);
   const codec = options.codec?.name === 'none' ? undefined : options.codec;
   const temporary =
     codec === undefined || options.full !== undefined ? undefined : new TemporaryLabels(out);
@@ -140,7 +145,7 @@ export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLab
     return { ...(await packAsLabelled(options, codec, identity, images)), ...left };
   }
   const full = codec === undefined ? out : (options.full ?? temporary?.directory ?? out);
-  await requireSpace(full, 2 * images.count * epochs * teacher.classes);
+  await requireSpace(full, 2 * images.count * keep * teacher.classes);
   await temporary?.create();
   const labelled = await label(full, identity, images, options);
   const packed =
@@ -160,11 +165,11 @@ const TWO_PASS_BYTES = 2 ** 30;
 function passesOf(
   { passes, full }: CacheLabelsOptions,
   codec: CodecChoice | TotalRatioChoice,
-  { samples, epochs, classes }: LabelsIdentity,
+  { samples, epochs, storedEpochs = epochs, classes }: LabelsIdentity,
   temporary: TemporaryLabels | undefined,
 ): 1 | 2 {
   if (full !== undefined || temporary?.isThere() || CODECS.of(codec).perSample) return 2;
-  return passes ?? (2 * samples * epochs * classes > TWO_PASS_BYTES ? 1 : 2);
+  return passes ?? (2 * samples * storedEpochs * classes > TWO_PASS_BYTES ? 1 : 2);
 }
 
 /** Trains the codec on a first draw of labels, and encodes all of them as they come. */
@@ -177,6 +182,7 @@ async function packAsLabelled(
   const { teacher: path, description, backend = 'auto', workers, batch, signal } = options;
   const { out, training, onProgress } = options;
   const { classes, samples, epochs, tau, augmentation, classNames, teacher } = identity;
+  const { storedEpochs: keep } = identity;
   const labels = { classes, samples, epochs, tau, augmentation, teacher, images: identity.images };
   await using source = new TeacherSource({
     ...{ teacher: path, description, backend, images, targets, augmentation, classes, epochs },
@@ -184,7 +190,7 @@ async function packAsLabelled(
     fingerprint: canonicalJson({ labels }, 'cache') as JsonObject,
   });
   const packed = await packLogits({
-    ...{ source, out, codec, tau, training, onProgress, signal, acceptFinished: true },
+    ...{ source, out, codec, tau, keep, training, onProgress, signal, acceptFinished: true },
     ...{ augmentation, classNames, teacher, images: identity.images },
     ...(description?.output === 'logits' ? { labels: 'logits' } : {}),
   });
@@ -212,6 +218,7 @@ interface LabelsIdentity {
   readonly classes: number;
   readonly samples: number;
   readonly epochs: number;
+  readonly storedEpochs?: number;
   readonly tau: number;
   readonly augmentation: AugmentationSpec;
   readonly classNames?: readonly string[];
@@ -225,7 +232,7 @@ function identityOf(
   teacher: TeacherFacts,
   images: ImageSource,
   fingerprint: JsonObject,
-  { teacher: path, epochs, tau = DEFAULT_TAU, augmentation }: CacheLabelsOptions,
+  { teacher: path, epochs, keep = epochs, tau = DEFAULT_TAU, augmentation }: CacheLabelsOptions,
 ): LabelsIdentity {
   const {
     resample = teacher.rendering?.resample,
@@ -234,6 +241,7 @@ function identityOf(
   } = augmentation ?? {};
   return {
     ...{ classes: teacher.classes, samples: images.count, epochs, tau },
+    ...(keep === epochs ? {} : { storedEpochs: keep }),
     augmentation: {
       generator: 'philox4x32-10',
       ...{ ...defaultAugmentation, ...given },
@@ -296,8 +304,10 @@ function requireSameLabels(
   { targets: _, ...identity }: LabelsIdentity,
   codec: JsonObject | undefined,
 ): void {
-  const { classes, samples, epochs, tau, augmentation, classNames, teacher, images } = manifest;
-  const labels = { classes, samples, epochs, tau, augmentation, classNames, teacher, images };
+  const { classes, samples, epochs, storedEpochs, tau } = manifest;
+  const { augmentation, classNames, teacher, images } = manifest;
+  const count = { classes, samples, epochs, storedEpochs };
+  const labels = { ...count, tau, augmentation, classNames, teacher, images };
   const { source: _source, tau: _tau, ...made } = request ?? {};
   requireSameRequest(
     {
@@ -315,12 +325,13 @@ function label(
   options: CacheLabelsOptions,
 ): Promise<LabelViewsResult> {
   const { teacher: path, description, backend = 'auto', workers, batch, signal } = options;
-  const { classes, epochs, tau, augmentation, classNames, targets, teacher } = identity;
+  const { classes, epochs, storedEpochs, tau, augmentation, classNames, targets } = identity;
   return labelViews({
     ...{ teacher: path, description, backend, images, epochs, out, workers, batch, signal },
     ...{ classes, tau, augmentation, classNames, targets },
     imagesRecord: identity.images,
-    fingerprint: teacher,
+    fingerprint: identity.teacher,
+    storedEpochs,
     settled: description?.output === 'logits',
     onProgress: (done, total) => options.onProgress?.({ phase: 'label', done, total }),
   });

@@ -9,7 +9,10 @@ import { TeacherPool, type TeacherPoolOptions } from './teacher-pool.js';
 export interface LabelViewsOptions extends TeacherPoolOptions {
   /** Description of `images` for the archive's manifest. */
   readonly imagesRecord?: object;
+  /** Epochs that the archive serves. */
   readonly epochs: number;
+  /** Epochs that are labelled, if they are fewer: epoch e has the labels and views of epoch e mod `storedEpochs`. */
+  readonly storedEpochs?: number;
   /** Temperature at which the archive's labels are read later. */
   readonly tau: number;
   /** Directory of the archive to write: float16 logits, codec `none`. */
@@ -36,13 +39,15 @@ export interface LabelViewsResult {
  * An interrupted or killed run resumes after the last pass that it wrote.
  */
 export async function labelViews(options: LabelViewsOptions): Promise<LabelViewsResult> {
-  const { images, augmentation, epochs, classes, tau, out, onProgress, signal } = options;
+  const { images, augmentation, classes, tau, out, onProgress, signal } = options;
+  const { storedEpochs, epochs: served } = options;
+  const epochs = storedEpochs ?? served;
   const codec = new NoneCodec({ classes, tau, store: 'logits' });
   const samples = images.count;
   const spec = {
     classes,
     samples,
-    epochs,
+    ...{ epochs: served, storedEpochs },
     tau,
     codec: codec.parts(),
     layout: codec.layout,

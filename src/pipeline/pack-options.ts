@@ -35,6 +35,11 @@ export interface PackOptions {
   readonly codecs?: CodecRegistry;
   /** Keep the first 1/N of all batches only (LPLD); the codec stores what is kept. */
   readonly prune?: PruneOptions;
+  /**
+   * Store the labels of the first `keep` epochs only: epoch e of the archive has those of epoch e mod `keep`, views and
+   * all. Default all epochs, or as many as an archive that is packed again stores.
+   */
+  readonly keep?: number;
   /** Temperature of the labels, default 20, or the archive's own. */
   readonly tau?: number;
   /** Floor of the decoded probabilities before they are renormalised, default 1e-6. */

@@ -6,8 +6,9 @@ import { sourceFingerprint } from './source-fingerprint.js';
 
 /** Everything that the archive's bytes depend on: a run continues another's work only if these are equal. */
 export async function requestOf(source: LabelSource, options: PackOptions): Promise<JsonObject> {
-  const { tau = DEFAULT_TAU, prune } = options;
-  const request = { ...codecRequest(options), source: await sourceFingerprint(source), tau, prune };
+  const { tau = DEFAULT_TAU, prune, keep } = options;
+  const fingerprint = await sourceFingerprint(source);
+  const request = { ...codecRequest(options), source: fingerprint, tau, prune, keep };
   return canonicalJson(request, 'pack') as JsonObject;
 }
 

@@ -23,6 +23,8 @@ export interface PackSource extends AsyncDisposable {
   readonly sides?: SideRows;
   /** Temperature of the labels, if they have one already. */
   readonly tau?: number;
+  /** Epochs that the source archive stores, if it serves more. */
+  readonly keep?: number;
   /** Whether the labels are known to be logits. */
   readonly settled: boolean;
 }
@@ -53,9 +55,10 @@ export async function openPackSource(
   try {
     requireTau(path, archive, tau);
     const labels = archiveSource(archive, kernels);
-    const { augmentation, classNames, teacher, images, tau: own } = archive.manifest;
+    const { augmentation, classNames, teacher, images, tau: own, storedEpochs } = archive.manifest;
     return {
       labels,
+      ...(storedEpochs === undefined ? {} : { keep: storedEpochs }),
       origin: { augmentation, classNames, teacher, images },
       ...sidesOf(archive),
       tau: own,

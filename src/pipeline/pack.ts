@@ -3,12 +3,12 @@ import { join } from 'node:path';
 import type { ArchiveBytes, LabelArchive } from '../archive/archive.js';
 import { createArchive, requireUnfinished } from '../archive/create.js';
 import { trainingLabels } from '../archive/identity.js';
-import type { Pruning } from '../archive/pruning.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import type { Codec } from '../codecs/codec.js';
 import { CODECS, type CodecChoice } from '../codecs/registry.js';
 import type { VqaeTraining } from '../codecs/vqae/trainer.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
+import { argument } from '../core/check.js';
 import type { JsonObject } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
@@ -43,7 +43,9 @@ export interface PackResult {
   readonly training?: Pick<VqaeTraining, 'curve' | 'revived' | 'stepsPerSecond'>;
 }
 
-type SpecOptions = PackOptions & Pick<ArchiveSpec, 'pruning' | 'columns'>;
+/** Labels of a source that an archive stores, and what it says of the others. */
+type StoredPart = Pick<ArchiveSpec, 'epochs' | 'storedEpochs' | 'pruning'>;
+type SpecOptions = PackOptions & StoredPart & Pick<ArchiveSpec, 'columns'>;
 
 /** Trains a codec on logits and writes them, compressed, into an archive. Streams: a file is never whole in memory. */
 export async function packLogits(options: PackOptions): Promise<PackResult> {
@@ -55,11 +57,22 @@ export async function packLogits(options: PackOptions): Promise<PackResult> {
   }
   const path = options.source;
   await using source = await problems.need(() => openPackSource(path, kernels, options));
-  const { labels, origin, tau } = source;
+  const { labels, origin, tau, keep } = source;
+  await problems.check(() => requireStored(path, keep, options));
   const settled = source.settled ? { labels: 'logits' as const } : {};
   const logits = logitsOf(labels, options.source, options);
-  const all = { ...origin, tau, ...given(options), ...settled };
+  const all = { ...origin, tau, keep, ...given(options), ...settled };
   return await packSource(logits, kernels, all, problems, source.sides);
+}
+
+/** An archive has no labels of epochs that it serves without storing them. */
+function requireStored(path: string, stored: number | undefined, { keep }: PackOptions): void {
+  if (stored === undefined || keep === undefined || keep <= stored) return;
+  throw new SoftpackError('INVALID_ARGUMENT', `${path} stores fewer epochs than that`, {
+    field: 'keep',
+    expected: `at most ${stored}`,
+    found: keep,
+  });
 }
 
 function logitsOf(source: LabelSource, name: string, { labels }: PackOptions): LabelSource {
@@ -87,8 +100,8 @@ async function packSource(
   problems: Problems,
   sides?: SideRows,
 ): Promise<PackResult> {
-  const { source, pruning } = await problems.need(() => pruned(all, options, sides));
-  const specOptions = { ...options, pruning, columns: sides?.columns };
+  const { source, ...part } = await problems.need(() => storedPart(all, options, sides));
+  const specOptions = { ...options, ...part, columns: sides?.columns };
   const choice = await choiceOf(all, source, specOptions, problems);
   problems.throwAll();
   await using folder = await OutputFolder.open(options.out);
@@ -142,7 +155,7 @@ export async function settleFinished(out: string, codecs = CODECS): Promise<Pack
 
 function choiceOf(
   all: LabelSource,
-  { classes, samples, epochs }: LabelSource,
+  { classes, samples }: LabelSource,
   options: SpecOptions,
   problems: Problems,
 ): Promise<CodecChoice> {
@@ -151,7 +164,8 @@ function choiceOf(
   const { augmentation, classNames, teacher, images, pruning, columns } = options;
   const known = { augmentation, classNames, teacher, images, pruning, columns };
   const full = 2 * all.epochs * all.samples * all.classes;
-  const labels = { classes, samples, epochs, ...known };
+  const { epochs, storedEpochs } = options;
+  const labels = { classes, samples, epochs, storedEpochs, ...known };
   return checkedChoice(
     { codec, codecs, tau, eps, training, trainingLabels },
     labels,
@@ -171,12 +185,42 @@ async function finishedParts(out: string, request?: JsonObject): Promise<KeptCod
   return { parts: archive.codecParts };
 }
 
+function storedPart(
+  all: LabelSource,
+  options: PackOptions,
+  sides: SideRows | undefined,
+): StoredPart & { readonly source: LabelSource } {
+  const { keep } = options;
+  if (keep === undefined || keep === all.epochs) return pruned(all, options, sides);
+  argument.count(keep, 'keep', 1, all.epochs);
+  if (options.prune !== undefined) {
+    throw new SoftpackError('INVALID_ARGUMENT', 'batches of all epochs cannot be pruned', {
+      field: 'keep',
+      expected: 'nothing, or no prune',
+      found: keep,
+    });
+  }
+  return { source: { ...bound(all), epochs: keep }, epochs: all.epochs, storedEpochs: keep };
+}
+
+/** A source as a plain object, so that a part of it can be another. */
+function bound(source: LabelSource): LabelSource {
+  const { epochs, samples, classes, dtype } = source;
+  const close = () => source.close();
+  return {
+    ...{ epochs, samples, classes, dtype, close, [Symbol.asyncDispose]: close },
+    read: (epoch, start, count) => source.read(epoch, start, count),
+    ...(source.readEach && { readEach: (places) => source.readEach?.(places) ?? Promise.reject() }),
+    ...(source.labelsOf && { labelsOf: source.labelsOf }),
+  };
+}
+
 function pruned(
   source: LabelSource,
   { prune, codec, codecs = CODECS }: PackOptions,
   sides: SideRows | undefined,
-): { readonly source: LabelSource; readonly pruning?: Pruning } {
-  if (prune === undefined) return { source };
+): StoredPart & { readonly source: LabelSource } {
+  if (prune === undefined) return { source, epochs: source.epochs };
   if (sides !== undefined) {
     throw new SoftpackError('UNSUPPORTED', 'rows of recorded views belong to epochs, not batches', {
       field: 'prune',
@@ -193,14 +237,16 @@ function pruned(
       },
     );
   }
-  return prunedSource(source, prune);
+  const { source: kept, pruning } = prunedSource(source, prune);
+  return { source: kept, epochs: kept.epochs, pruning };
 }
 
 function archiveSpec(source: LabelSource, codec: Codec, options: SpecOptions): ArchiveSpec {
   return {
     classes: source.classes,
     samples: source.samples,
-    epochs: source.epochs,
+    epochs: options.epochs,
+    storedEpochs: options.storedEpochs,
     tau: codec.tau,
     codec: codec.parts(),
     layout: codec.layout,

@@ -1,0 +1,172 @@
+"""An archive, open for reading."""
+
+import hashlib
+import os
+
+import numpy as np
+
+from .codecs import decoder
+from .errors import SoftpackError
+from .files import Shard, read_manifest, read_tensors, shard_records
+from .pruning import batch_samples
+
+# Labels decoded at a time: one bit takes a byte meanwhile.
+CHUNK = 1024
+
+
+def open_archive(folder, verify=True, kernels="auto"):
+    """Opens an archive; reads its manifest and codec, no labels.
+
+    verify: every block's checksum when it is first read, and the hash of the codec's files.
+    kernels: "native" for softpack's own decoder (see `softpack_labels.build`), "numpy", or "auto" for the better one.
+    """
+    return Archive(os.fspath(folder), verify, kernels)
+
+
+class Archive:
+    """Labels by (epoch, samples). `classes`, `samples`, `epochs` and `tau` as in the manifest."""
+
+    def __init__(self, folder, verify=True, kernels="auto"):
+        if kernels not in ("auto", "native", "numpy"):
+            raise SoftpackError("INVALID_ARGUMENT", "unknown kernels", "kernels", "auto, native or numpy", kernels)
+        self.folder = folder
+        self.manifest = manifest = read_manifest(folder)
+        self.classes, self.samples = manifest["classes"], manifest["samples"]
+        self.epochs, self.tau = manifest["epochs"], manifest["tau"]
+        self.stored_epochs = manifest.get("storedEpochs", self.epochs)
+        self.class_names = manifest.get("classNames")
+        self.columns = {column["name"]: column for column in manifest["columns"]}
+        self._verify = verify
+        self._records, self._across = shard_records(folder, manifest, verify)
+        self._tall = self._records[0]["epochs"][1] if manifest["version"] == 1 else manifest["grid"]["epochs"]
+        self._shards = {}
+        layout = manifest["layout"]
+        if layout["kind"] != "fixed":
+            raise SoftpackError("UNSUPPORTED", "codes of variable length", "layout.kind", "fixed", layout["kind"])
+        self._bits = layout["bitsPerLabel"]
+        codec = manifest["codec"]
+        tensors = read_tensors(folder, manifest["codecFile"], verify)
+        side = read_tensors(folder, manifest["samplesFile"], verify) if "samplesFile" in manifest else {}
+        self._decode = decoder(codec["name"], codec["config"], tensors, side)
+        self._native = None
+        if kernels != "numpy":
+            from .native import native_decoder
+
+            self._native = native_decoder(codec["name"], codec["config"], tensors, required=kernels == "native")
+
+    @property
+    def id(self):
+        """sha256 that two archives of the same labels share; softpack's `archive.id`."""
+        hashes = [self.manifest["archiveId"]]
+        if self.manifest["version"] == 1:
+            hashes += [record["sha256"] for record in self._records]
+        else:
+            hashes.append(self.manifest["shardTable"]["sha256"])
+        return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+    @property
+    def kernels(self):
+        return "numpy" if self._native is None else "native"
+
+    @property
+    def pruned(self):
+        """Rows are batches, not epochs: see :meth:`labels_of_row`."""
+        return "pruning" in self.manifest
+
+    def labels(self, epoch, samples=None):
+        """float32 [samples, classes]: probabilities at `tau`. `samples`: ids, a range or slice, or all.
+
+        In a pruned archive `epoch` is the number of a row and `samples` are positions in it.
+        """
+        row, ids = self._place(epoch, samples)
+        out = np.empty((len(ids), self.classes), np.float32)
+        for shard, where, local in self._parts(row, ids):
+            begin, row_bytes = self._column(shard, "codes", row)
+            if self._native is not None:
+                out[where] = self._native(shard.read(begin, row_bytes), local)
+                continue
+            for start in range(0, len(local), CHUNK):
+                part = local[start : start + CHUNK]
+                bits = self._bits_of(shard, begin, row_bytes, part)
+                out[where[start : start + CHUNK]] = self._decode(bits, part + shard.samples[0])
+        return out
+
+    def labels_of_row(self, row):
+        """Pruned archives: (epoch of the views, sample ids, labels) of one stored batch."""
+        if not self.pruned:
+            raise SoftpackError("INVALID_ARGUMENT", "archive was not pruned", "row")
+        epoch, ids = batch_samples(self.manifest["pruning"], self.samples, row)
+        return epoch, ids, self.labels(row)
+
+    def column(self, name, epoch, samples=None):
+        """Rows of another column, e.g. `crop` of recorded views: [samples, values per sample]."""
+        if name not in self.columns or name == "codes":
+            names = ", ".join(list(self.columns)[1:]) or "none"
+            raise SoftpackError("INVALID_ARGUMENT", "no such column", "column", names, name)
+        row, ids = self._place(epoch, samples)
+        column = self.columns[name]
+        dtype = np.dtype({"U8": "u1", "U16": "<u2", "U32": "<u4", "F32": "<f4"}[column["dtype"]])
+        each = column["rowBytes"] // self.samples // dtype.itemsize
+        out = np.empty((len(ids), each), dtype)
+        for shard, where, local in self._parts(row, ids):
+            begin, row_bytes = self._column(shard, name, row)
+            values = shard.read(begin, row_bytes).view(dtype).reshape(-1, each)
+            out[where] = values[local]
+        return out
+
+    def _place(self, epoch, samples):
+        if not 0 <= epoch < self.epochs:
+            raise SoftpackError("INVALID_ARGUMENT", "no such epoch", "epoch", f"0 to {self.epochs - 1}", epoch)
+        if samples is None:
+            samples = range(self.samples)
+        elif isinstance(samples, slice):
+            samples = range(self.samples)[samples]
+        ids = np.asarray(samples, np.int64).reshape(-1)
+        if len(ids) > 0 and not (0 <= ids.min() and ids.max() < self.samples):
+            found = ids.min() if ids.min() < 0 else ids.max()
+            raise SoftpackError("INVALID_ARGUMENT", "no such sample", "samples", f"0 to {self.samples - 1}", found)
+        return epoch % self.stored_epochs, ids
+
+    def _parts(self, row, ids):
+        """(shard, places in the answer, samples in the shard) for the shards that hold these labels of a row."""
+        if self.manifest["version"] == 1:
+            found = next(i for i, r in enumerate(self._records) if r["epochs"][0] <= row < r["epochs"][1])
+            yield self._shard(found), np.arange(len(ids)), ids
+            return
+        wide = self.manifest["grid"]["samples"]
+        for across in np.unique(ids // wide):
+            where = np.flatnonzero(ids // wide == across)
+            shard = self._shard(row // self._tall * self._across + int(across))
+            yield shard, where, ids[where] - shard.samples[0]
+
+    def _shard(self, index):
+        shard = self._shards.get(index)
+        if shard is None:
+            shard = Shard(self.folder, self._records[index], self.manifest["archiveId"], self._verify)
+            self._shards[index] = shard
+        return shard
+
+    def _column(self, shard, name, row):
+        """Where a column's row of a shard begins in its file, and its bytes."""
+        count = shard.samples[1] - shard.samples[0]
+        if name == "codes":
+            row_bytes = -(-count * self._bits // 8)
+        else:
+            row_bytes = self.columns[name]["rowBytes"] // self.samples * count
+        rows = shard.epochs[1] - shard.epochs[0]
+        return shard.column(name, rows, row_bytes) + (row - shard.epochs[0]) * row_bytes, row_bytes
+
+    def _bits_of(self, shard, begin, row_bytes, labels):
+        """uint8 [labels, bits], one bit per byte."""
+        bits = self._bits
+        if bits == 0 or len(labels) == 0:
+            return np.zeros((len(labels), 0), np.uint8)
+        row = shard.read(begin, row_bytes)
+        first = labels * bits
+        width = (bits + 14) // 8
+        at = np.minimum((first >> 3)[:, None] + np.arange(width), row_bytes - 1)
+        unpacked = np.unpackbits(row[at], axis=1, bitorder="little")
+        shift = first & 7
+        if not shift.any():
+            return unpacked[:, :bits]
+        return np.take_along_axis(unpacked, shift[:, None] + np.arange(bits), 1)

@@ -1,0 +1,166 @@
+"""Decoders of all codecs in NumPy."""
+
+import numpy as np
+
+from .errors import SoftpackError
+
+
+def decoder(name, config, tensors, sample_tensors):
+    """A function (codes uint8 [labels, bits], samples) -> float32 [labels, classes]; codes hold one bit per byte."""
+    makers = {
+        "vqae": _vqae,
+        "topk": _top_k,
+        "pca": _components,
+        "rpca": _components,
+        "vq": _vq,
+        "scalar": _scalar,
+        "none": _none,
+        "mean": _mean,
+    }
+    if name not in makers:
+        raise SoftpackError("UNSUPPORTED", "unknown codec", "codec.name", ", ".join(makers), name)
+    try:
+        return makers[name](config, {**tensors, **sample_tensors})
+    except (KeyError, TypeError, ValueError) as error:
+        raise SoftpackError("INVALID_FILE", "not the parts of this codec", "codec", name, repr(error)) from None
+
+
+def fields(bits, width):
+    """uint16 or uint32 [labels, n]: consecutive fields of `width` bits of [labels, n * width] bits."""
+    count = bits.shape[1] // width
+    padded = np.zeros((bits.shape[0], count, 16 if width <= 16 else 32), np.uint8)
+    padded[:, :, :width] = bits[:, : count * width].reshape(-1, count, width)
+    packed = np.packbits(padded, axis=-1, bitorder="little")
+    return packed.view("<u2" if width <= 16 else "<u4")[:, :, 0]
+
+
+def _log2(value):
+    bits = int(value).bit_length() - 1
+    if value != 1 << bits:
+        raise ValueError(f"{value} is no power of two")
+    return bits
+
+
+def _halves(bits):
+    values = fields(bits, 16).view("<f2").astype(np.float32)
+    if not np.isfinite(values).all():
+        raise SoftpackError("INVALID_ARGUMENT", "codes that no encoder writes", "codes", "finite values")
+    return values
+
+
+def _softmax(z, tau):
+    e = np.exp((z - z.max(1, keepdims=True)) / np.float32(tau))
+    return e / e.sum(1, keepdims=True)
+
+
+def _clamped(values, eps):
+    np.maximum(values, np.float32(eps), out=values)
+    values /= values.sum(1, keepdims=True)
+    return values
+
+
+def _indices(bits, width, levels):
+    found = fields(bits, width) if width > 0 else np.zeros((bits.shape[0], 0), np.uint16)
+    if found.size > 0 and found.max() >= levels:
+        raise SoftpackError("INVALID_ARGUMENT", "codes that no encoder writes", "codes", f"below {levels}", found.max())
+    return found
+
+
+def _vqae(config, tensors):
+    classes, dh, dc, k = (config[name] for name in ("classes", "dh", "dc", "k"))
+    codebook, matrix, bias = tensors["codebook"], tensors["decoder"], tensors["bias"]
+    if codebook.shape != (k, dc) or matrix.shape != (dh, classes) or bias.shape != (classes,):
+        raise ValueError("shapes")
+    width, stages = _log2(k), dh // dc
+
+    def decode(bits, samples):
+        latent = codebook[_wide(bits, width, stages, k)].reshape(len(bits), dh)
+        return _clamped(latent @ matrix + bias, config["eps"])
+
+    return decode
+
+
+def _wide(bits, width, count, levels):
+    if width == 0:
+        return np.zeros((len(bits), count), np.uint16)
+    return _indices(bits, width, levels)
+
+
+def _vq(config, tensors):
+    classes, dc, k = config["classes"], config["dc"], config["k"]
+    codebook, width, count = tensors["codebook"], _log2(config["k"]), -(-config["classes"] // config["dc"])
+    if codebook.shape != (k, dc):
+        raise ValueError("shapes")
+
+    def decode(bits, samples):
+        values = codebook[_wide(bits, width, count, k)].reshape(len(bits), -1)[:, :classes]
+        return _clamped(values.copy(), config["eps"])
+
+    return decode
+
+
+def _scalar(config, tensors):
+    levels, width = tensors["levels"], _log2(config["levels"])
+
+    def decode(bits, samples):
+        return _clamped(levels[_wide(bits, width, config["classes"], len(levels))], config["eps"])
+
+    return decode
+
+
+def _components(config, tensors):
+    components, bias = tensors["components"].astype(np.float32), tensors["bias"]
+    if components.shape != (config["k"], config["classes"]) or bias.shape != (config["classes"],):
+        raise ValueError("shapes")
+
+    def decode(bits, samples):
+        values = (_halves(bits).astype(np.float64) @ components) * config["scale"] + bias
+        return _clamped(values.astype(np.float32), config["eps"])
+
+    return decode
+
+
+def _top_k(config, tensors):
+    classes, k, stored, rest = (config[name] for name in ("classes", "k", "values", "rest"))
+    ids = max(1, (classes - 1).bit_length())
+    width = ids if stored == "none" else ids + 16
+
+    def decode(bits, samples):
+        n = len(bits)
+        parts = bits[:, : k * width].reshape(n * k, width)
+        classes_of = _indices(parts[:, :ids], ids, classes).reshape(n, k).astype(np.int64)
+        p = np.ones((n, 1), np.float32) if stored == "none" else _halves(parts[:, ids:]).reshape(n, k)
+        if stored == "logits":
+            p = _softmax(p, config["tau"])
+        left = np.zeros((n, 1), np.float32)
+        if rest == "uniform" and classes > k:
+            left = np.maximum(0, 1 - p.sum(1, keepdims=True)) / np.float32(classes - k)
+        labels = np.repeat(left, classes, 1)
+        np.put_along_axis(labels, classes_of, np.broadcast_to(p, classes_of.shape), 1)
+        return labels / labels.sum(1, keepdims=True)
+
+    return decode
+
+
+def _none(config, tensors):
+    if config["store"] not in ("logits", "probabilities"):
+        raise ValueError(config["store"])
+
+    def decode(bits, samples):
+        values = _halves(bits)
+        if config["store"] == "logits":
+            return _softmax(values, config["tau"])
+        return values / values.sum(1, keepdims=True)
+
+    return decode
+
+
+def _mean(config, tensors):
+    means, group = tensors["means"], tensors["group"].astype(np.int64)
+    if means.shape[1] != config["classes"] or group.min(initial=0) < 0 or group.max(initial=0) >= len(means):
+        raise ValueError("shapes")
+
+    def decode(bits, samples):
+        return _clamped(means[group[samples]].astype(np.float32), 2.0**-24)
+
+    return decode

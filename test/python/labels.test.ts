@@ -1,0 +1,312 @@
+import { cp, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import xxhash from 'xxhash-wasm';
+import { openArchive } from '#src/archive/archive.js';
+import { BatchSamples } from '#src/archive/pruning.js';
+import { Augmenter } from '#src/augment/augmenter.js';
+import { renderViews } from '#src/augment/replay.js';
+import type { AugmentationSpec, MixSpec } from '#src/augment/spec.js';
+import { openImages } from '#src/images/open.js';
+import { openImageReader } from '#src/images/reader.js';
+import { importLabels } from '#src/interop/import.js';
+import { createLoader } from '#src/loader/loader.js';
+import { packLogits } from '#src/pipeline/pack.js';
+import { sample } from '../interop/fixture.js';
+import { temporaryDirectory } from '../temporary.js';
+import {
+  CODECS,
+  EPOCHS,
+  images,
+  labelsOf,
+  logitArchive,
+  NORMALISATION,
+  packed,
+  SAMPLES,
+  SIDE,
+  worst,
+  writeImages,
+} from './fixture.js';
+import { floatsOf, hasModule, python, runJobs } from './python.js';
+
+const missing = !hasModule('numpy');
+if (missing) console.warn(`skipped: ${python} has no numpy; name one that has by SOFTPACK_PYTHON`);
+const temporary = await temporaryDirectory();
+const golden = fileURLToPath(new URL('../golden/archives/', import.meta.url));
+const list = (...ids: number[]) => Uint32Array.from(ids);
+
+describe.skipIf(missing)('labels', () => {
+  test('are the decoder labels to 1e-6, for every codec', async () => {
+    const source = await logitArchive(temporary.path('logits'));
+    const paths = [source];
+    for (const [i, codec] of CODECS.entries()) {
+      paths.push(await packed(source, temporary.path(`packed-${i}`), codec));
+    }
+    const samples = [39, 0, 7, 7, 12];
+    const jobs = paths.flatMap((archive) => [
+      { kind: 'labels', archive, epochs: [0, 1, 2] } as const,
+      { kind: 'labels', archive, epochs: [0, 1, 2], samples } as const,
+    ]);
+    const found = runJobs(jobs);
+    for (const [i, path] of paths.entries()) {
+      await using archive = await openArchive(path);
+      expect(found[2 * i]).toMatchObject({ id: archive.id, classes: 9, epochs: EPOCHS });
+      for (const [part, ids] of [undefined, list(...samples)].entries()) {
+        const expected = await labelsOf(path, ids);
+        const labels = found[2 * i + part].labels as string[];
+        for (const [epoch, own] of expected.entries()) {
+          expect(worst(floatsOf(labels[epoch]), own), `${path}, epoch ${epoch}`).toBeLessThan(1e-6);
+        }
+      }
+    }
+  });
+
+  test('come from archives of version 1, of many shards, and of epochs served again', async () => {
+    const tiles = await logitArchive(temporary.path('tiles'), { grid: { epochs: 2, samples: 8 } });
+    const again = { epochs: 7, storedEpochs: 3, grid: { epochs: 1, samples: 16 } };
+    const served = await logitArchive(temporary.path('served'), again);
+    const versionOne = ['vqae', 'topk', 'pca', 'mean', 'pruned'].map((name) => join(golden, name));
+    const paths = [tiles, served, ...versionOne];
+    const opened = await Promise.all(paths.map((path) => openArchive(path)));
+    const epochs = (count: number) => Array.from({ length: count }, (_, i) => i);
+    const found = runJobs(
+      paths.map((archive, i) => ({ kind: 'labels', archive, epochs: epochs(opened[i].epochs) })),
+    );
+    for (const [i, path] of paths.entries()) {
+      expect(found[i].id).toBe(opened[i].id);
+      for (const [epoch, own] of (await labelsOf(path)).entries()) {
+        expect(worst(floatsOf((found[i].labels as string[])[epoch]), own)).toBeLessThan(1e-6);
+      }
+    }
+  });
+
+  test('of a pruned archive come with their batch', async () => {
+    const source = await logitArchive(temporary.path('to-prune'));
+    const out = temporary.path('pruned');
+    const prune = { ratio: 1.5, batchSize: 8 };
+    await packLogits({ source, out, codec: { name: 'scalar', levels: 4 }, prune });
+    await using archive = await openArchive(out);
+    const [{ rows }] = runJobs([{ kind: 'labels', archive: out, epochs: [0] }]);
+    const { pruning } = archive.manifest;
+    expect(pruning).toBeDefined();
+    const batches = pruning && new BatchSamples(pruning, 8);
+    expect(rows).toEqual(
+      Array.from({ length: archive.epochs }, (_, row) => {
+        const batch = batches?.at(row);
+        return [batch?.epoch, [...(batch?.samples ?? [])]];
+      }),
+    );
+  });
+});
+
+describe.skipIf(missing)('views', () => {
+  const spec = (mix: MixSpec, change: Partial<AugmentationSpec> = {}): AugmentationSpec => ({
+    ...{ generator: 'philox4x32-10', seed: 2 ** 40 + 5, size: [12, 11], flip: 0.5, mix },
+    crop: { scale: [0.08, 1], ratio: [3 / 4, 4 / 3] },
+    ...change,
+  });
+  const cutmix = { kind: 'cutmix', alpha: 1, probability: 0.8 } as const;
+
+  test('have the bytes of the loader, for every way of rendering and mixing', async () => {
+    const file = await writeImages(temporary.path('images.bin'));
+    const samples = Array.from({ length: SAMPLES }, (_, i) => (i * 7) % SAMPLES);
+    const specs = [
+      spec({ kind: 'none' }),
+      spec(cutmix),
+      spec({ kind: 'mixup', alpha: 0.4, probability: 1 }),
+      spec({ kind: 'cutmix', alpha: 0.5, probability: 1 }, { resample: 'antialias' }),
+      spec(cutmix, { resample: 'antialias', round: 'u8' }),
+      spec(cutmix, { round: 'u8' }),
+      spec({ kind: 'mixup', alpha: 1, probability: 0.5 }, { round: 'u8', size: [3, 30] }),
+    ];
+    const jobs = await Promise.all(
+      specs.map(async (augmentation, i) => ({
+        ...{ kind: 'views', samples, epochs: [0, 2], images: file, shape: [SAMPLES, SIDE, SIDE] },
+        archive: await logitArchive(temporary.path(`views-${i}`), { augmentation }),
+        ...NORMALISATION,
+      })),
+    );
+    const found = runJobs(jobs as never);
+    for (const [i, own] of specs.entries()) {
+      const augmenter = new Augmenter(own, images);
+      for (const [e, epoch] of [0, 2].entries()) {
+        const expected = new Float32Array(SAMPLES * own.size[0] * own.size[1] * 3);
+        renderViews(augmenter, images, epoch, list(...samples), NORMALISATION, expected);
+        expect(floatsOf((found[i].views as string[])[e]), `spec ${i}`).toEqual(expected);
+      }
+    }
+  });
+});
+
+test.skipIf(missing)('recorded views have the bytes of the loader', async () => {
+  const source = await openImages(sample('images'));
+  using reader = await openImageReader(source.description);
+  const pixels = await reader.read(list(...Array(10).keys()));
+  const file = temporary.path('recorded.bin');
+  await writeFile(file, Buffer.concat([...Array(10).keys()].map((i) => pixels.pixels(i))));
+  const names = ['sre2l-cutmix', 'sre2l-mixup'];
+  const paths = names.map((name) => temporary.path(`recorded-${name}`));
+  for (const [i, out] of paths.entries()) {
+    const images = sample('images');
+    await importLabels({ source: sample(names[i]), images, size: [12, 12], out });
+  }
+  const found = runJobs(
+    paths.map((archive) => ({
+      ...{ kind: 'views', archive, epochs: [0, 1], samples: [...Array(10).keys()] },
+      ...{ images: file, shape: [10, 20, 20], ...NORMALISATION },
+    })),
+  );
+  for (const [i, path] of paths.entries()) {
+    await using archive = await openArchive(path);
+    const options = { archive, images: source, normalisation: NORMALISATION, batchSize: 10 };
+    await using loader = createLoader({ ...options, shuffle: false, workers: 0 });
+    for await (const { epoch, xs } of loader) {
+      expect(floatsOf((found[i].views as string[])[epoch])).toEqual(xs);
+    }
+  }
+});
+
+describe.skipIf(missing)('order', () => {
+  test('is that of the loader on every rank, across a resume', async () => {
+    const path = await logitArchive(temporary.path('ordered'));
+    await using archive = await openArchive(path);
+    const options = [
+      { batch_size: 7, seed: 3 },
+      { batch_size: 4, seed: 2 ** 45 + 1, rank: 1, world_size: 3 },
+      { batch_size: 4, seed: 0, rank: 2, world_size: 3, drop_last: true },
+      { batch_size: 9, shuffle: false },
+    ];
+    const jobs = options.map((own) => ({
+      ...{ kind: 'order', archive: path, options: own, iterations: EPOCHS, epoch: 1, batches: 2 },
+    }));
+    const found = runJobs(jobs as never);
+    const resumed: object[] = [];
+    const rests: number[][][][] = [];
+    for (const [i, own] of options.entries()) {
+      const create = (resume?: unknown) =>
+        createLoader({
+          ...{ archive, batchSize: own.batch_size, seed: own.seed, shuffle: own.shuffle },
+          ...{ rank: own.rank, worldSize: own.world_size, dropLast: own.drop_last, workers: 0 },
+          ...(resume === undefined ? {} : { resume: resume as never }),
+        });
+      await using loader = create();
+      const expected: number[][][] = [];
+      const states: unknown[] = [];
+      for await (const { epoch, sampleIds } of loader) {
+        expected.push([...sampleIds].map((sample) => [epoch, sample]));
+        states.push(loader.state());
+      }
+      expect(found[i].batches).toEqual(expected);
+      // The loader reads what Python wrote, and Python what the loader wrote.
+      const at = loader.batchesPerEpoch + 1;
+      expect(found[i].state).toEqual(states[at]);
+      const options = { ...own, resume: states[at] };
+      resumed.push({ ...jobs[i], options, iterations: EPOCHS - 1 });
+      rests.push(expected.slice(at + 1));
+    }
+    expect(runJobs(resumed as never).map(({ batches }) => batches)).toEqual(rests);
+  });
+
+  test('a state of another archive is refused', async () => {
+    const path = await logitArchive(temporary.path('foreign'));
+    const resume = { version: 1, archiveId: 'x', seed: 0, shuffle: true, epoch: 0, delivered: 0 };
+    const options = { batch_size: 2, resume };
+    const jobs = [{ kind: 'order', archive: path, options, iterations: 1, epoch: 0, batches: 0 }];
+    expect(runJobs(jobs as never)).toEqual([
+      expect.objectContaining({ code: 'INVALID_ARGUMENT', field: 'resume.archiveId' }),
+    ]);
+  });
+});
+
+describe.skipIf(missing)('errors', () => {
+  test('name what is wrong with an archive', async () => {
+    const path = await logitArchive(temporary.path('whole'));
+    const damaged = async (name: string, change: (folder: string) => Promise<unknown>) => {
+      const folder = temporary.path(name);
+      await cp(path, folder, { recursive: true });
+      await change(folder);
+      return { kind: 'labels', archive: folder, epochs: [0] } as const;
+    };
+    const edit = (folder: string, file: string, change: (bytes: Buffer) => Buffer | string) =>
+      readFile(join(folder, file)).then((bytes) => writeFile(join(folder, file), change(bytes)));
+    const shard = 'codes-00000.safetensors';
+    const flip = (at: number) => (bytes: Buffer) => {
+      bytes[at] ^= 1;
+      return bytes;
+    };
+    const manifest = (change: (json: Record<string, unknown>) => void) => (bytes: Buffer) => {
+      const json = JSON.parse(String(bytes));
+      change(json);
+      return JSON.stringify(json);
+    };
+    const file = 'manifest.json';
+    const cases = [
+      [{ kind: 'labels', archive: temporary.path('nowhere'), epochs: [0] }, 'NOT_FOUND', ''],
+      [await damaged('unfinished', (f) => rm(join(f, file))), 'INCOMPLETE', file],
+      [await damaged('no-json', (f) => edit(f, file, () => '{')), 'INVALID_FILE', file],
+      [
+        await damaged('tau', (f) =>
+          edit(
+            f,
+            file,
+            manifest((json) => (json.tau = 5)),
+          ),
+        ),
+        ...(['CORRUPT_DATA', file] as const),
+      ],
+      [
+        await damaged('newer', (f) =>
+          edit(
+            f,
+            file,
+            manifest((json) => (json.minReader = 3)),
+          ),
+        ),
+        ...(['UNSUPPORTED', file] as const),
+      ],
+      [await damaged('code', (f) => edit(f, shard, flip(4100))), 'CORRUPT_DATA', 'block 0'],
+      [await damaged('header', (f) => edit(f, shard, flip(2000))), 'INVALID_FILE', shard],
+      [await damaged('short', (f) => edit(f, shard, (b) => b.subarray(1))), 'CORRUPT_DATA', shard],
+      [await damaged('gone', (f) => rm(join(f, shard))), 'NOT_FOUND', shard],
+      [
+        await damaged('codec', (f) => edit(f, 'codec.safetensors', flip(4090))),
+        ...(['CORRUPT_DATA', 'codec.safetensors'] as const),
+      ],
+      [
+        await damaged('table', (f) => edit(f, 'shards.safetensors', flip(4110))),
+        ...(['CORRUPT_DATA', 'shards.safetensors'] as const),
+      ],
+      [{ kind: 'labels', archive: path, epochs: [3] }, 'INVALID_ARGUMENT', 'epoch'],
+      [
+        { kind: 'labels', archive: path, epochs: [0], samples: [40] },
+        'INVALID_ARGUMENT',
+        'samples',
+      ],
+    ] as const;
+    const found = runJobs(cases.map(([job]) => job));
+    for (const [i, [job, code, field]] of cases.entries()) {
+      expect(found[i], job.archive).toMatchObject({ code, field: expect.stringContaining(field) });
+    }
+  });
+});
+
+test.skipIf(missing)('xxh64 without the package xxhash', async () => {
+  const { h64Raw } = await xxhash();
+  const lengths = [0, 1, 3, 4, 7, 8, 12, 31, 32, 33, 63, 64, 200, 5 * 96, 5 * 96 + 11];
+  const bytes = Uint8Array.from({ length: 600 }, (_, i) => (i * 7919) >> 3);
+  const jobs = lengths.map((length) => ({
+    ...{
+      kind: 'hashes',
+      size: 96,
+      data: Buffer.from(bytes.subarray(0, length)).toString('base64'),
+    },
+  }));
+  const found = runJobs(jobs as never);
+  for (const [i, length] of lengths.entries()) {
+    const blocks = Array.from({ length: Math.ceil(length / 96) }, (_, b) =>
+      String(h64Raw(bytes.subarray(96 * b, Math.min(96 * (b + 1), length)))),
+    );
+    expect(found[i].hashes).toEqual(blocks);
+  }
+});

@@ -1,0 +1,114 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { cp, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { openArchive } from '#src/archive/archive.js';
+import type { AugmentationSpec } from '#src/augment/spec.js';
+import { createLoader } from '#src/loader/loader.js';
+import { temporaryDirectory } from '../temporary.js';
+import {
+  CODECS,
+  images,
+  labelsOf,
+  logitArchive,
+  NORMALISATION,
+  packed,
+  SAMPLES,
+  SIDE,
+  worst,
+  writeImages,
+} from './fixture.js';
+import { floatsOf, hasModule, python, root, runJobs } from './python.js';
+
+const temporary = await temporaryDirectory();
+const noNumpy = !hasModule('numpy');
+if (noNumpy) console.warn(`skipped: ${python} has no numpy; name one that has by SOFTPACK_PYTHON`);
+const noTorch = !hasModule('torch');
+if (noTorch) console.warn(`skipped: ${python} has no torch; name one that has by SOFTPACK_PYTHON`);
+
+const augmentation: AugmentationSpec = {
+  ...{ generator: 'philox4x32-10', seed: 6, size: [12, 11], flip: 0.5 },
+  crop: { scale: [0.08, 1], ratio: [3 / 4, 4 / 3] },
+  mix: { kind: 'cutmix', alpha: 1, probability: 0.8 },
+  ...{ resample: 'antialias', round: 'u8' },
+};
+
+test.skipIf(noNumpy)('the library gives the bytes of the addon, labels and views', async () => {
+  const library = temporary.path('labels.so');
+  const env = { SOFTPACK_LABELS_LIBRARY: library, PYTHONPATH: `${root}python` };
+  const args = ['-m', 'softpack_labels.build', '--source', root];
+  execFileSync(python, args, { env: { ...process.env, ...env }, stdio: 'pipe' });
+  const source = await logitArchive(temporary.path('logits'), { augmentation });
+  const archive = await packed(source, temporary.path('vqae'), CODECS[0]);
+  const file = await writeImages(temporary.path('images.bin'));
+  const samples = Array.from({ length: SAMPLES }, (_, i) => i);
+  const shape = [SAMPLES, SIDE, SIDE];
+  const views = { images: file, shape, samples, epochs: [1], ...NORMALISATION };
+  const jobs = [
+    { kind: 'labels', archive, epochs: [0, 1, 2], kernels: 'native' },
+    { kind: 'views', archive, ...views, kernels: 'native' },
+    { kind: 'views', archive, ...views, kernels: 'numpy' },
+  ] as const;
+  const [labels, native, numpy] = runJobs(jobs, { env });
+  expect(labels.kernels).toBe('native');
+  const expected = await labelsOf(archive);
+  for (const [epoch, own] of expected.entries()) {
+    expect(floatsOf((labels.labels as string[])[epoch])).toEqual(own);
+  }
+  expect(native.views).toEqual(numpy.views);
+  const [missing] = runJobs([jobs[0]], {
+    env: { SOFTPACK_LABELS_LIBRARY: temporary.path('no.so') },
+  });
+  expect(missing).toMatchObject({ code: 'BACKEND_UNAVAILABLE', field: 'kernels' });
+});
+
+test.skipIf(noTorch)(
+  'a DataLoader gives the batches of the loader, with and without workers',
+  async () => {
+    const path = await logitArchive(temporary.path('torch'), { augmentation });
+    await using archive = await openArchive(path);
+    const file = await writeImages(temporary.path('torch.bin'));
+    const jobs = [0, 2].map((workers) => ({
+      ...{ kind: 'dataset', archive: path, workers, images: file, shape: [SAMPLES, SIDE, SIDE] },
+      ...{ options: { batch_size: 16, seed: 8 }, ...NORMALISATION },
+    }));
+    const found = runJobs(jobs as never);
+    expect(found[1]).toEqual(found[0]);
+    const options = { archive, images, normalisation: NORMALISATION, batchSize: 16, seed: 8 };
+    await using loader = createLoader({ ...options, workers: 0 });
+    let i = 0;
+    for await (const { xs, ys } of loader.epoch()) {
+      expect(floatsOf((found[0].xs as string[])[i])).toEqual(xs);
+      expect(worst(floatsOf((found[0].ys as string[])[i]), ys)).toBeLessThan(1e-6);
+      i += 1;
+    }
+    expect(found[0].xs).toHaveLength(i);
+  },
+);
+
+test('pip installs it with numpy alone, and builds nothing', async (context) => {
+  const venv = temporary.path('venv');
+  if (spawnSync(python, ['-m', 'venv', venv]).status !== 0) context.skip(`${python} has no venv`);
+  const source = temporary.path('source');
+  await cp(join(root, 'python'), source, { recursive: true });
+  const program = join(venv, 'bin', 'python');
+  const pip = spawnSync(program, ['-m', 'pip', 'install', '-q', source], { encoding: 'utf8' });
+  if (/No matching distribution|Could not find a version|ConnectionError/.test(pip.stderr)) {
+    context.skip(`no package index: ${pip.stderr.slice(-300)}`);
+  }
+  expect(pip.status, pip.stderr).toBe(0);
+  const listed = execFileSync(program, ['-m', 'pip', 'list', '--format', 'json'], {
+    encoding: 'utf8',
+  });
+  const names = (JSON.parse(listed) as { name: string }[]).map(({ name }) => name);
+  expect(names).toContain('softpack-labels');
+  expect(names.filter((name) => !['pip', 'setuptools'].includes(name)).sort()).toEqual([
+    ...['numpy', 'softpack-labels'],
+  ]);
+  const path = await logitArchive(temporary.path('installed'));
+  const [found] = runJobs([{ kind: 'labels', archive: path, epochs: [0] }], { program, path: '' });
+  const [expected] = await labelsOf(path);
+  expect(worst(floatsOf((found.labels as string[])[0]), expected)).toBeLessThan(1e-6);
+  const text = await readFile(join(root, 'python', 'pyproject.toml'), 'utf8');
+  expect(text).toContain('dependencies = ["numpy>=1.22"]');
+});

@@ -20,6 +20,8 @@ export default defineConfig(({ mode }) => ({
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: 60_000,
+    // Tests of the block cache have folders of their own; no test writes to the user's.
+    env: { SOFTPACK_CACHE_BYTES: '0' },
     hookTimeout: 60_000,
     // The tests run the compiled package in dist/, exactly as users import it.
     server: { deps: { external: [/\/dist\//] } },

@@ -5,7 +5,7 @@ import {
   requireSize,
   type Xxh64,
 } from '../container/checksum.js';
-import { MANIFEST_FILE, verifyShard } from '../container/shard-file.js';
+import { verifyShard } from '../container/shard-file.js';
 import { allocateShared } from '../core/allocate.js';
 import { emptyBlocks } from '../core/blocks.js';
 import { argument, FieldChecker } from '../core/check.js';
@@ -14,13 +14,14 @@ import type { SampleRange } from '../core/samples.js';
 import { SoftpackError } from '../errors.js';
 import { nameIn } from '../store/address.js';
 import type { ByteStore } from '../store/byte-store.js';
+import { openSound } from '../store/open-sound.js';
 import { openStore } from '../store/open-store.js';
 import { requireSampleRows } from './agreement.js';
 import { readCodecTensors } from './codec-files.js';
-import { archiveDigest, readManifestBytes, shardsOf } from './files.js';
+import { archiveDigest, readManifest, shardsOf } from './files.js';
 import { labelAlignment, storedEpochs } from './grid.js';
 import type { Column, FileRecord } from './identity.js';
-import { type Manifest, parseManifest } from './manifest.js';
+import type { Manifest } from './manifest.js';
 import { type CodesDecoder, type CodesOfSamples, readLabels } from './read-labels.js';
 import {
   blocksPerRow,
@@ -114,11 +115,12 @@ export async function openArchive(
 ): Promise<LabelArchive> {
   const source = typeof from === 'string' ? await openStore(from) : from;
   const verify = options.verify ?? 'block';
-  const manifestBytes = await readManifestBytes(source);
-  const manifest = parseManifest(nameIn(source.name, MANIFEST_FILE), manifestBytes);
+  const { manifest, manifestBytes } = await readManifest(source);
   const read = async (record: FileRecord | undefined): Promise<ReadonlyMap<string, Tensor>> => {
     if (record === undefined) return new Map();
-    return readCodecTensors(await source.open(record.file), record, verify === 'block');
+    return openSound(source, record.file, (file) =>
+      readCodecTensors(file, record, verify === 'block'),
+    );
   };
   const codecParts = {
     name: manifest.codec.name,
@@ -132,7 +134,7 @@ export async function openArchive(
   const shards = await shardsOf(source, manifest, verify === 'block');
   const xxh64 = verify === 'block' ? await loadXxh64() : undefined;
   const parts = { source, manifest, codecParts, shards, xxh64, decoderOf: options.decoderOf };
-  return new SourceArchive(parts, manifestBytes.length);
+  return new SourceArchive(parts, manifestBytes);
 }
 
 interface ArchiveParts {
@@ -326,11 +328,12 @@ class SourceArchive implements LabelArchive {
   async #openShardAnew(i: number): Promise<OpenShard> {
     const { manifest } = this;
     const record = this.shards.at(i);
-    const file = await this.#source.open(record.file);
-    requireSize(file, record);
-    const shard = await openShard(file, manifest, manifest.archiveId, record);
-    if (this.#xxh64 !== undefined) requireIndex(shard, record.indexSha256);
-    return readOffsets(shard, manifest, record, this.#xxh64);
+    return openSound(this.#source, record.file, async (file) => {
+      requireSize(file, record);
+      const shard = await openShard(file, manifest, manifest.archiveId, record);
+      if (this.#xxh64 !== undefined) requireIndex(shard, record.indexSha256);
+      return readOffsets(shard, manifest, record, this.#xxh64);
+    });
   }
 
   bytes(): ArchiveBytes {

@@ -3,9 +3,10 @@ import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from '../container/shard-file.js';
 import { decodeTensorFile } from '../container/tensor-file.js';
 import { SoftpackError } from '../errors.js';
 import { nameIn } from '../store/address.js';
-import type { ByteStore } from '../store/byte-store.js';
+import type { ByteStore, ReadOptions } from '../store/byte-store.js';
+import { openSound } from '../store/open-sound.js';
 import { readStored } from '../store/read-stored.js';
-import type { Manifest } from './manifest.js';
+import { type Manifest, parseManifest } from './manifest.js';
 import { listedShards, type Shards, tabledShards } from './shards.js';
 
 /** The files that say what an archive is: its manifest and its table of shards. */
@@ -24,14 +25,34 @@ export async function shardsOf(
 ): Promise<Shards> {
   const { grid, shardTable, shards = [] } = manifest;
   if (grid === undefined || shardTable === undefined) return listedShards(shards);
-  const file = await source.open(shardTable.file);
-  const { tensors } = await decodeTensorFile(file, shardTable, verify);
-  return tabledShards(file.name, tensors, grid, manifest);
+  return openSound(source, shardTable.file, async (file) => {
+    const { tensors } = await decodeTensorFile(file, shardTable, verify);
+    return tabledShards(file.name, tensors, grid, manifest);
+  });
+}
+
+/** The manifest, and its size in bytes. One that is damaged is read again: a cache or the way from a server may have done it. */
+export async function readManifest(
+  source: ByteStore,
+): Promise<{ readonly manifest: Manifest; readonly manifestBytes: number }> {
+  const parse = (bytes: Uint8Array) => ({
+    manifest: parseManifest(nameIn(source.name, MANIFEST_FILE), bytes),
+    manifestBytes: bytes.length,
+  });
+  const bytes = await readManifestBytes(source);
+  try {
+    return parse(bytes);
+  } catch {
+    return parse(await readManifestBytes(source, { fresh: true }));
+  }
 }
 
 /** `INCOMPLETE` if there is none. */
-export async function readManifestBytes(source: ByteStore): Promise<Uint8Array> {
-  const bytes = await readStored(source, MANIFEST_FILE, MAX_MANIFEST_BYTES);
+export async function readManifestBytes(
+  source: ByteStore,
+  options: ReadOptions = {},
+): Promise<Uint8Array> {
+  const bytes = await readStored(source, MANIFEST_FILE, MAX_MANIFEST_BYTES, options);
   if (bytes !== undefined) return bytes;
   throw new SoftpackError(
     'INCOMPLETE',

@@ -1,38 +1,11 @@
 import { createHash } from 'node:crypto';
-import xxhash from 'xxhash-wasm';
 import { invalidFile, SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
 
+export { loadXxh64, type Xxh64 } from '../core/xxh64.js';
+
 /** Bytes of the data section that one checksum covers: the unit of verification. */
 export const BLOCK_BYTES = 1 << 20;
-
-export interface Xxh64 {
-  /** xxh64 with seed 0. */
-  hash(bytes: Uint8Array): bigint;
-  /** The same over the concatenation of several pieces. */
-  stream(): { update(bytes: Uint8Array): void; digest(): bigint };
-}
-
-let loaded: Promise<Xxh64> | undefined;
-
-export function loadXxh64(): Promise<Xxh64> {
-  loaded ??= xxhash().then(({ h64Raw, create64 }) => ({
-    hash: (bytes) => h64Raw(bytes),
-    stream() {
-      const state = create64();
-      return {
-        update(bytes) {
-          // In small pieces: the library copies its input into memory that it never frees.
-          for (let at = 0; at < bytes.length; at += BLOCK_BYTES) {
-            state.update(bytes.subarray(at, at + BLOCK_BYTES));
-          }
-        },
-        digest: () => state.digest(),
-      };
-    },
-  }));
-  return loaded;
-}
 
 export function blockCount(bytes: number): number {
   return Math.ceil(bytes / BLOCK_BYTES);

@@ -1,12 +1,13 @@
-import { constants, readFileSync, realpathSync } from 'node:fs';
+import { constants, realpathSync } from 'node:fs';
 import { link, open, rename, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { isJsonObject, parseJson } from '../core/json.js';
+import { parseJson } from '../core/json.js';
 import { errorCode, SoftpackError } from '../errors.js';
 import { onFile } from '../store/file-error.js';
 import { readLocalFile } from '../store/local.js';
+import { asProcessId, isGone, type ProcessId, thisProcess } from '../store/process-id.js';
 import { NO_FOLLOW, temporaryName } from './durable.js';
 
 /** Exists while a writer works in a folder. */
@@ -15,14 +16,6 @@ const MAX_LOCK_BYTES = 4096;
 /** Reads of a lock without valid content, and milliseconds between them. */
 const MAX_TRIES = 4;
 const TRY_INTERVAL = 50;
-
-/** The process that writes in a folder. */
-export interface LockHolder {
-  readonly pid: number;
-  readonly host: string;
-  /** Start of the process in clock ticks since boot: tells it from a later process with the same number. */
-  readonly started: string;
-}
 
 /** Folders that this process holds locks of: its own earlier locks are stale if they are not among these. */
 const held = new Set<string>();
@@ -143,7 +136,7 @@ async function removeStale(folder: string): Promise<void> {
 }
 
 /** Reads it again for a moment if it is not valid: without hard links, its content comes after its name. */
-async function lockHolder(folder: string): Promise<LockHolder | undefined> {
+async function lockHolder(folder: string): Promise<ProcessId | undefined> {
   for (let tries = 0; ; tries++) {
     const holder = await readHolder(join(folder, LOCK_FILE));
     if (holder === undefined || holder.pid > 0 || tries === MAX_TRIES) return holder;
@@ -152,13 +145,11 @@ async function lockHolder(folder: string): Promise<LockHolder | undefined> {
 }
 
 /** `undefined` if there is no lock. One without valid content belongs to a process that died while it made it. */
-async function readHolder(path: string): Promise<LockHolder | undefined> {
+async function readHolder(path: string): Promise<ProcessId | undefined> {
   try {
     const json = parseJson(path, 'lock', await readLocalFile(path, MAX_LOCK_BYTES));
-    const { pid, host, started } = isJsonObject(json) ? json : {};
-    if (Number.isSafeInteger(pid) && typeof host === 'string' && typeof started === 'string') {
-      return { pid: pid as number, host, started };
-    }
+    const holder = asProcessId(json);
+    if (holder !== undefined) return holder;
   } catch (error) {
     if (errorCode(error) === 'NOT_FOUND') return undefined;
     if (errorCode(error) !== 'INVALID_FILE') throw error;
@@ -167,34 +158,13 @@ async function readHolder(path: string): Promise<LockHolder | undefined> {
 }
 
 /** Processes of another host cannot be asked: their locks never count as stale. */
-function isStale({ pid, host, started }: LockHolder): boolean {
-  if (host !== hostname()) return false;
-  if (pid <= 0) return true;
-  if (pid === process.pid && started === startOf(pid)) return true;
-  try {
-    process.kill(pid, 0);
-  } catch (cause) {
-    return errorCode(cause) === 'ESRCH';
-  }
-  const now = startOf(pid);
-  return now !== '' && started !== '' && now !== started;
+function isStale(holder: ProcessId): boolean {
+  const { pid, host, started } = thisProcess();
+  const own = holder.pid === pid && holder.host === host && holder.started === started;
+  return own || isGone(holder);
 }
 
-function thisProcess(): LockHolder {
-  return { pid: process.pid, host: hostname(), started: startOf(process.pid) };
-}
-
-/** Field 22 of /proc/PID/stat; empty if there is no such file. */
-function startOf(pid: number): string {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
-  } catch {
-    return '';
-  }
-}
-
-function locked(folder: string, { pid, host }: LockHolder): SoftpackError {
+function locked(folder: string, { pid, host }: ProcessId): SoftpackError {
   return new SoftpackError('LOCKED', 'another process is writing here', {
     field: folder,
     expected: `no writer; wait for it, or remove ${LOCK_FILE} if that process is gone`,

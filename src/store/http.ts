@@ -145,10 +145,10 @@ class HttpFile implements ByteFile {
     }
   }
 
-  async read(offset: number, into: Uint8Array, { signal }: ReadOptions = {}): Promise<void> {
+  async read(offset: number, into: Uint8Array, { signal, fresh }: ReadOptions = {}): Promise<void> {
     requireWithin(this, offset, into.length);
     if (into.length === 0) return;
-    if (offset + into.length <= this.#head.length) {
+    if (!fresh && offset + into.length <= this.#head.length) {
       into.set(this.#head.subarray(offset, offset + into.length));
       return;
     }

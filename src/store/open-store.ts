@@ -2,6 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { SoftpackError } from '../errors.js';
 import { schemeOf } from './address.js';
+import { blockCache, type CacheOptions } from './block-cache.js';
 import type { ByteStore } from './byte-store.js';
 import { coalesced } from './coalesce.js';
 import { onFile } from './file-error.js';
@@ -12,6 +13,8 @@ import { readAhead } from './read-ahead.js';
 export interface OpenStoreOptions {
   /** For addresses of web servers. */
   readonly http?: HttpOptions;
+  /** Where blocks of files of servers are kept; false to keep none. */
+  readonly cache?: CacheOptions | false;
 }
 
 /**
@@ -28,7 +31,7 @@ export async function openStore(from: string, options: OpenStoreOptions = {}): P
       return existingFolder(pathOf(from));
     case 'http':
     case 'https':
-      return streamed(httpStore(from, options.http));
+      return streamed(httpStore(from, options.http), options.cache);
   }
   throw new SoftpackError('UNSUPPORTED', 'unknown kind of address', {
     field: 'address',
@@ -37,11 +40,16 @@ export async function openStore(from: string, options: OpenStoreOptions = {}): P
   });
 }
 
-/** A store of a server with its reads joined, split and made ahead, so that few requests are waited for. */
-function streamed(store: ByteStore): ByteStore {
+/** A store of a server with its reads joined, split, kept and made ahead, so that few requests are waited for. */
+function streamed(store: ByteStore, options: CacheOptions | false | undefined): ByteStore {
+  const cache = options === false ? undefined : blockCache(options);
   return {
     name: store.name,
-    open: async (key, read) => readAhead(coalesced(await store.open(key, read))),
+    async open(key, read) {
+      const joined = coalesced(await store.open(key, read));
+      if (read?.fresh) await cache?.forget(joined);
+      return readAhead(cache?.wrap(joined) ?? joined);
+    },
   };
 }
 

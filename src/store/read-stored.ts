@@ -1,15 +1,16 @@
 import { errorCode, invalidFile } from '../errors.js';
-import type { ByteFile, ByteStore } from './byte-store.js';
+import type { ByteFile, ByteStore, ReadOptions } from './byte-store.js';
 
 /** A whole file of at most `most` bytes, checked before any of it is read; undefined if there is none. */
 export async function readStored(
   store: ByteStore,
   key: string,
   most: number,
+  options: ReadOptions = {},
 ): Promise<Uint8Array<ArrayBuffer> | undefined> {
   let file: ByteFile;
   try {
-    file = await store.open(key);
+    file = await store.open(key, options);
   } catch (error) {
     if (errorCode(error) === 'NOT_FOUND') return undefined;
     throw error;

@@ -4,6 +4,7 @@ export type {
   LabelArchive,
   OpenArchiveOptions,
 } from './archive/archive.js';
+export type { SampleRun } from './archive/compare-codes.js';
 export { type CreateArchiveOptions, createArchive } from './archive/create.js';
 export type { DamagedLabels } from './archive/damaged-labels.js';
 export type { LabelPosition, Rectangle, ShardGrid } from './archive/grid.js';
@@ -200,6 +201,13 @@ export {
   type CacheProgress,
   cacheLabels,
 } from './pipeline/cache-labels.js';
+export {
+  type ArchiveDiff,
+  type DifferentField,
+  type DiffOptions,
+  diffArchives,
+  type LabelComparison,
+} from './pipeline/diff.js';
 export { openArchive } from './pipeline/open-archive.js';
 export { type PackResult, packLogits } from './pipeline/pack.js';
 export type { PackOptions, PackProgress } from './pipeline/pack-options.js';

@@ -138,20 +138,26 @@ export function requireSame(
 type Difference = readonly [string, JsonValue | undefined, JsonValue | undefined];
 
 /** Path and values of the first leaf that differs. */
-function firstDifference(
+function firstDifference(a: JsonValue, b: JsonValue, path: string): Difference | undefined {
+  const { value } = differences(a, b, path).next();
+  return value ?? undefined;
+}
+
+/** Path and values of every leaf that differs. */
+export function* differences(
   a: JsonValue | undefined,
   b: JsonValue | undefined,
   path: string,
-): Difference | undefined {
+): Generator<Difference, undefined> {
   const composite = (value: unknown) => typeof value === 'object' && value !== null;
   if (!composite(a) || !composite(b) || Array.isArray(a) !== Array.isArray(b)) {
-    return a === b ? undefined : [path, a, b];
+    if (a !== b) yield [path, a, b];
+    return;
   }
   const left = new Map(Object.entries(a as JsonObject));
   const right = new Map(Object.entries(b as JsonObject));
   for (const key of new Set([...left.keys(), ...right.keys()])) {
-    const found = firstDifference(left.get(key), right.get(key), `${path}.${key}`);
-    if (found !== undefined) return found;
+    const at = path === '' ? key : `${path}.${key}`;
+    yield* differences(left.get(key), right.get(key), at);
   }
-  return undefined;
 }

@@ -26,6 +26,17 @@ export class Interruption extends Error {
   }
 }
 
+/** Ends a command that has said everything, with an exit code of its own. */
+export class ExitWith extends Error {
+  readonly exitCode: number;
+
+  constructor(exitCode: number) {
+    super(`exit code ${exitCode}`);
+    this.name = 'ExitWith';
+    this.exitCode = exitCode;
+  }
+}
+
 /** Writes a result as a line, or several. */
 export function print({ stdout }: CliIo, text: string): void {
   stdout.write(`${printable(text)}\n`);

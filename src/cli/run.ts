@@ -4,11 +4,12 @@ import { errorCode, errorMessage, errorName, isSoftpackError, stackOf } from '..
 import { addCache } from './cache.js';
 import { addCat } from './cat.js';
 import { addDemo } from './demo.js';
+import { addDiff } from './diff.js';
 import { addDoctor } from './doctor.js';
 import { addExport } from './export.js';
 import { addImport } from './import.js';
 import { addInspect } from './inspect.js';
-import { type CliIo, Interruption, printable } from './io.js';
+import { type CliIo, ExitWith, Interruption, printable } from './io.js';
 import { addLoaderBench } from './loader-bench.js';
 import { addPack } from './pack.js';
 import { addPackImages } from './pack-images.js';
@@ -30,6 +31,7 @@ export async function run(argv: readonly string[], io: CliIo): Promise<number> {
     if (isCommanderError(error)) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
     const { aborted, reason } = io.signal;
     if (aborted && reason instanceof Interruption) return reason.exitCode;
+    if (error instanceof ExitWith) return error.exitCode;
     report(error, io, argv.includes('--verbose'));
     const usage = isSoftpackError(error) && error.code === 'INVALID_ARGUMENT';
     return usage ? EXIT.usage : EXIT.failed;
@@ -79,6 +81,7 @@ export async function createProgram(io: CliIo): Promise<Command> {
   addVerify(program, io);
   addRepair(program, io);
   addSign(program);
+  addDiff(program, io);
   addLoaderBench(program, io);
   addDoctor(program, io);
   addTensorflow(program, io);

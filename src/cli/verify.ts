@@ -82,7 +82,7 @@ function describeLabels({ column, epochs, samples }: DamagedLabels): string {
 }
 
 /** `3` or `3 to 7`, both included. */
-function range([from, to]: readonly [number, number]): string {
+export function range([from, to]: readonly [number, number]): string {
   return to - from <= 1 ? String(from) : `${from} to ${to - 1}`;
 }
 

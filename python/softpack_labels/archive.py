@@ -7,7 +7,8 @@ import numpy as np
 
 from .codecs import decoder
 from .errors import SoftpackError
-from .files import Shard, read_manifest, read_tensors, shard_records
+from .files import DTYPES, Shard, read_tensors, shard_records
+from .manifest import read_manifest
 from .pruning import batch_samples
 
 # Labels decoded at a time: one bit takes a byte meanwhile.
@@ -47,7 +48,7 @@ class Archive:
         codec = manifest["codec"]
         tensors = read_tensors(folder, manifest["codecFile"], verify)
         side = read_tensors(folder, manifest["samplesFile"], verify) if "samplesFile" in manifest else {}
-        self._decode = decoder(codec["name"], codec["config"], tensors, side)
+        self._decode = decoder(codec["name"], codec["config"], tensors, side, (self.classes, self._bits))
         self._native = None
         if kernels != "numpy":
             from .native import native_decoder
@@ -79,9 +80,9 @@ class Archive:
         In a pruned archive `epoch` is the number of a row and `samples` are positions in it.
         """
         row, ids = self._place(epoch, samples)
+        parts = [(*part, *self._column(part[0], "codes", row)) for part in self._parts(row, ids)]
         out = np.empty((len(ids), self.classes), np.float32)
-        for shard, where, local in self._parts(row, ids):
-            begin, row_bytes = self._column(shard, "codes", row)
+        for shard, where, local, begin, row_bytes in parts:
             if self._native is not None:
                 out[where] = self._native(shard.read(begin, row_bytes), local)
                 continue
@@ -105,7 +106,7 @@ class Archive:
             raise SoftpackError("INVALID_ARGUMENT", "no such column", "column", names, name)
         row, ids = self._place(epoch, samples)
         column = self.columns[name]
-        dtype = np.dtype({"U8": "u1", "U16": "<u2", "U32": "<u4", "F32": "<f4"}[column["dtype"]])
+        dtype = DTYPES[column["dtype"]]
         each = column["rowBytes"] // self.samples // dtype.itemsize
         out = np.empty((len(ids), each), dtype)
         for shard, where, local in self._parts(row, ids):

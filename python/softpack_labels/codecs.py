@@ -5,8 +5,8 @@ import numpy as np
 from .errors import SoftpackError
 
 
-def decoder(name, config, tensors, sample_tensors):
-    """A function (codes uint8 [labels, bits], samples) -> float32 [labels, classes]; codes hold one bit per byte."""
+def decoder(name, config, tensors, sample_tensors, shape):
+    """`shape`: (classes, bits per label) of the archive. A function (codes uint8 [labels, bits], samples) -> float32 [labels, classes]; codes hold one bit per byte."""
     makers = {
         "vqae": _vqae,
         "topk": _top_k,
@@ -20,8 +20,18 @@ def decoder(name, config, tensors, sample_tensors):
     if name not in makers:
         raise SoftpackError("UNSUPPORTED", "unknown codec", "codec.name", ", ".join(makers), name)
     try:
-        return makers[name](config, {**tensors, **sample_tensors})
-    except (KeyError, TypeError, ValueError) as error:
+        for key in ("classes", "dh", "dc", "k", "levels"):
+            value = config.get(key, 1)
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1 << 32:
+                raise ValueError(key)
+        for key in ("eps", "tau", "scale"):
+            if not 0 < config.get(key, 1) < np.inf:
+                raise ValueError(key)
+        decode, bits = makers[name](config, {**tensors, **sample_tensors})
+        if (config["classes"], bits) != shape:
+            raise ValueError(f"{config['classes']} classes of {bits} bits, not {shape}")
+        return decode
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise SoftpackError("INVALID_FILE", "not the parts of this codec", "codec", name, repr(error)) from None
 
 
@@ -48,6 +58,15 @@ def _halves(bits):
     return values
 
 
+def _floats(tensors, *names):
+    """float32 tensors, all of them finite."""
+    found = [np.asarray(tensors[name]).astype(np.float32) for name in names]
+    for name, values in zip(names, found):
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} is not finite")
+    return found
+
+
 def _softmax(z, tau):
     e = np.exp((z - z.max(1, keepdims=True)) / np.float32(tau))
     return e / e.sum(1, keepdims=True)
@@ -68,16 +87,18 @@ def _indices(bits, width, levels):
 
 def _vqae(config, tensors):
     classes, dh, dc, k = (config[name] for name in ("classes", "dh", "dc", "k"))
-    codebook, matrix, bias = tensors["codebook"], tensors["decoder"], tensors["bias"]
+    codebook, matrix, bias = _floats(tensors, "codebook", "decoder", "bias")
     if codebook.shape != (k, dc) or matrix.shape != (dh, classes) or bias.shape != (classes,):
         raise ValueError("shapes")
+    if dh % dc != 0:
+        raise ValueError("dc")
     width, stages = _log2(k), dh // dc
 
     def decode(bits, samples):
         latent = codebook[_wide(bits, width, stages, k)].reshape(len(bits), dh)
         return _clamped(latent @ matrix + bias, config["eps"])
 
-    return decode
+    return decode, width * stages
 
 
 def _wide(bits, width, count, levels):
@@ -88,7 +109,7 @@ def _wide(bits, width, count, levels):
 
 def _vq(config, tensors):
     classes, dc, k = config["classes"], config["dc"], config["k"]
-    codebook, width, count = tensors["codebook"], _log2(config["k"]), -(-config["classes"] // config["dc"])
+    (codebook,), width, count = _floats(tensors, "codebook"), _log2(k), -(-classes // dc)
     if codebook.shape != (k, dc):
         raise ValueError("shapes")
 
@@ -96,20 +117,22 @@ def _vq(config, tensors):
         values = codebook[_wide(bits, width, count, k)].reshape(len(bits), -1)[:, :classes]
         return _clamped(values.copy(), config["eps"])
 
-    return decode
+    return decode, width * count
 
 
 def _scalar(config, tensors):
-    levels, width = tensors["levels"], _log2(config["levels"])
+    (levels,), width = _floats(tensors, "levels"), _log2(config["levels"])
+    if levels.shape != (config["levels"],):
+        raise ValueError("shapes")
 
     def decode(bits, samples):
         return _clamped(levels[_wide(bits, width, config["classes"], len(levels))], config["eps"])
 
-    return decode
+    return decode, width * config["classes"]
 
 
 def _components(config, tensors):
-    components, bias = tensors["components"].astype(np.float32), tensors["bias"]
+    components, bias = _floats(tensors, "components", "bias")
     if components.shape != (config["k"], config["classes"]) or bias.shape != (config["classes"],):
         raise ValueError("shapes")
 
@@ -117,11 +140,13 @@ def _components(config, tensors):
         values = (_halves(bits).astype(np.float64) @ components) * config["scale"] + bias
         return _clamped(values.astype(np.float32), config["eps"])
 
-    return decode
+    return decode, 16 * config["k"]
 
 
 def _top_k(config, tensors):
     classes, k, stored, rest = (config[name] for name in ("classes", "k", "values", "rest"))
+    if stored not in ("none", "logits", "probabilities") or rest not in ("uniform", "zero") or k > classes:
+        raise ValueError("form")
     ids = max(1, (classes - 1).bit_length())
     width = ids if stored == "none" else ids + 16
 
@@ -139,7 +164,7 @@ def _top_k(config, tensors):
         np.put_along_axis(labels, classes_of, np.broadcast_to(p, classes_of.shape), 1)
         return labels / labels.sum(1, keepdims=True)
 
-    return decode
+    return decode, k * width
 
 
 def _none(config, tensors):
@@ -152,15 +177,15 @@ def _none(config, tensors):
             return _softmax(values, config["tau"])
         return values / values.sum(1, keepdims=True)
 
-    return decode
+    return decode, 16 * config["classes"]
 
 
 def _mean(config, tensors):
-    means, group = tensors["means"], tensors["group"].astype(np.int64)
-    if means.shape[1] != config["classes"] or group.min(initial=0) < 0 or group.max(initial=0) >= len(means):
+    (means,), group = _floats(tensors, "means"), tensors["group"].astype(np.int64)
+    if means.ndim != 2 or group.ndim != 1 or means.shape[1] != config["classes"] or group.min(initial=0) < 0 or group.max(initial=0) >= len(means):
         raise ValueError("shapes")
 
     def decode(bits, samples):
         return _clamped(means[group[samples]].astype(np.float32), 2.0**-24)
 
-    return decode
+    return decode, 0

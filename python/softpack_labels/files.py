@@ -1,4 +1,4 @@
-"""Files of an archive: the manifest, safetensors, and shards whose blocks are verified as they are read."""
+"""Files of an archive: safetensors, and shards whose blocks are verified as they are read."""
 
 import hashlib
 import json
@@ -11,15 +11,14 @@ from .errors import SoftpackError
 from .xxh64 import xxh64_blocks
 
 BLOCK = 1 << 20
-MAX_MANIFEST = 64 << 20
 MAX_HEADER = 100 << 20
-READER = 2
-FEATURES = {"pruned", "rendering"}
-DTYPES = {"U8": "u1", "U16": "<u2", "U32": "<u4", "U64": "<u8", "I32": "<i4", "F16": "<f2", "F32": "<f4", "F64": "<f8"}
-IDENTITY = (
-    ["classes", "samples", "epochs", "storedEpochs", "tau", "codec", "codecFile", "samplesFile", "layout"]
-    + ["augmentation", "classNames", "teacher", "images", "pruning", "columns", "grid"]
-)
+DTYPES = {
+    name: np.dtype(kind)
+    for name, kind in {
+        **{"U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "U32": "<u4", "I32": "<i4", "U64": "<u8"},
+        **{"I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8"},
+    }.items()
+}
 
 
 def read_file(path, limit=None):
@@ -33,77 +32,6 @@ def read_file(path, limit=None):
         raise SoftpackError("NOT_FOUND", "no such file", path) from None
 
 
-def read_manifest(folder):
-    """The checked manifest of an archive."""
-    if not os.path.isdir(folder):
-        raise SoftpackError("NOT_FOUND", "no such folder", folder)
-    path = os.path.join(folder, "manifest.json")
-    if not os.path.exists(path):
-        raise SoftpackError("INCOMPLETE", "no manifest: not an archive, or one that was never finished", path)
-    try:
-        manifest = json.loads(read_file(path, MAX_MANIFEST).decode("utf-8"))
-        if manifest["format"] != "softpack":
-            raise ValueError("format")
-        if manifest["minReader"] > READER:
-            raise SoftpackError(
-                "UNSUPPORTED", "archive needs a newer reader", path, f"at most {READER}", manifest["minReader"]
-            )
-        unknown = set(manifest["features"]["required"]) - FEATURES
-        if unknown:
-            raise SoftpackError("UNSUPPORTED", "archive needs unknown features", path, found=", ".join(sorted(unknown)))
-        identity = {key: manifest[key] for key in IDENTITY if key in manifest}
-        if manifest["version"] == 1:
-            identity.pop("grid", None)
-        found = hashlib.sha256(_canonical(identity).encode("utf-8", "surrogatepass")).hexdigest()
-    except SoftpackError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise SoftpackError("INVALID_FILE", "not a manifest", path, found=repr(error)) from None
-    if found != manifest["archiveId"]:
-        raise SoftpackError(
-            "CORRUPT_DATA", "manifest was changed after it was written", path, manifest["archiveId"], found
-        )
-    return manifest
-
-
-def _canonical(value):
-    """JSON without white space, keys in the order of UTF-16, numbers as ECMAScript prints them."""
-    if isinstance(value, dict):
-        keys = sorted(value, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
-        return "{" + ",".join(f"{_canonical(key)}:{_canonical(value[key])}" for key in keys) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_canonical, value)) + "]"
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return _number(float(value))
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _number(value):
-    if value == 0:
-        return "0"
-    digits, exponent = repr(abs(value)), 0
-    if "e" in digits:
-        digits, power = digits.split("e")
-        exponent = int(power)
-    whole, _, fraction = digits.partition(".")
-    if fraction == "0":
-        fraction = ""
-    point = len(whole) + exponent
-    digits = whole + fraction
-    stripped = digits.lstrip("0")
-    point -= len(digits) - len(stripped)
-    digits = stripped.rstrip("0")
-    sign = "-" if value < 0 else ""
-    if 0 < point <= 21:
-        if len(digits) <= point:
-            return sign + digits.ljust(point, "0")
-        return f"{sign}{digits[:point]}.{digits[point:]}"
-    if -6 < point <= 0:
-        return f"{sign}0.{'0' * -point}{digits}"
-    mantissa = digits[0] + ("." + digits[1:] if len(digits) > 1 else "")
-    return f"{sign}{mantissa}e{'+' if point > 0 else '-'}{abs(point - 1)}"
-
-
 def read_header(path, data, size):
     """(name -> (dtype, shape, begin, end) in the file, where the data section begins) of a safetensors file."""
     try:
@@ -112,14 +40,18 @@ def read_header(path, data, size):
             raise ValueError("length of the header")
         header = json.loads(bytes(data[8 : 8 + length]).decode("utf-8"))
         metadata = header.pop("__metadata__", {})
+        if not isinstance(metadata, dict):
+            raise ValueError("__metadata__")
         tensors = {}
         for name, entry in header.items():
             begin, end = (8 + length + offset for offset in entry["data_offsets"])
-            dtype = np.dtype(DTYPES[entry["dtype"]])
+            dtype = DTYPES[entry["dtype"]]
             count = 1
             for side in entry["shape"]:
+                if not isinstance(side, int) or isinstance(side, bool) or side < 0:
+                    raise ValueError(name)
                 count *= side
-            if not (8 + length <= begin <= end <= size) or count * dtype.itemsize != end - begin or count < 0:
+            if not (8 + length <= begin <= end <= size) or count * dtype.itemsize != end - begin:
                 raise ValueError(name)
             tensors[name] = (dtype, tuple(entry["shape"]), begin, end)
         return tensors, metadata, 8 + length
@@ -129,7 +61,7 @@ def read_header(path, data, size):
 
 def read_tensors(folder, record, verify):
     """name -> array of a codec's file."""
-    path = _inside(folder, record["file"])
+    path = os.path.join(folder, record["file"])
     data = read_file(path)
     if len(data) != record["bytes"]:
         raise SoftpackError("CORRUPT_DATA", "wrong size", path, record["bytes"], len(data))
@@ -149,17 +81,11 @@ def require_sha256(path, data, expected):
         raise SoftpackError("CORRUPT_DATA", "not the file of this archive", path, expected, found)
 
 
-def _inside(folder, name):
-    if not isinstance(name, str) or os.path.basename(name) != name or name in ("", ".", ".."):
-        raise SoftpackError("INVALID_FILE", "not a file name", os.path.join(folder, "manifest.json"), found=name)
-    return os.path.join(folder, name)
-
-
 class Shard:
     """A file of labels. Bytes are mapped into memory; a block is verified when it is first read."""
 
     def __init__(self, folder, record, archive_id, verify):
-        self.path = _inside(folder, record["file"])
+        self.path = os.path.join(folder, record["file"])
         try:
             self.data = np.memmap(self.path, np.uint8, "r")
         except FileNotFoundError:
@@ -220,7 +146,7 @@ def shard_records(folder, manifest, verify):
     if manifest["version"] == 1:
         return manifest["shards"], 1
     record = manifest["shardTable"]
-    path = _inside(folder, record["file"])
+    path = os.path.join(folder, record["file"])
     tensors = read_tensors(folder, record, verify)
     table = tensors.get("shards")
     stored = manifest.get("storedEpochs", manifest["epochs"])

@@ -5,6 +5,8 @@ import math
 import numpy as np
 
 from .errors import SoftpackError
+from .files import DTYPES
+from .manifest import MAX_SIDE, Fields
 from .philox import CROP, FLIP, MIX, below, philox, unit
 
 CROP_ATTEMPTS = 10
@@ -25,21 +27,41 @@ class Views:
         spec = archive.manifest["augmentation"]
         if spec is None:
             raise SoftpackError("UNSUPPORTED", "archive does not say how its images were made", "augmentation")
-        try:
-            self.seeded = spec["generator"] == "philox4x32-10"
-            if not self.seeded and spec["generator"] != "recorded":
-                raise SoftpackError("UNSUPPORTED", "unknown generator", "augmentation.generator", found=spec["generator"])
-            height, width = spec["size"]
-            self.size = (int(height), int(width))
-            self.antialias = {"bilinear": False, "antialias": True}[spec.get("resample", "bilinear")]
-            self.round = {"none": False, "u8": True}[spec.get("round", "none")]
-            if self.seeded:
-                self._crop, self._flip, self._mix = spec["crop"], spec["flip"], spec["mix"]
-                self._seed = spec["seed"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise SoftpackError("INVALID_FILE", "not a valid augmentation", "augmentation", found=repr(error)) from None
+        fields = Fields("augmentation", spec)
+        self.seeded = fields.get("generator") == "philox4x32-10"
+        if not self.seeded and fields.get("generator") != "recorded":
+            found = str(fields.get("generator"))
+            raise SoftpackError("UNSUPPORTED", "unknown generator", "augmentation.generator", found=found)
+        self.size = tuple(map(int, fields.pair("size", 1, MAX_SIDE)))
+        resample, rounding = spec.get("resample", "bilinear"), spec.get("round", "none")
+        fields.require(resample in ("bilinear", "antialias"), "resample", "bilinear or antialias")
+        fields.require(rounding in ("none", "u8"), "round", "none or u8")
+        self.antialias, self.round = resample == "antialias", rounding == "u8"
+        if self.seeded:
+            self._seed = fields.count("seed", 0, 2**53)
+            crop, mix = fields.fields("crop"), fields.fields("mix")
+            self._scale, self._ratio = crop.pair("scale", 0, 1), crop.pair("ratio", 1e-6, 1e6)
+            self._flip = fields.number("flip", 0, 1)
+            self._mix = mix.get("kind")
+            mix.require(self._mix in ("none", "cutmix", "mixup"), "kind", "none, cutmix or mixup")
+            if self._mix != "none":
+                self._alpha, self._probability = mix.number("alpha", 0, 1), mix.number("probability", 0, 1)
+        else:
+            self._require_columns(archive)
         self._archive = archive
         self._shares = not self.seeded and archive.columns["crop"]["dtype"] == "F32"
+
+    def _require_columns(self, archive):
+        """Values per sample of every recorded column."""
+        kinds = {"crop": ("U16", "F32"), "flip": ("U8",), "partner": ("U32",), "box": ("U16",), "weight": ("F32",)}
+        sides = {"crop": 4, "box": 4}
+        for name, dtypes in kinds.items():
+            column = archive.columns.get(name)
+            if column is None and name != "crop":
+                continue
+            width = 0 if column is None else column["rowBytes"] // archive.samples // DTYPES[column["dtype"]].itemsize
+            if column is None or column["dtype"] not in dtypes or width != sides.get(name, 1):
+                raise SoftpackError("INVALID_FILE", "not a record of views", f"columns: {name}", " or ".join(dtypes))
 
     def mixes(self, epoch, samples):
         """(partner [n], box [n, 4], weight [n]): the sample's own id where nothing is mixed in."""
@@ -49,14 +71,14 @@ class Views:
         if not self.seeded:
             self._recorded_mixes(epoch, samples, partner, box, weight)
             return partner, box, weight
-        if self._mix["kind"] == "none":
+        if self._mix == "none":
             return partner, box, weight
         epoch %= self._archive.stored_epochs
         chosen, other, y, x = philox(samples, epoch, MIX, 0, self._seed)
         others = below(other, self._archive.samples)
-        for i in np.flatnonzero(unit(chosen) < self._mix["probability"]):
-            share = self._beta(epoch, int(samples[i]), self._mix["alpha"])
-            if self._mix["kind"] == "mixup":
+        for i in np.flatnonzero(unit(chosen) < self._probability):
+            share = self._beta(epoch, int(samples[i]), self._alpha)
+            if self._mix == "mixup":
                 weight[i] = share
                 if weight[i] < 1:
                     partner[i] = others[i]
@@ -72,7 +94,7 @@ class Views:
         if not self.seeded:
             return self._recorded_crops(epoch, samples, np.asarray(sizes))
         epoch %= self._archive.stored_epochs
-        (low, high), ratio = self._crop["scale"], self._crop["ratio"]
+        (low, high), ratio = self._scale, self._ratio
         logs = math.log(ratio[0]), math.log(ratio[1])
         crops, left = np.zeros((len(samples), 4), np.int64), np.arange(len(samples))
         for attempt in range(CROP_ATTEMPTS):

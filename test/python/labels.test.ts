@@ -1,7 +1,7 @@
 import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import xxhash from 'xxhash-wasm';
 import { openArchive } from '#src/archive/archive.js';
 import { BatchSamples } from '#src/archive/pruning.js';
@@ -31,12 +31,13 @@ import {
 import { floatsOf, hasModule, python, runJobs } from './python.js';
 
 const missing = !hasModule('numpy');
-if (missing) console.warn(`skipped: ${python} has no numpy; name one that has by SOFTPACK_PYTHON`);
+const reason = `${python} has no numpy; name a Python that has by SOFTPACK_PYTHON`;
+beforeEach((context) => context.skip(missing, reason));
 const temporary = await temporaryDirectory();
 const golden = fileURLToPath(new URL('../golden/archives/', import.meta.url));
 const list = (...ids: number[]) => Uint32Array.from(ids);
 
-describe.skipIf(missing)('labels', () => {
+describe('labels', () => {
   test('are the decoder labels to 1e-6, for every codec', async () => {
     const source = await logitArchive(temporary.path('logits'));
     const paths = [source];
@@ -100,7 +101,7 @@ describe.skipIf(missing)('labels', () => {
   });
 });
 
-describe.skipIf(missing)('views', () => {
+describe('views', () => {
   const spec = (mix: MixSpec, change: Partial<AugmentationSpec> = {}): AugmentationSpec => ({
     ...{ generator: 'philox4x32-10', seed: 2 ** 40 + 5, size: [12, 11], flip: 0.5, mix },
     crop: { scale: [0.08, 1], ratio: [3 / 4, 4 / 3] },
@@ -139,7 +140,7 @@ describe.skipIf(missing)('views', () => {
   });
 });
 
-test.skipIf(missing)('recorded views have the bytes of the loader', async () => {
+test('recorded views have the bytes of the loader', async () => {
   const source = await openImages(sample('images'));
   using reader = await openImageReader(source.description);
   const pixels = await reader.read(list(...Array(10).keys()));
@@ -167,7 +168,7 @@ test.skipIf(missing)('recorded views have the bytes of the loader', async () => 
   }
 });
 
-describe.skipIf(missing)('order', () => {
+describe('order', () => {
   test('is that of the loader on every rank, across a resume', async () => {
     const path = await logitArchive(temporary.path('ordered'));
     await using archive = await openArchive(path);
@@ -219,7 +220,7 @@ describe.skipIf(missing)('order', () => {
   });
 });
 
-describe.skipIf(missing)('errors', () => {
+describe('errors', () => {
   test('name what is wrong with an archive', async () => {
     const path = await logitArchive(temporary.path('whole'));
     const damaged = async (name: string, change: (folder: string) => Promise<unknown>) => {
@@ -291,7 +292,22 @@ describe.skipIf(missing)('errors', () => {
   });
 });
 
-test.skipIf(missing)('xxh64 without the package xxhash', async () => {
+test('damaged archives give a SoftpackError, or the labels of another archive', async () => {
+  const source = temporary.path('fuzz-recorded');
+  const images = sample('images');
+  await importLabels({ source: sample('sre2l-cutmix'), images, size: [12, 12], out: source });
+  const archives = [
+    source,
+    ...['vqae', 'topk', 'mean', 'pruned'].map((name) => join(golden, name)),
+  ];
+  const jobs = archives.map((archive) => ({ kind: 'fuzz', archive, seed: 11, count: 40 }) as const);
+  for (const found of runJobs(jobs)) {
+    expect(found.wrong).toEqual([]);
+    expect(found.refused).toBeGreaterThan(40);
+  }
+});
+
+test('xxh64 without the package xxhash', async () => {
   const { h64Raw } = await xxhash();
   const lengths = [0, 1, 3, 4, 7, 8, 12, 31, 32, 33, 63, 64, 200, 5 * 96, 5 * 96 + 11];
   const bytes = Uint8Array.from({ length: 600 }, (_, i) => (i * 7919) >> 3);

@@ -21,10 +21,8 @@ import {
 import { floatsOf, hasModule, python, root, runJobs } from './python.js';
 
 const temporary = await temporaryDirectory();
-const noNumpy = !hasModule('numpy');
-if (noNumpy) console.warn(`skipped: ${python} has no numpy; name one that has by SOFTPACK_PYTHON`);
-const noTorch = !hasModule('torch');
-if (noTorch) console.warn(`skipped: ${python} has no torch; name one that has by SOFTPACK_PYTHON`);
+const reason = (name: string) =>
+  `${python} has no ${name}; name a Python that has by SOFTPACK_PYTHON`;
 
 const augmentation: AugmentationSpec = {
   ...{ generator: 'philox4x32-10', seed: 6, size: [12, 11], flip: 0.5 },
@@ -33,7 +31,8 @@ const augmentation: AugmentationSpec = {
   ...{ resample: 'antialias', round: 'u8' },
 };
 
-test.skipIf(noNumpy)('the library gives the bytes of the addon, labels and views', async () => {
+test('the library gives the bytes of the addon, labels and views', async (context) => {
+  context.skip(!hasModule('numpy'), reason('numpy'));
   const library = temporary.path('labels.so');
   const env = { SOFTPACK_LABELS_LIBRARY: library, PYTHONPATH: `${root}python` };
   const args = ['-m', 'softpack_labels.build', '--source', root];
@@ -62,29 +61,27 @@ test.skipIf(noNumpy)('the library gives the bytes of the addon, labels and views
   expect(missing).toMatchObject({ code: 'BACKEND_UNAVAILABLE', field: 'kernels' });
 });
 
-test.skipIf(noTorch)(
-  'a DataLoader gives the batches of the loader, with and without workers',
-  async () => {
-    const path = await logitArchive(temporary.path('torch'), { augmentation });
-    await using archive = await openArchive(path);
-    const file = await writeImages(temporary.path('torch.bin'));
-    const jobs = [0, 2].map((workers) => ({
-      ...{ kind: 'dataset', archive: path, workers, images: file, shape: [SAMPLES, SIDE, SIDE] },
-      ...{ options: { batch_size: 16, seed: 8 }, ...NORMALISATION },
-    }));
-    const found = runJobs(jobs as never);
-    expect(found[1]).toEqual(found[0]);
-    const options = { archive, images, normalisation: NORMALISATION, batchSize: 16, seed: 8 };
-    await using loader = createLoader({ ...options, workers: 0 });
-    let i = 0;
-    for await (const { xs, ys } of loader.epoch()) {
-      expect(floatsOf((found[0].xs as string[])[i])).toEqual(xs);
-      expect(worst(floatsOf((found[0].ys as string[])[i]), ys)).toBeLessThan(1e-6);
-      i += 1;
-    }
-    expect(found[0].xs).toHaveLength(i);
-  },
-);
+test('a DataLoader gives the batches of the loader, with and without workers', async (context) => {
+  context.skip(!hasModule('torch'), reason('torch'));
+  const path = await logitArchive(temporary.path('torch'), { augmentation });
+  await using archive = await openArchive(path);
+  const file = await writeImages(temporary.path('torch.bin'));
+  const jobs = [0, 2].map((workers) => ({
+    ...{ kind: 'dataset', archive: path, workers, images: file, shape: [SAMPLES, SIDE, SIDE] },
+    ...{ options: { batch_size: 16, seed: 8 }, ...NORMALISATION },
+  }));
+  const found = runJobs(jobs as never);
+  expect(found[1]).toEqual(found[0]);
+  const options = { archive, images, normalisation: NORMALISATION, batchSize: 16, seed: 8 };
+  await using loader = createLoader({ ...options, workers: 0 });
+  let i = 0;
+  for await (const { xs, ys } of loader.epoch()) {
+    expect(floatsOf((found[0].xs as string[])[i])).toEqual(xs);
+    expect(worst(floatsOf((found[0].ys as string[])[i]), ys)).toBeLessThan(1e-6);
+    i += 1;
+  }
+  expect(found[0].xs).toHaveLength(i);
+});
 
 test('pip installs it with numpy alone, and builds nothing', async (context) => {
   const venv = temporary.path('venv');

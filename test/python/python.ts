@@ -12,7 +12,7 @@ export const root = fileURLToPath(new URL('../../', import.meta.url));
 const runner = fileURLToPath(new URL('run_jobs.py', import.meta.url));
 
 export interface Job {
-  readonly kind: 'labels' | 'views' | 'order' | 'open' | 'native' | 'dataset' | 'hashes';
+  readonly kind: 'labels' | 'views' | 'order' | 'open' | 'native' | 'dataset' | 'hashes' | 'fuzz';
   readonly [option: string]: unknown;
 }
 

@@ -1,13 +1,18 @@
 """Runs the jobs of a JSON list from stdin with softpack_labels, and prints a JSON list of what they gave."""
 
 import base64
+import hashlib
 import json
+import os
+import random
+import shutil
 import sys
+import tempfile
 
 import numpy as np
 
 import softpack_labels
-from softpack_labels import xxh64
+from softpack_labels import manifest, xxh64
 from softpack_labels.order import BatchSampler
 from softpack_labels.views import Views
 
@@ -21,8 +26,76 @@ def images_of(job):
     return np.fromfile(job["images"], np.uint8).reshape(count, height, width, 3)
 
 
+def changed(value, rng):
+    """The JSON value with one part of it removed or replaced."""
+    if isinstance(value, dict) and value and rng.random() < 0.8:
+        key, copy = rng.choice(list(value)), dict(value)
+        if rng.random() < 0.15:
+            copy.pop(key)
+        else:
+            copy[key] = changed(value[key], rng)
+        return copy
+    if isinstance(value, list) and value and rng.random() < 0.8:
+        copy = list(value)
+        copy[rng.randrange(len(copy))] = changed(rng.choice(copy), rng)
+        return copy
+    return rng.choice([None, -1, 0, 1, 3, 1.5, 7.0, 2**31, 2**53, 1e308, "", "../x", [], {}, True, [1], "F16", "U8"])
+
+
+def damage(folder, rng):
+    """Flips bits of a file or cuts it off, or changes the manifest and makes its hash right again."""
+    if rng.random() < 0.5:
+        path = os.path.join(folder, rng.choice(sorted(os.listdir(folder))))
+        data = bytearray(open(path, "rb").read())
+        for _ in range(rng.choice([1, 1, 3])):
+            data[rng.randrange(len(data) if rng.random() < 0.5 else min(len(data), 600))] ^= 1 << rng.randrange(8)
+        del data[len(data) if rng.random() < 0.8 else rng.randrange(len(data)) :]
+        open(path, "wb").write(data)
+        return
+    path = os.path.join(folder, "manifest.json")
+    value = changed(json.load(open(path, encoding="utf-8")), rng)
+    if isinstance(value, dict) and "archiveId" in value:
+        identity = {key: value[key] for key in manifest.IDENTITY if key in value}
+        value["archiveId"] = hashlib.sha256(manifest._canonical(identity).encode()).hexdigest()
+    json.dump(value, open(path, "w", encoding="utf-8"))
+
+
+def use(folder, verify):
+    archive = softpack_labels.open(folder, verify=verify, kernels="numpy")
+    labels = archive.labels(0, range(min(archive.samples, 10)))
+    for name in list(archive.columns)[1:]:
+        archive.column(name, 0, [0])
+    if archive.manifest["augmentation"] is not None:
+        images = np.zeros((1 << 10, 20, 20, 3), np.uint8)
+        Views(archive).render(0, range(min(4, archive.samples)), images, [0, 0, 0], [1, 1, 1], "numpy")
+    return archive.id, labels
+
+
+def fuzz(job):
+    """Damaged copies of an archive: what went wrong in another way than by a SoftpackError."""
+    rng, wrong, whole, refused = random.Random(job["seed"]), [], use(job["archive"], True), 0
+    with tempfile.TemporaryDirectory() as temporary, np.errstate(all="ignore"):
+        for i in range(job["count"]):
+            folder = os.path.join(temporary, str(i))
+            shutil.copytree(job["archive"], folder)
+            damage(folder, rng)
+            for verify in (True, False):
+                try:
+                    id, labels = use(folder, verify)
+                    if verify and id == whole[0] and not np.array_equal(labels, whole[1]):
+                        wrong.append(f"{i}: other labels of the same id")
+                except softpack_labels.SoftpackError:
+                    refused += 1
+                except Exception as error:
+                    wrong.append(f"{i} {verify}: {error!r}")
+            shutil.rmtree(folder)
+    return {"wrong": wrong, "refused": refused}
+
+
 def run(job):
     kind = job["kind"]
+    if kind == "fuzz":
+        return fuzz(job)
     if kind == "hashes":
         xxh64.xxhash = None
         data = np.frombuffer(base64.b64decode(job["data"]), np.uint8)

@@ -1,0 +1,202 @@
+"""The checked manifest of an archive."""
+
+import hashlib
+import json
+import math
+import os
+
+from .errors import SoftpackError
+from .files import DTYPES, read_file
+
+MAX_MANIFEST = 64 << 20
+MAX_COUNT = 1 << 32
+MAX_SHARDS = 1 << 20
+MAX_SIDE = 65535
+READER = 2
+FEATURES = {"pruned", "rendering"}
+IDENTITY = (
+    *("classes", "samples", "epochs", "storedEpochs", "tau", "codec", "codecFile", "samplesFile", "layout"),
+    *("augmentation", "classNames", "teacher", "images", "pruning", "columns", "grid"),
+)
+
+
+def read_manifest(folder):
+    """Refuses archives of newer readers before anything else, then whatever contradicts the format."""
+    if not os.path.isdir(folder):
+        raise SoftpackError("NOT_FOUND", "no such folder", folder)
+    path = os.path.join(folder, "manifest.json")
+    if not os.path.exists(path):
+        raise SoftpackError("INCOMPLETE", "no manifest: not an archive, or one that was never finished", path)
+    try:
+        json_value = json.loads(read_file(path, MAX_MANIFEST).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise SoftpackError("INVALID_FILE", "not JSON", path, found=str(error)) from None
+    manifest = Fields(path, json_value)
+    if manifest.get("format") != "softpack":
+        raise SoftpackError("INVALID_FILE", "not an archive of softpack", f"{path}: format", "softpack")
+    least = manifest.count("minReader", 1)
+    if least > READER:
+        raise SoftpackError("UNSUPPORTED", "archive needs a newer reader", f"{path}: minReader", READER, least)
+    unknown = set(manifest.fields("features").texts("required")) - FEATURES
+    if unknown:
+        raise SoftpackError("UNSUPPORTED", "archive needs unknown features", path, found=", ".join(sorted(unknown)))
+    _check(manifest, manifest.count("version", 1))
+    identity = {key: json_value[key] for key in IDENTITY if key in json_value}
+    try:
+        found = hashlib.sha256(_canonical(identity).encode("utf-8", "surrogatepass")).hexdigest()
+    except (OverflowError, RecursionError) as error:
+        raise SoftpackError("INVALID_FILE", "not a manifest", path, found=str(error)) from None
+    if found != manifest.text("archiveId"):
+        expected = json_value["archiveId"]
+        raise SoftpackError("CORRUPT_DATA", "manifest was changed after it was written", path, expected, found)
+    return json_value
+
+
+class Fields:
+    """An object of untrusted JSON: `INVALID_FILE` names the field that is not what it must be."""
+
+    def __init__(self, where, value):
+        self.where = where
+        self.value = value
+        self.require(isinstance(value, dict), None, "an object")
+
+    def require(self, holds, name, expected):
+        if not holds:
+            field = self.where if name is None else f"{self.where}: {name}"
+            found = self.value if name is None else self.value.get(name)
+            raise SoftpackError("INVALID_FILE", "not valid", field, expected, str(found)[:100])
+
+    def get(self, name):
+        return self.value.get(name)
+
+    def count(self, name, low, high=MAX_COUNT):
+        value = self.get(name)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        self.require(whole and low <= value <= high, name, f"a whole number from {low} to {high}")
+        return value
+
+    def number(self, name, low, high=math.inf):
+        value = self.get(name)
+        real = isinstance(value, (int, float)) and not isinstance(value, bool)
+        self.require(real and low <= value <= high and abs(value) < math.inf, name, f"a number from {low} to {high}")
+        return value
+
+    def text(self, name):
+        self.require(isinstance(self.get(name), str), name, "a text")
+        return self.get(name)
+
+    def texts(self, name):
+        value = self.get(name)
+        self.require(isinstance(value, list) and all(isinstance(item, str) for item in value), name, "texts")
+        return value
+
+    def pair(self, name, low, high):
+        """Two numbers, as Python objects of their kind."""
+        value = self.get(name)
+        self.require(isinstance(value, list) and len(value) == 2, name, "two numbers")
+        both = Fields(f"{self.where}: {name}", {"0": value[0], "1": value[1]})
+        return both.number("0", low, high), both.number("1", low, high)
+
+    def fields(self, name):
+        return Fields(f"{self.where}: {name}", self.get(name))
+
+    def list(self, name):
+        value = self.get(name)
+        self.require(isinstance(value, list), name, "a list")
+        return [Fields(f"{self.where}: {name}[{i}]", item) for i, item in enumerate(value)]
+
+
+def _check(manifest, version):
+    samples = manifest.count("samples", 1)
+    manifest.count("classes", 1)
+    epochs = manifest.count("epochs", 1)
+    stored = manifest.count("storedEpochs", 1, epochs) if "storedEpochs" in manifest.value else epochs
+    manifest.require(manifest.number("tau", 0) > 0, "tau", "above 0")
+    manifest.fields("codec").text("name")
+    manifest.fields("codec").fields("config")
+    for name in ("codecFile", "samplesFile"):
+        if name == "codecFile" or name in manifest.value:
+            _check_record(manifest.fields(name))
+    layout = manifest.fields("layout")
+    layout.text("kind")
+    if layout.get("kind") == "fixed":
+        layout.count("bitsPerLabel", 0)
+    if manifest.get("augmentation") is not None:
+        manifest.fields("augmentation")
+    if "classNames" in manifest.value:
+        manifest.texts("classNames")
+    if manifest.get("images") is not None:
+        manifest.fields("images")
+    if "pruning" in manifest.value:
+        pruning = manifest.fields("pruning")
+        pruning.count("samples", samples)
+        pruning.count("epochs", 1)
+        pruning.count("seed", 0, 2**53)
+    columns = manifest.list("columns")
+    manifest.require(len(columns) > 0 and columns[0].get("name") == "codes", "columns", "codes first")
+    for column in columns:
+        column.text("name")
+        column.require(column.get("dtype") in DTYPES, "dtype", ", ".join(DTYPES))
+        row_bytes = column.count("rowBytes", 0, 2**53)
+        whole = column is columns[0] or row_bytes % (samples * DTYPES[column.get("dtype")].itemsize) == 0
+        column.require(whole, "rowBytes", "whole values of every sample")
+    if version > 1:
+        _check_record(manifest.fields("shardTable"))
+        grid = manifest.fields("grid")
+        shards = -(-stored // grid.count("epochs", 1)) * -(-samples // grid.count("samples", 1))
+        manifest.require(shards <= MAX_SHARDS, "grid", f"at most {MAX_SHARDS} shards")
+        return
+    first = 0
+    for shard in manifest.list("shards"):
+        _check_record(shard)
+        shard.text("indexSha256")
+        shard.require(shard.get("samples") == [0, samples], "samples", "all")
+        begin, end = shard.pair("epochs", 0, epochs)
+        shard.require(begin == first and isinstance(end, int) and end > begin, "epochs", f"from {first} on")
+        first = end
+    manifest.require(first == epochs, "shards", f"{epochs} epochs")
+
+
+def _check_record(record):
+    name = record.text("file")
+    record.require(os.path.basename(name) == name and name not in ("", ".", "..") and "\0" not in name, "file", "a name")
+    record.count("bytes", 0, 2**53)
+    record.text("sha256")
+
+
+def _canonical(value):
+    """JSON without white space, keys in the order of UTF-16, numbers as ECMAScript prints them."""
+    if isinstance(value, dict):
+        keys = sorted(value, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
+        return "{" + ",".join(f"{_canonical(key)}:{_canonical(value[key])}" for key in keys) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_canonical, value)) + "]"
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return _number(float(value))
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _number(value):
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else "null"
+    digits, exponent = repr(abs(value)), 0
+    if "e" in digits:
+        digits, power = digits.split("e")
+        exponent = int(power)
+    whole, _, fraction = digits.partition(".")
+    if fraction == "0":
+        fraction = ""
+    point = len(whole) + exponent
+    digits = whole + fraction
+    stripped = digits.lstrip("0")
+    point -= len(digits) - len(stripped)
+    digits = stripped.rstrip("0")
+    sign = "-" if value < 0 else ""
+    if 0 < point <= 21:
+        if len(digits) <= point:
+            return sign + digits.ljust(point, "0")
+        return f"{sign}{digits[:point]}.{digits[point:]}"
+    if -6 < point <= 0:
+        return f"{sign}0.{'0' * -point}{digits}"
+    mantissa = digits[0] + ("." + digits[1:] if len(digits) > 1 else "")
+    return f"{sign}{mantissa}e{'+' if point > 0 else '-'}{abs(point - 1)}"

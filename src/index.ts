@@ -190,7 +190,7 @@ export {
 } from './loader/kept-batches.js';
 export { createLoader, type LabelLoader } from './loader/loader.js';
 export type { LoaderMetrics } from './loader/metrics.js';
-export type { Batch, LoaderOptions, LoaderProgress } from './loader/options.js';
+export type { Batch, LoaderAddresses, LoaderOptions, LoaderProgress } from './loader/options.js';
 export type { LoaderState } from './loader/state.js';
 export type { TfDataset, TfDatasetOptions, TfLike } from './loader/tf-dataset.js';
 // Packing

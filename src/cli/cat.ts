@@ -24,7 +24,7 @@ export function addCat(program: Command, { signal }: CliIo): void {
   program
     .command('cat')
     .description('Decode one epoch of an archive into a file of probabilities [samples, classes].')
-    .argument('<dir>', 'archive')
+    .argument('<dir>', 'archive, or its address')
     .requiredOption('-e, --epoch <n>', 'epoch, from 0', nonNegativeInteger)
     .option('-s, --samples <range>', 'samples, as in Python: 0:100', slice, { from: 0, to: 'end' })
     .addOption(new Option('-f, --format <name>', 'file format').choices(['npy']).default('npy'))

@@ -22,7 +22,7 @@ export function addExport(program: Command, io: CliIo): void {
   program
     .command('export')
     .description("Write an archive's labels as the training scripts of other projects read them.")
-    .argument('<dir>', 'archive')
+    .argument('<dir>', 'archive, or its address')
     .addOption(
       new Option('--to <layout>', 'SRe2L and CDA, FKD, or TinyViT')
         .choices(EXPORT_LAYOUTS)

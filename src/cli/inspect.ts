@@ -8,7 +8,7 @@ export function addInspect(program: Command, io: CliIo): void {
   program
     .command('inspect')
     .description('Show what an archive holds and the size of every part.')
-    .argument('<dir>', 'archive')
+    .argument('<dir>', 'archive, or its address')
     .option('--json', 'print as JSON')
     .action(async (dir: string, { json }: { readonly json?: boolean }) => {
       const facts = await inspect(dir);

@@ -26,7 +26,7 @@ export function addLoaderBench(program: Command, io: CliIo): void {
   program
     .command('loader-bench')
     .description('Measure how fast batches come from an archive and what limits them.')
-    .argument('<dir>', 'archive')
+    .argument('<dir>', 'archive, or its address')
     .option(
       '-i, --images <path>',
       'its images: folder, list of files, or packed images; without: labels only',

@@ -1,13 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { SoftpackError, throwIfAborted } from '../errors.js';
+import { openArchive } from '../pipeline/open-archive.js';
 import { once, orAbort } from './abort.js';
 import type { BatchSetup } from './batch-maker.js';
 import { BatchSource } from './batch-source.js';
-import { requireContentOf } from './images-of.js';
+import { openImagesOf, requireContentOf } from './images-of.js';
 import { LabelsAhead } from './labels-ahead.js';
 import { type LoaderMetrics, MetricsCounter } from './metrics.js';
-import type { Batch, LoaderOptions } from './options.js';
+import type { Batch, LoaderAddresses, LoaderOptions } from './options.js';
 import { BatchPlan, type Position } from './plan.js';
 import { batchStream } from './readable.js';
 import { RowReader } from './rows.js';
@@ -38,6 +39,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
   /** The epochs that it delivers: [from, to). */
   readonly epochs: { readonly from: number; readonly to: number };
   readonly #options: LoaderOptions;
+  readonly #opened: AsyncDisposable | undefined;
   readonly #plan: BatchPlan;
   readonly #prefetch: number;
   readonly #setup: BatchSetup;
@@ -53,7 +55,9 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
   #queue: Pending[] = [];
   #closed = false;
 
-  constructor(options: LoaderOptions) {
+  /** @param opened closed with the loader. */
+  constructor(options: LoaderOptions, opened?: AsyncDisposable) {
+    this.#opened = opened;
     const { archive, images } = options;
     const { samples, epochs, classes } = archive;
     const { from, to } = options.epochs ?? { from: 0, to: epochs };
@@ -152,6 +156,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     this.#labelsAhead?.clear();
     this.#rows.clear();
     await this.#source[Symbol.asyncDispose]();
+    await this.#opened?.[Symbol.asyncDispose]();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -275,13 +280,40 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
   }
 }
 
-/** Batches of images and soft labels from an archive. See {@link LabelLoader}. */
-export function createLoader(options: LoaderOptions): LabelLoader {
+/**
+ * Batches of images and soft labels from an archive. See {@link LabelLoader}. An archive given by its path or address is
+ * opened first, read block by block as epochs need it, and closed with the loader.
+ */
+export function createLoader(options: LoaderAddresses): Promise<LabelLoader>;
+export function createLoader(options: LoaderOptions): LabelLoader;
+export function createLoader(
+  options: LoaderOptions | LoaderAddresses,
+): LabelLoader | Promise<LabelLoader> {
+  return isOpen(options) ? loaderOf(options) : openLoader(options);
+}
+
+function isOpen(options: LoaderOptions | LoaderAddresses): options is LoaderOptions {
+  return typeof options.archive === 'object' && 'manifest' in options.archive;
+}
+
+async function openLoader(options: LoaderAddresses): Promise<LabelLoader> {
+  const archive = await openArchive(options.archive);
+  try {
+    const { images: from, ...rest } = options;
+    const images = typeof from === 'string' ? await openImagesOf(archive, from) : from;
+    return loaderOf({ ...rest, archive, ...(images && { images }) }, archive);
+  } catch (error) {
+    await archive.close();
+    throw error;
+  }
+}
+
+function loaderOf(options: LoaderOptions, opened?: AsyncDisposable): LabelLoader {
   if (options.archive.manifest.pruning !== undefined) {
     throw new SoftpackError('UNSUPPORTED', 'a pruned archive has batches of its own', {
       field: 'archive',
       expected: 'prunedBatches, which draws them',
     });
   }
-  return new LabelLoader(options);
+  return new LabelLoader(options, opened);
 }

@@ -5,6 +5,7 @@ import type { PackedCodes } from '../codecs/codec.js';
 import type { MemoryImages } from '../images/memory.js';
 import type { ImageSource } from '../images/source.js';
 import type { Precision } from '../kernels/types.js';
+import type { ByteStore } from '../store/byte-store.js';
 import type { LoaderMetrics } from './metrics.js';
 import type { LoaderState } from './state.js';
 
@@ -64,6 +65,14 @@ export interface LoaderOptions {
   readonly signal?: AbortSignal;
   /** Called for every batch when it is delivered. */
   readonly onProgress?: (progress: LoaderProgress) => void;
+}
+
+/** {@link LoaderOptions} by path or address: what is opened for the loader is closed with it. */
+export interface LoaderAddresses extends Omit<LoaderOptions, 'archive' | 'images'> {
+  /** A folder, an address like `https://host/archive`, or a store. */
+  readonly archive: string | ByteStore;
+  /** A path stands for the archive's images there, as `openImagesOf` opens them. */
+  readonly images?: string | ImageSource | MemoryImages;
 }
 
 export interface LoaderProgress {

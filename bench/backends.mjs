@@ -1,7 +1,7 @@
-// Milliseconds of a forward pass and a training step of the demo's student, by backend and batch size, beside the
+// Milliseconds of a forward pass and a training step of the demo's student, by backend and batch size, with the
 // errors: of the logits against float64, of the gradient against the plain JavaScript backend.
-// Processor time, of all threads, tells the work apart from what else the machine did meanwhile.
-// Run: node bench/backends.mjs [runs] [--json FILE]; prints a Markdown table. What is not ready is named and left out.
+// Processor time of all threads separates the work from other load on the machine.
+// Run: node bench/backends.mjs [runs] [--json FILE]; prints a Markdown table. Backends that are not ready are named and left out.
 import { writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import { parseArgs } from 'node:util';
@@ -51,7 +51,7 @@ for (const { name, state, reason } of await tensorflowStatus()) {
 }
 if (flags.json) await writeFile(flags.json, `${JSON.stringify({ machine, rows }, null, 2)}\n`);
 
-/** The network's first weights, and what exact arithmetic and the reference backend make of them. */
+/** The network's first weights, and their results by exact arithmetic and by the reference backend. */
 async function reference() {
   const { tf } = await selectBackend({ backend: 'cpu' });
   const model = ConvNet.create(config, 1);

@@ -1,5 +1,5 @@
-// The demo by each backend that is ready, one after the other: times and accuracies side by side.
-// Run: node bench/demo.mjs [--dir softpack-demo] [--seed 0] [--json FILE]; prints a Markdown table. 3 to 6 minutes a
+// The demo on each backend that is ready, one after the other: a table of times and accuracies.
+// Run: node bench/demo.mjs [--dir softpack-demo] [--seed 0] [--json FILE]; prints a Markdown table. 3 to 6 minutes per
 // backend on two free cores. The images are installed once, which is not counted.
 import { spawn } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';

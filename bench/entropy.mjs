@@ -1,5 +1,5 @@
-// Speed of entropy coding on blocks as the transform codec writes them, one line per instruction set, beside
-// constriction's ANS coder (Python with a Rust core; each component's symbols in one call, its fastest way):
+// Speed of entropy coding on blocks as the transform codec writes them, one line per instruction set, next to
+// constriction's ANS coder (Python with a Rust core; each component's symbols in one call, its fastest mode):
 //   node bench/entropy.mjs [ROUNDS]
 // SOFTPACK_BENCH_PYTHON names a Python with constriction and NumPy. Processor time of one thread; median of the
 // rounds, fastest to slowest.

@@ -1,5 +1,5 @@
-// Images and labels a second of the loader, by kind of images and number of workers, at (50, 128) of 1,000 classes and
-// 224 pixels, beside `tf.data.generator` + sharp and, where a Python has torch, a PyTorch DataLoader on batch files in
+// Images and labels per second of the loader, by kind of images and number of workers, at (50, 128) of 1,000 classes and
+// 224 pixels, next to `tf.data.generator` + sharp and, if a Python has torch, a PyTorch DataLoader on batch files in
 // SRe2L's layout with the same labels. Then the wait while a student trains, and memory over 50 epochs.
 //
 // Run: node bench/loader.mjs [--seconds S] [--samples N] [--python FILE] [--json FILE] [--only table|student|soak]
@@ -101,7 +101,7 @@ async function table() {
   return rows;
 }
 
-/** The labels and views of epoch 0 as the rivals keep them. */
+/** The labels and views of epoch 0 in the rivals' layout. */
 async function writeRivalData(archive) {
   const codec = loadCodec(archive.codecParts, kernels);
   const ids = Uint32Array.from({ length: samples }, (_, i) => i);
@@ -114,7 +114,7 @@ async function writeRivalData(archive) {
   });
   codec.dispose();
   const halves = new Uint16Array(out.length);
-  // Logits: the temperature times the log of what was decoded.
+  // Logits: the temperature times the log of the decoded labels.
   float32ToFloat16(
     out.map((y) => SHAPE.tau * Math.log(y)),
     halves,

@@ -1,9 +1,9 @@
 // Packs the labels of a stand-in for a teacher while they are made: memory, disk and speed at the shape of ImageNet.
 //   node bench/one-pass.mjs [--samples 1300000] [--classes 1000] [--epochs 2] [--ratio 40] [--codec vqae]
 //
-// The stand-in gives one of 256 fixed rows of logits with five peaks of its own: nothing of its time or memory is a
-// teacher's. Prints the largest resident set, the largest size of the output folder while it was written (beside the
-// bytes that two passes would have kept) and labels per second.
+// The stand-in gives one of 256 fixed rows of logits with five peaks each: its time and memory are not a teacher's.
+// Prints the largest resident set, the largest size of the output folder while it was written (next to the bytes that
+// two passes would have kept) and labels per second.
 import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import path from 'node:path';

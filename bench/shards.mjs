@@ -1,7 +1,7 @@
-// Opens an archive of 100,000 shards and looks labels up, beside the same shards as a list in JSON (format 1):
+// Opens an archive of 100,000 shards and looks up labels, next to the same shards as a list in JSON (format 1):
 //   node bench/shards.mjs [SHARDS]
 //
-// Prints milliseconds, MB of memory and microseconds a look-up, medians of 5 processes. Only manifest, table and codec
+// Prints milliseconds, MB of memory and microseconds per look-up, medians of 5 processes. Only manifest, table and codec
 // exist: shards are not read.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -62,7 +62,7 @@ function makeArchive(folder, count) {
 
 async function child(kind, folder) {
   const { readFile } = await import('node:fs/promises');
-  // The module and its hashes are loaded once a process, whatever is opened.
+  // The module and its hashes are loaded once per process, whatever is opened.
   await openArchive(folder).then((archive) => archive.close());
   globalThis.gc();
   const before = process.memoryUsage();
@@ -91,7 +91,7 @@ async function openTable(folder) {
   return (epoch) => shards.at(shards.find(epoch, 5));
 }
 
-/** As format 1 did, with its linear search. */
+/** Look-up as in format 1, by linear search. */
 function openList(bytes) {
   const list = JSON.parse(bytes.toString());
   return (epoch) => list.find(({ epochs }) => epochs[0] <= epoch && epoch < epochs[1]);

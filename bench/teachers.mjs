@@ -1,7 +1,7 @@
-// Images a second through one network as a teacher: softpack's own on each TensorFlow.js backend, and as an ONNX
-// file, beside the error of its logits against float64. The network is the demo's teacher, trained weights and all.
-// Processor time, of all threads, tells the work apart from what else the machine did meanwhile.
-// Run: node bench/teachers.mjs [rounds] [--json FILE]; prints a Markdown table, says what is not ready and leaves it out.
+// Images per second through one network as a teacher: softpack's own on each TensorFlow.js backend, and as an ONNX
+// file, with the error of its logits against float64. The network is the demo's teacher, trained weights and all.
+// Processor time of all threads separates the work from other load on the machine.
+// Run: node bench/teachers.mjs [rounds] [--json FILE]; prints a Markdown table; names and leaves out what is not ready.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import { join } from 'node:path';
@@ -74,7 +74,7 @@ async function openTeachers() {
   return Object.assign(teachers, { config, parameters });
 }
 
-/** All teachers in turn in every round, so that what else the machine does meets them alike. */
+/** Runs all teachers in every round, so that other load on the machine affects all alike. */
 async function measure(teachers, images, wanted, batch, size) {
   const stride = size * size * 3;
   const times = new Map(teachers.map(({ name }) => [name, []]));
@@ -93,7 +93,7 @@ async function measure(teachers, images, wanted, batch, size) {
       }
       const took = performance.now() - start;
       const { user, system } = process.cpuUsage(before);
-      // The first round warms up, and is where the same images are compared.
+      // The first round warms up and compares the same images.
       if (round >= 0) {
         times.get(name).push(took / passes);
         work.get(name).push((user + system) / 1000 / passes);
@@ -129,7 +129,7 @@ async function measure(teachers, images, wanted, batch, size) {
   }));
 }
 
-/** Sum of squared differences over that of what is wanted, each row about its mean; the root of it. */
+/** Root of the sum of squared differences over that of the expected values, each row about its mean. */
 function relativeError(found, wanted) {
   const classes = wanted.length / CHECKED;
   let [difference, energy] = [0, 0];
@@ -144,7 +144,7 @@ function relativeError(found, wanted) {
   return Math.sqrt(difference / energy);
 }
 
-/** Waves of several lengths: networks see structure, and every run the same. */
+/** Waves of several lengths, the same in every run, so that networks see structure. */
 function smoothImages(count, size) {
   const images = new Float32Array(count * size * size * 3);
   for (let i = 0; i < images.length; i++) {

@@ -8,7 +8,7 @@ const ALLOWED = allowed();
 
 /** Pins this process, its threads and all it starts later; returns { pinned: processors } or { reason }. */
 export function pin(threads) {
-  // The last: interrupts prefer the first.
+  // The last one, as interrupts prefer the first.
   const list = threads === 1 ? ALLOWED.match(/\d+$/)[0] : ALLOWED;
   try {
     execFileSync('taskset', ['-a', '-c', '-p', list, `${process.pid}`], { stdio: 'ignore' });

@@ -1,4 +1,4 @@
-// One case: an operation on one workload by all who can do it, measured and checked.
+// One case: an operation on one workload by all contenders that support it, measured and checked.
 import { ceilingOf } from './ceilings.mjs';
 import { measure } from './measure.mjs';
 import { CHECKED } from './oracle.mjs';
@@ -38,7 +38,7 @@ export async function measureCase(op, workload, sources, run) {
   }
 }
 
-/** Rows of softpack whose error exceeds its bound, in words: a speed with a wrong result is none. */
+/** Rows of softpack whose error exceeds its bound, in words: the speed of a wrong result does not count. */
 export function wrongResults(rows) {
   return rows.flatMap(({ op, impl, side, out, error }) => {
     if (side !== 'softpack') return [];
@@ -66,7 +66,7 @@ async function rowOf(op, workload, { contender, batch, ...speed }, { threads, ce
   };
 }
 
-/** A rival less exact than the fastest of softpack wins or loses another race. */
+/** A rival that is less exact than the fastest of softpack is not comparable. */
 function markLessExact(rows) {
   const own = rows.filter(({ side, out }) => side === 'softpack' && out === 'float32');
   const [fastest] = own.sort((a, b) => b.labelsPerSecond - a.labelsPerSecond);

@@ -1,7 +1,7 @@
-// What one processor, or all of them at once, can do at most: arithmetic from registers, reads from each level of
+// Ceilings of one processor, or of all at once: arithmetic from registers, reads from each level of
 // memory, stores. Prints one line "name value" each; arithmetic in GFLOP/s, memory in GB/s, per thread.
 //
-// Compiled on the fly for the machine it runs on: ceilings.mjs. Data are never zeros: processors are quicker on them.
+// Compiled on the fly for the machine it runs on: ceilings.mjs. Data are never zeros: processors are faster on them.
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -36,7 +36,7 @@ constexpr int kFloats = kVectorBytes / 4;
 
 constexpr int kRuns = 60;
 
-// Work done over seconds of the quickest of several runs. `run` returns what it did.
+// Work per second of the fastest of several runs. `run` returns its amount of work.
 double Best(const std::function<double()>& run) {
   using Clock = std::chrono::steady_clock;
   double best = 0;
@@ -236,7 +236,7 @@ int main(int count, char** arguments) {
 #endif
   print("L1", [=] { return ReadRate(l1 / 2); });
   print("L2", [=] { return ReadRate(l2 / 2); });
-  // The share of one thread, and not all of it: others live there too.
+  // Less than the share of one thread: other data need space, too.
   print("L3", [=] { return ReadRate(l3 / 4 / threads); });
   print("memory", [] { return ReadRate(size_t{128} << 20); });
   print("stores", [] { return StoreRate(size_t{128} << 20); });

@@ -1,4 +1,4 @@
-// Ceilings of this machine, measured in the same run, and which of them limits an operation.
+// Ceilings of this machine, measured in the same run, and the one that limits an operation.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { CLASSES } from './settings.mjs';
 
 const SOURCE = fileURLToPath(new URL('./ceilings.cc', import.meta.url));
-/** Where sysfs does not say. */
+/** Default if sysfs has no value. */
 const CACHE_BYTES = [32, 1024, 16384].map((kibibytes) => kibibytes * 1024);
 
 /** { ceilings: { float32, bfloat16?, amx?, L1, L2, L3, memory, stores } } per thread, or { reason }. */
@@ -37,8 +37,8 @@ export function measureCeilings(threads) {
 }
 
 /**
- * The most labels/s a thread can reach, and what from. `work`: how it is done, a decoder's method or 'float32' for
- * products of float32.
+ * The most labels/s that a thread can reach, and the limiting unit. `work`: a decoder's method, or 'float32' for products
+ * of float32.
  */
 export function ceilingOf(op, setting, work, ceilings, out = 'float32') {
   if (ceilings === undefined) return undefined;
@@ -47,7 +47,7 @@ export function ceilingOf(op, setting, work, ceilings, out = 'float32') {
   return { name, labelsPerSecond: 1 / seconds };
 }
 
-/** Seconds a label that each unit needs at least, by the unit's name. */
+/** Fewest seconds per label that each unit needs, by the unit's name. */
 function timesOf(op, { dh, k, segments }, work, ceilings, out) {
   const giga = 1e9;
   const product = (inner, columns) => (2 * inner * columns) / (ceilings.float32 * giga);

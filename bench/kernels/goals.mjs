@@ -1,9 +1,9 @@
-// What is to be shown, at the settings' order, on one thread with float32 output.
+// Goals, in the order of the settings, on one thread with float32 output.
 import { SETTINGS } from './settings.mjs';
 
 /**
  * Ratios of the fastest of `ours` to the fastest of `rivals`, by contenders' names. A rival whose error exceeds
- * `rivalError` does not count. A ratio to the best of all rivals is none without PyTorch, which usually is the best.
+ * `rivalError` does not count. A ratio to the best of all rivals does not count without PyTorch, which usually is the best.
  */
 const RATIOS = [
   {
@@ -47,7 +47,7 @@ const RATIOS = [
   },
 ];
 
-/** Microseconds that a call of `ours` may take at most. */
+/** Most microseconds that a call of `ours` may take. */
 const LATENCIES = [
   {
     name: 'decode of one label, at most',
@@ -57,7 +57,7 @@ const LATENCIES = [
   },
 ];
 
-/** Goals with a cell a setting: what is asked for, what is reached by the clock and by processor time, who raced. */
+/** Goals with a cell per setting: goal, result by the clock and by processor time, and the contenders compared. */
 export function goalResults(rows) {
   const results = (goals, cellOf) =>
     goals.map((goal) => ({

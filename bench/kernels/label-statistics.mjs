@@ -1,4 +1,4 @@
-// How concentrated labels are: what decides between sparse and dense encoding, and how real generated labels look.
+// Concentration of labels, which decides between sparse and dense encoding and shows how realistic generated labels are.
 
 import { REAL } from './labels.mjs';
 import { CLASSES, LOW_TAU, TAU } from './settings.mjs';
@@ -6,7 +6,7 @@ import { median } from './statistics.mjs';
 
 const ROWS = 1024;
 
-/** Statistics of the first labels, relative to the number of classes where a uniform label would be. */
+/** Statistics of the first labels, relative to the number of classes, the value of a uniform label. */
 export function labelStatistics(labels, classes) {
   let [entropy, top1, top10] = [0, 0, 0];
   const entries99 = [];
@@ -34,7 +34,7 @@ export function labelStatistics(labels, classes) {
   };
 }
 
-/** Rows of generated labels beside the real ones that the generator was fitted to. */
+/** Rows of generated labels next to the real ones that the generator was fitted to. */
 export function describeLabels({ labels, lowLabels }) {
   const rows = {};
   for (const [tau, generated] of [

@@ -1,12 +1,12 @@
-// Soft labels as a real teacher gives them, from a seed: kernels and rivals are never timed on noise or zeros.
+// Soft labels like a real teacher's, from a seed: kernels and rivals are never timed on noise or zeros.
 //
 // A linear head over features that live in few directions, as a trained network's do: logit j is the product of a
 // view's feature with the embedding of class j. A feature is the view's class (with CutMix on half of the views: of two
-// classes), plus what the image and the view add. The constants are fitted to a real teacher (see REAL).
+// classes), plus deviations of the image and the view. The constants are fitted to a real teacher (see REAL).
 import { RandomSequence } from '#src/core/random.js';
 import { softmaxRows } from '#src/labels/temperature.js';
 
-/** Stream of the generator, apart from those of augmentation and training. */
+/** Stream of the generator, distinct from those of augmentation and training. */
 const STREAM = 0x6c61;
 
 const DIRECTIONS = 96;
@@ -22,9 +22,9 @@ const GAIN = 14;
 const MIXED = 0.5;
 
 /**
- * What a real teacher gives on 7,000 augmented views of as many classes: the residual network of
+ * Labels of a real teacher on 7,000 augmented views of as many classes: the residual network of
  * `npm run experiments` on emoji, its logits cut to the first 1,000 of 1,599 classes. In the terms of
- * label-statistics.mjs, which the bench prints for both; besides, 56 and 93 % of the variance of its labels at
+ * label-statistics.mjs, which the bench prints for both; in addition, 56 and 93 % of the variance of its labels at
  * temperature 20 lie in the leading 8 and 32 directions, of generated ones 54 and 93 %.
  */
 export const REAL = {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import os from 'node:os';
 
-/** What the numbers depend on. */
+/** Facts of the machine that the numbers depend on. */
 export function describeMachine(kernels) {
   const cpuinfo = read('/proc/cpuinfo');
   const field = (name) => cpuinfo.match(new RegExp(`^${name}\\s*: (.*)$`, 'm'))?.[1];

@@ -1,4 +1,4 @@
-// npm run bench: the speed of every kernel at the paper's settings beside its rivals', each with its error.
+// npm run bench: the speed of every kernel and of its rivals at the paper's settings, each with its error.
 import { writeFileSync } from 'node:fs';
 import os from 'node:os';
 import { fileURLToPath } from 'node:url';

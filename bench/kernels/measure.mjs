@@ -1,33 +1,32 @@
-// Times contenders against each other: all of them in turn, round after round, so that what else the machine does
-// falls on all alike.
+// Times contenders against each other, interleaved in every round, so that other load on the machine affects all alike.
 //
 // A contender is an implementation of one operation on one workload:
 //   impl      its name
 //   side      'softpack', 'rival' or 'reference'
-//   batches   labels a call that it may like best, the likeliest first
-//   like      another contender whose batch it takes instead of trying its own (compiling takes seconds a batch)
+//   batches   candidates for labels per call, the most promising first
+//   like      another contender whose batch it uses instead of trying its own (compiling takes seconds per batch)
 //   time(batch, calls)  runs on labels it has not just seen; resolves to { seconds, cpuSeconds } by its own clocks
 //   output(batch)       its results for the first labels, for the comparison with float64
-//   rounds    most rounds, of those too slow for more
+//   rounds    most rounds, for contenders too slow for more
 import { setTimeout as sleep } from 'node:timers/promises';
 import { median, quantile } from './statistics.mjs';
 
 /** Pause after each sample: threads that spin for more work go to sleep. */
 const PAUSE_MS = 2;
-/** Where a batch takes longer, no larger one is tried. */
+/** If a batch takes longer, no larger one is tried. */
 const SLOW_SECONDS = 0.5;
-/** Rounds that a case gets even where its contenders are slow. */
+/** Fewest rounds of a case, even if its contenders are slow. */
 const LEAST_ROUNDS = 5;
 
 /**
- * One result a contender, in their order; one that fails is left out and reported to `onFailure`. Ends after `rounds`
+ * One result per contender, in their order; one that fails is left out and reported to `onFailure`. Ends after `rounds`
  * rounds, or after `caseSeconds` with a few.
  */
 export async function measure(contenders, options) {
   let running = await calibrateAll(contenders, options);
   const begin = performance.now();
   for (let round = 0; round < options.rounds; round++) {
-    // Forward and back: nobody always follows the same neighbour.
+    // Alternating order: no contender always follows the same one.
     const order = round % 2 === 0 ? running : [...running].reverse();
     for (const entry of order) {
       const { contender, batch, calls, samples } = entry;
@@ -78,7 +77,7 @@ async function calibrate(contender, batches, sampleSeconds) {
     await contender.time(batch, 1);
     let { seconds } = await contender.time(batch, 1);
     const calls = Math.ceil(sampleSeconds / Math.max(seconds, 1e-7) / 2);
-    // The least of a few: something else may run just now.
+    // The least of a few: something else may be running.
     for (let i = 0; i < 3 && seconds < SLOW_SECONDS; i++) {
       seconds = Math.min(seconds, (await contender.time(batch, calls)).seconds / calls);
     }

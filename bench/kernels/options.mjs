@@ -14,8 +14,8 @@ Settings: ${SETTINGS.map(({ name }) => name).join(' ')}
 `;
 
 /**
- * Labels in the pool and to make codecs from, rounds, seconds a sample, seconds after which a case ends, batches tried,
- * steps that codecs are trained, and whether to measure compiled rivals, which takes their compiler minutes.
+ * Labels in the pool and to make codecs from, rounds, seconds per sample, seconds after which a case ends, batches tried,
+ * training steps of codecs, and whether to measure compiled rivals, whose compiler takes minutes.
  */
 const FULL = {
   ...{ pool: 16384, trainingLabels: 8192, steps: 200 },

@@ -1,5 +1,5 @@
-// What every operation should give, in float64, and how far a result is from it. Nothing here is shared with the
-// kernels or their reference.
+// Expected results of every operation, in float64, and errors relative to them. Nothing here is shared with the kernels
+// or their reference.
 
 /** Labels checked: float64 takes a millisecond for each. */
 export const CHECKED = 64;
@@ -66,7 +66,7 @@ export function divergence(ys, logits, classes, tau) {
 /** Mean over the checked labels y of KL(y || q), nats. */
 export function meanDivergence(ys, qs) {
   let sum = 0;
-  // y log(y / q) - y + q is no less than 0 term by term, so that rounding cannot cancel what there is.
+  // Every term y log(y / q) - y + q is at least 0, so that terms cannot cancel by rounding.
   for (const [i, y] of ys.entries()) sum += y * Math.log(y / qs[i]) - y + qs[i];
   return sum / CHECKED;
 }
@@ -76,7 +76,7 @@ export function differences(found, expected) {
   let [square, energy, largest, greatest] = [0, 0, 0, 0];
   for (const [i, value] of expected.entries()) {
     const difference = Math.abs(found[i] - value);
-    // NaN must not pass for no difference.
+    // NaN must not count as no difference.
     if (!(difference <= largest)) largest = difference;
     square += difference * difference;
     energy += value * value;
@@ -86,7 +86,7 @@ export function differences(found, expected) {
 }
 
 /**
- * Of chosen codewords: summed squared distance over the least possible, less 1; the largest excess over the mean least
+ * Errors of chosen codewords: summed squared distance over the least possible, less 1; the largest excess over the mean least
  * distance; and the share of indices that are not the nearest (lowest index first).
  */
 export function excessDistance(found, vectors, codebook, dc) {

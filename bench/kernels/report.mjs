@@ -35,7 +35,7 @@ export function resultTable(rows) {
   return `${title}\n\n${table(header, cells)}\n`;
 }
 
-/** For every goal and setting what is asked for and what is reached; nothing where nothing was measured. */
+/** Goal and result for every setting; empty if nothing was measured. */
 export function goalTable(goals) {
   const measured = goals.filter(({ cells }) => cells.some(({ reached }) => reached !== undefined));
   if (measured.length === 0) return '';
@@ -56,7 +56,7 @@ function goalCell({ goal, unit, reached, byCpuTime, missed }) {
   return `${goal}${unit}: ${number(reached)} (${number(byCpuTime)})${missed ? ' <' : ''}`;
 }
 
-/** Every goal that was measured and missed, with what limits it. */
+/** Every goal that was measured and missed, with the limiting unit. */
 export function missedGoals(goals) {
   return goals.flatMap(({ name, cells }) =>
     cells.flatMap(({ goal, unit, reached, missed, ours, rival, limit }, i) => {
@@ -78,7 +78,7 @@ export function writeResults(folder, results) {
   return [`${base}.json`, `${base}.md`];
 }
 
-/** One row a line: files of results are read and compared by people too. */
+/** One row per line, as people read and compare files of results, too. */
 export function toJson({ rows, ...rest }) {
   const head = JSON.stringify(rest, null, 2).slice(0, -2);
   // No measurement here has more digits.

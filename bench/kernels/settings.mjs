@@ -1,7 +1,7 @@
-// What is measured: the paper's settings, and the ratios that softpack promises on one thread with float32 output.
+// Measured settings, those of the paper, and the ratios that softpack promises on one thread with float32 output.
 
 export const CLASSES = 1000;
-/** Temperature of ordinary labels, the paper's; and of low-entropy ones, where most of the mass is in a few entries. */
+/** Temperature of ordinary labels, the paper's; and of low-entropy ones, with most of the mass in a few entries. */
 export const TAU = 20;
 export const LOW_TAU = 1;
 /** Floor of the clamp head. */
@@ -17,7 +17,7 @@ export const SETTINGS = [
   setting(1000, 100, 64),
 ];
 
-/** Every operation, in the order of the report, with what it does. */
+/** Every operation, in the order of the report, with its description. */
 export const OPERATIONS = {
   decode: 'packed codes of consecutive labels to labels',
   'decode-gather': 'packed codes of labels in random order to labels',
@@ -30,8 +30,8 @@ export const OPERATIONS = {
 };
 
 /**
- * Largest error allowed a result of softpack, against float64; verify.mjs says of what. `fastest` may round to bfloat16.
- * A gradient is a difference of labels: it has their errors several times over, relative to itself.
+ * Largest allowed errors of softpack's results against float64, as verify.mjs defines them. `fastest` may round to
+ * bfloat16. A gradient is a difference of labels: relative to itself, it has several times their errors.
  */
 export function errorBound(op, impl, out) {
   if (op === 'encode' || op === 'encode-low-entropy' || op === 'nearest') return 1e-5;
@@ -49,7 +49,7 @@ const LABEL_ERRORS = [
   ['bfloat', 4e-3],
   ['split', 1e-5],
 ];
-/** Half of the last place, and a little for the float32 before it. */
+/** Half of the last place, and a small allowance for the float32 before it. */
 const OUTPUT_ERRORS = { float32: 0, float16: 2 ** -11, bfloat16: 2 ** -8 };
 
 function setting(dh, dc, k) {

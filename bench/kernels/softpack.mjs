@@ -1,17 +1,17 @@
-// softpack's own contenders: the one place that knows its operations' arguments.
+// softpack's own contenders, the only place that knows its operations' arguments.
 import { float16ToFloat32 } from '#src/core/half.js';
 import { local } from './measure.mjs';
 import { TAU } from './settings.mjs';
 
 const DECODE_BATCHES = [4096, 16384, 1024];
-/** Rivals hold whatever they like in memory, and so may tables. */
+/** No limit for tables, as rivals have none either. */
 const MEMORY_CAP = 2 ** 30;
 const ENCODE_BATCHES = [1024, 256, 4096];
-/** Labels that the reference handles a call: it takes milliseconds for each. */
+/** Labels per call of the reference, which takes milliseconds for each. */
 const REFERENCE_BATCHES = [4];
 const REFERENCE_ROUNDS = 3;
 
-/** What `decode` writes, and how it reads as float32. */
+/** Output types of `decode`, and their conversion to float32. */
 const OUTPUTS = {
   float32: { array: Float32Array, floats: (values) => values },
   float16: { array: Uint16Array, floats: halves },
@@ -19,7 +19,7 @@ const OUTPUTS = {
 };
 
 /**
- * Contenders of `kernels` for an operation, and `close()`, which frees what they hold. `context`: threads, labels
+ * Contenders of `kernels` for an operation, and `close()`, which frees their resources. `context`: threads, labels
  * `checked`, the array `out` to decode to, the processor's `extensions`, `skip(reason)`.
  */
 export function softpackContenders(kernels, op, workload, context) {
@@ -54,7 +54,7 @@ const OPERATIONS = {
       Object.keys(OUTPUTS).map((out) => ({ ...variant, out })),
     );
     const consecutive = (start, count) => ({ start, count });
-    // One output type tells how a way to decode compares; all of them are for the ways that a user asks for.
+    // Methods are compared with one output type; the precisions that users choose from are measured with all.
     const list = [...typed, ...forced(own)].filter(
       ({ out }) => !own.isReference || out === 'float32',
     );
@@ -67,7 +67,7 @@ const OPERATIONS = {
   },
 
   'decode-one'(workload, own) {
-    // Warm: the same few labels in turn.
+    // Warm caches: the same few labels in turn.
     const few = { ...workload, pool: own.checked };
     return decoders(few, own, variants(own), (start) => ({ start, count: 1 }), [1]);
   },
@@ -140,7 +140,7 @@ function variants({ isReference }) {
   }));
 }
 
-/** Ways that `fastest` may choose from or that only a user can, where the processor has the unit. */
+/** Methods that `fastest` may choose, or that only a user can, if the processor has the unit. */
 function forced({ isReference, extensions }) {
   const unit = extensions.some((name) => name === 'avx512_bf16' || name === 'amx_bf16');
   if (isReference || !unit) return [];
@@ -212,7 +212,7 @@ function encoder({ labels, weights, setting, classes, pool }, own) {
   return own.contender({ batches: ENCODE_BATCHES, call, collect });
 }
 
-/** One contender an entry; one that cannot be made is reported and left out. */
+/** One contender per entry; one that cannot be made is reported and left out. */
 function each(list, { skip }, make) {
   return list.flatMap((entry) => {
     try {

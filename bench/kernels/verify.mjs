@@ -12,7 +12,7 @@ import { TAU } from './settings.mjs';
 
 const expectations = new WeakMap();
 
-/** Errors of `output`, which is what the operation's contenders return; see oracle.mjs for their meaning. */
+/** Errors of `output`, the result of the operation's contenders; see oracle.mjs for their meaning. */
 export function verify(op, workload, output) {
   const expected = expectedOf(op, workload);
   if (op === 'decode_kl') {

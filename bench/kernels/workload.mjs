@@ -12,7 +12,7 @@ import { CLASSES, EPS, LOW_TAU, TAU } from './settings.mjs';
 const SEED = 1;
 const STUDENT_SEQUENCE = 1000;
 
-/** What all settings share: `pool` labels, gone through before one is seen again, and those that codecs are made from. */
+/** Data that all settings share: `pool` labels, used in turn, and those that codecs are made from. */
 export function makeLabels(kernels, { pool, trainingLabels }) {
   const logits = (sequence, count) =>
     teacherLogits(kernels, { classes: CLASSES, count, seed: SEED, sequence });
@@ -21,11 +21,11 @@ export function makeLabels(kernels, { pool, trainingLabels }) {
     pool,
     labels: softLabels(views, CLASSES, TAU),
     lowLabels: softLabels(views, CLASSES, LOW_TAU),
-    /** A student's: of its own, and right as often as chance has it, as at the start of training. */
+    /** A student's logits, unrelated to the labels, as at the start of training. */
     studentLogits: logits(STUDENT_SEQUENCE, pool),
-    /** Views that are none of the pool's. */
+    /** Views that are not in the pool. */
     trainingLogits: logits(1, trainingLabels),
-    /** [pool, classes]: where every contender writes what it decodes. Filled, so that all pages exist. */
+    /** [pool, classes]: output of every contender's decoding. Filled, so that all pages exist. */
     out: new Float32Array(pool * CLASSES).fill(Number.NaN),
   };
 }
@@ -39,7 +39,7 @@ export async function makeWorkload(kernels, shared, setting, { steps, operations
     return { setting, pool, classes: CLASSES, eps: EPS, tau, labels, weights };
   };
   const ordinary = await of(shared.labels, TAU, steps);
-  // Only its encoder is timed: the closed form gives codes that are spread enough.
+  // Only its encoder is timed: codes of the closed form are spread widely enough.
   const lowEntropy = operations(setting).includes('encode-low-entropy')
     ? await of(shared.lowLabels, LOW_TAU, 0)
     : undefined;
@@ -57,7 +57,7 @@ export async function makeWorkload(kernels, shared, setting, { steps, operations
   return { ...ordinary, lowEntropy, latent, indices, codes, studentLogits, order: shuffled(pool) };
 }
 
-/** Trained on these labels, or made in closed form with no steps, once: kept under a key of all that it depends on. */
+/** A codec trained on these labels, or in closed form for no steps; cached by a key of everything it depends on. */
 async function codecWeights(kernels, labels, { dh, dc, k }, tau, steps) {
   const config = { classes: CLASSES, dh, dc, k, tau, eps: EPS };
   const key = createHash('sha256')

@@ -1,5 +1,5 @@
-// Data of the loader's benchmark: JPEG photographs of a sort, and an archive of labels at (50, 128). What is in them
-// does not matter to the speed; their sizes do.
+// Data of the loader's benchmark: synthetic JPEG photographs, and an archive of labels at (50, 128). Speed depends on
+// their sizes, not on their content.
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import sharp from 'sharp';

@@ -1,4 +1,4 @@
-// Memory and tensors over many epochs of `fitDataset`, with workers, files decoded anew every epoch.
+// Memory and tensors over many epochs of `fitDataset`, with workers, files decoded again in every epoch.
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { createLoader, imageFolder } from 'softpack';

@@ -1,4 +1,4 @@
-// How long the demo's student waits for its batches: 32-pixel views of packed images, on the best backend there is.
+// Time that the demo's student waits for its batches: 32-pixel views of packed images, on the best available backend.
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { createLoader, imageFolder, openImages, packImages } from 'softpack';

@@ -1,4 +1,4 @@
-// The rival at home: `tf.data.generator` over sharp, labels in float16 in memory. Prints one JSON line.
+// The rival from TensorFlow.js: `tf.data.generator` over sharp, labels in float16 in memory. Prints one JSON line.
 // Usage: tf-data.mjs <folder> <work> <samples> <classes> <batch> <size> <seconds>
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';

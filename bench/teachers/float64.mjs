@@ -1,4 +1,4 @@
-// A ConvNet's logits in float64, by loops: what the speeds' errors are measured against.
+// A ConvNet's logits in float64, by loops: the reference for errors.
 export function float64Logits({ inputSize, widths, blocks, classes }, parameters, images) {
   const count = images.length / (inputSize * inputSize * 3);
   const logits = new Float64Array(count * classes);

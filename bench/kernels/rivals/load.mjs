@@ -2,7 +2,7 @@ import { loadOnnx } from './onnx.mjs';
 import { loadPeers } from './peers.mjs';
 import { loadTensorflow } from './tensorflow.mjs';
 
-/** All rivals that are there: their versions, the reasons why others are not, and what makes their contenders. */
+/** All available rivals: their versions, the sources of their contenders, and the reasons why others are missing. */
 export async function loadRivals({ threads, compiled }) {
   const loaded = [
     await loadOnnx(),

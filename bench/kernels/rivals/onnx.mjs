@@ -1,10 +1,10 @@
-// onnxruntime: each operation as the graph that it runs fastest. Constants are packed once, outputs preallocated.
+// onnxruntime: each operation as its fastest graph. Constants are packed once, outputs preallocated.
 import { local } from '../measure.mjs';
 import { TAU } from '../settings.mjs';
 import { onnxModel } from './onnx-model.mjs';
 
 const DECODE_BATCHES = [1024, 256, 4096];
-/** Distances of a batch are written out, 0.65 MB a label at (5, 1024). */
+/** Distances of a batch are written out, 0.65 MB per label at (5, 1024). */
 const ENCODE_BATCHES = [64, 16, 256];
 
 export async function loadOnnx() {

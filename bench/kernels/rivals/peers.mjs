@@ -1,4 +1,4 @@
-// PyTorch, faiss and NumPy, in a Python child that times itself: the parent says whose turn it is and waits.
+// PyTorch, faiss and NumPy, in a Python child that times itself; the parent schedules the turns.
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -52,7 +52,7 @@ class Peers {
         OMP_NUM_THREADS: number,
         OPENBLAS_NUM_THREADS: number,
         MKL_NUM_THREADS: number,
-        // Freed memory is used again instead of being mapped, and zeroed, anew: as with a caching allocator.
+        // Freed memory is reused instead of being mapped and zeroed again, as with a caching allocator.
         MALLOC_MMAP_THRESHOLD_: `${32 * 2 ** 20}`,
         MALLOC_TRIM_THRESHOLD_: `${8 * 2 ** 30}`,
         PYTHONDONTWRITEBYTECODE: '1',
@@ -119,7 +119,7 @@ class Peers {
 
   #read(op, parts) {
     const read = (name, kind) => {
-      // Copied: what readFileSync returns may start anywhere in a larger buffer.
+      // Copied, as the result of readFileSync may start anywhere in a larger buffer.
       const bytes = new Uint8Array(readFileSync(join(this.#folder, parts[name])));
       return new kind(bytes.buffer);
     };

@@ -6,11 +6,11 @@ import { TAU } from '../settings.mjs';
 const BATCHES = [256, 1024];
 const ENCODE_BATCHES = [64, 16];
 
-// TensorFlow tells of its options on loading.
+// TensorFlow prints its options on loading.
 process.env.TF_CPP_MIN_LOG_LEVEL ??= '2';
 
 export async function loadTensorflow(threads) {
-  // Its pool is made once, for the processors that it finds then; wasm has one thread here.
+  // Its pool is created once, for the processors available then; wasm has one thread here.
   if (threads > 1) return { reason: 'TensorFlow.js: measured on one thread only' };
   try {
     const { tf, name } = await selectBackend();
@@ -30,7 +30,7 @@ function tensorflowContenders(tf, backend, op, workload, { checked }) {
   let last;
   const call = (start, count) => {
     tf.dispose(last);
-    // The caller is done when the tensor is there; it is not copied out.
+    // Measured until the tensor exists; it is not copied out.
     last = tf.tidy(() => run(start, count));
   };
   const contender = local({
@@ -39,7 +39,7 @@ function tensorflowContenders(tf, backend, op, workload, { checked }) {
     call,
     collect,
   });
-  // Its batch may be smaller than what is checked.
+  // Its batch may be smaller than the checked labels.
   contender.output = async () => {
     call(0, checked);
     return collect(last);

@@ -8,6 +8,7 @@ import { NoneCodec } from '#src/codecs/none.js';
 import { float16ToFloat32 } from '#src/core/half.js';
 import { type ExportOptions, exportLabels } from '#src/interop/export.js';
 import { type ImportOptions, importLabels } from '#src/interop/import.js';
+import { torchOrders } from '#src/interop/random-sampler.js';
 import { openTorchFile } from '#src/interop/torch/open.js';
 import { packLogits } from '#src/pipeline/pack.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -185,7 +186,7 @@ describe('tinyvit', () => {
 });
 
 test('views of a seed are given as shares of the images, CutMix of all samples is refused', async () => {
-  const seeded = async (mix: object) => {
+  const seeded = async (mix: object, change: object = {}) => {
     const out = path('archive');
     const codec = new NoneCodec({ classes: 3, tau: 20, store: 'logits' });
     const spec = {
@@ -195,6 +196,7 @@ test('views of a seed are given as shares of the images, CutMix of all samples i
         ...{ generator: 'philox4x32-10', seed: 3, size: [8, 8], flip: 0.5, mix },
         crop: { scale: [0.2, 1], ratio: [0.75, 1.25] },
       },
+      ...change,
     };
     await using writer = await createArchive(out, spec);
     await writer.writeRow(0, { codes: new Uint8Array(60) });
@@ -209,6 +211,23 @@ test('views of a seed are given as shares of the images, CutMix of all samples i
   for (const share of (coords as number[][]).flat()) {
     expect(Math.abs(share * 20 - Math.round(share * 20))).toBeLessThan(1e-5);
   }
+  // Epochs that are served again are the stored ones, views and all.
+  const kept = await seeded({ kind: 'none' }, { epochs: 3, storedEpochs: 1 });
+  const again = await exported(kept, { to: 'sre2l', images, batch: 3 });
+  const byImage = new Map<string, Set<string>>();
+  const orders = torchOrders(10, 42, 2);
+  for (let epoch = 0; epoch < 3; epoch++) {
+    const order = orders.next().value;
+    for (let b = 0; b < 4; b++) {
+      const file = join(again.out, `epoch_${epoch}`, `batch_${b}.tar`);
+      const [crops] = (await contentOf(file)) as [number[][]];
+      for (const [i, crop] of crops.entries()) {
+        const image = String(order[3 * b + i]);
+        byImage.set(image, (byImage.get(image) ?? new Set()).add(String(crop)));
+      }
+    }
+  }
+  expect([...byImage.values()].map(({ size }) => size)).toEqual(Array(10).fill(1));
   const mixed = await seeded({ kind: 'cutmix', alpha: 1, probability: 1 });
   await expect(exported(mixed, { to: 'sre2l', images })).rejects.toMatchObject({
     ...{ code: 'UNSUPPORTED', field: 'augmentation.mix' },

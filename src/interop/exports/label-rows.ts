@@ -73,7 +73,12 @@ export class LabelRows {
     for (let start = 0; start < samples; start += CHUNK) {
       const labels = { start, count: Math.min(CHUNK, samples - start) };
       const out = values.subarray(0, labels.count * classes);
-      const args = { row, labels, context: { epoch, samples: labels }, out };
+      const args = {
+        row,
+        labels,
+        context: { epoch: this.#archive.storedEpoch(epoch), samples: labels },
+        out,
+      };
       await this.#codec.decodeAsync(args).catch((error: unknown) => {
         throw errorInRow(this.#archive, epoch, error);
       });

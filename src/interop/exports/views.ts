@@ -55,7 +55,7 @@ export async function exportedViews(
     throw unsupported('augmentation', 'labels have no views', 'recorded or seeded views', 'none');
   }
   const spec = parseAnyAugmentationSpec(augmentation, 'manifest.json: augmentation');
-  if (spec.generator !== 'recorded') return seededViews(spec, await sizesOf(images));
+  if (spec.generator !== 'recorded') return seededViews(archive, spec, await sizesOf(images));
   const recorded = findRecordedColumns(columns, archive.samples);
   const has = (name: string) => recorded.some((column) => column.name === name);
   const shares = recorded.find(({ name }) => name === 'crop')?.dtype === 'F32';
@@ -74,14 +74,15 @@ export async function exportedViews(
 
 type Sizes = Uint32Array;
 
-function seededViews(spec: AugmentationSpec, sizes: Sizes): ExportedViews {
+function seededViews(archive: LabelArchive, spec: AugmentationSpec, sizes: Sizes): ExportedViews {
   const sizeOf = (sample: number) => [sizes[2 * sample], sizes[2 * sample + 1]] as const;
   const augmenter = new Augmenter(spec, { count: sizes.length / 2, sizeOf });
   return {
     size: spec.size,
     spec,
     mix: spec.mix.kind,
-    async epoch(epoch) {
+    async epoch(served) {
+      const epoch = archive.storedEpoch(served);
       return {
         view: (sample) => ({
           crop: inShares(augmenter.crop(epoch, sample), sizes, sample),

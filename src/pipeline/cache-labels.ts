@@ -194,7 +194,7 @@ async function packAsLabelled(
     ...{ augmentation, classNames, teacher, images: identity.images },
     ...(description?.output === 'logits' ? { labels: 'logits' } : {}),
   });
-  return resultOf(options, { ...identity, targets }, source.made, packed);
+  return await resultOf(options, { ...identity, targets }, source.made, packed);
 }
 
 async function resultOf(

@@ -12,6 +12,7 @@ it.for([
   ['pack topk', 1],
   ['cache', 1],
   ['cache topk', 5],
+  ['cache topk at once', 5],
   ['pack-images', 1],
 ] as const)(
   '%s tells of errors at its file operations (1 of %d), and is resumed to the same bytes',

@@ -7,7 +7,15 @@ const lacking = missingForFaults();
 const place =
   lacking === undefined ? await FaultWorkplace.create(await temporaryDirectory()) : undefined;
 
-it.for(['pack topk', 'pack vqae', 'cache', 'cache topk', 'pack-images', 'pack-images jpeg'])(
+it.for([
+  'pack topk',
+  'pack vqae',
+  'cache',
+  'cache topk',
+  'cache topk at once',
+  'pack-images',
+  'pack-images jpeg',
+])(
   '%s, killed before and inside every file operation, is resumed to the same bytes',
   { timeout: 600_000 },
   async (name, { skip }) => {

@@ -83,6 +83,7 @@ export class FaultWorkplace {
     const [logits, images] = [this.path('in/logits.npy'), this.path('in/images')];
     const labels = ['--teacher', this.path('in/model.onnx'), '--images', images, '--epochs', '2'];
     const views = ['--preprocessing', 'tf', '--batch', '3'];
+    const topk = ['--codec', 'topk', '--k', '2'];
     return [
       { name: 'pack topk', args: ['pack', logits, '--codec', 'topk', '--k', '2'] },
       {
@@ -90,7 +91,11 @@ export class FaultWorkplace {
         args: ['pack', logits, '--dh', '6', '--dc', '2', '--k', '8', '--steps', '5'],
       },
       { name: 'cache', args: ['cache', ...labels, ...views] },
-      { name: 'cache topk', args: ['cache', ...labels, ...views, '--codec', 'topk', '--k', '2'] },
+      { name: 'cache topk', args: ['cache', ...labels, ...views, ...topk] },
+      {
+        name: 'cache topk at once',
+        args: ['cache', ...labels, ...views, ...topk, '--passes', '1'],
+      },
       { name: 'pack-images', args: ['pack-images', images] },
       { name: 'pack-images jpeg', args: ['pack-images', images, '--encoding', 'jpeg'] },
     ];

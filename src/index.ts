@@ -193,6 +193,11 @@ export type { LoaderMetrics } from './loader/metrics.js';
 export type { Batch, LoaderAddresses, LoaderOptions, LoaderProgress } from './loader/options.js';
 export type { LoaderState } from './loader/state.js';
 export type { TfDataset, TfDatasetOptions, TfLike } from './loader/tf-dataset.js';
+export {
+  type LabelsReport,
+  type VerifyLabelsOptions,
+  verifyLabels,
+} from './loader/verify-labels.js';
 // Packing
 export type { TotalRatioChoice } from './pipeline/archive-size.js';
 export {

@@ -1,17 +1,11 @@
-import { readFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Rendering } from '../augment/replay.js';
 import { CODECS } from '../codecs/registry.js';
-import { isJsonObject, parseJson } from '../core/json.js';
-import { decodeText } from '../core/text.js';
-import { SoftpackError } from '../errors.js';
-import type { Preprocessing, TeacherDescription } from '../nn/teachers/description.js';
 import type {
   CacheLabelsOptions,
   CacheLabelsResult,
   CacheProgress,
 } from '../pipeline/cache-labels.js';
-import { fileError } from '../store/file-error.js';
 import { addCodecOptions, type CodecFlags, codecOf, givesSize } from './codec-options.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
@@ -26,8 +20,9 @@ import {
 import { packProgress } from './pack.js';
 import { type FitFlags, fitOf, reportSkipped } from './pack-images.js';
 import { phaseProgress } from './progress.js';
+import { addTeacherOptions, descriptionOf, type TeacherFlags } from './teacher-options.js';
 
-interface CacheFlags extends CodecFlags, FitFlags {
+interface CacheFlags extends CodecFlags, FitFlags, TeacherFlags {
   readonly teacher: string;
   readonly images: string;
   readonly epochs: number;
@@ -38,12 +33,6 @@ interface CacheFlags extends CodecFlags, FitFlags {
   readonly tau: number;
   readonly steps: number;
   readonly seed: number;
-  readonly backend: 'auto' | 'tensorflow' | 'wasm' | 'cpu';
-  readonly description?: string;
-  readonly preprocessing?: Preprocessing;
-  readonly probabilities?: boolean;
-  readonly logits?: boolean;
-  readonly classNames?: string;
   readonly split?: string;
   readonly minCrop: number;
   readonly flip: number;
@@ -83,27 +72,8 @@ export function addCache(program: Command, io: CliIo): void {
     )
     .option('-t, --tau <t>', 'temperature of the labels softmax(logits / tau)', positiveNumber, 20)
     .option('--steps <n>', 'training steps of the codec', positiveInteger, 1000)
-    .option('--seed <n>', 'seed of the views and of the codec', nonNegativeInteger, 0)
-    .addOption(
-      new Option('--backend <name>', 'TensorFlow.js backend; not used by .onnx files')
-        .choices(['auto', 'tensorflow', 'wasm', 'cpu'])
-        .default('auto'),
-    )
-    .option('--description <file>', 'JSON file with what the model does not say, as teacher.json')
-    .addOption(
-      new Option(
-        '--preprocessing <name>',
-        'how the teacher expects pixels, named as in Keras',
-      ).choices([...['torch', 'tf', 'caffe', 'unit', 'raw']]),
-    )
-    .option('--probabilities', 'the teacher ends in a softmax')
-    .addOption(
-      new Option(
-        '--logits',
-        'the teacher gives logits, even if they look like something else',
-      ).conflicts('probabilities'),
-    )
-    .option('--class-names <file>', 'one name per line, in the order of the logits')
+    .option('--seed <n>', 'seed of the views and of the codec', nonNegativeInteger, 0);
+  addTeacherOptions(command)
     .option('--split <name>', 'dataset split of the folder, e.g. train')
     .option(
       '--short-side <n>',
@@ -172,38 +142,6 @@ async function optionsOf(flags: CacheFlags, named: boolean): Promise<CacheLabels
     ...(named || givesSize(flags) ? { codec: codecOf(flags) } : {}),
     training: { steps, seed },
   };
-}
-
-async function descriptionOf(flags: CacheFlags): Promise<TeacherDescription> {
-  const { description: file, preprocessing, probabilities, logits, classNames } = flags;
-  let description: TeacherDescription = {};
-  if (file !== undefined) {
-    const json = parseJson(file, 'content', await readText(file));
-    if (!isJsonObject(json)) {
-      const details = { field: file, expected: 'an object as in teacher.json' };
-      throw new SoftpackError('INVALID_FILE', 'a description must be a JSON object', details);
-    }
-    description = json as TeacherDescription;
-  }
-  return {
-    ...description,
-    ...(preprocessing === undefined ? {} : { preprocessing }),
-    ...(probabilities ? { output: 'probabilities' } : {}),
-    ...(logits ? { output: 'logits' } : {}),
-    ...(classNames === undefined ? {} : { classNames: await linesOf(classNames) }),
-  };
-}
-
-async function linesOf(file: string): Promise<string[]> {
-  const lines = decodeText(file, 'content', await readText(file)).split(/\r?\n/);
-  if (lines.at(-1) === '') lines.pop();
-  return lines;
-}
-
-function readText(file: string): Promise<Buffer> {
-  return readFile(file).catch((cause: unknown) => {
-    throw fileError(file, cause);
-  });
 }
 
 function oneOrTwo(text: string): 1 | 2 {

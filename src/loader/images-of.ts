@@ -28,7 +28,8 @@ export async function openImagesOf(
 
 /** Labels of other images would silently train a student on noise. */
 export function requireImagesOf(archive: LabelArchive, images: ImageSource | MemoryImages): void {
-  const { manifest, samples } = archive;
+  const { manifest } = archive;
+  const samples = manifest.pruning?.samples ?? archive.samples;
   if (images.count !== samples) {
     throw new SoftpackError('INVALID_ARGUMENT', 'not the images of this archive', {
       field: 'images',

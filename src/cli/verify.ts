@@ -159,7 +159,9 @@ function summary(report: VerifyReport): string {
   const { damage, files, bytes, kind } = report;
   const state = damage.length === 0 ? 'no damage' : `damaged in ${damage.length} places`;
   const read = `${kind}: ${files} files, ${formatBytes(bytes)} verified, ${state}`;
-  if (report.kind !== 'unfinished archive') return read;
+  if (report.kind !== 'unfinished archive') {
+    return report.id === undefined ? read : `${read}\nid: ${report.id}`;
+  }
   const { labels, shards } = report;
   return `${read}; ${labels.present} of ${labels.total} labels, ${shards.sealed} of ${shards.total} shards whole, ${shards.begun} begun`;
 }

@@ -1,4 +1,6 @@
 // Every parser of untrusted bytes, as a function that either returns or throws a SoftpackError.
+
+import { generateKeyPairSync } from 'node:crypto';
 import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,6 +14,7 @@ import { parseAnyAugmentationSpec } from '#src/augment/spec.js';
 import { NoneCodec } from '#src/codecs/none.js';
 import { loadCodec } from '#src/codecs/registry.js';
 import { loadXxh64 } from '#src/container/checksum.js';
+import { verifySignature } from '#src/container/signature.js';
 import { decodeTensorFile } from '#src/container/tensor-file.js';
 import { isJsonObject, parseJson } from '#src/core/json.js';
 import { SoftpackError } from '#src/errors.js';
@@ -25,6 +28,7 @@ import { openLabelSource } from '#src/labels/source.js';
 import { positionOf } from '#src/loader/state.js';
 import { readDescription } from '#src/nn/teachers/description.js';
 import { loadTeacher } from '#src/nn/teachers/load.js';
+import { verifyArchive } from '#src/pipeline/verify.js';
 import { redirected } from '#src/store/exchange.js';
 import {
   isStrong,
@@ -62,6 +66,7 @@ export function makeTargets(work) {
   };
   addTexts(add, onFile);
   addArchives(add);
+  addTrust(add);
   addHeaders(add);
   addTorch(add);
   addImages(add, work);
@@ -217,6 +222,35 @@ function addArchives(add) {
   add('safetensors', 'safetensors', seedsOf(/safetensors$/), (bytes) =>
     decodeTensorFile(memoryFile('tensors.safetensors', bytes)),
   );
+}
+
+/** Verification goes on after the first damage: it meets bytes that readers refuse before. */
+function addTrust(add) {
+  const folder = path.join(corpus, 'archives/vqae');
+  const files = new Map(readdirSync(folder).map((f) => [f, readFileSync(path.join(folder, f))]));
+  const replaced = (name) => (bytes) =>
+    verifyArchive(memoryStore(new Map([...files, [name, bytes]])));
+  for (const [name, bytes] of files) {
+    const kind = name.endsWith('.json') ? 'json' : 'safetensors';
+    add(`verify ${name}`, kind, [bytes], replaced(name), 0.2);
+  }
+  const marks = filesIn('unfinished');
+  const mark = (bytes) => verifyArchive(memoryStore(new Map([['unfinished.json', bytes]])));
+  add('verify unfinished', 'json', marks, mark, 0.1);
+  const log = (bytes) => {
+    const all = [
+      ['unfinished.json', marks[0]],
+      ['codes-00000.safetensors.partial', bytes],
+    ];
+    return verifyArchive(memoryStore(new Map(all)));
+  };
+  add('verify log', 'bytes', filesIn('log'), log, 0.1);
+  const { publicKey } = generateKeyPairSync('ed25519');
+  const pem = Buffer.from(publicKey.export({ type: 'spki', format: 'pem' }));
+  const signed = (signature) => memoryStore(new Map([...files, ['manifest.json.sig', signature]]));
+  const seed = Buffer.alloc(64, 7);
+  add('signature', 'bytes', [seed], (bytes) => verifySignature(signed(bytes), pem), 0.1);
+  add('key', 'bytes', [pem], (bytes) => verifySignature(signed(seed), bytes), 0.1);
 }
 
 /** The codec's file, as if its recorded hash were that of the mutant; and its config. */

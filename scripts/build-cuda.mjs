@@ -167,7 +167,7 @@ function install(folder) {
   record(folder, COMPLETE);
 }
 
-/** What src/core/child-environment.ts gives to programs: this script also runs before that is compiled. */
+/** Copy of src/core/child-environment.ts: this script also runs before that is compiled. */
 function childEnvironment() {
   const list = readFileSync(path.join(root, 'assets/child-environment.json'), 'utf8');
   const { names, prefixes } = JSON.parse(list);

@@ -114,7 +114,7 @@ export function errorToData(error: unknown): ErrorData {
   return { code, message, field, expected: text(expected), found: text(found) };
 }
 
-/** What an error of the library says; also of something hostile that only looks like one. */
+/** The fields of an error of the library; also of a hostile value that only looks like one. */
 function partsOf(error: SoftpackError): Omit<SoftpackError, 'name'> {
   const field = property(error, 'field');
   return {

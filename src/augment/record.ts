@@ -1,7 +1,7 @@
 import type { Rendering } from '../kernels/augment-args.js';
 
 /**
- * What was done to the images of some labels, one entry a label.
+ * Transformations of the images of some labels, one entry per label.
  *
  * view(epoch, i) = resize(crop(image i)), mirrored when flip is 1; the labelled image is that view with the
  * rectangle `box` replaced by the same rectangle of view(epoch, partner) (CutMix), or, where the box is empty,
@@ -25,7 +25,7 @@ export interface AugmentationBatch {
 /** (top, left, height, width). */
 export type Box = readonly [number, number, number, number];
 
-/** What is mixed into a view. */
+/** The part that is mixed into a view. */
 export interface Mix {
   /** Global sample id; the sample's own where nothing is mixed in. */
   readonly partner: number;

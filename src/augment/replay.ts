@@ -60,7 +60,7 @@ export function renderWhole(
 export interface RenderOptions {
   /** Default: those of `loadKernels()`. All give the same bytes. */
   readonly kernels?: Kernels;
-  /** 0: all processors. Default 1, right where every thread renders batches of its own. */
+  /** 0: all processors. Default 1, for threads that each render their own batches. */
   readonly threads?: number;
 }
 

@@ -5,8 +5,8 @@ import { SoftpackError } from '../errors.js';
 import { RESAMPLES, type Rendering, ROUNDS } from '../kernels/augment-args.js';
 
 /**
- * How labelled images are made from stored ones, as the archive's manifest says it: derived from a seed, at no byte
- * a label, or recorded label by label in columns beside the codes.
+ * Derivation of labelled images from stored ones, as in the archive's manifest: from a seed, without any
+ * bytes per label, or recorded per label in columns next to the codes.
  */
 export type AnyAugmentationSpec = AugmentationSpec | RecordedAugmentationSpec;
 
@@ -35,7 +35,7 @@ export interface AugmentationSpec extends Rendering {
   readonly mix: MixSpec;
 }
 
-/** What PIL does, and torchvision with PIL images: the views of most labels made in PyTorch. */
+/** Rendering by PIL, and by torchvision with PIL images: the views of most labels made in PyTorch. */
 export const PIL_RENDERING = { resample: 'antialias', round: 'u8' } as const;
 
 export type MixSpec =

@@ -4,7 +4,7 @@ export interface Output {
   readonly isTTY?: boolean;
 }
 
-/** What a command has of the process that runs it. */
+/** The part of its process that a command uses. */
 export interface CliIo {
   /** Results. */
   readonly stdout: Output;
@@ -26,7 +26,7 @@ export class Interruption extends Error {
   }
 }
 
-/** Ends a command that has said everything, with an exit code of its own. */
+/** Ends a command that has printed everything, with its own exit code. */
 export class ExitWith extends Error {
   readonly exitCode: number;
 

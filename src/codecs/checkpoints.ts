@@ -3,7 +3,7 @@ import type { Tensor } from '../core/codec-parts.js';
 /** Tensors from which a training can be resumed. */
 export type TrainingState = ReadonlyMap<string, Tensor>;
 
-/** Where the state of a training in steps is kept. */
+/** Storage for the state of a training in steps. */
 export interface TrainingCheckpoints {
   /** State that an interrupted training of the same request kept. */
   readonly last?: TrainingState;

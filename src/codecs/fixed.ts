@@ -2,7 +2,7 @@ import type { CodecParts, CodeLayout } from '../core/codec-parts.js';
 import type { ThreadOptions } from '../kernels/types.js';
 import type { Codec, DecodeLabelsArgs, LabelContext } from './codec.js';
 
-/** What codecs share whose labels all take the same number of bits. */
+/** Base of codecs whose labels all take the same number of bits. */
 export abstract class FixedCodec implements Codec {
   abstract readonly name: string;
   abstract readonly config: { readonly classes: number; readonly tau: number };

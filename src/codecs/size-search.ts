@@ -9,7 +9,7 @@ function bitsForRatio(classes: number, ratio: number): number {
 }
 
 /**
- * How many units of `bitsEach` fit the ratio, at most `most`. `INVALID_ARGUMENT`, with the highest ratio that can be
+ * Number of units of `bitsEach` that fit the ratio, at most `most`. `INVALID_ARGUMENT`, with the highest ratio that can be
  * reached, if not even one does.
  */
 export function unitsForRatio(

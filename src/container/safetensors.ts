@@ -20,7 +20,7 @@ export interface TensorEntry {
 }
 
 export interface SafetensorsLayout {
-  /** Where the data section starts: 8 + N. */
+  /** Start of the data section: 8 + N. */
   readonly dataOffset: number;
   readonly fileBytes: number;
   readonly metadata: ReadonlyMap<string, string>;

@@ -3,7 +3,7 @@
 import { elementBytes, type TensorDtype } from './dtypes.js';
 
 /**
- * How the codes of one row (the labels of one epoch, in sample order) lie in bytes.
+ * Layout in bytes of the codes of one row (the labels of one epoch, in sample order).
  *
  * - `fixed`: label i occupies bits [i * bitsPerLabel, (i + 1) * bitsPerLabel), least significant bit first,
  *   with no padding between labels; the row ends on a whole byte.

@@ -24,7 +24,7 @@ export const VIEW = {
 export const RESAMPLES = ['bilinear', 'antialias'] as const;
 export const ROUNDS = ['none', 'u8'] as const;
 
-/** How crops become views. PIL, and torchvision on PIL images, do `antialias` and `u8`. */
+/** Resampling of crops to views. PIL, and torchvision on PIL images, use `antialias` and `u8`. */
 export interface Rendering {
   /**
    * The source pixels of one output pixel: the two that it lies between per axis, or all that it covers if the crop

@@ -63,7 +63,7 @@ export class RansTables {
   }
 }
 
-/** What encoder and decoder of a stream must agree on. */
+/** Parameters that encoder and decoder of a stream must share. */
 export interface RansModel {
   readonly tables: RansTables;
   /** Index of the table of each row; with a trellis [rows, 2], one per context. */

@@ -143,9 +143,9 @@ export interface DecoderSpec {
    */
   readonly bases?: Float32Array;
   readonly head: Head;
-  /** What may be traded for speed if `method` is absent; default `exact`. */
+  /** Precision that may be traded for speed if `method` is absent; default `exact`. */
   readonly precision?: Precision;
-  /** How to decode; default: the fastest that `precision` allows. */
+  /** Decoding method; default: the fastest that `precision` allows. */
   readonly method?: DecodeMethod;
   /** Bytes that tables may take if `method` is absent; default 128 MiB. */
   readonly memoryCap?: number;

@@ -3,7 +3,7 @@ import type { JsonObject } from '../core/json.js';
 
 /** Sources up to this many values are hashed whole (8 MiB). */
 const WHOLE_VALUES = 2 ** 21;
-/** Of larger ones, this many epochs and samples per epoch, evenly spaced, the first and the last included. */
+/** Epochs, and samples per epoch, read of larger ones, evenly spaced, the first and the last included. */
 const EPOCHS = 16;
 const SAMPLES = 64;
 const READ_VALUES = 2 ** 20;

@@ -2,7 +2,7 @@ import { float32ToFloat16 } from '../core/half.js';
 import { SoftpackError } from '../errors.js';
 
 /**
- * How far below the largest logit of its row a masked class is set. Its probability is 0 at any temperature up to
+ * Distance of a masked class below the largest logit of its row. Its probability is 0 at any temperature up to
  * 500, and rows whose largest logit is -5504 or more still fit half floats.
  */
 export const MASK_GAP = 60_000;

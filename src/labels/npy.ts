@@ -162,7 +162,7 @@ function unsupported(
  */
 export class NpyWriter implements AsyncDisposable {
   readonly #path: string;
-  /** What is written, until it is whole. */
+  /** Name of the file until it is complete. */
   readonly #temporary: string;
   readonly #handle: FileHandle;
   readonly #end: number;

@@ -33,7 +33,7 @@ export interface LabelSource extends AsyncDisposable {
   read(epoch: number, start: number, count: number): Promise<Float32Array>;
   /** Logits of labels that lie anywhere, in order of epochs, for sources that read them faster together. */
   readonly readEach?: (labels: readonly LabelPlace[]) => Promise<Float32Array>;
-  /** What rows that are no epochs hold (pruning). Default: row and positions are epoch and samples. */
+  /** Labels of rows that are not epochs (pruning). Default: row and positions are epoch and samples. */
   readonly labelsOf?: (row: number, start: number, count: number) => LabelsOf;
   /** Identifies the logits, so that a resumed run can tell whether it reads what the first one read. */
   readonly fingerprint?: () => Promise<JsonObject>;

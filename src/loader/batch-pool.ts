@@ -11,7 +11,7 @@ export interface BatchPool extends AsyncDisposable {
   make(task: BatchTask, where: string): Promise<BatchArrays>;
 }
 
-/** Images decoded at a time if the loader has no threads of its own: the size of libuv's pool. */
+/** Images decoded at a time if the loader has no threads: the size of libuv's pool. */
 const CONCURRENCY = 4;
 
 /** Makes batches on the calling thread, one after the other. */

@@ -53,7 +53,7 @@ export interface LoaderOptions {
    */
   readonly maxBytes?: number;
   /**
-   * `fresh` (default): every batch in arrays of its own, safe under TensorFlow.js, which may use them for as long as
+   * `fresh` (default): every batch in its own arrays, safe under TensorFlow.js, which may use them for as long as
    * a tensor lives. `slots`: in shared memory that is used again after `batch.release()`, for consumers that copy, as
    * TensorFlow.js does on its wasm backend; several times faster if batches are large (the system clears fresh
    * memory page by page).

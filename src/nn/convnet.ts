@@ -29,7 +29,7 @@ const EPSILON = 1e-5;
 /** Stages and blocks together: twenty times as many as the deepest residual networks in use. */
 const MAX_BLOCKS = 10_000;
 
-/** TensorFlow.js keeps variables by name, process-wide: each network gets a name of its own. */
+/** TensorFlow.js keeps variables by name, process-wide: each network gets its own name. */
 let networks = 0;
 
 export class ConvNet implements Network {

@@ -44,7 +44,7 @@ export interface CacheLabelsOptions {
   /** Part of an ImageNet-style tree. */
   readonly split?: string;
   /**
-   * How image files are decoded. By default their shorter side is at most twice that of the teacher's images: views
+   * Size that image files are decoded to. By default their shorter side is at most twice that of the teacher's images: views
    * are cut out bilinearly, which is free of aliasing down to half the size.
    */
   readonly fit?: ImageFit;
@@ -59,7 +59,7 @@ export interface CacheLabelsOptions {
   readonly augmentation?: Partial<Omit<AugmentationSpec, 'generator' | 'size'>>;
   /** Directory of the archive to write; an interrupted run is resumed. */
   readonly out: string;
-  /** How to compress; absent keeps the teacher's logits as they are, in half floats. */
+  /** Codec of the labels; default: the teacher's logits are kept uncompressed, in half floats. */
   readonly codec?: CodecChoice | TotalRatioChoice;
   /** Temperature of the labels, default 20. */
   readonly tau?: number;
@@ -363,7 +363,7 @@ function fitOf({ description }: ImageSource): ImageFit | undefined {
 }
 
 async function requireSpace(directory: string, bytes: number): Promise<void> {
-  // What an interrupted run wrote is already gone from the free space.
+  // The labels of an interrupted run are already missing from the free space.
   if (existsSync(directory)) return;
   let parent = dirname(resolve(directory));
   while (!existsSync(parent)) parent = dirname(parent);

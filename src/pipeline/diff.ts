@@ -13,7 +13,7 @@ import { openArchive } from './open-archive.js';
 export interface DiffOptions {
   /** Labels that are decoded to compare archives of different codecs; default 4096. */
   readonly labels?: number;
-  /** Of the draw of these labels; default 0. */
+  /** Seed of the draw of these labels; default 0. */
   readonly seed?: number;
   readonly signal?: AbortSignal;
 }

@@ -2,7 +2,7 @@ import { errorCode, isSoftpackError, SoftpackError, type SoftpackErrorCode } fro
 
 interface SystemCause {
   readonly code: SoftpackErrorCode;
-  /** What happened and what to do about it. */
+  /** Cause and remedy. */
   readonly message: string;
 }
 

@@ -33,7 +33,7 @@ async function readAll(directory: string): Promise<void> {
   for (let epoch = 0; epoch < archive.epochs; epoch++) await archive.readRow(epoch);
 }
 
-/** What may stand where a file is expected. */
+/** Things that may be found in place of a file. */
 const STRANGERS: Readonly<Record<string, (path: string) => Promise<unknown> | unknown>> = {
   'a FIFO': (path) => execFileSync('mkfifo', [path]),
   'a folder': (path) => mkdir(path),

@@ -54,7 +54,7 @@ describe('records', () => {
     const { lambda } = new Augmenter({ ...spec, mix }, images).batch(1, { start: 0, count: 60 });
     const ones = lambda.filter((share) => share === 1).length;
     expect(lambda.filter((share) => share === 0)).toHaveLength(60 - ones);
-    // Of 60 fair draws: outside with a probability below 1e-6.
+    // Outside with a probability below 1e-6 for 60 fair draws.
     expect(ones).toBeGreaterThan(10);
     expect(ones).toBeLessThan(50);
   });

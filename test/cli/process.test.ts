@@ -5,7 +5,7 @@ import { NpyWriter } from '#src/labels/npy.js';
 import { syntheticLogits } from '../codecs/labels.js';
 import { temporaryDirectory } from '../temporary.js';
 
-/** What only a process of its own can show. */
+/** Behaviour that needs a separate process. */
 
 const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 const temporary = await temporaryDirectory();

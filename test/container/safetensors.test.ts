@@ -42,7 +42,7 @@ function entry(dtype: unknown, shape: unknown, begin: unknown, end: unknown): st
   return JSON.stringify({ dtype, shape, data_offsets: [begin, end] });
 }
 
-/** What the format demands of any header that is accepted, checked anew. */
+/** Rules of the format for any accepted header, checked independently. */
 function expectValid(layout: SafetensorsLayout, fileBytes: number): void {
   let position = layout.dataOffset;
   for (const { dtype, shape, begin, end } of layout.tensors.values()) {

@@ -15,7 +15,7 @@ import {
 } from '#src/errors.js';
 import { fileError } from '#src/store/file-error.js';
 
-/** What programs throw, in every combination of the ways in which reading it can fail. */
+/** Values that programs may throw, in every combination of the ways in which reading them can fail. */
 
 const random = new RandomSequence(5, 2);
 const pick = <T>(items: readonly T[]): T => items[random.below(items.length)];

@@ -70,7 +70,7 @@ function mirrorSources(target: string): void {
   }
 }
 
-/** What `make` leaves in a folder, made once for the given sources as they are. */
+/** Results of `make` in a folder, made once for given sources. */
 export function cached(
   name: string,
   sources: readonly string[],

@@ -89,7 +89,7 @@ interface KernelReport {
   readonly spillLoads: number;
 }
 
-/** What `ptxas -v` says of each kernel. */
+/** Output of `ptxas -v` for each kernel. */
 function reportOf(log: string): KernelReport[] {
   const kernel =
     /Compiling entry function '(\S+)' for '(\S+)'[\s\S]*?(\d+) bytes spill stores, (\d+) bytes spill loads[\s\S]*?Used (\d+) registers/g;

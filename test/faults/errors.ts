@@ -15,7 +15,7 @@ interface Failure {
   readonly operation: string;
 }
 
-/** What a command may make of an error: its own code for each cause. */
+/** Error codes that a command may report for each cause. */
 const CODES: Readonly<Record<keyof typeof ERRORS, string>> = {
   EACCES: 'PERMISSION_DENIED',
   EIO: 'IO_FAILED',
@@ -24,7 +24,7 @@ const CODES: Readonly<Record<keyof typeof ERRORS, string>> = {
 };
 
 /**
- * What no program can do better: a lock that cannot be unlinked stays, and the next writer takes it over; recursive mkdir
+ * Losses that no program can avoid: a lock that cannot be unlinked stays, and the next writer takes it over; recursive mkdir
  * of Node.js reports any failure as a missing folder.
  */
 const ALLOWED = /unlink \S*writer\.lock: out\/writer\.lock is left|mkdir .*\[NOT_FOUND\]/;

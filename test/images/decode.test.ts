@@ -11,7 +11,7 @@ interface Kind {
   readonly file: string;
   readonly mode?: string;
   readonly size?: readonly [number, number];
-  /** Of PIL's pixels. */
+  /** Hash of PIL's pixels. */
   readonly sha256?: string;
   readonly pixels?: string;
   /** PIL does not read it either. */

@@ -30,7 +30,7 @@ function samplesOf({ description, targets }: ImageSource) {
   return Array.from({ length: names.count }, (_, i) => [textAt(names, i), targets?.[i]]);
 }
 
-/** What torchvision's rule gives, by Python; undefined without Python. */
+/** Result of torchvision's rule, by Python; undefined without Python. */
 function torchvision(root: string) {
   const script = fileURLToPath(new URL('image-folder.py', import.meta.url));
   try {

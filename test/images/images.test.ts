@@ -222,7 +222,7 @@ describe('packed images', () => {
       const { out } = await pack(name, { shardBytes: 1 });
       expect(await contents(out)).toEqual(await contents(whole));
     }
-    // What is left of a run with other options is not taken up.
+    // The remains of a run with other options are not resumed.
     const stop = new AbortController();
     const onProgress = (done: number) => done === 3 && stop.abort();
     const other = { encoding: 'jpeg', shardBytes: 1, onProgress, signal: stop.signal } as const;

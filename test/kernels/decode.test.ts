@@ -103,7 +103,7 @@ const VARIANTS: readonly Variant[] = [
   { kernels: cpu, method: 'fixed', within: 2e-3 },
   ...(hasBfloat
     ? ([
-        // Of small shapes with few terms that cancel; labels of 1,000 classes keep within 4e-3.
+        // For small shapes with few terms that cancel; labels of 1,000 classes keep within 4e-3.
         { kernels: cpu, method: 'bfloat', within: 2 ** -6 },
         { kernels: cpu, method: 'split', within: 2 ** -15 },
       ] as const)

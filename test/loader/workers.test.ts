@@ -131,7 +131,7 @@ describe('threads', () => {
       };
       const failure = await read().catch((error: unknown) => error);
       expect(failure).toMatchObject({ code: 'NOT_FOUND', field: expect.stringContaining('7.png') });
-      // What came before was delivered, and can be gone on from.
+      // Earlier batches were delivered, and the loader can resume there.
       expect(loader.state().epoch).toBe(0);
     }
   });

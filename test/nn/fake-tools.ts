@@ -12,7 +12,7 @@ export class FakeTools {
   readonly #root: string;
   readonly bin: string;
   readonly wheels: string;
-  /** Of the environment, as it must be for installations to use these tools. */
+  /** Environment variables with which installations use these tools. */
   readonly env: Readonly<Record<string, string>>;
 
   private constructor(root: string) {
@@ -44,7 +44,7 @@ export class FakeTools {
   }
 
   /**
-   * What the tools do: nothing to succeed, `wait` to do nothing for a minute, `insist` to do so in two processes that
+   * Sets the tools' behaviour: nothing to succeed, `wait` to do nothing for a minute, `insist` to do so in two processes that
    * ignore SIGTERM, else what to say and fail. They read it from a file, as the environment does not reach them.
    */
   async set(says: Partial<Record<'PIP' | 'NPM' | 'COMPILER', string>>, packages = 'packages') {

@@ -6,7 +6,7 @@ import { installedTensorflow, tensorflowFolder } from '#src/nn/tensorflow-instal
 /** Longest that a first download and compilation may take. */
 export const INSTALL_TIMEOUT = 600_000;
 
-/** What a machine without network, pip or compiler lacks; anything else is a failure. */
+/** Errors of a machine without network, pip or compiler; anything else is a failure. */
 const LACKS = ['DOWNLOAD_FAILED', 'TOOL_MISSING', 'UNSUPPORTED', 'NO_SPACE'];
 
 /**

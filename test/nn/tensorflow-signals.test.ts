@@ -62,7 +62,7 @@ describe('what killed installations left', () => {
     await add(`.partial.${uuid}.dead/tensorflow/lib.so`, 'half');
     await add(`.partial.${uuid.replace('0', '1')}/owner`, dead);
     await mkdir(`${dir}.partial.${uuid.replace('0', '2')}`);
-    // Of a running installation, of somebody else, of another name.
+    // Folders of a running installation, of somebody else, and with other names.
     await add(`.partial.${uuid.replace('0', '3')}/owner`, alive);
     await add(`.partial.${uuid.replace('0', '4')}/thesis.txt`, 'years of work');
     await add(`.partial.${uuid.replace('0', '5')}.dead/thesis.txt`, 'years of work');

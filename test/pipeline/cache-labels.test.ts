@@ -293,7 +293,7 @@ test.each([1, 2] as const)(
     for (const name of ['bee/1.png', 'elk/2.png', 'pack-images --skip-damaged']) {
       expect(message).toContain(name);
     }
-    // That way, and the labels belong to the images that are trained on.
+    // Packed first, the labels belong to the images that are trained on.
     const sound = temporary.path(`sound ${passes}`);
     await packImages({ images: await imageFolder(damaged), out: sound, damaged: 'skip' });
     const { images: count } = await cache(`of sound ${passes}`, { images: sound, codec, passes });

@@ -68,7 +68,7 @@ export class PrincipalCodec extends FixedCodec {
     super(16 * config.k);
     this.name = name;
     this.config = checkPrincipalConfig(config, argumentChecker(name));
-    // What is kept is float16: the encoder fits the components that the decoder will have.
+    // Components are kept in float16: the encoder fits the components that the decoder will have.
     this.weights = {
       components: throughFloat16('components', weights.components),
       bias: weights.bias,

@@ -12,7 +12,7 @@ export interface PrincipalSized {
 
 export type PrincipalChoice = Readonly<{ name: PrincipalName } & (RatioChoice | { k: number })>;
 
-/** What PCA and robust PCA have in common: all but how the components are found. */
+/** Common part of PCA and robust PCA: everything except the search for components. */
 export function principalDescriptor(
   name: PrincipalName,
   label: string,

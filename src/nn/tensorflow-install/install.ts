@@ -60,9 +60,9 @@ export interface InstallOptions {
 export interface InstallResult {
   readonly dir: string;
   readonly installed: InstalledTensorflow;
-  /** What the verification saw; undefined where everything was there already. */
+  /** Result of the verification; undefined if everything was already installed. */
   readonly verified?: VerifiedTensorflow;
-  /** What NVIDIA driver the variant needs. */
+  /** The NVIDIA driver that the variant needs. */
   readonly driver?: string;
 }
 

@@ -1,7 +1,7 @@
 import { SoftpackError } from '../../errors.js';
 import type { TensorflowVariant } from './location.js';
 
-/** What to fetch for one platform and variant. */
+/** Files to fetch for one platform and variant. */
 export interface TensorflowPlan {
   readonly variant: TensorflowVariant;
   /** As pip takes it. */
@@ -13,7 +13,7 @@ export interface TensorflowPlan {
   readonly platforms: readonly string[];
   /** Needed on disk while installing: wheels, unpacked libraries, headers. */
   readonly spaceBytes: number;
-  /** What the NVIDIA driver must be, for `gpu`. */
+  /** The required NVIDIA driver, for `gpu`. */
   readonly driver?: string;
 }
 
@@ -90,7 +90,7 @@ export function requirementsOfExtra(metadata: string, extra: string): string[] {
     .map(([, requirement]) => requirement.replaceAll(/[\s()]/g, ''));
 }
 
-/** What is unpacked of a wheel: the two libraries with the C API and its headers; NVIDIA's libraries. */
+/** Members to unpack from a wheel: the two libraries with the C API and its headers; NVIDIA's libraries. */
 export function isNeeded(path: string): boolean {
   return NEEDED.some((pattern) => pattern.test(path)) && !path.endsWith('/');
 }

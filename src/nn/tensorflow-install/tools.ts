@@ -28,7 +28,7 @@ export function runTool(
   throwIfAborted(signal);
   return new Promise((done, fail) => {
     const [program, ...args] = command;
-    // A group of its own, so that a compiler's or package manager's helpers get the signals as well.
+    // A separate group, so that a compiler's or package manager's helpers get the signals, too.
     const detached = true;
     const child = spawn(program, args, { cwd, env, detached, stdio: ['ignore', 'pipe', 'pipe'] });
     let patience: NodeJS.Timeout | undefined;

@@ -12,7 +12,7 @@ export interface VerifiedTensorflow {
 const PROCESS = fileURLToPath(new URL('./verify-process.js', import.meta.url));
 
 /**
- * Loads an installation in a process of its own, multiplies matrices and takes two training steps; throws
+ * Loads an installation in a separate process, multiplies matrices and takes two training steps; throws
  * `BACKEND_UNAVAILABLE` with what went wrong, a crash included.
  */
 export function verifyTensorflow(dir: string, signal?: AbortSignal): Promise<VerifiedTensorflow> {

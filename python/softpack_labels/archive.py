@@ -5,13 +5,13 @@ import os
 
 import numpy as np
 
-from .codecs import decoder
+from .codecs import Codes, decoder
 from .errors import SoftpackError
 from .files import DTYPES, Shard, read_tensors, shard_records
 from .manifest import read_manifest
 from .pruning import batch_samples
 
-# Labels decoded at a time: one bit takes a byte meanwhile.
+# Labels decoded at a time: a field takes 20 bytes meanwhile.
 CHUNK = 1024
 
 
@@ -88,8 +88,8 @@ class Archive:
                 continue
             for start in range(0, len(local), CHUNK):
                 part = local[start : start + CHUNK]
-                bits = self._bits_of(shard, begin, row_bytes, part)
-                out[where[start : start + CHUNK]] = self._decode(bits, part + shard.samples[0])
+                codes = Codes(shard.read(begin, row_bytes), part * self._bits)
+                out[where[start : start + CHUNK]] = self._decode(codes, part + shard.samples[0])
         return out
 
     def labels_of_row(self, row):
@@ -156,18 +156,3 @@ class Archive:
             row_bytes = self.columns[name]["rowBytes"] // self.samples * count
         rows = shard.epochs[1] - shard.epochs[0]
         return shard.column(name, rows, row_bytes) + (row - shard.epochs[0]) * row_bytes, row_bytes
-
-    def _bits_of(self, shard, begin, row_bytes, labels):
-        """uint8 [labels, bits], one bit per byte."""
-        bits = self._bits
-        if bits == 0 or len(labels) == 0:
-            return np.zeros((len(labels), 0), np.uint8)
-        row = shard.read(begin, row_bytes)
-        first = labels * bits
-        width = (bits + 14) // 8
-        at = np.minimum((first >> 3)[:, None] + np.arange(width), row_bytes - 1)
-        unpacked = np.unpackbits(row[at], axis=1, bitorder="little")
-        shift = first & 7
-        if not shift.any():
-            return unpacked[:, :bits]
-        return np.take_along_axis(unpacked, shift[:, None] + np.arange(bits), 1)

@@ -6,7 +6,7 @@ from .errors import SoftpackError
 
 
 def decoder(name, config, tensors, sample_tensors, shape):
-    """`shape`: (classes, bits per label) of the archive. A function (codes uint8 [labels, bits], samples) -> float32 [labels, classes]; codes hold one bit per byte."""
+    """`shape`: (classes, bits per label) of the archive. A function (:class:`Codes`, samples) -> float32 [labels, classes]."""
     makers = {
         "vqae": _vqae,
         "topk": _top_k,
@@ -35,13 +35,42 @@ def decoder(name, config, tensors, sample_tensors, shape):
         raise SoftpackError("INVALID_FILE", "not the parts of this codec", "codec", name, repr(error)) from None
 
 
-def fields(bits, width):
-    """uint16 or uint32 [labels, n]: consecutive fields of `width` bits of [labels, n * width] bits."""
-    count = bits.shape[1] // width
-    padded = np.zeros((bits.shape[0], count, 16 if width <= 16 else 32), np.uint8)
-    padded[:, :, :width] = bits[:, : count * width].reshape(-1, count, width)
-    packed = np.packbits(padded, axis=-1, bitorder="little")
-    return packed.view("<u2" if width <= 16 else "<u4")[:, :, 0]
+class Codes:
+    """Codes of some labels, where they lie in a row: label i begins at bit `first[i]`."""
+
+    def __init__(self, row, first):
+        self._row, self._first = row, first
+
+    def __len__(self):
+        return len(self._first)
+
+    def fields(self, width, count, offset=0, step=None):
+        """Unsigned [labels, count]: fields of at most 32 bits, `step` bits apart, from bit `offset` of each label on."""
+        if width == 0 or count == 0 or len(self._first) == 0:
+            return np.zeros((len(self._first), count), np.uint32)
+        at = self._first[:, None] + (offset + (width if step is None else step) * np.arange(count))
+        low = at >> 3
+        if width in (8, 16) and not (at & 7).any():
+            found = self._row[low].astype(np.uint32)
+            return found if width == 8 else found | self._row[low + 1].astype(np.uint32) << np.uint32(8)
+        last, kind = len(self._row) - 1, np.uint32 if width <= 25 else np.uint64
+        word = self._row[low].astype(kind)
+        for byte in range(1, (width + 14) // 8):
+            word |= self._row[np.minimum(low + byte, last)].astype(kind) << kind(8 * byte)
+        return word >> (at & 7).astype(kind) & kind((1 << width) - 1)
+
+    def halves(self, count, offset=0, step=None):
+        """float32 [labels, count] of half floats."""
+        values = self.fields(16, count, offset, step).astype(np.uint16).view(np.float16).astype(np.float32)
+        if not np.isfinite(values).all():
+            raise SoftpackError("INVALID_ARGUMENT", "codes that no encoder writes", "codes", "finite values")
+        return values
+
+    def indices(self, width, count, levels, offset=0, step=None):
+        found = self.fields(width, count, offset, step)
+        if found.size > 0 and found.max() >= levels:
+            raise SoftpackError("INVALID_ARGUMENT", "codes that no encoder writes", "codes", f"below {levels}", found.max())
+        return found
 
 
 def _log2(value):
@@ -49,13 +78,6 @@ def _log2(value):
     if value != 1 << bits:
         raise ValueError(f"{value} is no power of two")
     return bits
-
-
-def _halves(bits):
-    values = fields(bits, 16).view("<f2").astype(np.float32)
-    if not np.isfinite(values).all():
-        raise SoftpackError("INVALID_ARGUMENT", "codes that no encoder writes", "codes", "finite values")
-    return values
 
 
 def _floats(tensors, *names):
@@ -78,13 +100,6 @@ def _clamped(values, eps):
     return values
 
 
-def _indices(bits, width, levels):
-    found = fields(bits, width) if width > 0 else np.zeros((bits.shape[0], 0), np.uint16)
-    if found.size > 0 and found.max() >= levels:
-        raise SoftpackError("INVALID_ARGUMENT", "codes that no encoder writes", "codes", f"below {levels}", found.max())
-    return found
-
-
 def _vqae(config, tensors):
     classes, dh, dc, k = (config[name] for name in ("classes", "dh", "dc", "k"))
     codebook, matrix, bias = _floats(tensors, "codebook", "decoder", "bias")
@@ -94,17 +109,11 @@ def _vqae(config, tensors):
         raise ValueError("dc")
     width, stages = _log2(k), dh // dc
 
-    def decode(bits, samples):
-        latent = codebook[_wide(bits, width, stages, k)].reshape(len(bits), dh)
+    def decode(codes, samples):
+        latent = codebook[codes.indices(width, stages, k)].reshape(len(codes), dh)
         return _clamped(latent @ matrix + bias, config["eps"])
 
     return decode, width * stages
-
-
-def _wide(bits, width, count, levels):
-    if width == 0:
-        return np.zeros((len(bits), count), np.uint16)
-    return _indices(bits, width, levels)
 
 
 def _vq(config, tensors):
@@ -113,8 +122,8 @@ def _vq(config, tensors):
     if codebook.shape != (k, dc):
         raise ValueError("shapes")
 
-    def decode(bits, samples):
-        values = codebook[_wide(bits, width, count, k)].reshape(len(bits), -1)[:, :classes]
+    def decode(codes, samples):
+        values = codebook[codes.indices(width, count, k)].reshape(len(codes), -1)[:, :classes]
         return _clamped(values.copy(), config["eps"])
 
     return decode, width * count
@@ -125,8 +134,8 @@ def _scalar(config, tensors):
     if levels.shape != (config["levels"],):
         raise ValueError("shapes")
 
-    def decode(bits, samples):
-        return _clamped(levels[_wide(bits, width, config["classes"], len(levels))], config["eps"])
+    def decode(codes, samples):
+        return _clamped(levels[codes.indices(width, config["classes"], len(levels))], config["eps"])
 
     return decode, width * config["classes"]
 
@@ -136,8 +145,8 @@ def _components(config, tensors):
     if components.shape != (config["k"], config["classes"]) or bias.shape != (config["classes"],):
         raise ValueError("shapes")
 
-    def decode(bits, samples):
-        values = (_halves(bits).astype(np.float64) @ components) * config["scale"] + bias
+    def decode(codes, samples):
+        values = (codes.halves(config["k"]).astype(np.float64) @ components) * config["scale"] + bias
         return _clamped(values.astype(np.float32), config["eps"])
 
     return decode, 16 * config["k"]
@@ -150,11 +159,10 @@ def _top_k(config, tensors):
     ids = max(1, (classes - 1).bit_length())
     width = ids if stored == "none" else ids + 16
 
-    def decode(bits, samples):
-        n = len(bits)
-        parts = bits[:, : k * width].reshape(n * k, width)
-        classes_of = _indices(parts[:, :ids], ids, classes).reshape(n, k).astype(np.int64)
-        p = np.ones((n, 1), np.float32) if stored == "none" else _halves(parts[:, ids:]).reshape(n, k)
+    def decode(codes, samples):
+        n = len(codes)
+        classes_of = codes.indices(ids, k, classes, 0, width).astype(np.int64)
+        p = np.ones((n, 1), np.float32) if stored == "none" else codes.halves(k, ids, width)
         if stored == "logits":
             p = _softmax(p, config["tau"])
         left = np.zeros((n, 1), np.float32)
@@ -171,8 +179,8 @@ def _none(config, tensors):
     if config["store"] not in ("logits", "probabilities"):
         raise ValueError(config["store"])
 
-    def decode(bits, samples):
-        values = _halves(bits)
+    def decode(codes, samples):
+        values = codes.halves(config["classes"])
         if config["store"] == "logits":
             return _softmax(values, config["tau"])
         return values / values.sum(1, keepdims=True)
@@ -185,7 +193,7 @@ def _mean(config, tensors):
     if means.ndim != 2 or group.ndim != 1 or means.shape[1] != config["classes"] or group.min(initial=0) < 0 or group.max(initial=0) >= len(means):
         raise ValueError("shapes")
 
-    def decode(bits, samples):
+    def decode(codes, samples):
         return _clamped(means[group[samples]].astype(np.float32), 2.0**-24)
 
     return decode, 0

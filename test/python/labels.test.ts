@@ -307,6 +307,10 @@ test('damaged archives give a SoftpackError, or the labels of another archive', 
   }
 });
 
+test('bit fields of any width and place', () => {
+  expect(runJobs([{ kind: 'fields', seed: 5, count: 2000 }])).toEqual([{ wrong: [] }]);
+});
+
 test('xxh64 without the package xxhash', async () => {
   const { h64Raw } = await xxhash();
   const lengths = [0, 1, 3, 4, 7, 8, 12, 31, 32, 33, 63, 64, 200, 5 * 96, 5 * 96 + 11];

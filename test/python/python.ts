@@ -12,7 +12,16 @@ export const root = fileURLToPath(new URL('../../', import.meta.url));
 const runner = fileURLToPath(new URL('run_jobs.py', import.meta.url));
 
 export interface Job {
-  readonly kind: 'labels' | 'views' | 'order' | 'open' | 'native' | 'dataset' | 'hashes' | 'fuzz';
+  readonly kind:
+    | 'labels'
+    | 'views'
+    | 'order'
+    | 'open'
+    | 'native'
+    | 'dataset'
+    | 'hashes'
+    | 'fuzz'
+    | 'fields';
   readonly [option: string]: unknown;
 }
 

@@ -13,6 +13,7 @@ import numpy as np
 
 import softpack_labels
 from softpack_labels import manifest, xxh64
+from softpack_labels.codecs import Codes
 from softpack_labels.order import BatchSampler
 from softpack_labels.views import Views
 
@@ -96,6 +97,19 @@ def run(job):
     kind = job["kind"]
     if kind == "fuzz":
         return fuzz(job)
+    if kind == "fields":
+        rng, wrong = random.Random(job["seed"]), []
+        for _ in range(job["count"]):
+            width, n, offset = rng.randrange(1, 33), rng.randrange(1, 5), rng.randrange(20)
+            step, bits = width + rng.randrange(18), rng.randrange(100, 200)
+            values = [[rng.randrange(1 << width) for _ in range(n)] for _ in range(3)]
+            total = sum(v << (i * (bits + 200) + offset + j * step) for i, own in enumerate(values) for j, v in enumerate(own))
+            row = np.frombuffer(total.to_bytes(-(-total.bit_length() // 8) or 1, "little"), np.uint8)
+            row = np.concatenate([row, np.zeros(max(0, 125 - len(row)), np.uint8)])
+            found = Codes(row, np.arange(3) * (bits + 200)).fields(width, n, offset, step)
+            if found.tolist() != values:
+                wrong.append([width, n, offset, step])
+        return {"wrong": wrong}
     if kind == "hashes":
         xxh64.xxhash = None
         data = np.frombuffer(base64.b64decode(job["data"]), np.uint8)

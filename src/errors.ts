@@ -16,7 +16,7 @@
  * - `NATIVE_FAILED`: native code reported a failure that the caller did not cause.
  * - `DEVICE_LOST`: the GPU failed and cannot be used again by this process; discard what the call wrote.
  * - `WORKER_FAILED`: a worker thread died or threw.
- * - `TOOL_MISSING`: a program that the task needs (pip, npm, a compiler) was not found.
+ * - `TOOL_MISSING`: a program or package that the task needs (pip, npm, a compiler, the AWS SDK) was not found.
  * - `NO_SPACE`: too little free disk space.
  * - `PERMISSION_DENIED`: the system does not allow this access to a file.
  * - `IO_FAILED`: the system failed to read or write a file.

@@ -233,3 +233,4 @@ export type { ByteFile, ByteStore, ReadOptions } from './store/byte-store.js';
 export type { HttpOptions } from './store/http.js';
 export { type OpenStoreOptions, openStore } from './store/open-store.js';
 export type { RetryOptions } from './store/retry.js';
+export type { S3Options } from './store/s3.js';

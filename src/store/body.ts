@@ -19,6 +19,9 @@ export async function readBody(
   attempt: Attempt,
 ): Promise<void> {
   const { into } = received;
+  const stop = () => body.destroy();
+  if (attempt.signal.aborted) stop();
+  attempt.signal.addEventListener('abort', stop);
   try {
     for await (const piece of body as AsyncIterable<Uint8Array>) {
       attempt.touch();
@@ -32,7 +35,10 @@ export async function readBody(
     }
   } catch (cause) {
     throw attempt.reasonOr(networkError(name, cause));
+  } finally {
+    attempt.signal.removeEventListener('abort', stop);
   }
+  if (attempt.signal.aborted) throw attempt.signal.reason;
   if (received.bytes === into.length) return;
   const details = { expected: `${into.length} bytes`, found: received.bytes };
   throw new TransientFailure(networkFailed(name, 'answer ends early', details));

@@ -103,7 +103,7 @@ export function redirected(name: string, from: URL, location: string): URL {
 }
 
 /** Reads a short body that nobody needs, so that its connection is used again; a longer one ends the connection. */
-export async function discard(answer: http.IncomingMessage, attempt: Attempt): Promise<void> {
+async function discard(answer: http.IncomingMessage, attempt: Attempt): Promise<void> {
   const length = Number(answer.headers['content-length'] ?? Number.NaN);
   if (!(length <= MAX_DISCARDED)) {
     answer.destroy();

@@ -9,16 +9,20 @@ import { onFile } from './file-error.js';
 import { type HttpOptions, httpStore } from './http.js';
 import { localStore } from './local.js';
 import { readAhead } from './read-ahead.js';
+import { type S3Options, s3Store } from './s3.js';
 
 export interface OpenStoreOptions {
   /** For addresses of web servers. */
   readonly http?: HttpOptions;
+  /** For `s3://bucket/prefix`. */
+  readonly s3?: S3Options;
   /** Where blocks of files of servers are kept; false to keep none. */
   readonly cache?: CacheOptions | false;
 }
 
 /**
- * The store at a path or an address: a folder, or a folder on a web server (`https://`, `http://`).
+ * The store at a path or an address: a folder, a folder on a web server (`https://`, `http://`), or a prefix of a bucket
+ * (`s3://bucket/prefix`).
  *
  * @throws `NOT_FOUND` if there is no such folder; servers are first asked when a file is opened.
  */
@@ -32,10 +36,12 @@ export async function openStore(from: string, options: OpenStoreOptions = {}): P
     case 'http':
     case 'https':
       return streamed(httpStore(from, options.http), options.cache);
+    case 's3':
+      return streamed(await s3Store(from, options.s3), options.cache);
   }
   throw new SoftpackError('UNSUPPORTED', 'unknown kind of address', {
     field: 'address',
-    expected: 'a path, https://, http:// or file://',
+    expected: 'a path, https://, http://, s3:// or file://',
     found: `${scheme}://`,
   });
 }

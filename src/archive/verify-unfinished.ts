@@ -1,7 +1,7 @@
 import { loadXxh64, type Xxh64 } from '../container/checksum.js';
 import { damageOf, openKnown, verifyWholeFile } from '../container/verify-file.js';
 import { FieldChecker } from '../core/check.js';
-import { isJsonObject, parseJson } from '../core/json.js';
+import { isJsonObject, type JsonObject, parseJson } from '../core/json.js';
 import { inLanes } from '../core/lanes.js';
 import { invalidFile } from '../errors.js';
 import { nameIn } from '../store/address.js';
@@ -32,10 +32,14 @@ export interface UnfinishedReport {
   readonly damage: readonly ArchiveDamage[];
 }
 
+/** What an unfinished archive is to be. */
+export interface UnfinishedHead {
+  readonly identity: DividedIdentity;
+  readonly request: JsonObject | undefined;
+}
+
 /** Reads what the mark of an unfinished archive says; undefined if there is none. */
-export async function readUnfinishedIdentity(
-  store: ByteStore,
-): Promise<DividedIdentity | undefined> {
+export async function readUnfinishedHead(store: ByteStore): Promise<UnfinishedHead | undefined> {
   const name = nameIn(store.name, UNFINISHED_FILE);
   const bytes = await readStored(store, UNFINISHED_FILE, MAX_UNFINISHED_BYTES);
   if (bytes === undefined) return undefined;
@@ -47,7 +51,8 @@ export async function readUnfinishedIdentity(
   if (grid === undefined) throw invalidFile(name, 'grid', 'missing');
   const divided = { ...identity, grid };
   requireGrid(divided, grid);
-  return divided;
+  const request = head.request === undefined ? undefined : check.object(head.request, 'request');
+  return { identity: divided, request };
 }
 
 interface Found {

@@ -11,6 +11,7 @@ import { addImport } from './import.js';
 import { addInspect } from './inspect.js';
 import { type CliIo, ExitWith, Interruption, printable } from './io.js';
 import { addLoaderBench } from './loader-bench.js';
+import { addMerge } from './merge.js';
 import { addPack } from './pack.js';
 import { addPackImages } from './pack-images.js';
 import { addPlan } from './plan.js';
@@ -82,6 +83,7 @@ export async function createProgram(io: CliIo): Promise<Command> {
   addRepair(program, io);
   addSign(program);
   addDiff(program, io);
+  addMerge(program, io);
   addLoaderBench(program, io);
   addDoctor(program, io);
   addTensorflow(program, io);

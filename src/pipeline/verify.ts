@@ -1,7 +1,7 @@
 import { readManifestBytes } from '../archive/files.js';
 import { type ArchiveReport, verifyArchiveFiles } from '../archive/verify-archive.js';
 import {
-  readUnfinishedIdentity,
+  readUnfinishedHead,
   type UnfinishedReport,
   verifyUnfinished,
 } from '../archive/verify-unfinished.js';
@@ -44,8 +44,8 @@ export async function verifyArchive(
     manifest = await readManifestBytes(store);
   } catch (error) {
     if (errorCode(error) !== 'INCOMPLETE') throw error;
-    const unfinished = await readUnfinishedIdentity(store);
-    if (unfinished !== undefined) return verifyUnfinished(store, unfinished, options);
+    const unfinished = await readUnfinishedHead(store);
+    if (unfinished !== undefined) return verifyUnfinished(store, unfinished.identity, options);
     const kind = await kindWithoutManifest(store);
     if (kind === undefined) throw error;
     return lostManifest(kind);

@@ -171,8 +171,9 @@ describe('an interrupted pack', () => {
   test('removes the temporary file of a state that a kill kept from its name', async () => {
     await pack('neat');
     await interrupt('littered', 2);
-    const litter = 'littered/unfinished-pack.safetensors.tmp-0123456789abcdef';
-    await writeFile(temporary.path(litter), 'half');
+    for (const state of ['unfinished-pack.safetensors', TRAINING]) {
+      await writeFile(temporary.path(`littered/${state}.tmp-0123456789abcdef`), 'half');
+    }
     await pack('littered');
     expect(await filesOf('littered')).toEqual(await filesOf('neat'));
   });

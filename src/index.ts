@@ -201,12 +201,12 @@ export {
 } from './loader/verify-labels.js';
 // Packing
 export type { TotalRatioChoice } from './pipeline/archive-size.js';
-export {
-  type CacheLabelsOptions,
-  type CacheLabelsResult,
-  type CacheProgress,
-  cacheLabels,
-} from './pipeline/cache-labels.js';
+export { cacheLabels } from './pipeline/cache-labels.js';
+export type {
+  CacheLabelsOptions,
+  CacheLabelsResult,
+  CacheProgress,
+} from './pipeline/cache-options.js';
 export {
   type ArchiveDiff,
   type DifferentField,

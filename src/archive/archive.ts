@@ -6,8 +6,6 @@ import {
   type Xxh64,
 } from '../container/checksum.js';
 import { verifyShard } from '../container/shard-file.js';
-import { allocateShared } from '../core/allocate.js';
-import { emptyBlocks } from '../core/blocks.js';
 import { argument, FieldChecker } from '../core/check.js';
 import type { CodecParts, Tensor } from '../core/codec-parts.js';
 import type { SampleRange } from '../core/samples.js';
@@ -23,19 +21,8 @@ import { labelAlignment, storedEpochs } from './grid.js';
 import type { Column, FileRecord } from './identity.js';
 import type { Manifest } from './manifest.js';
 import { type CodesDecoder, type CodesOfSamples, readLabels } from './read-labels.js';
-import {
-  blocksPerRow,
-  columnBytes,
-  type OpenShard,
-  openShard,
-  readFrom,
-  readOffsets,
-  requireIndex,
-} from './shard.js';
+import { ShardReader, type ShardReaderParts } from './shard-reader.js';
 import type { Shards } from './shards.js';
-
-/** Headers and checksums that are kept: 8 KiB each for shards of a GiB. */
-const MAX_OPEN_SHARDS = 1024;
 
 export interface OpenArchiveOptions {
   /** @internal Makes what decodes labels; without it only codes can be read. */
@@ -137,13 +124,8 @@ export async function openArchive(
   return new SourceArchive(parts, manifestBytes);
 }
 
-interface ArchiveParts {
-  readonly source: ByteStore;
-  readonly manifest: Manifest;
+interface ArchiveParts extends ShardReaderParts {
   readonly codecParts: CodecParts;
-  readonly shards: Shards;
-  /** Absent where nothing is verified. */
-  readonly xxh64: Xxh64 | undefined;
   readonly decoderOf: OpenArchiveOptions['decoderOf'];
 }
 
@@ -154,16 +136,14 @@ class SourceArchive implements LabelArchive {
   readonly #source: ByteStore;
   readonly #manifestBytes: number;
   readonly #xxh64: Xxh64 | undefined;
-  /** Headers and checksums of the shards read so far; the least recently used first. */
-  readonly #open = new Map<number, Promise<OpenShard>>();
+  readonly #reader: ShardReader;
   readonly #decoderOf: OpenArchiveOptions['decoderOf'];
   #decoder: CodesDecoder | undefined;
   #closed = false;
 
-  constructor(
-    { source, manifest, codecParts, shards, xxh64, decoderOf }: ArchiveParts,
-    manifestBytes: number,
-  ) {
+  constructor(parts: ArchiveParts, manifestBytes: number) {
+    const { source, manifest, codecParts, shards, xxh64, decoderOf } = parts;
+    this.#reader = new ShardReader(parts);
     this.#source = source;
     this.manifest = manifest;
     this.shards = shards;
@@ -208,7 +188,7 @@ class SourceArchive implements LabelArchive {
 
   async readRow(epoch: number, name = 'codes'): Promise<Uint8Array<SharedArrayBuffer>> {
     const column = this.#columnOf(name);
-    return this.#read(epoch, column, 0, this.samples);
+    return this.#reader.read(this.storedEpoch(epoch), column, 0, this.samples);
   }
 
   async readCodes(
@@ -221,7 +201,8 @@ class SourceArchive implements LabelArchive {
     const alignment = labelAlignment(layout);
     const first = Math.floor(start / alignment) * alignment;
     const end = Math.min(this.samples, Math.ceil((start + count) / alignment) * alignment);
-    return { row: await this.#read(epoch, this.#columnOf('codes'), first, end), first };
+    const column = this.#columnOf('codes');
+    return { row: await this.#reader.read(this.storedEpoch(epoch), column, first, end), first };
   }
 
   #columnOf(name: string): Column {
@@ -234,106 +215,9 @@ class SourceArchive implements LabelArchive {
     throw new SoftpackError('INVALID_ARGUMENT', 'no such column', details);
   }
 
-  /** A column of the samples from `from` to `to`, whose labels begin and end at whole bytes or blocks. */
-  async #read(
-    epoch: number,
-    column: Column,
-    from: number,
-    to: number,
-  ): Promise<Uint8Array<SharedArrayBuffer>> {
-    const { manifest } = this;
-    const stored = this.storedEpoch(epoch);
-    const bytes = columnBytes(manifest, column, to - from);
-    if (bytes === undefined) return this.#readBlocks(stored, from, to);
-    const field = `epoch ${epoch} of ${column.name}`;
-    const row = new Uint8Array(allocateShared(bytes, field));
-    const at = (sample: number) => columnBytes(manifest, column, sample - from) ?? 0;
-    for (const part of this.#parts(stored, from, to)) {
-      const { shard, record } = await part.open();
-      const inShard = (samples: number) =>
-        samples === 0 ? 0 : (columnBytes(manifest, column, samples) ?? 0);
-      const rowBytes = inShard(record.samples[1] - record.samples[0]);
-      const begin =
-        (shard.index.columns.get(column.name) ?? 0) +
-        (stored - record.epochs[0]) * rowBytes +
-        inShard(part.from - record.samples[0]);
-      const into = row.subarray(
-        part.from === from ? 0 : at(part.from),
-        part.to === to ? bytes : at(part.to),
-      );
-      await readFrom(shard, this.#xxh64, begin, into);
-    }
-    return row;
-  }
-
-  /** Blocks of several shards as one row. */
-  async #readBlocks(
-    epoch: number,
-    from: number,
-    to: number,
-  ): Promise<Uint8Array<SharedArrayBuffer>> {
-    const { layout } = this.manifest;
-    const each = layout.kind === 'blocks' ? layout.labelsPerBlock : 1;
-    const parts: { readonly shard: OpenShard; readonly offsets: BigUint64Array }[] = [];
-    for (const part of this.#parts(epoch, from, to)) {
-      const { shard, record } = await part.open();
-      const first =
-        (epoch - record.epochs[0]) * blocksPerRow(this.manifest, record) +
-        (part.from - record.samples[0]) / each;
-      const blocks = Math.ceil((part.to - part.from) / each);
-      const offsets = shard.offsets ?? new BigUint64Array(blocks + 1);
-      parts.push({ shard, offsets: offsets.subarray(first, first + blocks + 1) });
-    }
-    const lengths = parts.flatMap(({ offsets }) =>
-      Array.from(offsets.subarray(1), (end, i) => Number(end - offsets[i])),
-    );
-    const row = emptyBlocks(lengths, `epoch ${epoch} of codes`);
-    let at = row.length - lengths.reduce((sum, length) => sum + length, 0);
-    for (const { shard, offsets } of parts) {
-      const bytes = Number(offsets[offsets.length - 1] - offsets[0]);
-      const begin = (shard.index.columns.get('codes') ?? 0) + Number(offsets[0]);
-      await readFrom(shard, this.#xxh64, begin, row.subarray(at, at + bytes));
-      at += bytes;
-    }
-    return row;
-  }
-
-  /** The shards that hold some samples of a stored epoch, with the samples in each. */
-  *#parts(epoch: number, from: number, to: number) {
-    for (let at = from; at < to; ) {
-      const i = this.shards.find(epoch, at);
-      const record = this.shards.at(i);
-      const end = Math.min(to, record.samples[1]);
-      yield { from: at, to: end, open: async () => ({ shard: await this.#openShard(i), record }) };
-      at = end;
-    }
-  }
-
   fileOf(epoch: number, sample = 0): string {
     const i = this.shards.find(this.storedEpoch(epoch), sample);
     return nameIn(this.#source.name, this.shards.at(i).file);
-  }
-
-  #openShard(i: number): Promise<OpenShard> {
-    const opening = this.#open.get(i) ?? this.#openShardAnew(i);
-    this.#open.delete(i);
-    this.#open.set(i, opening);
-    // A failure may be temporary (a file that is copied back), so it is not cached.
-    opening.catch(() => this.#open.delete(i));
-    const [oldest] = this.#open.keys();
-    if (this.#open.size > MAX_OPEN_SHARDS) this.#open.delete(oldest);
-    return opening;
-  }
-
-  async #openShardAnew(i: number): Promise<OpenShard> {
-    const { manifest } = this;
-    const record = this.shards.at(i);
-    return openSound(this.#source, record.file, async (file) => {
-      requireSize(file, record);
-      const shard = await openShard(file, manifest, manifest.archiveId, record);
-      if (this.#xxh64 !== undefined) requireIndex(shard, record.indexSha256);
-      return readOffsets(shard, manifest, record, this.#xxh64);
-    });
   }
 
   bytes(): ArchiveBytes {
@@ -359,7 +243,7 @@ class SourceArchive implements LabelArchive {
     }
     const xxh64 = this.#xxh64 ?? (await loadXxh64());
     for (let i = 0; i < this.shards.count; i++) {
-      const shard = await this.#openShardAnew(i);
+      const shard = await this.#reader.open(i);
       requireSha256(shard.file, this.shards.at(i), await verifyShard(shard, xxh64));
     }
   }
@@ -372,7 +256,7 @@ class SourceArchive implements LabelArchive {
 
   async close(): Promise<void> {
     this.#closed = true;
-    this.#open.clear();
+    this.#reader.clear();
     this.#decoder?.dispose();
     this.#decoder = undefined;
   }

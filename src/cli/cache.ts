@@ -5,7 +5,7 @@ import type {
   CacheLabelsOptions,
   CacheLabelsResult,
   CacheProgress,
-} from '../pipeline/cache-labels.js';
+} from '../pipeline/cache-options.js';
 import { addCodecOptions, type CodecFlags, codecOf, givesSize } from './codec-options.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';

@@ -18,11 +18,8 @@ import { openImagesOf } from '#src/loader/images-of.js';
 import { createLoader } from '#src/loader/loader.js';
 import { loadTeacher } from '#src/nn/teachers/load.js';
 import { archiveSource } from '#src/pipeline/archive-source.js';
-import {
-  type CacheLabelsOptions,
-  type CacheLabelsResult,
-  cacheLabels,
-} from '#src/pipeline/cache-labels.js';
+import { cacheLabels } from '#src/pipeline/cache-labels.js';
+import type { CacheLabelsOptions, CacheLabelsResult } from '#src/pipeline/cache-options.js';
 import { packLogits } from '#src/pipeline/pack.js';
 import { TeacherSource } from '#src/pipeline/teacher-source.js';
 import { drawTrainingLabels } from '#src/pipeline/training-labels.js';

@@ -1,61 +1,70 @@
-import { type Command, Option } from 'commander';
-import { labelsOfRow } from '../archive/pruning.js';
-import { errorInRow } from '../archive/read-labels.js';
-import { loadCodec } from '../codecs/registry.js';
-import { allocate } from '../core/allocate.js';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { SoftpackError, throwIfAborted } from '../errors.js';
-import { loadKernels } from '../kernels/load.js';
-import { NpyWriter } from '../labels/npy.js';
 import { openArchive } from '../pipeline/open-archive.js';
 import type { CliIo } from './io.js';
-import { nonNegativeInteger, type Slice, slice } from './options.js';
+import { LABEL_FORMATS, type LabelFormat, labelOutput } from './label-output.js';
+import { type Slice, slice } from './options.js';
 
 interface CatFlags {
-  readonly epoch: number;
+  readonly epoch: number | Slice;
   readonly samples: Slice;
-  readonly format: 'npy';
+  readonly format: LabelFormat;
   readonly out: string;
 }
 
 /** Labels decoded at a time. */
 const CHUNK = 4096;
 
-export function addCat(program: Command, { signal }: CliIo): void {
+export function addCat(program: Command, io: CliIo): void {
   program
     .command('cat')
-    .description('Decode one epoch of an archive into a file of probabilities [samples, classes].')
+    .description(
+      'Decode labels of an archive: probabilities [samples, classes] of one epoch or several.',
+    )
     .argument('<dir>', 'archive, or its address')
-    .requiredOption('-e, --epoch <n>', 'epoch, from 0', nonNegativeInteger)
+    .requiredOption('-e, --epoch <n>', 'epoch, from 0, or a range as in Python: 0:3', epochs)
     .option('-s, --samples <range>', 'samples, as in Python: 0:100', slice, { from: 0, to: 'end' })
-    .addOption(new Option('-f, --format <name>', 'file format').choices(['npy']).default('npy'))
-    .requiredOption('-o, --out <file>', 'float32 .npy file to write')
-    .action((dir: string, flags: CatFlags) => cat(dir, flags, signal));
+    .addOption(
+      new Option('-f, --format <name>', 'file format').choices(LABEL_FORMATS).default('npy'),
+    )
+    .requiredOption('-o, --out <file>', 'file to write; - for standard output')
+    .action((dir: string, flags: CatFlags) => cat(dir, flags, io));
 }
 
-async function cat(dir: string, { epoch, samples, out }: CatFlags, signal: AbortSignal) {
+/** One epoch, or a range of them. */
+function epochs(text: string): number | Slice {
+  if (text.includes(':')) return slice(text);
+  if (/^\d+$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('Must be an integer of 0 or more, or a range like 0:3.');
+}
+
+async function cat(dir: string, { epoch, samples, out, format }: CatFlags, io: CliIo) {
   await using archive = await openArchive(dir);
-  const { from } = samples;
-  const to = samples.to === 'end' ? archive.samples : samples.to;
-  within('--epoch', epoch, archive.epochs - 1);
+  const { classes } = archive;
+  const isOne = typeof epoch === 'number';
+  const rows = isOne ? ([epoch, epoch + 1] as const) : ends(epoch, archive.epochs);
+  const [from, to] = ends(samples, archive.samples);
+  if (isOne) within('--epoch', epoch, archive.epochs - 1);
+  within('--epoch', rows[1], archive.epochs);
+  within('--epoch', rows[0], rows[1]);
   within('--samples', to, archive.samples);
   within('--samples', from, to);
-  using codec = loadCodec(archive.codecParts, loadKernels());
-  await using writer = await NpyWriter.create(out, [to - from, archive.classes]);
-  for (let start = from; start < to; start += CHUNK) {
-    throwIfAborted(signal);
-    const count = Math.min(CHUNK, to - start);
-    const { row, first } = await archive.readCodes(epoch, { start, count });
-    const labels = { start: start - first, count };
-    const bytes = 4 * count * archive.classes;
-    const probabilities = new Float32Array(allocate(bytes, `${dir}: ${count} labels`));
-    const context = labelsOfRow(archive.manifest, archive.storedEpoch(epoch), start, count);
-    const args = { row, labels, context, out: probabilities };
-    await codec.decodeAsync(args).catch((error: unknown) => {
-      throw errorInRow(archive, epoch, error);
-    });
-    await writer.write(probabilities);
+  const shape = [to - from, classes];
+  const whole = isOne ? shape : [rows[1] - rows[0], ...shape];
+  await using output = await labelOutput(out, format, whole, io);
+  for (let row = rows[0]; row < rows[1]; row++) {
+    for (let start = from; start < to; start += CHUNK) {
+      throwIfAborted(io.signal);
+      const count = Math.min(CHUNK, to - start);
+      const values = await archive.labels(row, { start, count });
+      await output.write({ epoch: row, start, values });
+    }
   }
-  await writer.finish();
+  await output.finish();
+}
+
+function ends({ from, to }: Slice, end: number): readonly [number, number] {
+  return [from, to === 'end' ? end : to];
 }
 
 function within(field: string, value: number, high: number): void {

@@ -1,19 +1,69 @@
 import type { Command } from 'commander';
+import { readManifestBytes } from '../archive/files.js';
 import { trainingLabels } from '../archive/identity.js';
+import { MANIFEST_FILE } from '../container/shard-file.js';
+import { isImagesManifest, parseImagesManifest } from '../images/packed/manifest.js';
 import { openArchive } from '../pipeline/open-archive.js';
+import { nameIn } from '../store/address.js';
+import { openStore } from '../store/open-store.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 
 export function addInspect(program: Command, io: CliIo): void {
   program
     .command('inspect')
-    .description('Show what an archive holds and the size of every part.')
+    .description('Show what an archive or packed images hold and the size of every part.')
     .argument('<dir>', 'archive, or its address')
     .option('--json', 'print as JSON')
     .action(async (dir: string, { json }: { readonly json?: boolean }) => {
+      const store = await openStore(dir);
+      const manifest = await readManifestBytes(store);
+      if (isImagesManifest(manifest)) {
+        const images = inspectImages(nameIn(store.name, MANIFEST_FILE), manifest);
+        print(io, json ? JSON.stringify(images, null, 2) : describeImages(images));
+        return;
+      }
       const facts = await inspect(dir);
       print(io, json ? JSON.stringify(facts, null, 2) : describe(facts));
     });
+}
+
+/** From the manifest alone. */
+function inspectImages(file: string, bytes: Uint8Array) {
+  const { imagesId, count, encoding, size, classNames, sourceId, fingerprint, shards } =
+    parseImagesManifest(file, bytes);
+  return {
+    imagesId,
+    images: count,
+    encoding,
+    size,
+    classNames: classNames ?? null,
+    sourceId,
+    fingerprint: fingerprint ?? null,
+    shards: shards.map(({ file: name, samples, bytes: own }) => ({
+      file: name,
+      samples,
+      bytes: own,
+    })),
+    bytes: { total: bytes.length + shards.reduce((sum, { bytes: own }) => sum + own, 0) },
+  };
+}
+
+function describeImages(facts: ReturnType<typeof inspectImages>): string {
+  const { images, encoding, size, classNames, shards, bytes, sourceId, imagesId } = facts;
+  return [
+    line('images', `${images}, ${encoding}`),
+    line('size', size === null ? 'of their own' : `${size[0]} x ${size[1]}`),
+    line('classes', classNames === null ? 'unknown' : String(classNames.length)),
+    line('shards', listed(shards.map(({ file, bytes: own }) => `${file} (${formatBytes(own)})`))),
+    line('total', formatBytes(bytes.total)),
+    line('packed from', sourceId ?? 'images encoded anew'),
+    line('id', imagesId),
+  ].join('\n');
+}
+
+function line(name: string, value: string): string {
+  return `${name.padEnd(14)}${value}`;
 }
 
 type Facts = Awaited<ReturnType<typeof inspect>>;
@@ -66,7 +116,6 @@ function listed(names: readonly string[]): string {
 
 function describe(facts: Facts): string {
   const { bytes, ratio, codec, shards } = facts;
-  const line = (name: string, value: string) => `${name.padEnd(14)}${value}`;
   return [
     line('labels', labelsOf(facts)),
     line('classes', String(facts.classes)),

@@ -1,6 +1,10 @@
+import { throwIfAborted } from '../errors.js';
+
 /** A stream that a command writes to. */
 export interface Output {
-  write(text: string): unknown;
+  /** False if it is full: more is to wait for `drain`. */
+  write(data: string | Uint8Array): unknown;
+  once?(event: 'drain', listener: () => void): unknown;
   readonly isTTY?: boolean;
 }
 
@@ -35,6 +39,18 @@ export class ExitWith extends Error {
     this.name = 'ExitWith';
     this.exitCode = exitCode;
   }
+}
+
+/** Writes a part of a large result, and waits until there is room for more. */
+export async function pour({ stdout, signal }: CliIo, data: string | Uint8Array): Promise<void> {
+  throwIfAborted(signal);
+  if (stdout.write(data) !== false || stdout.once === undefined) return;
+  const drained = new Promise<void>((resolve) => stdout.once?.('drain', resolve));
+  // A pipe that nobody reads any more never drains.
+  const aborted = new Promise<void>((resolve) => {
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  await Promise.race([drained, aborted]);
 }
 
 /** Writes a result as a line, or several. */

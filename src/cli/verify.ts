@@ -35,7 +35,7 @@ export function addVerify(program: Command, io: CliIo): void {
     .argument('<dir>', 'folder or address')
     .option('--key <file>', 'public Ed25519 key (PEM) that must have signed it')
     .option('--teacher <path>', 'make a draw of the labels again with this teacher')
-    .option('--images <path>', 'images that the teacher is shown')
+    .option('-i, --images <path>', 'images that the teacher is shown')
     .option('--split <name>', 'dataset split of the folder, e.g. train')
     .option('--labels <n>', 'labels that are made again (default: 256)', positiveInteger)
     .option('--seed <n>', 'seed of their draw (default: 0)', nonNegativeInteger)

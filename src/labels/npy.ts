@@ -239,7 +239,8 @@ export class NpyWriter implements AsyncDisposable {
   }
 }
 
-function npyHeader(shape: readonly number[]): Uint8Array {
+/** The bytes before the elements of a float32 array in C order. */
+export function npyHeader(shape: readonly number[]): Uint8Array {
   const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`;
   const dict = `{'descr': '<f4', 'fortran_order': False, 'shape': ${tuple}, }`;
   // NumPy leaves room for the first axis to grow to 21 digits, then fills up to a multiple of 64 bytes.

@@ -7,9 +7,8 @@ import {
 } from '../archive/verify-unfinished.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
 import { argument } from '../core/check.js';
-import { isJsonObject, parseJson } from '../core/json.js';
 import { errorCode } from '../errors.js';
-import { IMAGES_FORMAT } from '../images/packed/manifest.js';
+import { isImagesManifest } from '../images/packed/manifest.js';
 import { type ImagesReport, verifyPackedImages } from '../images/packed/verify-images.js';
 import type { ByteStore } from '../store/byte-store.js';
 import { openStore } from '../store/open-store.js';
@@ -52,15 +51,6 @@ export async function verifyArchive(
   }
   if (isImagesManifest(manifest)) return verifyPackedImages(store, manifest, options);
   return verifyArchiveFiles(store, manifest, options);
-}
-
-function isImagesManifest(bytes: Uint8Array): boolean {
-  try {
-    const json = parseJson(MANIFEST_FILE, 'content', bytes);
-    return isJsonObject(json) && json.format === IMAGES_FORMAT;
-  } catch {
-    return false;
-  }
 }
 
 /** Files that tell what a folder held before its manifest was lost. */

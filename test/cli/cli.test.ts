@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openArchive } from '#src/archive/archive.js';
 import { Interruption } from '#src/cli/io.js';
+import { run as runCommand } from '#src/cli/run.js';
 import { loadCodec } from '#src/codecs/registry.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { NpyWriter } from '#src/labels/npy.js';
@@ -149,11 +150,44 @@ describe('cat', () => {
     expect(found).toEqual(expected);
   });
 
+  test('writes several epochs, as numbers that give back every float32, or to standard output', async () => {
+    const range = ['--epoch', '0:', '--samples', '3:5'];
+    const out = join(dir, 'range.npy');
+    await softpack(['cat', packed, ...range, '--out', out]);
+    await using file = await openLabelSource(out);
+    expect([file.epochs, file.samples, file.classes]).toEqual([EPOCHS, 2, CLASSES]);
+    const expected = [await file.read(0, 0, 2), await file.read(1, 0, 2)];
+    const json = await softpack(['cat', packed, ...range, '--format', 'json', '--out', '-']);
+    const found = JSON.parse(json.out);
+    expect(found).toHaveLength(2 * EPOCHS);
+    for (const [i, { epoch, sample, probabilities }] of found.entries()) {
+      expect([epoch, sample]).toEqual([i >> 1, 3 + (i % 2)]);
+      const label = expected[i >> 1].subarray((i % 2) * CLASSES, ((i % 2) + 1) * CLASSES);
+      expect(Float32Array.from(probabilities)).toEqual(label);
+    }
+    const csv = join(dir, 'labels.csv');
+    await softpack(['cat', packed, ...range, '--format', 'csv', '--out', csv]);
+    const [header, ...lines] = (await readFile(csv, 'utf8')).trimEnd().split('\n');
+    expect(header.split(',')).toHaveLength(2 + CLASSES);
+    for (const [i, line] of lines.entries()) {
+      expect(line.split(',').map(Number).slice(2)).toEqual(found[i].probabilities);
+    }
+    const chunks: (string | Uint8Array)[] = [];
+    const write = (data: string | Uint8Array) => chunks.push(data);
+    const signal = new AbortController().signal;
+    const argv = ['cat', packed, ...range, '--out', '-'];
+    expect(await runCommand(argv, { stdout: { write }, stderr: { write }, signal })).toBe(0);
+    const bytes = Buffer.concat(chunks.map((chunk) => Buffer.from(chunk)));
+    expect(bytes.equals(await readFile(out))).toBe(true);
+  });
+
   test.each([
     ['--epoch', ['--epoch', '2']],
     ['--samples', ['--epoch', '0', '--samples', '0:151']],
     ['--samples', ['--epoch', '0', '--samples', '5']],
-    ['--format', ['--epoch', '0', '--format', 'csv']],
+    ['--epoch', ['--epoch', '0:3']],
+    ['--epoch', ['--epoch', '-1']],
+    ['--format', ['--epoch', '0', '--format', 'parquet']],
   ])('refuses a bad %s', async (option, args) => {
     const run = await softpack(['cat', packed, ...args, '--out', join(dir, 'bad.npy')]);
     expect(run.code).toBe(2);

@@ -3,6 +3,7 @@ import { cp, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { readTree, writeSmall } from '../archive/fixture.js';
+import { writeImage } from '../images/fixture.js';
 import { WebServer } from '../store/web-server.js';
 import { temporaryDirectory } from '../temporary.js';
 import { softpack } from './softpack.js';
@@ -63,4 +64,17 @@ test('sign and verify --key: exit code 1 where the signature does not fit', asyn
   expect(after).toMatchObject({ code: 0, out: expect.stringContaining('signature: good') });
   const missing = await softpack(['sign', directory, '--key', temporary.path('none.pem')]);
   expect(missing).toMatchObject({ code: 1, err: expect.stringContaining('NOT_FOUND') });
+});
+
+test('inspect: packed images, with the bytes of all files', async () => {
+  const folder = temporary.path('folder');
+  for (let i = 0; i < 4; i++) await writeImage(folder, `${i % 2}/${i}.png`, i, [4, 5]);
+  const packed = temporary.path('packed');
+  await softpack(['pack-images', folder, '--out', packed]);
+  const { out } = await softpack(['inspect', packed, '--json']);
+  let total = 0;
+  for (const name of await readdir(packed)) total += (await readFile(join(packed, name))).length;
+  expect(JSON.parse(out)).toMatchObject({ images: 4, classNames: ['0', '1'], bytes: { total } });
+  const text = await softpack(['inspect', packed]);
+  expect(text).toMatchObject({ code: 0, out: expect.stringContaining('4 x 5') });
 });

@@ -74,6 +74,16 @@ function imagesIdOf(images: ImagesContent): string {
   return sha256(Buffer.from(JSON.stringify(canonicalJson(content, 'images'))));
 }
 
+/** Whether a manifest says that it is one of packed images, rather than an archive's. */
+export function isImagesManifest(bytes: Uint8Array): boolean {
+  try {
+    const json = parseJson(IMAGES_FORMAT, 'content', bytes);
+    return isJsonObject(json) && json.format === IMAGES_FORMAT;
+  } catch {
+    return false;
+  }
+}
+
 /**
  * Reads an untrusted manifest. `UNSUPPORTED` if it asks for a newer reader, `INVALID_FILE` naming the field that is
  * wrong, `CORRUPT_DATA` if its id does not match.

@@ -6,7 +6,7 @@ import type { Attempt, TimeLimits } from './attempt.js';
 import type { ByteStore } from './byte-store.js';
 import { type Connections, get, openConnections } from './exchange.js';
 import { networkError } from './network-error.js';
-import { openRanged, type RangeSource } from './ranged-file.js';
+import { openRanged, type RangeSource, requireLimits } from './ranged-file.js';
 import { RequestLimit } from './request-limit.js';
 import type { RetryOptions } from './retry.js';
 
@@ -25,6 +25,7 @@ export interface HttpOptions extends RetryOptions, TimeLimits {
  */
 export function httpStore(address: string, options: HttpOptions = {}): ByteStore {
   const folder = parseAddress(address);
+  requireLimits('http', options);
   requireHeaders(options.headers ?? {});
   const secrets = { ...options.headers, ...basicAuthorization(folder) };
   folder.username = '';

@@ -1,3 +1,4 @@
+import { argument } from '../core/check.js';
 import {
   type Answer,
   changed,
@@ -27,6 +28,22 @@ export interface RangeSource {
    */
   ask(range: string, ifMatch: string | undefined, attempt: Attempt): Promise<Answer>;
 }
+
+/** `INVALID_ARGUMENT` for limits that no request could keep; `field` is where they stand, e.g. `http`. */
+export function requireLimits(
+  field: string,
+  limits: RetryOptions & TimeLimits & { readonly requests?: number },
+): void {
+  const { retries = 0, backoffMs = 0, stallMs = 1, attemptMs = 1, requests = 1 } = limits;
+  argument.count(retries, `${field}.retries`, 0, 1000);
+  argument.count(backoffMs, `${field}.backoffMs`, 0, MOST_MS);
+  argument.count(stallMs, `${field}.stallMs`, 1, MOST_MS);
+  argument.count(attemptMs, `${field}.attemptMs`, 1, MOST_MS);
+  argument.count(requests, `${field}.requests`, 1, 1024);
+}
+
+/** A day; timers of Node.js end at 25. */
+const MOST_MS = 86_400_000;
 
 /** Read with the request that opens a file: headers and small files cost no request of their own. */
 const HEAD_BYTES = 32_768;

@@ -5,7 +5,7 @@ import { type Answer, failureOf } from './answer.js';
 import type { Attempt, TimeLimits } from './attempt.js';
 import type { ByteStore } from './byte-store.js';
 import { networkError, networkFailed, TransientFailure } from './network-error.js';
-import { openRanged, type RangeSource } from './ranged-file.js';
+import { openRanged, type RangeSource, requireLimits } from './ranged-file.js';
 import { RequestLimit } from './request-limit.js';
 import type { RetryOptions } from './retry.js';
 
@@ -64,6 +64,7 @@ export async function s3Store(
   load: () => Promise<S3Sdk> = loadSdk,
 ): Promise<ByteStore> {
   const { bucket, prefix } = parseS3Address(address);
+  requireLimits('s3', options);
   const sdk = await load();
   const client = new sdk.S3Client(configOf(options, process.env));
   const limit = new RequestLimit(options.requests ?? 8);

@@ -214,6 +214,20 @@ it('fetches each block once for processes and threads that read at the same time
   expect(fetched()).toBe(FILE.length);
 });
 
+it('gives the bytes although its disk takes no more', async () => {
+  web.files.set('full', FILE);
+  const folder = freshFolder();
+  // The system refuses files of more than 100 KiB, in the middle of a block.
+  const command = 'trap "" XFSZ; ulimit -f 100; exec "$0" "$@"';
+  const args = ['-c', command, process.execPath, script, web.url, 'full', folder];
+  const { stdout, stderr } = await promisify(execFile)('bash', args);
+  expect(stdout.trim()).toBe(digest);
+  expect(stderr.match(/SOFTPACK_CACHE/g)?.length).toBe(1);
+  expect(stderr).toMatch(/too large|no space/);
+  // The last block, of 12,345 bytes, may be there; neither locks nor parts of others are.
+  expect(filesOf(folder).filter(([path]) => !path.endsWith('/5.12345'))).toEqual([]);
+});
+
 it('goes on after a process that was killed while it fetched', async () => {
   web.files.set('killed', FILE);
   const folder = freshFolder();

@@ -363,6 +363,10 @@ it('sends passwords and headers to their own host only, and names them nowhere',
   }
   expect(denied).toMatchObject({ code: 'PERMISSION_DENIED' });
   expect(() => httpStore(web.url, { headers: { a: 'b\nc' } })).toThrow(/headers: a/);
+  for (const limits of [{ retries: -1 }, { requests: 0 }, { stallMs: Number.NaN }]) {
+    const field = `http.${Object.keys(limits)}`;
+    expect(() => httpStore(web.url, limits)).toThrow(expect.objectContaining({ field }));
+  }
 });
 
 it('reads from servers of HTTP/1.0, without a length', async () => {

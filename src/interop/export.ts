@@ -165,7 +165,7 @@ function notesOf(
   }
   if (manifest.images?.fit != null) {
     notes.push(
-      'images were made smaller before they were labelled; their scripts crop the files as they are',
+      'larger images were made smaller before they were labelled; their scripts crop the files as they are',
     );
   }
   if (to === 'fkd' && top !== 5 && top !== 10 && top < classes) {

@@ -62,6 +62,8 @@ interface Found {
   readonly damage: readonly ArchiveDamage[];
 }
 
+const MISSING: Found = { state: 'missing', labels: 0, bytes: 0, damage: [] };
+
 /** What of an unfinished archive is there and valid. A record that a kill cut short is no damage. */
 export async function verifyUnfinished(
   store: ByteStore,
@@ -73,12 +75,15 @@ export async function verifyUnfinished(
   const archiveId = archiveIdOf(identity);
   const xxh64 = await loadXxh64();
   const small = await smallFiles(store, identity, options);
+  // Most shards of a large plan may be missing: a folder is asked once for all of them.
+  const names = store.list && new Set(await store.list());
   const found: Found[] = [];
   let done = 0;
   await inLanes(total, concurrency, async (shard) => {
     const rectangle = rectangleAt(identity.grid, identity, shard);
     const plan = { identity, archiveId, shard, rectangle };
-    found[shard] = await verifyBegun(store, plan, xxh64, { signal });
+    const isThere = !names || names.has(rectangle.file) || names.has(logName(rectangle));
+    found[shard] = isThere ? await verifyBegun(store, plan, xxh64, { signal }) : MISSING;
     done += 1;
     onProgress?.(done, total);
   });

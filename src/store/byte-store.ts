@@ -29,6 +29,8 @@ export interface ByteStore {
   readonly name: string;
   /** `NOT_FOUND` if there is no such file. */
   open(key: string, options?: ReadOptions): Promise<ByteFile>;
+  /** Names of all files, where asking for them is cheap. */
+  list?(): Promise<readonly string[]>;
 }
 
 /** `INVALID_FILE` if a read goes beyond the end of its file. */

@@ -1,5 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { type FileHandle, open, stat } from 'node:fs/promises';
+import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errorCode, invalidFile, throwIfAborted } from '../errors.js';
 import { type ByteFile, type ByteStore, endsEarly } from './byte-store.js';
@@ -14,6 +14,7 @@ const READ_FLAGS = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
 export function localStore(folder: string): ByteStore {
   return {
     name: folder,
+    list: () => onFile(folder, () => readdir(folder)),
     async open(key) {
       const path = join(folder, key);
       const size = await regularFileSize(path);

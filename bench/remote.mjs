@@ -53,6 +53,7 @@ function serve(folder, latency) {
   });
   server.listen(0, '127.0.0.1', () => process.send(server.address().port));
   process.on('message', () => process.send({ ...counts }));
+  process.on('disconnect', () => process.exit());
 }
 
 async function main() {

@@ -7,6 +7,7 @@ import { createArchive } from '#src/archive/create.js';
 import type { ArchiveSpec } from '#src/archive/spec.js';
 import { joinBlocks } from '#src/core/blocks.js';
 import { openImages, packImages, verifyArchive } from '#src/index.js';
+import { localStore } from '#src/store/local.js';
 import { writeImage } from '../images/fixture.js';
 import { temporaryDirectory } from '../temporary.js';
 import { SMALL, smallRow, writeSmall } from './fixture.js';
@@ -220,6 +221,22 @@ test('an unfinished archive: what is there and valid, and records that are not',
   // A writer that resumes takes as much.
   await using writer = await createArchive(directory, SMALL, { resume: true });
   expect(writer.next).toEqual({ epoch: 2, sample: 0 });
+});
+
+test('shards that are missing cost no look-ups of their own', async () => {
+  const directory = temporary.path('many-shards');
+  const grid = { epochs: 1, samples: 11 };
+  const spec = { ...SMALL, epochs: 100_000, grid };
+  await writeSmall(directory, spec, { until: 2 });
+  const store = localStore(directory);
+  let opened = 0;
+  const open = (key: string) => {
+    opened += 1;
+    return store.open(key);
+  };
+  const report = await verifyArchive({ ...store, open });
+  expect(report).toMatchObject({ shards: { sealed: 2, begun: 0, total: 100_000 }, damage: [] });
+  expect(opened).toBeLessThan(10);
 });
 
 test('a lost manifest is damage; a folder of something else is not an archive', async () => {

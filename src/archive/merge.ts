@@ -12,7 +12,7 @@ import { type Rectangle, rectangleAt, shardCount, storedEpochs } from './grid.js
 import { type ArchiveIdentity, archiveIdOf, type FileRecord } from './identity.js';
 import { type LogPlan, logName, readPieces } from './log-records.js';
 import { type Manifest, parseManifest } from './manifest.js';
-import { type PieceWithColumns, readShard } from './read-shard.js';
+import { type PieceWithColumns, readShard } from './shard-pieces.js';
 import { type ArchiveSpec, planHead, requireSame } from './spec.js';
 import { readUnfinishedHead } from './verify-unfinished.js';
 

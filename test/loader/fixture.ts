@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type LabelArchive, openArchive } from '#src/archive/archive.js';
 import { createArchive } from '#src/archive/create.js';
-import type { ArchiveRow } from '#src/archive/shard-writer.js';
+import type { ArchiveRow } from '#src/archive/pieces.js';
 import type { ArchiveSpec } from '#src/archive/spec.js';
 import type { AugmentationSpec } from '#src/augment/spec.js';
 import type { Codec } from '#src/codecs/codec.js';

@@ -125,6 +125,7 @@ export async function openArchive(
 }
 
 interface ArchiveParts extends ShardReaderParts {
+  readonly manifest: Manifest;
   readonly codecParts: CodecParts;
   readonly decoderOf: OpenArchiveOptions['decoderOf'];
 }

@@ -10,9 +10,12 @@ import { createArchive } from './create.js';
 import { readManifestBytes, shardsOf } from './files.js';
 import { type Rectangle, rectangleAt, shardCount, storedEpochs } from './grid.js';
 import { type ArchiveIdentity, archiveIdOf, type FileRecord } from './identity.js';
-import { type LogPlan, logName, readPieces } from './log-records.js';
+import { type LogPlan, logName, type Piece, readPieces } from './log-records.js';
 import { type Manifest, parseManifest } from './manifest.js';
-import { type PieceWithColumns, readShard } from './shard-pieces.js';
+import type { ArchiveRow } from './pieces.js';
+import { openShard } from './shard.js';
+import { ShardReader } from './shard-reader.js';
+import { listedShards } from './shards.js';
 import { type ArchiveSpec, planHead, requireSame } from './spec.js';
 import { readUnfinishedHead } from './verify-unfinished.js';
 
@@ -22,6 +25,12 @@ export interface MergeOptions {
   /** Labels copied so far, of all that the archive stores. */
   readonly onProgress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal;
+}
+
+/** Labels as a writer takes them. */
+interface PieceWithColumns {
+  readonly piece: Piece;
+  readonly columns: ArchiveRow;
 }
 
 /** An archive to merge, finished or not. */
@@ -173,21 +182,42 @@ async function* labelsOf(part: Part, xxh64: Xxh64): AsyncGenerator<PieceWithColu
   const { store, identity, manifest } = part;
   const archiveId = idOf(part);
   const { grid } = identity;
+  const owner = { ...identity, archiveId };
   if (manifest !== undefined) {
     const shards = await shardsOf(store, manifest, true);
-    for (let i = 0; i < shards.count; i++) {
-      const record = shards.at(i);
-      const file = await store.open(record.file);
-      yield* readShard(file, identity, archiveId, record, xxh64);
-    }
+    const reader = new ShardReader({ source: store, manifest: owner, shards, xxh64 });
+    for (let i = 0; i < shards.count; i++) yield* labelsOfShard(reader, owner, shards.at(i));
     return;
   }
   if (grid === undefined) return;
   for (let shard = 0; shard < shardCount(grid, identity); shard++) {
     const rectangle = rectangleAt(grid, identity, shard);
     const file = await openIfAny(store, rectangle);
-    if (file !== undefined) yield* readShard(file, identity, archiveId, rectangle, xxh64);
-    else yield* readLog(store, { identity, archiveId, shard, rectangle }, xxh64);
+    if (file === undefined) {
+      yield* readLog(store, { identity, archiveId, shard, rectangle }, xxh64);
+      continue;
+    }
+    // Nothing has recorded its hashes yet: it is held against its own checksums.
+    const { indexSha256 } = await openShard(file, identity, archiveId, rectangle);
+    const record = { ...rectangle, bytes: file.size, sha256: '', indexSha256 };
+    const shards = listedShards([record]);
+    const reader = new ShardReader({ source: store, manifest: owner, shards, xxh64 });
+    yield* labelsOfShard(reader, owner, rectangle);
+  }
+}
+
+/** The labels of a whole shard, one epoch after the other. */
+async function* labelsOfShard(
+  reader: ShardReader,
+  { columns }: Pick<ArchiveIdentity, 'columns'>,
+  { epochs: [first, last], samples: [start, end] }: Rectangle,
+): AsyncGenerator<PieceWithColumns> {
+  for (let epoch = first; epoch < last; epoch++) {
+    const row: Record<string, Uint8Array> = {};
+    for (const column of columns) {
+      row[column.name] = await reader.read(epoch, column, start, end);
+    }
+    yield { piece: { epoch, start, count: end - start }, columns: row };
   }
 }
 

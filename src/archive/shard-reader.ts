@@ -21,7 +21,7 @@ const MAX_OPEN_SHARDS = 1024;
 
 export interface ShardReaderParts {
   readonly source: ByteStore;
-  readonly manifest: Manifest;
+  readonly manifest: Pick<Manifest, 'archiveId' | 'columns' | 'layout' | 'samples'>;
   readonly shards: Shards;
   /** Absent where nothing is verified. */
   readonly xxh64: Xxh64 | undefined;

@@ -1,3 +1,5 @@
+import { cp } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { createArchive } from '#src/archive/create.js';
 import { mergeArchives } from '#src/archive/merge.js';
@@ -106,4 +108,24 @@ test('what does not fit together is refused with both values, before anything is
   await expect(mergeArchives(out, [a, c])).rejects.toMatchObject({ code: 'UNSUPPORTED' });
   await expect(mergeArchives(out, [])).rejects.toMatchObject({ field: 'from' });
   await expect(createArchive(out, SMALL).then((writer) => writer.close())).resolves.toBe(undefined);
+});
+
+test('labels that are not those of a part, whatever checksums they have, are not merged', async () => {
+  const spec = { ...BASE, layout: SPECS.fixed.layout };
+  const part = await write('recorded', spec, () => true);
+  const other = await write('other-labels', spec, () => false);
+  // The same plan with other labels, complete with checksums of their own.
+  {
+    await using writer = await createArchive(other, spec, { resume: true });
+    for (let epoch = 0; epoch < spec.epochs; epoch++) {
+      await writer.writeRow(epoch, labels(spec, epoch + 1, 0, samples));
+    }
+    await writer.finish();
+  }
+  const file = 'codes-00001.safetensors';
+  await cp(join(other, file), join(part, file));
+  await expect(mergeArchives(temporary.path('forged'), [part])).rejects.toMatchObject({
+    code: 'CORRUPT_DATA',
+    field: `${join(part, file)}: indexSha256`,
+  });
 });

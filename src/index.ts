@@ -7,7 +7,7 @@ export type {
 export type { SampleRun } from './archive/compare-codes.js';
 export { type CreateArchiveOptions, createArchive } from './archive/create.js';
 export type { DamagedLabels } from './archive/damaged-labels.js';
-export type { LabelPosition, Rectangle, ShardGrid } from './archive/grid.js';
+export type { Rectangle, ShardGrid } from './archive/grid.js';
 export type { ArchiveIdentity, Column, FileRecord } from './archive/identity.js';
 export type { Piece } from './archive/log-records.js';
 export type { ArchiveNotes, Manifest } from './archive/manifest.js';

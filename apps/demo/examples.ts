@@ -1,11 +1,8 @@
 import sharp from 'sharp';
-import { type LabelArchive, openArchive } from '#src/archive/archive.js';
 import { Augmenter } from '#src/augment/augmenter.js';
 import { type PixelSource, renderViews } from '#src/augment/replay.js';
 import { parseAugmentationSpec } from '#src/augment/spec.js';
-import type { Codec } from '#src/codecs/codec.js';
-import { loadCodec } from '#src/codecs/registry.js';
-import { loadKernels } from '#src/kernels/load.js';
+import { openArchive } from '#src/pipeline/open-archive.js';
 import type { LabelExample } from '../report/demo-page.js';
 import type { EmojiImages } from './emoji.js';
 import { trainingSamples } from './teacher.js';
@@ -23,8 +20,6 @@ export async function labelExamples(
 ): Promise<LabelExample[]> {
   await using full = await openArchive(paths.full);
   await using packed = await openArchive(paths.archive);
-  using fullCodec = loadCodec(full.codecParts, loadKernels());
-  using packedCodec = loadCodec(packed.codecParts, loadKernels());
   const images = trainingSamples(emoji);
   const spec = parseAugmentationSpec(full.manifest.augmentation);
   const augmenter = new Augmenter(spec, images);
@@ -33,10 +28,8 @@ export async function labelExamples(
     const epoch = Math.floor(((i + 0.5) * full.epochs) / EXAMPLES);
     // A step that shares no factor with the number of samples visits all sets and categories.
     const sample = (i * 997 + 101) % full.samples;
-    const [before, after] = [
-      await labelOf(full, fullCodec, epoch, sample),
-      await labelOf(packed, packedCodec, epoch, sample),
-    ];
+    const one = { start: sample, count: 1 };
+    const [before, after] = [await full.labels(epoch, one), await packed.labels(epoch, one)];
     const likeliest = [...before.keys()].sort((a, b) => before[b] - before[a]).slice(0, ROWS);
     examples.push({
       name: emoji.classes[sample % emoji.classes.length].name,
@@ -49,19 +42,6 @@ export async function labelExamples(
     });
   }
   return examples;
-}
-
-async function labelOf(
-  archive: LabelArchive,
-  codec: Codec,
-  epoch: number,
-  sample: number,
-): Promise<Float32Array> {
-  const labels = { start: sample, count: 1 };
-  const out = new Float32Array(archive.classes);
-  const row = await archive.readRow(epoch);
-  await codec.decodeAsync({ row, labels, context: { epoch, samples: labels }, out });
-  return out;
 }
 
 async function viewPng(

@@ -17,12 +17,6 @@ export interface Rectangle {
   readonly samples: readonly [number, number];
 }
 
-/** A label's place: stored epoch and sample. */
-export interface LabelPosition {
-  readonly epoch: number;
-  readonly sample: number;
-}
-
 /** All that is divided. */
 export interface Extent {
   readonly epochs: number;

@@ -3,8 +3,9 @@ import { join } from 'node:path';
 import type { Xxh64 } from '../container/checksum.js';
 import { isTemporaryOf } from '../container/durable.js';
 import { SoftpackError } from '../errors.js';
+import type { LabelPlace } from '../labels/source.js';
 import { onFile } from '../store/file-error.js';
-import { type LabelPosition, rectangleAt, shardCount, shardOf, storedEpochs } from './grid.js';
+import { rectangleAt, shardCount, shardOf, storedEpochs } from './grid.js';
 import { type LogPlan, logName, type Piece } from './log-records.js';
 import { sealedShard, sealShard } from './seal.js';
 import { ShardLog } from './shard-log.js';
@@ -101,7 +102,7 @@ export class UnfinishedShards {
   }
 
   /** The first label at or after `from` that is missing. */
-  firstMissing(from: LabelPosition): LabelPosition {
+  firstMissing(from: LabelPlace): LabelPlace {
     const { identity } = this.#plan;
     const { samples } = identity;
     let { epoch, sample } = from;

@@ -6,9 +6,10 @@ import { LOCK_FILE, type WriterLock } from '../container/lock.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
 import type { JsonObject } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
+import type { LabelPlace } from '../labels/source.js';
 import { onFile } from '../store/file-error.js';
 import { readLocalFileIfAny } from '../store/local.js';
-import { type LabelPosition, storedEpochs } from './grid.js';
+import { storedEpochs } from './grid.js';
 import type { Piece } from './log-records.js';
 import { type Manifest, makeManifest, manifestBytes } from './manifest.js';
 import { type ArchiveRow, cutRow, requirePiece } from './pieces.js';
@@ -30,7 +31,7 @@ export class ArchiveWriter implements AsyncDisposable {
   readonly #lock: WriterLock;
   /** The manifest, once it is written. */
   #finished: Manifest | undefined;
-  #next: LabelPosition;
+  #next: LabelPlace;
   #unsyncedBytes = 0;
   #syncedAt = performance.now();
   #state: 'idle' | 'busy' | 'failed' | 'closed' = 'idle';
@@ -84,7 +85,7 @@ export class ArchiveWriter implements AsyncDisposable {
   }
 
   /** The first label that is missing; epoch `nextEpoch` is past the last one if none is. */
-  get next(): LabelPosition {
+  get next(): LabelPlace {
     return this.#next;
   }
 

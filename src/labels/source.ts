@@ -14,6 +14,7 @@ export interface LabelsOf {
   readonly samples: { readonly start: number; readonly count: number } | Uint32Array;
 }
 
+/** Epoch and sample of one label. */
 export interface LabelPlace {
   readonly epoch: number;
   readonly sample: number;

@@ -14,13 +14,14 @@ import type { ImageSource } from '../images/source.js';
 import type { TotalRatioChoice } from './archive-size.js';
 import { factsOf, identityOf, imagesFor, type LabelsIdentity } from './cache-identity.js';
 import type { CacheLabelsOptions, CacheLabelsResult } from './cache-options.js';
-import { type LabelViewsResult, labelViews } from './label-views.js';
+import { labelViews } from './label-views.js';
 import { openArchive } from './open-archive.js';
 import { type PackResult, packLogits, settleFinished } from './pack.js';
 import { DEFAULT_EPS } from './pack-options.js';
 import { codecRequest } from './pack-request.js';
 import { requireSameRequest } from './partial-pack.js';
 import { type CodecRequest, checkedChoice, Problems, requireOutput } from './preflight.js';
+import type { LabelsMade } from './teacher-pool.js';
 import { TeacherSource } from './teacher-source.js';
 import { TemporaryLabels } from './temporary-labels.js';
 
@@ -113,7 +114,7 @@ async function packAsLabelled(
 async function resultOf(
   { out, epochs }: CacheLabelsOptions,
   { samples, classes, teacher }: LabelsIdentity,
-  { labels, agreement }: LabelViewsResult,
+  { labels, agreement }: LabelsMade,
   packed: PackResult | undefined,
 ): Promise<CacheLabelsResult> {
   await using archive = await openArchive(out);
@@ -195,7 +196,7 @@ function label(
   identity: LabelsIdentity,
   images: ImageSource,
   options: CacheLabelsOptions,
-): Promise<LabelViewsResult> {
+): Promise<LabelsMade> {
   const { teacher: path, description, backend = 'auto', workers, batch, signal } = options;
   const { classes, epochs, storedEpochs, tau, augmentation, classNames, targets } = identity;
   return labelViews({

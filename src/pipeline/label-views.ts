@@ -4,7 +4,7 @@ import { float16ToFloat32 } from '../core/half.js';
 import { sampleIds } from '../core/samples.js';
 import { LabelInspection } from '../labels/inspection.js';
 import type { LabelTask } from './label-worker.js';
-import { TeacherPool, type TeacherPoolOptions } from './teacher-pool.js';
+import { type LabelsMade, TeacherPool, type TeacherPoolOptions } from './teacher-pool.js';
 
 export interface LabelViewsOptions extends TeacherPoolOptions {
   /** Description of `images` for the archive's manifest. */
@@ -27,18 +27,11 @@ export interface LabelViewsOptions extends TeacherPoolOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface LabelViewsResult {
-  /** Labels made in this run: all but those that an interrupted one left. */
-  readonly labels: number;
-  /** Share of this run's views, among those that mostly show one known class, to which the teacher assigns that class. */
-  readonly agreement?: number;
-}
-
 /**
  * Shows the teacher every augmented view of every sample and keeps its logits, uncompressed, in an archive.
  * An interrupted or killed run resumes after the last pass that it wrote.
  */
-export async function labelViews(options: LabelViewsOptions): Promise<LabelViewsResult> {
+export async function labelViews(options: LabelViewsOptions): Promise<LabelsMade> {
   const { images, augmentation, classes, tau, out, onProgress, signal } = options;
   const { storedEpochs, epochs: served } = options;
   const epochs = storedEpochs ?? served;
@@ -58,7 +51,7 @@ export async function labelViews(options: LabelViewsOptions): Promise<LabelViews
     images: options.imagesRecord,
   };
   await using writer = await createArchive(out, spec, { resume: true });
-  const seen = { labels: 0, known: 0, agreeing: 0 };
+  let made: LabelsMade = { labels: 0 };
   if (writer.nextEpoch < epochs) {
     const inspection = new LabelInspection(classes, tau);
     const first = { epoch: writer.next.epoch, start: writer.next.sample };
@@ -70,15 +63,12 @@ export async function labelViews(options: LabelViewsOptions): Promise<LabelViews
       const count = ids.length;
       if (!options.settled) inspect(inspection, views.halves, options.teacher);
       await writer.write({ epoch, start, count }, { codes: new Uint8Array(views.halves.buffer) });
-      seen.labels += count;
-      seen.known += views.known;
-      seen.agreeing += views.agreeing;
       onProgress?.(epoch * samples + start + count, epochs * samples);
     }
+    made = teachers.made;
   }
   await writer.finish();
-  const { labels, known, agreeing } = seen;
-  return { labels, ...(known > 0 ? { agreement: agreeing / known } : {}) };
+  return made;
 }
 
 /** Stops a run whose teacher gives no logits at its first passes, of which nothing is kept. */

@@ -2,7 +2,6 @@ import { existsSync } from 'node:fs';
 import { constants, type FileHandle, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UNFINISHED_PACK } from '../archive/create.js';
-import type { LabelPosition } from '../archive/grid.js';
 import type { Manifest } from '../archive/manifest.js';
 import { requireSame, requireSameHead } from '../archive/spec.js';
 import type { TrainingCheckpoints, TrainingState } from '../codecs/checkpoints.js';
@@ -13,6 +12,7 @@ import type { CodecParts, Tensor } from '../core/codec-parts.js';
 import { isJsonObject, type JsonObject, parseJson } from '../core/json.js';
 import { isSoftpackError } from '../errors.js';
 import { DivergenceMeter, type DivergenceSums } from '../labels/divergence.js';
+import type { LabelPlace } from '../labels/source.js';
 import { onFile } from '../store/file-error.js';
 
 const CODEC_FILE = `${UNFINISHED_PACK}safetensors`;
@@ -80,9 +80,9 @@ export class PartialPack implements AsyncDisposable {
 
   /** The last label at or before `next` up to which the meter is known, and the meter there. */
   async meterBefore(
-    next: LabelPosition,
+    next: LabelPlace,
     classes: number,
-  ): Promise<LabelPosition & { readonly meter: DivergenceMeter }> {
+  ): Promise<LabelPlace & { readonly meter: DivergenceMeter }> {
     const text = await readFile(join(this.#directory, METER_FILE), 'utf8').catch(() => '');
     const lines = text.split('\n').slice(0, -1).map(parseSums);
     const known = lines.findLast((line) => line !== undefined && isBefore(line, next));
@@ -92,7 +92,7 @@ export class PartialPack implements AsyncDisposable {
   }
 
   /** With the label after those measured; before they are written: without their line they are measured again. */
-  async keepMeter({ epoch, sample }: LabelPosition, meter: DivergenceMeter): Promise<void> {
+  async keepMeter({ epoch, sample }: LabelPlace, meter: DivergenceMeter): Promise<void> {
     const path = join(this.#directory, METER_FILE);
     await onFile(path, async () => {
       if (this.#meters === undefined) {
@@ -192,11 +192,11 @@ function digest(tensors: ReadonlyMap<string, StoredTensor>): string {
 }
 
 /** Not after. */
-function isBefore({ epoch, sample }: LabelPosition, next: LabelPosition): boolean {
+function isBefore({ epoch, sample }: LabelPlace, next: LabelPlace): boolean {
   return epoch < next.epoch || (epoch === next.epoch && sample <= next.sample);
 }
 
-function parseSums(line: string): (LabelPosition & { readonly sums: DivergenceSums }) | undefined {
+function parseSums(line: string): (LabelPlace & { readonly sums: DivergenceSums }) | undefined {
   const match = /^\{"epoch":(\d+),"sample":(\d+),"sums":\[([-+\d.e,]+)\]\}$/.exec(line);
   const sums = match?.[3].split(',').map(Number) ?? [];
   if (match === null || sums.length !== 5 || !sums.every(Number.isFinite)) return undefined;

@@ -21,6 +21,13 @@ import type {
   LabelWorkerSetup,
 } from './label-worker.js';
 
+/** Labels that a pool made. */
+export interface LabelsMade {
+  readonly labels: number;
+  /** Share of the views, among those that mostly show one known class, to which the teacher assigns that class. */
+  readonly agreement?: number;
+}
+
 /** A teacher and the views that it is shown. */
 export interface TeacherPoolOptions {
   /** A teacher's file or folder, as `loadTeacher` reads it. */
@@ -56,6 +63,9 @@ export class TeacherPool implements AsyncDisposable {
   readonly #images: ImagesDescription;
   /** Images in one forward pass. */
   readonly batch: number;
+  #labels = 0;
+  #known = 0;
+  #agreeing = 0;
   /** Ids of the threads that have loaded their teacher, and what waits for the others. */
   readonly #prepared = new Set<number>();
   readonly #whenPrepared = new Map<number, () => void>();
@@ -92,6 +102,11 @@ export class TeacherPool implements AsyncDisposable {
     });
   }
 
+  get made(): LabelsMade {
+    const agreement = this.#agreeing / this.#known;
+    return { labels: this.#labels, ...(this.#known > 0 ? { agreement } : {}) };
+  }
+
   /** Results in the order of the tasks; a few tasks are under way ahead of the one that is waited for. */
   async *run(
     tasks: Iterable<LabelTask>,
@@ -103,6 +118,9 @@ export class TeacherPool implements AsyncDisposable {
       const [task, answer] = under.shift() as (typeof under)[number];
       const views = await answer;
       if ('code' in views) throw await this.#failure(views, signal);
+      this.#labels += task.samples.length;
+      this.#known += views.known;
+      this.#agreeing += views.agreeing;
       return [task, views] as const;
     };
     for (const task of tasks) {

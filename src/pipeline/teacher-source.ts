@@ -3,20 +3,13 @@ import type { JsonObject } from '../core/json.js';
 import { sampleIds } from '../core/samples.js';
 import type { LabelPlace, LabelSource } from '../labels/source.js';
 import type { LabelTask } from './label-worker.js';
-import { TeacherPool, type TeacherPoolOptions } from './teacher-pool.js';
+import { type LabelsMade, TeacherPool, type TeacherPoolOptions } from './teacher-pool.js';
 
 export interface TeacherSourceOptions extends TeacherPoolOptions {
   readonly epochs: number;
   /** Identifies teacher, images and views. */
   readonly fingerprint: JsonObject;
   readonly signal?: AbortSignal;
-}
-
-/** Labels that a run of {@link TeacherSource} made. */
-export interface LabelsMade {
-  readonly labels: number;
-  /** Share of the views that mostly show one known class to which the teacher assigns that class. */
-  readonly agreement?: number;
 }
 
 /**
@@ -31,9 +24,6 @@ export class TeacherSource implements LabelSource {
   readonly #teachers: TeacherPool;
   readonly #options: TeacherSourceOptions;
   #ahead: { readonly key: string; readonly logits: Promise<Float32Array> } | undefined;
-  #made = 0;
-  #known = 0;
-  #agreeing = 0;
 
   constructor(options: TeacherSourceOptions) {
     const { epochs, images, classes } = options;
@@ -45,8 +35,7 @@ export class TeacherSource implements LabelSource {
   }
 
   get made(): LabelsMade {
-    const agreement = this.#agreeing / this.#known;
-    return { labels: this.#made, ...(this.#known > 0 ? { agreement } : {}) };
+    return this.#teachers.made;
   }
 
   async read(epoch: number, start: number, count: number): Promise<Float32Array> {
@@ -80,10 +69,7 @@ export class TeacherSource implements LabelSource {
     for await (const [, views] of this.#teachers.run(tasks, this.#options.signal)) {
       float16ToFloat32(views.halves, logits.subarray(at, at + views.halves.length));
       at += views.halves.length;
-      this.#known += views.known;
-      this.#agreeing += views.agreeing;
     }
-    this.#made += count;
     return logits;
   }
 

@@ -1,5 +1,4 @@
 import { createArchive } from '../archive/create.js';
-import type { LabelPosition } from '../archive/grid.js';
 import type { Piece } from '../archive/log-records.js';
 import type { ArchiveRow } from '../archive/pieces.js';
 import type { ArchiveSpec } from '../archive/spec.js';
@@ -8,7 +7,7 @@ import type { WriterLock } from '../container/lock.js';
 import { isJsonObject, type JsonObject } from '../core/json.js';
 import { throwIfAborted } from '../errors.js';
 import type { DivergenceMeter, LabelDivergence } from '../labels/divergence.js';
-import type { LabelSource } from '../labels/source.js';
+import type { LabelPlace, LabelSource } from '../labels/source.js';
 import { softmaxRows } from '../labels/temperature.js';
 import type { SideRows } from './pack-source.js';
 import type { KeptCodec, PartialPack } from './partial-pack.js';
@@ -65,7 +64,7 @@ export async function writeArchive(
   return divergence;
 }
 
-function after(epoch: number): LabelPosition {
+function after(epoch: number): LabelPlace {
   return { epoch: epoch + 1, sample: 0 };
 }
 

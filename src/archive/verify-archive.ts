@@ -73,13 +73,12 @@ async function verifyFilesOf(store: ByteStore, manifest: Manifest, options: Veri
   const all = smallLabels(manifest);
   const damage = new Map<string, readonly ArchiveDamage[]>();
   let verified = 0;
-  let total = small.reduce((sum, { bytes }) => sum + bytes, 0);
-  const onBytes = (bytes: number) => {
+  // Reported with the first shard: the table among these files tells the total.
+  const count = (bytes: number) => {
     verified += bytes;
-    onProgress?.(verified, total);
   };
   for (const record of small) {
-    const found = await verifyWholeFile(store, record, { onBytes, signal });
+    const found = await verifyWholeFile(store, record, { onBytes: count, signal });
     damage.set(
       record.file,
       found.map((one) => ({ file: record.file, ...one, labels: all })),
@@ -87,7 +86,11 @@ async function verifyFilesOf(store: ByteStore, manifest: Manifest, options: Veri
   }
   const isTableGood = shardTable === undefined || damage.get(shardTable.file)?.length === 0;
   const shards = isTableGood ? await shardsOf(store, manifest, false) : unknownShards(manifest);
-  total += shards.bytes;
+  const total = small.reduce((sum, { bytes }) => sum + bytes, shards.bytes);
+  const onBytes = (bytes: number) => {
+    count(bytes);
+    onProgress?.(verified, total);
+  };
   await inLanes(shards.count, concurrency, async (i) => {
     const record = shards.at(i);
     damage.set(record.file, await verifyShardOf(store, manifest, record, { onBytes, signal }));

@@ -10,7 +10,7 @@ import type { DrawsPerEpoch } from '../interop/random-sampler.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
-import { createProgress } from './progress.js';
+import { reportedStep } from './progress.js';
 
 interface ExportFlags
   extends Omit<ExportOptions, 'source' | 'onProgress' | 'signal' | 'drawsPerEpoch'> {
@@ -55,21 +55,17 @@ export function addExport(program: Command, io: CliIo): void {
     )
     .option('--json', 'print the result as JSON')
     .action(async (source: string, { json, drawsPerEpoch, ...flags }: ExportFlags) => {
-      const progress = createProgress(io.stderr);
-      let bar: ReturnType<typeof progress.step> | undefined;
+      const bar = reportedStep('exporting labels', io.stderr);
       const result = await exportLabels({
         ...flags,
         source,
         ...(drawsPerEpoch === undefined
           ? {}
           : { drawsPerEpoch: Number(drawsPerEpoch) as DrawsPerEpoch }),
-        onProgress(done, total) {
-          bar ??= progress.step('exporting labels', total);
-          bar.update(done);
-        },
+        onProgress: bar.report,
         signal: io.signal,
       });
-      bar?.finish();
+      bar.finish();
       print(io, json ? JSON.stringify(result) : describe(result, flags.out));
     });
 }

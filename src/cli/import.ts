@@ -12,7 +12,7 @@ import {
   roundOption,
 } from './options.js';
 import { size } from './pack-images.js';
-import { createProgress } from './progress.js';
+import { reportedStep } from './progress.js';
 
 interface ImportFlags
   extends Omit<ImportOptions, 'source' | 'onProgress' | 'signal' | 'views' | 'orderSeed'> {
@@ -54,18 +54,14 @@ export function addImport(program: Command, io: CliIo): void {
     .option('--json', 'print the result as JSON')
     .action(async (source: string, flags: ImportFlags) => {
       const { json, ...options } = flags;
-      const progress = createProgress(io.stderr);
-      let bar: ReturnType<typeof progress.step> | undefined;
+      const bar = reportedStep('importing labels', io.stderr);
       const result = await importLabels({
         ...options,
         source,
-        onProgress(done, total) {
-          bar ??= progress.step('importing labels', total);
-          bar.update(done);
-        },
+        onProgress: bar.report,
         signal: io.signal,
       });
-      bar?.finish();
+      bar.finish();
       print(io, json ? JSON.stringify(result) : describe(result, flags.out));
     });
 }

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { mergeArchives } from '../archive/merge.js';
 import { type CliIo, print } from './io.js';
-import { createProgress, type ProgressStep } from './progress.js';
+import { reportedStep } from './progress.js';
 
 export function addMerge(program: Command, io: CliIo): void {
   program
@@ -12,15 +12,12 @@ export function addMerge(program: Command, io: CliIo): void {
     .argument('<dirs...>', 'folders or addresses, in the order of their epochs')
     .requiredOption('-o, --out <dir>', 'archive to write; an interrupted run is resumed')
     .action(async (dirs: readonly string[], { out }: { readonly out: string }) => {
-      let bar: ProgressStep | undefined;
+      const bar = reportedStep('Merging', io.stderr);
       const { epochs, samples, archiveId } = await mergeArchives(out, dirs, {
         signal: io.signal,
-        onProgress(done, total) {
-          bar ??= createProgress(io.stderr).step('Merging', total);
-          bar.update(done);
-        },
+        onProgress: bar.report,
       });
-      bar?.finish();
+      bar.finish();
       print(io, `${epochs} epochs x ${samples} samples, archive ${archiveId}`);
     });
 }

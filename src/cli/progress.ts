@@ -45,6 +45,21 @@ export function phaseProgress<Phase extends string>(
   };
 }
 
+/** One step of a command, for work that tells its total with its first report. */
+export function reportedStep(
+  name: string,
+  stream: Output,
+): { readonly report: (done: number, total: number) => void; readonly finish: () => void } {
+  let step: ProgressStep | undefined;
+  return {
+    report(done, total) {
+      step ??= createProgress(stream).step(name, total);
+      step.update(done);
+    },
+    finish: () => step?.finish(),
+  };
+}
+
 class StepLine implements ProgressStep {
   readonly #stream: Output;
   readonly #name: string;

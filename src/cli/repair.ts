@@ -3,7 +3,7 @@ import { type RepairReport, repairArchive } from '../archive/repair.js';
 import { SoftpackError } from '../errors.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
-import { createProgress, type ProgressStep } from './progress.js';
+import { reportedStep } from './progress.js';
 
 interface RepairFlags {
   readonly from: string;
@@ -21,15 +21,12 @@ export function addRepair(program: Command, io: CliIo): void {
 }
 
 async function repair(dir: string, { from, json }: RepairFlags, io: CliIo): Promise<void> {
-  let bar: ProgressStep | undefined;
+  const bar = reportedStep('Verifying and repairing', io.stderr);
   const report = await repairArchive(dir, from, {
     signal: io.signal,
-    onProgress(done, total) {
-      bar ??= createProgress(io.stderr).step('Verifying and repairing', total);
-      bar.update(done);
-    },
+    onProgress: bar.report,
   });
-  bar?.finish();
+  bar.finish();
   print(io, json ? JSON.stringify(report, null, 2) : describe(report));
   const { length } = report.unrepaired;
   if (length === 0) return;

@@ -9,7 +9,7 @@ import { readLocalFile } from '../store/local.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
-import { createProgress, type ProgressStep } from './progress.js';
+import { reportedStep } from './progress.js';
 import { addTeacherOptions, descriptionOf, type TeacherFlags } from './teacher-options.js';
 
 interface VerifyFlags extends TeacherFlags {
@@ -81,15 +81,12 @@ function damaged(dir: string, places: number): SoftpackError {
 }
 
 async function verifyBytes(dir: string, io: CliIo): Promise<VerifyReport> {
-  let bar: ProgressStep | undefined;
+  const bar = reportedStep('Verifying', io.stderr);
   const report = await verifyArchive(dir, {
     signal: io.signal,
-    onProgress(done, total) {
-      bar ??= createProgress(io.stderr).step('Verifying', total);
-      bar.update(done);
-    },
+    onProgress: bar.report,
   });
-  bar?.finish();
+  bar.finish();
   return report;
 }
 

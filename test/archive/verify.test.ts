@@ -46,6 +46,13 @@ test('a sound archive has no damage, and every byte of it is read', async () => 
   expect(seen).toEqual([...seen].sort((a, b) => a - b));
 });
 
+test('progress is told against all bytes, from its first report on', async () => {
+  const totals: number[] = [];
+  await verifyArchive(whole, { onProgress: (_, total) => totals.push(total) });
+  expect(totals.length).toBeGreaterThan(1);
+  expect(new Set(totals).size).toBe(1);
+});
+
 test('all damage is in one report: kinds, files, and the labels that are hit', async () => {
   const directory = await copyOf(whole);
   const shard = (i: number) => join(directory, `codes-0000${i}.safetensors`);

@@ -1,5 +1,7 @@
+import { argument } from '../core/check.js';
 import type { CodecParts, CodeLayout } from '../core/codec-parts.js';
 import type { SampleRange } from '../core/samples.js';
+import { SoftpackError } from '../errors.js';
 import type { LabelArray, Precision, ThreadOptions } from '../kernels/types.js';
 
 /** The labelled views, one entry per label, as far as a codec may use them to predict a label. */
@@ -39,6 +41,8 @@ export interface DecodeLabelsArgs extends ThreadOptions {
   /** Positions in the row, that is sample ids relative to the row's first sample. */
   readonly labels: SampleRange;
   readonly context: LabelContext;
+  /** Temperature of the labels; default the codec's own. `UNSUPPORTED` for another one unless the codec has `anyTau`. */
+  readonly tau?: number;
   /** [labels, classes] probabilities: float32, or float16 bit patterns in a Uint16Array. */
   readonly out: LabelArray;
 }
@@ -48,13 +52,15 @@ export interface DecodeLabelsArgs extends ThreadOptions {
  * encoded.
  *
  * Input: logits z, [count, classes] float32, so that a codec may work in logits or in probabilities
- * softmax(z / tau). Output: probabilities at the temperature in its config.
+ * softmax(z / tau). Output: probabilities at the temperature in its config, or at any if `anyTau`.
  */
 export interface Codec extends Disposable {
   readonly name: string;
   readonly classes: number;
   /** Temperature of the decoded probabilities. */
   readonly tau: number;
+  /** Whether the codes hold logits, which give labels at any temperature. */
+  readonly anyTau: boolean;
   readonly layout: CodeLayout;
   /** Decoding of a label from its bits and the codec's tensors, in words, for readers without this library. */
   readonly decoding: string;
@@ -100,4 +106,18 @@ export interface LossCodec extends Codec {
 
 export function isLossCodec(codec: Codec): codec is LossCodec {
   return 'decodeKl' in codec;
+}
+
+/** The temperature to decode at; `UNSUPPORTED` unless the codec has labels of it, `INVALID_ARGUMENT` unless it is positive. */
+export function decodingTau(
+  codec: Pick<Codec, 'name' | 'tau' | 'anyTau'>,
+  { tau = codec.tau }: Pick<DecodeLabelsArgs, 'tau'>,
+): number {
+  argument.positive(tau, 'tau');
+  if (tau === codec.tau || codec.anyTau) return tau;
+  throw new SoftpackError('UNSUPPORTED', `codec ${codec.name} stores labels of one temperature`, {
+    field: 'tau',
+    expected: `${codec.tau}, or a codec that stores logits`,
+    found: tau,
+  });
 }

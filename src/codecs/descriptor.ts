@@ -131,6 +131,8 @@ export interface CodecDescriptor<
   readonly steps?: boolean;
   /** A label depends on its sample's id alone, so that rows cannot be batches of other samples (pruning). */
   readonly perSample?: boolean;
+  /** Whether its codes hold logits, which give labels at any temperature; default no. */
+  anyTau?(choice: Sized): boolean;
   /** Fills in parameters: those of the ratio asked for, and defaults. `INVALID_ARGUMENT` if none reach the ratio. */
   sized(choice: Choice, context: SizeContext): Sized;
   /** Reports every parameter that is out of range. */

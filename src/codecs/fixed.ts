@@ -23,6 +23,10 @@ export abstract class FixedCodec implements Codec {
     return this.config.tau;
   }
 
+  get anyTau(): boolean {
+    return false;
+  }
+
   abstract encode(
     logits: Float32Array,
     context: LabelContext,

@@ -2,20 +2,22 @@ import { isTypedArray } from '../core/arrays.js';
 import { float32ToFloat16 } from '../core/half.js';
 import { sampleIds } from '../core/samples.js';
 import { errorAt, isSoftpackError, SoftpackError } from '../errors.js';
-import type { DecodeLabelsArgs } from './codec.js';
+import { type DecodeLabelsArgs, decodingTau } from './codec.js';
 import { FixedCodec } from './fixed.js';
 
 /** A codec that decodes one label at a time, in `decodeLabel`. */
 export abstract class LabelwiseCodec extends FixedCodec {
-  /** Fills `values` [classes] with the distribution whose code starts at bit `position` of `row`. */
+  /** Fills `values` [classes] with the distribution at `tau` whose code starts at bit `position` of `row`. */
   protected abstract decodeLabel(
     row: Uint8Array,
     position: number,
     values: Float32Array,
     sample: number,
+    tau: number,
   ): void;
 
-  decode({ row, labels, context, out }: DecodeLabelsArgs): void {
+  decode({ row, labels, context, out, ...given }: DecodeLabelsArgs): void {
+    const tau = decodingTau(this, given);
     const positions = sampleIds(labels);
     requireOut(out, positions.length, this.classes);
     requireLabels(row, positions, this.bitsPerLabel);
@@ -23,7 +25,7 @@ export abstract class LabelwiseCodec extends FixedCodec {
     const values = new Float32Array(this.classes);
     for (const [i, position] of positions.entries()) {
       atLabel(context.epoch, samples[i], () =>
-        this.decodeLabel(row, position * this.bitsPerLabel, values, samples[i]),
+        this.decodeLabel(row, position * this.bitsPerLabel, values, samples[i], tau),
       );
       writeLabel(values, out, i);
     }

@@ -37,6 +37,10 @@ export class NoneCodec extends LabelwiseCodec {
         : 'a label is one little-endian float16 probability p a class; y = p / sum(p)';
   }
 
+  override get anyTau(): boolean {
+    return this.config.store === 'logits';
+  }
+
   static fromParts(parts: CodecParts): NoneCodec {
     return new NoneCodec(configOf(parts, checkNoneConfig));
   }
@@ -54,8 +58,14 @@ export class NoneCodec extends LabelwiseCodec {
     return new Uint8Array(halves.buffer);
   }
 
-  protected decodeLabel(row: Uint8Array, position: number, values: Float32Array): void {
-    const { classes, tau, store } = this.config;
+  protected decodeLabel(
+    row: Uint8Array,
+    position: number,
+    values: Float32Array,
+    _sample: number,
+    tau: number,
+  ): void {
+    const { classes, store } = this.config;
     const at = position / 8;
     const halves = new Uint16Array(row.slice(at, at + 2 * classes).buffer);
     float16ToFloat32(halves, values);
@@ -99,6 +109,7 @@ export const NONE: CodecDescriptor<NoneChoice, NoneChoice> = {
     numpy: `x = half(fields(row, n, *[16] * C))
 return softmax(x, c['tau']) if c['store'] == 'logits' else x / x.sum(1, keepdims=True)`,
   },
+  anyTau: ({ store = 'logits' }) => store === 'logits',
   sized: (choice) => choice,
   check({ store = 'logits' }, { classes, tau }, checker) {
     checkNoneConfig({ classes, tau, store }, checker);

@@ -76,6 +76,10 @@ export class TopKCodec extends LabelwiseCodec {
     this.decoding = decodingOf(this.config, this.#idBits);
   }
 
+  override get anyTau(): boolean {
+    return this.config.values === 'logits';
+  }
+
   static fromParts(parts: CodecParts): TopKCodec {
     return new TopKCodec(configOf(parts, checkTopKConfig));
   }
@@ -107,8 +111,14 @@ export class TopKCodec extends LabelwiseCodec {
     return codes;
   }
 
-  protected decodeLabel(row: Uint8Array, position: number, out: Float32Array): void {
-    const { classes, k, values, tau, rest } = this.config;
+  protected decodeLabel(
+    row: Uint8Array,
+    position: number,
+    out: Float32Array,
+    _sample: number,
+    tau: number,
+  ): void {
+    const { classes, k, values, rest } = this.config;
     const ids = new Uint32Array(k);
     const halves = new Uint16Array(k);
     let at = position;
@@ -202,6 +212,7 @@ y = np.repeat(rest / max(1, C - k), C, 1)
 np.put_along_axis(y, q.astype(np.int64), p, 1)
 return y / y.sum(1, keepdims=True)`,
   },
+  anyTau: ({ values }) => values === 'logits',
   sized(choice, { classes }) {
     if (!('ratio' in choice)) return choice;
     const { ratio } = choice;

@@ -4,7 +4,7 @@ import { float16ToFloat32, float32ToFloat16 } from '../../core/half.js';
 import { sampleIds } from '../../core/samples.js';
 import type { Kernels, ThreadOptions } from '../../kernels/types.js';
 import { softmaxRows } from '../../labels/temperature.js';
-import type { DecodeLabelsArgs, LabelContext } from '../codec.js';
+import { type DecodeLabelsArgs, decodingTau, type LabelContext } from '../codec.js';
 import { argumentChecker, type ClampedConfig, checkClamped, configOf } from '../config.js';
 import { FixedCodec } from '../fixed.js';
 import { atLabel, clampHead, requireLabels, requireOut, writeLabel } from '../labelwise.js';
@@ -128,7 +128,8 @@ export class PrincipalCodec extends FixedCodec {
   }
 
   /** The matrix product of each chunk of labels, and what is left to do after it. */
-  *#chunks({ row, labels, context, out, threads }: DecodeLabelsArgs) {
+  *#chunks({ row, labels, context, out, threads, ...given }: DecodeLabelsArgs) {
+    decodingTau(this, given);
     const { classes, k, scale, eps } = this.config;
     const positions = sampleIds(labels);
     const samples = sampleIds(context.samples);

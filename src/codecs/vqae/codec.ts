@@ -2,12 +2,13 @@ import type { CodecParts, Tensor } from '../../core/codec-parts.js';
 import { SoftpackError } from '../../errors.js';
 import type { Decoder, Encoder, Kernels, ThreadOptions } from '../../kernels/types.js';
 import { softmaxRows } from '../../labels/temperature.js';
-import type {
-  DecodeLabelsArgs,
-  DecodeLabelsKlArgs,
-  DecodeOptions,
-  LabelContext,
-  LossCodec,
+import {
+  type DecodeLabelsArgs,
+  type DecodeLabelsKlArgs,
+  type DecodeOptions,
+  decodingTau,
+  type LabelContext,
+  type LossCodec,
 } from '../codec.js';
 import { configOf } from '../config.js';
 import { FixedCodec } from '../fixed.js';
@@ -90,12 +91,14 @@ export class VqaeCodec extends FixedCodec implements LossCodec {
     return codes;
   }
 
-  decode({ row, labels, out, threads }: DecodeLabelsArgs): void {
+  decode({ row, labels, out, threads, ...given }: DecodeLabelsArgs): void {
+    decodingTau(this, given);
     this.#decoderOnce().decode({ codes: row, labels, out, threads });
   }
 
-  decodeAsync({ row, labels, out, threads }: DecodeLabelsArgs): Promise<void> {
-    return this.#decoderOnce().decodeAsync({ codes: row, labels, out, threads });
+  async decodeAsync({ row, labels, out, threads, ...given }: DecodeLabelsArgs): Promise<void> {
+    decodingTau(this, given);
+    await this.#decoderOnce().decodeAsync({ codes: row, labels, out, threads });
   }
 
   decodeKl({

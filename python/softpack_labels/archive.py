@@ -9,7 +9,7 @@ from .codecs import Codes, decoder
 from .errors import SoftpackError
 from .files import DTYPES, Shard, read_tensors, shard_records
 from .manifest import read_manifest
-from .pruning import batch_samples
+from .pruning import row_samples
 
 # Labels decoded at a time: a field takes 20 bytes meanwhile.
 CHUNK = 1024
@@ -92,12 +92,20 @@ class Archive:
                 out[where[start : start + CHUNK]] = self._decode(codes, part + shard.samples[0])
         return out
 
-    def labels_of_row(self, row):
-        """Pruned archives: (epoch of the views, sample ids, labels) of one stored batch."""
+    @property
+    def images(self):
+        """Number of images that the labels belong to: `samples`, unless rows are batches."""
+        return self.manifest["pruning"]["samples"] if self.pruned else self.samples
+
+    def samples_of_row(self, row):
+        """Pruned archives: (epoch of the views, sample ids) of one stored batch."""
         if not self.pruned:
             raise SoftpackError("INVALID_ARGUMENT", "archive was not pruned", "row")
-        epoch, ids = batch_samples(self.manifest["pruning"], self.samples, row)
-        return epoch, ids, self.labels(row)
+        return row_samples(self, row)
+
+    def labels_of_row(self, row):
+        """The same, and the labels."""
+        return *self.samples_of_row(row), self.labels(row)
 
     def column(self, name, epoch, samples=None):
         """Rows of another column, e.g. `crop` of recorded views: [samples, values per sample]."""

@@ -35,9 +35,9 @@ class ImageFolder:
         """Labels of other images would train a student on noise without a word."""
         recorded = archive.manifest.get("images") or {}
         self._fit = recorded.get("fit")
-        if len(self.names) != archive.samples:
+        if len(self.names) != archive.images:
             raise SoftpackError(
-                "INVALID_ARGUMENT", "not the images of this archive", "images", archive.samples, len(self.names)
+                "INVALID_ARGUMENT", "not the images of this archive", "images", archive.images, len(self.names)
             )
         described = {"kind": "files"} if self._fit is None else {"kind": "files", "fit": self._fit}
         text = "\n".join([json.dumps(described, separators=(",", ":"))] + self.names)

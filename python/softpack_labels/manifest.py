@@ -13,7 +13,7 @@ MAX_COUNT = 1 << 32
 MAX_SHARDS = 1 << 20
 MAX_SIDE = 65535
 READER = 2
-FEATURES = {"pruned", "rendering"}
+FEATURES = {"pruned", "listed", "rendering"}
 IDENTITY = (
     *("classes", "samples", "epochs", "storedEpochs", "tau", "codec", "codecFile", "samplesFile", "layout"),
     *("augmentation", "classNames", "teacher", "images", "pruning", "columns", "grid"),
@@ -131,7 +131,8 @@ def _check(manifest, version):
         pruning = manifest.fields("pruning")
         pruning.count("samples", samples)
         pruning.count("epochs", 1)
-        pruning.count("seed", 0, 2**53)
+        if "seed" in pruning.value:
+            pruning.count("seed", 0, 2**53)
     columns = manifest.list("columns")
     manifest.require(len(columns) > 0 and columns[0].get("name") == "codes", "columns", "codes first")
     for column in columns:
@@ -140,6 +141,10 @@ def _check(manifest, version):
         row_bytes = column.count("rowBytes", 0, 2**53)
         whole = column is columns[0] or row_bytes % (samples * DTYPES[column.get("dtype")].itemsize) == 0
         column.require(whole, "rowBytes", "whole values of every sample")
+    if "pruning" in manifest.value and "seed" not in pruning.value:
+        lists = [column for column in columns if column.get("name") == "sample"]
+        listed = [(column.get("dtype"), column.get("rowBytes")) for column in lists] == [("U32", 4 * samples)]
+        manifest.require(listed, "columns", "sample, U32, one per label, or a seed in pruning")
     if version > 1:
         _check_record(manifest.fields("shardTable"))
         grid = manifest.fields("grid")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .errors import SoftpackError
-from .philox import philox
+from .philox import TRAINING, philox, unit
 
 
 class EpochOrder:
@@ -110,6 +110,32 @@ class BatchSampler:
                 )
         self.epoch = _whole("resume.epoch", state.get("epoch"), 0, self.epochs)
         self._start = _whole("resume.delivered", state.get("delivered"), 0, self.samples)
+
+
+class PrunedSampler:
+    """Batches of (row, position) of a pruned archive, drawn from its rows with replacement as by `prunedBatches`."""
+
+    def __init__(self, archive, seed=0):
+        if not archive.pruned:
+            raise SoftpackError("INVALID_ARGUMENT", "archive was not pruned: use BatchSampler", "archive")
+        self.seed, self.batch_size, self.rows = _whole("seed", seed, 0), archive.samples, archive.epochs
+        self.epochs, self.epoch = archive.manifest["pruning"]["epochs"], 0
+        self.batches_per_epoch = archive.images // self.batch_size
+
+    def __len__(self):
+        return self.batches_per_epoch
+
+    def __iter__(self):
+        epoch = self.epoch
+        if epoch >= self.epochs:
+            return
+        words = philox(np.arange(self.batches_per_epoch), epoch, TRAINING, 1, self.seed)[0]
+        for row in np.floor(unit(words) * self.rows).astype(np.int64).tolist():
+            yield [(row, position) for position in range(self.batch_size)]
+        self.epoch = epoch + 1
+
+    def set_epoch(self, epoch):
+        self.epoch = _whole("epoch", epoch, 0, self.epochs)
 
 
 def _whole(field, value, low, high=2**53 - 1):

@@ -6,6 +6,17 @@ from .errors import SoftpackError
 from .philox import TRAINING, philox, unit
 
 
+def row_samples(archive, row):
+    """(epoch of the views, sample ids) of stored batch `row`: drawn from the seed, or listed in a column."""
+    pruning = archive.manifest["pruning"]
+    if "seed" in pruning:
+        return batch_samples(pruning, archive.samples, row)
+    ids = archive.column("sample", row)[:, 0].astype(np.int64)
+    if ids.max() >= pruning["samples"]:
+        raise SoftpackError("INVALID_FILE", "no such sample", f"column sample, row {row}", f"below {pruning['samples']}", ids.max())
+    return row, ids
+
+
 def batch_samples(pruning, batch_size, row):
     """(epoch, sample ids) of stored batch `row`."""
     samples, seed = pruning["samples"], pruning["seed"]

@@ -4,18 +4,17 @@ import numpy as np
 import torch
 
 from .archive import Archive
-from .errors import SoftpackError
 from .images import ImageFolder
-from .order import BatchSampler
+from .order import BatchSampler, PrunedSampler
 from .views import Views
 
-__all__ = ["BatchSampler", "SoftLabels"]
+__all__ = ["BatchSampler", "PrunedSampler", "SoftLabels"]
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class SoftLabels(torch.utils.data.Dataset):
-    """(float32 view [3, height, width], float32 label [classes]) by (epoch, sample).
+    """(float32 view [3, height, width], float32 label [classes]) by (epoch, sample); of a pruned archive by (row, position).
 
     archive: a path or an open archive. images: a folder with one folder per class, or anything with `[sample]` that
     gives uint8 [height, width, 3]. The view is the one that the label was made for, crop, flip, CutMix or mixup included.
@@ -24,8 +23,6 @@ class SoftLabels(torch.utils.data.Dataset):
     def __init__(self, archive, images, mean=IMAGENET_MEAN, std=IMAGENET_STD, kernels="auto"):
         self._path = archive if not isinstance(archive, Archive) else archive.folder
         self._archive = archive if isinstance(archive, Archive) else Archive(str(archive), kernels=kernels)
-        if self._archive.pruned:
-            raise SoftpackError("UNSUPPORTED", "rows of a pruned archive are batches: use labels_of_row", "archive")
         self.views = Views(self._archive)
         is_path = isinstance(images, str) or hasattr(images, "__fspath__")
         self.images = ImageFolder(images, self._archive) if is_path else images

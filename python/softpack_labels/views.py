@@ -75,7 +75,7 @@ class Views:
             return partner, box, weight
         epoch %= self._archive.stored_epochs
         chosen, other, y, x = philox(samples, epoch, MIX, 0, self._seed)
-        others = below(other, self._archive.samples)
+        others = below(other, self._archive.images)
         for i in np.flatnonzero(unit(chosen) < self._probability):
             share = self._beta(epoch, int(samples[i]), self._alpha)
             if self._mix == "mixup":
@@ -185,11 +185,28 @@ class Views:
 
     def render(self, epoch, samples, images, mean, std, kernels="auto"):
         """float32 [n, height, width, 3], normalised. `images`: sample id -> uint8 [height, width, 3], for the samples
-        and their partners (:meth:`mixes`); anything with `[]`.
+        and their partners (:meth:`mixes`); anything with `[]`. In a pruned archive `epoch` is the number of a row and
+        `samples` are positions in it.
         """
         from .render import render_views
 
-        return render_views(self, epoch, np.asarray(samples, np.int64), images, mean, std, kernels)
+        samples = np.asarray(samples, np.int64)
+        if self._archive.pruned:
+            drawn, ids = self._archive.samples_of_row(epoch)
+            if self.seeded:
+                epoch, samples = drawn, ids[samples]
+            else:
+                # Views, and partners in them, are recorded by position: an image may be in a row twice.
+                images = _ByPosition(images, ids)
+        return render_views(self, epoch, samples, images, mean, std, kernels)
+
+
+class _ByPosition:
+    def __init__(self, images, ids):
+        self._images, self._ids = images, ids
+
+    def __getitem__(self, position):
+        return self._images[int(self._ids[position])]
 
 
 def _centre_crop(height, width, ratio):

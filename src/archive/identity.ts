@@ -6,7 +6,7 @@ import { canonicalJson, type JsonObject, type JsonValue } from '../core/json.js'
 import { excerpt, SoftpackError } from '../errors.js';
 import { MAX_COUNT } from './agreement.js';
 import type { ShardGrid } from './grid.js';
-import { batchesPerEpoch, type Pruning } from './pruning.js';
+import { batchesPerEpoch, isDrawn, type Pruning, SAMPLE_COLUMN } from './pruning.js';
 
 /** What an archive is, apart from its labels: the part of the manifest that its id is the hash of. */
 
@@ -63,7 +63,11 @@ export function archiveIdOf(identity: ArchiveIdentity): string {
 }
 
 /** Labels that training with an archive uses, stored or pruned: the label count of its compression ratio. */
-export function trainingLabels({ samples, epochs, pruning }: ArchiveIdentity): number {
+export function trainingLabels({
+  samples,
+  epochs,
+  pruning,
+}: Pick<ArchiveIdentity, 'samples' | 'epochs' | 'pruning'>): number {
   return pruning === undefined ? samples * epochs : pruning.samples * pruning.epochs;
 }
 
@@ -114,9 +118,13 @@ export function checkIdentity(check: FieldChecker, json: JsonObject): ArchiveIde
 /** Batches must lie within the epochs they are taken from. */
 function checkPool(
   check: FieldChecker,
-  { pruning, samples, epochs, storedEpochs: stored }: ArchiveIdentity,
+  { pruning, samples, epochs, storedEpochs: stored, columns }: ArchiveIdentity,
 ): void {
   if (pruning === undefined) return;
+  const list = columns.find(({ name }) => name === SAMPLE_COLUMN);
+  const isList = list?.dtype === 'U32' && list.rowBytes === 4 * samples;
+  const expected = `${SAMPLE_COLUMN}, U32, ${4 * samples} bytes per row, or a seed in pruning`;
+  check.that(isList || isDrawn(pruning), excerpt(columns), 'columns', expected);
   check.count(pruning.samples, 'pruning.samples', samples, MAX_COUNT);
   const all = pruning.epochs * batchesPerEpoch(pruning, samples);
   check.that(epochs <= all, epochs, 'epochs', `at most all of ${all} batches`);
@@ -141,7 +149,7 @@ function checkPruning(check: FieldChecker, value: JsonValue): Pruning {
   return {
     samples: check.count(pruning.samples, 'pruning.samples', 1),
     epochs: check.count(pruning.epochs, 'pruning.epochs', 1, MAX_COUNT),
-    seed: check.count(pruning.seed, 'pruning.seed', 0),
+    ...(pruning.seed === undefined ? {} : { seed: check.count(pruning.seed, 'pruning.seed', 0) }),
   };
 }
 

@@ -11,7 +11,7 @@ import {
   checkIdentity,
   type FileRecord,
 } from './identity.js';
-import type { Pruning } from './pruning.js';
+import { isDrawn, type Pruning } from './pruning.js';
 import { SHARD_TABLE_FILE, type ShardRecord } from './shards.js';
 
 /** `manifest.json`: what an archive holds. Written last: its presence means that the archive is complete. */
@@ -19,10 +19,10 @@ import { SHARD_TABLE_FILE, type ShardRecord } from './shards.js';
 /** Version of the format that this code writes, and the newest `minReader` that it reads. */
 const FORMAT_VERSION = 2;
 /**
- * Features that a manifest may demand of its reader. `pruned`: rows are batches, see {@link Pruning}. `rendering`:
- * views are resized in another way than by default, which older readers do not know.
+ * Features that a manifest may demand of its reader. `pruned`: rows are batches, see {@link Pruning}. `listed`:
+ * of samples that a column lists. `rendering`: views are resized in another way than by default, which older readers do not know.
  */
-const KNOWN_FEATURES: readonly string[] = ['pruned', 'rendering'];
+const KNOWN_FEATURES: readonly string[] = ['pruned', 'listed', 'rendering'];
 
 /** How an archive was made: no part of its identity. */
 export interface ArchiveNotes {
@@ -69,7 +69,8 @@ export function makeManifest(
 function requiredFeatures({ pruning, augmentation }: ArchiveIdentity): readonly string[] {
   const rendering =
     augmentation !== null && ('resample' in augmentation || 'round' in augmentation);
-  return [...(pruning === undefined ? [] : ['pruned']), ...(rendering ? ['rendering'] : [])];
+  const rows = pruning === undefined ? [] : isDrawn(pruning) ? ['pruned'] : ['pruned', 'listed'];
+  return [...rows, ...(rendering ? ['rendering'] : [])];
 }
 
 export function manifestBytes(manifest: Manifest): Uint8Array {

@@ -1,24 +1,34 @@
 import { STREAM } from '../core/philox.js';
 import { RandomSequence } from '../core/random.js';
 import { SoftpackError } from '../errors.js';
-import type { LabelsOf } from '../labels/source.js';
 
 /**
  * An archive that keeps the labels of the first batches only, as LPLD does (Xiao and He 2024): its rows are
  * batches, not epochs. Row b holds the labels of `batchSize` samples (the archive's `samples`), in the order of
- * the permutation that {@link batchSamples} draws. Training draws rows with replacement.
+ * the permutation that {@link BatchSamples} draws, or as its column `sample` lists them. Training draws rows with
+ * replacement.
  */
 export interface Pruning {
   /** Distilled samples, kept or not. */
   readonly samples: number;
   /** Epochs that a student trains for. */
   readonly epochs: number;
-  /** Seed of the permutations that batches are cut from. */
-  readonly seed: number;
+  /** Seed of the permutations that batches are cut from; absent if column `sample` lists each row's samples. */
+  readonly seed?: number;
 }
 
+/** U32 [batch] of a pruned archive without a seed: the samples of a row, any number of times each. */
+export const SAMPLE_COLUMN = 'sample';
+
+/** Whether the samples of rows follow from a seed. */
+export function isDrawn(pruning: Pruning): pruning is DrawnPruning {
+  return pruning.seed !== undefined;
+}
+
+export type DrawnPruning = Pruning & { readonly seed: number };
+
 /** Full batches per epoch; the remaining samples are dropped, as in LPLD. */
-export function batchesPerEpoch({ samples }: Pruning, batchSize: number): number {
+export function batchesPerEpoch({ samples }: Pick<Pruning, 'samples'>, batchSize: number): number {
   return Math.floor(samples / batchSize);
 }
 
@@ -35,33 +45,27 @@ export function keptBatches(pruning: Pruning, batchSize: number, ratio: number):
   });
 }
 
-/** The labels at `start` to `start + count` of a row, which is an epoch or, in a pruned archive, a batch. */
-export function labelsOfRow(
-  { samples, pruning }: { readonly samples: number; readonly pruning?: Pruning },
-  row: number,
-  start: number,
-  count: number,
-): LabelsOf {
-  if (pruning === undefined) return { epoch: row, samples: { start, count } };
-  const batch = new BatchSamples(pruning, samples).at(row);
-  return { epoch: batch.epoch, samples: batch.samples.slice(start, start + count) };
+/** Labels of a row: epoch of their views, and samples. */
+export interface RowLabels {
+  readonly epoch: number;
+  readonly samples: Uint32Array;
 }
 
 /** Maps a row to the labels it holds: epoch and samples of that batch of the training. */
 export class BatchSamples {
-  readonly #pruning: Pruning;
+  readonly #pruning: DrawnPruning;
   readonly #batchSize: number;
   readonly #rows: number;
-  #order: { readonly epoch: number; readonly samples: Uint32Array } | undefined;
+  #order: RowLabels | undefined;
 
   /** @param rows number of rows in use: samples of an epoch after its last row are not drawn. */
-  constructor(pruning: Pruning, batchSize: number, rows = Number.POSITIVE_INFINITY) {
+  constructor(pruning: DrawnPruning, batchSize: number, rows = Number.POSITIVE_INFINITY) {
     this.#pruning = pruning;
     this.#batchSize = batchSize;
     this.#rows = rows;
   }
 
-  at(row: number): { readonly epoch: number; readonly samples: Uint32Array } {
+  at(row: number): RowLabels {
     const { samples, seed } = this.#pruning;
     const each = batchesPerEpoch(this.#pruning, this.#batchSize);
     const epoch = Math.floor(row / each);

@@ -5,7 +5,7 @@ import { type SampleRange, sampleIds } from '../core/samples.js';
 import { errorAt, isSoftpackError } from '../errors.js';
 import type { LabelsOf } from '../labels/source.js';
 import type { Manifest } from './manifest.js';
-import { BatchSamples } from './pruning.js';
+import { RowSamples, type RowsArchive } from './row-samples.js';
 
 /** Codes as a codec decodes them: a row that begins at a sample other than the first. */
 export interface CodesOfSamples {
@@ -15,7 +15,7 @@ export interface CodesOfSamples {
 }
 
 /** The part of an archive that labels are read from. */
-export interface CodesArchive {
+export interface CodesArchive extends RowsArchive {
   readonly manifest: Manifest;
   readonly classes: number;
   readonly samples: number;
@@ -67,7 +67,7 @@ export async function readLabels(
     const [start, last] = [chosen[0], chosen[chosen.length - 1]];
     const { row, first } = await archive.readCodes(epoch, { start, count: last - start + 1 });
     const labels = chosen.map((id) => id - first);
-    const context = contextOf(archive, epoch, chosen);
+    const context = await labelsOfRow(archive, epoch, chosen);
     const decoded = new Float32Array(allocate(4 * run.length * classes, `${run.length} labels`));
     await decoder.decodeAsync({ row, labels, context, out: decoded }).catch((error: unknown) => {
       throw errorInRow(archive, epoch, error);
@@ -95,9 +95,14 @@ function runsOf(archive: CodesArchive, ids: Uint32Array): readonly (readonly num
   return runs;
 }
 
-function contextOf(archive: CodesArchive, row: number, ids: Uint32Array): LabelsOf {
-  const { pruning, samples } = archive.manifest;
-  if (pruning === undefined) return { epoch: archive.storedEpoch(row), samples: ids };
-  const batch = new BatchSamples(pruning, samples).at(row);
-  return { epoch: batch.epoch, samples: ids.map((id) => batch.samples[id]) };
+/** Labels at some positions of a row, which is an epoch or, in a pruned archive, a batch. */
+export async function labelsOfRow(
+  archive: RowsArchive & Pick<CodesArchive, 'storedEpoch'>,
+  row: number,
+  positions: LabelsOf['samples'],
+): Promise<LabelsOf> {
+  const { pruning } = archive.manifest;
+  if (pruning === undefined) return { epoch: archive.storedEpoch(row), samples: positions };
+  const { epoch, samples } = await new RowSamples(archive, pruning).at(row);
+  return { epoch, samples: sampleIds(positions).map((position) => samples[position]) };
 }

@@ -40,6 +40,14 @@ export class Augmenter implements Augmentations {
     this.#rng = new CounterRng(spec.seed);
   }
 
+  /** For use before any image is read: {@link cropOf} is given the size of each. */
+  static unsized(spec: AugmentationSpec, count: number): Augmenter {
+    const sizeOf = () => {
+      throw new SoftpackError('INVALID_ARGUMENT', 'sizes are known once images are read');
+    };
+    return new Augmenter(spec, { count, sizeOf });
+  }
+
   /** Records of `samples` in `epoch`, in the order asked for. */
   batch(epoch: number, samples: SampleRange): AugmentationBatch {
     const ids = sampleIds(samples);

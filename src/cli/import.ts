@@ -46,6 +46,11 @@ export function addImport(program: Command, io: CliIo): void {
         .choices(['uniform', 'zero'])
         .default('uniform'),
     )
+    .option(
+      '--epochs <n>',
+      'LPLD, LPQLD with pruning: epochs that students train for; default: those the batches make up',
+      positiveInteger,
+    )
     .option('--order-seed <n>', "SRe2L, CDA: of the sampler's order", nonNegativeInteger, 42)
     .addOption(resampleOption('how crops are resized; default: antialias, as PIL does'))
     .addOption(roundOption('rounding of resized pixels; default: u8, as PIL does'))
@@ -68,9 +73,14 @@ export function addImport(program: Command, io: CliIo): void {
 
 function describe(result: ImportResult, out: string): string {
   const { layout, labels, epochs, images, classes, views, drawsPerEpoch, agreement } = result;
+  const { batches } = result;
+  const rows =
+    batches === undefined
+      ? `${epochs} epochs x ${images} images`
+      : `${batches.count} batches of ${batches.size}, for ${epochs} epochs of ${images} images`;
   const lines = [
     `layout: ${LAYOUT_NAMES[layout]}`,
-    `${labels} labels (${epochs} epochs x ${images} images) of ${classes} classes in ${out}`,
+    `${labels} labels (${rows}) of ${classes} classes in ${out}`,
     `views: ${views}; ${formatBytes(result.bytes.total)} on disk`,
   ];
   if (drawsPerEpoch !== undefined) {

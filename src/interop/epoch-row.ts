@@ -1,4 +1,5 @@
 import type { ArchiveRow } from '../archive/pieces.js';
+import { SAMPLE_COLUMN } from '../archive/pruning.js';
 import { type RecordedKinds, recordedColumns } from '../augment/recorded.js';
 import { allocate } from '../core/allocate.js';
 import { SoftpackError } from '../errors.js';
@@ -8,7 +9,7 @@ export interface LabelView {
   /** (top, left, height, width) as shares of the stored image. */
   readonly crop: ArrayLike<number>;
   readonly flip: boolean;
-  /** Global sample id; with `box` or `weight`. */
+  /** Sample id, or position where rows are batches; with `box` or `weight`. */
   readonly partner?: number;
   /** (top, left, height, width), pixels of the view. */
   readonly box?: readonly [number, number, number, number];
@@ -21,16 +22,25 @@ export interface RowKinds {
   readonly views?: RecordedKinds;
   /** A number that views are drawn from elsewhere (TinyViT). */
   readonly seeds?: boolean;
+  /** Rows are batches: the image of each label. */
+  readonly listed?: boolean;
+}
+
+interface LabelSides {
+  readonly view?: LabelView;
+  readonly seed?: number;
+  readonly id?: number;
 }
 
 /** Columns of an archive for these labels, beside the codes. */
-export function columnsOf(samples: number, { views, seeds }: RowKinds) {
+export function columnsOf(samples: number, { views, seeds, listed }: RowKinds) {
   const recorded = views === undefined ? [] : recordedColumns(samples, views);
   const seed = { name: 'seed', dtype: 'U32', rowBytes: 4 * samples } as const;
-  return [...recorded, ...(seeds ? [seed] : [])];
+  const list = { name: SAMPLE_COLUMN, dtype: 'U32', rowBytes: 4 * samples } as const;
+  return [...recorded, ...(seeds ? [seed] : []), ...(listed ? [list] : [])];
 }
 
-/** One epoch's labels as they come, in any order of samples: a row of the archive once each sample has its label. */
+/** Labels of one epoch or batch as they come, in any order of samples: a row of the archive once each sample has its label. */
 export class EpochRow {
   readonly #samples: number;
   readonly #classes: number;
@@ -63,15 +73,12 @@ export class EpochRow {
   }
 
   /** Half floats of a label; a second label of a sample replaces the first. */
-  put(
-    sample: number,
-    halves: Uint16Array,
-    { view, seed }: { view?: LabelView; seed?: number },
-  ): void {
+  put(sample: number, halves: Uint16Array, { view, seed, id }: LabelSides): void {
     this.#halves.set(halves, sample * this.#classes);
     this.#count += 1 - this.#seen[sample];
     this.#seen[sample] = 1;
     if (view !== undefined) this.#putView(sample, view);
+    if (id !== undefined) this.#views.get(SAMPLE_COLUMN)?.setUint32(4 * sample, id, true);
     if (seed !== undefined) this.#views.get('seed')?.setUint32(4 * sample, seed, true);
   }
 

@@ -11,6 +11,7 @@ import {
   lpldFiles,
   lpqldFiles,
   putBatch,
+  putRow,
   sre2lFiles,
 } from './layouts/batched.js';
 import type { LabelKind, LabelSet, Layout } from './layouts/label-set.js';
@@ -56,7 +57,8 @@ export async function openBatched(
   options: BatchedOptions,
 ): Promise<OpenedBatches> {
   const { source, size = DEFAULT_SIZE, views = true, orderSeed = ORDER_SEED, signal } = options;
-  const { epochs, notes } = await filesOf(layout, source, images.count);
+  const files = await filesOf(layout, source, images.count);
+  const { epochs, notes, batch } = files;
   const classes = options.classes ?? (layout === 'lpqld' ? images.classNames?.length : undefined);
   const reading: BatchOptions = {
     ...{ size, views, classes },
@@ -67,11 +69,12 @@ export async function openBatched(
   const tops: TopClasses[] = [];
   for (const epoch of epochs.slice(0, LOOKED_EPOCHS)) {
     const counter = new TopClassCounter();
-    for await (const batch of batchesIn(epoch, reading, signal)) {
-      facts.add(batch, batch.path);
-      counter.add(batch, size);
+    for await (const labels of batchesIn(epoch, reading, signal)) {
+      facts.add(labels, labels.path);
+      counter.add(labels, size);
     }
-    requireCount(source, tops.length, counter.result().classes.length, images.count);
+    const found = counter.result().classes.length;
+    requireCount(source, tops.length, found, batch ?? images.count);
     tops.push(counter.result());
   }
   const { targets } = images;
@@ -87,11 +90,20 @@ export async function openBatched(
   const set: LabelSet = {
     classes: facts.classes,
     epochs: epochs.length,
+    ...(batch === undefined ? {} : { batch }),
     kind: facts.kind,
-    kinds: views ? { views: { crop: 'shares', flip: true, mix: facts.mix } } : {},
+    kinds: {
+      ...(views ? { views: { crop: 'shares', flip: true, mix: facts.mix } } : {}),
+      ...(batch === undefined ? {} : { listed: true }),
+    },
     origin: { batch: facts.batch, ...order },
     notes: facts.rounded ? [...notes, 'labels were rounded to float16'] : notes,
-    read: reader(epochs, images.count, reading, facts, proof && { seed: orderSeed, ...proof }),
+    read: reader(
+      files,
+      reading,
+      facts,
+      proof && impliedIds(images.count, { seed: orderSeed, ...proof }),
+    ),
   };
   return {
     set,
@@ -125,30 +137,36 @@ function filesOf(layout: BatchedLayout, source: string, samples: number): Promis
   }
 }
 
-function reader(
-  epochs: readonly EpochFiles[],
+/** Image ids of an epoch's labels where files do not store them: the sampler's order. */
+function impliedIds(
   samples: number,
-  reading: BatchOptions,
-  facts: BatchFacts,
-  implied: { readonly seed: number; readonly drawsPerEpoch: DrawsPerEpoch } | undefined,
-): LabelSet['read'] {
-  let orders = implied && torchOrders(samples, implied.seed, implied.drawsPerEpoch);
+  { seed, drawsPerEpoch }: { readonly seed: number; readonly drawsPerEpoch: DrawsPerEpoch },
+): (epoch: number) => Uint32Array {
+  let orders = torchOrders(samples, seed, drawsPerEpoch);
   let next = 0;
-  const idsOf = (epoch: number): Uint32Array => {
-    const stored = epochs[epoch].ids;
-    if (stored !== undefined || implied === undefined) return stored ?? new Uint32Array();
-    if (orders === undefined || epoch < next) {
-      orders = torchOrders(samples, implied.seed, implied.drawsPerEpoch);
+  return (epoch) => {
+    if (epoch < next) {
+      orders = torchOrders(samples, seed, drawsPerEpoch);
       next = 0;
     }
     for (; next < epoch; next++) orders.next();
     next += 1;
     return orders.next().value;
   };
+}
+
+function reader(
+  { epochs, batch }: BatchedFiles,
+  reading: BatchOptions,
+  facts: BatchFacts,
+  implied: ((epoch: number) => Uint32Array) | undefined,
+): LabelSet['read'] {
   return async (first, rows, signal) => {
     for (const [i, row] of rows.entries()) {
-      const ids = idsOf(first + i);
-      await readEpoch(epochs[first + i], ids, row, { reading, facts, epoch: first + i, signal });
+      const epoch = first + i;
+      const ids = epochs[epoch].ids ?? implied?.(epoch) ?? new Uint32Array();
+      const listed = batch !== undefined;
+      await readEpoch(epochs[epoch], ids, row, { reading, facts, epoch, listed, signal });
     }
   };
 }
@@ -157,6 +175,8 @@ interface EpochOptions {
   readonly reading: BatchOptions;
   readonly facts: BatchFacts;
   readonly epoch: number;
+  /** The row is a batch. */
+  readonly listed: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -164,14 +184,16 @@ async function readEpoch(
   files: EpochFiles,
   ids: Uint32Array,
   row: EpochRow,
-  { reading, facts, epoch, signal }: EpochOptions,
+  { reading, facts, epoch, listed, signal }: EpochOptions,
 ): Promise<void> {
   let at = 0;
   for await (const batch of batchesIn(files, reading, signal)) {
     facts.add(batch, batch.path);
     if (at + batch.count > ids.length)
       requireCount(batch.path, epoch, at + batch.count, ids.length);
-    putBatch(row, batch, ids.subarray(at, at + batch.count), batch.path);
+    const own = ids.subarray(at, at + batch.count);
+    if (listed) putRow(row, batch, own);
+    else putBatch(row, batch, own, batch.path);
     at += batch.count;
   }
   if (at !== ids.length) requireCount(files.files[0].path, epoch, at, ids.length);

@@ -1,5 +1,6 @@
 import type { ArchiveBytes } from '../archive/archive.js';
 import { createArchive, requireUnfinished } from '../archive/create.js';
+import { batchesPerEpoch, type Pruning } from '../archive/pruning.js';
 import type { Rendering } from '../augment/replay.js';
 import { PIL_RENDERING, renderingOf } from '../augment/spec.js';
 import { NoneCodec } from '../codecs/none.js';
@@ -44,6 +45,11 @@ export interface ImportOptions extends Rendering {
   readonly rest?: Rest;
   /** SRe2L and CDA: seed of the sampler; default 42, as in their scripts. */
   readonly orderSeed?: number;
+  /**
+   * Epochs that a student trains for with batches drawn from the files', where these do not hold whole epochs (LPLD and
+   * LPQLD with pruning); default: as many as the batches make up.
+   */
+  readonly epochs?: number;
   /** `false` imports labels alone, e.g. where views cannot be replayed; default `true`. */
   readonly views?: boolean;
   /** Labels written, of all. */
@@ -56,6 +62,8 @@ export interface ImportResult {
   readonly labels: number;
   readonly epochs: number;
   readonly images: number;
+  /** Rows of the archive that are batches instead of epochs: their number and size. */
+  readonly batches?: { readonly count: number; readonly size: number };
   readonly classes: number;
   readonly views: 'recorded' | 'none';
   /** SRe2L and CDA: permutations that torch drew for an epoch, proved by `agreement`. */
@@ -75,7 +83,7 @@ const ROWS_BYTES = 256 * 2 ** 20;
  * floats are rounded.
  *
  * @throws `INVALID_FILE` naming file and field for anything that contradicts the layout, `UNSUPPORTED` for views that
- *   cannot be replayed and for rows that are not epochs, `INCOMPLETE` if images have no label.
+ *   cannot be replayed and for batches of several sizes that are not epochs, `INCOMPLETE` if images have no label.
  */
 export async function importLabels(options: ImportOptions): Promise<ImportResult> {
   checkOptions(options);
@@ -91,9 +99,10 @@ export async function importLabels(options: ImportOptions): Promise<ImportResult
     tau: set.kind.tau ?? options.tau ?? DEFAULT_TAU,
     store: set.kind.store,
   });
-  const samples = images.count;
+  const pruning = pruningOf(set, images.count, options);
+  const samples = set.batch ?? images.count;
   const spec = {
-    ...{ classes: set.classes, samples, epochs: set.epochs, tau: codec.tau },
+    ...{ classes: set.classes, samples, epochs: set.epochs, tau: codec.tau, pruning },
     codec: codec.parts(),
     layout: codec.layout,
     decoding: codec.decoding,
@@ -103,7 +112,7 @@ export async function importLabels(options: ImportOptions): Promise<ImportResult
         : { generator: 'recorded', size, ...renderingOf({ resample, round }) },
     classNames: images.classNames?.length === set.classes ? images.classNames : undefined,
     teacher: { imported: { from: layout, ...set.origin } },
-    images: { id: images.id, count: samples, fit: null },
+    images: { id: images.id, count: images.count, fit: null },
     columns: columnsOf(samples, set.kinds),
   };
   await using writer = await createArchive(out, spec, { resume: true });
@@ -129,8 +138,9 @@ export async function importLabels(options: ImportOptions): Promise<ImportResult
   return {
     layout,
     labels: set.epochs * samples,
-    epochs: set.epochs,
-    images: samples,
+    epochs: pruning?.epochs ?? set.epochs,
+    images: images.count,
+    ...(pruning === undefined ? {} : { batches: { count: set.epochs, size: samples } }),
     classes: set.classes,
     views: set.kinds.views === undefined ? 'none' : 'recorded',
     ...proof,
@@ -139,8 +149,28 @@ export async function importLabels(options: ImportOptions): Promise<ImportResult
   };
 }
 
+/** Rows of batches: training draws from them for as many epochs as they make up, or as asked for. */
+function pruningOf(
+  { batch, epochs: rows }: LabelSet,
+  samples: number,
+  { epochs }: ImportOptions,
+): Pruning | undefined {
+  const each = batch === undefined ? 0 : batchesPerEpoch({ samples }, batch);
+  const least = Math.ceil(rows / each);
+  if (batch !== undefined && each > 0 && (epochs ?? least) >= least) {
+    return { samples, epochs: epochs ?? least };
+  }
+  if (batch === undefined && epochs === undefined) return undefined;
+  throw new SoftpackError('INVALID_ARGUMENT', 'epochs do not fit the files', {
+    field: 'epochs',
+    expected: batch === undefined ? 'nothing: files hold whole epochs' : `${least} or more`,
+    found: epochs ?? `batches of ${batch} of ${samples} images`,
+  });
+}
+
 function checkOptions(options: ImportOptions): void {
-  const { from, size, classes, tau, orderSeed, resample, round } = options;
+  const { from, size, classes, tau, orderSeed, resample, round, epochs } = options;
+  if (epochs !== undefined) argument.count(epochs, 'epochs', 1);
   if (resample !== undefined) argument.oneOf(resample, 'resample', RESAMPLES);
   if (round !== undefined) argument.oneOf(round, 'round', ROUNDS);
   if (from !== undefined) argument.oneOf(from, 'from', LAYOUTS);

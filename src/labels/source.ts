@@ -35,7 +35,7 @@ export interface LabelSource extends AsyncDisposable {
   /** Logits of labels that lie anywhere, in order of epochs, for sources that read them faster together. */
   readonly readEach?: (labels: readonly LabelPlace[]) => Promise<Float32Array>;
   /** Labels of rows that are not epochs (pruning). Default: row and positions are epoch and samples. */
-  readonly labelsOf?: (row: number, start: number, count: number) => LabelsOf;
+  readonly labelsOf?: (row: number, start: number, count: number) => LabelsOf | Promise<LabelsOf>;
   /** Identifies the logits, so that a resumed run can tell whether it reads what the first one read. */
   readonly fingerprint?: () => Promise<JsonObject>;
   close(): Promise<void>;

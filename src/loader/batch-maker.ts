@@ -11,7 +11,6 @@ import type { Codec, DecodeOptions } from '../codecs/codec.js';
 import { loadCodec } from '../codecs/registry.js';
 import type { CodecParts } from '../core/codec-parts.js';
 import { concatenateIds } from '../core/samples.js';
-import { SoftpackError } from '../errors.js';
 import type { ImageReader } from '../images/image-reader.js';
 import { openImageReader } from '../images/reader.js';
 import { type ImagesDescription, imageCount } from '../images/source.js';
@@ -172,8 +171,5 @@ function augmentationsOf(images: ImageSetup, { recorded }: BatchTask): Augmentat
       renderingOf(augmentation),
     );
   }
-  const sizeOf = () => {
-    throw new SoftpackError('INVALID_ARGUMENT', 'sizes are known once images are read');
-  };
-  return new Augmenter(augmentation, { count: imageCount(description), sizeOf });
+  return Augmenter.unsized(augmentation, imageCount(description));
 }

@@ -1,21 +1,22 @@
 import type { LabelArchive } from '../archive/archive.js';
-import { BatchSamples, batchesPerEpoch, type Pruning } from '../archive/pruning.js';
+import { batchesPerEpoch, type Pruning } from '../archive/pruning.js';
 import { errorInRow } from '../archive/read-labels.js';
-import { Augmenter } from '../augment/augmenter.js';
-import { type Normalisation, renderViews } from '../augment/replay.js';
-import { parseAugmentationSpec } from '../augment/spec.js';
+import { RowSamples } from '../archive/row-samples.js';
+import type { Normalisation } from '../augment/replay.js';
 import { loadCodec } from '../codecs/registry.js';
 import { allocate } from '../core/allocate.js';
 import { CounterRng, STREAM } from '../core/philox.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import type { MemoryImages } from '../images/memory.js';
+import type { ImageSource } from '../images/source.js';
 import { loadKernels } from '../kernels/load.js';
+import { RowViews } from './row-views.js';
 
 export interface PrunedBatchesOptions {
   /** An archive that keeps only some batches (`packLogits` with `prune`). */
   readonly archive: LabelArchive;
   /** The images that labels were made from; without them `xs` is empty. */
-  readonly images?: MemoryImages;
+  readonly images?: ImageSource | MemoryImages;
   readonly normalisation?: Normalisation;
   /** Seed of the draws. */
   readonly seed?: number;
@@ -25,6 +26,8 @@ export interface PrunedBatchesOptions {
 export interface PrunedBatch {
   /** Epoch of the training, 0 to the archive's pruning.epochs - 1; the views may come from another. */
   readonly epoch: number;
+  /** The row of the archive, to which images and labels belong. */
+  readonly row: number;
   readonly sampleIds: Uint32Array;
   /** [batch, height, width, 3], normalised. */
   readonly xs: Float32Array;
@@ -39,12 +42,12 @@ export interface PrunedBatch {
 export async function* prunedBatches(
   options: PrunedBatchesOptions,
 ): AsyncGenerator<PrunedBatch, void, undefined> {
-  const { archive, images, seed = 0, signal } = options;
+  const { archive, images, normalisation, seed = 0, signal } = options;
   const pruning = requirePruning(archive);
   const batchSize = archive.samples;
-  const batches = new BatchSamples(pruning, batchSize, archive.epochs);
+  const batches = new RowSamples(archive, pruning);
   const rng = new CounterRng(seed);
-  const render = images === undefined ? undefined : renderer(archive, images, pruning, options);
+  using views = images && (await RowViews.open(archive, images, normalisation));
   const rows = new Map<number, Promise<Uint8Array>>();
   const labels = { start: 0, count: batchSize };
   using codec = loadCodec(archive.codecParts, loadKernels());
@@ -56,14 +59,15 @@ export async function* prunedBatches(
       // Kept batches are few and drawn repeatedly: their codes stay in memory.
       const row = rows.get(drawn) ?? archive.readRow(drawn);
       rows.set(drawn, row);
-      const { epoch: from, samples } = batches.at(drawn);
+      const context = await batches.at(drawn);
       const ys = new Float32Array(allocate(4 * batchSize * archive.classes, 'labels of a batch'));
-      const context = { epoch: from, samples };
       await codec.decodeAsync({ row: await row, labels, context, out: ys }).catch((error) => {
         throw errorInRow(archive, drawn, error);
       });
-      const sampleIds = samples.slice();
-      yield { epoch, sampleIds, xs: render?.(from, sampleIds) ?? new Float32Array(0), ys };
+      const sampleIds = context.samples.slice();
+      const xs =
+        (await views?.render(drawn, { ...context, samples: sampleIds })) ?? new Float32Array(0);
+      yield { epoch, row: drawn, sampleIds, xs, ys };
     }
   }
 }
@@ -74,27 +78,4 @@ function requirePruning({ manifest }: LabelArchive): Pruning {
     field: 'archive',
     expected: 'one that was pruned',
   });
-}
-
-function renderer(
-  archive: LabelArchive,
-  images: MemoryImages,
-  pruning: Pruning,
-  { normalisation }: PrunedBatchesOptions,
-): (epoch: number, samples: Uint32Array) => Float32Array {
-  if (images.count !== pruning.samples || normalisation === undefined) {
-    throw new SoftpackError('INVALID_ARGUMENT', 'not the images of this archive', {
-      field: normalisation === undefined ? 'normalisation' : 'images',
-      expected: `${pruning.samples} images and their normalisation`,
-      found: `${images.count} images`,
-    });
-  }
-  const spec = parseAugmentationSpec(archive.manifest.augmentation, 'manifest.json: augmentation');
-  const augmenter = new Augmenter(spec, images);
-  const [height, width] = spec.size;
-  return (epoch, samples) => {
-    const xs = new Float32Array(samples.length * height * width * 3);
-    renderViews(augmenter, images, epoch, samples, normalisation, xs);
-    return xs;
-  };
 }

@@ -79,7 +79,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     });
     this.batchesPerEpoch = this.#plan.batchesPerEpoch;
     requireBatches(this.batchesPerEpoch, options, samples);
-    const imageSetup = images && imageSetupOf(options);
+    const imageSetup = images && imageSetupOf(archive, images, options.normalisation);
     this.#setup = {
       id: randomUUID(),
       classes,

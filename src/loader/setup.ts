@@ -1,8 +1,11 @@
+import type { LabelArchive } from '../archive/archive.js';
 import { findRecordedColumns } from '../augment/recorded.js';
+import type { Normalisation } from '../augment/replay.js';
 import { parseAnyAugmentationSpec } from '../augment/spec.js';
 import type { CodecParts, Tensor } from '../core/codec-parts.js';
 import { SoftpackError } from '../errors.js';
-import { describeImages } from '../images/source.js';
+import type { MemoryImages } from '../images/memory.js';
+import { describeImages, type ImageSource } from '../images/source.js';
 import type { ImageSetup } from './batch-maker.js';
 import { requireImagesOf } from './images-of.js';
 import type { LoaderOptions } from './options.js';
@@ -12,12 +15,11 @@ export function defaultPrefetch(workers: number): number {
   return workers === 0 ? 1 : workers + 2;
 }
 
-export function imageSetupOf({
-  archive,
-  images,
-  normalisation,
-}: LoaderOptions): ImageSetup | undefined {
-  if (images === undefined) return undefined;
+export function imageSetupOf(
+  archive: LabelArchive,
+  images: ImageSource | MemoryImages,
+  normalisation: Normalisation | undefined,
+): ImageSetup {
   requireImagesOf(archive, images);
   if (normalisation === undefined) {
     throw new SoftpackError('INVALID_ARGUMENT', 'required with images', { field: 'normalisation' });

@@ -1,10 +1,11 @@
 import type { LabelArchive } from '../archive/archive.js';
-import { BatchSamples } from '../archive/pruning.js';
+import { labelsOfRow } from '../archive/read-labels.js';
 import { type AugmentationSpec, parseAnyAugmentationSpec } from '../augment/spec.js';
 import { argument } from '../core/check.js';
 import { canonicalJson, type JsonValue } from '../core/json.js';
 import { STREAM } from '../core/philox.js';
 import { RandomSequence } from '../core/random.js';
+import { sampleIds } from '../core/samples.js';
 import { excerpt, SoftpackError } from '../errors.js';
 import type { ImageFit } from '../images/decode.js';
 import { openImages } from '../images/open.js';
@@ -73,7 +74,7 @@ export async function verifyLabels(
   const augmentation = viewsOf(archive);
   await requireTeacher(archive, options);
   const images = await imagesOf(archive, options);
-  const draw = drawLabels(archive, options);
+  const draw = await drawLabels(archive, options);
   const made = await labelsAgain(archive, images, augmentation, draw, options);
   const again = await labelsAgain(archive, images, augmentation, draw, {
     ...options,
@@ -157,20 +158,19 @@ interface DrawnLabels {
   readonly places: readonly LabelPlace[];
 }
 
-function drawLabels(
+async function drawLabels(
   archive: LabelArchive,
   { labels = 256, seed = 0 }: VerifyLabelsOptions,
-): readonly DrawnLabels[] {
-  const { samples, epochs, manifest } = archive;
+): Promise<readonly DrawnLabels[]> {
+  const { samples, epochs } = archive;
   const random = new RandomSequence(seed, STREAM.codec);
   const draw: DrawnLabels[] = [];
   const count = Math.min(labels, samples * epochs);
   for (let done = 0; done < count; ) {
     const row = random.below(epochs);
     const ids = random.distinct(Math.min(BATCH, samples, count - done), samples);
-    const batch = manifest.pruning && new BatchSamples(manifest.pruning, samples).at(row);
-    const epoch = batch?.epoch ?? archive.storedEpoch(row);
-    const places = Array.from(ids, (id) => ({ epoch, sample: batch?.samples[id] ?? id }));
+    const { epoch, samples: held } = await labelsOfRow(archive, row, ids);
+    const places = Array.from(sampleIds(held), (sample) => ({ epoch, sample }));
     draw.push({ row, ids, places });
     done += ids.length;
   }

@@ -1,6 +1,6 @@
 import type { LabelArchive } from '../archive/archive.js';
-import { labelsOfRow } from '../archive/pruning.js';
-import { errorInRow } from '../archive/read-labels.js';
+import { isDrawn } from '../archive/pruning.js';
+import { errorInRow, labelsOfRow } from '../archive/read-labels.js';
 import { NoneCodec } from '../codecs/none.js';
 import { loadCodec } from '../codecs/registry.js';
 import { float16ToFloat32 } from '../core/half.js';
@@ -11,16 +11,20 @@ import type { LabelSource } from '../labels/source.js';
 import { logitsFromProbabilities } from '../labels/temperature.js';
 
 /**
- * An archive as a source of logits: the teacher's own if it keeps them, else tau log y of its decoded labels,
+ * An archive as a source of logits, row by row: the teacher's own if it keeps them, else tau log y of its decoded labels,
  * which any codec at the same tau turns back into y. The archive stays open when the source is closed.
  */
 export function archiveSource(archive: LabelArchive, kernels: Kernels): LabelSource {
-  if (archive.manifest.pruning !== undefined) {
+  const { pruning } = archive.manifest;
+  if (pruning !== undefined && isDrawn(pruning)) {
     throw new SoftpackError('UNSUPPORTED', 'a pruned archive lacks labels', { field: 'archive' });
   }
   const codec = loadCodec(archive.codecParts, kernels);
   const close = async () => codec.dispose();
+  const labelsOf = (row: number, start: number, count: number) =>
+    labelsOfRow(archive, row, { start, count });
   const source: LabelSource = {
+    labelsOf,
     epochs: archive.epochs,
     samples: archive.samples,
     classes: archive.classes,
@@ -35,7 +39,7 @@ export function archiveSource(archive: LabelArchive, kernels: Kernels): LabelSou
         return out;
       }
       const labels = { start: start - first, count };
-      const context = labelsOfRow(archive.manifest, epoch, start, count);
+      const context = await labelsOf(epoch, start, count);
       const args = { row, labels, context, out };
       await codec.decodeAsync(args).catch((error: unknown) => {
         throw errorInRow(archive, epoch, error);

@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import type { LabelArchive } from '../archive/archive.js';
 import type { Column } from '../archive/identity.js';
+import type { Pruning } from '../archive/pruning.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import { SoftpackError } from '../errors.js';
 import type { Kernels } from '../kernels/types.js';
@@ -20,6 +21,8 @@ export interface PackSource extends AsyncDisposable {
   readonly labels: LabelSource;
   /** Parts of the source archive that the new one keeps. */
   readonly origin: Partial<Pick<ArchiveSpec, 'augmentation' | 'classNames' | 'teacher' | 'images'>>;
+  /** Of a source whose rows are batches. */
+  readonly pruning?: Pruning;
   readonly sides?: SideRows;
   /** Temperature of the labels, if they have one already. */
   readonly tau?: number;
@@ -55,10 +58,12 @@ export async function openPackSource(
   try {
     requireTau(path, archive, tau);
     const labels = archiveSource(archive, kernels);
-    const { augmentation, classNames, teacher, images, tau: own, storedEpochs } = archive.manifest;
+    const { augmentation, classNames, teacher, images, tau: own } = archive.manifest;
+    const { storedEpochs, pruning } = archive.manifest;
     return {
       labels,
       ...(storedEpochs === undefined ? {} : { keep: storedEpochs }),
+      ...(pruning === undefined ? {} : { pruning }),
       origin: { augmentation, classNames, teacher, images },
       ...sidesOf(archive),
       tau: own,

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { ArchiveBytes, LabelArchive } from '../archive/archive.js';
 import { createArchive, requireUnfinished } from '../archive/create.js';
 import { trainingLabels } from '../archive/identity.js';
+import type { Pruning } from '../archive/pruning.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import type { Codec } from '../codecs/codec.js';
 import { CODECS, type CodecChoice } from '../codecs/registry.js';
@@ -21,7 +22,7 @@ import { openArchive } from './open-archive.js';
 import { OutputFolder } from './output-folder.js';
 import { DEFAULT_EPS, DEFAULT_TAU, type PackOptions } from './pack-options.js';
 import { requestOf } from './pack-request.js';
-import { openPackSource, type SideRows } from './pack-source.js';
+import { openPackSource, type PackSource } from './pack-source.js';
 import { type KeptCodec, PartialPack, requireSameRequest } from './partial-pack.js';
 import { checkedChoice, Problems, requireOutput } from './preflight.js';
 import { prunedSource } from './pruned-source.js';
@@ -43,6 +44,8 @@ export interface PackResult {
   readonly training?: Pick<VqaeTraining, 'curve' | 'revived' | 'stepsPerSecond'>;
 }
 
+/** What an archive says of its rows besides their labels. */
+type SourceRows = Pick<PackSource, 'sides' | 'pruning'>;
 /** Labels of a source that an archive stores, and what it says of the others. */
 type StoredPart = Pick<ArchiveSpec, 'epochs' | 'storedEpochs' | 'pruning'>;
 type SpecOptions = PackOptions & StoredPart & Pick<ArchiveSpec, 'columns'>;
@@ -57,12 +60,12 @@ export async function packLogits(options: PackOptions): Promise<PackResult> {
   }
   const path = options.source;
   await using source = await problems.need(() => openPackSource(path, kernels, options));
-  const { labels, origin, tau, keep } = source;
+  const { labels, origin, tau, keep, sides, pruning } = source;
   await problems.check(() => requireStored(path, keep, options));
   const settled = source.settled ? { labels: 'logits' as const } : {};
   const logits = logitsOf(labels, options.source, options);
   const all = { ...origin, tau, keep, ...given(options), ...settled };
-  return await packSource(logits, kernels, all, problems, source.sides);
+  return await packSource(logits, kernels, all, problems, { sides, pruning });
 }
 
 /** An archive has no labels of epochs that it serves without storing them. */
@@ -98,9 +101,10 @@ async function packSource(
   kernels: Kernels,
   options: PackOptions,
   problems: Problems,
-  sides?: SideRows,
+  rows: SourceRows = {},
 ): Promise<PackResult> {
-  const { source, ...part } = await problems.need(() => storedPart(all, options, sides));
+  const { sides } = rows;
+  const { source, ...part } = await problems.need(() => storedPart(all, options, rows));
   const specOptions = { ...options, ...part, columns: sides?.columns };
   const choice = await choiceOf(all, source, specOptions, problems);
   problems.throwAll();
@@ -163,7 +167,7 @@ function choiceOf(
   const { training, trainingLabels } = options;
   const { augmentation, classNames, teacher, images, pruning, columns } = options;
   const known = { augmentation, classNames, teacher, images, pruning, columns };
-  const full = 2 * all.epochs * all.samples * all.classes;
+  const full = fullBytes(all, pruning);
   const { epochs, storedEpochs } = options;
   const labels = { classes, samples, epochs, storedEpochs, ...known };
   return checkedChoice(
@@ -172,6 +176,11 @@ function choiceOf(
     full,
     problems,
   );
+}
+
+/** Bytes of all labels that training uses, as half floats. */
+function fullBytes({ samples, epochs, classes }: LabelSource, pruning?: Pruning): number {
+  return 2 * classes * trainingLabels({ samples, epochs, pruning });
 }
 
 /**
@@ -188,15 +197,19 @@ async function finishedParts(out: string, request?: JsonObject): Promise<KeptCod
 function storedPart(
   all: LabelSource,
   options: PackOptions,
-  sides: SideRows | undefined,
+  rows: SourceRows,
 ): StoredPart & { readonly source: LabelSource } {
   const { keep } = options;
-  if (keep === undefined || keep === all.epochs) return pruned(all, options, sides);
+  if (keep === undefined || keep === all.epochs) return pruned(all, options, rows);
   argument.count(keep, 'keep', 1, all.epochs);
-  if (options.prune !== undefined) {
-    throw new SoftpackError('INVALID_ARGUMENT', 'batches of all epochs cannot be pruned', {
+  const batches = rows.pruning !== undefined;
+  if (batches || options.prune !== undefined) {
+    const message = batches
+      ? 'rows are batches: all are kept'
+      : 'batches of all epochs cannot be pruned';
+    throw new SoftpackError('INVALID_ARGUMENT', message, {
       field: 'keep',
-      expected: 'nothing, or no prune',
+      expected: batches ? 'nothing' : 'nothing, or no prune',
       found: keep,
     });
   }
@@ -218,24 +231,23 @@ function bound(source: LabelSource): LabelSource {
 function pruned(
   source: LabelSource,
   { prune, codec, codecs = CODECS }: PackOptions,
-  sides: SideRows | undefined,
+  { sides, pruning: own }: SourceRows,
 ): StoredPart & { readonly source: LabelSource } {
-  if (prune === undefined) return { source, epochs: source.epochs };
+  if (prune === undefined && own === undefined) return { source, epochs: source.epochs };
+  if (codecs.of(codec).perSample) {
+    throw new SoftpackError(
+      'UNSUPPORTED',
+      'labels of this codec depend on the sample: no batches to prune',
+      { field: own === undefined ? 'prune' : 'codec' },
+    );
+  }
+  if (prune === undefined) return { source, epochs: source.epochs, pruning: own };
   if (sides !== undefined) {
     throw new SoftpackError('UNSUPPORTED', 'rows of recorded views belong to epochs, not batches', {
       field: 'prune',
       expected: 'labels without recorded views',
       found: sides.columns.map(({ name }) => name).join(', '),
     });
-  }
-  if (codecs.of(codec).perSample) {
-    throw new SoftpackError(
-      'UNSUPPORTED',
-      'labels of this codec depend on the sample: no batches to prune',
-      {
-        field: 'prune',
-      },
-    );
   }
   const { source: kept, pruning } = prunedSource(source, prune);
   return { source: kept, epochs: kept.epochs, pruning };

@@ -1,4 +1,4 @@
-import { BatchSamples, keptBatches, type Pruning } from '../archive/pruning.js';
+import { BatchSamples, type DrawnPruning, keptBatches } from '../archive/pruning.js';
 import { SoftpackError } from '../errors.js';
 import type { LabelSource } from '../labels/source.js';
 
@@ -11,11 +11,11 @@ export interface PruneOptions {
   readonly seed?: number;
 }
 
-/** The kept labels of a source, one batch per row; see {@link Pruning}. Closing it leaves the source open. */
+/** The kept labels of a source, one batch per row; see `Pruning`. Closing it leaves the source open. */
 export function prunedSource(
   source: LabelSource,
   { ratio, batchSize, seed = 0 }: PruneOptions,
-): { readonly source: LabelSource; readonly pruning: Pruning } {
+): { readonly source: LabelSource; readonly pruning: DrawnPruning } {
   const { samples, epochs, classes, dtype } = source;
   const whole = Number.isSafeInteger(batchSize) && batchSize >= 1 && batchSize <= samples;
   if (!whole) {

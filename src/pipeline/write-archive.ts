@@ -123,7 +123,8 @@ async function encodePiece(
   meter: DivergenceMeter,
 ): Promise<Uint8Array> {
   const logits = await source.read(epoch, start, count);
-  const context = source.labelsOf?.(epoch, start, count) ?? { epoch, samples: { start, count } };
+  const row = { epoch, samples: { start, count } };
+  const context = (await source.labelsOf?.(epoch, start, count)) ?? row;
   const codes = await codec.encode(logits, context);
   await measure(codec, codes, context, logits, meter);
   return codes;

@@ -53,7 +53,7 @@ export function pruneForBytes(
   budget: number,
 ): { readonly ratio: number; readonly bytes: number } | undefined {
   const { samples, epochs } = labels;
-  const all = epochs * batchesPerEpoch({ samples, epochs, seed: 0 }, batchSize);
+  const all = epochs * batchesPerEpoch({ samples }, batchSize);
   const pool = (batches: number) => ({ ...labels, samples: batchSize, epochs: batches });
   return largest(all, (batches) => {
     const bytes = archiveBytes({ name: 'none' }, pool(batches), CODECS);

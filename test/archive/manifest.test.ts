@@ -77,7 +77,7 @@ describe('parseManifest', () => {
       expect.objectContaining({
         code: 'UNSUPPORTED',
         field: 'm.json: features.required',
-        expected: 'among pruned, rendering',
+        expected: 'among pruned, listed, rendering',
         found: 'entropy-coded',
       }),
     );

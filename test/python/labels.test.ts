@@ -3,15 +3,18 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeEach, describe, expect, test } from 'vitest';
 import xxhash from 'xxhash-wasm';
-import { openArchive } from '#src/archive/archive.js';
-import { BatchSamples } from '#src/archive/pruning.js';
+import { BatchSamples, isDrawn } from '#src/archive/pruning.js';
 import { Augmenter } from '#src/augment/augmenter.js';
 import { renderViews } from '#src/augment/replay.js';
 import type { AugmentationSpec, MixSpec } from '#src/augment/spec.js';
+import { NoneCodec } from '#src/codecs/none.js';
 import { openImages } from '#src/images/open.js';
 import { openImageReader } from '#src/images/reader.js';
 import { importLabels } from '#src/interop/import.js';
+import { memoryLabelSource } from '#src/labels/source.js';
+import { prunedBatches } from '#src/loader/kept-batches.js';
 import { createLoader } from '#src/loader/loader.js';
+import { openArchive } from '#src/pipeline/open-archive.js';
 import { packLogits } from '#src/pipeline/pack.js';
 import { sample } from '../interop/fixture.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -91,7 +94,7 @@ describe('labels', () => {
     const [{ rows }] = runJobs([{ kind: 'labels', archive: out, epochs: [0] }]);
     const { pruning } = archive.manifest;
     expect(pruning).toBeDefined();
-    const batches = pruning && new BatchSamples(pruning, 8);
+    const batches = pruning && isDrawn(pruning) ? new BatchSamples(pruning, 8) : undefined;
     expect(rows).toEqual(
       Array.from({ length: archive.epochs }, (_, row) => {
         const batch = batches?.at(row);
@@ -164,6 +167,47 @@ test('recorded views have the bytes of the loader', async () => {
     await using loader = createLoader({ ...options, shuffle: false, workers: 0 });
     for await (const { epoch, xs } of loader) {
       expect(floatsOf((found[i].views as string[])[epoch])).toEqual(xs);
+    }
+  }
+});
+
+test('batches drawn from a pruned archive are those of softpack, listed or not', async () => {
+  const source = await openImages(sample('images'));
+  using reader = await openImageReader(source.description);
+  const ids = list(...Array(10).keys());
+  const pixels = await reader.read(ids);
+  const file = temporary.path('pruned-images.bin');
+  await writeFile(file, Buffer.concat(Array.from(ids, (i) => pixels.pixels(i))));
+  const images = sample('images');
+  const listed = temporary.path('listed');
+  await importLabels({ source: sample('lpld'), images, size: [12, 12], out: listed });
+  const whole = temporary.path('philox');
+  const codec = new NoneCodec({ classes: 3, tau: 4, store: 'logits' });
+  const augmentation = {
+    ...{ generator: 'philox4x32-10', seed: 5, size: [12, 12], flip: 0.5 },
+    crop: { scale: [0.08, 1], ratio: [3 / 4, 4 / 3] },
+    mix: { kind: 'cutmix', alpha: 1, probability: 1 },
+  };
+  const logits = Float32Array.from({ length: 3 * 10 * 3 }, (_, i) => Math.sin(i));
+  const shape = { epochs: 3, samples: 10, classes: 3 };
+  await packLogits({
+    ...{ source: memoryLabelSource(logits, shape), out: whole, codec: { name: codec.name } },
+    ...{ augmentation, prune: { ratio: 1.5, batchSize: 4 } },
+  });
+  const jobs = [listed, whole].map((archive) => ({
+    ...{ kind: 'pruned', archive, seed: 3, images: file, shape: [10, 20, 20], ...NORMALISATION },
+  }));
+  for (const [i, { batches }] of runJobs(jobs as never).entries()) {
+    await using archive = await openArchive([listed, whole][i]);
+    const options = { archive, images: source, normalisation: NORMALISATION, seed: 3 };
+    const found = batches as [number, number[], string, string][];
+    expect(found).toHaveLength(2);
+    for await (const { epoch, row, sampleIds, xs, ys } of prunedBatches(options)) {
+      const own = found.shift();
+      if (epoch > 0 || own === undefined) break;
+      expect(own.slice(0, 2)).toEqual([row, [...sampleIds]]);
+      expect(worst(floatsOf(own[2]), ys)).toBeLessThan(1e-6);
+      expect(floatsOf(own[3])).toEqual(xs);
     }
   }
 });
@@ -296,8 +340,11 @@ test('damaged archives give a SoftpackError, or the labels of another archive', 
   const source = temporary.path('fuzz-recorded');
   const images = sample('images');
   await importLabels({ source: sample('sre2l-cutmix'), images, size: [12, 12], out: source });
+  const listed = temporary.path('fuzz-listed');
+  await importLabels({ source: sample('lpld'), images, size: [12, 12], out: listed });
   const archives = [
     source,
+    listed,
     ...['vqae', 'topk', 'mean', 'pruned'].map((name) => join(golden, name)),
   ];
   const jobs = archives.map((archive) => ({ kind: 'fuzz', archive, seed: 11, count: 40 }) as const);

@@ -16,6 +16,7 @@ export interface Job {
     | 'labels'
     | 'views'
     | 'order'
+    | 'pruned'
     | 'open'
     | 'native'
     | 'dataset'

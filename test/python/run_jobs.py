@@ -14,7 +14,7 @@ import numpy as np
 import softpack_labels
 from softpack_labels import manifest, xxh64
 from softpack_labels.codecs import Codes
-from softpack_labels.order import BatchSampler
+from softpack_labels.order import BatchSampler, PrunedSampler
 from softpack_labels.views import Views
 
 
@@ -128,6 +128,14 @@ def run(job):
             for epoch in job["epochs"]
         ]
         return {**facts, "views": [text(view) for view in rendered]}
+    if kind == "pruned":
+        views, batches = Views(archive), []
+        for batch in PrunedSampler(archive, job["seed"]):
+            row, positions = batch[0][0], [position for _, position in batch]
+            _, ids, labels = archive.labels_of_row(row)
+            pixels = views.render(row, positions, images_of(job), job["mean"], job["std"], "numpy")
+            batches.append([row, ids.tolist(), text(labels), text(pixels)])
+        return {**facts, "batches": batches}
     if kind == "order":
         sampler = BatchSampler(archive, **job["options"])
         batches = [[[int(e), s] for e, s in batch] for _ in range(job["iterations"]) for batch in sampler]

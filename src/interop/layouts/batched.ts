@@ -14,7 +14,7 @@ export interface BatchFile {
   readonly list: boolean;
 }
 
-/** Files of an epoch, in order, and the images of its labels where they are stored. */
+/** Files of an epoch, or of a row that is a batch, in order, and the images of its labels where they are stored. */
 export interface EpochFiles {
   readonly files: readonly BatchFile[];
   readonly ids?: Uint32Array;
@@ -22,6 +22,8 @@ export interface EpochFiles {
 
 export interface BatchedFiles {
   readonly epochs: readonly EpochFiles[];
+  /** Labels of every row, where the files do not hold whole epochs: rows are batches, of one file each. */
+  readonly batch?: number;
   readonly notes: readonly string[];
 }
 
@@ -42,7 +44,7 @@ export async function sre2lFiles(folder: string): Promise<BatchedFiles> {
 
 /**
  * LPLD: the same files, and a JSON of the images of each epoch. Epochs that the JSON does not list are left out: the
- * generator writes one too many when the number of batches divides evenly.
+ * generator writes one too many when the number of batches divides evenly. With pruning an epoch lacks its last images.
  */
 export async function lpldFiles(folder: string, samples: number): Promise<BatchedFiles> {
   const names = numbered(folder, await namesIn(folder), EPOCH_FOLDER);
@@ -55,50 +57,92 @@ export async function lpldFiles(folder: string, samples: number): Promise<Batche
   }
   const extra = names.length - lists.length;
   const notes = extra === 0 ? [] : [`${extra} epochs without image ids were left out`];
-  return { epochs, notes };
+  if (lists.every(({ length }) => length === samples)) return { epochs, notes };
+  return batchRows(
+    index,
+    epochs.flatMap((epoch, e) => batchesOfEpoch(index, epoch, e)),
+    notes,
+  );
+}
+
+/** A row for each batch of an epoch; its ids are listed together. */
+function batchesOfEpoch(
+  index: string,
+  { files, ids = new Uint32Array() }: EpochFiles,
+  epoch: number,
+): readonly EpochFiles[] {
+  const each = ids.length / files.length;
+  if (Number.isInteger(each) && each > 0) {
+    return files.map((file, b) => ({
+      files: [file],
+      ids: ids.subarray(b * each, (b + 1) * each),
+    }));
+  }
+  throw unequal(`${index}: ${epoch}`, `${ids.length} images of ${files.length} batches`);
+}
+
+/** Rows that are batches: all of one size, as generators leave the last batch of an epoch out. */
+function batchRows(
+  index: string,
+  epochs: readonly EpochFiles[],
+  notes: readonly string[],
+): BatchedFiles {
+  const batch = epochs[0].ids?.length ?? 0;
+  const other = epochs.findIndex(({ ids }) => ids?.length !== batch);
+  if (other < 0 && batch > 0) return { epochs, notes, batch };
+  throw unequal(`${index}: batch ${other}`, `${epochs[other]?.ids?.length ?? 0} images`);
+}
+
+function unequal(field: string, found: string): SoftpackError {
+  return new SoftpackError('UNSUPPORTED', 'neither whole epochs nor batches of one size', {
+    field,
+    expected: 'every image once an epoch, or equally many images in every batch',
+    found,
+  });
 }
 
 /**
  * LPQLD: `batch_{n}.tar` over all epochs, and a JSON of the images of each batch. Batches are put together to epochs
- * where they hold every image once.
+ * if they hold every image once.
  */
 export async function lpqldFiles(folder: string, samples: number): Promise<BatchedFiles> {
   const names = numbered(folder, await namesIn(folder), BATCH_FILE);
   const index = join(folder, 'sampler_indices_batch.json');
   const lists = listsOf(index, await readIndexJson(index), samples);
   requireCovered(index, lists.length, names.length, 'batch files');
-  const epochs: EpochFiles[] = [];
-  let files: BatchFile[] = [];
-  let ids: number[] = [];
-  const epoch = new Set<number>();
-  for (const [n, list] of lists.entries()) {
-    for (const id of list) {
-      if (epoch.has(id) || epoch.size === samples) throw foreign(index, n, samples, epoch.size);
-      epoch.add(id);
-    }
-    files.push({ path: join(folder, names[n]), list: false });
-    ids = [...ids, ...list];
-    if (epoch.size < samples) continue;
-    epochs.push({ files, ids: Uint32Array.from(ids) });
-    [files, ids] = [[], []];
-    epoch.clear();
-  }
-  if (epoch.size > 0) throw foreign(index, lists.length - 1, samples, epoch.size);
+  const batches = lists.map((ids, n) => ({
+    files: [{ path: join(folder, names[n]), list: false }],
+    ids,
+  }));
   const extra = names.length - lists.length;
   const notes = extra === 0 ? [] : [`${extra} batches without image ids were left out`];
-  return { epochs, notes };
+  const epochs = wholeEpochs(batches, samples);
+  return epochs === undefined ? batchRows(index, batches, notes) : { epochs, notes };
 }
 
-function foreign(index: string, batch: number, samples: number, found: number): SoftpackError {
-  return new SoftpackError(
-    'UNSUPPORTED',
-    'batches that do not make up whole epochs (pruned, or without the last batch of an epoch)',
-    {
-      field: `${index}: batch ${batch}`,
-      expected: `every one of ${samples} images once an epoch`,
-      found: `an epoch of ${found} images`,
-    },
-  );
+type ListedFiles = EpochFiles & { readonly ids: Uint32Array };
+
+/** Batches as epochs; `undefined` if they do not hold every image once per epoch. */
+function wholeEpochs(
+  batches: readonly ListedFiles[],
+  samples: number,
+): readonly EpochFiles[] | undefined {
+  const epochs: EpochFiles[] = [];
+  let part: ListedFiles[] = [];
+  const seen = new Set<number>();
+  for (const batch of batches) {
+    part.push(batch);
+    for (const id of batch.ids) {
+      if (seen.has(id)) return undefined;
+      seen.add(id);
+    }
+    if (seen.size < samples) continue;
+    const ids = Uint32Array.from(part.flatMap((own) => [...own.ids]));
+    epochs.push({ files: part.flatMap(({ files }) => files), ids });
+    part = [];
+    seen.clear();
+  }
+  return seen.size === 0 ? epochs : undefined;
 }
 
 /** HALD: `epoch_{e}.tar`, a list of batches, and a pickled dict of the images of each epoch. */
@@ -171,6 +215,14 @@ function listOf(path: string, root: PickleValue): readonly PickleValue[] {
   if (Array.isArray(root)) return root;
   const details = { expected: 'a list of batches', found: describeValue(root) };
   throw invalidFile(path, 'content', 'not the batches of an epoch', details);
+}
+
+/** Puts the labels of a batch that is a row in the order of the file. */
+export function putRow(row: EpochRow, batch: LabelBatch, ids: Uint32Array): void {
+  for (let i = 0; i < batch.count; i++) {
+    const halves = batch.halves.subarray(i * batch.classes, (i + 1) * batch.classes);
+    row.put(i, halves, { view: batch.views?.[i], id: ids[i] });
+  }
 }
 
 /** Puts a batch's labels in their samples' places; every image comes once an epoch. */

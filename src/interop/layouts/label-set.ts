@@ -22,7 +22,10 @@ export interface LabelKind {
 /** Labels of another project's files, epoch by epoch. */
 export interface LabelSet {
   readonly classes: number;
+  /** Rows: epochs, or batches. */
   readonly epochs: number;
+  /** Labels of a row, where rows are batches of listed images. */
+  readonly batch?: number;
   readonly kind: LabelKind;
   readonly kinds: RowKinds;
   /** What is recorded of where the labels come from, plain JSON. */

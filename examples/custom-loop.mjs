@@ -10,7 +10,7 @@ const [archivePath, imagesPath] = process.argv.slice(2);
 await selectBackend();
 const archive = await openArchive(archivePath);
 const images = await openImagesOf(archive, imagesPath);
-const { tau, augmentation } = archive.manifest;
+const { augmentation } = archive.manifest;
 const model = createStudent(augmentation.size, archive.classes);
 const optimizer = tf.train.adam(0.01);
 
@@ -19,7 +19,7 @@ async function train(resume, steps = Number.POSITIVE_INFINITY) {
   const options = { archive, images, normalisation, batchSize: 16, seed: 1, workers: 2, resume };
   const loader = createLoader(options);
   let step = 0;
-  for await (const { epoch, index, xs, xsShape, ys, ysShape } of loader) {
+  for await (const { epoch, index, tau, xs, xsShape, ys, ysShape } of loader) {
     const loss = tf.tidy(() => {
       const views = tf.tensor4d(xs, xsShape);
       const labels = tf.tensor2d(ys, ysShape);

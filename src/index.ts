@@ -14,7 +14,7 @@ export type { ArchiveNotes, Manifest } from './archive/manifest.js';
 export { type MergeOptions, mergeArchives } from './archive/merge.js';
 export type { ArchiveRow } from './archive/pieces.js';
 export type { Pruning } from './archive/pruning.js';
-export type { CodesOfSamples } from './archive/read-labels.js';
+export type { CodesOfSamples, ReadLabelsOptions } from './archive/read-labels.js';
 export {
   type RepairedFile,
   type RepairReport,
@@ -23,6 +23,7 @@ export {
 } from './archive/repair.js';
 export type { ShardRecord, Shards } from './archive/shards.js';
 export type { ArchiveSpec } from './archive/spec.js';
+export type { TauSchedule, TauScheduleChoice } from './archive/tau-schedule.js';
 export type { ArchiveDamage, ArchiveReport, VerifyOptions } from './archive/verify-archive.js';
 export type { UnfinishedReport } from './archive/verify-unfinished.js';
 export type { ArchiveWriter } from './archive/writer.js';

@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from .codecs import Codes, decoder
+from .codecs import Codes, decoder, has_any_tau
 from .errors import SoftpackError
 from .files import DTYPES, Shard, read_tensors, shard_records
 from .manifest import read_manifest
@@ -48,7 +48,8 @@ class Archive:
         codec = manifest["codec"]
         tensors = read_tensors(folder, manifest["codecFile"], verify)
         side = read_tensors(folder, manifest["samplesFile"], verify) if "samplesFile" in manifest else {}
-        self._decode = decoder(codec["name"], codec["config"], tensors, side, (self.classes, self._bits))
+        self._codec = (codec["name"], codec["config"], tensors, side, (self.classes, self._bits))
+        self._decoders = {self.tau: decoder(*self._codec)}
         self._native = None
         if kernels != "numpy":
             from .native import native_decoder
@@ -74,12 +75,23 @@ class Archive:
         """Rows are batches, not epochs: see :meth:`labels_of_row`."""
         return "pruning" in self.manifest
 
-    def labels(self, epoch, samples=None):
-        """float32 [samples, classes]: probabilities at `tau`. `samples`: ids, a range or slice, or all.
+    def temperature_of(self, epoch):
+        """Temperature of the labels of an epoch; in a pruned archive, of an epoch of the training."""
+        epochs = self.manifest["pruning"]["epochs"] if self.pruned else self.epochs
+        if not 0 <= epoch < epochs:
+            raise SoftpackError("INVALID_ARGUMENT", "no such epoch", "epoch", f"0 to {epochs - 1}", epoch)
+        runs = self.manifest.get("tauSchedule", [[0, self.tau]])
+        return next(tau for first, tau in reversed(runs) if first <= epoch)
 
-        In a pruned archive `epoch` is the number of a row and `samples` are positions in it.
+    def labels(self, epoch, samples=None, tau=None):
+        """float32 [samples, classes]: probabilities at `tau`, by default the epoch's. `samples`: ids, a range or slice, or all.
+
+        In a pruned archive `epoch` is the number of a row, `samples` are positions in it, and `tau` is by default that of the manifest.
         """
         row, ids = self._place(epoch, samples)
+        if tau is None:
+            tau = self.tau if self.pruned else self.temperature_of(epoch)
+        decode = self._decoder(tau)
         parts = [(*part, *self._column(part[0], "codes", row)) for part in self._parts(row, ids)]
         out = np.empty((len(ids), self.classes), np.float32)
         for shard, where, local, begin, row_bytes in parts:
@@ -89,7 +101,7 @@ class Archive:
             for start in range(0, len(local), CHUNK):
                 part = local[start : start + CHUNK]
                 codes = Codes(shard.read(begin, row_bytes), part * self._bits)
-                out[where[start : start + CHUNK]] = self._decode(codes, part + shard.samples[0])
+                out[where[start : start + CHUNK]] = decode(codes, part + shard.samples[0])
         return out
 
     @property
@@ -103,9 +115,9 @@ class Archive:
             raise SoftpackError("INVALID_ARGUMENT", "archive was not pruned", "row")
         return row_samples(self, row)
 
-    def labels_of_row(self, row):
+    def labels_of_row(self, row, tau=None):
         """The same, and the labels."""
-        return *self.samples_of_row(row), self.labels(row)
+        return *self.samples_of_row(row), self.labels(row, tau=tau)
 
     def column(self, name, epoch, samples=None):
         """Rows of another column, e.g. `crop` of recorded views: [samples, values per sample]."""
@@ -122,6 +134,16 @@ class Archive:
             values = shard.read(begin, row_bytes).view(dtype).reshape(-1, each)
             out[where] = values[local]
         return out
+
+    def _decoder(self, tau):
+        if tau not in self._decoders:
+            name, config, *rest = self._codec
+            if not has_any_tau(name, config):
+                raise SoftpackError("UNSUPPORTED", f"codec {name} stores labels of one temperature", "tau", self.tau, tau)
+            if not 0 < tau < np.inf:
+                raise SoftpackError("INVALID_ARGUMENT", "not a temperature", "tau", "a number > 0", tau)
+            self._decoders[tau] = decoder(name, {**config, "tau": tau}, *rest)
+        return self._decoders[tau]
 
     def _place(self, epoch, samples):
         if not 0 <= epoch < self.epochs:

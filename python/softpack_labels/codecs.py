@@ -35,6 +35,11 @@ def decoder(name, config, tensors, sample_tensors, shape):
         raise SoftpackError("INVALID_FILE", "not the parts of this codec", "codec", name, repr(error)) from None
 
 
+def has_any_tau(name, config):
+    """Whether codes hold logits, which give labels at any temperature."""
+    return (name, config.get("store", config.get("values"))) in (("none", "logits"), ("topk", "logits"))
+
+
 class Codes:
     """Codes of some labels, where they lie in a row: label i begins at bit `first[i]`."""
 

@@ -12,10 +12,11 @@ MAX_MANIFEST = 64 << 20
 MAX_COUNT = 1 << 32
 MAX_SHARDS = 1 << 20
 MAX_SIDE = 65535
+MAX_RUNS = 65536
 READER = 2
-FEATURES = {"pruned", "listed", "rendering"}
+FEATURES = {"pruned", "listed", "rendering", "tau-schedule"}
 IDENTITY = (
-    *("classes", "samples", "epochs", "storedEpochs", "tau", "codec", "codecFile", "samplesFile", "layout"),
+    *("classes", "samples", "epochs", "storedEpochs", "tau", "tauSchedule", "codec", "codecFile", "samplesFile", "layout"),
     *("augmentation", "classNames", "teacher", "images", "pruning", "columns", "grid"),
 )
 
@@ -112,6 +113,10 @@ def _check(manifest, version):
     epochs = manifest.count("epochs", 1)
     stored = manifest.count("storedEpochs", 1, epochs) if "storedEpochs" in manifest.value else epochs
     manifest.require(manifest.number("tau", 0) > 0, "tau", "above 0")
+    named = "tau-schedule" in manifest.fields("features").texts("required")
+    manifest.require(named == ("tauSchedule" in manifest.value), "tauSchedule", "named by features.required")
+    if named:
+        _check_schedule(manifest, manifest.fields("pruning").count("epochs", 1) if "pruning" in manifest.value else epochs)
     manifest.fields("codec").text("name")
     manifest.fields("codec").fields("config")
     for name in ("codecFile", "samplesFile"):
@@ -160,6 +165,19 @@ def _check(manifest, version):
         shard.require(begin == first and isinstance(end, int) and end > begin, "epochs", f"from {first} on")
         first = end
     manifest.require(first == epochs, "shards", f"{epochs} epochs")
+
+
+def _check_schedule(manifest, epochs):
+    runs = manifest.get("tauSchedule")
+    manifest.require(isinstance(runs, list) and 1 <= len(runs) <= MAX_RUNS, "tauSchedule", "runs of epochs")
+    after = 0
+    for i in range(len(runs)):
+        run = Fields(f"{manifest.where}: tauSchedule", {"0": runs[i]})
+        pair = run.get("0")
+        run.require(isinstance(pair, list) and len(pair) == 2, "0", "first epoch and temperature")
+        both = Fields(f"{manifest.where}: tauSchedule[{i}]", {"epoch": pair[0], "tau": pair[1]})
+        after = both.count("epoch", after, 0 if i == 0 else epochs - 1) + 1
+        both.require(both.number("tau", 0) > 0, "tau", "above 0")
 
 
 def _check_record(record):

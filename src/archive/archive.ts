@@ -20,9 +20,15 @@ import { archiveDigest, readManifest, shardsOf } from './files.js';
 import { labelAlignment, storedEpochs } from './grid.js';
 import type { Column, FileRecord } from './identity.js';
 import type { Manifest } from './manifest.js';
-import { type CodesDecoder, type CodesOfSamples, readLabels } from './read-labels.js';
+import {
+  type CodesDecoder,
+  type CodesOfSamples,
+  type ReadLabelsOptions,
+  readLabels,
+} from './read-labels.js';
 import { ShardReader, type ShardReaderParts } from './shard-reader.js';
 import type { Shards } from './shards.js';
+import { tauAt } from './tau-schedule.js';
 
 export interface OpenArchiveOptions {
   /** @internal Makes what decodes labels; without it only codes can be read. */
@@ -73,12 +79,17 @@ export interface LabelArchive extends AsyncDisposable {
     samples: { readonly start: number; readonly count: number },
   ): Promise<CodesOfSamples>;
   /**
-   * Decodes labels of some samples of one epoch, in any order: [samples, classes] probabilities at the archive's
-   * temperature.
+   * Decodes labels of some samples of one epoch, in any order: [samples, classes] probabilities at the epoch's
+   * temperature, or at another one if the codec stores logits.
    *
-   * @throws As {@link LabelArchive.readRow}.
+   * @throws As {@link LabelArchive.readRow}; `UNSUPPORTED` for another temperature of other codecs.
    */
-  labels(epoch: number, samples: SampleRange): Promise<Float32Array>;
+  labels(epoch: number, samples: SampleRange, options?: ReadLabelsOptions): Promise<Float32Array>;
+  /**
+   * Temperature of the labels of an epoch. In a pruned archive, of an epoch of the training: its rows are batches, which are
+   * drawn in any epoch, and `labels` decodes them at `manifest.tau` unless it is given one.
+   */
+  temperatureOf(epoch: number): number;
   /** The epoch whose labels and views are those of `epoch`; the same one unless the archive serves more than it stores. */
   storedEpoch(epoch: number): number;
   /** Path or address of the file that holds a label, for error messages. */
@@ -170,21 +181,35 @@ class SourceArchive implements LabelArchive {
     return this.manifest.epochs;
   }
 
-  labels(epoch: number, samples: SampleRange): Promise<Float32Array> {
+  labels(
+    epoch: number,
+    samples: SampleRange,
+    { tau = this.#tauOf(epoch) }: ReadLabelsOptions = {},
+  ): Promise<Float32Array> {
     this.#requireOpen();
     this.#decoder ??= this.#decoderOf?.(this);
-    if (this.#decoder !== undefined) return readLabels(this, this.#decoder, epoch, samples);
+    if (this.#decoder !== undefined)
+      return readLabels(this, this.#decoder, { epoch, samples, tau });
     throw new SoftpackError('UNSUPPORTED', 'the archive was opened without codecs', {
       field: 'labels',
     });
   }
 
+  /** Rows of a pruned archive have no epoch yet; that there is no such row is found when it is read. */
+  #tauOf(row: number): number {
+    const { pruning, tau, tauSchedule } = this.manifest;
+    return pruning === undefined && tauSchedule !== undefined ? tauAt(tauSchedule, row) : tau;
+  }
+
   storedEpoch(epoch: number): number {
-    const { epochs } = this.manifest;
-    if (Number.isInteger(epoch) && epoch >= 0 && epoch < epochs)
-      return epoch % storedEpochs(this.manifest);
-    const details = { field: 'epoch', expected: `0 to ${epochs - 1}`, found: epoch };
-    throw new SoftpackError('INVALID_ARGUMENT', 'no such epoch', details);
+    requireEpoch(epoch, this.manifest.epochs);
+    return epoch % storedEpochs(this.manifest);
+  }
+
+  temperatureOf(epoch: number): number {
+    const { epochs, pruning, tau, tauSchedule } = this.manifest;
+    requireEpoch(epoch, pruning?.epochs ?? epochs);
+    return tauSchedule === undefined ? tau : tauAt(tauSchedule, epoch);
   }
 
   async readRow(epoch: number, name = 'codes'): Promise<Uint8Array<SharedArrayBuffer>> {
@@ -270,4 +295,10 @@ class SourceArchive implements LabelArchive {
     if (!this.#closed) return;
     throw new SoftpackError('INVALID_ARGUMENT', 'archive is closed', { field: 'archive' });
   }
+}
+
+function requireEpoch(epoch: number, epochs: number): void {
+  if (Number.isInteger(epoch) && epoch >= 0 && epoch < epochs) return;
+  const details = { field: 'epoch', expected: `0 to ${epochs - 1}`, found: epoch };
+  throw new SoftpackError('INVALID_ARGUMENT', 'no such epoch', details);
 }

@@ -7,6 +7,7 @@ import { excerpt, SoftpackError } from '../errors.js';
 import { MAX_COUNT } from './agreement.js';
 import type { ShardGrid } from './grid.js';
 import { batchesPerEpoch, isDrawn, type Pruning, SAMPLE_COLUMN } from './pruning.js';
+import { checkTauSchedule, type TauSchedule } from './tau-schedule.js';
 
 /** What an archive is, apart from its labels: the part of the manifest that its id is the hash of. */
 
@@ -38,6 +39,8 @@ export interface ArchiveIdentity {
   readonly storedEpochs?: number;
   /** Temperature of the decoded probabilities. */
   readonly tau: number;
+  /** Temperatures of the epochs in its place, if they differ; of the epochs of `pruning`, if rows are batches. */
+  readonly tauSchedule?: TauSchedule;
   readonly codec: { readonly name: string; readonly config: JsonObject };
   readonly codecFile: FileRecord;
   /** Present if the codec keeps side data per sample. */
@@ -110,9 +113,19 @@ export function checkIdentity(check: FieldChecker, json: JsonObject): ArchiveIde
     ...(grid === undefined ? {} : { grid: checkGrid(check, grid) }),
   };
   checkPool(check, identity);
+  const tauSchedule = scheduleOf(check, json, identity);
   const names = identity.classNames?.length ?? classes;
   check.that(names === classes, names, 'classNames', `${classes} names`);
-  return identity;
+  return { ...identity, ...tauSchedule };
+}
+
+function scheduleOf(
+  check: FieldChecker,
+  { tauSchedule }: JsonObject,
+  { epochs, pruning }: ArchiveIdentity,
+): Pick<ArchiveIdentity, 'tauSchedule'> {
+  if (tauSchedule === undefined) return {};
+  return { tauSchedule: checkTauSchedule(check, tauSchedule, pruning?.epochs ?? epochs) };
 }
 
 /** Batches must lie within the epochs they are taken from. */

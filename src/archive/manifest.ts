@@ -21,8 +21,9 @@ const FORMAT_VERSION = 2;
 /**
  * Features that a manifest may demand of its reader. `pruned`: rows are batches, see {@link Pruning}. `listed`:
  * of samples that a column lists. `rendering`: views are resized in another way than by default, which older readers do not know.
+ * `tau-schedule`: epochs have temperatures of their own.
  */
-const KNOWN_FEATURES: readonly string[] = ['pruned', 'listed', 'rendering'];
+const KNOWN_FEATURES: readonly string[] = ['pruned', 'listed', 'rendering', 'tau-schedule'];
 
 /** How an archive was made: no part of its identity. */
 export interface ArchiveNotes {
@@ -66,11 +67,16 @@ export function makeManifest(
   };
 }
 
-function requiredFeatures({ pruning, augmentation }: ArchiveIdentity): readonly string[] {
+function requiredFeatures({
+  pruning,
+  augmentation,
+  tauSchedule,
+}: ArchiveIdentity): readonly string[] {
   const rendering =
     augmentation !== null && ('resample' in augmentation || 'round' in augmentation);
   const rows = pruning === undefined ? [] : isDrawn(pruning) ? ['pruned'] : ['pruned', 'listed'];
-  return [...rows, ...(rendering ? ['rendering'] : [])];
+  const taus = tauSchedule === undefined ? [] : ['tau-schedule'];
+  return [...rows, ...(rendering ? ['rendering'] : []), ...taus];
 }
 
 export function manifestBytes(manifest: Manifest): Uint8Array {
@@ -112,6 +118,10 @@ export function parseManifest(file: string, bytes: Uint8Array): Manifest {
   }
   check.that(version > 1 === (identity.grid !== undefined), version, 'version', '1 without a grid');
   requireAgreement(check, manifest);
+  // Older readers would decode all epochs at one temperature.
+  const named = features.required.includes('tau-schedule');
+  const has = identity.tauSchedule !== undefined;
+  check.that(named === has, features.required, 'features.required', 'tau-schedule if there is one');
   return manifest;
 }
 

@@ -43,9 +43,21 @@ export interface CodesDecoder {
     readonly row: Uint8Array;
     readonly labels: Uint32Array;
     readonly context: LabelsOf;
+    readonly tau?: number;
     readonly out: Float32Array;
   }): Promise<void>;
   dispose(): void;
+}
+
+interface LabelsAt {
+  readonly epoch: number;
+  readonly samples: SampleRange;
+  readonly tau: number;
+}
+
+export interface ReadLabelsOptions {
+  /** Temperature of the labels; default that of their epoch. */
+  readonly tau?: number;
 }
 
 /**
@@ -55,10 +67,10 @@ export interface CodesDecoder {
 export async function readLabels(
   archive: CodesArchive,
   decoder: CodesDecoder,
-  epoch: number,
-  samples: SampleRange,
+  wanted: LabelsAt,
 ): Promise<Float32Array> {
   const { classes } = archive;
+  const { epoch, samples, tau } = wanted;
   const ids = sampleIds(samples);
   for (const id of ids) argument.count(id, 'samples', 0, archive.samples - 1);
   const out = new Float32Array(allocate(4 * ids.length * classes, `${ids.length} labels`));
@@ -69,7 +81,8 @@ export async function readLabels(
     const labels = chosen.map((id) => id - first);
     const context = await labelsOfRow(archive, epoch, chosen);
     const decoded = new Float32Array(allocate(4 * run.length * classes, `${run.length} labels`));
-    await decoder.decodeAsync({ row, labels, context, out: decoded }).catch((error: unknown) => {
+    const args = { row, labels, context, tau, out: decoded };
+    await decoder.decodeAsync(args).catch((error: unknown) => {
       throw errorInRow(archive, epoch, error);
     });
     for (const [i, at] of run.entries()) {

@@ -27,6 +27,7 @@ export interface PlannedLabels
       Pick<
         ArchiveSpec,
         | 'storedEpochs'
+        | 'tauSchedule'
         | 'augmentation'
         | 'classNames'
         | 'teacher'
@@ -66,6 +67,7 @@ export function predictArchive(codec: CodecShape, labels: PlannedLabels): Archiv
   const undivided: ArchiveIdentity = {
     ...{ classes, samples, epochs, tau: 20 },
     ...(labels.storedEpochs === undefined ? {} : { storedEpochs: labels.storedEpochs }),
+    ...(labels.tauSchedule === undefined ? {} : { tauSchedule: labels.tauSchedule }),
     codec: { name: codec.name, config: { classes, tau: 20, eps: 1e-6 } },
     codecFile,
     ...(codec.sampleTensors.length === 0 ? {} : { samplesFile }),

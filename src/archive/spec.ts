@@ -15,6 +15,7 @@ import {
   SAMPLES_FILE,
 } from './identity.js';
 import type { Pruning } from './pruning.js';
+import type { TauSchedule } from './tau-schedule.js';
 
 /** Everything about an archive that is known before its first row. */
 export interface ArchiveSpec {
@@ -26,6 +27,8 @@ export interface ArchiveSpec {
   readonly storedEpochs?: number;
   /** Temperature of the decoded probabilities. */
   readonly tau: number;
+  /** Temperatures of the epochs in its place, for codecs that decode at any. */
+  readonly tauSchedule?: TauSchedule;
   readonly codec: CodecParts;
   /** Layout of the codec's codes in a row. */
   readonly layout: CodeLayout;
@@ -79,6 +82,7 @@ export function planArchive(spec: ArchiveSpec): ArchivePlan {
   const codes: Column = { name: 'codes', dtype: 'U8', rowBytes: codesRowBytes(layout, samples) };
   const given = {
     ...{ classes, samples, epochs, storedEpochs: spec.storedEpochs, tau },
+    tauSchedule: spec.tauSchedule as JsonValue | undefined,
     codec: { name: codec.name, config },
     codecFile: codecFile.record,
     samplesFile: samplesFile?.record,
@@ -104,8 +108,9 @@ export function planArchive(spec: ArchiveSpec): ArchivePlan {
 export function planHead(identity: ArchiveIdentity, request: JsonObject | undefined): JsonObject {
   const { classes, samples, epochs, storedEpochs, tau, codec, codecFile, samplesFile } = identity;
   const { layout, augmentation, classNames, teacher, images, pruning, columns, grid } = identity;
+  const { tauSchedule } = identity;
   const head = {
-    ...{ classes, samples, epochs, storedEpochs, tau, codec, codecFile, samplesFile },
+    ...{ classes, samples, epochs, storedEpochs, tau, tauSchedule, codec, codecFile, samplesFile },
     ...{ layout, augmentation, classNames, teacher, images, pruning, columns, grid },
     request,
   };

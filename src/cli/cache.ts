@@ -16,6 +16,7 @@ import {
   resampleOption,
   roundOption,
   shareOf,
+  tauScheduleOption,
 } from './options.js';
 import { packProgress } from './pack.js';
 import { type FitFlags, fitOf, reportSkipped } from './pack-images.js';
@@ -30,7 +31,8 @@ interface CacheFlags extends CodecFlags, FitFlags, TeacherFlags {
   readonly out: string;
   readonly full?: string;
   readonly passes?: 1 | 2;
-  readonly tau: number;
+  readonly tau?: number;
+  readonly tauSchedule?: 'lpqld' | readonly number[];
   readonly steps: number;
   readonly seed: number;
   readonly split?: string;
@@ -70,7 +72,12 @@ export function addCache(program: Command, io: CliIo): void {
         'with a codec: 1 encodes labels as they come, 2 keeps them uncompressed on disk meanwhile; default: 1 beyond 1 GiB',
       ).argParser(oneOrTwo),
     )
-    .option('-t, --tau <t>', 'temperature of the labels softmax(logits / tau)', positiveNumber, 20)
+    .option(
+      '-t, --tau <t>',
+      'temperature of the labels softmax(logits / tau); default: 20',
+      positiveNumber,
+    )
+    .addOption(tauScheduleOption())
     .option('--steps <n>', 'training steps of the codec', positiveInteger, 1000)
     .option('--seed <n>', 'seed of the views and of the codec', nonNegativeInteger, 0);
   addTeacherOptions(command)
@@ -126,6 +133,7 @@ async function optionsOf(flags: CacheFlags, named: boolean): Promise<CacheLabels
       full,
       passes: flags.passes,
       tau,
+      tauSchedule: flags.tauSchedule,
       backend: flags.backend,
       split: flags.split,
     },

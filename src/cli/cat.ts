@@ -3,11 +3,12 @@ import { SoftpackError, throwIfAborted } from '../errors.js';
 import { openArchive } from '../pipeline/open-archive.js';
 import type { CliIo } from './io.js';
 import { LABEL_FORMATS, type LabelFormat, labelOutput } from './label-output.js';
-import { type Slice, slice } from './options.js';
+import { positiveNumber, type Slice, slice } from './options.js';
 
 interface CatFlags {
   readonly epoch: number | Slice;
   readonly samples: Slice;
+  readonly tau?: number;
   readonly format: LabelFormat;
   readonly out: string;
 }
@@ -24,6 +25,11 @@ export function addCat(program: Command, io: CliIo): void {
     .argument('<dir>', 'archive, or its address')
     .requiredOption('-e, --epoch <n>', 'epoch, from 0, or a range as in Python: 0:3', epochs)
     .option('-s, --samples <range>', 'samples, as in Python: 0:100', slice, { from: 0, to: 'end' })
+    .option(
+      '-t, --tau <t>',
+      "temperature of the labels, if the codec stores logits; default: each epoch's",
+      positiveNumber,
+    )
     .addOption(
       new Option('-f, --format <name>', 'file format').choices(LABEL_FORMATS).default('npy'),
     )
@@ -38,7 +44,7 @@ function epochs(text: string): number | Slice {
   throw new InvalidArgumentError('Must be an integer of 0 or more, or a range like 0:3.');
 }
 
-async function cat(dir: string, { epoch, samples, out, format }: CatFlags, io: CliIo) {
+async function cat(dir: string, { epoch, samples, tau, out, format }: CatFlags, io: CliIo) {
   await using archive = await openArchive(dir);
   const { classes } = archive;
   const isOne = typeof epoch === 'number';
@@ -56,7 +62,7 @@ async function cat(dir: string, { epoch, samples, out, format }: CatFlags, io: C
     for (let start = from; start < to; start += CHUNK) {
       throwIfAborted(io.signal);
       const count = Math.min(CHUNK, to - start);
-      const values = await archive.labels(row, { start, count });
+      const values = await archive.labels(row, { start, count }, { tau });
       await output.write({ epoch: row, start, values });
     }
   }

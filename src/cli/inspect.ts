@@ -81,6 +81,7 @@ async function inspect(dir: string) {
     classes,
     labels,
     tau: manifest.tau,
+    tauSchedule: manifest.tauSchedule ?? null,
     codec: manifest.codec,
     layout: manifest.layout,
     augmentation: manifest.augmentation,
@@ -108,6 +109,13 @@ function labelsOf({ epochs, storedEpochs: stored, samples, labels, pruning }: Fa
   return `${pruning.epochs} epochs x ${pruning.samples} samples = ${labels}, ${kept}`;
 }
 
+function temperaturesOf({ tau, tauSchedule }: Facts): string {
+  if (tauSchedule === null) return String(tau);
+  return listed(
+    tauSchedule.map(([epoch, value]) => `${Number(value.toPrecision(4))} from epoch ${epoch}`),
+  );
+}
+
 /** Names of the first few of many. */
 function listed(names: readonly string[]): string {
   const shown = names.slice(0, 8).join(', ');
@@ -119,7 +127,7 @@ function describe(facts: Facts): string {
   return [
     line('labels', labelsOf(facts)),
     line('classes', String(facts.classes)),
-    line('temperature', String(facts.tau)),
+    line('temperature', temperaturesOf(facts)),
     line('codec', `${codec.name} ${JSON.stringify(codec.config)}`),
     line('augmentation', facts.augmentation === null ? 'none' : JSON.stringify(facts.augmentation)),
     line('shards', listed(shards.map(({ file, bytes: size }) => `${file} (${formatBytes(size)})`))),

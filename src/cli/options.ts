@@ -33,6 +33,18 @@ function numberOf(text: string): number {
   return text.trim() === '' ? Number.NaN : Number(text);
 }
 
+/** `lpqld`, or temperatures with commas between them. */
+function tauScheduleOf(text: string): 'lpqld' | readonly number[] {
+  if (text === 'lpqld') return text;
+  return text.split(',').map(positiveNumber);
+}
+
+export function tauScheduleOption(): Option {
+  const words =
+    'temperatures of the epochs: lpqld (times 0.7 after every tenth of them), or a list for equal shares of them: 20,14,10';
+  return new Option('--tau-schedule <list>', words).argParser(tauScheduleOf);
+}
+
 export function resampleOption(words: string): Option {
   return new Option('--resample <kind>', words).choices(RESAMPLES);
 }

@@ -5,7 +5,12 @@ import type { PackOptions, PackProgress } from '../pipeline/pack-options.js';
 import { addCodecOptions, type CodecFlags, codecOf } from './codec-options.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
-import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
+import {
+  nonNegativeInteger,
+  positiveInteger,
+  positiveNumber,
+  tauScheduleOption,
+} from './options.js';
 import { phaseProgress } from './progress.js';
 
 interface PackFlags extends CodecFlags {
@@ -14,6 +19,7 @@ interface PackFlags extends CodecFlags {
   readonly probabilities?: boolean;
   readonly logits?: boolean;
   readonly tau?: number;
+  readonly tauSchedule?: 'lpqld' | readonly number[];
   readonly prune?: number;
   readonly batch: number;
   readonly keep?: number;
@@ -48,6 +54,7 @@ export function addPack(program: Command, io: CliIo): void {
       "temperature of the labels softmax(logits / tau); default 20, or an archive's own",
       positiveNumber,
     )
+    .addOption(tauScheduleOption())
     .option('--steps <n>', 'training steps of the codec', positiveInteger, 1000)
     .option('--seed <n>', 'seed of the training', nonNegativeInteger, 0)
     .option('--json', 'print the result as JSON')
@@ -63,6 +70,7 @@ export function addPack(program: Command, io: CliIo): void {
           : { prune: { ratio: flags.prune, batchSize: flags.batch } }),
         keep: flags.keep,
         tau: flags.tau,
+        tauSchedule: flags.tauSchedule,
         training: { steps: flags.steps, seed: flags.seed },
         acceptFinished: true,
         onProgress: packProgress(io),

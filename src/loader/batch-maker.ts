@@ -42,6 +42,8 @@ export interface BatchTask {
   /** Counts the iterations of a loader, see {@link BatchSetup.firstRun}. */
   readonly run: number;
   readonly epoch: number;
+  /** Temperature of the labels. */
+  readonly tau: number;
   readonly sampleIds: Uint32Array;
   /** The epoch's codes, shared. */
   readonly row: Uint8Array;
@@ -125,7 +127,7 @@ export class BatchMaker implements Disposable {
     this.#reader?.[Symbol.dispose]();
   }
 
-  #decode({ epoch, sampleIds, row, labels, into }: BatchTask): Float32Array {
+  #decode({ epoch, tau, sampleIds, row, labels, into }: BatchTask): Float32Array {
     if (this.#codec === undefined) return new Float32Array(0);
     const out = into?.ys ?? new Float32Array(sampleIds.length * this.#codec.classes);
     if (labels !== undefined) {
@@ -133,7 +135,7 @@ export class BatchMaker implements Disposable {
       return out;
     }
     const context = { epoch, samples: sampleIds };
-    this.#codec.decode({ row, labels: sampleIds, context, out, threads: 1 });
+    this.#codec.decode({ row, labels: sampleIds, context, tau, out, threads: 1 });
     return out;
   }
 

@@ -46,6 +46,7 @@ export class BatchSource implements AsyncDisposable {
     const { archive } = options;
     const { epoch } = position;
     const index = plan.indexOf(position);
+    const tau = archive.temperatureOf(epoch);
     const sampleIds = plan.samplesOf(position);
     const { codes: row, columns: recorded } = await rows.read(epoch, lastEpoch);
     const lengths = this.lengths(sampleIds.length);
@@ -57,7 +58,7 @@ export class BatchSource implements AsyncDisposable {
     const make = async (task: Pick<BatchTask, 'sampleIds' | 'labels' | 'labelsOnly' | 'into'>) => {
       try {
         // Views are those of the labels' own epoch.
-        const of = { run, epoch: archive.storedEpoch(epoch), row, recorded };
+        const of = { run, epoch: archive.storedEpoch(epoch), tau, row, recorded };
         const made = await this.#poolInUse().make({ ...of, ...task }, where);
         counter.made(made.timing);
         return made;
@@ -71,8 +72,7 @@ export class BatchSource implements AsyncDisposable {
     const made = await make({ sampleIds, ...(labels && { labels }), ...(into && { into }) });
     const { xs, ys } = into ?? made;
     return {
-      epoch,
-      index,
+      ...{ epoch, index, tau },
       sampleIds,
       xs,
       xsShape: [sampleIds.length, ...this.#imageShape],

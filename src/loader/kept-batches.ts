@@ -28,6 +28,8 @@ export interface PrunedBatch {
   readonly epoch: number;
   /** The row of the archive, to which images and labels belong. */
   readonly row: number;
+  /** Temperature of the labels in this epoch, and of the student's logits in the loss. */
+  readonly tau: number;
   readonly sampleIds: Uint32Array;
   /** [batch, height, width, 3], normalised. */
   readonly xs: Float32Array;
@@ -52,6 +54,7 @@ export async function* prunedBatches(
   const labels = { start: 0, count: batchSize };
   using codec = loadCodec(archive.codecParts, loadKernels());
   for (let epoch = 0; epoch < pruning.epochs; epoch++) {
+    const tau = archive.temperatureOf(epoch);
     for (let index = 0; index < batchesPerEpoch(pruning, batchSize); index++) {
       throwIfAborted(signal);
       const [word] = rng.words(index, epoch, STREAM.training, 1);
@@ -61,13 +64,14 @@ export async function* prunedBatches(
       rows.set(drawn, row);
       const context = await batches.at(drawn);
       const ys = new Float32Array(allocate(4 * batchSize * archive.classes, 'labels of a batch'));
-      await codec.decodeAsync({ row: await row, labels, context, out: ys }).catch((error) => {
+      const args = { row: await row, labels, context, tau, out: ys };
+      await codec.decodeAsync(args).catch((error) => {
         throw errorInRow(archive, drawn, error);
       });
       const sampleIds = context.samples.slice();
       const xs =
         (await views?.render(drawn, { ...context, samples: sampleIds })) ?? new Float32Array(0);
-      yield { epoch, row: drawn, sampleIds, xs, ys };
+      yield { epoch, row: drawn, tau, sampleIds, xs, ys };
     }
   }
 }

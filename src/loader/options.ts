@@ -89,6 +89,8 @@ export interface Batch {
   readonly epoch: number;
   /** Number of the batch within its epoch. */
   readonly index: number;
+  /** Temperature of the labels, and of the student's logits in the loss. */
+  readonly tau: number;
   readonly sampleIds: Uint32Array;
   /** [batch, height, width, 3] float32; empty for a loader without images. */
   readonly xs: Float32Array;

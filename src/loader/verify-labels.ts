@@ -178,20 +178,27 @@ async function drawLabels(
 }
 
 async function labelsAgain(
-  { classes, epochs, manifest }: LabelArchive,
+  archive: LabelArchive,
   images: ImageSource,
   augmentation: AugmentationSpec,
   draw: readonly DrawnLabels[],
   options: VerifyLabelsOptions & { readonly batch?: number },
 ): Promise<Float32Array> {
   const { teacher, description, backend = 'auto', workers, batch, signal } = options;
+  const { classes, epochs, manifest } = archive;
   await using source = new TeacherSource({
     ...{ teacher, description, backend, images, augmentation, classes, workers, batch, signal },
     epochs: manifest.pruning?.epochs ?? epochs,
     fingerprint: {},
   });
   const logits = await source.readEach(draw.flatMap(({ places }) => places));
-  softmaxRows(logits, logits.length / classes, classes, manifest.tau, logits);
+  let at = 0;
+  for (const { row, places } of draw) {
+    const tau = manifest.pruning === undefined ? archive.temperatureOf(row) : manifest.tau;
+    const labels = logits.subarray(at, at + places.length * classes);
+    softmaxRows(labels, places.length, classes, tau, labels);
+    at += labels.length;
+  }
   return logits;
 }
 

@@ -1,3 +1,4 @@
+import { firstTau, type TauSchedule, tauScheduleOf } from '../archive/tau-schedule.js';
 import { type AugmentationSpec, type MixSpec, renderingOf } from '../augment/spec.js';
 import type { JsonObject } from '../core/json.js';
 import type { ImageFit } from '../images/decode.js';
@@ -24,6 +25,7 @@ export interface LabelsIdentity {
   readonly epochs: number;
   readonly storedEpochs?: number;
   readonly tau: number;
+  readonly tauSchedule?: TauSchedule;
   readonly augmentation: AugmentationSpec;
   readonly classNames?: readonly string[];
   readonly teacher: Teacher['fingerprint'];
@@ -36,8 +38,10 @@ export function identityOf(
   teacher: TeacherFacts,
   images: ImageSource,
   fingerprint: JsonObject,
-  { teacher: path, epochs, keep = epochs, tau = DEFAULT_TAU, augmentation }: CacheLabelsOptions,
+  { teacher: path, epochs, keep = epochs, augmentation, ...options }: CacheLabelsOptions,
 ): LabelsIdentity {
+  const { tauSchedule: asked } = options;
+  const { tau = (asked && firstTau(asked)) ?? DEFAULT_TAU } = options;
   const {
     resample = teacher.rendering?.resample,
     round = teacher.rendering?.round,
@@ -46,6 +50,7 @@ export function identityOf(
   return {
     ...{ classes: teacher.classes, samples: images.count, epochs, tau },
     ...(keep === epochs ? {} : { storedEpochs: keep }),
+    ...(asked === undefined ? {} : { tauSchedule: tauScheduleOf(asked, epochs, tau) }),
     augmentation: {
       generator: 'philox4x32-10',
       ...{ ...defaultAugmentation, ...given },

@@ -96,7 +96,7 @@ async function packAsLabelled(
   const { teacher: path, description, backend = 'auto', workers, batch, signal } = options;
   const { out, training, onProgress } = options;
   const { classes, samples, epochs, tau, augmentation, classNames, teacher } = identity;
-  const { storedEpochs: keep } = identity;
+  const { storedEpochs: keep, tauSchedule } = identity;
   const labels = { classes, samples, epochs, tau, augmentation, teacher, images: identity.images };
   await using source = new TeacherSource({
     ...{ teacher: path, description, backend, images, targets, augmentation, classes, epochs },
@@ -104,7 +104,18 @@ async function packAsLabelled(
     fingerprint: canonicalJson({ labels }, 'cache') as JsonObject,
   });
   const packed = await packLogits({
-    ...{ source, out, codec, tau, keep, training, onProgress, signal, acceptFinished: true },
+    ...{
+      source,
+      out,
+      codec,
+      tau,
+      tauSchedule,
+      keep,
+      training,
+      onProgress,
+      signal,
+      acceptFinished: true,
+    },
     ...{ augmentation, classNames, teacher, images: identity.images },
     ...(description?.output === 'logits' ? { labels: 'logits' } : {}),
   });
@@ -177,11 +188,12 @@ function requireSameLabels(
   { targets: _, ...identity }: LabelsIdentity,
   codec: JsonObject | undefined,
 ): void {
-  const { classes, samples, epochs, storedEpochs, tau } = manifest;
+  const { classes, samples, epochs, storedEpochs, tau, tauSchedule } = manifest;
   const { augmentation, classNames, teacher, images } = manifest;
   const count = { classes, samples, epochs, storedEpochs };
-  const labels = { ...count, tau, augmentation, classNames, teacher, images };
-  const { source: _source, tau: _tau, ...made } = request ?? {};
+  const labels = { ...count, tau, tauSchedule, augmentation, classNames, teacher, images };
+  // All but the codec is compared as what the archive says of itself.
+  const { source: _source, tau: _tau, keep: _keep, tauSchedule: _taus, ...made } = request ?? {};
   requireSameRequest(
     {
       request: canonicalJson({ ...labels, ...(request && { pack: made }) }, 'cache') as JsonObject,
@@ -199,9 +211,10 @@ function label(
 ): Promise<LabelsMade> {
   const { teacher: path, description, backend = 'auto', workers, batch, signal } = options;
   const { classes, epochs, storedEpochs, tau, augmentation, classNames, targets } = identity;
+  const { tauSchedule } = identity;
   return labelViews({
     ...{ teacher: path, description, backend, images, epochs, out, workers, batch, signal },
-    ...{ classes, tau, augmentation, classNames, targets },
+    ...{ classes, tau, tauSchedule, augmentation, classNames, targets },
     imagesRecord: identity.images,
     fingerprint: identity.teacher,
     storedEpochs,

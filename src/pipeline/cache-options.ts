@@ -1,4 +1,5 @@
 import type { ArchiveBytes } from '../archive/archive.js';
+import type { TauScheduleChoice } from '../archive/tau-schedule.js';
 import type { AugmentationSpec } from '../augment/spec.js';
 import type { CodecChoice } from '../codecs/registry.js';
 import type { VqaeTrainingOptions } from '../codecs/vqae/options.js';
@@ -39,8 +40,10 @@ export interface CacheLabelsOptions {
   readonly out: string;
   /** Codec of the labels; default: the teacher's logits are kept uncompressed, in half floats. */
   readonly codec?: CodecChoice | TotalRatioChoice;
-  /** Temperature of the labels, default 20. */
+  /** Temperature of the labels, default 20, or the first of the schedule. */
   readonly tau?: number;
+  /** Temperatures of the epochs, if they differ. */
+  readonly tauSchedule?: TauScheduleChoice;
   readonly training?: VqaeTrainingOptions;
   /**
    * With a codec: directory of an archive of the uncompressed labels, which is kept. By default there is none, or it

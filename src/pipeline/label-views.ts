@@ -1,4 +1,5 @@
 import { createArchive } from '../archive/create.js';
+import type { TauSchedule } from '../archive/tau-schedule.js';
 import { NoneCodec } from '../codecs/none.js';
 import { float16ToFloat32 } from '../core/half.js';
 import { sampleIds } from '../core/samples.js';
@@ -15,6 +16,8 @@ export interface LabelViewsOptions extends TeacherPoolOptions {
   readonly storedEpochs?: number;
   /** Temperature at which the archive's labels are read later. */
   readonly tau: number;
+  /** Temperatures of the epochs in its place. */
+  readonly tauSchedule?: TauSchedule;
   /** Directory of the archive to write: float16 logits, codec `none`. */
   readonly out: string;
   readonly classNames?: readonly string[];
@@ -41,7 +44,7 @@ export async function labelViews(options: LabelViewsOptions): Promise<LabelsMade
     classes,
     samples,
     ...{ epochs: served, storedEpochs },
-    tau,
+    ...{ tau, tauSchedule: options.tauSchedule },
     codec: codec.parts(),
     layout: codec.layout,
     decoding: codec.decoding,

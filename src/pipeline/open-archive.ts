@@ -56,6 +56,8 @@ function requireCodec(folder: string, archive: LabelArchive): void {
   }
   const [own, found] = [codec.layout, manifest.layout].map((layout) => JSON.stringify(layout));
   check.that(own === found, found, 'layout', `${own} of the codec`);
+  const isOne = codec.anyTau || manifest.tauSchedule === undefined;
+  check.that(isOne, 'tauSchedule', 'tauSchedule', 'none: the codec has labels of one temperature');
   if (descriptor.perSample !== true) return;
   check.that(manifest.pruning === undefined, 'pruning', 'pruning', 'none: labels are per sample');
 }

@@ -1,4 +1,5 @@
 import type { ArchiveSpec } from '../archive/spec.js';
+import type { TauScheduleChoice } from '../archive/tau-schedule.js';
 import type { CodecRegistry } from '../codecs/codec-registry.js';
 import type { CodecChoice } from '../codecs/registry.js';
 import type { VqaeTrainingOptions } from '../codecs/vqae/options.js';
@@ -40,8 +41,10 @@ export interface PackOptions {
    * all. Default all epochs, or as many as an archive that is packed again stores.
    */
   readonly keep?: number;
-  /** Temperature of the labels, default 20, or the archive's own. */
+  /** Temperature of the labels, default 20, or the archive's own, or the first of the schedule. */
   readonly tau?: number;
+  /** Temperatures of the epochs, if they differ; default those of an archive that is packed again. */
+  readonly tauSchedule?: TauScheduleChoice;
   /** Floor of the decoded probabilities before they are renormalised, default 1e-6. */
   readonly eps?: number;
   readonly training?: VqaeTrainingOptions;

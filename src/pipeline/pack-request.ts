@@ -6,9 +6,9 @@ import { sourceFingerprint } from './source-fingerprint.js';
 
 /** Everything that the archive's bytes depend on: a run continues another's work only if these are equal. */
 export async function requestOf(source: LabelSource, options: PackOptions): Promise<JsonObject> {
-  const { tau = DEFAULT_TAU, prune, keep } = options;
+  const { tau = DEFAULT_TAU, tauSchedule, prune, keep } = options;
   const fingerprint = await sourceFingerprint(source);
-  const request = { ...codecRequest(options), source: fingerprint, tau, prune, keep };
+  const request = { ...codecRequest(options), source: fingerprint, tau, tauSchedule, prune, keep };
   return canonicalJson(request, 'pack') as JsonObject;
 }
 

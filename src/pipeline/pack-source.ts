@@ -3,6 +3,7 @@ import type { LabelArchive } from '../archive/archive.js';
 import type { Column } from '../archive/identity.js';
 import type { Pruning } from '../archive/pruning.js';
 import type { ArchiveSpec } from '../archive/spec.js';
+import type { TauSchedule } from '../archive/tau-schedule.js';
 import { SoftpackError } from '../errors.js';
 import type { Kernels } from '../kernels/types.js';
 import type { LabelKind } from '../labels/inspection.js';
@@ -26,6 +27,7 @@ export interface PackSource extends AsyncDisposable {
   readonly sides?: SideRows;
   /** Temperature of the labels, if they have one already. */
   readonly tau?: number;
+  readonly tauSchedule?: TauSchedule;
   /** Epochs that the source archive stores, if it serves more. */
   readonly keep?: number;
   /** Whether the labels are known to be logits. */
@@ -58,8 +60,8 @@ export async function openPackSource(
   try {
     requireTau(path, archive, tau);
     const labels = archiveSource(archive, kernels);
-    const { augmentation, classNames, teacher, images, tau: own } = archive.manifest;
-    const { storedEpochs, pruning } = archive.manifest;
+    const { augmentation, classNames, teacher, images } = archive.manifest;
+    const { tau: own, tauSchedule, storedEpochs, pruning } = archive.manifest;
     return {
       labels,
       ...(storedEpochs === undefined ? {} : { keep: storedEpochs }),
@@ -67,6 +69,7 @@ export async function openPackSource(
       origin: { augmentation, classNames, teacher, images },
       ...sidesOf(archive),
       tau: own,
+      tauSchedule,
       settled: true,
       async [Symbol.asyncDispose]() {
         await labels.close();

@@ -5,6 +5,7 @@ import { createArchive, requireUnfinished } from '../archive/create.js';
 import { trainingLabels } from '../archive/identity.js';
 import type { Pruning } from '../archive/pruning.js';
 import type { ArchiveSpec } from '../archive/spec.js';
+import { firstTau, type TauSchedule, tauScheduleOf } from '../archive/tau-schedule.js';
 import type { Codec } from '../codecs/codec.js';
 import { CODECS, type CodecChoice } from '../codecs/registry.js';
 import type { VqaeTraining } from '../codecs/vqae/trainer.js';
@@ -48,7 +49,9 @@ export interface PackResult {
 type SourceRows = Pick<PackSource, 'sides' | 'pruning'>;
 /** Labels of a source that an archive stores, and what it says of the others. */
 type StoredPart = Pick<ArchiveSpec, 'epochs' | 'storedEpochs' | 'pruning'>;
-type SpecOptions = PackOptions & StoredPart & Pick<ArchiveSpec, 'columns'>;
+type SpecOptions = Omit<PackOptions, 'tauSchedule'> &
+  StoredPart &
+  Pick<ArchiveSpec, 'columns' | 'tauSchedule'>;
 
 /** Trains a codec on logits and writes them, compressed, into an archive. Streams: a file is never whole in memory. */
 export async function packLogits(options: PackOptions): Promise<PackResult> {
@@ -60,11 +63,13 @@ export async function packLogits(options: PackOptions): Promise<PackResult> {
   }
   const path = options.source;
   await using source = await problems.need(() => openPackSource(path, kernels, options));
-  const { labels, origin, tau, keep, sides, pruning } = source;
+  const { labels, origin, tau, tauSchedule, keep, sides, pruning } = source;
   await problems.check(() => requireStored(path, keep, options));
   const settled = source.settled ? { labels: 'logits' as const } : {};
   const logits = logitsOf(labels, options.source, options);
-  const all = { ...origin, tau, keep, ...given(options), ...settled };
+  // A temperature that is asked for is one for all epochs.
+  const own = options.tau === undefined ? { tau, tauSchedule } : { tau };
+  const all = { ...origin, ...own, keep, ...given(options), ...settled };
   return await packSource(logits, kernels, all, problems, { sides, pruning });
 }
 
@@ -99,14 +104,18 @@ function given(options: PackOptions): PackOptions {
 async function packSource(
   all: LabelSource,
   kernels: Kernels,
-  options: PackOptions,
+  asked: PackOptions,
   problems: Problems,
   rows: SourceRows = {},
 ): Promise<PackResult> {
   const { sides } = rows;
+  const { tau = asked.tauSchedule && firstTau(asked.tauSchedule) } = asked;
+  const options = { ...asked, tau };
   const { source, ...part } = await problems.need(() => storedPart(all, options, rows));
-  const specOptions = { ...options, ...part, columns: sides?.columns };
+  const tauSchedule = await problems.check(() => scheduleOf(part, options));
+  const specOptions = { ...options, ...part, columns: sides?.columns, tauSchedule };
   const choice = await choiceOf(all, source, specOptions, problems);
+  if (tauSchedule !== undefined) await problems.check(() => requireAnyTau(choice, all, options));
   problems.throwAll();
   await using folder = await OutputFolder.open(options.out);
   const request = await requestOf(all, options);
@@ -168,8 +177,8 @@ function choiceOf(
   const { augmentation, classNames, teacher, images, pruning, columns } = options;
   const known = { augmentation, classNames, teacher, images, pruning, columns };
   const full = fullBytes(all, pruning);
-  const { epochs, storedEpochs } = options;
-  const labels = { classes, samples, epochs, storedEpochs, ...known };
+  const { epochs, storedEpochs, tauSchedule } = options;
+  const labels = { classes, samples, epochs, storedEpochs, tauSchedule, ...known };
   return checkedChoice(
     { codec, codecs, tau, eps, training, trainingLabels },
     labels,
@@ -181,6 +190,28 @@ function choiceOf(
 /** Bytes of all labels that training uses, as half floats. */
 function fullBytes({ samples, epochs, classes }: LabelSource, pruning?: Pruning): number {
   return 2 * classes * trainingLabels({ samples, epochs, pruning });
+}
+
+function scheduleOf(
+  { epochs, pruning }: StoredPart,
+  { tauSchedule, tau = DEFAULT_TAU }: PackOptions,
+): TauSchedule | undefined {
+  return tauSchedule && tauScheduleOf(tauSchedule, pruning?.epochs ?? epochs, tau);
+}
+
+function requireAnyTau(
+  choice: CodecChoice,
+  { classes, epochs, samples }: LabelSource,
+  { codecs = CODECS }: PackOptions,
+): void {
+  const descriptor = codecs.of(choice);
+  if (descriptor.anyTau?.(codecs.sized(choice, { classes, labels: epochs * samples }))) return;
+  const details = {
+    field: 'tauSchedule',
+    expected: 'a codec that stores logits, or one temperature',
+    found: descriptor.name,
+  };
+  throw new SoftpackError('UNSUPPORTED', 'labels of this codec have one temperature', details);
 }
 
 /**
@@ -260,6 +291,7 @@ function archiveSpec(source: LabelSource, codec: Codec, options: SpecOptions): A
     epochs: options.epochs,
     storedEpochs: options.storedEpochs,
     tau: codec.tau,
+    tauSchedule: options.tauSchedule,
     codec: codec.parts(),
     layout: codec.layout,
     decoding: codec.decoding,

@@ -15,9 +15,9 @@ export interface StudentOptions {
   readonly lr: number;
   readonly warmup?: number;
   readonly weightDecay?: number;
-  /** Temperature of the labels as they come. */
+  /** Temperature of the labels as they come, unless a batch names its own. */
   readonly tau: number;
-  /** Temperature that labels are brought to in each epoch of their batches; default `tau` throughout (LPQLD). */
+  /** Temperature that labels are brought to in each epoch, for archives without a schedule; default: as they come (LPQLD). */
   readonly temperature?: TemperatureSchedule;
   /**
    * Temperature of the student's logits: the labels' own (`same`, default), or `fitted` to the last batch of each
@@ -28,9 +28,10 @@ export interface StudentOptions {
   readonly signal?: AbortSignal;
 }
 
-/** A batch that may know its epoch, which temperature schedules depend on. */
+/** A batch that may know its epoch, which temperature schedules depend on, and the temperature of its labels. */
 export interface EpochBatch extends Batch {
   readonly epoch?: number;
+  readonly tau?: number;
 }
 
 /**
@@ -74,10 +75,11 @@ class Temperatures {
     let last: EpochBatch | undefined;
     for await (const batch of batches) {
       const epoch = batch.epoch ?? 0;
-      const labels = temperature?.(epoch) ?? tau;
+      const from = batch.tau ?? tau;
+      const labels = temperature?.(epoch) ?? from;
       if (last === undefined) this.student = labels;
       else if ((last.epoch ?? 0) !== epoch) this.student = await this.#next(last, labels);
-      retemper(batch.ys, network.classes, tau, labels);
+      retemper(batch.ys, network.classes, from, labels);
       last = batch;
       yield batch;
     }

@@ -4,10 +4,11 @@ import * as tf from '@tensorflow/tfjs';
 const TINY = 1e-30;
 
 /**
- * KL(y || softmax(z / tau)), averaged over the batch: the loss of the student, a scalar.
+ * KL(y || softmax(z / tau)), averaged over the batch: the loss of the student, a scalar. `tau` is that of the labels, which
+ * a loader gives with each batch.
  *
  * The gradient with respect to z is (softmax(z / tau) - y) / (tau * batch). It is not multiplied by tau^2 as in
- * Hinton et al. 2015: tau is one constant for a whole run, and AdamW does not see the scale of a loss. With
+ * Hinton et al. 2015: tau is one constant for all batches of an epoch, and AdamW does not see the scale of a loss. With
  * hard or smoothed labels and tau 1 this is cross-entropy less the labels' own entropy.
  *
  * `logits` and `labels` are [batch, classes]; rows of `labels` sum to 1. No gradient flows to the labels.

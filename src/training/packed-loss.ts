@@ -14,7 +14,7 @@ import type { Kernels } from '../kernels/types.js';
 export interface PackedLossOptions extends DecodeOptions {
   /** An archive's `codecParts`. */
   readonly codec: CodecParts;
-  /** Temperature of the student; the archive's `manifest.tau`. */
+  /** Temperature of the student: that of the labels, `tau` of the batches. */
   readonly tau: number;
   readonly kernels?: Kernels;
   /** Threads to decode on; 0 (default): all processors. */

@@ -77,7 +77,7 @@ describe('parseManifest', () => {
       expect.objectContaining({
         code: 'UNSUPPORTED',
         field: 'm.json: features.required',
-        expected: 'among pruned, listed, rendering',
+        expected: 'among pruned, listed, rendering, tau-schedule',
         found: 'entropy-coded',
       }),
     );

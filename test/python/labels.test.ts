@@ -14,7 +14,7 @@ import { importLabels } from '#src/interop/import.js';
 import { memoryLabelSource } from '#src/labels/source.js';
 import { prunedBatches } from '#src/loader/kept-batches.js';
 import { createLoader } from '#src/loader/loader.js';
-import { openArchive } from '#src/pipeline/open-archive.js';
+import { openArchive, openArchive as openDecoding } from '#src/pipeline/open-archive.js';
 import { packLogits } from '#src/pipeline/pack.js';
 import { sample } from '../interop/fixture.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -83,6 +83,37 @@ describe('labels', () => {
         expect(worst(floatsOf((found[i].labels as string[])[epoch]), own)).toBeLessThan(1e-6);
       }
     }
+  });
+
+  test('have the temperature of their epoch, or the one asked for where codes hold logits', async () => {
+    const tauSchedule = [
+      [0, 4],
+      [1, 2.5],
+      [4, 0.75],
+    ] as const;
+    const change = { epochs: 7, storedEpochs: 3, tauSchedule };
+    const source = await logitArchive(temporary.path('scheduled'), change);
+    const out = temporary.path('scheduled-topk');
+    await packLogits({ source, out, codec: { name: 'topk', k: 2, values: 'logits' } });
+    const paths = [source, out];
+    const epochs = [0, 1, 2, 3, 4, 5, 6];
+    const found = runJobs([
+      ...paths.map((archive) => ({ kind: 'labels', archive, epochs }) as const),
+      ...paths.map((archive) => ({ kind: 'labels', archive, epochs, tau: 1.5 }) as const),
+    ]);
+    for (const [i, path] of [...paths, ...paths].entries()) {
+      await using archive = await openDecoding(path);
+      for (const epoch of epochs) {
+        const tau = i < 2 ? archive.temperatureOf(epoch) : 1.5;
+        const own = await archive.labels(epoch, { start: 0, count: SAMPLES }, { tau });
+        expect(worst(floatsOf((found[i].labels as string[])[epoch]), own)).toBeLessThan(1e-6);
+      }
+    }
+    const one = await packed(await logitArchive(temporary.path('one')), temporary.path('one-tau'), {
+      ...{ name: 'topk', k: 2 },
+    });
+    const [refused] = runJobs([{ kind: 'labels', archive: one, epochs: [0], tau: 1.5 }]);
+    expect(JSON.stringify(refused)).toContain('UNSUPPORTED');
   });
 
   test('of a pruned archive come with their batch', async () => {

@@ -117,7 +117,7 @@ def run(job):
     archive = softpack_labels.open(job["archive"], kernels=job.get("kernels", "numpy"))
     facts = {"id": archive.id, "classes": archive.classes, "epochs": archive.epochs, "kernels": archive.kernels}
     if kind == "labels":
-        labels = [text(archive.labels(epoch, job.get("samples"))) for epoch in job["epochs"]]
+        labels = [text(archive.labels(epoch, job.get("samples"), job.get("tau"))) for epoch in job["epochs"]]
         rows = [archive.labels_of_row(row) for row in range(archive.epochs)] if archive.pruned else []
         return {**facts, "labels": labels, "rows": [[epoch, ids.tolist()] for epoch, ids, _ in rows]}
     if kind == "views":

@@ -47,12 +47,12 @@ export class LabelRows {
         softmaxRows(values, values.length / classes, classes, tau, values);
       });
     }
-    return this.#stored === undefined ? this.#decoded(epoch, () => {}) : this.#halves(epoch);
+    return this.#stored === undefined ? this.#decoded(epoch, () => {}, tau) : this.#halves(epoch);
   }
 
   /** `UNSUPPORTED` if there are no probabilities at `tau`. */
   requireTau(tau: number): void {
-    if (this.#stored === 'logits' || this.#codec.tau === tau) return;
+    if (this.#codec.anyTau || this.#codec.tau === tau) return;
     throw new SoftpackError('UNSUPPORTED', 'labels were decoded at another temperature', {
       field: 'tau',
       expected: `${this.#codec.tau}, that of the archive, or an archive of logits`,
@@ -65,7 +65,11 @@ export class LabelRows {
     return new Uint16Array(row.buffer, row.byteOffset, row.length / 2);
   }
 
-  async #decoded(epoch: number, change: (values: Float32Array) => void): Promise<Uint16Array> {
+  async #decoded(
+    epoch: number,
+    change: (values: Float32Array) => void,
+    tau = this.#codec.tau,
+  ): Promise<Uint16Array> {
     const { classes, samples } = this.#archive;
     const row = await this.#archive.readRow(epoch);
     const halves = new Uint16Array(samples * classes);
@@ -77,7 +81,7 @@ export class LabelRows {
         row,
         labels,
         context: { epoch: this.#archive.storedEpoch(epoch), samples: labels },
-        out,
+        ...{ tau, out },
       };
       await this.#codec.decodeAsync(args).catch((error: unknown) => {
         throw errorInRow(this.#archive, epoch, error);

@@ -1,11 +1,4 @@
-import {
-  hashFile,
-  loadXxh64,
-  requireSha256,
-  requireSize,
-  type Xxh64,
-} from '../container/checksum.js';
-import { verifyShard } from '../container/shard-file.js';
+import { loadXxh64 } from '../container/checksum.js';
 import { argument, FieldChecker } from '../core/check.js';
 import type { CodecParts, Tensor } from '../core/codec-parts.js';
 import type { SampleRange } from '../core/samples.js';
@@ -16,7 +9,7 @@ import { openSound } from '../store/open-sound.js';
 import { openStore } from '../store/open-store.js';
 import { requireSampleRows } from './agreement.js';
 import { readCodecTensors } from './codec-files.js';
-import { archiveDigest, readManifest, shardsOf } from './files.js';
+import { archiveDigest, readManifest, readManifestBytes, shardsOf } from './files.js';
 import { labelAlignment, storedEpochs } from './grid.js';
 import type { Column, FileRecord } from './identity.js';
 import type { Manifest } from './manifest.js';
@@ -29,6 +22,7 @@ import {
 import { ShardReader, type ShardReaderParts } from './shard-reader.js';
 import type { Shards } from './shards.js';
 import { tauAt } from './tau-schedule.js';
+import { errorOf, verifyArchiveFiles } from './verify-archive.js';
 
 export interface OpenArchiveOptions {
   /** @internal Makes what decodes labels; without it only codes can be read. */
@@ -147,21 +141,19 @@ class SourceArchive implements LabelArchive {
   readonly shards: Shards;
   readonly #source: ByteStore;
   readonly #manifestBytes: number;
-  readonly #xxh64: Xxh64 | undefined;
   readonly #reader: ShardReader;
   readonly #decoderOf: OpenArchiveOptions['decoderOf'];
   #decoder: CodesDecoder | undefined;
   #closed = false;
 
   constructor(parts: ArchiveParts, manifestBytes: number) {
-    const { source, manifest, codecParts, shards, xxh64, decoderOf } = parts;
+    const { source, manifest, codecParts, shards, decoderOf } = parts;
     this.#reader = new ShardReader(parts);
     this.#source = source;
     this.manifest = manifest;
     this.shards = shards;
     this.#manifestBytes = manifestBytes;
     this.codecParts = codecParts;
-    this.#xxh64 = xxh64;
     this.#decoderOf = decoderOf;
   }
 
@@ -263,21 +255,9 @@ class SourceArchive implements LabelArchive {
 
   async verify(): Promise<void> {
     this.#requireOpen();
-    const { codecFile, samplesFile, shardTable } = this.manifest;
-    for (const record of [codecFile, samplesFile, shardTable]) {
-      if (record !== undefined) await this.#verifyFile(record);
-    }
-    const xxh64 = this.#xxh64 ?? (await loadXxh64());
-    for (let i = 0; i < this.shards.count; i++) {
-      const shard = await this.#reader.open(i);
-      requireSha256(shard.file, this.shards.at(i), await verifyShard(shard, xxh64));
-    }
-  }
-
-  async #verifyFile(record: FileRecord): Promise<void> {
-    const file = await this.#source.open(record.file);
-    requireSize(file, record);
-    requireSha256(file, record, await hashFile(file));
+    const manifest = await readManifestBytes(this.#source);
+    const { damage } = await verifyArchiveFiles(this.#source, manifest);
+    if (damage.length > 0) throw errorOf(this.#source.name, damage[0]);
   }
 
   async close(): Promise<void> {

@@ -16,7 +16,7 @@ import {
   planHead,
   requireSameHead,
 } from './spec.js';
-import { readUnfinished, UNFINISHED_FILE, writeUnfinished } from './unfinished.js';
+import { readUnfinished, UNFINISHED_FILE, type Unfinished, writeUnfinished } from './unfinished.js';
 import { ArchiveWriter } from './writer.js';
 
 export interface CreateArchiveOptions {
@@ -64,10 +64,14 @@ async function openWriter(
   const xxh64 = await loadXxh64();
   const finished = await finishedManifest(directory, plan, options);
   if (finished !== undefined) return ArchiveWriter.finished(directory, plan, xxh64, lock, finished);
-  if (!(await isBegun(directory, plan, options))) await writeUnfinished(directory, plan.head);
+  const begun = await requireBegun(directory, plan, options);
+  if (begun === undefined) await writeUnfinished(directory, plan);
+  // Whoever continues it is not who made it.
+  const { provenance } = begun ?? plan;
+  const whole = provenance === undefined ? plan : { ...plan, provenance };
   await writePlannedFile(directory, plan.codecFile);
   if (plan.samplesFile !== undefined) await writePlannedFile(directory, plan.samplesFile);
-  return ArchiveWriter.recover(directory, plan, xxh64, lock);
+  return ArchiveWriter.recover(directory, whole, xxh64, lock);
 }
 
 async function finishedManifest(
@@ -95,23 +99,23 @@ function isOwn(name: string): boolean {
   );
 }
 
-/** Whether this archive was begun in the directory. */
-async function isBegun(
+/** This archive as it was begun in the directory; undefined if it was not. */
+async function requireBegun(
   directory: string,
   plan: ArchivePlan,
   options: CreateArchiveOptions,
-): Promise<boolean> {
-  const head = await readUnfinished(directory);
-  if (head === undefined) {
+): Promise<Unfinished | undefined> {
+  const begun = await readUnfinished(directory);
+  if (begun === undefined) {
     const all = await onFile(directory, () => readdir(directory));
     const names = all.filter((name) => !isOwn(name));
     if (names.length > 0) throw alreadyExists(directory, names.join(', '));
-    return false;
+    return undefined;
   }
   if (!options.resume)
     throw alreadyExists(directory, 'an unfinished archive (use resume to continue it)');
-  requireSameHead(head, plan.head);
-  return true;
+  requireSameHead(begun.head, plan.head);
+  return begun;
 }
 
 /**

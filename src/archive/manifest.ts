@@ -1,3 +1,4 @@
+import { sha256 } from '../container/checksum.js';
 import { MANIFEST_FILE, MAX_SHARD_FILE_BYTES, MAX_SHARDS } from '../container/shard-file.js';
 import { FieldChecker } from '../core/check.js';
 import { isJsonObject, type JsonObject, type JsonValue, parseJson } from '../core/json.js';
@@ -27,6 +28,8 @@ const KNOWN_FEATURES: readonly string[] = ['pruned', 'listed', 'rendering', 'tau
 
 /** How an archive was made: no part of its identity. */
 export interface ArchiveNotes {
+  /** softpack's version, the function that was called and its arguments. */
+  readonly provenance?: JsonObject;
   /** What was asked for, e.g. fingerprint of the labels, codec and its training: a rerun compares it with its own. */
   readonly request?: JsonObject;
   /** What was measured, e.g. the divergence of the decoded labels. */
@@ -52,7 +55,7 @@ export interface Manifest extends ArchiveIdentity, ArchiveNotes {
 export function makeManifest(
   identity: ArchiveIdentity,
   shardTable: FileRecord,
-  { request, result }: ArchiveNotes = {},
+  { provenance, request, result }: ArchiveNotes = {},
 ): Manifest {
   return {
     format: 'softpack',
@@ -61,6 +64,7 @@ export function makeManifest(
     features: { required: requiredFeatures(identity), optional: [] },
     archiveId: archiveIdOf(identity),
     ...identity,
+    ...(provenance === undefined ? {} : { provenance }),
     ...(request === undefined ? {} : { request }),
     ...(result === undefined ? {} : { result }),
     shardTable,
@@ -79,8 +83,22 @@ function requiredFeatures({
   return [...rows, ...(rendering ? ['rendering'] : []), ...taus];
 }
 
+/** The file: the manifest, and as its last field the sha256 of every byte before it. */
 export function manifestBytes(manifest: Manifest): Uint8Array {
-  return Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`);
+  const text = JSON.stringify(manifest, null, 2).replace(/\n}$/, ',\n');
+  return Buffer.from(`${text}${CHECKSUM}${sha256(Buffer.from(text))}"\n}\n`);
+}
+
+const CHECKSUM = '  "checksum": "';
+
+/** Whether the bytes are those that were written; undefined for manifests of before there was a checksum. */
+export function isManifestWhole(bytes: Uint8Array): boolean | undefined {
+  const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const at = file.lastIndexOf(CHECKSUM);
+  // Provenance came with the checksum: without one its name is damaged.
+  if (at < 0) return file.includes('\n  "provenance": ') ? false : undefined;
+  const expected = `${CHECKSUM}${sha256(file.subarray(0, at))}"\n}\n`;
+  return file.subarray(at).equals(Buffer.from(expected));
 }
 
 /**
@@ -102,6 +120,9 @@ export function parseManifest(file: string, bytes: Uint8Array): Manifest {
     features,
     archiveId: check.digest(json.archiveId, 'archiveId'),
     ...identity,
+    ...(json.provenance === undefined
+      ? {}
+      : { provenance: check.object(json.provenance, 'provenance') }),
     ...(json.request === undefined ? {} : { request: check.object(json.request, 'request') }),
     ...(json.result === undefined ? {} : { result: check.object(json.result, 'result') }),
     ...(identity.grid === undefined

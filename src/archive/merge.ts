@@ -13,6 +13,7 @@ import { type ArchiveIdentity, archiveIdOf, type FileRecord } from './identity.j
 import { type LogPlan, logName, type Piece, readPieces } from './log-records.js';
 import { type Manifest, parseManifest } from './manifest.js';
 import type { ArchiveRow } from './pieces.js';
+import { callRecord } from './provenance.js';
 import { openShard } from './shard.js';
 import { ShardReader } from './shard-reader.js';
 import { listedShards } from './shards.js';
@@ -38,6 +39,7 @@ interface Part {
   readonly store: ByteStore;
   readonly identity: ArchiveIdentity;
   readonly request: Manifest['request'];
+  readonly provenance: Manifest['provenance'];
   readonly manifest: Manifest | undefined;
 }
 
@@ -66,7 +68,11 @@ export async function mergeArchives(
   );
   const epochs = isOnePlan ? first.identity.epochs : requireFollowing(parts);
   if (isOnePlan) requireSameParts(parts, ({ identity, request }) => planHead(identity, request));
-  const spec = await specOf(first, epochs, isOnePlan ? first.request : commonRequest(parts));
+  const notes = {
+    request: isOnePlan ? first.request : common(parts, ({ request }) => request),
+    provenance: provenanceOf(parts),
+  };
+  const spec = await specOf(first, epochs, notes);
   await using writer = await createArchive(out, spec, { resume: true });
   if (isOnePlan) requireId(writer.archiveId, first);
   const total = storedEpochs(spec) * spec.samples;
@@ -94,7 +100,8 @@ async function openPart(from: string | ByteStore): Promise<Part> {
   try {
     const bytes = await readManifestBytes(store);
     const manifest = parseManifest(nameIn(store.name, MANIFEST_FILE), bytes);
-    return { store, identity: manifest, request: manifest.request, manifest };
+    const { request, provenance } = manifest;
+    return { store, identity: manifest, request, provenance, manifest };
   } catch (error) {
     if (errorCode(error) !== 'INCOMPLETE') throw error;
     const head = await readUnfinishedHead(store);
@@ -134,18 +141,23 @@ function requireSameParts(
   }
 }
 
-/** What all parts were asked for, if it is the same. */
-function commonRequest([first, ...others]: readonly Part[]): Manifest['request'] {
-  const text = JSON.stringify(first.request);
-  return others.every(({ request }) => JSON.stringify(request) === text)
-    ? first.request
-    : undefined;
+/** What all parts say of themselves, if it is the same. */
+function common<T>([first, ...others]: readonly Part[], of: (part: Part) => T): T | undefined {
+  const text = JSON.stringify(of(first));
+  return others.every((part) => JSON.stringify(of(part)) === text) ? of(first) : undefined;
+}
+
+/** Parts that were made by one command are as if it had made the whole. */
+function provenanceOf(parts: readonly Part[]): Manifest['provenance'] {
+  const own = ({ provenance }: Part) => provenance;
+  const from = parts.map(({ store }) => store.name);
+  return common(parts, own) ?? callRecord('mergeArchives', { from }, parts.map(own));
 }
 
 async function specOf(
   { store, identity }: Part,
   epochs: number,
-  request: Manifest['request'],
+  { request, provenance }: Pick<Manifest, 'request' | 'provenance'>,
 ): Promise<ArchiveSpec> {
   const { codec, codecFile, samplesFile, columns, augmentation, ...rest } = identity;
   const { classes, samples, tau, layout, classNames, teacher, images, pruning } = rest;
@@ -153,7 +165,7 @@ async function specOf(
     readCodecTensors(await store.open(record.file), record, true);
   const { metadata } = await decodeTensorFile(await store.open(codecFile.file), codecFile);
   return {
-    ...{ classes, samples, epochs, tau, layout, augmentation, request },
+    ...{ classes, samples, epochs, tau, layout, augmentation, request, provenance },
     ...{ classNames, teacher, images, pruning, columns: columns.slice(1) },
     codec: {
       ...codec,

@@ -1,6 +1,7 @@
 import { FieldChecker } from '../core/check.js';
 import type { CodecParts, CodeLayout } from '../core/codec-parts.js';
 import { canonicalJson, type JsonObject, type JsonValue } from '../core/json.js';
+import { VERSION } from '../core/version.js';
 import { SoftpackError, type SoftpackErrorCode } from '../errors.js';
 import { requireAgreement, requireSampleRows } from './agreement.js';
 import { type PlannedFile, packingWords, planCodecFile, planSamplesFile } from './codec-files.js';
@@ -14,6 +15,7 @@ import {
   codesRowBytes,
   SAMPLES_FILE,
 } from './identity.js';
+import type { Provenance } from './provenance.js';
 import type { Pruning } from './pruning.js';
 import type { TauSchedule } from './tau-schedule.js';
 
@@ -47,6 +49,8 @@ export interface ArchiveSpec {
   readonly columns?: readonly Column[];
   /** What was asked for, as plain JSON: a writer that resumes must ask for the same; see `Manifest.request`. */
   readonly request?: object;
+  /** How the labels come to be, as plain JSON, e.g. the program and its arguments; softpack's version is added. */
+  readonly provenance?: object;
   /** Target size of shards, at most 1 GiB; default 256 MiB, and 2^20 labels. */
   readonly shardBytes?: number;
   /** Sides of the shards in place of a size, e.g. tall in epochs and narrow in samples for many machines. */
@@ -63,6 +67,7 @@ export interface ArchivePlan {
   readonly codecFile: PlannedFile;
   readonly samplesFile: PlannedFile | undefined;
   readonly request: JsonObject | undefined;
+  readonly provenance: Provenance;
   /** The parts of the above that must be equal to resume an archive. */
   readonly head: JsonObject;
 }
@@ -102,7 +107,9 @@ export function planArchive(spec: ArchiveSpec): ArchivePlan {
   const request =
     spec.request && check.object(canonicalJson(spec.request, 'archive spec'), 'request');
   const head = planHead(identity, request);
-  return { identity, archiveId, codecFile, samplesFile, request, head };
+  const made = { softpack: VERSION, ...spec.provenance };
+  const provenance = check.object(canonicalJson(made, 'archive spec'), 'provenance');
+  return { identity, archiveId, codecFile, samplesFile, request, provenance, head };
 }
 
 export function planHead(identity: ArchiveIdentity, request: JsonObject | undefined): JsonObject {

@@ -4,6 +4,7 @@ import { replaceFile } from '../container/durable.js';
 import { isJsonObject, type JsonObject, parseJson } from '../core/json.js';
 import { invalidFile, SoftpackError } from '../errors.js';
 import { readLocalFileIfAny } from '../store/local.js';
+import type { Provenance } from './provenance.js';
 
 /** Marks a directory as an unfinished archive, and says of which one; removed once the manifest is written. */
 export const UNFINISHED_FILE = 'unfinished.json';
@@ -11,12 +12,22 @@ export const UNFINISHED_FILE = 'unfinished.json';
 export const JOURNAL_FILE = 'journal.jsonl';
 export const MAX_UNFINISHED_BYTES = 64 * 2 ** 20;
 
-export function writeUnfinished(directory: string, head: JsonObject): Promise<void> {
-  return replaceFile(join(directory, UNFINISHED_FILE), Buffer.from(`${JSON.stringify(head)}\n`));
+/** What is to be written, and how it was begun. */
+export interface Unfinished {
+  readonly head: JsonObject;
+  readonly provenance: Provenance | undefined;
+}
+
+export function writeUnfinished(
+  directory: string,
+  { head, provenance }: Unfinished,
+): Promise<void> {
+  const mark = { ...head, ...(provenance && { provenance }) };
+  return replaceFile(join(directory, UNFINISHED_FILE), Buffer.from(`${JSON.stringify(mark)}\n`));
 }
 
 /** `undefined` if there is no unfinished archive; `UNSUPPORTED` if version 0.1 of softpack began it. */
-export async function readUnfinished(directory: string): Promise<JsonObject | undefined> {
+export async function readUnfinished(directory: string): Promise<Unfinished | undefined> {
   const path = join(directory, UNFINISHED_FILE);
   const bytes = await readLocalFileIfAny(path, MAX_UNFINISHED_BYTES);
   if (bytes === undefined) {
@@ -25,7 +36,8 @@ export async function readUnfinished(directory: string): Promise<JsonObject | un
   }
   const head = parseJson(path, 'content', bytes);
   if (!isJsonObject(head)) throw invalidFile(path, 'content', 'not an object', { found: head });
-  return head;
+  const { provenance, ...rest } = head;
+  return { head: rest, provenance: isJsonObject(provenance) ? provenance : undefined };
 }
 
 function refuseJournal(directory: string): void {

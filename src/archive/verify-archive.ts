@@ -9,13 +9,13 @@ import {
   verifyWholeFile,
 } from '../container/verify-file.js';
 import { inLanes } from '../core/lanes.js';
-import { errorCode } from '../errors.js';
+import { errorCode, SoftpackError, type SoftpackErrorCode } from '../errors.js';
 import { nameIn } from '../store/address.js';
 import type { ByteStore } from '../store/byte-store.js';
 import { allLabels, type DamagedLabels, labelsIn } from './damaged-labels.js';
 import { archiveDigest, shardsOf } from './files.js';
 import { type Rectangle, rectangleAt, shardCount, storedEpochs } from './grid.js';
-import { type Manifest, parseManifest } from './manifest.js';
+import { isManifestWhole, type Manifest, parseManifest } from './manifest.js';
 import { type OpenShard, openShard, readOffsets } from './shard.js';
 
 /** Verification of a whole archive: every block, file and hash, with all of the damage in one report. */
@@ -53,17 +53,46 @@ export async function verifyArchiveFiles(
   options: VerifyOptions = {},
 ): Promise<ArchiveReport> {
   const size = manifestBytes.length;
+  const whole = isManifestWhole(manifestBytes);
   let manifest: Manifest;
   try {
     manifest = parseManifest(nameIn(store.name, MANIFEST_FILE), manifestBytes);
   } catch (error) {
-    if (errorCode(error) === 'UNSUPPORTED') throw error;
+    if (errorCode(error) === 'UNSUPPORTED' && whole !== false) throw error;
     const damage = { file: MANIFEST_FILE, ...damageOf(error, [0, size]), labels: [] };
     return { kind: 'archive', files: 1, bytes: size, damage: [damage] };
   }
   const { files, verified, damage } = await verifyFilesOf(store, manifest, options);
   const id = archiveDigest(manifest);
-  return { kind: 'archive', id, files: 1 + files, bytes: size + verified, damage };
+  const changed = whole === false ? [changedManifest(size)] : [];
+  return {
+    ...{ kind: 'archive', id, files: 1 + files, bytes: size + verified },
+    damage: [...changed, ...damage],
+  };
+}
+
+/** As readers have it. */
+const CODES: Partial<Record<DamagedBytes['kind'], SoftpackErrorCode>> = {
+  missing: 'NOT_FOUND',
+  size: 'INVALID_FILE',
+  structure: 'INVALID_FILE',
+};
+
+/** One damage of many, as an error. */
+export function errorOf(archive: string, damage: ArchiveDamage): SoftpackError {
+  const { file, kind, block, problem, expected, found } = damage;
+  const place = block === undefined ? '' : `: block ${block}`;
+  return new SoftpackError(CODES[kind] ?? 'CORRUPT_DATA', problem, {
+    field: `${nameIn(archive, file)}${place}`,
+    expected,
+    found,
+  });
+}
+
+/** What labels need is sound; what is told of them may not be. */
+function changedManifest(size: number): ArchiveDamage {
+  const problem = 'changed after it was written: its notes may be wrong, its labels are not';
+  return { file: MANIFEST_FILE, kind: 'content', problem, bytes: [0, size], labels: [] };
 }
 
 async function verifyFilesOf(store: ByteStore, manifest: Manifest, options: VerifyOptions) {

@@ -11,6 +11,7 @@ import { allLabels } from './damaged-labels.js';
 import { rectangleAt, requireGrid, shardCount, storedEpochs } from './grid.js';
 import { archiveIdOf, checkIdentity } from './identity.js';
 import { type LogPlan, logName, readPieces } from './log-records.js';
+import type { Provenance } from './provenance.js';
 import type { DividedIdentity } from './spec.js';
 import { MAX_UNFINISHED_BYTES, UNFINISHED_FILE } from './unfinished.js';
 import {
@@ -36,6 +37,7 @@ export interface UnfinishedReport {
 export interface UnfinishedHead {
   readonly identity: DividedIdentity;
   readonly request: JsonObject | undefined;
+  readonly provenance: Provenance | undefined;
 }
 
 /** Reads what the mark of an unfinished archive says; undefined if there is none. */
@@ -52,7 +54,12 @@ export async function readUnfinishedHead(store: ByteStore): Promise<UnfinishedHe
   const divided = { ...identity, grid };
   requireGrid(divided, grid);
   const request = head.request === undefined ? undefined : check.object(head.request, 'request');
-  return { identity: divided, request };
+  const { provenance } = head;
+  return {
+    identity: divided,
+    request,
+    provenance: isJsonObject(provenance ?? null) ? (provenance as JsonObject) : undefined,
+  };
 }
 
 interface Found {

@@ -158,13 +158,13 @@ export class ArchiveWriter implements AsyncDisposable {
   }
 
   async #publish(result: JsonObject | undefined): Promise<Manifest> {
-    const { identity, request } = this.#plan;
+    const { identity, request, provenance } = this.#plan;
     const table = encodeShardTable(this.#shards.records());
     const record = { file: SHARD_TABLE_FILE, bytes: table.length, sha256: sha256(table) };
     const path = join(this.#directory, SHARD_TABLE_FILE);
     const there = await readLocalFileIfAny(path, table.length).catch(() => undefined);
     if (there === undefined || sha256(there) !== record.sha256) await replaceFile(path, table);
-    const manifest = makeManifest(identity, record, { request, result });
+    const manifest = makeManifest(identity, record, { provenance, request, result });
     await replaceFile(join(this.#directory, MANIFEST_FILE), manifestBytes(manifest));
     return manifest;
   }

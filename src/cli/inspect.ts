@@ -88,6 +88,7 @@ async function inspect(dir: string) {
     pruning: manifest.pruning ?? null,
     teacher: manifest.teacher ?? null,
     images: manifest.images ?? null,
+    provenance: manifest.provenance ?? null,
     shards: Array.from({ length: archive.shards.count }, (_, i) => {
       const { file, epochs: rows, samples: columns, bytes: size } = archive.shards.at(i);
       return { file, epochs: rows, samples: columns, bytes: size };
@@ -122,6 +123,15 @@ function listed(names: readonly string[]): string {
   return names.length <= 8 ? shown : `${shown} and ${names.length - 8} more`;
 }
 
+/** Arguments as JSON: they may be anything. */
+function madeBy(provenance: Facts['provenance']): string {
+  if (provenance === null) return 'not recorded';
+  const { softpack, call, arguments: args, ...rest } = provenance;
+  const also = Object.keys(rest).length === 0 ? [] : [JSON.stringify(rest)];
+  const called = typeof call === 'string' ? [call, JSON.stringify(args ?? {})] : [];
+  return [`softpack ${softpack}`, ...called, ...also].join(' ');
+}
+
 function describe(facts: Facts): string {
   const { bytes, ratio, codec, shards } = facts;
   return [
@@ -137,6 +147,7 @@ function describe(facts: Facts): string {
     line('container', formatBytes(bytes.container)),
     line('total', formatBytes(bytes.total)),
     line('ratio', `${ratio.codes.toFixed(1)} by codes, ${ratio.total.toFixed(1)} in total`),
+    line('made by', madeBy(facts.provenance)),
     line('id', facts.archiveId),
   ].join('\n');
 }

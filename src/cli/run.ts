@@ -1,5 +1,5 @@
-import { createRequire } from 'node:module';
 import { Command, type CommanderError } from 'commander';
+import { VERSION } from '../core/version.js';
 import { errorCode, errorMessage, errorName, isSoftpackError, stackOf } from '../errors.js';
 import { addCache } from './cache.js';
 import { addCat } from './cat.js';
@@ -58,10 +58,9 @@ function isCommanderError(error: unknown): error is CommanderError {
 
 /** All commands. */
 export async function createProgram(io: CliIo): Promise<Command> {
-  const { version } = createRequire(import.meta.url)('../../package.json');
   const program = new Command('softpack')
     .description('Compress soft labels 10 to 400 times and decode them at training speed.')
-    .version(version)
+    .version(VERSION)
     .showHelpAfterError('(run with --help for all options)')
     .exitOverride()
     .configureOutput({

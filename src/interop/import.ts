@@ -1,5 +1,6 @@
 import type { ArchiveBytes } from '../archive/archive.js';
 import { createArchive, requireUnfinished } from '../archive/create.js';
+import { callRecord } from '../archive/provenance.js';
 import { batchesPerEpoch, type Pruning } from '../archive/pruning.js';
 import type { Rendering } from '../augment/replay.js';
 import { PIL_RENDERING, renderingOf } from '../augment/spec.js';
@@ -114,6 +115,7 @@ export async function importLabels(options: ImportOptions): Promise<ImportResult
     teacher: { imported: { from: layout, ...set.origin } },
     images: { id: images.id, count: images.count, fit: null },
     columns: columnsOf(samples, set.kinds),
+    provenance: callRecord('importLabels', options),
   };
   await using writer = await createArchive(out, spec, { resume: true });
   const each = EpochRow.bytes(samples, set.classes, set.kinds);

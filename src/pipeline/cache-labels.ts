@@ -3,6 +3,7 @@ import { statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { requireUnfinished } from '../archive/create.js';
 import type { Manifest } from '../archive/manifest.js';
+import { callRecord, type Provenance } from '../archive/provenance.js';
 import { CODECS, type CodecChoice } from '../codecs/registry.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
 import { argument } from '../core/check.js';
@@ -66,10 +67,15 @@ export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLab
     codec &&
     (await packLogits({
       ...{ source: full, out, codec, training, onProgress, signal },
-      acceptFinished: true,
+      ...{ provenance: provenanceOf(options), acceptFinished: true },
     }));
   await temporary?.remove();
   return { ...(await resultOf(options, identity, labelled, packed)), ...left };
+}
+
+/** The views that were made of the options have a field of their own in the manifest. */
+function provenanceOf({ augmentation: _, ...args }: CacheLabelsOptions): Provenance {
+  return callRecord('cacheLabels', args);
 }
 
 /** Uncompressed labels of more than this are not written to a disk that need not hold them. */
@@ -117,6 +123,7 @@ async function packAsLabelled(
       acceptFinished: true,
     },
     ...{ augmentation, classNames, teacher, images: identity.images },
+    provenance: provenanceOf(options),
     ...(description?.output === 'logits' ? { labels: 'logits' } : {}),
   });
   return await resultOf(options, { ...identity, targets }, source.made, packed);
@@ -218,6 +225,7 @@ function label(
     imagesRecord: identity.images,
     fingerprint: identity.teacher,
     storedEpochs,
+    provenance: provenanceOf(options),
     settled: description?.output === 'logits',
     onProgress: (done, total) => options.onProgress?.({ phase: 'label', done, total }),
   });

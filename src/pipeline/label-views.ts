@@ -1,4 +1,5 @@
 import { createArchive } from '../archive/create.js';
+import type { Provenance } from '../archive/provenance.js';
 import type { TauSchedule } from '../archive/tau-schedule.js';
 import { NoneCodec } from '../codecs/none.js';
 import { float16ToFloat32 } from '../core/half.js';
@@ -23,6 +24,8 @@ export interface LabelViewsOptions extends TeacherPoolOptions {
   readonly classNames?: readonly string[];
   /** Recorded in the manifest. */
   readonly fingerprint?: Readonly<Record<string, unknown>>;
+  /** How the archive says that it was made. */
+  readonly provenance?: Provenance;
   /** Accept the teacher's labels as logits, whatever they look like. */
   readonly settled?: boolean;
   /** Labels done, of all; those of an earlier run count as done from the start. */
@@ -52,6 +55,7 @@ export async function labelViews(options: LabelViewsOptions): Promise<LabelsMade
     classNames: options.classNames,
     teacher: options.fingerprint,
     images: options.imagesRecord,
+    provenance: options.provenance,
   };
   await using writer = await createArchive(out, spec, { resume: true });
   let made: LabelsMade = { labels: 0 };

@@ -55,6 +55,8 @@ export interface PackOptions {
   readonly classNames?: readonly string[];
   readonly teacher?: ArchiveSpec['teacher'];
   readonly images?: ArchiveSpec['images'];
+  /** @internal What the archive says of how it was made; default: this call. */
+  readonly provenance?: object;
   readonly kernels?: Kernels;
   /** Return the result of a finished archive of the same request instead of refusing it; default false. */
   readonly acceptFinished?: boolean;

@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import type { LabelArchive } from '../archive/archive.js';
 import type { Column } from '../archive/identity.js';
+import type { Provenance } from '../archive/provenance.js';
 import type { Pruning } from '../archive/pruning.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import type { TauSchedule } from '../archive/tau-schedule.js';
@@ -24,6 +25,8 @@ export interface PackSource extends AsyncDisposable {
   readonly origin: Partial<Pick<ArchiveSpec, 'augmentation' | 'classNames' | 'teacher' | 'images'>>;
   /** Of a source whose rows are batches. */
   readonly pruning?: Pruning;
+  /** How the source archive was made. */
+  readonly provenance?: Provenance;
   readonly sides?: SideRows;
   /** Temperature of the labels, if they have one already. */
   readonly tau?: number;
@@ -67,6 +70,7 @@ export async function openPackSource(
       ...(storedEpochs === undefined ? {} : { keep: storedEpochs }),
       ...(pruning === undefined ? {} : { pruning }),
       origin: { augmentation, classNames, teacher, images },
+      provenance: archive.manifest.provenance,
       ...sidesOf(archive),
       tau: own,
       tauSchedule,

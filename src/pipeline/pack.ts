@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { ArchiveBytes, LabelArchive } from '../archive/archive.js';
 import { createArchive, requireUnfinished } from '../archive/create.js';
 import { trainingLabels } from '../archive/identity.js';
+import { callRecord, type Provenance } from '../archive/provenance.js';
 import type { Pruning } from '../archive/pruning.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import { firstTau, type TauSchedule, tauScheduleOf } from '../archive/tau-schedule.js';
@@ -59,7 +60,8 @@ export async function packLogits(options: PackOptions): Promise<PackResult> {
   await problems.check(() => requirePackOutput(options));
   const kernels = options.kernels ?? loadKernels();
   if (typeof options.source !== 'string') {
-    return packSource(logitsOf(options.source, 'source', options), kernels, options, problems);
+    const all = { provenance: provenanceOf(options), ...options };
+    return packSource(logitsOf(options.source, 'source', options), kernels, all, problems);
   }
   const path = options.source;
   await using source = await problems.need(() => openPackSource(path, kernels, options));
@@ -69,7 +71,8 @@ export async function packLogits(options: PackOptions): Promise<PackResult> {
   const logits = logitsOf(labels, options.source, options);
   // A temperature that is asked for is one for all epochs.
   const own = options.tau === undefined ? { tau, tauSchedule } : { tau };
-  const all = { ...origin, ...own, keep, ...given(options), ...settled };
+  const provenance = provenanceOf(options, source.provenance);
+  const all = { ...origin, ...own, keep, provenance, ...given(options), ...settled };
   return await packSource(logits, kernels, all, problems, { sides, pruning });
 }
 
@@ -93,6 +96,18 @@ async function requirePackOutput({ out, acceptFinished }: PackOptions): Promise<
   const open = acceptFinished || PartialPack.isIn(out);
   if (open && (await finishedParts(out)) !== undefined) return;
   await requireUnfinished(out);
+}
+
+/** Facts about the labels have fields of their own in the manifest. */
+function provenanceOf(options: PackOptions, source?: Provenance): Provenance {
+  const {
+    augmentation: _,
+    classNames: _names,
+    teacher: _teacher,
+    images: _images,
+    ...args
+  } = options;
+  return callRecord('packLogits', args, [source]);
 }
 
 /** Options that are not left open. */
@@ -301,5 +316,6 @@ function archiveSpec(source: LabelSource, codec: Codec, options: SpecOptions): A
     images: options.images,
     pruning: options.pruning,
     columns: options.columns,
+    provenance: options.provenance,
   };
 }

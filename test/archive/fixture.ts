@@ -62,6 +62,12 @@ export async function readTree(directory: string): Promise<Map<string, string>> 
   return new Map(names.map((name, i) => [name, files[i]]));
 }
 
+/** The same files, whatever call made them: provenance, and the checksum that covers it, are left out. */
+export function withoutProvenance(files: ReadonlyMap<string, Buffer>): Map<string, Buffer> {
+  const { provenance: _, checksum: __, ...rest } = JSON.parse(String(files.get('manifest.json')));
+  return new Map(files).set('manifest.json', Buffer.from(JSON.stringify(rest)));
+}
+
 /** Replaces values of a manifest by path, and makes its id that of the changed content: what checksums cannot find. */
 export async function forgeManifest(
   directory: string,
@@ -78,11 +84,11 @@ export async function forgeManifest(
     else parent[last] = value;
   }
   const { format, version, minReader, features, archiveId: _, ...rest } = manifest;
-  const { shards, shardTable, request, result, ...identity } = rest;
+  const { shards, shardTable, request, result, provenance, checksum: __, ...identity } = rest;
   const archiveId = archiveIdOf(identity as unknown as ArchiveIdentity);
   const head = { format, version, minReader, features, archiveId };
   await writeFile(
     path,
-    JSON.stringify({ ...head, ...identity, request, result, shards, shardTable }),
+    JSON.stringify({ ...head, ...identity, provenance, request, result, shards, shardTable }),
   );
 }

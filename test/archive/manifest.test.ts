@@ -26,6 +26,7 @@ const versionOne = (() => {
     archiveId: _,
     shardTable,
     grid,
+    provenance: __,
     ...identity
   } = manifest;
   const shards = [0, 1, 3].map((begin, i) => ({
@@ -203,7 +204,8 @@ describe('parseManifest', () => {
 
 describe('makeManifest', () => {
   test('gives an id that does not depend on the order of keys, but on every value', () => {
-    const { format, version, minReader, features, archiveId, shardTable, ...identity } = manifest;
+    const { format, version, minReader, features, archiveId, ...rest } = manifest;
+    const { shardTable, provenance: _, ...identity } = rest;
     const table = shardTable as FileRecord;
     const reversed = Object.fromEntries(Object.entries(identity).reverse());
     const again: Manifest = makeManifest(reversed as unknown as ArchiveIdentity, table);

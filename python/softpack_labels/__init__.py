@@ -3,6 +3,7 @@
 from .archive import Archive
 from .archive import open_archive as open
 from .errors import SoftpackError
+from .images import open_images
 
-__all__ = ["Archive", "SoftpackError", "open"]
+__all__ = ["Archive", "SoftpackError", "open", "open_images"]
 __version__ = "0.1.0"

@@ -42,9 +42,8 @@ class Archive:
         self._tall = self._records[0]["epochs"][1] if manifest["version"] == 1 else manifest["grid"]["epochs"]
         self._shards = {}
         layout = manifest["layout"]
-        if layout["kind"] != "fixed":
-            raise SoftpackError("UNSUPPORTED", "codes of variable length", "layout.kind", "fixed", layout["kind"])
-        self._bits = layout["bitsPerLabel"]
+        self._bits = layout["bitsPerLabel"] if layout["kind"] == "fixed" else None
+        self._per_block = layout["labelsPerBlock"] if layout["kind"] == "blocks" else None
         codec = manifest["codec"]
         tensors = read_tensors(folder, manifest["codecFile"], verify)
         side = read_tensors(folder, manifest["samplesFile"], verify) if "samplesFile" in manifest else {}
@@ -92,6 +91,8 @@ class Archive:
         if tau is None:
             tau = self.tau if self.pruned else self.temperature_of(epoch)
         decode = self._decoder(tau)
+        if self._per_block is not None:
+            return self._labels_of_blocks(decode, row, ids)
         parts = [(*part, *self._column(part[0], "codes", row)) for part in self._parts(row, ids)]
         out = np.empty((len(ids), self.classes), np.float32)
         for shard, where, local, begin, row_bytes in parts:
@@ -102,6 +103,27 @@ class Archive:
                 part = local[start : start + CHUNK]
                 codes = Codes(shard.read(begin, row_bytes), part * self._bits)
                 out[where[start : start + CHUNK]] = decode(codes, part + shard.samples[0])
+        return out
+
+    def blocks(self, epoch, samples=None):
+        """Layout `blocks`: (places in the answer, positions in a block, its first sample, its labels, its bytes) for every
+        block that holds some of these labels.
+        """
+        if self._per_block is None:
+            raise SoftpackError("INVALID_ARGUMENT", "labels of this archive are not in blocks", "blocks")
+        row, ids = self._place(epoch, samples)
+        for shard, where, local in self._parts(row, ids):
+            first, end = shard.samples
+            for index in np.unique(local // self._per_block).tolist():
+                chosen = np.flatnonzero(local // self._per_block == index)
+                start = index * self._per_block
+                count = min(self._per_block, end - first - start)
+                yield where[chosen], local[chosen] - start, first + start, count, shard.block(row, index, self._per_block)
+
+    def _labels_of_blocks(self, decode, row, ids):
+        out = np.empty((len(ids), self.classes), np.float32)
+        for where, positions, first, count, data in self.blocks(row, ids):
+            out[where] = decode(data, positions, (row, first, count))
         return out
 
     @property

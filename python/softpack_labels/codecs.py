@@ -6,7 +6,10 @@ from .errors import SoftpackError
 
 
 def decoder(name, config, tensors, sample_tensors, shape):
-    """`shape`: (classes, bits per label) of the archive. A function (:class:`Codes`, samples) -> float32 [labels, classes]."""
+    """`shape`: (classes, bits per label) of the archive. A function (:class:`Codes`, samples) -> float32 [labels, classes]; of
+    the layout `blocks` one of (bytes of a block, positions in it, (stored epoch, first sample, labels of the block)).
+    A codec that is not known is reported when it is used.
+    """
     makers = {
         "vqae": _vqae,
         "topk": _top_k,
@@ -18,7 +21,7 @@ def decoder(name, config, tensors, sample_tensors, shape):
         "mean": _mean,
     }
     if name not in makers:
-        raise SoftpackError("UNSUPPORTED", "unknown codec", "codec.name", ", ".join(makers), name)
+        return _unknown(name, makers)
     try:
         for key in ("classes", "dh", "dc", "k", "levels"):
             value = config.get(key, 1)
@@ -38,6 +41,13 @@ def decoder(name, config, tensors, sample_tensors, shape):
 def has_any_tau(name, config):
     """Whether codes hold logits, which give labels at any temperature."""
     return (name, config.get("store", config.get("values"))) in (("none", "logits"), ("topk", "logits"))
+
+
+def _unknown(name, makers):
+    def decode(*_):
+        raise SoftpackError("UNSUPPORTED", "unknown codec", "codec.name", ", ".join(makers), name)
+
+    return decode
 
 
 class Codes:

@@ -81,10 +81,12 @@ def require_sha256(path, data, expected):
         raise SoftpackError("CORRUPT_DATA", "not the file of this archive", path, expected, found)
 
 
-class Shard:
-    """A file of labels. Bytes are mapped into memory; a block is verified when it is first read."""
+class CheckedFile:
+    """A safetensors file whose last tensor has a checksum of every block. Bytes are mapped into memory; a block is verified
+    when it is first read.
+    """
 
-    def __init__(self, folder, record, archive_id, verify):
+    def __init__(self, folder, record, verify):
         self.path = os.path.join(folder, record["file"])
         try:
             self.data = np.memmap(self.path, np.uint8, "r")
@@ -95,12 +97,8 @@ class Shard:
         if len(self.data) != record["bytes"]:
             raise SoftpackError("CORRUPT_DATA", "wrong size", self.path, record["bytes"], len(self.data))
         tensors, metadata, self.base = read_header(self.path, self.data, len(self.data))
-        if metadata.get("archive") != archive_id:
-            raise SoftpackError(
-                "INVALID_FILE", "shard of another archive", self.path, archive_id, metadata.get("archive")
-            )
+        self._require(metadata, record)
         self.columns = {name.split(".")[0]: entry for name, entry in tensors.items()}
-        self.epochs, self.samples = record["epochs"], record["samples"]
         dtype, _, begin, end = self.columns.get("block_xxh64", (None, (), 0, 0))
         if dtype != np.dtype("<u8") or end - begin != 8 * -(-(begin - self.base) // BLOCK):
             raise SoftpackError("INVALID_FILE", "no checksums", self.path)
@@ -111,13 +109,6 @@ class Shard:
             require_sha256(self.path, header + sums, record["indexSha256"])
             self.sums = np.frombuffer(sums, "<u8")
             self.verified = np.zeros(len(self.sums), bool)
-
-    def column(self, name, rows, row_bytes):
-        """uint8 [rows, bytes of a row] of a column, over the file."""
-        entry = self.columns.get(name)
-        if entry is None or entry[3] - entry[2] != rows * row_bytes or entry[3] > self.end:
-            raise SoftpackError("INVALID_FILE", "column of another size", f"{self.path}: {name}", rows * row_bytes)
-        return entry[2]
 
     def read(self, begin, length):
         """Verified bytes from a position of the file on, without a copy."""
@@ -139,6 +130,49 @@ class Shard:
             field = f"{self.path}: block {first + wrong[0]}"
             raise SoftpackError("CORRUPT_DATA", "checksum does not match", field)
         self.verified[first:stop] = True
+
+
+class Shard(CheckedFile):
+    """A file of labels."""
+
+    def __init__(self, folder, record, archive_id, verify):
+        self._archive_id, self._offsets = archive_id, None
+        super().__init__(folder, record, verify)
+        self.epochs, self.samples = record["epochs"], record["samples"]
+
+    def _require(self, metadata, record):
+        found = metadata.get("archive")
+        if found != self._archive_id:
+            raise SoftpackError("INVALID_FILE", "shard of another archive", self.path, self._archive_id, found)
+
+    def column(self, name, rows, row_bytes):
+        """uint8 [rows, bytes of a row] of a column, over the file."""
+        entry = self.columns.get(name)
+        if entry is None or entry[3] - entry[2] != rows * row_bytes or entry[3] > self.end:
+            raise SoftpackError("INVALID_FILE", "column of another size", f"{self.path}: {name}", rows * row_bytes)
+        return entry[2]
+
+    def block(self, row, index, labels):
+        """Bytes of block `index` of a row of the layout `blocks`, `labels` per block."""
+        if self._offsets is None:
+            self._offsets = self._read_offsets(labels)
+        at = (row - self.epochs[0]) * self._per_row(labels) + index
+        begin, end = int(self._offsets[at]), int(self._offsets[at + 1])
+        return self.read(self.columns["codes"][2] + begin, end - begin)
+
+    def _per_row(self, labels):
+        return -(-(self.samples[1] - self.samples[0]) // labels)
+
+    def _read_offsets(self, labels):
+        count = (self.epochs[1] - self.epochs[0]) * self._per_row(labels) + 1
+        table, codes = self.columns.get("codes_offsets"), self.columns.get("codes")
+        whole = table is not None and codes is not None and table[0] == np.dtype("<u8")
+        if not whole or table[3] - table[2] != 8 * count or max(table[3], codes[3]) > self.end:
+            raise SoftpackError("INVALID_FILE", "no table of blocks", self.path, f"{count} offsets")
+        offsets = np.frombuffer(self.read(table[2], 8 * count).tobytes(), "<u8")
+        if offsets[0] != 0 or offsets[-1] != codes[3] - codes[2] or (offsets[1:] < offsets[:-1]).any():
+            raise SoftpackError("INVALID_FILE", "blocks that do not follow each other", f"{self.path}: codes_offsets")
+        return offsets
 
 
 def shard_records(folder, manifest, verify):

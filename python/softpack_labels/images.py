@@ -1,4 +1,4 @@
-"""Images of a folder in the order of their sample ids; needs Pillow."""
+"""Images in the order of their sample ids: of a folder, which needs Pillow, or packed."""
 
 import hashlib
 import json
@@ -7,8 +7,14 @@ import os
 import numpy as np
 
 from .errors import SoftpackError
+from .packed import PackedImages, is_packed
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif", ".avif")
+
+
+def open_images(folder, archive=None):
+    """Images of a folder of classes, or packed ones; with `archive`, required to be those of its labels."""
+    return PackedImages(folder, archive) if is_packed(folder) else ImageFolder(folder, archive)
 
 
 class ImageFolder:

@@ -28,10 +28,7 @@ def read_manifest(folder):
     path = os.path.join(folder, "manifest.json")
     if not os.path.exists(path):
         raise SoftpackError("INCOMPLETE", "no manifest: not an archive, or one that was never finished", path)
-    try:
-        json_value = json.loads(read_file(path, MAX_MANIFEST).decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise SoftpackError("INVALID_FILE", "not JSON", path, found=str(error)) from None
+    json_value = read_json(path)
     manifest = Fields(path, json_value)
     if manifest.get("format") != "softpack":
         raise SoftpackError("INVALID_FILE", "not an archive of softpack", f"{path}: format", "softpack")
@@ -42,15 +39,29 @@ def read_manifest(folder):
     if unknown:
         raise SoftpackError("UNSUPPORTED", "archive needs unknown features", path, found=", ".join(sorted(unknown)))
     _check(manifest, manifest.count("version", 1))
-    identity = {key: json_value[key] for key in IDENTITY if key in json_value}
-    try:
-        found = hashlib.sha256(_canonical(identity).encode("utf-8", "surrogatepass")).hexdigest()
-    except (OverflowError, RecursionError) as error:
-        raise SoftpackError("INVALID_FILE", "not a manifest", path, found=str(error)) from None
-    if found != manifest.text("archiveId"):
-        expected = json_value["archiveId"]
-        raise SoftpackError("CORRUPT_DATA", "manifest was changed after it was written", path, expected, found)
+    require_id(manifest, IDENTITY, "archiveId")
     return json_value
+
+
+def read_json(path):
+    try:
+        return json.loads(read_file(path, MAX_MANIFEST).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise SoftpackError("INVALID_FILE", "not JSON", path, found=str(error)) from None
+
+
+def require_id(manifest, identity, name):
+    """A manifest's id is the hash of those of its fields that make it up."""
+    value = manifest.value
+    content = {key: value[key] for key in identity if key in value}
+    try:
+        found = hashlib.sha256(canonical(content).encode("utf-8", "surrogatepass")).hexdigest()
+    except (OverflowError, RecursionError) as error:
+        raise SoftpackError("INVALID_FILE", "not a manifest", manifest.where, found=str(error)) from None
+    expected = manifest.text(name)
+    if found != expected:
+        message = "manifest was changed after it was written"
+        raise SoftpackError("CORRUPT_DATA", message, manifest.where, expected, found)
 
 
 class Fields:
@@ -98,6 +109,12 @@ class Fields:
         both = Fields(f"{self.where}: {name}", {"0": value[0], "1": value[1]})
         return both.number("0", low, high), both.number("1", low, high)
 
+    def file_record(self):
+        name = self.text("file")
+        self.require(os.path.basename(name) == name and name not in ("", ".", "..") and "\0" not in name, "file", "a name")
+        self.count("bytes", 0, 2**53)
+        self.text("sha256")
+
     def fields(self, name):
         return Fields(f"{self.where}: {name}", self.get(name))
 
@@ -121,11 +138,14 @@ def _check(manifest, version):
     manifest.fields("codec").fields("config")
     for name in ("codecFile", "samplesFile"):
         if name == "codecFile" or name in manifest.value:
-            _check_record(manifest.fields(name))
+            manifest.fields(name).file_record()
     layout = manifest.fields("layout")
     layout.text("kind")
+    layout.require(layout.get("kind") in ("fixed", "blocks"), "kind", "fixed or blocks")
     if layout.get("kind") == "fixed":
         layout.count("bitsPerLabel", 0)
+    else:
+        layout.count("labelsPerBlock", 1, 65536)
     if manifest.get("augmentation") is not None:
         manifest.fields("augmentation")
     if "classNames" in manifest.value:
@@ -151,14 +171,14 @@ def _check(manifest, version):
         listed = [(column.get("dtype"), column.get("rowBytes")) for column in lists] == [("U32", 4 * samples)]
         manifest.require(listed, "columns", "sample, U32, one per label, or a seed in pruning")
     if version > 1:
-        _check_record(manifest.fields("shardTable"))
+        manifest.fields("shardTable").file_record()
         grid = manifest.fields("grid")
         shards = -(-stored // grid.count("epochs", 1)) * -(-samples // grid.count("samples", 1))
         manifest.require(shards <= MAX_SHARDS, "grid", f"at most {MAX_SHARDS} shards")
         return
     first = 0
     for shard in manifest.list("shards"):
-        _check_record(shard)
+        shard.file_record()
         shard.text("indexSha256")
         shard.require(shard.get("samples") == [0, samples], "samples", "all")
         begin, end = shard.pair("epochs", 0, epochs)
@@ -180,20 +200,13 @@ def _check_schedule(manifest, epochs):
         both.require(both.number("tau", 0) > 0, "tau", "above 0")
 
 
-def _check_record(record):
-    name = record.text("file")
-    record.require(os.path.basename(name) == name and name not in ("", ".", "..") and "\0" not in name, "file", "a name")
-    record.count("bytes", 0, 2**53)
-    record.text("sha256")
-
-
-def _canonical(value):
+def canonical(value):
     """JSON without white space, keys in the order of UTF-16, numbers as ECMAScript prints them."""
     if isinstance(value, dict):
         keys = sorted(value, key=lambda key: key.encode("utf-16-be", "surrogatepass"))
-        return "{" + ",".join(f"{_canonical(key)}:{_canonical(value[key])}" for key in keys) + "}"
+        return "{" + ",".join(f"{canonical(key)}:{canonical(value[key])}" for key in keys) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(_canonical, value)) + "]"
+        return "[" + ",".join(map(canonical, value)) + "]"
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return _number(float(value))
     return json.dumps(value, ensure_ascii=False)

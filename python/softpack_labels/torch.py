@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from .archive import Archive
-from .images import ImageFolder
+from .images import open_images
 from .order import BatchSampler, PrunedSampler
 from .views import Views
 
@@ -16,8 +16,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class SoftLabels(torch.utils.data.Dataset):
     """(float32 view [3, height, width], float32 label [classes]) by (epoch, sample); of a pruned archive by (row, position).
 
-    archive: a path or an open archive. images: a folder with one folder per class, or anything with `[sample]` that
-    gives uint8 [height, width, 3]. The view is the one that the label was made for, crop, flip, CutMix or mixup included.
+    archive: a path or an open archive. images: a folder with one folder per class, or packed by `softpack pack-images`, or
+    anything with `[sample]` that gives uint8 [height, width, 3]. The view is the one that the label was made for, crop, flip, CutMix or mixup included.
     """
 
     def __init__(self, archive, images, mean=IMAGENET_MEAN, std=IMAGENET_STD, kernels="auto"):
@@ -25,7 +25,7 @@ class SoftLabels(torch.utils.data.Dataset):
         self._archive = archive if isinstance(archive, Archive) else Archive(str(archive), kernels=kernels)
         self.views = Views(self._archive)
         is_path = isinstance(images, str) or hasattr(images, "__fspath__")
-        self.images = ImageFolder(images, self._archive) if is_path else images
+        self.images = open_images(images, self._archive) if is_path else images
         self.mean, self.std, self.kernels = mean, std, kernels
 
     @property

@@ -5,6 +5,7 @@ import type { ArchiveSpec } from '#src/archive/spec.js';
 import { NoneCodec } from '#src/codecs/none.js';
 import type { CodecChoice } from '#src/codecs/registry.js';
 import { loadCodec } from '#src/codecs/registry.js';
+import { joinBlocks } from '#src/core/blocks.js';
 import { float32ToFloat16 } from '#src/core/half.js';
 import { memoryImages } from '#src/images/memory.js';
 import { loadKernels } from '#src/kernels/load.js';
@@ -38,6 +39,22 @@ export async function logitArchive(
     const halves = new Uint16Array(count);
     float32ToFloat16(logits, halves);
     await writer.writeRow(epoch, { codes: new Uint8Array(halves.buffer) });
+  }
+  await writer.finish();
+  return out;
+}
+
+/** Labels of a codec that nobody knows, in blocks of 3, two shards across: 2 + 2 blocks per row of 10 samples. */
+export async function blockArchive(out: string): Promise<string> {
+  const layout = { kind: 'blocks', labelsPerBlock: 3 } as const;
+  const codec = { name: 'lettered', config: {}, tensors: new Map(), sampleTensors: new Map() };
+  await using writer = await createArchive(out, {
+    ...{ classes: CLASSES, samples: 10, epochs: 5, storedEpochs: 3, tau: 4, codec, layout },
+    ...{ decoding: 'by letters', augmentation: null, grid: { epochs: 2, samples: 6 } },
+  });
+  for (let epoch = 0; epoch < 3; epoch++) {
+    const blocks = [2, 0, 70, 1].map((length, i) => new Uint8Array(length).fill(10 * epoch + i));
+    await writer.writeRow(epoch, { codes: joinBlocks(blocks) });
   }
   await writer.finish();
   return out;

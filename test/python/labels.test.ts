@@ -3,11 +3,13 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeEach, describe, expect, test } from 'vitest';
 import xxhash from 'xxhash-wasm';
+import { openArchive as openStored } from '#src/archive/archive.js';
 import { BatchSamples, isDrawn } from '#src/archive/pruning.js';
 import { Augmenter } from '#src/augment/augmenter.js';
 import { renderViews } from '#src/augment/replay.js';
 import type { AugmentationSpec, MixSpec } from '#src/augment/spec.js';
 import { NoneCodec } from '#src/codecs/none.js';
+import { splitBlocks } from '#src/core/blocks.js';
 import { openImages } from '#src/images/open.js';
 import { openImageReader } from '#src/images/reader.js';
 import { importLabels } from '#src/interop/import.js';
@@ -19,6 +21,7 @@ import { packLogits } from '#src/pipeline/pack.js';
 import { sample } from '../interop/fixture.js';
 import { temporaryDirectory } from '../temporary.js';
 import {
+  blockArchive,
   CODECS,
   EPOCHS,
   images,
@@ -114,6 +117,35 @@ describe('labels', () => {
     });
     const [refused] = runJobs([{ kind: 'labels', archive: one, epochs: [0], tau: 1.5 }]);
     expect(JSON.stringify(refused)).toContain('UNSUPPORTED');
+  });
+
+  test('in blocks come from any place of a shard, and its table is checked', async () => {
+    const out = await blockArchive(temporary.path('blocks'));
+    const samples = [9, 0, 5, 4, 9];
+    const [{ blocks }, labels, fuzzed] = runJobs([
+      { kind: 'blocks', archive: out, samples },
+      { kind: 'labels', archive: out, epochs: [0] },
+      { kind: 'fuzz', archive: out, seed: 6, count: 40 },
+    ]);
+    await using archive = await openStored(out);
+    const expected: Record<string, unknown> = {};
+    for (let epoch = 0; epoch < archive.epochs; epoch++) {
+      const row = splitBlocks(await archive.readRow(epoch));
+      for (const [at, sample] of samples.entries()) {
+        const first = sample - (sample % 3);
+        const data = Buffer.from(row[first / 3]).toString('hex');
+        expected[`${epoch}:${at}`] = [
+          sample,
+          first,
+          Math.min(3, (first < 6 ? 6 : 10) - first),
+          data,
+        ];
+      }
+    }
+    expect(blocks).toEqual(expected);
+    expect(labels).toMatchObject({ code: 'UNSUPPORTED', field: 'codec.name', found: 'lettered' });
+    expect(fuzzed.wrong).toEqual([]);
+    expect(fuzzed.refused).toBeGreaterThan(40);
   });
 
   test('of a pruned archive come with their batch', async () => {

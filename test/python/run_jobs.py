@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import pickle
 import random
 import shutil
 import sys
@@ -12,8 +13,9 @@ import tempfile
 import numpy as np
 
 import softpack_labels
-from softpack_labels import manifest, xxh64
+from softpack_labels import manifest, packed, xxh64
 from softpack_labels.codecs import Codes
+from softpack_labels.images import open_images
 from softpack_labels.order import BatchSampler, PrunedSampler
 from softpack_labels.views import Views
 
@@ -43,7 +45,7 @@ def changed(value, rng):
     return rng.choice([None, -1, 0, 1, 3, 1.5, 7.0, 2**31, 2**53, 1e308, "", "../x", [], {}, True, [1], "F16", "U8"])
 
 
-def damage(folder, rng):
+def damage(folder, rng, id="archiveId", identity=manifest.IDENTITY):
     """Flips bits of a file or cuts it off, or changes the manifest and makes its hash right again."""
     if rng.random() < 0.5:
         path = os.path.join(folder, rng.choice(sorted(os.listdir(folder))))
@@ -55,15 +57,19 @@ def damage(folder, rng):
         return
     path = os.path.join(folder, "manifest.json")
     value = changed(json.load(open(path, encoding="utf-8")), rng)
-    if isinstance(value, dict) and "archiveId" in value:
-        identity = {key: value[key] for key in manifest.IDENTITY if key in value}
-        value["archiveId"] = hashlib.sha256(manifest._canonical(identity).encode()).hexdigest()
+    if isinstance(value, dict) and id in value:
+        content = {key: value[key] for key in identity if key in value}
+        value[id] = hashlib.sha256(manifest.canonical(content).encode()).hexdigest()
     json.dump(value, open(path, "w", encoding="utf-8"))
 
 
 def use(folder, verify):
     archive = softpack_labels.open(folder, verify=verify, kernels="numpy")
-    labels = archive.labels(0, range(min(archive.samples, 10)))
+    chosen = range(min(archive.samples, 10))
+    if archive.manifest["layout"]["kind"] == "blocks":
+        labels = np.concatenate([data for *_, data in archive.blocks(0, chosen)])
+    else:
+        labels = archive.labels(0, chosen)
     for name in list(archive.columns)[1:]:
         archive.column(name, 0, [0])
     if archive.manifest["augmentation"] is not None:
@@ -72,14 +78,14 @@ def use(folder, verify):
     return archive.id, labels
 
 
-def fuzz(job):
+def fuzz(job, use=use, **kind):
     """Damaged copies of an archive: what went wrong in another way than by a SoftpackError."""
     rng, wrong, whole, refused = random.Random(job["seed"]), [], use(job["archive"], True), 0
     with tempfile.TemporaryDirectory() as temporary, np.errstate(all="ignore"):
         for i in range(job["count"]):
             folder = os.path.join(temporary, str(i))
             shutil.copytree(job["archive"], folder)
-            damage(folder, rng)
+            damage(folder, rng, **kind)
             for verify in (True, False):
                 try:
                     id, labels = use(folder, verify)
@@ -93,10 +99,25 @@ def fuzz(job):
     return {"wrong": wrong, "refused": refused}
 
 
+def use_packed(folder, verify):
+    images = packed.PackedImages(folder, verify=verify)
+    return images.id, np.concatenate([images[i].reshape(-1) for i in range(min(4, len(images)))])
+
+
 def run(job):
     kind = job["kind"]
+    if kind == "packed":
+        archive = softpack_labels.open(job["archive"]) if "archive" in job else None
+        images = pickle.loads(pickle.dumps(open_images(job["images"], archive)))
+        pixels = [images[i] for i in job.get("samples", range(len(images)))]
+        return {
+            **{"id": images.id, "classes": images.classes, "sizes": [list(own.shape[:2]) for own in pixels]},
+            "pixels": base64.b64encode(b"".join(own.tobytes() for own in pixels)).decode(),
+        }
     if kind == "fuzz":
         return fuzz(job)
+    if kind == "fuzz-packed":
+        return fuzz(job, use_packed, id="imagesId", identity=packed.IDENTITY)
     if kind == "fields":
         rng, wrong = random.Random(job["seed"]), []
         for _ in range(job["count"]):
@@ -128,6 +149,13 @@ def run(job):
             for epoch in job["epochs"]
         ]
         return {**facts, "views": [text(view) for view in rendered]}
+    if kind == "blocks":
+        found = {}
+        for epoch in range(archive.epochs):
+            for where, positions, first, count, data in archive.blocks(epoch, job["samples"]):
+                for at, position in zip(where.tolist(), positions.tolist()):
+                    found[f"{epoch}:{at}"] = [first + position, first, count, data.tobytes().hex()]
+        return {**facts, "blocks": found}
     if kind == "pruned":
         views, batches = Views(archive), []
         for batch in PrunedSampler(archive, job["seed"]):

@@ -96,9 +96,15 @@ export function temperatureDecay({
   return (epoch) => start * factor ** Math.floor(epoch / every);
 }
 
+/** Temperatures from `from` to `to`, both included. */
+export interface TemperatureRange {
+  readonly from: number;
+  readonly to: number;
+}
+
 /**
- * The temperature T of a grid at which softmax(logits / T) is nearest to the labels: the argmin of the mean
- * KL(labels || softmax(logits / T)); the lowest of equals.
+ * The temperature T at which softmax(logits / T) is nearest to the labels, among those of a grid or of a range: the
+ * argmin of the mean KL(labels || softmax(logits / T)); the lowest of equals. In a range it is exact to 1e-6 of T.
  *
  * @param logits a student's, [rows, classes]. @param labels [rows, classes].
  */
@@ -106,40 +112,68 @@ export function fitTemperature(
   logits: Float32Array,
   labels: Float32Array,
   classes: number,
-  grid: readonly number[],
+  among: readonly number[] | TemperatureRange,
 ): number {
   requireLength('labels', labels, logits.length);
+  if ('from' in among) return fitInRange(logits, labels, classes, among);
   let best = { temperature: Number.NaN, crossEntropy: Number.POSITIVE_INFINITY };
-  for (const temperature of grid) {
+  for (const temperature of among) {
     argument.positive(temperature, 'tau');
-    const crossEntropy = crossEntropyAt(logits, labels, classes, temperature);
-    if (crossEntropy < best.crossEntropy) best = { temperature, crossEntropy };
+    const { value } = crossEntropyAt(logits, labels, classes, 1 / temperature);
+    if (value < best.crossEntropy) best = { temperature, crossEntropy: value };
   }
   return best.temperature;
 }
 
-/** KL less the labels' own entropy, which no temperature changes. */
+/** Halvings of a range: 1e-6 of the lowest temperature in a range of 1 to 100, and far less than that above it. */
+const HALVINGS = 30;
+
+/** The cross-entropy is convex in s = 1 / T: halves the range of s towards the zero of its slope. */
+function fitInRange(
+  logits: Float32Array,
+  labels: Float32Array,
+  classes: number,
+  { from, to }: TemperatureRange,
+): number {
+  argument.positive(from, 'tau');
+  argument.that(to >= from, to, 'tau', `a range from ${from} on`);
+  const rising = (s: number) => crossEntropyAt(logits, labels, classes, s).slope > 0;
+  let [low, high] = [1 / to, 1 / from];
+  if (rising(low)) return to;
+  if (!rising(high)) return from;
+  for (let i = 0; i < HALVINGS; i++) {
+    const middle = (low + high) / 2;
+    if (rising(middle)) high = middle;
+    else low = middle;
+  }
+  return 2 / (low + high);
+}
+
+/** KL less the labels' own entropy, which no temperature changes, and its derivative by s = 1 / T. */
 function crossEntropyAt(
   logits: Float32Array,
   labels: Float32Array,
   classes: number,
-  temperature: number,
-): number {
-  let total = 0;
+  s: number,
+): { readonly value: number; readonly slope: number } {
+  let value = 0;
+  let slope = 0;
   for (let begin = 0; begin < logits.length; begin += classes) {
     const end = begin + classes;
     let max = Number.NEGATIVE_INFINITY;
     for (let j = begin; j < end; ++j) if (logits[j] > max) max = logits[j];
-    let sum = 0;
-    let dot = 0;
+    let [sum, weighted, dot] = [0, 0, 0];
     for (let j = begin; j < end; ++j) {
-      const z = (logits[j] - max) / temperature;
-      sum += Math.exp(z);
+      const z = logits[j] - max;
+      const e = Math.exp(s * z);
+      sum += e;
+      weighted += e * z;
       dot += labels[j] * z;
     }
-    total += Math.log(sum) - dot;
+    value += Math.log(sum) - s * dot;
+    slope += weighted / sum - dot;
   }
-  return total;
+  return { value, slope };
 }
 
 function requireLength(field: string, array: Float32Array, expected: number): void {

@@ -21,7 +21,7 @@ export interface StudentOptions {
   readonly temperature?: TemperatureSchedule;
   /**
    * Temperature of the student's logits: the labels' own (`same`, default), or `fitted` to the last batch of each
-   * epoch for the next (LPQLD): the best of 100 shares of the labels' temperature, 0.01 to 1.
+   * epoch for the next (LPQLD): where the batch's KL is least, from 0.01 of the labels' temperature to all of it.
    */
   readonly studentTemperature?: 'same' | 'fitted';
   readonly onProgress?: (progress: TrainProgress) => void;
@@ -56,8 +56,8 @@ export async function trainStudent(options: StudentOptions): Promise<Float32Arra
   }
 }
 
-/** Candidate temperatures of the student, as shares of the labels' temperature. */
-const SHARES = Array.from({ length: 100 }, (_, i) => (i + 1) / 100);
+/** Least temperature of the student as a share of the labels' temperature: the lowest of LPQLD's hundred candidates. */
+const LEAST_SHARE = 0.01;
 
 /** Brings labels to the temperature of their epoch, and knows the student's. */
 class Temperatures {
@@ -90,7 +90,7 @@ class Temperatures {
     const { network, studentTemperature } = this.#options;
     if (studentTemperature !== 'fitted') return labels;
     const logits = await predict(network, last.xs);
-    const grid = SHARES.map((share) => share * labels);
-    return fitTemperature(logits, last.ys, network.classes, grid);
+    const range = { from: LEAST_SHARE * labels, to: labels };
+    return fitTemperature(logits, last.ys, network.classes, range);
   }
 }

@@ -155,4 +155,54 @@ describe('fitTemperature', () => {
       }),
     );
   });
+
+  test('in a range finds the temperature that labels were made at', () => {
+    const logits = Float32Array.from({ length: 40 * 9 }, (_, i) => 5 * Math.sin(i * i));
+    for (const made of [0.2, 0.613, 7.41, 20]) {
+      const labels = new Float32Array(logits.length);
+      softmaxRows(logits, 40, 9, made, labels);
+      const found = fitTemperature(logits, labels, 9, { from: 0.2, to: 20 });
+      expect(Math.abs(found / made - 1)).toBeLessThan(1e-4);
+    }
+  });
+
+  test('in a range is within a step of the best of 20,000 temperatures in float64', () => {
+    const values = fc.array(fc.float({ min: -9, max: 9, noNaN: true }), {
+      minLength: 12,
+      maxLength: 12,
+    });
+    const range = { from: 0.05, to: 5 };
+    const fine = Array.from({ length: 20_000 }, (_, i) => 0.05 * 100 ** (i / 19_999));
+    fc.assert(
+      fc.property(values, values, (student, teacher) => {
+        const labels = new Float32Array(12);
+        softmaxRows(Float32Array.from(teacher), 3, 4, 2, labels);
+        const kl = (t: number) => {
+          let total = 0;
+          for (const at of [0, 4, 8]) {
+            const z = student.slice(at, at + 4);
+            const max = Math.max(...z);
+            const log = Math.log(z.reduce((sum, own) => sum + Math.exp((own - max) / t), 0));
+            for (const [j, own] of z.entries()) total += labels[at + j] * (log - (own - max) / t);
+          }
+          return total;
+        };
+        const found = fitTemperature(Float32Array.from(student), labels, 4, range);
+        expect(found).toBeGreaterThanOrEqual(range.from);
+        expect(found).toBeLessThanOrEqual(range.to);
+        const best = fine.reduce((least, t) => Math.min(least, kl(t)), Number.POSITIVE_INFINITY);
+        expect(kl(found)).toBeLessThanOrEqual(best + 1e-6 * Math.max(1, Math.abs(best)));
+      }),
+      { numRuns: 25 },
+    );
+  });
+
+  test('equal logits have no best temperature: the lowest; an empty range is refused', () => {
+    const same = new Float32Array(8).fill(3);
+    const labels = new Float32Array(8).fill(0.25);
+    expect(fitTemperature(same, labels, 4, { from: 0.5, to: 2 })).toBe(0.5);
+    expect(() => fitTemperature(same, labels, 4, { from: 2, to: 1 })).toThrow(
+      expect.objectContaining({ code: 'INVALID_ARGUMENT', field: 'tau' }),
+    );
+  });
 });

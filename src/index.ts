@@ -179,6 +179,7 @@ export {
   fitTemperature,
   retemper,
   softmaxRows,
+  type TemperatureRange,
   type TemperatureSchedule,
   temperatureDecay,
 } from './labels/temperature.js';

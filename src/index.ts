@@ -15,12 +15,6 @@ export { type MergeOptions, mergeArchives } from './archive/merge.js';
 export type { ArchiveRow } from './archive/pieces.js';
 export type { Pruning } from './archive/pruning.js';
 export type { CodesOfSamples, ReadLabelsOptions } from './archive/read-labels.js';
-export {
-  type RepairedFile,
-  type RepairReport,
-  repairArchive,
-  type UnrepairedFile,
-} from './archive/repair.js';
 export type { ShardRecord, Shards } from './archive/shards.js';
 export type { ArchiveSpec } from './archive/spec.js';
 export type { TauSchedule, TauScheduleChoice } from './archive/tau-schedule.js';
@@ -78,6 +72,7 @@ export {
   type VqaeTraining,
   type VqaeTrainingHooks,
 } from './codecs/vqae/trainer.js';
+export type { RepairedFile, UnrepairedFile } from './container/repair-file.js';
 export { type PemKey, signArchive, verifySignature } from './container/signature.js';
 export type { DamagedBytes, DamageKind } from './container/verify-file.js';
 export type { CodecParts, CodeLayout, Tensor } from './core/codec-parts.js';
@@ -220,6 +215,7 @@ export { openArchive } from './pipeline/open-archive.js';
 export { type PackResult, packLogits } from './pipeline/pack.js';
 export type { PackOptions, PackProgress } from './pipeline/pack-options.js';
 export type { PruneOptions } from './pipeline/pruned-source.js';
+export { type RepairReport, repairArchive } from './pipeline/repair.js';
 export { type VerifyArchiveOptions, type VerifyReport, verifyArchive } from './pipeline/verify.js';
 export {
   type CodecPlan,

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { type RepairReport, repairArchive } from '../archive/repair.js';
 import { SoftpackError } from '../errors.js';
+import { type RepairReport, repairArchive } from '../pipeline/repair.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 import { reportedStep } from './progress.js';
@@ -13,8 +13,10 @@ interface RepairFlags {
 export function addRepair(program: Command, io: CliIo): void {
   program
     .command('repair')
-    .description('Replace the damaged blocks of an archive by those of a copy of it.')
-    .argument('<dir>', 'archive')
+    .description(
+      'Replace the damaged blocks of an archive, or of packed images, by those of a copy.',
+    )
+    .argument('<dir>', 'archive or packed images')
     .requiredOption('--from <copy>', 'folder or address of the copy')
     .option('--json', 'print the report as JSON')
     .action((dir: string, flags: RepairFlags) => repair(dir, flags, io));

@@ -2,11 +2,11 @@ import { copyFile, cp, readdir, readFile, rename, rm, truncate, writeFile } from
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';
 import { createArchive } from '#src/archive/create.js';
-import { repairArchive } from '#src/archive/repair.js';
 import type { ArchiveSpec } from '#src/archive/spec.js';
 import { WriterLock } from '#src/container/lock.js';
 import { RandomSequence } from '#src/core/random.js';
-import { verifyArchive } from '#src/index.js';
+import { openImages, packImages, repairArchive, verifyArchive } from '#src/index.js';
+import { writeImage } from '../images/fixture.js';
 import { temporaryDirectory } from '../temporary.js';
 import { readTree, SMALL, smallRow, writeSmall } from './fixture.js';
 
@@ -139,4 +139,36 @@ test('other archives, a damaged manifest and a writer at work are refused', asyn
   await writeFile(join(directory, 'manifest.json'), '{}');
   await expect(repairArchive(directory, whole)).rejects.toMatchObject({ code: 'INVALID_FILE' });
   expect(await readdir(directory)).not.toContain('writer.lock');
+});
+
+test('packed images are repaired from a copy, by their damaged blocks', async () => {
+  const photos = temporary.path('photos');
+  for (let i = 0; i < 6; i++) await writeImage(photos, `${i}.png`, i, [320, 320]);
+  const sound = temporary.path('packed');
+  await packImages({ images: await openImages(photos), out: sound, shardBytes: 2 ** 20 });
+  const files = (await readdir(sound)).filter((name) => name !== 'manifest.json').sort();
+  expect(files.length).toBeGreaterThan(1);
+  const directory = await copyOf(sound);
+  const bytes = await readFile(join(directory, files[0]));
+  bytes[bytes.length - 50_000] ^= 4;
+  await writeFile(join(directory, files[0]), bytes);
+  await rm(join(directory, files[1]));
+  expect((await verifyArchive(directory)).damage.length).toBe(2);
+  const seen: number[] = [];
+  const report = await repairArchive(directory, sound, { onProgress: (done) => seen.push(done) });
+  const of = (i: number) => report.repaired[i];
+  expect(report.unrepaired).toEqual([]);
+  expect([of(0).file, of(1).file]).toEqual(files.slice(0, 2));
+  // The one block, at most; the other file whole but for what is padding between them.
+  expect(of(0).fetched).toBeLessThanOrEqual(2 ** 20);
+  expect(await readTree(directory)).toEqual(await readTree(sound));
+  expect(seen.length).toBe(files.length);
+  expect((await verifyArchive(directory)).damage).toEqual([]);
+
+  const others = temporary.path('other-packed');
+  await rm(join(photos, '0.png'));
+  await packImages({ images: await openImages(photos), out: others });
+  const wrong = repairArchive(directory, others);
+  await expect(wrong).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', field: others });
+  await expect(repairArchive(directory, whole)).rejects.toMatchObject({ code: 'INVALID_FILE' });
 });

@@ -4,18 +4,12 @@ import type { SampleRange } from '../core/samples.js';
 import { SoftpackError } from '../errors.js';
 import type { LabelArray, Precision, ThreadOptions } from '../kernels/types.js';
 
-/** The labelled views, one entry per label, as far as a codec may use them to predict a label. */
+/** What is mixed into the labelled views, one entry per label. */
 export interface LabelViews {
-  /** [labels, 4]: top, left, height, width of the crop, in pixels of the source image. */
-  readonly crop: Int32Array;
-  /** [labels]: 1 for mirrored views. */
-  readonly flip: Uint8Array;
   /** [labels]: global id of the sample that is mixed in; the label's own sample if none is. */
   readonly partner: Uint32Array;
   /** [labels]: share of the sample's own pixels, 0 to 1. */
   readonly lambda: Float32Array;
-  /** [labels, 4]: the rectangle that the partner replaces, in pixels of the view. */
-  readonly box: Int32Array;
 }
 
 /** Facts about the labels that encoder and decoder both know, at no cost in bytes. */
@@ -23,7 +17,7 @@ export interface LabelContext {
   readonly epoch: number;
   /** Global sample ids of the labels. */
   readonly samples: SampleRange;
-  /** Derived from the archive's seed; absent if the archive has no record of its views. */
+  /** Given to codecs that use views; absent if the archive has no record of them. */
   readonly augmentation?: LabelViews;
 }
 
@@ -61,6 +55,8 @@ export interface Codec extends Disposable {
   readonly tau: number;
   /** Whether the codes hold logits, which give labels at any temperature. */
   readonly anyTau: boolean;
+  /** Whether labels depend on what is mixed into their views: encoding and decoding need `context.augmentation`. */
+  readonly usesViews?: boolean;
   readonly layout: CodeLayout;
   /** Decoding of a label from its bits and the codec's tensors, in words, for readers without this library. */
   readonly decoding: string;

@@ -2,7 +2,7 @@ import type { FieldChecker } from '../core/check.js';
 import type { CodecParts, CodecShape } from '../core/codec-parts.js';
 import type { Kernels } from '../kernels/types.js';
 import type { TrainingCheckpoints } from './checkpoints.js';
-import type { Codec, DecodeOptions } from './codec.js';
+import type { Codec, DecodeOptions, LabelContext } from './codec.js';
 import type { VqaeTrainingOptions } from './vqae/options.js';
 import type { VqaeTraining } from './vqae/trainer.js';
 
@@ -86,6 +86,9 @@ export interface ByteRequest<Sized extends NamedChoice> {
   readonly form?: Partial<Omit<Sized, 'name'>>;
 }
 
+/** Takes logits [labels, classes], which are its own from then on, and what is known of these labels. */
+export type LogitsVisitor = (logits: Float32Array, context: LabelContext) => void | Promise<void>;
+
 export interface CodecTraining {
   readonly classes: number;
   /** Number of samples, and of labels in all, to store. */
@@ -100,6 +103,10 @@ export interface CodecTraining {
   readonly scan: (
     visit: (firstSample: number, probabilities: Float32Array) => void,
   ) => Promise<void>;
+  /** Shows the labels of `draw` as logits, some at a time. */
+  readonly drawLogits: (visit: LogitsVisitor) => Promise<void>;
+  /** Shows every label that will be stored as logits. */
+  readonly scanLogits: (visit: LogitsVisitor) => Promise<void>;
   readonly kernels: Kernels;
   readonly training?: VqaeTrainingOptions;
   readonly checkpoints?: TrainingCheckpoints;
@@ -131,6 +138,8 @@ export interface CodecDescriptor<
   readonly steps?: boolean;
   /** A label depends on its sample's id alone, so that rows cannot be batches of other samples (pruning). */
   readonly perSample?: boolean;
+  /** Labels are predicted from what is mixed into their views, where that is recorded. */
+  readonly usesViews?: boolean;
   /** Whether its codes hold logits, which give labels at any temperature; default no. */
   anyTau?(choice: Sized): boolean;
   /** Fills in parameters: those of the ratio asked for, and defaults. `INVALID_ARGUMENT` if none reach the ratio. */

@@ -8,11 +8,12 @@ import { PCA } from './principal/pca.js';
 import { RPCA } from './principal/rpca.js';
 import { SCALAR } from './scalar.js';
 import { TOP_K } from './top-k.js';
+import { TRANSFORM } from './transform/descriptor.js';
 import { VQ } from './vq.js';
 import { VQAE } from './vqae/descriptor.js';
 
 /** softpack's codecs. */
-export const CODECS = CodecRegistry.of(VQAE, TOP_K, PCA, RPCA, VQ, SCALAR, NONE, MEAN);
+export const CODECS = CodecRegistry.of(VQAE, TOP_K, PCA, RPCA, VQ, SCALAR, TRANSFORM, NONE, MEAN);
 
 /**
  * A codec and its size: its parameters, or `ratio`, the least compression of its codes relative to float16. The

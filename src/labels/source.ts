@@ -12,6 +12,8 @@ import { locateArray, type StoredArray } from './stored-array.js';
 export interface LabelsOf {
   readonly epoch: number;
   readonly samples: { readonly start: number; readonly count: number } | Uint32Array;
+  /** Sample that is mixed into each view, and the own share, where that is known and asked for. */
+  readonly augmentation?: { readonly partner: Uint32Array; readonly lambda: Float32Array };
 }
 
 /** Epoch and sample of one label. */

@@ -5,7 +5,13 @@ import type { Kernels } from '../kernels/types.js';
 import type { LabelSource } from '../labels/source.js';
 import { DEFAULT_EPS, DEFAULT_TAU, type PackOptions } from './pack-options.js';
 import type { KeptCodec } from './partial-pack.js';
-import { defaultTrainingLabels, drawTrainingLabels, scanLabels } from './training-labels.js';
+import {
+  defaultTrainingLabels,
+  drawTrainingLabels,
+  scanLabels,
+  scanLogits,
+  visitDrawnLogits,
+} from './training-labels.js';
 
 export type TrainCodecOptions = Omit<PackOptions, 'codec'> & {
   readonly codec: CodecChoice;
@@ -46,21 +52,22 @@ function trainOn(
 ): Promise<TrainedCodec> {
   const { classes } = source;
   const limit = trainingLabels ?? defaultTrainingLabels(classes);
+  const drawing = {
+    limit,
+    seed: training?.seed ?? 0,
+    signal,
+    onProgress: (done: number, total: number) => onProgress?.({ phase: 'read', done, total }),
+  };
   return codecs.train(codec, {
     classes,
     samples: source.samples,
     labels: source.epochs * source.samples,
     tau,
     eps,
-    draw: () =>
-      drawTrainingLabels(source, {
-        tau,
-        limit,
-        seed: training?.seed ?? 0,
-        signal,
-        onProgress: (done, total) => onProgress?.({ phase: 'read', done, total }),
-      }),
+    draw: () => drawTrainingLabels(source, { ...drawing, tau }),
     scan: (visit) => scanLabels(source, { tau, signal, visit }),
+    drawLogits: (visit) => visitDrawnLogits(source, drawing, visit),
+    scanLogits: (visit) => scanLogits(source, visit, signal),
     kernels,
     training,
     checkpoints,

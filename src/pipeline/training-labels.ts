@@ -1,7 +1,8 @@
+import type { LogitsVisitor } from '../codecs/descriptor.js';
 import { STREAM } from '../core/philox.js';
 import { RandomSequence } from '../core/random.js';
 import { throwIfAborted } from '../errors.js';
-import type { LabelPlace, LabelSource } from '../labels/source.js';
+import type { LabelPlace, LabelSource, LabelsOf } from '../labels/source.js';
 import { softmaxRows } from '../labels/temperature.js';
 
 const TRAINING_BYTES = 128 * 2 ** 20;
@@ -13,7 +14,6 @@ export function defaultTrainingLabels(classes: number): number {
 }
 
 export interface TrainingLabelsOptions {
-  readonly tau: number;
   /** Most labels to take. */
   readonly limit: number;
   readonly seed: number;
@@ -27,47 +27,82 @@ export interface TrainingLabelsOptions {
  */
 export async function drawTrainingLabels(
   source: LabelSource,
-  { tau, limit, seed, onProgress, signal }: TrainingLabelsOptions,
+  options: TrainingLabelsOptions & { readonly tau: number },
 ): Promise<Float32Array> {
+  const { classes } = source;
+  const count = Math.min(source.epochs * source.samples, options.limit);
+  const labels = new Float32Array(count * classes);
+  let done = 0;
+  for await (const { logits } of drawnLogits(source, options)) {
+    const out = labels.subarray(done * classes, done * classes + logits.length);
+    softmaxRows(logits, logits.length / classes, classes, options.tau, out);
+    done += logits.length / classes;
+  }
+  return labels;
+}
+
+/** Shows the labels of {@link drawTrainingLabels} as logits, with what is known of them. */
+export async function visitDrawnLogits(
+  source: LabelSource,
+  options: TrainingLabelsOptions,
+  visit: LogitsVisitor,
+): Promise<void> {
+  const { classes } = source;
+  for await (const { logits, places } of drawnLogits(source, options)) {
+    for (let first = 0; first < places.length; ) {
+      const { row, start } = places[first];
+      let count = 1;
+      while (places[first + count]?.row === row && places[first + count].start === start + count) {
+        count++;
+      }
+      const piece = logits.slice(first * classes, (first + count) * classes);
+      await visit(piece, await contextOf(source, row, start, count));
+      first += count;
+    }
+  }
+}
+
+interface DrawnLogits {
+  readonly logits: Float32Array;
+  /** Of each label: row of the source, and position in it. */
+  readonly places: readonly { readonly row: number; readonly start: number }[];
+}
+
+async function* drawnLogits(
+  source: LabelSource,
+  { limit, seed, onProgress, signal }: TrainingLabelsOptions,
+): AsyncGenerator<DrawnLogits> {
   const total = source.epochs * source.samples;
   const count = Math.min(total, limit);
   const random = new RandomSequence(seed, STREAM.codec, 1);
-  const labels = new Float32Array(count * source.classes);
   const placeOf = (label: number): LabelPlace => ({
     epoch: Math.floor(label / source.samples),
     sample: label % source.samples,
   });
   // If every label is taken, read whole stretches; else one at a time, or many at once if that is faster.
-  const next = async (first: number) => {
-    if (count === total) {
-      const { epoch, sample } = placeOf(first);
-      const rows = Math.min(READ_ROWS, source.samples - sample);
-      return { logits: await source.read(epoch, sample, rows), rows };
-    }
-    const rows = source.readEach === undefined ? 1 : Math.min(READ_ROWS, count - first);
+  for (let done = 0; done < count; ) {
+    throwIfAborted(signal);
+    const whole = count === total;
+    const first = placeOf(done);
+    const most = whole ? source.samples - first.sample : count - done;
+    const single = !whole && source.readEach === undefined;
+    const rows = single ? 1 : Math.min(READ_ROWS, most);
     const places = Array.from({ length: rows }, (_, k) =>
-      placeOf(stretch(first + k, count, total, random)),
+      placeOf(whole ? done + k : stretch(done + k, count, total, random)),
     );
     const [{ epoch, sample }] = places;
-    return { logits: await (source.readEach?.(places) ?? source.read(epoch, sample, 1)), rows };
-  };
-  let i = 0;
-  while (i < count) {
-    throwIfAborted(signal);
-    const { logits, rows } = await next(i);
-    const at = i * source.classes;
-    const out = labels.subarray(at, at + logits.length);
-    softmaxRows(logits, rows, source.classes, tau, out);
-    i += rows;
-    onProgress?.(i, count);
+    const each = whole ? undefined : source.readEach?.(places);
+    const logits = await (each ?? source.read(epoch, sample, rows));
+    yield { logits, places: places.map((place) => ({ row: place.epoch, start: place.sample })) };
+    done += rows;
+    onProgress?.(done, count);
   }
-  return labels;
 }
 
 const READ_ROWS = 1024;
 
 /** Visits all labels of the source as probabilities, some consecutive samples of one epoch at a time. */
-export async function scanLabels(
+export function scanLabels(
   source: LabelSource,
   options: {
     readonly tau: number;
@@ -75,17 +110,48 @@ export async function scanLabels(
     readonly signal?: AbortSignal;
   },
 ): Promise<void> {
-  const { tau, visit, signal } = options;
-  for (let epoch = 0; epoch < source.epochs; epoch++) {
+  return scanRows(source, options.signal, (logits, _row, start) => {
+    const labels = new Float32Array(logits.length);
+    const rows = logits.length / source.classes;
+    softmaxRows(logits, rows, source.classes, options.tau, labels);
+    options.visit(start, labels);
+  });
+}
+
+/** The same as logits, with what is known of the labels. */
+export function scanLogits(
+  source: LabelSource,
+  visit: LogitsVisitor,
+  signal?: AbortSignal,
+): Promise<void> {
+  return scanRows(source, signal, async (logits, row, start) => {
+    await visit(logits, await contextOf(source, row, start, logits.length / source.classes));
+  });
+}
+
+async function scanRows(
+  source: LabelSource,
+  signal: AbortSignal | undefined,
+  visit: (logits: Float32Array, row: number, start: number) => void | Promise<void>,
+): Promise<void> {
+  for (let row = 0; row < source.epochs; row++) {
     for (let start = 0; start < source.samples; start += READ_ROWS) {
       throwIfAborted(signal);
-      const rows = Math.min(READ_ROWS, source.samples - start);
-      const logits = await source.read(epoch, start, rows);
-      const labels = new Float32Array(logits.length);
-      softmaxRows(logits, rows, source.classes, tau, labels);
-      visit(start, labels);
+      const count = Math.min(READ_ROWS, source.samples - start);
+      await visit(await source.read(row, start, count), row, start);
     }
   }
+}
+
+/** What is known of some labels of a row: by default the row is an epoch. */
+export async function contextOf(
+  source: LabelSource,
+  row: number,
+  start: number,
+  count: number,
+): Promise<LabelsOf> {
+  const plain = { epoch: row, samples: { start, count } };
+  return (await source.labelsOf?.(row, start, count)) ?? plain;
 }
 
 function stretch(i: number, count: number, total: number, random: RandomSequence): number {

@@ -1,0 +1,82 @@
+import type { RansModel } from '../../kernels/rans.js';
+import type { Kernels } from '../../kernels/types.js';
+import { invalidTensor } from '../tensors.js';
+import { type Histogram, histogramsOf, learnTables, readTables, symbolOf } from './tables.js';
+
+/**
+ * Entropy tables and which row has which, as bytes: the length of the tables (u16, little endian), the tables
+ * (tables.ts), and the index of each row's table (u8).
+ */
+export interface RowModel {
+  readonly model: RansModel;
+  readonly bytes: Uint8Array;
+}
+
+/** Tables for rows with these counts; see {@link learnTables}. */
+export function learnRowModel(
+  histograms: readonly Histogram[],
+  repeats: number,
+  trellis: RansModel['trellis'],
+): RowModel {
+  const { tables, indices, bytes } = learnTables(histograms, repeats);
+  const all = new Uint8Array(2 + bytes.length + indices.length);
+  new DataView(all.buffer).setUint16(0, bytes.length, true);
+  all.set(bytes, 2);
+  all.set(indices, 2 + bytes.length);
+  return { model: { tables, rowTables: indices, trellis }, bytes: all };
+}
+
+/** Reads the tables of `rows` rows from the beginning of a tensor, and how many bytes they take. */
+export function readRowModel(
+  name: string,
+  bytes: Uint8Array,
+  rows: number,
+  trellis: RansModel['trellis'],
+): { readonly model: RansModel; readonly length: number } {
+  const least = 2 + rows;
+  const tableBytes = bytes.length < 2 ? 0 : bytes[0] + 256 * bytes[1];
+  const length = least + tableBytes;
+  if (bytes.length < length) {
+    throw invalidTensor(name, 'too short', `at least ${length} bytes`, bytes.length);
+  }
+  const tables = readTables(name, bytes.subarray(2, 2 + tableBytes));
+  const rowTables = Uint16Array.from(bytes.subarray(2 + tableBytes, length));
+  const wrong = rowTables.find((table) => table >= tables.count);
+  if (wrong !== undefined) {
+    throw invalidTensor(name, 'no such entropy table', `less than ${tables.count}`, wrong);
+  }
+  return { model: { tables, rowTables, trellis }, length };
+}
+
+/** A matrix of integers [rows, columns] with the tables of its rows: a row model, then one rANS stream. */
+export function encodeMatrix(values: Int16Array, columns: number, kernels: Kernels): Uint8Array {
+  const rows = values.length / columns;
+  const histograms = histogramsOf(rows);
+  for (const [i, value] of values.entries()) {
+    histograms[Math.floor(i / columns)][symbolOf(value)]++;
+  }
+  const { model, bytes } = learnRowModel(histograms, 1, 1);
+  const stream = kernels.encodeRans({ ...model, values, columns });
+  const all = new Uint8Array(bytes.length + stream.length);
+  all.set(bytes);
+  all.set(stream, bytes.length);
+  return all;
+}
+
+/** The inverse; `INVALID_FILE` naming the tensor if the bytes are no such matrix. */
+export function decodeMatrix(
+  name: string,
+  bytes: Uint8Array,
+  rows: number,
+  columns: number,
+  kernels: Kernels,
+): Int16Array {
+  const { model, length } = readRowModel(name, bytes, rows, 1);
+  const out = new Int16Array(rows * columns);
+  try {
+    kernels.decodeRans({ ...model, bytes: bytes.subarray(length), columns, out });
+  } catch (cause) {
+    throw invalidTensor(name, 'damaged', 'a stream of its tables', String(cause));
+  }
+  return out;
+}

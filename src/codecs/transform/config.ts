@@ -1,0 +1,45 @@
+import type { FieldChecker } from '../../core/check.js';
+import type { Trellis } from '../../kernels/rans.js';
+import { type CommonConfig, checkCommon } from '../config.js';
+
+/** Most components: tables of a row are told apart by a byte, and a trellis has two of them. */
+export const MAX_COMPONENTS = 128;
+/** A block is the least that is decoded: short ones suit random access, long ones cost fewer bytes. */
+const LEAST_BLOCK = 256;
+const LARGEST_BLOCK = 2048;
+/** Blocks are about this long if they may. */
+const BLOCK_BITS = 2 ** 17;
+
+export interface TransformConfig extends CommonConfig {
+  /** Number of base vectors, by sample id; 0 for none. */
+  readonly bases: number;
+  /** Whether labels are predicted from what is mixed into their views, too. */
+  readonly views: boolean;
+  /** Components kept. */
+  readonly components: number;
+  /** Distance between values of a quantiser. */
+  readonly step: number;
+  /** Of the trellis; 1 for none. */
+  readonly states: Trellis;
+  readonly labelsPerBlock: number;
+}
+
+export function checkTransformConfig(
+  config: TransformConfig,
+  check: FieldChecker,
+): TransformConfig {
+  const { classes, tau, bases, views, components, step, states, labelsPerBlock } = config;
+  checkCommon(config, check);
+  check.count(bases, 'bases', 0, 2 ** 32 - 1);
+  check.flag(views, 'views');
+  check.count(components, 'components', 1, Math.min(classes, MAX_COMPONENTS));
+  check.positive(step, 'step');
+  check.that([1, 4, 8].includes(states), states, 'states', '1, 4 or 8');
+  check.powerOfTwo(labelsPerBlock, 'labelsPerBlock', 1, 2 ** 16);
+  return { classes, tau, bases, views, components, step, states, labelsPerBlock };
+}
+
+export function blockFor(bitsPerLabel: number): number {
+  const fitting = 2 ** Math.round(Math.log2(BLOCK_BITS / bitsPerLabel));
+  return Math.min(Math.max(fitting, LEAST_BLOCK), LARGEST_BLOCK);
+}

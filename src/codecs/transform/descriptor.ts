@@ -1,0 +1,88 @@
+import type { Trellis } from '../../kernels/rans.js';
+import { argumentChecker } from '../config.js';
+import type { CodecDescriptor, RatioChoice } from '../descriptor.js';
+import { largestFitting, requireRatio } from '../size-search.js';
+import { codecShape } from '../tensors.js';
+import { TransformCodec } from './codec.js';
+import { blockFor, MAX_COMPONENTS } from './config.js';
+import { trainTransform } from './train.js';
+
+/** Left open: found by a pilot. */
+interface TransformForm {
+  readonly components?: number;
+  /** Of the trellis: 1 (none), 4 (default) or 8. */
+  readonly states?: Trellis;
+  /** Whether labels are predicted from a base vector per sample. */
+  readonly bases?: boolean;
+}
+
+export type TransformSized = Readonly<{ name: 'transform'; rate?: number; step?: number }> &
+  TransformForm;
+
+/**
+ * By `rate`, the bits per label that codes and tensors together may take; by `ratio`, 16 bits a class over that rate; or by
+ * the quantiser's `step` in logits.
+ */
+export type TransformChoice = Readonly<{ name: 'transform' }> &
+  TransformForm &
+  (RatioChoice | { readonly rate: number } | { readonly step: number });
+
+/** Rates are tried in steps of 1/64 bit. */
+const RATE_UNIT = 64;
+const STATES = [1, 4, 8] as const;
+
+export const TRANSFORM: CodecDescriptor<TransformSized, TransformChoice> = {
+  name: 'transform',
+  parameters: [
+    { name: 'rate', words: 'bits per label, tensors included', kind: 'size' },
+    { name: 'step', words: 'step of the quantiser', kind: 'form', libraryOnly: true },
+    { name: 'components', words: 'components', kind: 'form', libraryOnly: true },
+    { name: 'states', words: 'states of the trellis', kind: 'form', libraryOnly: true },
+    { name: 'bases', words: 'a base vector per sample', kind: 'form', libraryOnly: true },
+  ],
+  docs: {
+    label: 'entropy-coded coefficients of principal components of the logits',
+    bits: 'rate (less: tensors)',
+    besides: 'counted in the rate',
+  },
+  usesViews: true,
+  sized(choice, { classes }) {
+    if (!('ratio' in choice)) return choice;
+    const { ratio, ...form } = choice;
+    requireRatio(ratio);
+    return { ...form, rate: (16 * classes) / ratio };
+  },
+  check({ rate, step, components, states, bases }, { classes }, checker) {
+    if (rate !== undefined) checker.positive(rate, 'rate');
+    if (step !== undefined) checker.positive(step, 'step');
+    const one = (rate === undefined) !== (step === undefined);
+    checker.that(one, rate === undefined ? 'neither' : 'both', 'rate', 'either rate or step');
+    if (components !== undefined) {
+      checker.count(components, 'components', 1, Math.min(classes, MAX_COMPONENTS));
+    }
+    if (states !== undefined) checker.that(STATES.includes(states), states, 'states', '1, 4 or 8');
+    if (bases !== undefined) checker.flag(bases, 'bases');
+  },
+  trainingBytes: (_, { classes }) => 4 * classes * classes,
+  forBytes(request) {
+    const high = 16 * request.labels.classes * RATE_UNIT;
+    const at = (units: number): TransformSized => ({
+      ...request.form,
+      name: 'transform',
+      rate: units / RATE_UNIT,
+    });
+    return largestFitting(request, high, at);
+  },
+  shape({ rate, components = MAX_COMPONENTS / 2 }, { classes }) {
+    // Without a rate sizes are known once labels were seen: about two bits a component, four an entry of the basis.
+    const bits = rate ?? 2 * components;
+    const basis = rate === undefined ? Math.ceil((components * classes) / 2) : 0;
+    const tensors = [{ name: 'basis', dtype: 'U8', shape: [basis] }] as const;
+    return { ...codecShape('transform', bits, tensors), labelsPerBlock: blockFor(bits) };
+  },
+  async train(choice, context) {
+    this.check(choice, { ...context, training: undefined }, argumentChecker('transform'));
+    return { codec: await trainTransform(choice, context) };
+  },
+  load: (parts, kernels, options) => TransformCodec.fromParts(parts, kernels, options),
+};

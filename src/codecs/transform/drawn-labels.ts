@@ -1,0 +1,100 @@
+import type { Kernels } from '../../kernels/types.js';
+import type { CodecTraining } from '../descriptor.js';
+import { principalComponents } from '../math/eigen.js';
+import { trainingRandom } from '../training.js';
+import { type Mixes, mixesOf } from './base-vectors.js';
+import { centreLogits } from './project.js';
+
+/** Components found besides those that may be kept: the last ones of an iteration are the slowest to settle. */
+const SPARE_COMPONENTS = 16;
+
+/** Labels that a codec is learnt from, centred, and their principal components. */
+export interface DrawnLabels {
+  readonly count: number;
+  /** [count, classes], less the mean. */
+  readonly centred: Float32Array;
+  readonly mixes: Mixes;
+  /** Whether something is mixed into any of their views. */
+  readonly mixed: boolean;
+  readonly mean: Float32Array;
+  /** [rank, classes], orthonormal. */
+  readonly components: Float32Array;
+  readonly rank: number;
+  /** [rank], root mean squares of the coefficients. */
+  readonly deviations: Float64Array;
+}
+
+/** @param most components to find. */
+export async function drawLabels(context: CodecTraining, most: number): Promise<DrawnLabels> {
+  const { classes, kernels } = context;
+  const { centred, mixes } = await readDrawn(context);
+  const count = centred.length / classes;
+  const mean = subtractMean(centred, classes);
+  const covariance = new Float32Array(classes * classes);
+  const shape = { rows: classes, inner: count, columns: classes, transposeA: true };
+  await kernels.projectAsync({ a: centred, b: centred, out: covariance, ...shape });
+  const rank = Math.min(most, classes);
+  const found = Math.min(classes, rank + SPARE_COMPONENTS);
+  const random = trainingRandom(context);
+  const { components } = await principalComponents(covariance, classes, found, kernels, random);
+  const kept = components.slice(0, rank * classes);
+  const latents = await projected(centred, kept, classes, kernels);
+  const squares = new Float64Array(rank);
+  for (let i = 0; i < latents.length; i++) squares[i % rank] += latents[i] ** 2;
+  const deviations = squares.map((sum) => Math.sqrt(sum / count));
+  const mixed = mixes.partner.some((partner, i) => partner !== mixes.sample[i]);
+  return { count, centred, mixes, mixed, mean, components: kept, rank, deviations };
+}
+
+/** Products [rows, rank] of labels [rows, classes] with vectors [rank, classes]. */
+export async function projected(
+  labels: Float32Array,
+  vectors: Float32Array,
+  classes: number,
+  kernels: Kernels,
+  threads = 0,
+): Promise<Float32Array> {
+  const [rows, columns] = [labels.length / classes, vectors.length / classes];
+  const out = new Float32Array(rows * columns);
+  const shape = { rows, inner: classes, columns, transposeB: true, threads };
+  await kernels.projectAsync({ a: labels, b: vectors, out, ...shape });
+  return out;
+}
+
+async function readDrawn({ classes, tau, drawLogits }: CodecTraining) {
+  const pieces: Float32Array[] = [];
+  const mixes: Mixes[] = [];
+  await drawLogits((logits, context) => {
+    pieces.push(centreLogits(logits, classes, tau));
+    mixes.push(mixesOf(context));
+  });
+  const centred = new Float32Array(pieces.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    centred.set(piece, at);
+    at += piece.length;
+  }
+  return { centred, mixes: joinedMixes(mixes) };
+}
+
+function joinedMixes(mixes: readonly Mixes[]): Mixes {
+  const count = mixes.reduce((sum, { sample }) => sum + sample.length, 0);
+  const [sample, partner] = [new Uint32Array(count), new Uint32Array(count)];
+  const lambda = new Float32Array(count);
+  let at = 0;
+  for (const own of mixes) {
+    sample.set(own.sample, at);
+    partner.set(own.partner, at);
+    lambda.set(own.lambda, at);
+    at += own.sample.length;
+  }
+  return { sample, partner, lambda };
+}
+
+function subtractMean(labels: Float32Array, classes: number): Float32Array {
+  const sums = new Float64Array(classes);
+  for (let i = 0; i < labels.length; i++) sums[i % classes] += labels[i];
+  const mean = Float32Array.from(sums, (sum) => (sum * classes) / labels.length);
+  for (let i = 0; i < labels.length; i++) labels[i] -= mean[i % classes];
+  return mean;
+}

@@ -1,0 +1,108 @@
+import type { CodecParts, Tensor } from '../../core/codec-parts.js';
+import type { RansModel } from '../../kernels/rans.js';
+import type { Kernels } from '../../kernels/types.js';
+import { invalidTensor, requireTensor } from '../tensors.js';
+import { type Basis, type CodedBasis, dequantiseBasis } from './basis.js';
+import { decodeMatrix, encodeMatrix, type RowModel, readRowModel } from './coded-matrix.js';
+import type { TransformConfig } from './config.js';
+import { baseStep } from './quantiser.js';
+
+/** What a codec has learnt, as its tensors hold it. */
+export interface TransformModel {
+  readonly basis: Basis;
+  /** [components], in 128ths of a unit. */
+  readonly shifts: Int8Array;
+  /** Entropy tables of labels. */
+  readonly codes: RansModel;
+  /** [bases, components]; absent if labels are coded as they are. */
+  readonly bases?: Float32Array;
+  readonly tensors: ReadonlyMap<string, Tensor>;
+}
+
+/** The parts of a model before they are encoded. */
+export interface LearntModel {
+  readonly basis: CodedBasis;
+  readonly shifts: Int8Array;
+  readonly codes: RowModel;
+  /** [components, bases], in steps of base vectors. */
+  readonly bases?: Int16Array;
+}
+
+export function modelOf(
+  learnt: LearntModel,
+  config: TransformConfig,
+  kernels: Kernels,
+): TransformModel {
+  const { classes, components } = config;
+  const tensors = new Map<string, Tensor>([
+    ['basis', bytesTensor(encodeMatrix(learnt.basis.values, classes, kernels))],
+    ['steps', halvesTensor(learnt.basis.steps)],
+    ['shifts', bytesTensor(Uint8Array.from(learnt.shifts, (shift) => shift + 128))],
+    ['tables', bytesTensor(learnt.codes.bytes)],
+  ]);
+  if (learnt.bases !== undefined) {
+    tensors.set('bases', bytesTensor(encodeMatrix(learnt.bases, config.bases, kernels)));
+  }
+  return {
+    basis: dequantiseBasis(learnt.basis, { rank: components, classes }),
+    shifts: learnt.shifts,
+    codes: learnt.codes.model,
+    ...(learnt.bases === undefined ? {} : { bases: basesOf(learnt.bases, config) }),
+    tensors,
+  };
+}
+
+export function readTransformModel(
+  { tensors }: Pick<CodecParts, 'tensors'>,
+  config: TransformConfig,
+  kernels: Kernels,
+): TransformModel {
+  const { classes, components, states } = config;
+  const rows = 1 + components;
+  const steps = new Uint16Array(requireTensor(tensors, 'steps', 'F16', [rows]).slice().buffer);
+  const wrong = steps.findIndex((step) => step === 0 || step >= 0x7c00);
+  if (wrong >= 0) throw invalidTensor('steps', 'not a step', 'finite, above 0', `element ${wrong}`);
+  const values = decodeMatrix('basis', bytesOf(tensors, 'basis'), rows, classes, kernels);
+  const stored = requireTensor(tensors, 'shifts', 'U8', [components]);
+  const contexts = states === 1 ? 1 : 2;
+  const tables = bytesOf(tensors, 'tables');
+  const codes = readRowModel('tables', tables, components * contexts, states);
+  if (codes.length !== tables.length) {
+    throw invalidTensor('tables', 'wrong length', codes.length, tables.length);
+  }
+  const model = {
+    basis: dequantiseBasis({ values, steps }, { rank: components, classes }),
+    shifts: Int8Array.from(stored, (shift) => shift - 128),
+    codes: codes.model,
+    tensors,
+  };
+  if (config.bases === 0) return model;
+  const stream = bytesOf(tensors, 'bases');
+  const bases = decodeMatrix('bases', stream, components, config.bases, kernels);
+  return { ...model, bases: basesOf(bases, config) };
+}
+
+/** [components, samples] in steps to [samples, components]. */
+function basesOf(values: Int16Array, config: TransformConfig): Float32Array {
+  const { components, bases: samples, step } = config;
+  const bases = new Float32Array(values.length);
+  const unit = baseStep(step);
+  for (let j = 0; j < components; j++) {
+    for (let i = 0; i < samples; i++) bases[i * components + j] = values[j * samples + i] * unit;
+  }
+  return bases;
+}
+
+function bytesTensor(data: Uint8Array): Tensor {
+  return { dtype: 'U8', shape: [data.length], data };
+}
+
+function halvesTensor(halves: Uint16Array): Tensor {
+  const data = new Uint8Array(halves.buffer, halves.byteOffset, halves.byteLength).slice();
+  return { dtype: 'F16', shape: [halves.length], data };
+}
+
+/** The bytes of a tensor of any length. */
+function bytesOf(tensors: ReadonlyMap<string, Tensor>, name: string): Uint8Array {
+  return requireTensor(tensors, name, 'U8', [tensors.get(name)?.data.length ?? 0]);
+}

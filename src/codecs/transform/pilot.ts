@@ -1,0 +1,151 @@
+import type { Trellis } from '../../kernels/rans.js';
+import { addPredictions, type Mixes } from './base-vectors.js';
+import { basisBits, quantiseBasis } from './basis.js';
+import {
+  baseStep,
+  countIndices,
+  dequantise,
+  learnShifts,
+  type Rates,
+  ratesOfCounts,
+  roundToUnits,
+  slopeOf,
+  transposed,
+  unitOf,
+} from './quantiser.js';
+import { entropyBits, type Histogram, histogramsOf, symbolOf } from './tables.js';
+import { TrellisQuantiser } from './trellis.js';
+
+/** Rounds of quantising by rates and counting again. */
+const ROUNDS = 3;
+
+/** Labels that a step is tried on. */
+export interface PilotLabels {
+  /** [count, rank]: coefficients of all components that may be kept. */
+  readonly latents: Float32Array;
+  readonly mixes: Mixes;
+  readonly rank: number;
+}
+
+/** What is known of all labels that will be stored. */
+export interface PilotSet {
+  readonly classes: number;
+  readonly samples: number;
+  readonly labels: number;
+  readonly mean: Float32Array;
+  /** [rank, classes], orthonormal. */
+  readonly components: Float32Array;
+  /** [rank], root mean squares of the coefficients. */
+  readonly deviations: Float64Array;
+  /** Base vectors of least squares, [samples, rank]; absent if the codec is to have none. */
+  readonly bases?: Float64Array;
+}
+
+/** Indices of labels, and what was learnt from them. */
+export interface Quantised {
+  /** [labels, rank]. */
+  readonly indices: Int16Array;
+  readonly histograms: readonly Histogram[];
+  readonly shifts: Int8Array;
+}
+
+/** Quantises labels by rates learnt from themselves. @param values [labels, rank], in units. */
+export function quantiseLabels(
+  values: Float32Array,
+  rank: number,
+  trellis: Trellis,
+  known?: { readonly rates: Rates; readonly shifts: Int8Array },
+): Quantised {
+  const indices = new Int16Array(values.length);
+  const shape = { rank, trellis };
+  if (trellis === 1) {
+    roundToUnits(values, 1, indices);
+    const shifts = learnShifts(values, indices, shape);
+    return { indices, histograms: countIndices(indices, shape), shifts };
+  }
+  const quantiser = new TrellisQuantiser({ rank, trellis });
+  let rates = known?.rates ?? new Float64Array(rank * 2 * 256);
+  let shifts = known?.shifts ?? new Int8Array(rank);
+  let histograms: readonly Histogram[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    quantiser.quantise(values, shifts, rates, slopeOf(trellis), indices);
+    histograms = countIndices(indices, shape);
+    rates = ratesOfCounts(histograms);
+    shifts = learnShifts(values, indices, shape);
+  }
+  return { indices, histograms, shifts };
+}
+
+export interface Trial {
+  readonly step: number;
+  /** Components worth keeping. */
+  readonly rank: number;
+  readonly bases: boolean;
+  /** Bits of all labels and side data together. */
+  readonly bits: number;
+  /** Mean squared error of a label, without what lies outside of all components. */
+  readonly error: number;
+}
+
+/** Estimates size and error of a codec with this step, for as many components as are worth their bits. */
+export function tryStep(
+  set: PilotSet,
+  { latents, mixes, rank }: PilotLabels,
+  step: number,
+  trellis: Trellis,
+  bases: Float32Array | undefined,
+): Trial {
+  const count = latents.length / rank;
+  const values = latents.slice();
+  if (bases !== undefined) addPredictions(values, bases, rank, mixes, -1);
+  const energy = meanSquares(latents, rank);
+  const unit = unitOf(step, trellis);
+  const scaled = values.map((value) => value / unit);
+  const { indices, histograms, shifts } = quantiseLabels(scaled, rank, trellis);
+  const errors = errorsOf(scaled, indices, shifts, rank, trellis);
+  const { classes, mean, components, deviations, labels } = set;
+  const shape = { rank, classes };
+  const side = basisBits(quantiseBasis(mean, components, deviations, shape, step, labels), classes);
+  const contexts = histograms.length / rank;
+  const slope = slopeOf(trellis) * unit * unit;
+  let [bits, error] = [side[0], energy.reduce((sum, own) => sum + own, 0)];
+  let best = { rank: 1, bits: 0, error: 0, cost: Number.POSITIVE_INFINITY };
+  const baseBits = bases === undefined ? undefined : bitsOfBases(bases, rank, step);
+  for (let j = 0; j < rank; j++) {
+    for (let c = 0; c < contexts; c++) {
+      bits += (entropyBits(histograms[contexts * j + c]) * labels) / count;
+    }
+    bits += side[1 + j] + (baseBits?.[j] ?? 0);
+    error += errors[j] * unit * unit - energy[j];
+    const cost = labels * error + slope * bits;
+    if (cost < best.cost) best = { rank: j + 1, bits, error, cost };
+  }
+  return { step, rank: best.rank, bases: bases !== undefined, bits: best.bits, error: best.error };
+}
+
+function bitsOfBases(bases: Float32Array, rank: number, step: number): Float64Array {
+  const histograms = histogramsOf(rank);
+  for (let i = 0; i < bases.length; i++) {
+    histograms[i % rank][symbolOf(Math.round(bases[i] / baseStep(step)))]++;
+  }
+  return Float64Array.from(histograms, (own) => entropyBits(own) + 16 * own[0]);
+}
+
+function meanSquares(latents: Float32Array, rank: number): Float64Array {
+  const sums = new Float64Array(rank);
+  for (let i = 0; i < latents.length; i++) sums[i % rank] += latents[i] ** 2;
+  return sums.map((sum) => (sum * rank) / latents.length);
+}
+
+function errorsOf(
+  values: Float32Array,
+  indices: Int16Array,
+  shifts: Int8Array,
+  rank: number,
+  trellis: Trellis,
+): Float64Array {
+  const decoded = new Float32Array(values.length);
+  dequantise(transposed(indices, rank), shifts, 1, { rank, trellis }, decoded);
+  for (let i = 0; i < decoded.length; i++) decoded[i] -= values[i];
+  return meanSquares(decoded, rank);
+}

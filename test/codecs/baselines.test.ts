@@ -15,7 +15,7 @@ import { SoftpackError } from '#src/errors.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { labelDivergence } from '#src/labels/divergence.js';
 import { softmaxRows } from '#src/labels/temperature.js';
-import { syntheticLogits } from './labels.js';
+import { syntheticLogits, trainingOn } from './labels.js';
 
 const golden = JSON.parse(readFileSync(new URL('golden/baselines.json', import.meta.url), 'utf8'));
 const kernels = loadKernels();
@@ -33,15 +33,13 @@ function softened(values: Float32Array, width: number, temperature: number): Flo
 
 async function make(choice: CodecChoice, from = logits, width = classes): Promise<Codec> {
   const rows = from.length / width;
-  const probabilities = softened(from, width, tau);
   const { codec } = await CODECS.train(choice, {
     classes: width,
     samples: rows,
     labels: rows,
     tau,
     eps: 1e-6,
-    draw: async () => probabilities.slice(),
-    scan: async (visit) => visit(0, probabilities),
+    ...trainingOn(from, width, tau),
     kernels,
     training: { steps: 20 },
   });

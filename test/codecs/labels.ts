@@ -1,6 +1,29 @@
+import type { LabelContext } from '#src/codecs/codec.js';
+import type { CodecTraining } from '#src/codecs/descriptor.js';
 import { STREAM } from '#src/core/philox.js';
 import { RandomSequence } from '#src/core/random.js';
 import { softmaxRows } from '#src/labels/temperature.js';
+
+/** The ways in which a codec's training asks for its labels: all of these, whoever asks. */
+export function trainingOn(
+  logits: Float32Array,
+  classes: number,
+  tau: number,
+  known: Partial<LabelContext> = {},
+): Pick<CodecTraining, 'draw' | 'scan' | 'drawLogits' | 'scanLogits'> {
+  const count = logits.length / classes;
+  const labels = new Float32Array(logits.length);
+  softmaxRows(logits, count, classes, tau, labels);
+  const visitAll: CodecTraining['scanLogits'] = async (visit) => {
+    await visit(logits.slice(), { epoch: 0, samples: { start: 0, count }, ...known });
+  };
+  return {
+    draw: async () => labels.slice(),
+    scan: async (visit) => visit(0, labels),
+    drawLogits: visitAll,
+    scanLogits: visitAll,
+  };
+}
 
 /**
  * Logits like a teacher's: each label mixes a few class centres, read out through a rank-`rank` head, plus a

@@ -2,8 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { CODECS, type CodecChoice } from '#src/codecs/registry.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { memoryLabelSource } from '#src/labels/source.js';
-import { softmaxRows } from '#src/labels/temperature.js';
-import { syntheticLogits } from './labels.js';
+import { syntheticLogits, trainingOn } from './labels.js';
 
 const [classes, count, tau] = [13, 64, 4];
 const MASKED = 5;
@@ -33,6 +32,7 @@ const CHOICES: readonly (readonly [CodecChoice, number])[] = [
   [{ name: 'scalar', levels: 4096 }, 5e-3],
   [{ name: 'vq', dc: 1, k: 1024 }, 0.05],
   [{ name: 'mean' }, 1e-3],
+  [{ name: 'transform', step: 0.01, components: classes - 1 }, 1e-3],
   [{ name: 'vqae', dh: 26, dc: 1, k: 128 }, 0.1],
 ];
 
@@ -48,13 +48,10 @@ describe.each([
       const { logits, labels } = masked(mask, offset);
       const source = memoryLabelSource(logits, { epochs: 1, samples: count, classes });
       const settled = await source.read(0, 0, count);
-      const probabilities = new Float32Array(settled.length);
-      softmaxRows(settled, count, classes, tau, probabilities);
       using codec = (
         await CODECS.train(choice, {
           ...{ classes, samples: count, labels: count, tau, eps: 1e-6, kernels: loadKernels() },
-          draw: async () => probabilities.slice(),
-          scan: async (visit) => visit(0, probabilities),
+          ...trainingOn(settled, classes, tau),
           training: { steps: 200 },
         })
       ).codec;

@@ -1,8 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { CODECS, type CodecChoice } from '#src/codecs/registry.js';
 import { loadKernels } from '#src/kernels/load.js';
-import { softmaxRows } from '#src/labels/temperature.js';
-import { syntheticLogits } from './labels.js';
+import { syntheticLogits, trainingOn } from './labels.js';
 
 /** Labels of any temperature from one archive: codes that hold logits give them, all others refuse. */
 
@@ -21,15 +20,13 @@ const CHOICES: readonly (readonly [string, CodecChoice])[] = [
   ['vqae', { name: 'vqae', dh: 16, dc: 4, k: 8 }],
   ['scalar', { name: 'scalar', levels: 16 }],
   ['mean', { name: 'mean' }],
+  ['transform', { name: 'transform', step: 0.02, components: CLASSES - 1 }],
 ];
 
 async function trained(choice: CodecChoice) {
-  const labels = new Float32Array(logits.length);
-  softmaxRows(logits, COUNT, CLASSES, TAU, labels);
   const { codec } = await CODECS.train(choice, {
     ...{ classes: CLASSES, samples: COUNT, labels: COUNT, tau: TAU, eps: 1e-6 },
-    draw: async () => labels.slice(),
-    scan: async (visit) => visit(0, labels),
+    ...trainingOn(logits, CLASSES, TAU),
     kernels: loadKernels(),
     training: { steps: 2 },
   });

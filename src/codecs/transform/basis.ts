@@ -18,7 +18,8 @@ export interface CodedBasis {
   readonly steps: Uint16Array;
 }
 
-const LARGEST = 32767;
+/** Leaves room for what float16 rounds off a step. */
+const LARGEST = 32_700;
 
 /** @param mean [classes]. @param components [at least rank, classes]. @param deviations [at least rank], of coefficients. */
 export function quantiseBasis(

@@ -2,7 +2,13 @@ import { joinBlocks, splitBlocks } from '../../core/blocks.js';
 import type { CodecParts, CodeLayout } from '../../core/codec-parts.js';
 import { sampleIds } from '../../core/samples.js';
 import type { Kernels, ThreadOptions } from '../../kernels/types.js';
-import type { Codec, DecodeLabelsArgs, DecodeOptions, LabelContext } from '../codec.js';
+import {
+  type Codec,
+  type DecodeLabelsArgs,
+  type DecodeOptions,
+  decodingTau,
+  type LabelContext,
+} from '../codec.js';
 import { argumentChecker, configOf } from '../config.js';
 import { invalidCodes, requireOut } from '../labelwise.js';
 import { addPredictions, type Mixes, mixesOf } from './base-vectors.js';
@@ -110,14 +116,16 @@ export class TransformCodec implements Codec {
   }
 
   decode(args: DecodeLabelsArgs): void {
+    const tau = decodingTau(this, args);
     for (const { latents, out } of this.#chunks(args)) {
-      this.#decoder.decode(latents, args.tau ?? this.tau, out, args.threads);
+      this.#decoder.decode(latents, tau, out, args.threads);
     }
   }
 
   async decodeAsync(args: DecodeLabelsArgs): Promise<void> {
+    const tau = decodingTau(this, args);
     for (const { latents, out } of this.#chunks(args)) {
-      await this.#decoder.decodeAsync(latents, args.tau ?? this.tau, out, args.threads);
+      await this.#decoder.decodeAsync(latents, tau, out, args.threads);
     }
   }
 

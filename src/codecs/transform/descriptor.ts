@@ -16,8 +16,11 @@ interface TransformForm {
   readonly bases?: boolean;
 }
 
-export type TransformSized = Readonly<{ name: 'transform'; rate?: number; step?: number }> &
-  TransformForm;
+type TransformSize =
+  | { readonly rate: number; readonly step?: undefined }
+  | { readonly step: number; readonly rate?: undefined };
+
+export type TransformSized = Readonly<{ name: 'transform' }> & TransformForm & TransformSize;
 
 /**
  * By `rate`, the bits per label that codes and tensors together may take; by `ratio`, 16 bits a class over that rate; or by
@@ -25,7 +28,7 @@ export type TransformSized = Readonly<{ name: 'transform'; rate?: number; step?:
  */
 export type TransformChoice = Readonly<{ name: 'transform' }> &
   TransformForm &
-  (RatioChoice | { readonly rate: number } | { readonly step: number });
+  (RatioChoice | TransformSize);
 
 /** Rates are tried in steps of 1/64 bit. */
 const RATE_UNIT = 64;
@@ -46,6 +49,7 @@ export const TRANSFORM: CodecDescriptor<TransformSized, TransformChoice> = {
     besides: 'counted in the rate',
   },
   usesViews: true,
+  anyTau: () => true,
   sized(choice, { classes }) {
     if (!('ratio' in choice)) return choice;
     const { ratio, ...form } = choice;
@@ -66,8 +70,9 @@ export const TRANSFORM: CodecDescriptor<TransformSized, TransformChoice> = {
   trainingBytes: (_, { classes }) => 4 * classes * classes,
   forBytes(request) {
     const high = 16 * request.labels.classes * RATE_UNIT;
+    const { step: _, ...form } = request.form ?? {};
     const at = (units: number): TransformSized => ({
-      ...request.form,
+      ...form,
       name: 'transform',
       rate: units / RATE_UNIT,
     });

@@ -5,13 +5,13 @@ import { dequantiseBasis, quantiseBasis } from './basis.js';
 import { TransformCodec } from './codec.js';
 import { learnRowModel } from './coded-matrix.js';
 import { blockFor, MAX_COMPONENTS } from './config.js';
+import type { TransformSized } from './descriptor.js';
 import { type DrawnLabels, drawLabels, projected } from './drawn-labels.js';
 import { type LearntModel, modelOf } from './model.js';
 import { quantiseLabels } from './pilot.js';
 import { dualOf } from './project.js';
 import { baseStep, roundToUnits, unitOf } from './quantiser.js';
 import { entropyBits } from './tables.js';
-import type { TransformSized } from './descriptor.js';
 
 /** Labels that entropy tables are learnt from. */
 const TABLE_LABELS = 16_384;
@@ -21,7 +21,7 @@ export async function trainTransform(
   context: CodecTraining,
 ): Promise<TransformCodec> {
   const drawn = await drawLabels(context, choice.components ?? MAX_COMPONENTS);
-  const { components = 64, step = 4, states = 4 } = choice;
+  const { components = drawn.rank, step = 1, states = 4 } = choice;
   return learnCodec(drawn, { components, step, states }, context);
 }
 
@@ -52,7 +52,8 @@ export async function learnCodec(
     const samples = bases.length / rank;
     const values = new Float32Array(bases.length);
     for (let j = 0; j < rank; j++) {
-      for (let i = 0; i < samples; i++) values[i * rank + j] = bases[j * samples + i] * baseStep(step);
+      for (let i = 0; i < samples; i++)
+        values[i * rank + j] = bases[j * samples + i] * baseStep(step);
     }
     addPredictions(latents, values, rank, thinnedMixes(drawn, count), -1);
   }

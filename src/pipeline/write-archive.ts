@@ -11,6 +11,7 @@ import type { LabelPlace, LabelSource } from '../labels/source.js';
 import { softmaxRows } from '../labels/temperature.js';
 import type { SideRows } from './pack-source.js';
 import type { KeptCodec, PartialPack } from './partial-pack.js';
+import { contextOf } from './training-labels.js';
 
 export interface WriteArchiveOptions {
   readonly out: string;
@@ -123,8 +124,7 @@ async function encodePiece(
   meter: DivergenceMeter,
 ): Promise<Uint8Array> {
   const logits = await source.read(epoch, start, count);
-  const row = { epoch, samples: { start, count } };
-  const context = (await source.labelsOf?.(epoch, start, count)) ?? row;
+  const context = await contextOf(source, epoch, start, count);
   const codes = await codec.encode(logits, context);
   await measure(codec, codes, context, logits, meter);
   return codes;

@@ -5,7 +5,8 @@ import { largestFitting, requireRatio } from '../size-search.js';
 import { codecShape } from '../tensors.js';
 import { TransformCodec } from './codec.js';
 import { blockFor, MAX_COMPONENTS } from './config.js';
-import { trainTransform } from './train.js';
+import { drawLabels } from './drawn-labels.js';
+import { searchCodec } from './search.js';
 
 /** Left open: found by a pilot. */
 interface TransformForm {
@@ -87,7 +88,9 @@ export const TRANSFORM: CodecDescriptor<TransformSized, TransformChoice> = {
   },
   async train(choice, context) {
     this.check(choice, { ...context, training: undefined }, argumentChecker('transform'));
-    return { codec: await trainTransform(choice, context) };
+    const drawn = await drawLabels(context, choice.components ?? MAX_COMPONENTS);
+    const { codec } = await searchCodec(choice, drawn, context);
+    return { codec };
   },
   load: (parts, kernels, options) => TransformCodec.fromParts(parts, kernels, options),
 };

@@ -98,3 +98,13 @@ function subtractMean(labels: Float32Array, classes: number): Float32Array {
   for (let i = 0; i < labels.length; i++) labels[i] -= mean[i % classes];
   return mean;
 }
+
+/** The mixes of the labels that `thinned` leaves. */
+export function thinnedMixes({ mixes, count }: DrawnLabels, kept: number): Mixes {
+  const places = Uint32Array.from({ length: kept }, (_, i) => Math.floor((i * count) / kept));
+  return {
+    sample: places.map((i) => mixes.sample[i]),
+    partner: places.map((i) => mixes.partner[i]),
+    lambda: Float32Array.from(places, (i) => mixes.lambda[i]),
+  };
+}

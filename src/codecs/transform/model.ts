@@ -47,7 +47,9 @@ export function modelOf(
     basis: dequantiseBasis(learnt.basis, { rank: components, classes }),
     shifts: learnt.shifts,
     codes: learnt.codes.model,
-    ...(learnt.bases === undefined ? {} : { bases: basesOf(learnt.bases, config) }),
+    ...(learnt.bases === undefined
+      ? {}
+      : { bases: baseVectors(learnt.bases, components, config.step) }),
     tensors,
   };
 }
@@ -79,18 +81,17 @@ export function readTransformModel(
   if (config.bases === 0) return model;
   const stream = bytesOf(tensors, 'bases');
   const bases = decodeMatrix('bases', stream, components, config.bases, kernels);
-  return { ...model, bases: basesOf(bases, config) };
+  return { ...model, bases: baseVectors(bases, components, config.step) };
 }
 
-/** [components, samples] in steps to [samples, components]. */
-function basesOf(values: Int16Array, config: TransformConfig): Float32Array {
-  const { components, bases: samples, step } = config;
-  const bases = new Float32Array(values.length);
-  const unit = baseStep(step);
+/** [components, bases] in steps to [bases, components]. */
+export function baseVectors(values: Int16Array, components: number, step: number): Float32Array {
+  const vectors = new Float32Array(values.length);
+  const [count, unit] = [values.length / components, baseStep(step)];
   for (let j = 0; j < components; j++) {
-    for (let i = 0; i < samples; i++) bases[i * components + j] = values[j * samples + i] * unit;
+    for (let i = 0; i < count; i++) vectors[i * components + j] = values[j * count + i] * unit;
   }
-  return bases;
+  return vectors;
 }
 
 function bytesTensor(data: Uint8Array): Tensor {

@@ -30,15 +30,12 @@ export interface PilotLabels {
 /** What is known of all labels that will be stored. */
 export interface PilotSet {
   readonly classes: number;
-  readonly samples: number;
   readonly labels: number;
   readonly mean: Float32Array;
   /** [rank, classes], orthonormal. */
   readonly components: Float32Array;
   /** [rank], root mean squares of the coefficients. */
   readonly deviations: Float64Array;
-  /** Base vectors of least squares, [samples, rank]; absent if the codec is to have none. */
-  readonly bases?: Float64Array;
 }
 
 /** Indices of labels, and what was learnt from them. */
@@ -85,15 +82,22 @@ export interface Trial {
   readonly bits: number;
   /** Mean squared error of a label, without what lies outside of all components. */
   readonly error: number;
+  /** Error of all labels, and what its bits cost in error. */
+  readonly cost: number;
 }
 
-/** Estimates size and error of a codec with this step, for as many components as are worth their bits. */
+/**
+ * Estimates size and error of a codec with this step, for as many components as are worth their bits.
+ *
+ * @param kept number of components, if it is given.
+ */
 export function tryStep(
   set: PilotSet,
   { latents, mixes, rank }: PilotLabels,
   step: number,
   trellis: Trellis,
   bases: Float32Array | undefined,
+  kept?: number,
 ): Trial {
   const count = latents.length / rank;
   const values = latents.slice();
@@ -118,9 +122,10 @@ export function tryStep(
     bits += side[1 + j] + (baseBits?.[j] ?? 0);
     error += errors[j] * unit * unit - energy[j];
     const cost = labels * error + slope * bits;
-    if (cost < best.cost) best = { rank: j + 1, bits, error, cost };
+    const counts = kept === undefined ? cost < best.cost : j + 1 === kept;
+    if (counts) best = { rank: j + 1, bits, error, cost };
   }
-  return { step, rank: best.rank, bases: bases !== undefined, bits: best.bits, error: best.error };
+  return { ...best, step, bases: bases !== undefined };
 }
 
 function bitsOfBases(bases: Float32Array, rank: number, step: number): Float64Array {

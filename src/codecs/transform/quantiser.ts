@@ -42,7 +42,7 @@ export function slopeOf(trellis: Trellis): number {
 }
 
 /** Value of index `k`, in units, before the shift. */
-export function multipleOf(k: number, context: number, trellis: Trellis): number {
+function multipleOf(k: number, context: number, trellis: Trellis): number {
   if (trellis === 1) return k;
   return context === 0 ? 2 * k : 2 * k - Math.sign(k);
 }

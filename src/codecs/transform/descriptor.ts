@@ -1,35 +1,12 @@
-import type { Trellis } from '../../kernels/rans.js';
 import { argumentChecker } from '../config.js';
-import type { CodecDescriptor, RatioChoice } from '../descriptor.js';
+import type { CodecDescriptor } from '../descriptor.js';
 import { largestFitting, requireRatio } from '../size-search.js';
 import { codecShape } from '../tensors.js';
+import type { TransformChoice, TransformSized } from './choice.js';
 import { TransformCodec } from './codec.js';
 import { blockFor, MAX_COMPONENTS } from './config.js';
 import { drawLabels } from './drawn-labels.js';
 import { searchCodec } from './search.js';
-
-/** Left open: found by a pilot. */
-interface TransformForm {
-  readonly components?: number;
-  /** Of the trellis: 1 (none), 4 (default) or 8. */
-  readonly states?: Trellis;
-  /** Whether labels are predicted from a base vector per sample. */
-  readonly bases?: boolean;
-}
-
-type TransformSize =
-  | { readonly rate: number; readonly step?: undefined }
-  | { readonly step: number; readonly rate?: undefined };
-
-export type TransformSized = Readonly<{ name: 'transform' }> & TransformForm & TransformSize;
-
-/**
- * By `rate`, the bits per label that codes and tensors together may take; by `ratio`, 16 bits a class over that rate; or by
- * the quantiser's `step` in logits.
- */
-export type TransformChoice = Readonly<{ name: 'transform' }> &
-  TransformForm &
-  (RatioChoice | TransformSize);
 
 /** Rates are tried in steps of 1/64 bit. */
 const RATE_UNIT = 64;

@@ -3,7 +3,7 @@ import type { Trellis } from '../../kernels/rans.js';
 import type { CodecTraining } from '../descriptor.js';
 import { thinned } from '../training.js';
 import { BaseFit, type Mixes, mixesOf } from './base-vectors.js';
-import type { TransformSized } from './descriptor.js';
+import type { TransformSized } from './choice.js';
 import { type DrawnLabels, projected, thinnedMixes } from './drawn-labels.js';
 import { type Learnt, learnCodec, type Settings } from './learn.js';
 import { type PilotLabels, type Trial, tryStep } from './pilot.js';

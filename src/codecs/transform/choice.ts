@@ -1,0 +1,25 @@
+import type { Trellis } from '../../kernels/rans.js';
+import type { RatioChoice } from '../descriptor.js';
+
+/** Left open: found by a pilot. */
+interface TransformForm {
+  readonly components?: number;
+  /** Of the trellis: 1 (none), 4 (default) or 8. */
+  readonly states?: Trellis;
+  /** Whether labels are predicted from a base vector per sample. */
+  readonly bases?: boolean;
+}
+
+type TransformSize =
+  | { readonly rate: number; readonly step?: undefined }
+  | { readonly step: number; readonly rate?: undefined };
+
+export type TransformSized = Readonly<{ name: 'transform' }> & TransformForm & TransformSize;
+
+/**
+ * By `rate`, the bits per label that codes and tensors together may take; by `ratio`, 16 bits a class over that rate; or by
+ * the quantiser's `step` in logits.
+ */
+export type TransformChoice = Readonly<{ name: 'transform' }> &
+  TransformForm &
+  (RatioChoice | TransformSize);

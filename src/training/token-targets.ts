@@ -1,0 +1,132 @@
+import { FieldChecker } from '../core/check.js';
+
+/** What a label says of the tokens that it does not list. */
+export type TokenTail =
+  /** Nothing: what is listed is renormalised, as most exporters of top-k labels do. */
+  | { readonly kind: 'zero' }
+  /** One bucket: the student's own mass outside is compared with the teacher's, its shape is not taught. */
+  | { readonly kind: 'ghost' }
+  /** The rest is spread evenly. */
+  | { readonly kind: 'uniform' }
+  /** The rest is spread like `prior`, [vocabulary], of tokens that are not listed. */
+  | { readonly kind: 'prior'; readonly prior: Float32Array }
+  /** Entries include ids sampled from the tail with their weights: together an unbiased label. */
+  | { readonly kind: 'sampled' };
+
+/** A teacher's labels of some positions of a text, as a loss reads them: a few entries per position. */
+export interface TokenTargets {
+  /** Tokens that the teacher knows. */
+  readonly vocabulary: number;
+  readonly positions: number;
+  /** Entries per position; shorter labels are filled up with probability 0. */
+  readonly width: number;
+  /** [positions, width], each id at most once per position. */
+  readonly ids: Int32Array;
+  /** [positions, width]: probabilities at temperature 1, samples of the tail with their weights. */
+  readonly probabilities: Float32Array;
+  readonly tail: TokenTail;
+  /**
+   * [positions]: the token that follows in the text, which the logits of the position predict; -1 for positions that
+   * do not count (padding, the prompt).
+   */
+  readonly next: Int32Array;
+}
+
+/** Rounding that a sum of probabilities may have. */
+const ROUNDING = 1e-3;
+
+/** Entries that are ready for the loss. */
+export interface PreparedTargets {
+  /** [positions * width, 2]: position and id; unused entries name ids that nothing is added to. */
+  readonly indices: Int32Array;
+  /** [positions, width]: what the target has there, 0 for positions that do not count. */
+  readonly weights: Float32Array;
+  /** [positions, width]: 1 for entries in use. */
+  readonly used: Float32Array;
+  /** [positions]: mass of the tail. */
+  readonly rest: Float32Array;
+  /** [positions]: 1 for positions that count. */
+  readonly counts: Float32Array;
+  /** Positions that count. */
+  readonly counted: number;
+  /** [positions]: next token, 0 where nothing counts. */
+  readonly next: Int32Array;
+}
+
+/**
+ * Checks targets and brings them to the student's temperature.
+ *
+ * @param tau only labels whose tail is `zero` have others than 1: p^(1/tau) of what is listed is the teacher's
+ *   distribution at tau, given that the token is listed.
+ */
+export function prepareTargets(targets: TokenTargets, tau: number): PreparedTargets {
+  checkTargets(targets, tau);
+  const { positions, width, ids, probabilities, tail, next, vocabulary } = targets;
+  const check = targetChecker();
+  const indices = new Int32Array(2 * positions * width);
+  const weights = new Float32Array(positions * width);
+  const used = new Float32Array(positions * width);
+  const [rest, counts] = [new Float32Array(positions), new Float32Array(positions)];
+  const seen = new Map<number, number>();
+  let counted = 0;
+  for (let t = 0; t < positions; t++) {
+    for (let e = t * width; e < (t + 1) * width; e++) indices[2 * e] = t;
+    if (next[t] < 0) continue;
+    counted++;
+    counts[t] = 1;
+    let sum = 0;
+    for (let e = t * width; e < (t + 1) * width; e++) {
+      const p = probabilities[e];
+      check.that(p >= 0 && p <= 1 + ROUNDING, p, `probabilities[${e}]`, '0 to 1');
+      if (p === 0) continue;
+      const id = ids[e];
+      check.that(id >= 0 && id < vocabulary, id, `ids[${e}]`, `0 to ${vocabulary - 1}`);
+      check.that(seen.get(id) !== t, id, `ids[${e}]`, 'an id once per position');
+      seen.set(id, t);
+      indices[2 * e + 1] = id;
+      used[e] = 1;
+      weights[e] = tau === 1 ? p : p ** (1 / tau);
+      sum += weights[e];
+    }
+    const whole = tail.kind === 'zero' || tail.kind === 'sampled';
+    if (whole) {
+      check.that(sum > 0, sum, `probabilities of position ${t}`, 'at least one above 0');
+    } else {
+      check.that(sum <= 1 + ROUNDING, sum, `probabilities of position ${t}`, 'a sum of at most 1');
+    }
+    const scale = whole || sum > 1 ? 1 / sum : 1;
+    for (let e = t * width; e < (t + 1) * width; e++) weights[e] *= scale;
+    rest[t] = whole ? 0 : Math.max(1 - sum, 0);
+  }
+  const following = next.map((id) => Math.max(id, 0));
+  return { indices, weights, used, rest, counts, counted, next: following };
+}
+
+function targetChecker(): FieldChecker {
+  return new FieldChecker('targets', 'INVALID_ARGUMENT', 'not labels of tokens');
+}
+
+function checkTargets(targets: TokenTargets, tau: number): void {
+  const check = targetChecker();
+  const { positions, width, ids, probabilities, tail, next, vocabulary } = targets;
+  check.count(vocabulary, 'vocabulary', 1, 2 ** 31 - 1);
+  check.count(positions, 'positions', 1);
+  check.count(width, 'width', 1);
+  check.positive(tau, 'tau');
+  const kinds = ['zero', 'ghost', 'uniform', 'prior', 'sampled'];
+  check.oneOf(tail.kind, 'tail.kind', kinds);
+  const retempered = tau === 1 || tail.kind === 'zero';
+  check.that(retempered, tau, 'tau', `1 for labels with tail '${tail.kind}'`);
+  const entries = positions * width;
+  check.that(ids.length === entries, ids.length, 'ids.length', `${entries}`);
+  const values = probabilities.length;
+  check.that(values === entries, values, 'probabilities.length', `${entries}`);
+  check.that(next.length === positions, next.length, 'next.length', `${positions}`);
+  const strange = next.find((id) => id < -1 || id >= vocabulary);
+  check.that(strange === undefined, strange, 'next', `-1 to ${vocabulary - 1}`);
+  if (tail.kind !== 'prior') return;
+  const { prior } = tail;
+  check.that(prior.length === vocabulary, prior.length, 'tail.prior.length', `${vocabulary}`);
+  const wrong = prior.find((p) => !(p > 0 && p < Number.POSITIVE_INFINITY));
+  check.that(wrong === undefined, wrong, 'tail.prior', 'finite numbers above 0');
+}

@@ -161,6 +161,7 @@ export type {
 // Labels
 export { type LabelDivergence, labelDivergence } from './labels/divergence.js';
 export type { FloatDtype } from './labels/elements.js';
+export type { FerkdOptions, FilterName } from './labels/ferkd.js';
 export type { LabelKind } from './labels/inspection.js';
 export {
   type LabelPlace,
@@ -211,6 +212,7 @@ export {
   diffArchives,
   type LabelComparison,
 } from './pipeline/diff.js';
+export type { LabelFilter } from './pipeline/label-filter.js';
 export { openArchive } from './pipeline/open-archive.js';
 export { type PackResult, packLogits } from './pipeline/pack.js';
 export type { PackOptions, PackProgress } from './pipeline/pack-options.js';

@@ -80,6 +80,9 @@ export function experiments(scale: Scale): readonly Experiment[] {
       cells: [
         full(),
         cell('none, LPQLD temperatures', 1),
+        ...(['FKD, hard', 'FKD, smoothing', 'FKD, marginal smoothing', 'FerKD'] as const).map(
+          (name) => cell(name, 1),
+        ),
         cell('scalar, 4 levels', 8),
         cell('scalar, 8 levels', 5),
         ...baselines,

@@ -24,6 +24,10 @@ export type MethodName =
   | 'RPCA'
   | 'top-K'
   | 'top-K, renormalised'
+  | 'FKD, hard'
+  | 'FKD, smoothing'
+  | 'FKD, marginal smoothing'
+  | 'FerKD'
   | 'VQ'
   | 'scalar, 4 levels'
   | 'scalar, 8 levels'
@@ -39,6 +43,10 @@ export interface Method {
   readonly shuffled?: boolean;
   /** LPQLD's temperatures of labels and student. */
   readonly temperatures?: boolean;
+  /** Temperature of labels and student, if not the set's. */
+  readonly tau?: number;
+  /** FerKD's adaptation of the labels. */
+  readonly filter?: 'ferkd';
 }
 
 const SCALABLE: Partial<Record<MethodName, ScalableCodec>> = {
@@ -48,6 +56,8 @@ const SCALABLE: Partial<Record<MethodName, ScalableCodec>> = {
   VQ: 'vq',
 };
 
+/** FKD's labels are probabilities at 1. */
+const FKD_TAU = 1;
 /** LPQLD prunes ten times before it drops logits; less if the whole ratio is small. */
 const LPQLD_PRUNING = 10;
 const COMPOSED_PRUNING = 2;
@@ -89,6 +99,14 @@ export function methodAt(
       return named(name, planForBytes('topk', labels, budget, { rest: 'uniform' }));
     case 'top-K, renormalised':
       return named(name, planForBytes('topk', labels, budget, { rest: 'zero' }));
+    case 'FKD, hard':
+      return { name, codec: { name: 'topk', k: 1, values: 'none', rest: 'zero' }, tau: FKD_TAU };
+    case 'FKD, smoothing':
+      return { name, codec: { name: 'topk', k: 1 }, tau: FKD_TAU };
+    case 'FKD, marginal smoothing':
+      return { name, codec: { name: 'topk', k: 5 }, tau: FKD_TAU };
+    case 'FerKD':
+      return { name, codec: { name: 'topk', k: 5 }, tau: FKD_TAU, filter: 'ferkd' };
     case 'LPLD': {
       const found = pruneForBytes(labels, batchSize, budget);
       return found && { name, codec: { name: 'none' }, prune: { ratio: found.ratio, batchSize } };
@@ -134,16 +152,22 @@ export function codecSteps(codec: CodecChoice, scale: Scale): number {
 /** The archive of a set's labels by one method, made if it is not there. */
 export async function pack(method: Method, set: LabelSet, setting: Setting): Promise<PackStep> {
   const { workspace, scale, signal, onProgress } = setting;
-  const { codec, prune, shuffled } = method;
+  const { codec, prune, shuffled, filter } = method;
   const labels = labelParameters(set, setting);
   const steps = codecSteps(codec, scale);
-  const parameters = { labels, codec: keyOf(codec), prune, shuffled, steps };
+  const parameters = {
+    ...{ labels, codec: keyOf(codec), prune, shuffled, steps },
+    ...{ tau: method.tau, filter },
+  };
   const out = join(workspace.dir, 'archives', workspace.key('pack', parameters));
   const result = await workspace.step('pack', parameters, async () => {
     await rm(out, { recursive: true, force: true });
     await using full = await openArchive(await fullLabels(set, setting));
     const source = archiveSource(full, loadKernels());
-    const { tau, augmentation } = full.manifest;
+    const { augmentation } = full.manifest;
+    const tau = method.tau ?? full.manifest.tau;
+    const { classes } = full;
+    const targets = Uint32Array.from({ length: full.samples }, (_, i) => i % classes);
     const packed = await packLogits({
       source: shuffled ? shuffledSource(source) : source,
       labels: 'logits',
@@ -151,6 +175,7 @@ export async function pack(method: Method, set: LabelSet, setting: Setting): Pro
       codec,
       prune,
       tau,
+      filter: filter && { name: filter, targets },
       augmentation,
       training: { steps: scale.codecSteps },
       signal,

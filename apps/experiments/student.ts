@@ -39,10 +39,10 @@ export async function student(
   setting: Setting,
 ): Promise<StudentStep> {
   const { workspace, scale } = setting;
-  const { codec, prune, shuffled, temperatures } = method;
+  const { codec, prune, shuffled, temperatures, tau, filter } = method;
   const parameters = {
     labels: labelParameters(set, setting),
-    method: { codec: keyOf(codec), prune, shuffled, temperatures },
+    method: { codec: keyOf(codec), prune, shuffled, temperatures, tau, filter },
     steps: codecSteps(codec, scale),
     student: { ...STUDENTS[name], ...STUDENT_TRAINING },
     seed,
@@ -161,7 +161,7 @@ async function train(
     lr,
     warmup,
     weightDecay,
-    tau: TAU,
+    tau: method?.tau ?? TAU,
     ...(method?.temperatures ? { temperature: decay, studentTemperature: 'fitted' as const } : {}),
     signal,
     onProgress: ({ step, loss }) =>

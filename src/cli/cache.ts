@@ -7,6 +7,7 @@ import type {
   CacheProgress,
 } from '../pipeline/cache-options.js';
 import { addCodecOptions, type CodecFlags, codecOf, givesSize } from './codec-options.js';
+import { addFilterOptions, type FilterFlags, filterOf } from './filter-options.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 import {
@@ -23,7 +24,7 @@ import { type FitFlags, fitOf, reportSkipped } from './pack-images.js';
 import { phaseProgress } from './progress.js';
 import { addTeacherOptions, descriptionOf, type TeacherFlags } from './teacher-options.js';
 
-interface CacheFlags extends CodecFlags, FitFlags, TeacherFlags {
+interface CacheFlags extends CodecFlags, FilterFlags, FitFlags, TeacherFlags {
   readonly teacher: string;
   readonly images: string;
   readonly epochs: number;
@@ -80,6 +81,7 @@ export function addCache(program: Command, io: CliIo): void {
     .addOption(tauScheduleOption())
     .option('--steps <n>', 'training steps of the codec', positiveInteger, 1000)
     .option('--seed <n>', 'seed of the views and of the codec', nonNegativeInteger, 0);
+  addFilterOptions(command, 'with a codec');
   addTeacherOptions(command)
     .option('--split <name>', 'dataset split of the folder, e.g. train')
     .option(
@@ -148,6 +150,7 @@ async function optionsOf(flags: CacheFlags, named: boolean): Promise<CacheLabels
       mix: cutmix === 0 ? { kind: 'none' } : { kind: 'cutmix', alpha: 1, probability: cutmix },
     },
     ...(named || givesSize(flags) ? { codec: codecOf(flags) } : {}),
+    filter: filterOf(flags),
     training: { steps, seed },
   };
 }

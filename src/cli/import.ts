@@ -47,7 +47,7 @@ export function addImport(program: Command, io: CliIo): void {
         .default('uniform'),
     )
     .option(
-      '--epochs <n>',
+      '-E, --epochs <n>',
       'LPLD, LPQLD with pruning: epochs that students train for; default: those the batches make up',
       positiveInteger,
     )

@@ -1,8 +1,10 @@
 import { type Command, Option } from 'commander';
 import { CODECS } from '../codecs/registry.js';
+import { SoftpackError } from '../errors.js';
 import { type PackResult, packLogits } from '../pipeline/pack.js';
 import type { PackOptions, PackProgress } from '../pipeline/pack-options.js';
 import { addCodecOptions, type CodecFlags, codecOf } from './codec-options.js';
+import { addFilterOptions, type FilterFlags, filterOf } from './filter-options.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 import {
@@ -13,7 +15,8 @@ import {
 } from './options.js';
 import { phaseProgress } from './progress.js';
 
-interface PackFlags extends CodecFlags {
+interface PackFlags extends CodecFlags, FilterFlags {
+  readonly images?: string;
   readonly out: string;
   readonly tensor?: string;
   readonly probabilities?: boolean;
@@ -37,7 +40,9 @@ export function addPack(program: Command, io: CliIo): void {
       '.npy, .npz or .safetensors: floats [epochs, samples, classes]; or an archive',
     )
     .requiredOption('-o, --out <dir>', 'archive to write; an interrupted run is resumed');
-  addCodecOptions(command)
+  addCodecOptions(command);
+  addFilterOptions(command, 'with --images')
+    .option('-i, --images <path>', 'images of the labels, one folder per class, with --filter')
     .option('--tensor <name>', 'which array of a file that holds several')
     .option('--probabilities', 'the file holds probabilities p, which become logits log p')
     .addOption(
@@ -69,6 +74,7 @@ export function addPack(program: Command, io: CliIo): void {
           ? {}
           : { prune: { ratio: flags.prune, batchSize: flags.batch } }),
         keep: flags.keep,
+        filter: filterWithImages(flags),
         tau: flags.tau,
         tauSchedule: flags.tauSchedule,
         training: { steps: flags.steps, seed: flags.seed },
@@ -79,6 +85,17 @@ export function addPack(program: Command, io: CliIo): void {
       const text = flags.json ? JSON.stringify(jsonOf(result)) : describe(result, flags.out);
       print(io, text);
     });
+}
+
+/** Labels do not say of which class their image is. */
+function filterWithImages({ images, ...flags }: PackFlags): PackOptions['filter'] {
+  const filter = filterOf(flags);
+  if (filter === undefined) return undefined;
+  if (images !== undefined) return { ...filter, targets: images };
+  throw new SoftpackError('INVALID_ARGUMENT', 'the filter needs the class of every image', {
+    field: '--images',
+    expected: 'images of the labels, one folder per class',
+  });
 }
 
 function labelsOf({ probabilities, logits }: PackFlags): PackOptions['labels'] {

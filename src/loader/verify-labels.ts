@@ -72,6 +72,7 @@ export async function verifyLabels(
   argument.count(options.labels ?? 1, 'labels', 1, 2 ** 24);
   await using archive = await openArchive(from);
   const augmentation = viewsOf(archive);
+  requireUnfiltered(archive);
   await requireTeacher(archive, options);
   const images = await imagesOf(archive, options);
   const draw = await drawLabels(archive, options);
@@ -109,6 +110,16 @@ function viewsOf({ manifest: { augmentation } }: LabelArchive): AugmentationSpec
     field: 'augmentation',
     expected: 'views drawn by softpack',
     found: spec?.generator ?? 'no record of them',
+  });
+}
+
+/** Labels that were changed before they were packed are not the teacher's. */
+function requireUnfiltered({ manifest: { request } }: LabelArchive): void {
+  if (request?.filter === undefined) return;
+  throw new SoftpackError('UNSUPPORTED', 'labels were changed after the teacher made them', {
+    field: 'manifest.json: request.filter',
+    expected: "the teacher's labels",
+    found: excerpt(JSON.stringify(request.filter)),
   });
 }
 

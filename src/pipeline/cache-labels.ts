@@ -12,9 +12,11 @@ import { SoftpackError } from '../errors.js';
 import { imagesFingerprint } from '../images/fingerprint.js';
 import { requireOutside } from '../images/outside.js';
 import type { ImageSource } from '../images/source.js';
+import { ferkdOptions } from '../labels/ferkd.js';
 import type { TotalRatioChoice } from './archive-size.js';
 import { factsOf, identityOf, imagesFor, type LabelsIdentity } from './cache-identity.js';
 import type { CacheLabelsOptions, CacheLabelsResult } from './cache-options.js';
+import { type OpenFilter, unknownClasses } from './label-filter.js';
 import { labelViews } from './label-views.js';
 import { openArchive } from './open-archive.js';
 import { type PackResult, packLogits, settleFinished } from './pack.js';
@@ -47,17 +49,18 @@ export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLab
   const left = images.skipped && { skipped: images.skipped };
   const content = await problems.need(() => imagesFingerprint(images, signal));
   const identity = await problems.need(() => identityOf(teacher, images, content, options));
+  const filter = await problems.check(async () => filterOf(options, identity));
   if (codec !== undefined) await checkCodec({ codec, training }, identity, problems);
   problems.throwAll();
   if (finished !== undefined) {
-    requireSameLabels(finished, identity, codec && codecRequest({ ...options, codec }));
+    requireSameLabels(finished, identity, codec && codecRequest({ ...options, codec, filter }));
     const packed = codec && (await settleFinished(out));
     await temporary?.remove();
     if (packed !== undefined)
       return { ...(await resultOf(options, identity, { labels: 0 }, packed)), ...left };
   }
   if (codec !== undefined && passesOf(options, codec, identity, temporary) === 1) {
-    return { ...(await packAsLabelled(options, codec, identity, images)), ...left };
+    return { ...(await packAsLabelled({ ...options, filter }, codec, identity, images)), ...left };
   }
   const full = codec === undefined ? out : (options.full ?? temporary?.directory ?? out);
   await requireSpace(full, 2 * images.count * keep * teacher.classes);
@@ -66,7 +69,7 @@ export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLab
   const packed =
     codec &&
     (await packLogits({
-      ...{ source: full, out, codec, training, onProgress, signal },
+      ...{ source: full, out, codec, filter, training, onProgress, signal },
       ...{ provenance: provenanceOf(options), acceptFinished: true },
     }));
   await temporary?.remove();
@@ -94,7 +97,7 @@ function passesOf(
 
 /** Trains the codec on a first draw of labels, and encodes all of them as they come. */
 async function packAsLabelled(
-  options: CacheLabelsOptions,
+  { filter, ...options }: Omit<CacheLabelsOptions, 'filter'> & { readonly filter?: OpenFilter },
   codec: CodecChoice | TotalRatioChoice,
   { targets, ...identity }: LabelsIdentity,
   images: ImageSource,
@@ -114,6 +117,7 @@ async function packAsLabelled(
       source,
       out,
       codec,
+      filter,
       tau,
       tauSchedule,
       keep,
@@ -143,6 +147,24 @@ async function resultOf(
     bytes: archive.bytes(),
     ...(packed === undefined ? {} : { packed }),
   };
+}
+
+/** FerKD's adaptation needs a codec, or packing later, and the class of every image. */
+function filterOf(
+  { filter, codec, images }: CacheLabelsOptions,
+  { targets }: LabelsIdentity,
+): OpenFilter | undefined {
+  if (filter === undefined) return undefined;
+  if (targets === undefined) throw unknownClasses(images);
+  const { name, ...options } = filter;
+  if (codec !== undefined && codec.name !== 'none') {
+    return { name, ...ferkdOptions(options), targets };
+  }
+  throw new SoftpackError('INVALID_ARGUMENT', "uncompressed labels are kept as the teacher's", {
+    field: 'filter',
+    expected: 'a codec, or the filter of packLogits',
+    found: name,
+  });
 }
 
 /** Adds every objection to the codec for these labels. */

@@ -8,6 +8,7 @@ import type { ImageSource } from '../images/source.js';
 import type { BackendName } from '../nn/backend/select.js';
 import type { TeacherDescription } from '../nn/teachers/description.js';
 import type { TotalRatioChoice } from './archive-size.js';
+import type { LabelFilter } from './label-filter.js';
 import type { PackResult } from './pack.js';
 import type { PackProgress } from './pack-options.js';
 
@@ -40,6 +41,11 @@ export interface CacheLabelsOptions {
   readonly out: string;
   /** Codec of the labels; default: the teacher's logits are kept uncompressed, in half floats. */
   readonly codec?: CodecChoice | TotalRatioChoice;
+  /**
+   * With a codec: change labels before it sees them, as FerKD does, by the class folders of the images; uncompressed
+   * labels of `full` stay the teacher's.
+   */
+  readonly filter?: Omit<LabelFilter, 'targets'>;
   /** Temperature of the labels, default 20, or the first of the schedule. */
   readonly tau?: number;
   /** Temperatures of the epochs, if they differ. */

@@ -7,6 +7,7 @@ import type { Kernels } from '../kernels/types.js';
 import type { LabelKind } from '../labels/inspection.js';
 import type { LabelSource } from '../labels/source.js';
 import type { TotalRatioChoice } from './archive-size.js';
+import type { LabelFilter } from './label-filter.js';
 import type { PruneOptions } from './pruned-source.js';
 
 export const DEFAULT_TAU = 20;
@@ -41,6 +42,8 @@ export interface PackOptions {
    * all. Default all epochs, or as many as an archive that is packed again stores.
    */
   readonly keep?: number;
+  /** Change labels before the codec sees them: FerKD's adaptation. */
+  readonly filter?: LabelFilter;
   /** Temperature of the labels, default 20, or the archive's own, or the first of the schedule. */
   readonly tau?: number;
   /** Temperatures of the epochs, if they differ; default those of an archive that is packed again. */

@@ -20,6 +20,7 @@ import type { LabelDivergence } from '../labels/divergence.js';
 import { requireLogits } from '../labels/inspection.js';
 import { probabilitySource } from '../labels/probabilities.js';
 import type { LabelSource } from '../labels/source.js';
+import { filtered } from './label-filter.js';
 import { openArchive } from './open-archive.js';
 import { OutputFolder } from './output-folder.js';
 import { DEFAULT_EPS, DEFAULT_TAU, type PackOptions } from './pack-options.js';
@@ -126,14 +127,15 @@ async function packSource(
   const { sides } = rows;
   const { tau = asked.tauSchedule && firstTau(asked.tauSchedule) } = asked;
   const options = { ...asked, tau };
-  const { source, ...part } = await problems.need(() => storedPart(all, options, rows));
+  const { labels: adapted, filter } = await problems.need(() => filtered(all, options, rows));
+  const { source, ...part } = await problems.need(() => storedPart(adapted, options, rows));
   const tauSchedule = await problems.check(() => scheduleOf(part, options));
   const specOptions = { ...options, ...part, columns: sides?.columns, tauSchedule };
   const choice = await choiceOf(all, source, specOptions, problems);
   if (tauSchedule !== undefined) await problems.check(() => requireAnyTau(choice, all, options));
   problems.throwAll();
   await using folder = await OutputFolder.open(options.out);
-  const request = await requestOf(all, options);
+  const request = await requestOf(all, { ...options, filter });
   await using partial = await PartialPack.open(options.out, request);
   const known = partial.codec ?? (await finishedParts(options.out, request));
   if (known === undefined && options.labels === undefined) {

@@ -50,6 +50,18 @@ describe('pack', () => {
     ['no output', ['pack', 'logits.npy', '--ratio', '9'], 2, '--out'],
     ['an unknown option', ['pack', 'logits.npy', '--out', 'x', '--fast'], 2, '--fast'],
     ['an unknown command', ['squeeze'], 2, 'squeeze'],
+    [
+      'a filter without images',
+      ['pack', 'logits.npy', '--out', 'x', ...SIZE, '--filter', 'ferkd'],
+      2,
+      '--images',
+    ],
+    [
+      'a filter of no name',
+      ['pack', 'logits.npy', '--out', 'x', ...SIZE, '--filter', 'fkd'],
+      2,
+      '--filter',
+    ],
     ['no such file', ['pack', 'none.npy', '--out', 'x', ...SIZE], 1, 'NOT_FOUND'],
     ['text for numbers', ['pack', 'text.npy', '--out', 'x', ...SIZE], 1, 'INVALID_FILE'],
     ['one axis', ['pack', 'flat.npy', '--out', 'x', ...SIZE], 1, 'INVALID_FILE'],

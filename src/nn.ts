@@ -31,8 +31,15 @@ export { kdLoss } from './training/loss.js';
 export { AdamW, type AdamWOptions } from './training/optimiser.js';
 export { PackedLoss, type PackedLossOptions } from './training/packed-loss.js';
 export { type CosineOptions, cosineSchedule, type Schedule } from './training/schedule.js';
-export { type Divergence, type TokenLossOptions, tokenLoss } from './training/token-loss.js';
-export type { TokenTail, TokenTargets } from './training/token-targets.js';
+export type { Divergence } from './training/token-distance.js';
+export { type TokenLossOptions, tokenLoss } from './training/token-loss.js';
+export type {
+  HiddenTargets,
+  ListedTargets,
+  TokenPositions,
+  TokenTail,
+  TokenTargets,
+} from './training/token-targets.js';
 export {
   type Batch,
   type Loss,

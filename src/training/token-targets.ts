@@ -1,3 +1,4 @@
+import type { Tensor2D } from '@tensorflow/tfjs';
 import { FieldChecker } from '../core/check.js';
 
 /** What a label says of the tokens that it does not list. */
@@ -13,18 +14,14 @@ export type TokenTail =
   /** Entries include ids sampled from the tail with their weights: together an unbiased label. */
   | { readonly kind: 'sampled' };
 
-/** A teacher's labels of some positions of a text, as a loss reads them: a few entries per position. */
-export interface TokenTargets {
+/** A teacher's labels of some positions of a text, as a loss reads them. */
+export type TokenTargets = ListedTargets | HiddenTargets;
+
+/** Positions of a text and what follows each. */
+export interface TokenPositions {
   /** Tokens that the teacher knows. */
   readonly vocabulary: number;
   readonly positions: number;
-  /** Entries per position; shorter labels are filled up with probability 0. */
-  readonly width: number;
-  /** [positions, width], each id at most once per position. */
-  readonly ids: Int32Array;
-  /** [positions, width]: probabilities at temperature 1, samples of the tail with their weights. */
-  readonly probabilities: Float32Array;
-  readonly tail: TokenTail;
   /**
    * [positions]: the token that follows in the text, which the logits of the position predict; -1 for positions that
    * do not count (padding, the prompt).
@@ -32,8 +29,39 @@ export interface TokenTargets {
   readonly next: Int32Array;
 }
 
+/** Labels that list a few tokens per position. */
+export interface ListedTargets extends TokenPositions {
+  readonly kind: 'listed';
+  /** Entries per position; shorter labels are filled up with probability 0. */
+  readonly width: number;
+  /** [positions, width], each id at most once per position. */
+  readonly ids: Int32Array;
+  /** [positions, width]: probabilities at temperature 1, samples of the tail with their weights. */
+  readonly probabilities: Float32Array;
+  readonly tail: TokenTail;
+}
+
+/** Hidden states, which give the teacher's whole distribution: softmax(hidden head^T / tau). */
+export interface HiddenTargets extends TokenPositions {
+  readonly kind: 'hidden';
+  /** [positions, width], behind the teacher's last norm. */
+  readonly hidden: Tensor2D;
+  /** [vocabulary, width], the teacher's output matrix; kept, not copied. */
+  readonly head: Tensor2D;
+}
+
 /** Rounding that a sum of probabilities may have. */
 const ROUNDING = 1e-3;
+
+/** Which positions count. */
+export interface Counted {
+  /** [positions]: 1 for positions that count. */
+  readonly counts: Float32Array;
+  /** Positions that count. */
+  readonly counted: number;
+  /** [positions]: next token, 0 where nothing counts. */
+  readonly next: Int32Array;
+}
 
 /** Entries that are ready for the loss. */
 export interface PreparedTargets {
@@ -45,12 +73,19 @@ export interface PreparedTargets {
   readonly used: Float32Array;
   /** [positions]: mass of the tail. */
   readonly rest: Float32Array;
-  /** [positions]: 1 for positions that count. */
-  readonly counts: Float32Array;
-  /** Positions that count. */
-  readonly counted: number;
-  /** [positions]: next token, 0 where nothing counts. */
-  readonly next: Int32Array;
+}
+
+/** Checks which positions count. */
+export function countPositions({ positions, vocabulary, next }: TokenTargets): Counted {
+  const check = targetChecker();
+  check.count(vocabulary, 'vocabulary', 1, 2 ** 31 - 1);
+  check.count(positions, 'positions', 1);
+  check.that(next.length === positions, next.length, 'next.length', `${positions}`);
+  const strange = next.find((id) => id < -1 || id >= vocabulary);
+  check.that(strange === undefined, strange, 'next', `-1 to ${vocabulary - 1}`);
+  const counts = Float32Array.from(next, (id) => (id < 0 ? 0 : 1));
+  const counted = counts.reduce((sum, one) => sum + one, 0);
+  return { counts, counted, next: next.map((id) => Math.max(id, 0)) };
 }
 
 /**
@@ -59,21 +94,18 @@ export interface PreparedTargets {
  * @param tau only labels whose tail is `zero` have others than 1: p^(1/tau) of what is listed is the teacher's
  *   distribution at tau, given that the token is listed.
  */
-export function prepareTargets(targets: TokenTargets, tau: number): PreparedTargets {
+export function prepareTargets(targets: ListedTargets, tau: number): PreparedTargets {
   checkTargets(targets, tau);
   const { positions, width, ids, probabilities, tail, next, vocabulary } = targets;
   const check = targetChecker();
   const indices = new Int32Array(2 * positions * width);
   const weights = new Float32Array(positions * width);
   const used = new Float32Array(positions * width);
-  const [rest, counts] = [new Float32Array(positions), new Float32Array(positions)];
+  const rest = new Float32Array(positions);
   const seen = new Map<number, number>();
-  let counted = 0;
   for (let t = 0; t < positions; t++) {
     for (let e = t * width; e < (t + 1) * width; e++) indices[2 * e] = t;
     if (next[t] < 0) continue;
-    counted++;
-    counts[t] = 1;
     let sum = 0;
     for (let e = t * width; e < (t + 1) * width; e++) {
       const p = probabilities[e];
@@ -98,21 +130,17 @@ export function prepareTargets(targets: TokenTargets, tau: number): PreparedTarg
     for (let e = t * width; e < (t + 1) * width; e++) weights[e] *= scale;
     rest[t] = whole ? 0 : Math.max(1 - sum, 0);
   }
-  const following = next.map((id) => Math.max(id, 0));
-  return { indices, weights, used, rest, counts, counted, next: following };
+  return { indices, weights, used, rest };
 }
 
 function targetChecker(): FieldChecker {
   return new FieldChecker('targets', 'INVALID_ARGUMENT', 'not labels of tokens');
 }
 
-function checkTargets(targets: TokenTargets, tau: number): void {
+function checkTargets(targets: ListedTargets, tau: number): void {
   const check = targetChecker();
-  const { positions, width, ids, probabilities, tail, next, vocabulary } = targets;
-  check.count(vocabulary, 'vocabulary', 1, 2 ** 31 - 1);
-  check.count(positions, 'positions', 1);
+  const { positions, width, ids, probabilities, tail, vocabulary } = targets;
   check.count(width, 'width', 1);
-  check.positive(tau, 'tau');
   const kinds = ['zero', 'ghost', 'uniform', 'prior', 'sampled'];
   check.oneOf(tail.kind, 'tail.kind', kinds);
   const retempered = tau === 1 || tail.kind === 'zero';
@@ -121,12 +149,18 @@ function checkTargets(targets: TokenTargets, tau: number): void {
   check.that(ids.length === entries, ids.length, 'ids.length', `${entries}`);
   const values = probabilities.length;
   check.that(values === entries, values, 'probabilities.length', `${entries}`);
-  check.that(next.length === positions, next.length, 'next.length', `${positions}`);
-  const strange = next.find((id) => id < -1 || id >= vocabulary);
-  check.that(strange === undefined, strange, 'next', `-1 to ${vocabulary - 1}`);
   if (tail.kind !== 'prior') return;
   const { prior } = tail;
   check.that(prior.length === vocabulary, prior.length, 'tail.prior.length', `${vocabulary}`);
   const wrong = prior.find((p) => !(p > 0 && p < Number.POSITIVE_INFINITY));
   check.that(wrong === undefined, wrong, 'tail.prior', 'finite numbers above 0');
+}
+
+/** `INVALID_ARGUMENT` if hidden states and output matrix do not belong together. */
+export function checkHidden({ hidden, head, positions, vocabulary }: HiddenTargets): void {
+  const check = targetChecker();
+  const [rows, width] = hidden.shape;
+  check.that(rows === positions, hidden.shape, 'hidden', `[${positions}, width]`);
+  const fits = head.shape[0] === vocabulary && head.shape[1] === width;
+  check.that(fits, head.shape, 'head', `[${vocabulary}, ${width}]`);
 }

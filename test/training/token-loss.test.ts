@@ -1,8 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { selectBackend } from '#src/nn/backend/select.js';
-import { type Divergence, type TokenLossOptions, tokenLoss } from '#src/training/token-loss.js';
-import type { TokenTail, TokenTargets } from '#src/training/token-targets.js';
+import { hiddenDistance } from '#src/training/hidden-distance.js';
+import type { Divergence } from '#src/training/token-distance.js';
+import { type TokenLossOptions, tokenLoss } from '#src/training/token-loss.js';
+import type {
+  HiddenTargets,
+  ListedTargets,
+  TokenTail,
+  TokenTargets,
+} from '#src/training/token-targets.js';
 
 /** Deterministic values in [0, 1). */
 function values(count: number, seed: number): number[] {
@@ -19,7 +26,7 @@ interface Shape {
   readonly width: number;
 }
 
-function targetsOf({ positions, vocabulary, width }: Shape, tail: TokenTail): TokenTargets {
+function targetsOf({ positions, vocabulary, width }: Shape, tail: TokenTail): ListedTargets {
   const ids = new Int32Array(positions * width);
   const probabilities = new Float32Array(positions * width);
   const next = new Int32Array(positions);
@@ -37,7 +44,7 @@ function targetsOf({ positions, vocabulary, width }: Shape, tail: TokenTail): To
     }
     next[t] = t % 4 === 3 ? -1 : order[order.length - 1];
   }
-  return { vocabulary, positions, width, ids, probabilities, tail, next };
+  return { kind: 'listed', vocabulary, positions, width, ids, probabilities, tail, next };
 }
 
 /** log softmax of one row, float64. */
@@ -55,35 +62,52 @@ function reference(
   targets: TokenTargets,
   { divergence = { kind: 'forward' }, tau = 1, alpha = 1 }: TokenLossOptions,
 ): number {
-  const { vocabulary, positions, width, ids, probabilities, tail, next } = targets;
+  const { vocabulary, positions, next } = targets;
   let [sum, counted] = [0, 0];
   for (let t = 0; t < positions; t++) {
     if (next[t] < 0) continue;
     counted++;
     const row = logits.slice(t * vocabulary, (t + 1) * vocabulary);
     const q = logSoftmax(row.map((v) => v / tau)).map(Math.exp);
-    const p = new Array<number>(vocabulary).fill(0);
-    for (let e = t * width; e < (t + 1) * width; e++) {
-      if (probabilities[e] > 0) p[ids[e]] = probabilities[e] ** (1 / tau);
-    }
-    const mass = p.reduce((a, b) => a + b, 0);
-    const unlisted = p.flatMap((v, id) => (v === 0 ? [id] : []));
-    let value: number;
-    if (tail.kind === 'zero' || tail.kind === 'sampled') {
-      value = p.reduce((a, v, id) => a + xlogy(v / mass, q[id]), 0);
-    } else if (tail.kind === 'ghost') {
-      const outside = unlisted.reduce((a, id) => a + q[id], 0);
-      value = p.reduce((a, v, id) => a + xlogy(v, q[id]), 0) + xlogy(1 - mass, outside);
-    } else {
-      const prior = (id: number) => (tail.kind === 'prior' ? tail.prior[id] : 1);
-      const all = unlisted.reduce((a, id) => a + prior(id), 0);
-      for (const id of unlisted) p[id] = ((1 - mass) * prior(id)) / all;
-      value = distance(p, q, divergence);
-    }
-    const text = logSoftmax(row)[next[t]];
-    sum += alpha * value - (1 - alpha) * text;
+    const value =
+      targets.kind === 'hidden'
+        ? distance(hiddenDistribution(targets, t, tau), q, divergence)
+        : listedDistance(targets, t, q, divergence, tau);
+    sum += alpha * value - (1 - alpha) * logSoftmax(row)[next[t]];
   }
   return sum / counted;
+}
+
+function listedDistance(
+  { vocabulary, width, ids, probabilities, tail }: ListedTargets,
+  t: number,
+  q: readonly number[],
+  divergence: Divergence,
+  tau: number,
+): number {
+  const p = new Array<number>(vocabulary).fill(0);
+  for (let e = t * width; e < (t + 1) * width; e++) {
+    if (probabilities[e] > 0) p[ids[e]] = probabilities[e] ** (1 / tau);
+  }
+  const mass = p.reduce((a, b) => a + b, 0);
+  const unlisted = p.flatMap((v, id) => (v === 0 ? [id] : []));
+  if (tail.kind === 'zero' || tail.kind === 'sampled') {
+    return p.reduce((a, v, id) => a + xlogy(v / mass, q[id]), 0);
+  }
+  if (tail.kind === 'ghost') {
+    const outside = unlisted.reduce((a, id) => a + q[id], 0);
+    return p.reduce((a, v, id) => a + xlogy(v, q[id]), 0) + xlogy(1 - mass, outside);
+  }
+  const prior = (id: number) => (tail.kind === 'prior' ? tail.prior[id] : 1);
+  const all = unlisted.reduce((a, id) => a + prior(id), 0);
+  for (const id of unlisted) p[id] = ((1 - mass) * prior(id)) / all;
+  return distance(p, q, divergence);
+}
+
+function hiddenDistribution({ hidden, head }: HiddenTargets, t: number, tau: number): number[] {
+  const state = hidden.arraySync()[t];
+  const dot = (row: readonly number[]) => row.reduce((sum, v, i) => sum + v * state[i], 0);
+  return logSoftmax(head.arraySync().map((row) => dot(row) / tau)).map(Math.exp);
 }
 
 function distance(p: readonly number[], q: readonly number[], divergence: Divergence): number {
@@ -182,6 +206,62 @@ describe.each(['wasm', 'cpu'] as const)('tokenLoss on %s', (backend) => {
   });
 });
 
+describe('tokenLoss of hidden states', () => {
+  beforeAll(async () => {
+    await selectBackend({ backend: 'wasm' });
+  });
+
+  const hiddenOf = (positions: number, vocabulary: number): HiddenTargets => ({
+    ...{ kind: 'hidden', positions, vocabulary },
+    hidden: tf
+      .tensor2d(values(positions * 4, 21), [positions, 4])
+      .mul(6)
+      .sub(3),
+    head: tf
+      .tensor2d(values(vocabulary * 4, 22), [vocabulary, 4])
+      .mul(4)
+      .sub(2),
+    next: Int32Array.from({ length: positions }, (_, t) => (t % 4 === 3 ? -1 : t % vocabulary)),
+  });
+
+  it.each<TokenLossOptions>([
+    {},
+    { tau: 2.5 },
+    { alpha: 0.4 },
+    { divergence: { kind: 'reverse' }, tau: 2 },
+    { divergence: { kind: 'jsd', beta: 0.3 } },
+  ])('value and gradient, %j', (options) => {
+    const targets = hiddenOf(6, 13);
+    expectGradient(logitsOf(SHAPE), targets, options);
+    tf.dispose([targets.hidden, targets.head]);
+  });
+
+  it('is the same whatever part of the vocabulary is in memory', () => {
+    const [positions, vocabulary] = [3, 1001];
+    const targets = hiddenOf(positions, vocabulary);
+    const logits = tf.tensor2d(logitsOf({ positions, vocabulary, width: 1 }), [3, 1001]);
+    for (const divergence of [{ kind: 'forward' }, { kind: 'reverse' }] as const) {
+      const [whole, parts] = [3 * 1001, 3 * 100].map((elements) =>
+        tf.tidy(() => {
+          const { value, gradient } = hiddenDistance(logits, targets, divergence, 1, elements);
+          return [...value.dataSync(), ...gradient.dataSync()];
+        }),
+      );
+      for (const [i, v] of whole.entries()) expect(parts[i]).toBeCloseTo(v, 4);
+    }
+    tf.dispose([logits, targets.hidden, targets.head]);
+  });
+
+  it('refuses an output matrix of another teacher', () => {
+    const targets = { ...hiddenOf(6, 13), head: tf.zeros<tf.Rank.R2>([13, 5]) };
+    const z = tf.zeros([6, 13]);
+    expect(() => tokenLoss(z, targets)).toThrow(
+      expect.objectContaining({ code: 'INVALID_ARGUMENT' }),
+    );
+    tf.dispose([z, targets.hidden, targets.head]);
+  });
+});
+
 describe('tokenLoss', () => {
   beforeAll(async () => {
     await selectBackend({ backend: 'wasm' });
@@ -241,7 +321,7 @@ describe('tokenLoss', () => {
     z.dispose();
   });
 
-  it.each<[string, (targets: TokenTargets) => Partial<TokenTargets>]>([
+  it.each<[string, (targets: ListedTargets) => Partial<ListedTargets>]>([
     ['an id twice', ({ ids }) => ({ ids: ids.map((id, e) => (e === 1 ? ids[0] : id)) })],
     ['an id beyond the vocabulary', ({ ids }) => ({ ids: ids.map(() => 13) })],
     ['a negative probability', (t) => ({ probabilities: t.probabilities.map((p) => -p) })],

@@ -1,0 +1,88 @@
+import * as tf from '@tensorflow/tfjs';
+import { type Distance, type Divergence, mixture } from './token-distance.js';
+import type { HiddenTargets } from './token-targets.js';
+
+/** Teacher's probabilities that are in memory at a time, as float32: 64 MB. */
+const CHUNK_ELEMENTS = 2 ** 24;
+
+/**
+ * Distance from hidden states, exact over the whole vocabulary: the teacher's logits are made a range of tokens at a
+ * time, once for the logarithm of their sum and once for the divergence.
+ *
+ * @param logits [positions, vocabulary].
+ * @param elements of the teacher that are in memory at a time.
+ */
+export function hiddenDistance(
+  logits: tf.Tensor2D,
+  targets: HiddenTargets,
+  divergence: Divergence,
+  tau: number,
+  elements = CHUNK_ELEMENTS,
+): Distance {
+  const { positions, vocabulary } = targets;
+  const columns = Math.max(1, Math.floor(elements / positions));
+  const log = tf.logSoftmax(tau === 1 ? logits : logits.div(tau)) as tf.Tensor2D;
+  const logSum = logSumOf(targets, columns, tau);
+  const parts: tf.Tensor[] = [];
+  let value = tf.zeros([positions, 1]);
+  for (let from = 0; from < vocabulary; from += columns) {
+    const count = Math.min(columns, vocabulary - from);
+    const part = tf.tidy(() => {
+      const student = log.slice([0, from], [positions, count]);
+      const teacher = teacherLogits(targets, from, count, tau).sub(logSum);
+      const own = partOf(student, teacher, divergence);
+      return { value: value.add(own.value.sum(1, true)), gradient: own.gradient };
+    });
+    value = part.value;
+    parts.push(part.gradient);
+  }
+  const slopes = tf.concat(parts, 1);
+  return { value, gradient: slopes.sub(log.exp().mul(slopes.sum(1, true))) };
+}
+
+/** Log of the sum of the teacher's exponentials, [positions, 1], by an online softmax. */
+function logSumOf(targets: HiddenTargets, columns: number, tau: number): tf.Tensor {
+  const { positions, vocabulary } = targets;
+  let known = tf.fill([positions, 1], -1e30) as tf.Tensor;
+  for (let from = 0; from < vocabulary; from += columns) {
+    const count = Math.min(columns, vocabulary - from);
+    known = tf.tidy(() => {
+      const part = tf.logSumExp(teacherLogits(targets, from, count, tau), 1, true);
+      const top = known.maximum(part);
+      return top.add(known.sub(top).exp().add(part.sub(top).exp()).log());
+    });
+  }
+  return known;
+}
+
+/** [positions, count], of tokens from `from` on. */
+function teacherLogits(
+  { hidden, head }: HiddenTargets,
+  from: number,
+  count: number,
+  tau: number,
+): tf.Tensor {
+  const rows = head.slice([from, 0], [count, head.shape[1]]);
+  const logits = tf.matMul(hidden, rows, false, true);
+  return tau === 1 ? logits : logits.div(tau);
+}
+
+/**
+ * Terms of the divergence for some tokens, and their derivatives with respect to log q, up to what all tokens of a
+ * position share.
+ */
+function partOf(student: tf.Tensor, teacher: tf.Tensor, divergence: Divergence): Distance {
+  const [p, q] = [teacher.exp(), student.exp()];
+  switch (divergence.kind) {
+    case 'forward':
+      return { value: p.mul(teacher.sub(student)), gradient: p.neg() };
+    case 'reverse': {
+      const value = q.mul(student.sub(teacher));
+      return { value, gradient: value };
+    }
+    case 'jsd': {
+      const { value, slope } = mixture(p, q, divergence.beta);
+      return { value, gradient: q.mul(slope) };
+    }
+  }
+}

@@ -3,12 +3,15 @@
 // The server is a process of its own on the loopback interface; `--latency` makes each of its answers wait (ms). An epoch is
 // read as rows, and as a loader gives it (labels decoded, no images). Sources take turns, round by round; shown are
 // medians and the range. `--reads` epochs are then read in a row to see whether memory grows.
+// The same over https, with a certificate that openssl signs for the run, and once through Node's http alone, without softpack:
+// what a stream of bytes costs here.
 // With `--s3` (a server like SeaweedFS, credentials in the environment) the archive is put into a bucket there as well.
-import { fork } from 'node:child_process';
+import { execFileSync, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
-import { createServer } from 'node:http';
+import http, { createServer } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -25,15 +28,16 @@ const { values } = parseArgs({
     reads: { type: 'string', default: '1000' },
     s3: { type: 'string' },
     serve: { type: 'string' },
+    tls: { type: 'string' },
   },
 });
 if (values.serve === undefined) await main();
-else serve(values.serve, Number(values.latency));
+else await serve(values.serve, Number(values.latency));
 
 /** Serves a folder by ranges, and tells its parent the requests and bytes so far when asked. */
-function serve(folder, latency) {
+async function serve(folder, latency) {
   const counts = { requests: 0, bytes: 0 };
-  const server = createServer(async (request, response) => {
+  const answer = async (request, response) => {
     const file = path.join(folder, path.basename(request.url));
     const found = await stat(file).catch(() => undefined);
     if (latency > 0) await setTimeout(latency);
@@ -50,8 +54,20 @@ function serve(folder, latency) {
     return createReadStream(file, { start: first, end: last, highWaterMark: 2 ** 18 }).pipe(
       response,
     );
-  });
-  server.listen(0, '127.0.0.1', () => process.send(server.address().port));
+  };
+  const listen = (server) =>
+    new Promise((resolve) => {
+      server.listen(0, '127.0.0.1', () => resolve(server.address().port));
+    });
+  const plain = await listen(createServer(answer));
+  const pem = (name) => readFile(path.join(values.tls, name));
+  const secure =
+    values.tls === undefined
+      ? undefined
+      : await listen(
+          createSecureServer({ key: await pem('key.pem'), cert: await pem('cert.pem') }, answer),
+        );
+  process.send({ plain, secure });
   process.on('message', () => process.send({ ...counts }));
   process.on('disconnect', () => process.exit());
 }
@@ -61,35 +77,57 @@ async function main() {
   const folder = path.join(work, 'archive');
   await (await writeLabels(folder, Number(values.samples), 32, { kind: 'none' })).close();
   const own = fileURLToPath(import.meta.url);
-  const server = fork(own, ['--serve', folder, '--latency', values.latency]);
+  const ca = await certificate(work);
+  const tls = ca === undefined ? [] : ['--tls', work];
+  const server = fork(own, ['--serve', folder, '--latency', values.latency, ...tls]);
   try {
-    const [port] = await once(server, 'message');
-    await compare(work, folder, `http://127.0.0.1:${port}`, server);
+    const [ports] = await once(server, 'message');
+    await compare(work, folder, { ...ports, ca }, server);
   } finally {
     server.kill();
     await rm(work, { recursive: true });
   }
 }
 
-async function compare(work, folder, address, server) {
+/** A certificate for this run; undefined without openssl. */
+async function certificate(work) {
+  const file = (name) => path.join(work, name);
+  const out = ['-keyout', file('key.pem'), '-out', file('cert.pem')];
+  const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1'];
+  const args = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '1', ...subject, ...out];
+  try {
+    execFileSync('openssl', args, { stdio: 'pipe' });
+    return await readFile(file('cert.pem'), 'utf8');
+  } catch (error) {
+    console.log(`no https: ${error.message.split('\n')[0]}`);
+    return undefined;
+  }
+}
+
+async function compare(work, folder, { plain, secure, ca }, server) {
+  const address = `http://127.0.0.1:${plain}`;
   const counts = async () => {
     server.send('counts');
     return (await once(server, 'message'))[0];
   };
   const cache = { folder: path.join(work, 'cache'), bytes: 2 ** 34 };
-  const http = (options) => openStore(address, options);
+  const remote = (options) => openStore(address, options);
   const sources = new Map([
     ['folder', async () => folder],
-    ['http, no cache', () => http({ cache: false })],
+    ['http, no cache', () => remote({ cache: false })],
     [
       'http, cold cache',
       async () => {
         await rm(cache.folder, { recursive: true, force: true });
-        return http({ cache });
+        return remote({ cache });
       },
     ],
-    ['http, warm cache', () => http({ cache })],
+    ['http, warm cache', () => remote({ cache })],
   ]);
+  if (secure !== undefined) {
+    const options = { http: { ca }, cache: false };
+    sources.set('https, no cache', () => openStore(`https://127.0.0.1:${secure}`, options));
+  }
   if (values.s3 !== undefined) {
     const bucket = await putIntoBucket(folder);
     const s3 = { endpoint: values.s3 };
@@ -105,7 +143,8 @@ async function compare(work, folder, address, server) {
   ]) {
     await measure(what, epoch, sources, counts);
   }
-  await readMany(http, Number(values.reads));
+  await measurePlain(folder, address);
+  await readMany(remote, Number(values.reads));
 }
 
 async function measure(what, read, sources, counts) {
@@ -137,6 +176,37 @@ async function measure(what, read, sources, counts) {
   }
 }
 
+/** All shards by Node's http, a request after the other, copied into one array and no more. */
+async function measurePlain(folder, address) {
+  const names = (await readdir(folder)).filter((name) => name.startsWith('codes-'));
+  const agent = new http.Agent({ keepAlive: true });
+  const times = [];
+  for (let round = -1; round < Number(values.rounds); round++) {
+    const start = performance.now();
+    for (const name of names) {
+      const { size } = await stat(path.join(folder, name));
+      const into = new Uint8Array(size);
+      const each = Math.ceil(size / EPOCHS);
+      for (let first = 0; first < size; first += each) {
+        const range = `bytes=${first}-${Math.min(size, first + each) - 1}`;
+        await new Promise((resolve) => {
+          http.get(`${address}/${name}`, { agent, headers: { range } }, (answer) => {
+            let at = first;
+            answer.on('data', (piece) => {
+              into.set(piece, at);
+              at += piece.length;
+            });
+            answer.on('end', resolve);
+          });
+        });
+      }
+    }
+    if (round >= 0) times.push((performance.now() - start) / EPOCHS);
+  }
+  agent.destroy();
+  console.log(`bytes  node:http alone   ${median(times).toFixed(1).padStart(8)} ms an epoch`);
+}
+
 async function readRows(archive) {
   for (let epoch = 0; epoch < archive.epochs; epoch++) await archive.readRow(epoch);
 }
@@ -147,8 +217,8 @@ async function readLoader(archive) {
   await loader.close();
 }
 
-async function readMany(http, reads) {
-  const archive = await openArchive(await http({ cache: false }));
+async function readMany(remote, reads) {
+  const archive = await openArchive(await remote({ cache: false }));
   const rss = () => (process.memoryUsage.rss() / 2 ** 20).toFixed(0);
   const seen = [];
   for (let i = 0; i < reads; i++) {

@@ -1,4 +1,5 @@
 import { requireSize, type Xxh64 } from '../container/checksum.js';
+import { EdgeBlock } from '../container/shard-file.js';
 import { allocateShared } from '../core/allocate.js';
 import { emptyBlocks } from '../core/blocks.js';
 import type { ByteStore } from '../store/byte-store.js';
@@ -33,6 +34,8 @@ export class ShardReader {
   /** Headers and checksums of the shards read so far; the least recently used first. */
   readonly #open = new Map<number, Promise<OpenShard>>();
 
+  readonly #edge = new EdgeBlock();
+
   constructor(parts: ShardReaderParts) {
     this.#parts = parts;
   }
@@ -65,7 +68,7 @@ export class ShardReader {
         part.from === from ? 0 : at(part.from),
         part.to === to ? bytes : at(part.to),
       );
-      await readFrom(shard, xxh64, begin, into);
+      await readFrom(shard, xxh64, begin, into, this.#edge);
     }
     return row;
   }
@@ -97,7 +100,7 @@ export class ShardReader {
     for (const { shard, offsets } of parts) {
       const bytes = Number(offsets[offsets.length - 1] - offsets[0]);
       const begin = (shard.index.columns.get('codes') ?? 0) + Number(offsets[0]);
-      await readFrom(shard, xxh64, begin, row.subarray(at, at + bytes));
+      await readFrom(shard, xxh64, begin, row.subarray(at, at + bytes), this.#edge);
       at += bytes;
     }
     return row;

@@ -5,6 +5,7 @@ import {
   type SafetensorsLayout,
 } from '../container/safetensors.js';
 import {
+  type EdgeBlock,
   indexOf,
   type OpenShard as OpenFile,
   planChecksummed,
@@ -181,8 +182,10 @@ export function readFrom(
   xxh64: Xxh64 | undefined,
   at: number,
   into: Uint8Array,
+  edge?: EdgeBlock,
 ): Promise<void> {
-  return xxh64 === undefined ? shard.file.read(at, into) : readVerified(shard, xxh64, at, into);
+  if (xxh64 === undefined) return shard.file.read(at, into);
+  return readVerified(shard, xxh64, at, into, edge);
 }
 
 /** `CORRUPT_DATA` if header or checksums are not those that the archive recorded. */

@@ -92,12 +92,30 @@ export interface OpenShard {
   readonly indexSha256: string;
 }
 
+/** The last block that was read in part: whoever reads on begins with the rest of it. */
+export class EdgeBlock {
+  #shard: OpenShard | undefined;
+  #i = 0;
+  #bytes = new Uint8Array(0);
+
+  of(shard: OpenShard, i: number): Uint8Array | undefined {
+    return this.#shard?.table === shard.table && this.#i === i ? this.#bytes : undefined;
+  }
+
+  keep(shard: OpenShard, i: number, bytes: Uint8Array<ArrayBuffer>): void {
+    this.#shard = shard;
+    this.#i = i;
+    this.#bytes = bytes;
+  }
+}
+
 /** Fills `into` from byte `begin` of the file on, reading whole blocks and verifying the checksum of each. */
 export async function readVerified(
   shard: OpenShard,
   xxh64: Xxh64,
   begin: number,
   into: Uint8Array,
+  edge?: EdgeBlock,
 ): Promise<void> {
   const { dataOffset, tableOffset } = shard.index;
   const end = begin + into.length;
@@ -110,12 +128,18 @@ export async function readVerified(
     const blockEnd = Math.min(blockBegin + BLOCK_BYTES, tableOffset);
     const whole = blockBegin === at && blockEnd <= end;
     // A block that is only partly requested is read into its own buffer, and the part copied.
-    const block = whole
-      ? into.subarray(at - begin, blockEnd - begin)
-      : new Uint8Array(blockEnd - blockBegin);
-    await readBlock(shard, xxh64, i, block, until);
     const next = Math.min(blockEnd, end);
-    if (!whole) into.set(block.subarray(at - blockBegin, next - blockBegin), at - begin);
+    if (whole) {
+      await readBlock(shard, xxh64, i, into.subarray(at - begin, blockEnd - begin), until);
+    } else {
+      const known = edge?.of(shard, i);
+      const block = known ?? new Uint8Array(blockEnd - blockBegin);
+      if (known === undefined) {
+        await readBlock(shard, xxh64, i, block, until);
+        if (blockEnd > end) edge?.keep(shard, i, block as Uint8Array<ArrayBuffer>);
+      }
+      into.set(block.subarray(at - blockBegin, next - blockBegin), at - begin);
+    }
     at = next;
   }
 }

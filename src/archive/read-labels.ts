@@ -5,6 +5,7 @@ import { type SampleRange, sampleIds } from '../core/samples.js';
 import { errorAt, isSoftpackError } from '../errors.js';
 import type { LabelsOf } from '../labels/source.js';
 import type { Manifest } from './manifest.js';
+import { type MixedRows, mixesOfRow } from './row-mixes.js';
 import { RowSamples, type RowsArchive } from './row-samples.js';
 
 /** Codes as a codec decodes them: a row that begins at a sample other than the first. */
@@ -39,6 +40,8 @@ export function errorInRow(
 
 /** What decodes the codes of an archive: a codec, which this layer does not know. */
 export interface CodesDecoder {
+  /** Whether labels depend on what is mixed into their views. */
+  readonly usesViews?: boolean;
   decodeAsync(args: {
     readonly row: Uint8Array;
     readonly labels: Uint32Array;
@@ -79,7 +82,7 @@ export async function readLabels(
     const [start, last] = [chosen[0], chosen[chosen.length - 1]];
     const { row, first } = await archive.readCodes(epoch, { start, count: last - start + 1 });
     const labels = chosen.map((id) => id - first);
-    const context = await labelsOfRow(archive, epoch, chosen);
+    const context = await labelsOfRow(archive, epoch, chosen, decoder.usesViews);
     const decoded = new Float32Array(allocate(4 * run.length * classes, `${run.length} labels`));
     const args = { row, labels, context, tau, out: decoded };
     await decoder.decodeAsync(args).catch((error: unknown) => {
@@ -108,14 +111,25 @@ function runsOf(archive: CodesArchive, ids: Uint32Array): readonly (readonly num
   return runs;
 }
 
-/** Labels at some positions of a row, which is an epoch or, in a pruned archive, a batch. */
+/**
+ * Labels at some positions of a row, which is an epoch or, in a pruned archive, a batch.
+ *
+ * @param views tell what is mixed into their views, too.
+ */
 export async function labelsOfRow(
-  archive: RowsArchive & Pick<CodesArchive, 'storedEpoch'>,
+  archive: RowsArchive & MixedRows & Pick<CodesArchive, 'storedEpoch'>,
   row: number,
   positions: LabelsOf['samples'],
+  views = false,
 ): Promise<LabelsOf> {
   const { pruning } = archive.manifest;
-  if (pruning === undefined) return { epoch: archive.storedEpoch(row), samples: positions };
-  const { epoch, samples } = await new RowSamples(archive, pruning).at(row);
-  return { epoch, samples: sampleIds(positions).map((position) => samples[position]) };
+  const whole = pruning && (await new RowSamples(archive, pruning).at(row));
+  const labels: LabelsOf =
+    whole === undefined
+      ? { epoch: archive.storedEpoch(row), samples: positions }
+      : { ...whole, samples: sampleIds(positions).map((position) => whole.samples[position]) };
+  if (!views) return labels;
+  const stored = pruning === undefined ? labels.epoch : row;
+  const augmentation = await mixesOfRow(archive, stored, labels, positions, whole?.samples);
+  return augmentation === undefined ? labels : { ...labels, augmentation };
 }

@@ -2,6 +2,7 @@ import { below, CounterRng, STREAM, unit } from '../core/philox.js';
 import { type SampleRange, sampleIds } from '../core/samples.js';
 import { SoftpackError } from '../errors.js';
 import type { Rendering } from '../kernels/augment-args.js';
+import { ownShare } from './mixes.js';
 import type { AugmentationBatch, Augmentations, Box, Mix } from './record.js';
 import { type AugmentationSpec, renderingOf } from './spec.js';
 
@@ -65,11 +66,10 @@ export class Augmenter implements Augmentations {
       this.#checkSample(sample);
       batch.crop.set(this.crop(epoch, sample), i * 4);
       batch.flip[i] = this.flip(epoch, sample);
-      const { partner, box, weight } = this.mix(epoch, sample);
-      batch.partner[i] = partner;
-      batch.box.set(box, i * 4);
-      const [height, width] = this.spec.size;
-      batch.lambda[i] = weight < 1 ? weight : 1 - (box[2] * box[3]) / (height * width);
+      const mix = this.mix(epoch, sample);
+      batch.partner[i] = mix.partner;
+      batch.box.set(mix.box, i * 4);
+      batch.lambda[i] = ownShare(mix, this.spec.size);
     }
     return batch;
   }

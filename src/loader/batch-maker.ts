@@ -1,4 +1,5 @@
 import { Augmenter } from '../augment/augmenter.js';
+import { mixesOf } from '../augment/mixes.js';
 import type { Augmentations } from '../augment/record.js';
 import {
   RecordedAugmentations,
@@ -13,7 +14,7 @@ import type { CodecParts } from '../core/codec-parts.js';
 import { concatenateIds } from '../core/samples.js';
 import type { ImageReader } from '../images/image-reader.js';
 import { openImageReader } from '../images/reader.js';
-import { type ImagesDescription, imageCount } from '../images/source.js';
+import type { ImagesDescription } from '../images/source.js';
 import type { Kernels } from '../kernels/types.js';
 
 /** Facts that all batches of a loader share; sent to each worker once, large parts in shared memory. */
@@ -26,16 +27,23 @@ export interface BatchSetup {
   readonly decoding: DecodeOptions;
   /** Absent if the loader delivers labels alone. */
   readonly images?: ImageSetup;
+  /** Of codecs that predict labels from what is mixed into their views. */
+  readonly views?: ViewSetup;
   /** [1], shared: tasks of earlier runs stop at the next image. */
   readonly firstRun: Int32Array;
 }
 
-export interface ImageSetup {
-  readonly description: ImagesDescription;
-  readonly normalisation: Normalisation;
+/** How views are made. */
+export interface ViewSetup {
   readonly augmentation: AnyAugmentationSpec;
   /** Columns of recorded views. */
   readonly columns: readonly RecordedColumn[];
+  readonly samples: number;
+}
+
+export interface ImageSetup extends ViewSetup {
+  readonly description: ImagesDescription;
+  readonly normalisation: Normalisation;
 }
 
 export interface BatchTask {
@@ -127,14 +135,17 @@ export class BatchMaker implements Disposable {
     this.#reader?.[Symbol.dispose]();
   }
 
-  #decode({ epoch, tau, sampleIds, row, labels, into }: BatchTask): Float32Array {
+  #decode(task: BatchTask): Float32Array {
+    const { epoch, tau, sampleIds, row, labels, into } = task;
     if (this.#codec === undefined) return new Float32Array(0);
     const out = into?.ys ?? new Float32Array(sampleIds.length * this.#codec.classes);
     if (labels !== undefined) {
       out.set(labels);
       return out;
     }
-    const context = { epoch, samples: sampleIds };
+    const { views } = this.#setup;
+    const augmentation = views && mixesOf(augmentationsOf(views, task), epoch, sampleIds);
+    const context = { epoch, samples: sampleIds, augmentation };
     this.#codec.decode({ row, labels: sampleIds, context, tau, out, threads: 1 });
     return out;
   }
@@ -163,8 +174,8 @@ export class BatchMaker implements Disposable {
   }
 }
 
-function augmentationsOf(images: ImageSetup, { recorded }: BatchTask): Augmentations {
-  const { augmentation, columns, description } = images;
+function augmentationsOf(views: ViewSetup, { recorded }: BatchTask): Augmentations {
+  const { augmentation, columns, samples } = views;
   if (augmentation.generator === 'recorded') {
     return new RecordedAugmentations(
       augmentation.size,
@@ -173,5 +184,5 @@ function augmentationsOf(images: ImageSetup, { recorded }: BatchTask): Augmentat
       renderingOf(augmentation),
     );
   }
-  return Augmenter.unsized(augmentation, imageCount(description));
+  return Augmenter.unsized(augmentation, samples);
 }

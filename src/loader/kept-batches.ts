@@ -1,6 +1,6 @@
 import type { LabelArchive } from '../archive/archive.js';
 import { batchesPerEpoch, type Pruning } from '../archive/pruning.js';
-import { errorInRow } from '../archive/read-labels.js';
+import { errorInRow, labelsOfRow } from '../archive/read-labels.js';
 import { RowSamples } from '../archive/row-samples.js';
 import type { Normalisation } from '../augment/replay.js';
 import { loadCodec } from '../codecs/registry.js';
@@ -63,8 +63,9 @@ export async function* prunedBatches(
       const row = rows.get(drawn) ?? archive.readRow(drawn);
       rows.set(drawn, row);
       const context = await batches.at(drawn);
+      const known = await labelsOfRow(archive, drawn, labels, codec.usesViews);
       const ys = new Float32Array(allocate(4 * batchSize * archive.classes, 'labels of a batch'));
-      const args = { row: await row, labels, context, tau, out: ys };
+      const args = { row: await row, labels, context: known, tau, out: ys };
       await codec.decodeAsync(args).catch((error) => {
         throw errorInRow(archive, drawn, error);
       });

@@ -12,7 +12,13 @@ import type { Batch, LoaderAddresses, LoaderOptions } from './options.js';
 import { BatchPlan, type Position } from './plan.js';
 import { batchStream } from './readable.js';
 import { RowReader } from './rows.js';
-import { defaultPrefetch, imageSetupOf, requireBatches, sharedParts } from './setup.js';
+import {
+  defaultPrefetch,
+  imageSetupOf,
+  predictionSetupOf,
+  requireBatches,
+  sharedParts,
+} from './setup.js';
 import { noSlot, type Slot, SlotRing } from './slots.js';
 import { type LoaderState, positionOf, stateOf, whole } from './state.js';
 import { type TfDataset, type TfDatasetOptions, type TfLike, tfDatasetOf } from './tf-dataset.js';
@@ -80,15 +86,20 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     this.batchesPerEpoch = this.#plan.batchesPerEpoch;
     requireBatches(this.batchesPerEpoch, options, samples);
     const imageSetup = images && imageSetupOf(archive, images, options.normalisation);
+    const views = this.#decodes ? predictionSetupOf(archive) : undefined;
     this.#setup = {
       id: randomUUID(),
       classes,
       ...(this.#decodes && { codec: sharedParts(archive.codecParts) }),
       decoding: { precision: options.precision, memoryCap: options.memoryCap },
       ...(imageSetup && { images: imageSetup }),
+      ...(views && { views }),
       firstRun: new Int32Array(new SharedArrayBuffer(4)),
     };
-    this.#rows = new RowReader(archive, imageSetup?.columns.map(({ name }) => name) ?? []);
+    this.#rows = new RowReader(
+      archive,
+      (imageSetup ?? views)?.columns.map(({ name }) => name) ?? [],
+    );
     this.#source = new BatchSource({
       ...{ options, plan: this.#plan, setup: this.#setup, rows: this.#rows },
       ...{ counter: this.#counter, lastEpoch: to },

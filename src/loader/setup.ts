@@ -2,11 +2,13 @@ import type { LabelArchive } from '../archive/archive.js';
 import { findRecordedColumns } from '../augment/recorded.js';
 import type { Normalisation } from '../augment/replay.js';
 import { parseAnyAugmentationSpec } from '../augment/spec.js';
+import { CODECS, loadCodec } from '../codecs/registry.js';
 import type { CodecParts, Tensor } from '../core/codec-parts.js';
 import { SoftpackError } from '../errors.js';
 import type { MemoryImages } from '../images/memory.js';
 import { describeImages, type ImageSource } from '../images/source.js';
-import type { ImageSetup } from './batch-maker.js';
+import { loadKernels } from '../kernels/load.js';
+import type { ImageSetup, ViewSetup } from './batch-maker.js';
 import { requireImagesOf } from './images-of.js';
 import type { LoaderOptions } from './options.js';
 
@@ -24,19 +26,32 @@ export function imageSetupOf(
   if (normalisation === undefined) {
     throw new SoftpackError('INVALID_ARGUMENT', 'required with images', { field: 'normalisation' });
   }
-  const { augmentation, columns } = archive.manifest;
-  if (augmentation === null) {
+  const views = viewSetupOf(archive);
+  if (views === undefined) {
     throw new SoftpackError('UNSUPPORTED', 'this archive does not say how its images were made', {
       field: 'manifest.json: augmentation',
     });
   }
+  return { ...views, description: describeImages(images), normalisation };
+}
+
+/** How the archive's views are made; `undefined` if it does not say. */
+function viewSetupOf({ manifest, samples }: LabelArchive): ViewSetup | undefined {
+  const { augmentation, columns } = manifest;
+  if (augmentation === null) return undefined;
   const spec = parseAnyAugmentationSpec(augmentation, 'manifest.json: augmentation');
   return {
-    description: describeImages(images),
-    normalisation,
     augmentation: spec,
-    columns: spec.generator === 'recorded' ? findRecordedColumns(columns, archive.samples) : [],
+    columns: spec.generator === 'recorded' ? findRecordedColumns(columns, samples) : [],
+    samples: manifest.pruning?.samples ?? samples,
   };
+}
+
+/** The same for an archive whose labels are predicted from what is mixed into their views. */
+export function predictionSetupOf(archive: LabelArchive): ViewSetup | undefined {
+  if (CODECS.find(archive.codecParts.name)?.usesViews !== true) return undefined;
+  using codec = loadCodec(archive.codecParts, loadKernels());
+  return codec.usesViews ? viewSetupOf(archive) : undefined;
 }
 
 /** `INVALID_ARGUMENT` if no batch would ever be delivered: training would succeed without having trained. */

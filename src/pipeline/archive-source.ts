@@ -39,7 +39,7 @@ export function archiveSource(archive: LabelArchive, kernels: Kernels): LabelSou
         return out;
       }
       const labels = { start: start - first, count };
-      const context = await labelsOf(epoch, start, count);
+      const context = await labelsOfRow(archive, epoch, { start, count }, codec.usesViews);
       const args = { row, labels, context, out };
       await codec.decodeAsync(args).catch((error: unknown) => {
         throw errorInRow(archive, epoch, error);

@@ -20,6 +20,7 @@ import type { LabelDivergence } from '../labels/divergence.js';
 import { requireLogits } from '../labels/inspection.js';
 import { probabilitySource } from '../labels/probabilities.js';
 import type { LabelSource } from '../labels/source.js';
+import { boundSource } from './bound-source.js';
 import { filtered } from './label-filter.js';
 import { openArchive } from './open-archive.js';
 import { OutputFolder } from './output-folder.js';
@@ -30,6 +31,7 @@ import { type KeptCodec, PartialPack, requireSameRequest } from './partial-pack.
 import { checkedChoice, Problems, requireOutput } from './preflight.js';
 import { prunedSource } from './pruned-source.js';
 import { trainCodec } from './train-codec.js';
+import { withMixes } from './with-mixes.js';
 import { divergenceOf, writeArchive } from './write-archive.js';
 
 export interface PackResult {
@@ -138,16 +140,19 @@ async function packSource(
   const request = await requestOf(all, { ...options, filter });
   await using partial = await PartialPack.open(options.out, request);
   const known = partial.codec ?? (await finishedParts(options.out, request));
+  const viewed = (options.codecs ?? CODECS).of(choice).usesViews
+    ? withMixes(source, specOptions, sides)
+    : source;
   if (known === undefined && options.labels === undefined) {
     const name = typeof options.source === 'string' ? options.source : 'source';
     await requireLogits(all, options.tau ?? DEFAULT_TAU, name);
   }
   const checkpoints = partial.checkpoints;
   const trained =
-    known ?? (await trainCodec(source, kernels, { ...options, codec: choice, checkpoints }));
+    known ?? (await trainCodec(viewed, kernels, { ...options, codec: choice, checkpoints }));
   using codec = (options.codecs ?? CODECS).load(trained.parts, kernels);
   const spec = { ...archiveSpec(source, codec, specOptions), request };
-  const divergence = await writeArchive(source, codec, spec, {
+  const divergence = await writeArchive(viewed, codec, spec, {
     out: options.out,
     lock: folder.lock,
     partial,
@@ -261,19 +266,7 @@ function storedPart(
       found: keep,
     });
   }
-  return { source: { ...bound(all), epochs: keep }, epochs: all.epochs, storedEpochs: keep };
-}
-
-/** A source as a plain object, so that a part of it can be another. */
-function bound(source: LabelSource): LabelSource {
-  const { epochs, samples, classes, dtype } = source;
-  const close = () => source.close();
-  return {
-    ...{ epochs, samples, classes, dtype, close, [Symbol.asyncDispose]: close },
-    read: (epoch, start, count) => source.read(epoch, start, count),
-    ...(source.readEach && { readEach: (places) => source.readEach?.(places) ?? Promise.reject() }),
-    ...(source.labelsOf && { labelsOf: source.labelsOf }),
-  };
+  return { source: { ...boundSource(all), epochs: keep }, epochs: all.epochs, storedEpochs: keep };
 }
 
 function pruned(

@@ -13,7 +13,7 @@ it('tells codecs epoch and samples of a pruned row, when encoding and when decod
   const batches = new BatchSamples(pruning, 3);
   const range = { start: 1, count: 2 };
   const plain = {
-    manifest: { samples: 10, epochs: 4 },
+    manifest: { samples: 10, epochs: 4, augmentation: null, columns: [] },
     storedEpoch: (epoch: number) => epoch,
     fileOf: () => '',
     readRow: () => Promise.reject(new Error('no column is needed')),
@@ -21,7 +21,7 @@ it('tells codecs epoch and samples of a pruned row, when encoding and when decod
   expect(source.epochs).toBe(6);
   for (let row = 0; row < source.epochs; row++) {
     const found = await source.labelsOf?.(row, 1, 2);
-    const archive = { ...plain, manifest: { samples: 3, epochs: 6, pruning } };
+    const archive = { ...plain, manifest: { ...plain.manifest, samples: 3, epochs: 6, pruning } };
     expect(await labelsOfRow(archive, row, range)).toEqual(found);
     expect(found?.epoch).toBe(batches.at(row).epoch);
     const values = await source.read(row, 1, 2);

@@ -1,5 +1,5 @@
 import type { LabelArchive } from '../../archive/archive.js';
-import { errorInRow } from '../../archive/read-labels.js';
+import { errorInRow, labelsOfRow } from '../../archive/read-labels.js';
 import type { Codec } from '../../codecs/codec.js';
 import { float16ToFloat32, float32ToFloat16 } from '../../core/half.js';
 import { SoftpackError } from '../../errors.js';
@@ -80,7 +80,7 @@ export class LabelRows {
       const args = {
         row,
         labels,
-        context: { epoch: this.#archive.storedEpoch(epoch), samples: labels },
+        context: await labelsOfRow(this.#archive, epoch, labels, this.#codec.usesViews),
         ...{ tau, out },
       };
       await this.#codec.decodeAsync(args).catch((error: unknown) => {

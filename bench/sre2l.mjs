@@ -54,7 +54,7 @@ async function main() {
   if (!existsSync(at('relabel'))) {
     const epochs = flags.epochs;
     const script = path.join(root, 'bench/sre2l/labels.py');
-    execFileSync(python, [script, flags.dir, epochs, '1'], { stdio: 'inherit' });
+    execFileSync(python, [script, flags.dir, epochs, '1'], { env, stdio: 'inherit' });
   }
   await importAndPack();
   execFileSync(python, ['-m', 'softpack_labels.build', '--source', root], { env, stdio: 'ignore' });

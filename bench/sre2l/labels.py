@@ -22,7 +22,8 @@ from network import SIDE, Residual, block, normalised
 
 folder, epochs, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 BATCH, SCALE, RATIO = 64, (0.5, 1), (3 / 4, 4 / 3)
-TEACHER_EPOCHS, TEACHER_BATCH, TEACHER_RATE = 60, 128, 0.004
+TEACHER_EPOCHS, TEACHER_BATCH, TEACHER_RATE = 24, 128, 0.004
+torch.set_num_threads(1)
 torch.manual_seed(seed)
 np.random.seed(seed)
 

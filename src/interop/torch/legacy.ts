@@ -1,6 +1,7 @@
 import { invalidFile } from '../../errors.js';
 import type { ByteFile } from '../../store/byte-store.js';
-import { MAX_PICKLE, PickleEndsEarly, unpickle } from './pickle.js';
+import { MAX_PICKLE, unpickle } from './pickle.js';
+import { PickleEndsEarly } from './pickle-bytes.js';
 import { TorchFile } from './torch-file.js';
 import {
   describeValue,

@@ -1,5 +1,6 @@
-import { invalidFile, type SoftpackError } from '../../errors.js';
+import type { SoftpackError } from '../../errors.js';
 import { applyGlobal, applyState, isAllowed, storageOf } from './globals.js';
+import { MAX_NAME, PickleBytes } from './pickle-bytes.js';
 import {
   describeValue,
   PickleDict,
@@ -7,7 +8,6 @@ import {
   PickleTuple,
   type PickleValue,
 } from './values.js';
-import { viewOf } from './zip.js';
 
 /** Largest pickle: 300 epochs of 50,000 sample ids are 45 MB. */
 export const MAX_PICKLE = 64 * 2 ** 20;
@@ -16,11 +16,6 @@ const MAX_STACK = 1 << 16;
 /** Numbers and texts in lists and dicts, and everything that is an object of its own. */
 const MAX_ITEMS = 1 << 24;
 const MAX_OBJECTS = 1 << 20;
-const MAX_NAME = 200;
-const MAX_LONG = 32;
-
-/** The pickle goes on beyond the bytes at hand. */
-export class PickleEndsEarly extends Error {}
 
 export interface Unpickled {
   readonly value: PickleValue;
@@ -35,39 +30,30 @@ export interface Unpickled {
  * @throws {PickleEndsEarly} if the bytes end before the pickle does.
  */
 export function unpickle(file: string, field: string, bytes: Uint8Array): Unpickled {
-  const machine = new PickleMachine(file, field, bytes);
-  const value = machine.run();
-  return { value, rest: bytes.subarray(machine.position) };
+  const operands = new PickleBytes(file, field, bytes);
+  const value = new PickleMachine(operands).run();
+  return { value, rest: bytes.subarray(operands.position) };
 }
 
 const MARK = Symbol('mark');
 type StackItem = PickleValue | typeof MARK;
 
 class PickleMachine {
-  readonly #file: string;
-  readonly #field: string;
-  readonly #bytes: Uint8Array;
-  readonly #view: DataView;
+  readonly in: PickleBytes;
   readonly #stack: StackItem[] = [];
   readonly #memo = new Map<number, PickleValue>();
   #items = 0;
   #objects = 0;
   /** Bytes made of text by `_codecs.encode`: more than the pickle has would be an amplification. */
   #encoded = 0;
-  #opcodeAt = 0;
-  position = 0;
 
-  constructor(file: string, field: string, bytes: Uint8Array) {
-    this.#file = file;
-    this.#field = field;
-    this.#bytes = bytes;
-    this.#view = viewOf(bytes);
+  constructor(bytes: PickleBytes) {
+    this.in = bytes;
   }
 
   run(): PickleValue {
     for (;;) {
-      this.#opcodeAt = this.position;
-      const code = this.#bytes[this.#take(1)];
+      const code = this.in.opcode();
       if (code === STOP) {
         const value = this.pop();
         if (this.#stack.length > 0) this.fail('values left over', 'one value', this.#stack.length);
@@ -83,76 +69,11 @@ class PickleMachine {
   }
 
   fail(message: string, expected?: unknown, found?: unknown): never {
-    throw this.error(message, expected, found);
+    return this.in.fail(message, expected, found);
   }
 
   error(message: string, expected?: unknown, found?: unknown): SoftpackError {
-    const field = `${this.#field}, byte ${this.#opcodeAt}`;
-    return invalidFile(this.#file, field, message, { expected, found });
-  }
-
-  /** Position of the next `count` bytes, which are used up. */
-  #take(count: number): number {
-    const at = this.position;
-    if (count > this.#bytes.length - at) throw new PickleEndsEarly();
-    this.position = at + count;
-    return at;
-  }
-
-  u8(): number {
-    return this.#bytes[this.#take(1)];
-  }
-
-  u16(): number {
-    return this.#view.getUint16(this.#take(2), true);
-  }
-
-  i32(): number {
-    return this.#view.getInt32(this.#take(4), true);
-  }
-
-  u32(): number {
-    return this.#view.getUint32(this.#take(4), true);
-  }
-
-  f64(): number {
-    return this.#view.getFloat64(this.#take(8), false);
-  }
-
-  bytes(count: number): Uint8Array {
-    const at = this.#take(count);
-    return this.#bytes.slice(at, at + count);
-  }
-
-  text(count: number): string {
-    const at = this.#take(count);
-    try {
-      return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(
-        this.#bytes.subarray(at, at + count),
-      );
-    } catch {
-      return this.fail('text is not UTF-8');
-    }
-  }
-
-  line(): string {
-    const end = this.#bytes.indexOf(10, this.position);
-    const length = (end < 0 ? this.#bytes.length : end) - this.position;
-    if (length > MAX_NAME) this.fail('name is too long', `at most ${MAX_NAME} bytes`, length);
-    if (end < 0) throw new PickleEndsEarly();
-    const name = this.text(length);
-    this.position += 1;
-    return name;
-  }
-
-  /** Signed, little-endian, of any length. */
-  long(): number | bigint {
-    const count = this.u8();
-    if (count > MAX_LONG) this.fail('integer is too long', `at most ${MAX_LONG} bytes`, count);
-    let value = 0n;
-    for (const [i, byte] of this.bytes(count).entries()) value |= BigInt(byte) << BigInt(8 * i);
-    value = BigInt.asIntN(8 * count, value);
-    return Number.isSafeInteger(Number(value)) ? Number(value) : value;
+    return this.in.error(message, expected, found);
   }
 
   push(value: PickleValue): void {
@@ -276,8 +197,8 @@ class PickleMachine {
 
   requireRoomFor(count: number): void {
     this.#encoded += count;
-    if (this.#encoded <= 2 * this.#bytes.length) return;
-    this.fail('bytes repeat too often', `at most ${2 * this.#bytes.length} bytes`, this.#encoded);
+    if (this.#encoded <= 2 * this.in.length) return;
+    this.fail('bytes repeat too often', `at most ${2 * this.in.length} bytes`, this.#encoded);
   }
 }
 
@@ -287,11 +208,11 @@ const STOP = 0x2e;
 const OPERATIONS: Readonly<Record<number, (machine: PickleMachine) => void>> = {
   // PROTO
   128: (m) => {
-    const protocol = m.u8();
+    const protocol = m.in.u8();
     if (protocol < 2 || protocol > 5) m.fail('unknown protocol', '2 to 5', protocol);
   },
   // FRAME
-  149: (m) => void m.bytes(8),
+  149: (m) => void m.in.bytes(8),
   // MARK
   40: (m) => m.mark(),
   // NONE, NEWTRUE, NEWFALSE
@@ -299,16 +220,16 @@ const OPERATIONS: Readonly<Record<number, (machine: PickleMachine) => void>> = {
   136: (m) => m.push(true),
   137: (m) => m.push(false),
   // BININT, BININT1, BININT2, LONG1, BINFLOAT
-  74: (m) => m.push(m.i32()),
-  75: (m) => m.push(m.u8()),
-  77: (m) => m.push(m.u16()),
-  138: (m) => m.push(m.long()),
-  71: (m) => m.push(m.f64()),
+  74: (m) => m.push(m.in.i32()),
+  75: (m) => m.push(m.in.u8()),
+  77: (m) => m.push(m.in.u16()),
+  138: (m) => m.push(m.in.long()),
+  71: (m) => m.push(m.in.f64()),
   // BINUNICODE, SHORT_BINUNICODE, BINBYTES, SHORT_BINBYTES
-  88: (m) => m.push(m.text(m.u32())),
-  140: (m) => m.push(m.text(m.u8())),
-  66: (m) => m.push(m.bytes(m.u32())),
-  67: (m) => m.push(m.bytes(m.u8())),
+  88: (m) => m.push(m.in.text(m.in.u32())),
+  140: (m) => m.push(m.in.text(m.in.u8())),
+  66: (m) => m.push(m.in.bytes(m.in.u32())),
+  67: (m) => m.push(m.in.bytes(m.in.u8())),
   // EMPTY_TUPLE, TUPLE1, TUPLE2, TUPLE3, TUPLE
   41: (m) => m.push(new PickleTuple([])),
   133: (m) => pushTuple(m, 1),
@@ -324,13 +245,13 @@ const OPERATIONS: Readonly<Record<number, (machine: PickleMachine) => void>> = {
   115: (m) => setOne(m),
   117: (m) => m.setItems(m.popMark()),
   // BINPUT, LONG_BINPUT, MEMOIZE, BINGET, LONG_BINGET
-  113: (m) => m.remember(m.u8()),
-  114: (m) => m.remember(m.u32()),
+  113: (m) => m.remember(m.in.u8()),
+  114: (m) => m.remember(m.in.u32()),
   148: (m) => m.rememberNext(),
-  104: (m) => m.recall(m.u8()),
-  106: (m) => m.recall(m.u32()),
+  104: (m) => m.recall(m.in.u8()),
+  106: (m) => m.recall(m.in.u32()),
   // GLOBAL, STACK_GLOBAL, REDUCE, BUILD, BINPERSID
-  99: (m) => m.global(m.line(), m.line()),
+  99: (m) => m.global(m.in.line(), m.in.line()),
   147: (m) => m.stackGlobal(),
   82: (m) => m.reduce(),
   98: (m) => m.build(),

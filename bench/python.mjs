@@ -3,7 +3,7 @@
 //   SOFTPACK_PYTHON=python node bench/python.mjs
 //
 // 1,000 classes; VQAE (50, 128) of random logits, seed 1. Batches of 64 samples drawn at random, seed 0; medians of 7
-// rounds of 20 batches, least and most in brackets. One thread.
+// rounds of 20 batches, least and most in brackets. One thread; seconds are those of the processor.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -140,6 +140,23 @@ describe.each(['lpld', 'lpqld', 'lpqld-full'])('%s: rows are batches of listed i
   });
 });
 
+test.each([
+  ['lpld-21k', 2],
+  ['lpqld-randaug', 4],
+])('%s: labels of views that cannot be rendered come alone, by name', async (name, count) => {
+  await expect(imported(sample(name))).rejects.toMatchObject({ code: 'UNSUPPORTED' });
+  const { result, out } = await imported(sample(name), { views: false });
+  expect(result).toMatchObject({ views: 'none', batches: { count, size: BATCH } });
+  await using archive = await openArchive(out);
+  for (const [row, batch] of batchesOf(name).entries()) {
+    const ids = await archive.readRow(row, 'sample');
+    expect([...new Uint32Array(ids.slice().buffer)]).toEqual(batch.ids);
+    const values = new Float32Array(BATCH * CLASSES);
+    float16ToFloat32(new Uint16Array((await archive.readRow(row)).slice().buffer), values);
+    expect([...values]).toEqual(batch.ids.flatMap((_, i) => logitsOf(batch, i)));
+  }
+});
+
 test('labels of single positions are those of their row', async () => {
   const { out } = await imported(sample('lpld'));
   await using archive = await openArchive(out);

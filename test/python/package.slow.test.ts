@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { openArchive } from '#src/archive/archive.js';
 import type { AugmentationSpec } from '#src/augment/spec.js';
+import { prunedBatches } from '#src/loader/kept-batches.js';
 import { createLoader } from '#src/loader/loader.js';
+import { packLogits } from '#src/pipeline/pack.js';
 import { temporaryDirectory } from '../temporary.js';
 import {
   CODECS,
@@ -76,6 +78,31 @@ test('a DataLoader gives the batches of the loader, with and without workers', a
   await using loader = createLoader({ ...options, workers: 0 });
   let i = 0;
   for await (const { xs, ys } of loader.epoch()) {
+    expect(floatsOf((found[0].xs as string[])[i])).toEqual(xs);
+    expect(worst(floatsOf((found[0].ys as string[])[i]), ys)).toBeLessThan(1e-6);
+    i += 1;
+  }
+  expect(found[0].xs).toHaveLength(i);
+});
+
+test('a DataLoader gives the batches drawn from a pruned archive', async (context) => {
+  context.skip(!hasModule('torch'), reason('torch'));
+  const source = await logitArchive(temporary.path('to-prune'), { augmentation });
+  const path = temporary.path('pruned');
+  const prune = { ratio: 2, batchSize: 8 };
+  await packLogits({ source, out: path, codec: { name: 'none' }, prune });
+  const file = await writeImages(temporary.path('pruned.bin'));
+  const jobs = [0, 2].map((workers) => ({
+    ...{ kind: 'dataset', archive: path, workers, images: file, shape: [SAMPLES, SIDE, SIDE] },
+    ...{ options: { seed: 8 }, ...NORMALISATION },
+  }));
+  const found = runJobs(jobs as never);
+  expect(found[1]).toEqual(found[0]);
+  await using archive = await openArchive(path);
+  const options = { archive, images, normalisation: NORMALISATION, seed: 8 };
+  let i = 0;
+  for await (const { epoch, xs, ys } of prunedBatches(options)) {
+    if (epoch > 0) break;
     expect(floatsOf((found[0].xs as string[])[i])).toEqual(xs);
     expect(worst(floatsOf((found[0].ys as string[])[i]), ys)).toBeLessThan(1e-6);
     i += 1;

@@ -174,7 +174,7 @@ def run(job):
         from softpack_labels.torch import SoftLabels
 
         data = SoftLabels(archive, images_of(job), job["mean"], job["std"])
-        sampler = BatchSampler(archive, **job["options"])
+        sampler = (PrunedSampler if archive.pruned else BatchSampler)(archive, **job["options"])
         loader = torch.utils.data.DataLoader(data, batch_sampler=sampler, num_workers=job["workers"])
         batches = list(loader)
         return {**facts, "xs": [text(x.permute(0, 2, 3, 1)) for x, _ in batches], "ys": [text(y) for _, y in batches]}

@@ -205,6 +205,7 @@ export type {
   CacheLabelsResult,
   CacheProgress,
 } from './pipeline/cache-options.js';
+export { type CopyOptions, type CopyResult, copyArchive } from './pipeline/copy.js';
 export {
   type ArchiveDiff,
   type DifferentField,

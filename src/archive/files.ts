@@ -6,6 +6,7 @@ import { nameIn } from '../store/address.js';
 import type { ByteStore, ReadOptions } from '../store/byte-store.js';
 import { openSound } from '../store/open-sound.js';
 import { readStored } from '../store/read-stored.js';
+import type { FileRecord } from './identity.js';
 import { type Manifest, parseManifest } from './manifest.js';
 import { listedShards, type Shards, tabledShards } from './shards.js';
 
@@ -29,6 +30,19 @@ export async function shardsOf(
     const { tensors } = await decodeTensorFile(file, shardTable, verify);
     return tabledShards(file.name, tensors, grid, manifest);
   });
+}
+
+/** Every file of an archive but its manifest. */
+export async function recordedFiles(
+  source: ByteStore,
+  manifest: Manifest,
+): Promise<readonly FileRecord[]> {
+  const { codecFile, samplesFile, shardTable } = manifest;
+  const shards = await shardsOf(source, manifest, true);
+  return [
+    ...[codecFile, samplesFile, shardTable].filter((record) => record !== undefined),
+    ...Array.from({ length: shards.count }, (_, i) => shards.at(i)),
+  ];
 }
 
 /** The manifest, and its size in bytes. One that is damaged is read again: a cache or the way from a server may have done it. */

@@ -3,6 +3,7 @@ import { VERSION } from '../core/version.js';
 import { errorCode, errorMessage, errorName, isSoftpackError, stackOf } from '../errors.js';
 import { addCache } from './cache.js';
 import { addCat } from './cat.js';
+import { addCopy } from './copy.js';
 import { addDemo } from './demo.js';
 import { addDiff } from './diff.js';
 import { addDoctor } from './doctor.js';
@@ -80,6 +81,7 @@ export async function createProgram(io: CliIo): Promise<Command> {
   addInspect(program, io);
   addVerify(program, io);
   addRepair(program, io);
+  addCopy(program, io);
   addSign(program);
   addDiff(program, io);
   addMerge(program, io);

@@ -57,6 +57,7 @@ export async function makeDirectory(path: string): Promise<void> {
 }
 
 const SUFFIX = /^\.tmp-[0-9a-f]{16}$/;
+const TEMPORARY_LENGTH = '.tmp-'.length + 16;
 
 /** A name that nobody can guess, so that no link waits there, and that {@link isTemporaryOf} recognises. */
 export function temporaryName(path: string): string {
@@ -66,6 +67,11 @@ export function temporaryName(path: string): string {
 /** Whether a killed {@link replaceFile} of the file `base` left the file `name`. */
 export function isTemporaryOf(name: string, base: string): boolean {
   return name.startsWith(base) && SUFFIX.test(name.slice(base.length));
+}
+
+/** Whether a name is one of {@link temporaryName}. */
+export function isTemporary(name: string): boolean {
+  return SUFFIX.test(name.slice(-TEMPORARY_LENGTH));
 }
 
 /** Removes the temporary files that killed writers of these files left in a folder. */

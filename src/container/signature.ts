@@ -17,7 +17,7 @@ import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from './shard-file.js';
  */
 
 /** Next to the manifest, which it signs. */
-const SIGNATURE_FILE = `${MANIFEST_FILE}.sig`;
+export const SIGNATURE_FILE = `${MANIFEST_FILE}.sig`;
 const SIGNATURE_BYTES = 64;
 /** Keys in PEM are some 120 bytes; encrypted ones a few hundred. */
 export const MAX_KEY_BYTES = 65_536;

@@ -9,6 +9,7 @@ import type { VqaeTrainingOptions } from '../codecs/vqae/options.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
 import { argument, type Problem, requireNoProblems } from '../core/check.js';
 import { isSoftpackError, SoftpackError } from '../errors.js';
+import { schemeOf } from '../store/address.js';
 import { onFile } from '../store/file-error.js';
 import { readHead } from '../store/local.js';
 import { choiceForRatio, isTotalRatio, type TotalRatioChoice } from './archive-size.js';
@@ -60,6 +61,11 @@ export async function requireOutput(
   path: string,
   neighbours: readonly Neighbour[] = [],
 ): Promise<void> {
+  if (schemeOf(path) !== undefined) {
+    const message = 'work needs a folder; softpack copy puts what is finished there';
+    const details = { field: option, expected: 'a path', found: `${schemeOf(path)}://` };
+    throw new SoftpackError('UNSUPPORTED', message, details);
+  }
   const full = resolve(path);
   const place = await onFile(path, () => nearestExisting(full));
   const found = await onFile(place, () => stat(place));

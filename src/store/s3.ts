@@ -63,23 +63,50 @@ export async function s3Store(
   options: S3Options = {},
   load: () => Promise<S3Sdk> = loadSdk,
 ): Promise<ByteStore> {
+  const connection = await connectS3(address, options, load);
+  return {
+    name: connection.name,
+    open: (key, { signal } = {}) =>
+      openRanged(sourceOf(connection, connection.objectOf(key)), signal),
+  };
+}
+
+/** A prefix of a bucket, and what its requests share. */
+export interface S3Connection<Sdk extends S3Sdk = S3Sdk> {
+  readonly name: string;
+  readonly bucket: string;
+  readonly prefix: string;
+  readonly sdk: Sdk;
+  readonly client: S3Client;
+  readonly options: S3Options;
+  readonly limit: RequestLimit;
+  /** Parameters that name the object of a file. */
+  objectOf(key: string): S3Object;
+}
+
+interface S3Object {
+  readonly Bucket: string;
+  readonly Key: string;
+}
+
+export async function connectS3<Sdk extends S3Sdk>(
+  address: string,
+  options: S3Options,
+  load: () => Promise<Sdk>,
+): Promise<S3Connection<Sdk>> {
   const { bucket, prefix } = parseS3Address(address);
   requireLimits('s3', options);
   const sdk = await load();
   const client = new sdk.S3Client(configOf(options, process.env));
   const limit = new RequestLimit(options.requests ?? 8);
   const pays = options.requesterPays ?? process.env.AWS_REQUEST_PAYER === 'requester';
-  const name = `s3://${bucket}/${prefix}`;
   return {
-    name,
-    open(key, { signal } = {}) {
-      const object = {
-        Bucket: bucket,
-        Key: nameIn(prefix, key),
-        ...(pays && { RequestPayer: 'requester' }),
-      };
-      return openRanged(sourceOf({ sdk, client, options, limit }, object), signal);
-    },
+    ...{ name: `s3://${bucket}/${prefix}`, bucket, prefix, sdk, client, options, limit },
+    objectOf: (key) => ({
+      Bucket: bucket,
+      Key: nameIn(prefix, key),
+      ...(pays && { RequestPayer: 'requester' }),
+    }),
   };
 }
 
@@ -97,10 +124,10 @@ export function parseS3Address(address: string): {
   return { bucket, prefix: prefix.replace(/\/+$/, '') };
 }
 
-async function loadSdk(): Promise<S3Sdk> {
+export async function loadSdk<Sdk extends S3Sdk>(): Promise<Sdk> {
   try {
     // Not named in `import` itself: types of an optional package are not at hand.
-    return (await import(PACKAGE)) as S3Sdk;
+    return (await import(PACKAGE)) as Sdk;
   } catch (cause) {
     const reason = errorMessage(cause).split('\n')[0];
     const message = `s3:// needs ${PACKAGE}: ${reason}; npm install ${PACKAGE}`;
@@ -125,17 +152,7 @@ function configOf(options: S3Options, env: NodeJS.ProcessEnv): object {
   };
 }
 
-interface Opened {
-  readonly sdk: S3Sdk;
-  readonly client: S3Client;
-  readonly options: S3Options;
-  readonly limit: RequestLimit;
-}
-
-function sourceOf(
-  { sdk, client, options, limit }: Opened,
-  object: { readonly Bucket: string; readonly Key: string },
-): RangeSource {
+function sourceOf({ sdk, client, options, limit }: S3Connection, object: S3Object): RangeSource {
   const name = `s3://${object.Bucket}/${object.Key}`;
   const send = async (command: object, attempt: Attempt): Promise<S3Output> => {
     try {
@@ -194,7 +211,7 @@ function answerOf(output: S3Output): Answer {
 const CREDENTIALS = /Credentials|TokenProvider|ExpiredToken|SSO/;
 
 /** The status of a failed request, and the error to throw for it. */
-function failureOfSdk(
+export function failureOfSdk(
   name: string,
   cause: unknown,
 ): { readonly status: number; readonly error: unknown } {

@@ -6,10 +6,13 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { openWritableStore } from '#src/container/writable-folder.js';
+import { copyArchive } from '#src/pipeline/copy.js';
 import { openArchive } from '#src/pipeline/open-archive.js';
 import { openStore } from '#src/store/open-store.js';
 import { temporaryDirectory } from '../temporary.js';
 import { noise, WebServer } from './web-server.js';
+import { CONTRACT } from './writable-contract.js';
 
 const directory = await temporaryDirectory();
 const FILE = noise(20 * 2 ** 20 + 17);
@@ -131,6 +134,29 @@ it('reads an archive and ranges of a large object from SeaweedFS', async ({ skip
   }
   expect((await store.open('empty')).size).toBe(0);
   await expect(store.open('none')).rejects.toMatchObject({ code: 'NOT_FOUND' });
+});
+
+for (const [what, hold] of Object.entries(CONTRACT)) {
+  it(`as a store to write to: ${what}`, async ({ skip }) => {
+    if (missing !== undefined) skip(missing);
+    await hold(await openWritableStore(`s3://${BUCKET}/written`, { s3: { endpoint } }));
+  }, 60_000);
+}
+
+it('takes a copy of an archive, resumed, which is read and copied back', async ({ skip }) => {
+  if (missing !== undefined) skip(missing);
+  const folder = fileURLToPath(new URL('../golden/archives/vqae', import.meta.url));
+  const s3 = { endpoint };
+  const to = `s3://${BUCKET}/copies/vqae`;
+  const first = await copyArchive(folder, to, { s3 });
+  const again = await copyArchive(folder, to, { s3 });
+  expect(again.copied).toBeLessThan(first.copied);
+  expect(again).toMatchObject({ id: first.id, bytes: first.bytes });
+  const back = directory.path('back');
+  await copyArchive(to, back, { s3 });
+  for (const name of readdirSync(folder)) {
+    expect(readFileSync(join(back, name)).equals(readFileSync(join(folder, name)))).toBe(true);
+  }
 });
 
 it('notices an object that was replaced, and names what it may not read', async ({ skip }) => {

@@ -39,11 +39,45 @@ export async function readNpyHeader(file: ByteFile): Promise<NpyHeader> {
   const { text, dataOffset } = await readHeaderText(file);
   const fields = parsePythonDict(file.name, text);
   const { dtype, bigEndian } = checkDtype(file.name, fields.get('descr'));
+  const { fortranOrder, shape } = parseArray(file, fields, FLOAT_BYTES[dtype], dataOffset);
+  return { dtype, bigEndian, fortranOrder, shape, dataOffset };
+}
+
+export interface NpyIntegers {
+  /** `U8` to `I64`. */
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly dataOffset: number;
+}
+
+/** {@link readNpyHeader} for integers, little-endian and in C order, as `numpy.save` writes them. */
+export async function readNpyIntegers(file: ByteFile): Promise<NpyIntegers> {
+  const { text, dataOffset } = await readHeaderText(file);
+  const fields = parsePythonDict(file.name, text);
+  const descr = fields.get('descr') ?? 'nothing';
+  const [, kind, width] = /^[<|]([iu])([1248])$/.exec(descr) ?? [];
+  if (kind === undefined) {
+    throw unsupported(file.name, 'descr', 'not an array of integers', 'int8 to uint64', descr);
+  }
+  const { fortranOrder, shape } = parseArray(file, fields, Number(width), dataOffset);
+  if (fortranOrder && shape.length > 1) {
+    throw unsupported(file.name, 'fortran_order', 'wrong order', 'C order', 'Fortran order');
+  }
+  return { dtype: `${kind.toUpperCase()}${8 * Number(width)}`, shape, dataOffset };
+}
+
+/** Order and shape, of which the file must hold exactly the bytes. */
+function parseArray(
+  file: ByteFile,
+  fields: ReadonlyMap<string, string>,
+  width: number,
+  dataOffset: number,
+): Pick<NpyHeader, 'fortranOrder' | 'shape'> {
   const order = fields.get('fortran_order');
   if (order !== 'False' && order !== 'True') throw badField(file.name, fields, 'fortran_order');
   const shape = parseShape(fields.get('shape'));
   if (shape === undefined) throw badField(file.name, fields, 'shape');
-  const bytes = shape.reduce((product, n) => product * n, FLOAT_BYTES[dtype]);
+  const bytes = shape.reduce((product, n) => product * n, width);
   if (bytes !== file.size - dataOffset) {
     const message = bytes > file.size - dataOffset ? 'array is cut short' : 'bytes after the array';
     throw invalidFile(file.name, 'size', message, {
@@ -51,7 +85,7 @@ export async function readNpyHeader(file: ByteFile): Promise<NpyHeader> {
       found: file.size,
     });
   }
-  return { dtype, bigEndian, fortranOrder: order === 'True', shape, dataOffset };
+  return { fortranOrder: order === 'True', shape };
 }
 
 async function readHeaderText(file: ByteFile): Promise<{ text: string; dataOffset: number }> {

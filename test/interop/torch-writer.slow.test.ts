@@ -39,6 +39,7 @@ test('torch.load with weights_only=True reads what is written', async ({ skip })
     { dtype: 'F16', shape: [2], data: bytes(Uint16Array.of(0x3c00, 0xbc00)) },
     { dtype: 'BOOL', shape: [2], data: Uint8Array.of(1, 0) },
     { dtype: 'I64', shape: [], data: bytes(BigInt64Array.of(-7n)) },
+    { dtype: 'U16', shape: [2], data: bytes(Uint16Array.of(1, 65535)) },
     ...[null, true, { float: 0.25 }, [1, -2, 300, 2 ** 40], 'text'],
     new Map([['key', [3]]]),
   ] as const;
@@ -47,7 +48,18 @@ test('torch.load with weights_only=True reads what is written', async ({ skip })
   await using file = await openTorchFile(path);
   expect(read).toEqual(await plain(file, file.root));
   expect(read.slice(1)).toEqual([
-    ...[[1, -1], [true, false], -7, null, true, 0.25, [1, -2, 300, 2 ** 40], 'text', { key: [3] }],
+    ...[
+      [1, -1],
+      [true, false],
+      -7,
+      [1, 65535],
+      null,
+      true,
+      0.25,
+      [1, -2, 300, 2 ** 40],
+      'text',
+      { key: [3] },
+    ],
   ]);
 });
 

@@ -35,7 +35,12 @@ const STORAGES: Readonly<Record<string, NumberType>> = {
   'torch.CharStorage': 'I8',
   'torch.ByteStorage': 'U8',
   'torch.BoolStorage': 'BOOL',
+  // Bytes: the tensor says what they are.
+  'torch.storage.UntypedStorage': 'U8',
 };
+
+/** Types of tensors over untyped storages. */
+const TORCH_TYPES: Readonly<Record<string, NumberType>> = { 'torch.uint16': 'U16' };
 
 const NUMPY_TYPES: Readonly<Record<string, NumberType>> = {
   f8: 'F64',
@@ -53,6 +58,7 @@ const MAX_DIMENSIONS = 16;
 
 const CONVERSIONS: ReadonlyMap<string, Conversion> = new Map<string, Conversion>([
   ['torch._utils._rebuild_tensor_v2', rebuildTensor],
+  ['torch._utils._rebuild_tensor_v3', rebuildTyped],
   ['torch._utils._rebuild_parameter', rebuildParameter],
   ['collections.OrderedDict', orderedDict],
   ['numpy.core.multiarray.scalar', numpyScalar],
@@ -66,7 +72,8 @@ const CONVERSIONS: ReadonlyMap<string, Conversion> = new Map<string, Conversion>
 
 /** The only names that a torch file may use. */
 export function isAllowed(name: string): boolean {
-  return CONVERSIONS.has(name) || Object.hasOwn(STORAGES, name) || name === 'numpy.ndarray';
+  const types = [STORAGES, TORCH_TYPES].some((known) => Object.hasOwn(known, name));
+  return CONVERSIONS.has(name) || types || name === 'numpy.ndarray';
 }
 
 /** The data that a name and its arguments stand for. */
@@ -122,6 +129,21 @@ function rebuildTensor(args: Arguments, context: PickleContext): TorchTensor {
     context.fail('tensor repeats its storage', `at most ${storage.count} elements`, numbers);
   }
   return new TorchTensor(storage, first, shape, steps);
+}
+
+/** Tensors of types that came after typed storages: bytes, and the type as the last of 7 arguments. */
+function rebuildTyped(args: Arguments, context: PickleContext): TorchTensor {
+  const [bytes, ...rest] = args;
+  const type = rest[5];
+  const dtype = type instanceof PickleGlobal ? TORCH_TYPES[type.name] : undefined;
+  const untyped = bytes instanceof TorchStorage && bytes.dtype === 'U8';
+  if (!untyped || dtype === undefined || args.length < 7 || args.length > 8) {
+    const expected = `bytes, 5 more, ${Object.keys(TORCH_TYPES).join(' or ')}`;
+    return context.fail('not a tensor', expected, args.map(describeValue).join(', '));
+  }
+  const count = Math.floor(bytes.count / NUMBER_BYTES[dtype]);
+  const storage = new TorchStorage(dtype, bytes.key, count);
+  return rebuildTensor([storage, ...rest.slice(0, 5)], context);
 }
 
 function rebuildParameter(args: Arguments, context: PickleContext): TorchTensor {

@@ -36,6 +36,8 @@ export function readNumber(
       return view.getInt8(at);
     case 'U8':
       return view.getUint8(at);
+    case 'U16':
+      return view.getUint16(at, true);
     case 'BOOL':
       return view.getUint8(at) !== 0;
   }

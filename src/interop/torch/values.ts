@@ -47,6 +47,7 @@ export type NumberType =
   | 'I16'
   | 'I8'
   | 'U8'
+  | 'U16'
   | 'BOOL';
 
 export const NUMBER_BYTES: Readonly<Record<NumberType, number>> = {
@@ -59,6 +60,7 @@ export const NUMBER_BYTES: Readonly<Record<NumberType, number>> = {
   I16: 2,
   I8: 1,
   U8: 1,
+  U16: 2,
   BOOL: 1,
 };
 

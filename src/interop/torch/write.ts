@@ -24,7 +24,8 @@ export type NewValue =
   | readonly NewValue[]
   | ReadonlyMap<string, NewValue>;
 
-const STORAGE_NAMES: Readonly<Record<NumberType, string>> = {
+/** Types that came after typed storages have untyped ones: bytes, and the type beside them. */
+const STORAGE_NAMES: Readonly<Record<Exclude<NumberType, 'U16'>, string>> = {
   F64: 'DoubleStorage',
   F32: 'FloatStorage',
   F16: 'HalfStorage',
@@ -142,10 +143,11 @@ class PickleWriter {
   }
 
   #tensor({ dtype, shape, data }: NewTensor): void {
-    const count = data.length / NUMBER_BYTES[dtype];
-    this.#code('ctorch._utils\n_rebuild_tensor_v2\n((');
+    const untyped = dtype === 'U16';
+    const count = untyped ? data.length : data.length / NUMBER_BYTES[dtype];
+    this.#code(`ctorch._utils\n_rebuild_tensor_v${untyped ? 3 : 2}\n((`);
     this.#text('storage');
-    this.#code(`ctorch\n${STORAGE_NAMES[dtype]}\n`);
+    this.#code(untyped ? 'ctorch.storage\nUntypedStorage\n' : `ctorch\n${STORAGE_NAMES[dtype]}\n`);
     this.#text(String(this.#storages.push(data) - 1));
     this.#text('cpu');
     this.#integer(count);
@@ -153,6 +155,8 @@ class PickleWriter {
     this.#integer(0);
     this.#tuple(shape);
     this.#tuple(shape.map((_, i) => shape.slice(i + 1).reduce((a, b) => a * b, 1)));
-    this.#code('\x89ccollections\nOrderedDict\n)RtR');
+    this.#code('\x89ccollections\nOrderedDict\n)R');
+    if (untyped) this.#code('ctorch\nuint16\n');
+    this.#code('tR');
   }
 }

@@ -1,0 +1,95 @@
+import { invalidFile, SoftpackError } from '../../errors.js';
+
+/** What every reader of another tool's token labels gives: sequences, one at a time. */
+export interface TokenLabelFile {
+  /** Ids are below this. */
+  readonly vocabulary: number;
+  /** Things a user must know: what was left out, or is not in the files. */
+  readonly notes: readonly string[];
+  /** In the order of the files; a sequence can be read until the next one is asked for. */
+  sequences(signal?: AbortSignal): AsyncIterable<FileSequence>;
+}
+
+export interface FileSequence {
+  /** For error messages: the file, and where in it. */
+  readonly name: string;
+  /** Absent if the layout does not store the text. */
+  readonly tokens?: Int32Array;
+  /** Label i is the distribution of the token after position `first + i`. */
+  readonly first: number;
+  /** Labels. */
+  readonly rows: number;
+  /** 1 for labels to train on, one per label; absent: all of them. */
+  readonly mask?: Uint8Array;
+  readonly labels: SparseRows | DenseRows;
+}
+
+/** A few entries per label, most probable first. */
+export interface SparseRows {
+  readonly kind: 'sparse';
+  /** Entries of label i are those from `offsets[i]` to `offsets[i + 1]`. */
+  readonly offsets: Uint32Array;
+  readonly ids: Uint32Array;
+  readonly logProbs: Float32Array;
+}
+
+/** A number for every id (`logits`, up to a constant per label) or for every dimension (`hidden`). */
+export interface DenseRows {
+  readonly kind: 'logits' | 'hidden';
+  readonly width: number;
+  /** [count, width], read from the file in one piece. */
+  read(start: number, count: number): Promise<Float32Array>;
+}
+
+/** Llama 3's 128,256, Qwen's 152,064 and Gemma's 262,144 are below; a larger number in a file is damage. */
+const MAX_VOCABULARY = 2 ** 22;
+
+/** Positions of one sequence, the longest contexts of today (10 million) among them. */
+export const MAX_POSITIONS = 2 ** 24;
+
+/**
+ * The number of ids that labels of `width` columns are about. Columns that only pad the teacher's head (152,064
+ * against 151,936 of Qwen's tokenizer) are cut if the caller names the number of real ones.
+ */
+export function requireVocabulary(
+  file: string,
+  width: number,
+  vocabulary: number | undefined,
+): number {
+  if (width < 1 || width > MAX_VOCABULARY) {
+    const details = { expected: `from 1 to ${MAX_VOCABULARY}`, found: width };
+    throw invalidFile(file, 'vocabulary', 'not a number of ids', details);
+  }
+  if (vocabulary === undefined) return width;
+  if (vocabulary <= width) return vocabulary;
+  throw new SoftpackError('INVALID_ARGUMENT', 'file has labels of fewer ids', {
+    field: 'vocabulary',
+    expected: `at most ${width}, the ids of ${file}`,
+    found: vocabulary,
+  });
+}
+
+/** Ids of a text, each below `vocabulary`. */
+export function requireTokens(file: string, tokens: Int32Array, vocabulary: number): Int32Array {
+  const wrong = tokens.findIndex((id) => id < 0 || id >= vocabulary);
+  if (wrong < 0) return tokens;
+  throw invalidFile(file, `token ${wrong}`, 'id is not in the vocabulary', {
+    expected: `0 to ${vocabulary - 1}`,
+    found: tokens[wrong],
+  });
+}
+
+/** The first `vocabulary` of every `width` columns. */
+export function withoutPadding(
+  values: Float32Array,
+  width: number,
+  vocabulary: number,
+): Float32Array {
+  if (width === vocabulary) return values;
+  const rows = values.length / width;
+  const out = new Float32Array(rows * vocabulary);
+  for (let row = 0; row < rows; row++) {
+    out.set(values.subarray(row * width, row * width + vocabulary), row * vocabulary);
+  }
+  return out;
+}

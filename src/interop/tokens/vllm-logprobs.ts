@@ -1,0 +1,199 @@
+import { FieldChecker } from '../../core/check.js';
+import { isJsonObject, type JsonObject, type JsonValue, parseJson } from '../../core/json.js';
+import { invalidFile, throwIfAborted } from '../../errors.js';
+import type { ByteFile } from '../../store/byte-store.js';
+import { type FileSequence, requireTokens, type TokenLabelFile } from './label-file.js';
+import { linesOf } from './lines.js';
+import { SparseBuilder } from './sparse-builder.js';
+
+/**
+ * Prompt log-probabilities of vLLM as JSON: whole responses of its server, or their choices, one per line or one per
+ * file. `prompt_logprobs` is `[null, {"<id>": {"logprob", "rank"}, ...}, ...]`: entry i is the distribution of token
+ * i. The prompt's own token is an additional entry where it is not among the k most probable ones: what counts is the
+ * rank, never the number of entries. The text is in `prompt_token_ids` (`return_token_ids` of the request).
+ */
+export interface VllmLogprobsOptions {
+  /** Ids of the teacher's vocabulary, which the files do not tell. */
+  readonly vocabulary: number;
+  /** `prompt_logprobs` of the request; default: the number of ranks that every position of a sequence has. */
+  readonly k?: number;
+}
+
+/** Stands for minus infinity, which JSON has not. */
+const NO_PROBABILITY = -9999;
+
+export function readVllmLogprobs(file: ByteFile, options: VllmLogprobsOptions): TokenLabelFile {
+  const { vocabulary, k } = options;
+  return {
+    vocabulary,
+    notes: [],
+    async *sequences(signal) {
+      for await (const { name, value } of documentsOf(file)) {
+        throwIfAborted(signal);
+        for (const request of requestsOf(name, value)) {
+          yield sequenceOf(request.name, request.value, vocabulary, k);
+        }
+      }
+    },
+  };
+}
+
+interface Named<T> {
+  readonly name: string;
+  readonly value: T;
+}
+
+/** Documents of a file: one per line, or a single one over all lines. */
+async function* documentsOf(file: ByteFile): AsyncGenerator<Named<JsonValue>> {
+  const lines = linesOf(file);
+  const { value: first } = await lines.next();
+  if (first === undefined) throw invalidFile(file.name, 'content', 'file is empty');
+  const parts = [first.bytes];
+  if (!isWhole(first.bytes)) {
+    for await (const line of lines) parts.push(line.bytes);
+    yield { name: file.name, value: parseJson(file.name, 'content', Buffer.concat(parts)) };
+    return;
+  }
+  const parse = ({ number, bytes }: typeof first) => {
+    const field = `line ${number}`;
+    return { name: `${file.name}: ${field}`, value: parseJson(file.name, field, bytes) };
+  };
+  yield parse(first);
+  for await (const line of lines) yield parse(line);
+}
+
+const CLOSING: ReadonlyMap<number, number> = new Map([
+  [0x7b, 0x7d],
+  [0x5b, 0x5d],
+]);
+
+/** Whether a line could be a document of its own: it ends with the bracket that it begins with. */
+function isWhole(bytes: Uint8Array): boolean {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const begin = text.findIndex((byte) => CLOSING.has(byte));
+  const end = text.findLastIndex((byte) => byte > 0x20);
+  return begin >= 0 && begin < end && CLOSING.get(text[begin]) === text[end];
+}
+
+/** Objects with `prompt_logprobs`: the document, its choices, or the items of a list of either. */
+function requestsOf(name: string, value: JsonValue): readonly Named<JsonObject>[] {
+  if (Array.isArray(value)) {
+    return (value as readonly JsonValue[]).flatMap((item, i) => requestsOf(`${name}[${i}]`, item));
+  }
+  if (!isJsonObject(value)) {
+    throw invalidFile(name, 'content', 'not an answer of vLLM', {
+      expected: 'an object with prompt_logprobs',
+      found: value,
+    });
+  }
+  if (value.prompt_logprobs != null) return [{ name, value }];
+  const choices = new FieldChecker(name, 'INVALID_FILE').list(value.choices, 'choices');
+  return choices.map((choice, i) => {
+    const own = `${name}: choices[${i}]`;
+    const at = new FieldChecker(own, 'INVALID_FILE').object(choice, 'choice');
+    // Chat completions have both beside their choices.
+    const logprobs = at.prompt_logprobs ?? value.prompt_logprobs;
+    return {
+      name: own,
+      value: {
+        prompt_logprobs: logprobs ?? null,
+        prompt_token_ids: at.prompt_token_ids ?? value.prompt_token_ids ?? null,
+      },
+    };
+  });
+}
+
+function sequenceOf(
+  name: string,
+  request: JsonObject,
+  vocabulary: number,
+  k: number | undefined,
+): FileSequence {
+  const check = new FieldChecker(name, 'INVALID_FILE');
+  const positions = check.list(request.prompt_logprobs, 'prompt_logprobs').map((entries, i) => {
+    if (entries === null) return i === 0 ? undefined : [];
+    return rankedEntries(name, i, check.object(entries, `prompt_logprobs[${i}]`));
+  });
+  // The first token has no label, if the prompt did not go on from a cached one.
+  const first = positions[0] === undefined || positions[0].length === 0 ? 1 : 0;
+  const labels = positions.slice(first).map((entries) => entries ?? []);
+  const top = k ?? Math.min(...labels.map(ranksFromOne));
+  const builder = new SparseBuilder(name, vocabulary);
+  for (const [i, entries] of labels.entries()) {
+    if (k !== undefined && ranksFromOne(entries) < Math.min(k, vocabulary)) {
+      throw invalidFile(name, `prompt_logprobs[${i + first}]`, 'ranks are missing', {
+        expected: `ranks 1 to ${k}`,
+        found: entries.length,
+      });
+    }
+    for (const { id, rank, logProb } of entries) if (rank <= top) builder.add(id, logProb);
+    builder.endRow();
+  }
+  const tokens = tokensOf(name, request.prompt_token_ids, positions.length, vocabulary);
+  return {
+    name,
+    ...(tokens === undefined ? {} : { tokens }),
+    first: first - 1,
+    rows: labels.length,
+    labels: builder.finish(),
+  };
+}
+
+interface Entry {
+  readonly id: number;
+  readonly rank: number;
+  readonly logProb: number;
+}
+
+function rankedEntries(name: string, position: number, entries: JsonObject): readonly Entry[] {
+  const found: Entry[] = [];
+  for (const [key, value] of Object.entries(entries)) {
+    const field = `prompt_logprobs[${position}].${key}`;
+    const { rank, logprob } = isJsonObject(value) ? value : {};
+    // vLLM gives no rank to tokens that it did not rank.
+    if (rank === null) continue;
+    const valid =
+      /^\d{1,10}$/.test(key) && Number.isInteger(rank) && Number(rank) >= 1 && isNumber(logprob);
+    if (!valid) {
+      throw invalidFile(name, field, 'not an entry', {
+        expected: '"<id>": {"logprob", "rank"}',
+        found: value,
+      });
+    }
+    const logProb = Number(logprob) <= NO_PROBABILITY ? Number.NEGATIVE_INFINITY : Number(logprob);
+    found.push({ id: Number(key), rank: Number(rank), logProb });
+  }
+  return found;
+}
+
+function isNumber(value: unknown): boolean {
+  return typeof value === 'number';
+}
+
+/** How many ranks from 1 on are there without a gap; the prompt's own token may have a rank behind the gap. */
+function ranksFromOne(entries: readonly Entry[]): number {
+  const ranks = new Set(entries.map(({ rank }) => rank));
+  let count = 0;
+  while (ranks.has(count + 1)) count += 1;
+  return count;
+}
+
+function tokensOf(
+  name: string,
+  value: JsonValue | undefined,
+  count: number,
+  vocabulary: number,
+): Int32Array | undefined {
+  if (value == null) return undefined;
+  const check = new FieldChecker(name, 'INVALID_FILE');
+  const ids = check
+    .list(value, 'prompt_token_ids')
+    .map((id, i) => check.count(id, `prompt_token_ids[${i}]`, 0, vocabulary - 1));
+  if (ids.length !== count) {
+    throw invalidFile(name, 'prompt_token_ids', 'another number of tokens than of labels', {
+      expected: count,
+      found: ids.length,
+    });
+  }
+  return requireTokens(name, Int32Array.from(ids), vocabulary);
+}

@@ -1,0 +1,68 @@
+import * as zlib from 'node:zlib';
+import { requireMemory } from '../../core/allocate.js';
+import { errorMessage, invalidFile } from '../../errors.js';
+import { optionalPackage } from './optional-package.js';
+
+/** What is used of fzstd, for versions of Node without Zstandard. */
+interface Fzstd {
+  decompress(data: Uint8Array): Uint8Array;
+}
+
+/** Node has this from 22.15 on. */
+interface NodeZstd {
+  readonly zstdDecompressSync?: (
+    data: Uint8Array,
+    options: { readonly maxOutputLength: number },
+  ) => Uint8Array;
+}
+
+const MAGIC = 0xfd2fb528;
+
+/**
+ * Decompresses one Zstandard frame that states its size, at most `most` bytes: that is checked before anything is
+ * allocated. By Node where it can, else by the package fzstd.
+ */
+export async function zstdDecompress(
+  file: string,
+  field: string,
+  data: Uint8Array,
+  most: number,
+): Promise<Uint8Array> {
+  const bytes = contentSize(data);
+  if (bytes === undefined || bytes > most) {
+    throw invalidFile(file, field, 'not a Zstandard frame that states its size', {
+      expected: `at most ${most} bytes`,
+      found: bytes ?? Buffer.from(data.subarray(0, 8)).toString('hex'),
+    });
+  }
+  requireMemory(bytes, `${file}: ${field}`);
+  const native = (zlib as NodeZstd).zstdDecompressSync;
+  const fzstd = native ? undefined : await optionalPackage<Fzstd>('fzstd', 'Zstandard files');
+  let out: Uint8Array;
+  try {
+    out =
+      native?.(data, { maxOutputLength: Math.max(1, bytes) }) ?? fzstd?.decompress(data) ?? data;
+  } catch (cause) {
+    throw invalidFile(file, field, 'damaged Zstandard data', { found: errorMessage(cause), cause });
+  }
+  if (out.length === bytes) return out;
+  throw invalidFile(file, field, 'Zstandard frame has another size than it states', {
+    expected: bytes,
+    found: out.length,
+  });
+}
+
+/** The size that a frame's header states, if it is a frame and does. */
+function contentSize(data: Uint8Array): number | undefined {
+  const view = new DataView(data.buffer, data.byteOffset, data.length);
+  if (data.length < 14 || view.getUint32(0, true) !== MAGIC) return undefined;
+  const descriptor = data[4];
+  const single = (descriptor & 0x20) !== 0;
+  const sizeCode = descriptor >> 6;
+  const at = 5 + (single ? 0 : 1) + [0, 1, 2, 4][descriptor & 3];
+  if (at + 8 > data.length) return undefined;
+  if (sizeCode === 0) return single ? data[at] : undefined;
+  if (sizeCode === 1) return view.getUint16(at, true) + 256;
+  if (sizeCode === 2) return view.getUint32(at, true);
+  return Number(view.getBigUint64(at, true));
+}

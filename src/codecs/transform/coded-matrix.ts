@@ -1,4 +1,5 @@
-import type { RansModel } from '../../kernels/rans.js';
+import { allocate } from '../../core/allocate.js';
+import { RANS_SLOTS, type RansModel } from '../../kernels/rans.js';
 import type { Kernels } from '../../kernels/types.js';
 import { invalidTensor } from '../tensors.js';
 import { type Histogram, histogramsOf, learnTables, readTables, symbolOf } from './tables.js';
@@ -72,7 +73,12 @@ export function decodeMatrix(
   kernels: Kernels,
 ): Int16Array {
   const { model, length } = readRowModel(name, bytes, rows, 1);
-  const out = new Int16Array(rows * columns);
+  // Escapes have a slot in every table, so that no value is free: a few bytes cannot ask for much memory.
+  const most = Math.floor((8 * bytes.length) / Math.log2(RANS_SLOTS / (RANS_SLOTS - 1)));
+  if (rows * columns > most) {
+    throw invalidTensor(name, 'too short', `${rows} x ${columns} values`, `${bytes.length} bytes`);
+  }
+  const out = new Int16Array(allocate(2 * rows * columns, `codec tensor ${name}`));
   try {
     kernels.decodeRans({ ...model, bytes: bytes.subarray(length), columns, out });
   } catch (cause) {

@@ -6,7 +6,7 @@ import { invalidTensor } from '../tensors.js';
  * alone, so that every machine has the same.
  *
  * A table in bytes: the number n of listed values (u8), the first of them plus 128 (u8), the weight of escapes (u8),
- * then n weights (u8). Weight 0: no frequency; weight w > 0: (4 + (w - 1) % 4) * 2^((w - 1) / 4).
+ * above 0, then n weights (u8). Weight 0: no frequency; weight w > 0: (4 + (w - 1) % 4) * 2^((w - 1) / 4).
  */
 
 /** Counts by `value + 128`; values beyond -127 to 127 count as symbol 0, the escape. */
@@ -134,12 +134,13 @@ export function readTables(name: string, bytes: Uint8Array): RansTables {
   for (let at = 0; at < bytes.length; ) {
     const [count, first] = [bytes[at], bytes[at + 1]];
     const end = at + TABLE_HEAD_BYTES + count;
-    const valid = count > 0 && first > ESCAPE && first + count <= RANS_SYMBOLS;
+    const escapes = bytes[at + 2];
+    const valid = count > 0 && escapes > 0 && first > ESCAPE && first + count <= RANS_SYMBOLS;
     if (end > bytes.length || !valid) {
       throw invalidTensor(name, 'no entropy table', 'whole tables of values -127 to 127', at);
     }
     const weights = new Float64Array(RANS_SYMBOLS);
-    weights[ESCAPE] = weightValue(name, bytes[at + 2]);
+    weights[ESCAPE] = weightValue(name, escapes);
     for (let i = 0; i < count; i++) weights[first + i] = weightValue(name, bytes[at + 3 + i]);
     frequencies.push(frequenciesOf(name, weights));
     at = end;

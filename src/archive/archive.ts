@@ -8,7 +8,7 @@ import type { ByteStore } from '../store/byte-store.js';
 import { openSound } from '../store/open-sound.js';
 import { openStore } from '../store/open-store.js';
 import { requireSampleRows } from './agreement.js';
-import { readCodecTensors } from './codec-files.js';
+import { readCodecFile } from './codec-files.js';
 import { archiveDigest, readManifest, readManifestBytes, shardsOf } from './files.js';
 import { labelAlignment, storedEpochs } from './grid.js';
 import type { Column, FileRecord } from './identity.js';
@@ -110,9 +110,10 @@ export async function openArchive(
   const { manifest, manifestBytes } = await readManifest(source);
   const read = async (record: FileRecord | undefined): Promise<ReadonlyMap<string, Tensor>> => {
     if (record === undefined) return new Map();
-    return openSound(source, record.file, (file) =>
-      readCodecTensors(file, record, verify === 'block'),
+    const { tensors } = await openSound(source, record.file, (file) =>
+      readCodecFile(file, record, verify === 'block'),
     );
+    return tensors;
   };
   const codecParts = {
     name: manifest.codec.name,

@@ -91,12 +91,18 @@ async function isPresent(path: string, record: FileRecord): Promise<boolean> {
   }
 }
 
-/** Reads the tensors of a recorded file; `UNSUPPORTED` if one has a dtype that no codec uses. */
-export async function readCodecTensors(
+/** What a file of a codec holds. */
+interface CodecFile {
+  readonly tensors: ReadonlyMap<string, Tensor>;
+  readonly metadata: ReadonlyMap<string, string>;
+}
+
+/** Reads a recorded file; `UNSUPPORTED` if a tensor has a dtype that no codec uses. */
+export async function readCodecFile(
   file: ByteFile,
   record: FileRecord,
   verify: boolean,
-): Promise<ReadonlyMap<string, Tensor>> {
+): Promise<CodecFile> {
   const found = await decodeTensorFile(file, record, verify);
   const tensors = new Map<string, Tensor>();
   for (const [name, { dtype, shape, data }] of found.tensors) {
@@ -109,5 +115,5 @@ export async function readCodecTensors(
     }
     tensors.set(name, { dtype, shape, data });
   }
-  return tensors;
+  return { tensors, metadata: found.metadata };
 }

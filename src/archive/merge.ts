@@ -1,11 +1,10 @@
 import { loadXxh64, type Xxh64 } from '../container/checksum.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
-import { decodeTensorFile } from '../container/tensor-file.js';
 import { errorCode, SoftpackError, throwIfAborted } from '../errors.js';
 import { nameIn } from '../store/address.js';
 import type { ByteFile, ByteStore } from '../store/byte-store.js';
 import { openStore } from '../store/open-store.js';
-import { readCodecTensors } from './codec-files.js';
+import { readCodecFile } from './codec-files.js';
 import { createArchive } from './create.js';
 import { readManifestBytes, shardsOf } from './files.js';
 import { type Rectangle, rectangleAt, shardCount, storedEpochs } from './grid.js';
@@ -118,17 +117,23 @@ function requireFollowing(parts: readonly Part[]): number {
   });
   const [{ identity, store }] = parts;
   const generator = identity.augmentation?.generator ?? 'recorded';
-  const { pruning, storedEpochs: stored } = identity;
-  const isPlain = pruning === undefined && stored === undefined;
+  const { pruning, storedEpochs: stored, tauSchedule } = identity;
+  const isPlain = [pruning, stored, tauSchedule].every((one) => one === undefined);
   if (generator !== 'recorded' || !isPlain) {
     const message = 'epochs that depend on their number cannot follow others';
     throw new SoftpackError('UNSUPPORTED', `${message}: write parts of one plan instead`, {
       field: `${store.name}: ${isPlain ? 'augmentation.generator' : 'epochs'}`,
-      expected: 'recorded views, or none; all epochs stored',
-      found: isPlain ? String(generator) : pruning === undefined ? 'fewer stored' : 'pruned',
+      expected: 'recorded views, or none; all epochs stored, at one temperature',
+      found: isPlain ? String(generator) : whatDepends(identity),
     });
   }
   return parts.reduce((sum, part) => sum + part.identity.epochs, 0);
+}
+
+/** What of an archive depends on the number of its epochs, besides its views. */
+function whatDepends({ pruning, storedEpochs: stored }: ArchiveIdentity): string {
+  if (pruning !== undefined) return 'pruned';
+  return stored === undefined ? 'a schedule of temperatures' : 'fewer stored';
 }
 
 function requireSameParts(
@@ -161,19 +166,20 @@ async function specOf(
 ): Promise<ArchiveSpec> {
   const { codec, codecFile, samplesFile, columns, augmentation, ...rest } = identity;
   const { classes, samples, tau, layout, classNames, teacher, images, pruning } = rest;
-  const tensorsOf = async (record: FileRecord) =>
-    readCodecTensors(await store.open(record.file), record, true);
-  const { metadata } = await decodeTensorFile(await store.open(codecFile.file), codecFile);
+  const read = async (record: FileRecord) =>
+    readCodecFile(await store.open(record.file), record, true);
+  const { tensors, metadata } = await read(codecFile);
   return {
     ...{ classes, samples, epochs, tau, layout, augmentation, request, provenance },
     ...{ classNames, teacher, images, pruning, columns: columns.slice(1) },
     codec: {
       ...codec,
-      tensors: await tensorsOf(codecFile),
-      sampleTensors: samplesFile === undefined ? new Map() : await tensorsOf(samplesFile),
+      tensors,
+      sampleTensors: samplesFile === undefined ? new Map() : (await read(samplesFile)).tensors,
     },
     decoding: metadata.get('decoding') ?? '',
     storedEpochs: rest.storedEpochs,
+    tauSchedule: rest.tauSchedule,
     // Epochs that are put together are divided as a writer of all of them would.
     ...(epochs === identity.epochs ? { grid: rest.grid } : {}),
   };

@@ -1,5 +1,5 @@
 import { type FileHandle, rename, rm } from 'node:fs/promises';
-import { createTemporary, writeFully } from '../container/durable.js';
+import { createOutput, writeFully } from '../container/durable.js';
 import { NpyWriter, npyHeader } from '../labels/npy.js';
 import { onFile } from '../store/file-error.js';
 import { type CliIo, pour } from './io.js';
@@ -57,7 +57,7 @@ function standardOutput(io: CliIo): Sink {
 }
 
 async function textFile(file: string): Promise<Sink> {
-  const { temporary, handle } = await createTemporary(file);
+  const { temporary, handle } = await createOutput(file);
   let open: FileHandle | undefined = handle;
   let at = 0;
   const close = async () => {

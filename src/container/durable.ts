@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { type FileHandle, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import { errorCode } from '../errors.js';
 import { fileError, onFile } from '../store/file-error.js';
 
@@ -74,13 +74,24 @@ export function isTemporary(name: string): boolean {
   return SUFFIX.test(name.slice(-TEMPORARY_LENGTH));
 }
 
-/** Removes the temporary files that killed writers of these files left in a folder. */
-export async function removeTemporaries(folder: string, bases: readonly string[]): Promise<void> {
+/** Removes the temporary files that killed writers of these files left in a folder; only those not written to for `idleMs`. */
+export async function removeTemporaries(
+  folder: string,
+  bases: readonly string[],
+  idleMs = 0,
+): Promise<void> {
   for (const name of await onFile(folder, () => readdir(folder))) {
     if (!bases.some((base) => isTemporaryOf(name, base))) continue;
     const path = join(folder, name);
+    if (idleMs > 0 && !(await isIdle(path, idleMs))) continue;
     await onFile(path, () => rm(path, { force: true }));
   }
+}
+
+/** Whether a file was not written to for so long; false if it is gone. */
+async function isIdle(path: string, ms: number): Promise<boolean> {
+  const found = await lstat(path).catch(() => undefined);
+  return found !== undefined && Date.now() - found.mtimeMs > ms;
 }
 
 /** Replaces a file as a whole: readers, and a machine that loses power, see the old bytes or the new. */
@@ -99,6 +110,18 @@ export async function replaceFile(path: string, bytes: Uint8Array): Promise<void
     throw fileError(path, cause);
   }
   await syncDirectory(dirname(path));
+}
+
+/** Whoever still writes has written since. */
+const IDLE_MS = 3_600_000;
+
+/** {@link createTemporary} for a file that no lock guards: what killed writers of it left is removed once it is idle. */
+export async function createOutput(
+  path: string,
+): Promise<{ readonly temporary: string; readonly handle: FileHandle }> {
+  const created = await createTemporary(path);
+  await removeTemporaries(dirname(path), [basename(path)], IDLE_MS).catch(() => undefined);
+  return created;
 }
 
 /** A new empty file next to `path`, to be renamed to it once it is whole. */

@@ -1,5 +1,5 @@
 import { type FileHandle, rename, rm } from 'node:fs/promises';
-import { createTemporary, writeFully } from '../container/durable.js';
+import { createOutput, writeFully } from '../container/durable.js';
 import { excerpt, invalidFile, SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
 import { onFile } from '../store/file-error.js';
@@ -219,7 +219,7 @@ export class NpyWriter implements AsyncDisposable {
   /** Replaces `path`, once finished. */
   static async create(path: string, shape: readonly number[]): Promise<NpyWriter> {
     const header = npyHeader(shape);
-    const file = await createTemporary(path);
+    const file = await createOutput(path);
     const elements = shape.reduce((product, n) => product * n, 1);
     const writer = new NpyWriter(path, file, header.length, elements);
     try {

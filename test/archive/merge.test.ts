@@ -74,6 +74,26 @@ test.each(['fixed', 'blocks'] as const)(
   },
 );
 
+test('a schedule of temperatures stays with parts of one plan, and lets no epochs follow', async () => {
+  const spec = {
+    ...SMALL,
+    augmentation: null,
+    tauSchedule: [
+      [0, 20],
+      [2, 10],
+    ],
+  } as const;
+  const whole = temporary.path('scheduled');
+  await writeSmall(whole, spec);
+  const out = temporary.path('scheduled-merged');
+  await mergeArchives(out, [whole]);
+  expect(await readTree(out)).toEqual(await readTree(whole));
+  const other = temporary.path('scheduled-more');
+  await writeSmall(other, { ...spec, epochs: 4 });
+  const call = mergeArchives(temporary.path('scheduled-both'), [whole, other]);
+  await expect(call).rejects.toMatchObject({ code: 'UNSUPPORTED' });
+});
+
 test('epochs that follow each other become what one writer writes', async () => {
   const spec = { ...SMALL, augmentation: { generator: 'recorded' }, shardBytes: undefined };
   const [a, b, whole] = ['a', 'b', 'ab'].map((name) => temporary.path(name));

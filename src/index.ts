@@ -236,3 +236,20 @@ export type { HttpOptions } from './store/http.js';
 export { type OpenStoreOptions, openStore } from './store/open-store.js';
 export type { RetryOptions } from './store/retry.js';
 export type { S3Options } from './store/s3.js';
+// Labels of language models
+export type { StoredTail, TokenCodecConfig, TokenPreset } from './tokens/config.js';
+export {
+  type PackTokensOptions,
+  type PackTokensResult,
+  packTokens,
+  type TokenCodecChoice,
+} from './tokens/pack-tokens.js';
+export type { ListedTargets, TokenPositions, TokenTail } from './tokens/targets.js';
+export {
+  openTokenArchive,
+  type TokenArchive,
+  type TokenLabels,
+  type TokenText,
+} from './tokens/token-archive.js';
+export type { DenseRows, SparseRows, TokenSequence, TokenSource } from './tokens/token-source.js';
+export type { CountedSource } from './tokens/train-tokens.js';

@@ -27,19 +27,14 @@ export type {
 export { type LoadTeacherOptions, loadTeacher } from './nn/teachers/load.js';
 export type { Teacher } from './nn/teachers/teacher.js';
 export { type LoadedConvNet, loadConvNet, saveConvNet } from './nn/weights.js';
+export type { ListedTargets, TokenPositions, TokenTail } from './tokens/targets.js';
 export { kdLoss } from './training/loss.js';
 export { AdamW, type AdamWOptions } from './training/optimiser.js';
 export { PackedLoss, type PackedLossOptions } from './training/packed-loss.js';
 export { type CosineOptions, cosineSchedule, type Schedule } from './training/schedule.js';
 export type { Divergence } from './training/token-distance.js';
 export { type TokenLossOptions, tokenLoss } from './training/token-loss.js';
-export type {
-  HiddenTargets,
-  ListedTargets,
-  TokenPositions,
-  TokenTail,
-  TokenTargets,
-} from './training/token-targets.js';
+export type { HiddenTargets, TokenTargets } from './training/token-targets.js';
 export {
   type Batch,
   type Loss,

@@ -14,6 +14,7 @@ const LAYERS = [
   'augment',
   'images',
   'archive',
+  'tokens',
   'nn',
   'training',
   'pipeline',

@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
+import type { ListedTargets } from '../tokens/targets.js';
 import { column, type Distance, type Divergence, mixture, TINY } from './token-distance.js';
-import type { ListedTargets, PreparedTargets } from './token-targets.js';
+import type { PreparedTargets } from './token-targets.js';
 
 /** Least mass outside of a label's entries, the student's or, in the reverse direction, the teacher's. */
 const LEAST_REST = 2 ** -20;

@@ -47,7 +47,7 @@ export function tokenLoss(
 ): tf.Scalar {
   const { divergence = { kind: 'forward' }, tau = 1, alpha = 1 } = options;
   checkOptions(options, targets);
-  const counted = countPositions(targets);
+  const counted = countPositions(targets, alpha);
   const distanceOf = distanceTo(targets, divergence, tau);
   const columns = columnsOf(logits, targets, options);
   const { positions, vocabulary } = targets;

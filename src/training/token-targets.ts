@@ -1,45 +1,9 @@
 import type { Tensor2D } from '@tensorflow/tfjs';
 import { FieldChecker } from '../core/check.js';
-
-/** What a label says of the tokens that it does not list. */
-export type TokenTail =
-  /** Nothing: what is listed is renormalised, as most exporters of top-k labels do. */
-  | { readonly kind: 'zero' }
-  /** One bucket: the student's own mass outside is compared with the teacher's, its shape is not taught. */
-  | { readonly kind: 'ghost' }
-  /** The rest is spread evenly. */
-  | { readonly kind: 'uniform' }
-  /** The rest is spread like `prior`, [vocabulary], of tokens that are not listed. */
-  | { readonly kind: 'prior'; readonly prior: Float32Array }
-  /** Entries include ids sampled from the tail with their weights: together an unbiased label. */
-  | { readonly kind: 'sampled' };
+import type { ListedTargets, TokenPositions } from '../tokens/targets.js';
 
 /** A teacher's labels of some positions of a text, as a loss reads them. */
 export type TokenTargets = ListedTargets | HiddenTargets;
-
-/** Positions of a text and what follows each. */
-export interface TokenPositions {
-  /** Tokens that the teacher knows. */
-  readonly vocabulary: number;
-  readonly positions: number;
-  /**
-   * [positions]: the token that follows in the text, which the logits of the position predict; -1 for positions that
-   * do not count (padding, the prompt).
-   */
-  readonly next: Int32Array;
-}
-
-/** Labels that list a few tokens per position. */
-export interface ListedTargets extends TokenPositions {
-  readonly kind: 'listed';
-  /** Entries per position; shorter labels are filled up with probability 0. */
-  readonly width: number;
-  /** [positions, width], each id at most once per position. */
-  readonly ids: Int32Array;
-  /** [positions, width]: probabilities at temperature 1, samples of the tail with their weights. */
-  readonly probabilities: Float32Array;
-  readonly tail: TokenTail;
-}
 
 /** Hidden states, which give the teacher's whole distribution: softmax(hidden head^T / tau). */
 export interface HiddenTargets extends TokenPositions {
@@ -75,15 +39,26 @@ export interface PreparedTargets {
   readonly rest: Float32Array;
 }
 
-/** Checks which positions count. */
-export function countPositions({ positions, vocabulary, next }: TokenTargets): Counted {
+/** [positions]: 1 for positions that count. */
+function countsOf({ positions, counts, next }: TokenPositions): Float32Array {
+  if (counts === undefined) return Float32Array.from(next, (id) => (id < 0 ? 0 : 1));
+  const { length } = counts;
+  targetChecker().that(length === positions, length, 'counts.length', `${positions}`);
+  return Float32Array.from(counts, (one) => (one === 0 ? 0 : 1));
+}
+
+/** Checks which positions count. @param alpha share of the divergence: below 1 the next token must be known. */
+export function countPositions(targets: TokenTargets, alpha: number): Counted {
+  const { positions, vocabulary, next } = targets;
   const check = targetChecker();
   check.count(vocabulary, 'vocabulary', 1, 2 ** 31 - 1);
   check.count(positions, 'positions', 1);
   check.that(next.length === positions, next.length, 'next.length', `${positions}`);
   const strange = next.find((id) => id < -1 || id >= vocabulary);
   check.that(strange === undefined, strange, 'next', `-1 to ${vocabulary - 1}`);
-  const counts = Float32Array.from(next, (id) => (id < 0 ? 0 : 1));
+  const counts = countsOf(targets);
+  const unknown = alpha < 1 ? next.findIndex((id, t) => id < 0 && counts[t] > 0) : -1;
+  check.that(unknown < 0, -1, `next[${unknown}]`, 'the next token, or alpha 1');
   const counted = counts.reduce((sum, one) => sum + one, 0);
   return { counts, counted, next: next.map((id) => Math.max(id, 0)) };
 }
@@ -96,8 +71,9 @@ export function countPositions({ positions, vocabulary, next }: TokenTargets): C
  */
 export function prepareTargets(targets: ListedTargets, tau: number): PreparedTargets {
   checkTargets(targets, tau);
-  const { positions, width, ids, probabilities, tail, next, vocabulary } = targets;
+  const { positions, width, ids, probabilities, tail, vocabulary } = targets;
   const check = targetChecker();
+  const counts = countsOf(targets);
   const indices = new Int32Array(2 * positions * width);
   const weights = new Float32Array(positions * width);
   const used = new Float32Array(positions * width);
@@ -105,7 +81,7 @@ export function prepareTargets(targets: ListedTargets, tau: number): PreparedTar
   const seen = new Map<number, number>();
   for (let t = 0; t < positions; t++) {
     for (let e = t * width; e < (t + 1) * width; e++) indices[2 * e] = t;
-    if (next[t] < 0) continue;
+    if (counts[t] === 0) continue;
     let sum = 0;
     for (let e = t * width; e < (t + 1) * width; e++) {
       const p = probabilities[e];

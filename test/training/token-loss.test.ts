@@ -1,15 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { selectBackend } from '#src/nn/backend/select.js';
+import type { ListedTargets, TokenTail } from '#src/tokens/targets.js';
 import { hiddenDistance } from '#src/training/hidden-distance.js';
 import type { Divergence } from '#src/training/token-distance.js';
 import { type TokenLossOptions, tokenLoss } from '#src/training/token-loss.js';
-import type {
-  HiddenTargets,
-  ListedTargets,
-  TokenTail,
-  TokenTargets,
-} from '#src/training/token-targets.js';
+import type { HiddenTargets, TokenTargets } from '#src/training/token-targets.js';
 
 /** Deterministic values in [0, 1). */
 function values(count: number, seed: number): number[] {
@@ -297,6 +293,16 @@ describe('tokenLoss', () => {
     const { value, gradient } = measured(logitsOf(SHAPE), targets, {});
     expect(value).toBe(0);
     expect(gradient.every((v) => v === 0)).toBe(true);
+  });
+
+  it('counts positions whose next token is not known if it is told so, but not for their text', () => {
+    const targets = targetsOf(SHAPE, { kind: 'ghost' });
+    const counts = Uint8Array.from(targets.next, (id) => (id < 0 ? 0 : 1));
+    const unknown = { ...targets, next: new Int32Array(6).fill(-1), counts };
+    expect(measured(logitsOf(SHAPE), unknown, {})).toEqual(measured(logitsOf(SHAPE), targets, {}));
+    const z = tf.zeros([SHAPE.positions, SHAPE.vocabulary]);
+    expect(() => tokenLoss(z, unknown, { alpha: 0.5 })).toThrow(/next token/);
+    z.dispose();
   });
 
   it('does not look at labels of positions that do not count', () => {

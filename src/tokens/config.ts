@@ -1,0 +1,57 @@
+import type { FieldChecker } from '../core/check.js';
+
+/** What a stored label says of ids that it does not list; see `TokenTail` of the loss. */
+const TAILS = ['sampled', 'ghost', 'uniform', 'zero'] as const;
+export type StoredTail = (typeof TAILS)[number];
+
+/** How labels of tokens are stored. */
+export interface TokenCodecConfig {
+  readonly vocabulary: number;
+  /** Most probable ids that are listed; 0 for samples alone. */
+  readonly k: number;
+  /** `float16`: a log-probability per id. `vq`: all of a label in `stages` bytes, by residual vector quantisation. */
+  readonly values: 'float16' | 'vq';
+  /** Ids whose order is kept with `vq`, each with a value of its own; those behind them share what they have together. */
+  readonly ordered: number;
+  readonly stages: number;
+  /** Ids drawn from the tail per label. */
+  readonly samples: number;
+  readonly tail: StoredTail;
+  /** Of the draws. */
+  readonly seed: number;
+}
+
+/** Largest vocabulary; today's largest have 262,144 ids. */
+const MAX_VOCABULARY = 2 ** 22;
+
+export function checkTokenConfig(config: TokenCodecConfig, check: FieldChecker): TokenCodecConfig {
+  const { vocabulary, k, values, ordered, stages, samples, tail, seed } = config;
+  check.count(vocabulary, 'vocabulary', 1, MAX_VOCABULARY);
+  check.count(k, 'k', 0, Math.min(vocabulary, 1024));
+  check.oneOf(values, 'values', ['float16', 'vq']);
+  const vq = values === 'vq';
+  check.count(ordered, 'ordered', vq ? 1 : 0, vq ? Math.min(k, 32) : 0);
+  check.count(stages, 'stages', vq ? 1 : 0, vq ? 16 : 0);
+  check.count(samples, 'samples', 0, 256);
+  check.oneOf(tail, 'tail', TAILS);
+  const agrees = (tail === 'sampled') === samples > 0 && k + samples > 0;
+  check.that(agrees, tail, 'tail', "'sampled' with samples, another one with ids but no samples");
+  check.count(seed, 'seed', 0);
+  return { vocabulary, k, values, ordered, stages, samples, tail, seed };
+}
+
+/** Kinds of labels by name. */
+export const TOKEN_PRESETS = {
+  /** 33 B at a vocabulary of 49,152: the exact head holds the variance, the samples the mass that top-k drops. */
+  'head-tail': { k: 12, values: 'vq', ordered: 8, stages: 4, samples: 8, tail: 'sampled' },
+  /** 26 B. */
+  tiny: { k: 8, values: 'vq', ordered: 8, stages: 3, samples: 8, tail: 'sampled' },
+  /** Every listed value as it is. */
+  topk: { k: 20, values: 'float16', ordered: 0, stages: 0, samples: 0, tail: 'ghost' },
+  /** The paper's (section 4.2): 20 ids, values by vector quantisation, renormalised. */
+  'topk-vq': { k: 20, values: 'vq', ordered: 20, stages: 4, samples: 0, tail: 'zero' },
+  /** Random sampling (RS-KD): ids drawn from the whole distribution. */
+  sampled: { k: 0, values: 'float16', ordered: 0, stages: 0, samples: 50, tail: 'sampled' },
+} as const satisfies Record<string, Omit<TokenCodecConfig, 'vocabulary' | 'seed'>>;
+
+export type TokenPreset = keyof typeof TOKEN_PRESETS;

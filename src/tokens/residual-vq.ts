@@ -1,0 +1,73 @@
+import { kmeans } from '../codecs/math/kmeans.js';
+import type { RandomSequence } from '../core/random.js';
+import type { Kernels } from '../kernels/types.js';
+
+/** Codewords of a stage: an index is a byte. */
+export const STAGE_CODES = 256;
+
+/** Residual vector quantisation: each stage quantises what those before it left. */
+export class ResidualVq {
+  readonly width: number;
+  /** [stages, 256, width]. */
+  readonly codebooks: Float32Array;
+
+  constructor(width: number, codebooks: Float32Array) {
+    this.width = width;
+    this.codebooks = codebooks;
+  }
+
+  /** @param vectors [count, width], count >= 256; not changed. */
+  static async train(
+    vectors: Float32Array,
+    width: number,
+    stages: number,
+    kernels: Kernels,
+    random: RandomSequence,
+  ): Promise<ResidualVq> {
+    const codebooks = new Float32Array(stages * STAGE_CODES * width);
+    const rest = vectors.slice();
+    for (let stage = 0; stage < stages; stage++) {
+      const codebook = await kmeans(rest, width, STAGE_CODES, kernels, random);
+      codebooks.set(codebook, stage * STAGE_CODES * width);
+      await subtractNearest(rest, codebook, width, kernels);
+    }
+    return new ResidualVq(width, codebooks);
+  }
+
+  get stages(): number {
+    return this.codebooks.length / (STAGE_CODES * this.width);
+  }
+
+  /** Indices [stages, count] of vectors [count, width]. */
+  async encode(vectors: Float32Array, kernels: Kernels): Promise<readonly Uint16Array[]> {
+    const rest = vectors.slice();
+    const size = STAGE_CODES * this.width;
+    const indices: Uint16Array[] = [];
+    for (let stage = 0; stage < this.stages; stage++) {
+      const codebook = this.codebooks.subarray(stage * size, (stage + 1) * size);
+      indices.push(await subtractNearest(rest, codebook, this.width, kernels));
+    }
+    return indices;
+  }
+
+  /** Adds codeword `index` of a stage to `out` [width]. */
+  add(stage: number, index: number, out: Float32Array): void {
+    const at = (stage * STAGE_CODES + index) * this.width;
+    for (let j = 0; j < this.width; j++) out[j] += this.codebooks[at + j];
+  }
+}
+
+async function subtractNearest(
+  vectors: Float32Array,
+  codebook: Float32Array,
+  width: number,
+  kernels: Kernels,
+): Promise<Uint16Array> {
+  const out = new Uint16Array(vectors.length / width);
+  await kernels.nearestAsync({ vectors, codebook, out, width });
+  for (let i = 0; i < out.length; i++) {
+    const at = out[i] * width;
+    for (let j = 0; j < width; j++) vectors[i * width + j] -= codebook[at + j];
+  }
+  return out;
+}

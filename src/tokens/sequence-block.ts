@@ -1,0 +1,154 @@
+import { bitsFor } from '../core/bits.js';
+import { SoftpackError } from '../errors.js';
+import { BitReader, BitWriter } from './bit-stream.js';
+import type { ListedRows } from './listed-rows.js';
+import type { TokenCodec } from './token-codec.js';
+
+/**
+ * Bits of a sequence, which is one block of an archive:
+ *
+ *     tokens of the text + 1 (0: no text), position of the first label, labels: numbers of 7 bits a byte, the 8th tells
+ *       that one more follows
+ *     1 bit: whether there is a mask
+ *     [tokens] ids of the text, bitsFor(vocabulary) each
+ *     [labels] mask, if there is one: 1 to train on
+ *     [groups - 1] u32: where the labels of every further group of 64 begin, in bits after the first label
+ *     labels
+ */
+
+/** Labels between two offsets: those before one in its group are decoded to find it. */
+const GROUP = 64;
+/** Positions of one text: the longest contexts of today have 10 million. */
+const MAX_POSITIONS = 2 ** 24;
+
+export interface SequenceText {
+  readonly tokens?: Int32Array;
+  readonly first: number;
+  readonly mask?: Uint8Array;
+}
+
+/** What comes before the labels of a sequence, and where in its bits. */
+export interface SequenceHead {
+  /** Tokens of the text; undefined without one. */
+  readonly length: number | undefined;
+  readonly first: number;
+  readonly rows: number;
+  readonly masked: boolean;
+  readonly textAt: number;
+  readonly maskAt: number;
+  readonly offsetsAt: number;
+}
+
+export async function encodeSequence(
+  { tokens, first, mask }: SequenceText,
+  listed: ListedRows,
+  codec: TokenCodec,
+): Promise<Uint8Array> {
+  const labels = new BitWriter();
+  const offsets: number[] = [];
+  await codec.encode(listed, labels, (row) => {
+    if (row % GROUP === 0 && row > 0) offsets.push(labels.position);
+  });
+  const writer = new BitWriter();
+  writeCount(writer, tokens === undefined ? 0 : tokens.length + 1);
+  writeCount(writer, first);
+  writeCount(writer, listed.rows);
+  writer.write(mask === undefined ? 0 : 1, 1);
+  const bits = bitsFor(codec.config.vocabulary);
+  for (const id of tokens ?? []) writer.write(id, bits);
+  for (const one of mask ?? []) writer.write(one, 1);
+  for (const offset of offsets) writer.write(offset, 32);
+  append(writer, labels);
+  return writer.bytes();
+}
+
+function append(writer: BitWriter, labels: BitWriter): void {
+  const reader = new BitReader(labels.bytes());
+  let left = labels.position;
+  for (; left >= 32; left -= 32) writer.write(reader.read(32), 32);
+  writer.write(reader.read(left), left);
+}
+
+/** O(1) in the length of the sequence. */
+export function readHead(bytes: Uint8Array, vocabulary: number): SequenceHead {
+  const reader = new BitReader(bytes);
+  const stored = readCount(reader);
+  const first = readCount(reader);
+  const rows = readCount(reader);
+  const masked = reader.read(1) === 1;
+  const length = stored === 0 ? undefined : stored - 1;
+  if (length !== undefined && first + rows > length) {
+    throw invalid(`labels of ${length} positions`, `${first} to ${first + rows}`);
+  }
+  const textAt = reader.position;
+  const maskAt = textAt + (length ?? 0) * bitsFor(vocabulary);
+  const offsetsAt = maskAt + (masked ? rows : 0);
+  reader.require(offsetsAt - textAt);
+  return { length, first, rows, masked, textAt, maskAt, offsetsAt };
+}
+
+/** Ids of a text from `start` on. */
+export function readText(
+  bytes: Uint8Array,
+  { textAt }: SequenceHead,
+  vocabulary: number,
+  { start, count }: { readonly start: number; readonly count: number },
+): Int32Array {
+  const bits = bitsFor(vocabulary);
+  const reader = new BitReader(bytes, textAt + start * bits);
+  const ids = Int32Array.from({ length: count }, () => reader.read(bits));
+  const strange = ids.find((id) => id >= vocabulary);
+  if (strange !== undefined) throw invalid(`ids below ${vocabulary}`, strange);
+  return ids;
+}
+
+/** Which of some labels are to be trained on, 1 for those. */
+export function readMask(
+  bytes: Uint8Array,
+  { masked, maskAt }: SequenceHead,
+  start: number,
+  count: number,
+): Uint8Array {
+  if (!masked) return new Uint8Array(count).fill(1);
+  const reader = new BitReader(bytes, maskAt + start);
+  return Uint8Array.from({ length: count }, () => reader.read(1));
+}
+
+/** A reader that stands before label `row`; those before it in its group are skipped. */
+export function readerAt(
+  bytes: Uint8Array,
+  { rows, offsetsAt }: SequenceHead,
+  row: number,
+  skip: (reader: BitReader) => void,
+): BitReader {
+  const groups = Math.ceil(rows / GROUP);
+  const labelsAt = offsetsAt + 32 * Math.max(groups - 1, 0);
+  const group = Math.floor(row / GROUP);
+  const reader = new BitReader(bytes, offsetsAt + 32 * (group - 1));
+  reader.position = labelsAt + (group === 0 ? 0 : reader.read(32));
+  for (let i = group * GROUP; i < row; i++) skip(reader);
+  return reader;
+}
+
+function writeCount(writer: BitWriter, value: number): void {
+  let left = value;
+  for (; left >= 128; left = Math.floor(left / 128)) writer.write((left % 128) + 128, 8);
+  writer.write(left, 8);
+}
+
+function readCount(reader: BitReader): number {
+  let [value, unit] = [0, 1];
+  for (;;) {
+    const byte = reader.read(8);
+    value += (byte & 127) * unit;
+    if (value > MAX_POSITIONS) throw invalid(`at most ${MAX_POSITIONS} positions`, value);
+    if (byte < 128) return value;
+    unit *= 128;
+    if (unit > MAX_POSITIONS) throw invalid('a number of positions', 'more bytes');
+  }
+}
+
+function invalid(expected: string, found: unknown): SoftpackError {
+  const details = { field: 'codes', expected, found };
+  return new SoftpackError('INVALID_ARGUMENT', 'not a sequence of labels', details);
+}

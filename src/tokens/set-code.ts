@@ -1,0 +1,46 @@
+import { type BitReader, type BitWriter, readBelow, writeBelow } from './bit-stream.js';
+
+/**
+ * Binary interpolative code (Moffat and Stuiver, "Binary interpolative coding for effective index compression", 2000): the
+ * middle number of an ascending list lies between bounds that leave room for the others, then come both halves. Integers
+ * only, so the bits are the same on every machine. 20 of 49,152 ids that are renamed by frequency take about 168 bits.
+ */
+
+/** @param values ascending, all different, below `range`. */
+export function writeSet(writer: BitWriter, values: ArrayLike<number>, range: number): void {
+  const visit = (from: number, to: number, low: number, high: number): void => {
+    if (from === to) return;
+    const middle = (from + to) >>> 1;
+    const least = low + (middle - from);
+    const most = high - (to - 1 - middle);
+    writeBelow(writer, values[middle] - least, most - least + 1);
+    visit(from, middle, low, values[middle] - 1);
+    visit(middle + 1, to, values[middle] + 1, high);
+  };
+  visit(0, values.length, 0, range - 1);
+}
+
+/** Fills `out` with what {@link writeSet} wrote of as many numbers. */
+export function readSet(reader: BitReader, out: Uint32Array, range: number): void {
+  const visit = (from: number, to: number, low: number, high: number): void => {
+    if (from === to) return;
+    const middle = (from + to) >>> 1;
+    const least = low + (middle - from);
+    const most = high - (to - 1 - middle);
+    out[middle] = least + readBelow(reader, most - least + 1);
+    visit(from, middle, low, out[middle] - 1);
+    visit(middle + 1, to, out[middle] + 1, high);
+  };
+  visit(0, out.length, 0, range - 1);
+}
+
+/** Ascending numbers that may repeat: number i is raised by i, so that all differ. */
+export function writeMultiset(writer: BitWriter, values: ArrayLike<number>, range: number): void {
+  const raised = Array.from(values, (value, i) => value + i);
+  writeSet(writer, raised, range + Math.max(values.length - 1, 0));
+}
+
+export function readMultiset(reader: BitReader, out: Uint32Array, range: number): void {
+  readSet(reader, out, range + Math.max(out.length - 1, 0));
+  for (let i = 0; i < out.length; i++) out[i] -= i;
+}

@@ -1,0 +1,102 @@
+import { argumentChecker } from '../codecs/config.js';
+import { STREAM } from '../core/philox.js';
+import { RandomSequence } from '../core/random.js';
+import { SoftpackError } from '../errors.js';
+import type { Kernels } from '../kernels/types.js';
+import { checkTokenConfig, type TokenCodecConfig } from './config.js';
+import { type ListedRows, listRows } from './listed-rows.js';
+import { Renaming } from './renaming.js';
+import { ResidualVq, STAGE_CODES } from './residual-vq.js';
+import { TokenCodec, type TokenModel, valueVectors, vectorWidth } from './token-codec.js';
+import type { TokenSource } from './token-source.js';
+
+/** Labels that a codec learns from: 256 codewords a stage need few, renaming profits from more. */
+const TRAINING_LABELS = 32_768;
+
+export interface CountedSource {
+  readonly sequences: number;
+  readonly labels: number;
+  /** Tokens of all texts. */
+  readonly tokens: number;
+}
+
+/** Learns how ids are renamed and, with `vq`, codebooks of the values, from sequences spread over the whole source. */
+export async function trainTokenCodec(
+  source: TokenSource,
+  { sequences, labels }: CountedSource,
+  config: TokenCodecConfig,
+  kernels: Kernels,
+  signal?: AbortSignal,
+): Promise<TokenCodec> {
+  checkTokenConfig(config, argumentChecker('tokens'));
+  const every = Math.max(1, Math.floor(labels / TRAINING_LABELS));
+  const counts = new Float64Array(config.vocabulary);
+  const vectors: Float32Array[] = [];
+  let sequence = 0;
+  for await (const own of source.sequences(signal)) {
+    if (sequence % every === 0) {
+      const listed = await listRows(own, config.vocabulary, { ...config, sequence });
+      count(listed, counts);
+      if (config.values === 'vq') vectors.push(valueVectors(listed, config));
+    }
+    sequence++;
+  }
+  if (sequence !== sequences) throw changed(sequences, sequence);
+  const renaming = Renaming.byFrequency(counts);
+  const model =
+    config.values === 'vq'
+      ? { renaming, ...(await learnValues(vectors, config, kernels)) }
+      : { renaming };
+  return new TokenCodec(config, model, kernels);
+}
+
+export function changed(expected: number, found: number): SoftpackError {
+  const details = { field: 'source', expected: `${expected} sequences`, found };
+  return new SoftpackError('INVALID_ARGUMENT', 'the source gave other sequences before', details);
+}
+
+function count({ rows, k, ids, counts, samples }: ListedRows, into: Float64Array): void {
+  for (let row = 0; row < rows; row++) {
+    for (let i = 0; i < counts[row]; i++) into[ids[row * k + i]]++;
+  }
+  for (const id of samples) into[id]++;
+}
+
+async function learnValues(
+  parts: readonly Float32Array[],
+  config: TokenCodecConfig,
+  kernels: Kernels,
+): Promise<Required<Pick<TokenModel, 'vq' | 'scale'>>> {
+  const width = vectorWidth(config);
+  const vectors = joined(parts, width);
+  const rows = vectors.length / width;
+  const scale = scaleOf(vectors, width);
+  for (let i = 0; i < vectors.length; i++) vectors[i] *= scale[i % width];
+  const random = new RandomSequence(config.seed, STREAM.training);
+  const vq = await ResidualVq.train(vectors, width, config.stages, kernels, random);
+  if (rows > 0) return { vq, scale };
+  throw new TypeError('no vectors');
+}
+
+/** All vectors in one array; those of few labels are repeated until there are enough for a codebook. */
+function joined(parts: readonly Float32Array[], width: number): Float32Array {
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  if (length === 0) {
+    const details = { field: 'labels', expected: 'at least 1', found: 0 };
+    throw new SoftpackError('TOO_FEW_LABELS', 'no labels to train the codec on', details);
+  }
+  const least = STAGE_CODES * width;
+  const repeats = Math.max(1, Math.ceil(least / length));
+  const out = new Float32Array(length * repeats);
+  for (let at = 0, i = 0; at < out.length; at += parts[i].length, i = (i + 1) % parts.length) {
+    out.set(parts[i], at);
+  }
+  return out;
+}
+
+/** Square roots of mean probabilities: an error of a logarithm weighs as much as its probability. */
+function scaleOf(vectors: Float32Array, width: number): Float32Array {
+  const sums = new Float64Array(width);
+  for (let i = 0; i < vectors.length; i++) sums[i % width] += Math.exp(vectors[i]);
+  return Float32Array.from(sums, (sum) => Math.sqrt((sum * width) / vectors.length));
+}

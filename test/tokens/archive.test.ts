@@ -1,0 +1,224 @@
+import { cp, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { verifyArchive } from '#src/pipeline/verify.js';
+import type { TokenPreset } from '#src/tokens/config.js';
+import { packTokens } from '#src/tokens/pack-tokens.js';
+import { openTokenArchive } from '#src/tokens/token-archive.js';
+import { temporaryDirectory } from '../temporary.js';
+import { distribution, ranked, testTeacher } from './sources.js';
+
+const temporary = await temporaryDirectory();
+let folders = 0;
+/** A folder that is not there yet. */
+const newFolder = () => temporary.path(`tokens-${folders++}`);
+
+const VOCABULARY = 397;
+/** A text of one token, an empty one, some around a group of 64 labels. */
+const LENGTHS = [1, 0, 7, 64, 65, 130];
+const teacher = testTeacher({ vocabulary: VOCABULARY, lengths: LENGTHS });
+
+/** Probabilities of one label by id. */
+function entriesOf(ids: Int32Array, probabilities: Float32Array): Map<number, number> {
+  const entries = new Map<number, number>();
+  for (const [i, p] of probabilities.entries()) {
+    if (p === 0) continue;
+    expect(entries.has(ids[i])).toBe(false);
+    entries.set(ids[i], p);
+  }
+  return entries;
+}
+
+async function packed(name: TokenPreset, source = teacher.source) {
+  const out = newFolder();
+  const result = await packTokens({ source, out, codec: { name } });
+  return { out, result };
+}
+
+describe.each<TokenPreset>(['head-tail', 'tiny', 'topk', 'topk-vq', 'sampled'])('%s', (name) => {
+  it('gives back texts, heads and probabilities, and the same labels wherever reading starts', async () => {
+    const { out, result } = await packed(name);
+    const labels = LENGTHS.reduce((a, b) => a + b, 0);
+    expect(result).toMatchObject({ sequences: LENGTHS.length, labels, tokens: labels });
+    await using archive = await openTokenArchive(out);
+    for (const [s, length] of LENGTHS.entries()) {
+      const text = await archive.text(s);
+      expect(text).toEqual({ tokens: teacher.texts[s], first: 0, labels: length });
+      const all = await archive.labels(s);
+      expect(all.positions).toBe(length);
+      for (let t = 0; t < length; t++) {
+        const begin = t * all.width;
+        const p = distribution(teacher.logits[s].subarray(t * VOCABULARY, (t + 1) * VOCABULARY));
+        checkLabel(
+          name,
+          p,
+          all.ids.subarray(begin, begin + all.width),
+          all.probabilities.subarray(begin, begin + all.width),
+        );
+        expect(all.next[t]).toBe(teacher.texts[s][t + 1] ?? -1);
+      }
+      for (const start of [0, 1, 63, 64, length - 1].filter((at) => at >= 0 && at < length)) {
+        const count = Math.min(3, length - start);
+        const some = await archive.labels(s, { start, count });
+        const from = start * all.width;
+        const to = (start + count) * all.width;
+        expect(some.ids).toEqual(all.ids.slice(from, to));
+        expect(some.probabilities).toEqual(all.probabilities.slice(from, to));
+        expect(some.next).toEqual(all.next.slice(start, start + count));
+        expect(some.first).toBe(start);
+      }
+    }
+  });
+});
+
+function checkLabel(
+  name: TokenPreset,
+  p: readonly number[],
+  ids: Int32Array,
+  probabilities: Float32Array,
+): void {
+  const entries = entriesOf(ids, probabilities);
+  const mass = probabilities.reduce((a, b) => a + b, 0);
+  expect(mass).toBeLessThan(1 + 1e-6);
+  const order = ranked(p);
+  if (name === 'topk') {
+    expect([...entries.keys()].sort((a, b) => a - b)).toEqual(
+      order.slice(0, 20).sort((a, b) => a - b),
+    );
+    // Half a unit of float16 at 8 to 16: 2^-8.
+    for (const [id, q] of entries) expect(Math.abs(Math.log(q / p[id]))).toBeLessThan(2 ** -7);
+    return;
+  }
+  const head = { 'head-tail': 12, tiny: 8, 'topk-vq': 20, sampled: 0 }[name];
+  for (const id of order.slice(0, head)) expect(entries.has(id)).toBe(true);
+  const ordered = name === 'topk-vq' ? 20 : Math.min(head, 8);
+  expect(Array.from(ids.subarray(0, ordered))).toEqual(order.slice(0, ordered));
+  if (name !== 'topk-vq') expect(mass).toBeCloseTo(1, 5);
+}
+
+it('samples of the tail are unbiased', async () => {
+  // The same distribution at many positions: shares of unlisted ids must be what they are in it.
+  const vocabulary = 50;
+  const rows = 4000;
+  const one = testTeacher({ vocabulary, lengths: [1] }).logits[0];
+  const read = async (_: number, count: number) =>
+    Float32Array.from({ length: count * vocabulary }, (_, i) => one[i % vocabulary]);
+  const labels = { kind: 'logits', width: vocabulary, read } as const;
+  const source = {
+    vocabulary,
+    async *sequences() {
+      yield { name: 'one', first: 0, rows, labels };
+    },
+  };
+  const out = newFolder();
+  const codec = { name: 'head-tail', k: 4, ordered: 4, stages: 16 } as const;
+  await packTokens({ source, out, codec });
+  await using archive = await openTokenArchive(out);
+  const { ids, probabilities } = await archive.labels(0);
+  const sums = new Float64Array(vocabulary);
+  for (const [i, id] of ids.entries()) sums[id] += probabilities[i] / rows;
+  const p = distribution(one);
+  const tail = ranked(p).slice(4);
+  const rest = tail.reduce((sum, id) => sum + p[id], 0);
+  for (const id of tail) {
+    const share = p[id] / rest;
+    const deviation = rest * Math.sqrt((share * (1 - share)) / (8 * rows));
+    expect(Math.abs(sums[id] - p[id])).toBeLessThan(5 * deviation);
+  }
+});
+
+it('labels without a text, and masks', async () => {
+  const own = testTeacher({ vocabulary: 60, lengths: [70], text: false, masked: true });
+  const { out } = await packed('head-tail', own.source);
+  await using archive = await openTokenArchive(out);
+  expect(await archive.text(0)).toEqual({ first: 0, labels: 70 });
+  const { counts, next } = await archive.labels(0, { start: 65, count: 4 });
+  expect(Array.from(counts ?? [])).toEqual([1, 0, 1, 0]);
+  expect(Array.from(next)).toEqual([-1, -1, -1, -1]);
+});
+
+describe('labels that list a few ids', () => {
+  const own = testTeacher({ vocabulary: 300, lengths: [9, 30], kind: 'sparse', entries: 10 });
+
+  it('are stored with the tail that is named', async () => {
+    const out = newFolder();
+    const codec = { name: 'topk', k: 10, tail: 'uniform' } as const;
+    await packTokens({ source: own.source, out, codec });
+    await using archive = await openTokenArchive(out);
+    const { tail, probabilities } = await archive.labels(1);
+    expect(tail).toEqual({ kind: 'uniform' });
+    expect(probabilities.every((p) => p > 0)).toBe(true);
+  });
+
+  it.each([
+    ['samples of a tail that is not there', { name: 'head-tail' }, 'UNSUPPORTED'],
+    ['more ids than a label has', { name: 'topk-vq' }, 'INVALID_ARGUMENT'],
+    ['samples and another tail', { name: 'topk', samples: 4 }, 'INVALID_ARGUMENT'],
+    ['an order of more ids than there are', { name: 'tiny', ordered: 9 }, 'INVALID_ARGUMENT'],
+  ] as const)('refuse %s', async (_, codec, code) => {
+    const out = newFolder();
+    await expect(packTokens({ source: own.source, out, codec })).rejects.toMatchObject({ code });
+  });
+});
+
+it('an interrupted pack goes on to the same bytes', async () => {
+  const { out } = await packed('head-tail');
+  const other = newFolder();
+  for (const stopAfter of [2, 4]) {
+    const controller = new AbortController();
+    const onProgress = (done: number) => {
+      if (done >= stopAfter) controller.abort();
+    };
+    const { signal } = controller;
+    const options = { source: teacher.source, out: other, onProgress, signal };
+    await expect(packTokens(options)).rejects.toMatchObject({ code: 'ABORTED' });
+  }
+  await packTokens({ source: teacher.source, out: other });
+  for (const name of await readdir(out)) {
+    expect((await readFile(join(other, name))).equals(await readFile(join(out, name)))).toBe(true);
+  }
+});
+
+it('a flipped bit is found and named, and hostile codes are typed errors', async () => {
+  const { out } = await packed('topk');
+  const damaged = newFolder();
+  await cp(out, damaged, { recursive: true });
+  const shard = join(damaged, 'codes-00000.safetensors');
+  const bytes = await readFile(shard);
+  const at = bytes.length >> 1;
+  bytes[at] ^= 4;
+  await writeFile(shard, bytes);
+  const { damage } = await verifyArchive(damaged);
+  expect(damage).toHaveLength(1);
+  expect(damage[0].file).toBe('codes-00000.safetensors');
+  await using archive = await openTokenArchive(damaged);
+  await expect(archive.labels(5)).rejects.toMatchObject({ code: 'CORRUPT_DATA' });
+});
+
+it('bytes that are no sequence end in typed errors', async () => {
+  const { readHead, readerAt } = await import('#src/tokens/sequence-block.js');
+  const { TokenCodec } = await import('#src/tokens/token-codec.js');
+  const { loadKernels } = await import('#src/kernels/load.js');
+  const { openArchive } = await import('#src/pipeline/open-archive.js');
+  const { out } = await packed('head-tail');
+  await using archive = await openArchive(out);
+  const codec = TokenCodec.fromParts(archive.codecParts, loadKernels());
+  const label = { ids: new Int32Array(codec.width), probabilities: new Float32Array(codec.width) };
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
+      try {
+        const head = readHead(bytes, VOCABULARY);
+        const row = Math.max(head.rows - 1, 0);
+        codec.decode(
+          readerAt(bytes, head, row, (reader) => codec.decode(reader, label)),
+          label,
+        );
+        for (const p of label.probabilities) expect(p).toBeGreaterThanOrEqual(0);
+        expect(label.probabilities.reduce((a, b) => a + b, 0)).toBeLessThan(1 + 1e-5);
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', field: 'codes' });
+      }
+    }),
+  );
+});

@@ -4,6 +4,9 @@ import type { SparseRows } from './label-file.js';
 /** Rounding of float16 and of sums may put a log-probability this far above 0. */
 const ABOVE_ZERO = 0.01;
 
+/** Of a sum of exact values. */
+const ROUNDING = 1e-6;
+
 /** Collects the entries of labels and checks each: different ids of the vocabulary, and probabilities. */
 export class SparseBuilder {
   readonly #file: string;
@@ -47,12 +50,20 @@ export class SparseBuilder {
     this.#count += 1;
   }
 
-  /** Ends the current label: its entries are put in order, the most probable first, of equal ones the lower id. */
+  /**
+   * Ends the current label: its entries are put in order, the most probable first, of equal ones the lower id. If they
+   * add up to more than 1, as values that were stored coarsely do, they are scaled down to it.
+   */
   endRow(): void {
     const begin = this.#offsets[this.#offsets.length - 1];
     const ids = this.#ids.subarray(begin, this.#count);
     const logProbs = this.#logProbs.subarray(begin, this.#count);
     if (!isDescending(logProbs, ids)) sortEntries(ids, logProbs);
+    const mass = logProbs.reduce((sum, value) => sum + Math.exp(value), 0);
+    if (mass > 1 + ROUNDING) {
+      const excess = Math.log(mass);
+      for (let i = 0; i < logProbs.length; i++) logProbs[i] -= excess;
+    }
     this.#offsets.push(this.#count);
   }
 

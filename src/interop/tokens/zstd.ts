@@ -5,7 +5,7 @@ import { optionalPackage } from './optional-package.js';
 
 /** What is used of fzstd, for versions of Node without Zstandard. */
 interface Fzstd {
-  decompress(data: Uint8Array): Uint8Array;
+  decompress(data: Uint8Array, out: Uint8Array): Uint8Array;
 }
 
 /** Node has this from 22.15 on. */
@@ -18,9 +18,22 @@ interface NodeZstd {
 
 const MAGIC = 0xfd2fb528;
 
+/** Decompresses frames of `bytes` bytes, which the caller has bounded; throws whatever it likes for damaged ones. */
+export type Decompress = (data: Uint8Array, bytes: number) => Uint8Array;
+
+/** Zstandard by Node where it has it, else by the package fzstd. */
+export async function zstdDecompressor(): Promise<Decompress> {
+  const native = (zlib as NodeZstd).zstdDecompressSync;
+  if (native !== undefined) {
+    return (data, bytes) => native(data, { maxOutputLength: Math.max(1, bytes) });
+  }
+  const { decompress } = await optionalPackage<Fzstd>('fzstd', 'Zstandard files');
+  return (data, bytes) => decompress(data, new Uint8Array(bytes));
+}
+
 /**
  * Decompresses one Zstandard frame that states its size, at most `most` bytes: that is checked before anything is
- * allocated. By Node where it can, else by the package fzstd.
+ * allocated.
  */
 export async function zstdDecompress(
   file: string,
@@ -36,12 +49,10 @@ export async function zstdDecompress(
     });
   }
   requireMemory(bytes, `${file}: ${field}`);
-  const native = (zlib as NodeZstd).zstdDecompressSync;
-  const fzstd = native ? undefined : await optionalPackage<Fzstd>('fzstd', 'Zstandard files');
+  const decompress = await zstdDecompressor();
   let out: Uint8Array;
   try {
-    out =
-      native?.(data, { maxOutputLength: Math.max(1, bytes) }) ?? fzstd?.decompress(data) ?? data;
+    out = decompress(data, bytes);
   } catch (cause) {
     throw invalidFile(file, field, 'damaged Zstandard data', { found: errorMessage(cause), cause });
   }

@@ -109,7 +109,7 @@ export class RecordedAugmentations implements Augmentations {
 
   cropOf(_epoch: number, sample: number, [height, width]: readonly [number, number]): Box {
     const values = this.#four('crop', sample, this.#shares);
-    const box = this.#shares ? inPixels(values, height, width) : values;
+    const box = this.#shares ? cropInPixels(values, height, width) : values;
     const [top, left, h, w] = box;
     const valid = h > 0 && w > 0 && top >= 0 && left >= 0 && top + h <= height && left + w <= width;
     return valid ? box : fail('crop', sample, `inside ${height} x ${width}`, values);
@@ -144,8 +144,8 @@ export class RecordedAugmentations implements Augmentations {
   }
 }
 
-/** Rounded to whole pixels, and moved inside where rounding led out of the image. */
-function inPixels([top, left, height, width]: Box, rows: number, columns: number): Box {
+/** A crop of shares in whole pixels, moved inside where rounding led out of the image; of height 0 if it is no crop. */
+export function cropInPixels([top, left, height, width]: Box, rows: number, columns: number): Box {
   const [h, w] = [Math.round(height * rows), Math.round(width * columns)];
   const start = (share: number, side: number, length: number) =>
     Math.max(0, Math.min(Math.round(share * side), side - length));

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
 import type { ImportOptions, ImportResult } from '../interop/import.js';
-import { importLabels } from '../interop/import.js';
+import { CROPS, importLabels } from '../interop/import.js';
 import { LAYOUT_NAMES, LAYOUTS } from '../interop/layouts/label-set.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
@@ -52,6 +52,14 @@ export function addImport(program: Command, io: CliIo): void {
       positiveInteger,
     )
     .option('--order-seed <n>', "SRe2L, CDA: of the sampler's order", nonNegativeInteger, 42)
+    .addOption(
+      new Option(
+        '--crops <kind>',
+        'how crops are kept: shares of the image, as in the files, or pixels, which take half the bytes; every image is decoded once',
+      )
+        .choices(CROPS)
+        .default('shares'),
+    )
     .addOption(resampleOption('how crops are resized; default: antialias, as PIL does'))
     .addOption(roundOption('rounding of resized pixels; default: u8, as PIL does'))
     .option('--split <name>', 'part of an ImageNet-style tree, e.g. train')

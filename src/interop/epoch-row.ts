@@ -1,6 +1,6 @@
 import type { ArchiveRow } from '../archive/pieces.js';
 import { SAMPLE_COLUMN } from '../archive/pruning.js';
-import { type RecordedKinds, recordedColumns } from '../augment/recorded.js';
+import { cropInPixels, type RecordedKinds, recordedColumns } from '../augment/recorded.js';
 import { allocate } from '../core/allocate.js';
 import { SoftpackError } from '../errors.js';
 
@@ -48,9 +48,12 @@ export class EpochRow {
   readonly #seen: Uint8Array;
   readonly #columns: ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
   readonly #views: ReadonlyMap<string, DataView>;
+  readonly #sizes: Uint32Array | undefined;
   #count = 0;
 
-  constructor(samples: number, classes: number, kinds: RowKinds) {
+  /** @param sizes height and width of every image, if crops are kept in pixels. */
+  constructor(samples: number, classes: number, kinds: RowKinds, sizes?: Uint32Array) {
+    this.#sizes = sizes;
     this.#samples = samples;
     this.#classes = classes;
     this.#halves = new Uint16Array(allocate(2 * samples * classes, 'labels of an epoch'));
@@ -77,15 +80,30 @@ export class EpochRow {
     this.#halves.set(halves, sample * this.#classes);
     this.#count += 1 - this.#seen[sample];
     this.#seen[sample] = 1;
-    if (view !== undefined) this.#putView(sample, view);
+    if (view !== undefined) {
+      this.#putCrop(sample, view.crop, id ?? sample);
+      this.#putView(sample, view);
+    }
     if (id !== undefined) this.#views.get(SAMPLE_COLUMN)?.setUint32(4 * sample, id, true);
     if (seed !== undefined) this.#views.get('seed')?.setUint32(4 * sample, seed, true);
   }
 
-  #putView(sample: number, { crop, flip, partner, box, weight }: LabelView): void {
+  #putCrop(sample: number, crop: ArrayLike<number>, image: number): void {
+    const column = this.#views.get('crop');
+    const sizes = this.#sizes;
+    if (sizes === undefined) {
+      for (let i = 0; i < 4; i++) column?.setFloat32(16 * sample + 4 * i, crop[i], true);
+      return;
+    }
+    const shares = [crop[0], crop[1], crop[2], crop[3]].map(Math.fround);
+    const [top, left, height, width] = shares;
+    const box = cropInPixels([top, left, height, width], sizes[2 * image], sizes[2 * image + 1]);
+    for (const [i, pixels] of box.entries()) column?.setUint16(8 * sample + 2 * i, pixels, true);
+  }
+
+  #putView(sample: number, { flip, partner, box, weight }: LabelView): void {
     const columns = this.#views;
     for (let i = 0; i < 4; i++) {
-      columns.get('crop')?.setFloat32(16 * sample + 4 * i, crop[i], true);
       columns.get('box')?.setUint16(8 * sample + 2 * i, box?.[i] ?? 0, true);
     }
     columns.get('flip')?.setUint8(sample, flip ? 1 : 0);

@@ -15,6 +15,7 @@ import { DEFAULT_SIZE, DEFAULT_TAU } from './defaults.js';
 import { detectLayout } from './detect.js';
 import { columnsOf, EpochRow } from './epoch-row.js';
 import { namesOf } from './image-names.js';
+import { imageSizes } from './image-sizes.js';
 import { openBatched } from './import-batched.js';
 import { fkdLabels } from './layouts/fkd.js';
 import { LAYOUTS, type LabelSet, type Layout } from './layouts/label-set.js';
@@ -51,6 +52,11 @@ export interface ImportOptions extends Rendering {
    * LPQLD with pruning); default: as many as the batches make up.
    */
   readonly epochs?: number;
+  /**
+   * `shares` (default) keeps crops as the files do, 16 bytes per label; `pixels` of the images takes 8 and gives the same
+   * views, but decodes every image once to learn its size.
+   */
+  readonly crops?: 'shares' | 'pixels';
   /** `false` imports labels alone, e.g. where views cannot be replayed; default `true`. */
   readonly views?: boolean;
   /** Labels written, of all. */
@@ -75,6 +81,8 @@ export interface ImportResult {
   readonly bytes: ArchiveBytes;
 }
 
+export const CROPS = ['shares', 'pixels'] as const;
+
 /** Rows in memory at a time, bytes, where files hold one image in all epochs. */
 const ROWS_BYTES = 256 * 2 ** 20;
 
@@ -93,7 +101,10 @@ export async function importLabels(options: ImportOptions): Promise<ImportResult
   await requireUnfinished(out);
   const layout = options.from ?? (await detectLayout(source));
   const images = await openImages(options.images, { split: options.split });
-  const { set, ...proof } = await openSet(layout, images, options);
+  const { set: found, ...proof } = await openSet(layout, images, options);
+  const inPixels = options.crops === 'pixels' && found.kinds.views !== undefined;
+  const sizes = inPixels ? await imageSizes(images) : undefined;
+  const set = inPixels ? withCrops(found, 'pixels') : found;
   const size = options.size ?? DEFAULT_SIZE;
   const codec = new NoneCodec({
     classes: set.classes,
@@ -122,7 +133,7 @@ export async function importLabels(options: ImportOptions): Promise<ImportResult
   const block = layout === 'fkd' ? Math.max(1, Math.floor(ROWS_BYTES / each)) : 1;
   const rows = Array.from(
     { length: Math.min(block, set.epochs - writer.nextEpoch) },
-    () => new EpochRow(samples, set.classes, set.kinds),
+    () => new EpochRow(samples, set.classes, set.kinds, sizes),
   );
   while (writer.nextEpoch < set.epochs) {
     throwIfAborted(signal);
@@ -151,6 +162,11 @@ export async function importLabels(options: ImportOptions): Promise<ImportResult
   };
 }
 
+function withCrops(set: LabelSet, crop: 'pixels'): LabelSet {
+  const { views } = set.kinds;
+  return views === undefined ? set : { ...set, kinds: { ...set.kinds, views: { ...views, crop } } };
+}
+
 /** Rows of batches: training draws from them for as many epochs as they make up, or as asked for. */
 function pruningOf(
   { batch, epochs: rows }: LabelSet,
@@ -173,6 +189,7 @@ function pruningOf(
 function checkOptions(options: ImportOptions): void {
   const { from, size, classes, tau, orderSeed, resample, round, epochs } = options;
   if (epochs !== undefined) argument.count(epochs, 'epochs', 1);
+  if (options.crops !== undefined) argument.oneOf(options.crops, 'crops', CROPS);
   if (resample !== undefined) argument.oneOf(resample, 'resample', RESAMPLES);
   if (round !== undefined) argument.oneOf(round, 'round', ROUNDS);
   if (from !== undefined) argument.oneOf(from, 'from', LAYOUTS);

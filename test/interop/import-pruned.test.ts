@@ -121,7 +121,8 @@ describe.each(['lpld', 'lpqld', 'lpqld-full'])('%s: rows are batches of listed i
     expect(ratio.codes).toBeCloseTo((2 * 200 * CLASSES) / (4 * Math.ceil((BATCH * 7 * 19) / 8)), 6);
     const images = await openImages(sample('images'));
     const expected = await Promise.all(batches.map(renderedOf));
-    for (const path of [out, packed]) {
+    const { out: pixels } = await imported(sample(name), { epochs: 20, crops: 'pixels' });
+    for (const path of [out, packed, pixels]) {
       await using archive = await openArchive(path);
       const drawn = new Set<number>();
       let count = 0;

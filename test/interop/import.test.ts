@@ -8,6 +8,7 @@ import { findRecordedColumns, RecordedAugmentations } from '#src/augment/recorde
 import { float16ToFloat32 } from '#src/core/half.js';
 import { isSoftpackError } from '#src/errors.js';
 import { openImages } from '#src/images/open.js';
+import { exportLabels } from '#src/interop/export.js';
 import { type ImportOptions, importLabels } from '#src/interop/import.js';
 import { readBatch } from '#src/interop/layouts/batch.js';
 import { torchOrders } from '#src/interop/random-sampler.js';
@@ -17,7 +18,7 @@ import { type NewTensor, type NewValue, torchFileOf } from '#src/interop/torch/w
 import { createLoader } from '#src/loader/loader.js';
 import { packLogits } from '#src/pipeline/pack.js';
 import { temporaryDirectory } from '../temporary.js';
-import { expectedOf, memoryFile, sample } from './fixture.js';
+import { expectedOf, memoryFile, plain, sample } from './fixture.js';
 
 const temporary = await temporaryDirectory();
 const [SAMPLES, CLASSES, SIDE] = [10, 7, 20];
@@ -104,6 +105,38 @@ describe('SRe2L', () => {
           order: { generator: 'mt19937', seed: 42, drawsPerEpoch: 2 },
         },
       });
+    },
+  );
+
+  test.each(['sre2l-cutmix', 'sre2l-mixup'])(
+    '%s: crops in pixels give the same views',
+    async (name) => {
+      const { archive, out } = await imported(sample(name), { crops: 'pixels' });
+      const { archive: shares } = await imported(sample(name));
+      const crop = archive.manifest.columns.find((column) => column.name === 'crop');
+      expect(crop).toMatchObject({ dtype: 'U16', rowBytes: 8 * SAMPLES });
+      await expectBatches(archive, expectedOf(name).batches);
+      const images = await openImages(sample('images'));
+      const normalisation = { mean: [0.5, 0.4, 0.3], std: [0.2, 0.3, 0.25] } as const;
+      const common = { images, normalisation, batchSize: 10, shuffle: false };
+      await using loader = createLoader({ ...common, archive, workers: 0 });
+      await using other = createLoader({ ...common, archive: shares, workers: 0 });
+      for (const epoch of [0, 1]) {
+        loader.seek(epoch);
+        other.seek(epoch);
+        const { value: batch } = await loader.epoch().next();
+        const { value: own } = await other.epoch().next();
+        expect(batch?.xs).toEqual(own?.xs);
+      }
+      // The shares of an export are those of the files again.
+      const folder = `${out}-export`;
+      await exportLabels({ source: out, to: 'sre2l', images: sample('images'), out: folder });
+      const [first] = expectedOf(name).batches;
+      await using file = await openTorchFile(join(folder, 'epoch_0', 'batch_0.tar'));
+      const [coords] = (await plain(file, file.root)) as number[][][];
+      for (const [i, four] of coords.entries()) {
+        for (const [j, share] of four.entries()) expect(share).toBeCloseTo(first.coords[i][j], 6);
+      }
     },
   );
 

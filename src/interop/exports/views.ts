@@ -7,8 +7,8 @@ import {
   parseAnyAugmentationSpec,
 } from '../../augment/spec.js';
 import { SoftpackError } from '../../errors.js';
-import { openImageReader } from '../../images/reader.js';
 import type { ImageSource } from '../../images/source.js';
+import { imageSizes } from '../image-sizes.js';
 import { viewOf } from '../torch/zip.js';
 
 /** How one label's image was made. */
@@ -37,9 +37,6 @@ export interface ExportedViews {
   readonly mix: 'none' | 'cutmix' | 'mixup' | 'both';
   epoch(epoch: number): Promise<EpochViews>;
 }
-
-/** Images decoded at a time to learn their sizes. */
-const CHUNK = 256;
 
 /**
  * The views of an archive in the terms of other projects.
@@ -130,27 +127,12 @@ function inShares(
   return [top / rows, left / columns, height / rows, width / columns];
 }
 
-/** Height and width of every image; each is decoded once. */
-async function sizesOf(images: ImageSource | undefined): Promise<Sizes> {
-  if (images === undefined) {
-    throw new SoftpackError(
-      'INVALID_ARGUMENT',
-      'crops are in pixels: their shares need the images',
-      {
-        field: 'images',
-        expected: 'the images that the labels belong to',
-      },
-    );
-  }
-  using reader = await openImageReader(images.description, { concurrency: 4 });
-  const sizes = new Uint32Array(2 * images.count);
-  for (let start = 0; start < images.count; start += CHUNK) {
-    const count = Math.min(CHUNK, images.count - start);
-    const samples = Uint32Array.from({ length: count }, (_, i) => start + i);
-    const pixels = await reader.read(samples);
-    for (const sample of samples) sizes.set(pixels.sizeOf(sample), 2 * sample);
-  }
-  return sizes;
+function sizesOf(images: ImageSource | undefined): Promise<Sizes> {
+  if (images !== undefined) return imageSizes(images);
+  throw new SoftpackError('INVALID_ARGUMENT', 'crops are in pixels: their shares need the images', {
+    field: 'images',
+    expected: 'the images that the labels belong to',
+  });
 }
 
 export function unsupported(

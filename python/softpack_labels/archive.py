@@ -10,6 +10,7 @@ from .errors import SoftpackError
 from .files import DTYPES, Shard, read_tensors, shard_records
 from .manifest import read_manifest
 from .pruning import row_samples
+from .views import Views
 
 # Labels decoded at a time: a field takes 20 bytes meanwhile.
 CHUNK = 1024
@@ -49,7 +50,7 @@ class Archive:
         side = read_tensors(folder, manifest["samplesFile"], verify) if "samplesFile" in manifest else {}
         self._codec = (codec["name"], codec["config"], tensors, side, (self.classes, self._bits))
         self._decoders = {self.tau: decoder(*self._codec)}
-        self._native = None
+        self._native, self._views = None, None
         if kernels != "numpy":
             from .native import native_decoder
 
@@ -123,8 +124,29 @@ class Archive:
     def _labels_of_blocks(self, decode, row, ids):
         out = np.empty((len(ids), self.classes), np.float32)
         for where, positions, first, count, data in self.blocks(row, ids):
-            out[where] = decode(data, positions, (row, first, count))
+            out[where] = decode(data, positions, (row, first, count), self._mixes(row, first + positions))
         return out
+
+    def _mixes(self, row, positions):
+        """(samples, partners, own shares) of labels at these positions of a stored row, as far as their codec uses them."""
+        config, views = self._codec[1], row
+        samples = positions = np.asarray(positions, np.int64)
+        whole = None
+        if self.pruned:
+            views, whole = self.samples_of_row(row)
+            whole = np.asarray(whole, np.int64)
+            samples = whole[positions]
+        if not config.get("bases") or not config.get("views"):
+            return samples, samples, np.ones(len(samples), np.float32)
+        if self._views is None:
+            self._views = Views(self)
+        listed = not self._views.seeded
+        partner, box, weight = self._views.mixes(*((row, positions) if listed else (views, samples)))
+        if listed and whole is not None:
+            partner = whole[partner]
+        height, width = self._views.size
+        share = np.where(weight < 1, weight, 1 - box[:, 2] * box[:, 3] / (height * width)).astype(np.float32)
+        return samples, partner, np.where(partner == samples, np.float32(1), share)
 
     @property
     def images(self):

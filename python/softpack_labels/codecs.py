@@ -3,11 +3,12 @@
 import numpy as np
 
 from .errors import SoftpackError
+from .transform import transform
 
 
 def decoder(name, config, tensors, sample_tensors, shape):
     """`shape`: (classes, bits per label) of the archive. A function (:class:`Codes`, samples) -> float32 [labels, classes]; of
-    the layout `blocks` one of (bytes of a block, positions in it, (stored epoch, first sample, labels of the block)).
+    the layout `blocks` one of (bytes of a block, positions in it, (stored epoch, first sample, labels of the block), mixes).
     A codec that is not known is reported when it is used.
     """
     makers = {
@@ -19,8 +20,9 @@ def decoder(name, config, tensors, sample_tensors, shape):
         "scalar": _scalar,
         "none": _none,
         "mean": _mean,
+        "transform": transform,
     }
-    if name not in makers:
+    if not isinstance(name, str) or name not in makers:
         return _unknown(name, makers)
     try:
         for key in ("classes", "dh", "dc", "k", "levels"):
@@ -40,7 +42,7 @@ def decoder(name, config, tensors, sample_tensors, shape):
 
 def has_any_tau(name, config):
     """Whether codes hold logits, which give labels at any temperature."""
-    return (name, config.get("store", config.get("values"))) in (("none", "logits"), ("topk", "logits"))
+    return name == "transform" or (name, config.get("store", config.get("values"))) in (("none", "logits"), ("topk", "logits"))
 
 
 def _unknown(name, makers):

@@ -162,7 +162,7 @@ def _check(manifest, version):
     manifest.require(len(columns) > 0 and columns[0].get("name") == "codes", "columns", "codes first")
     for column in columns:
         column.text("name")
-        column.require(column.get("dtype") in DTYPES, "dtype", ", ".join(DTYPES))
+        column.require(column.get("dtype") in list(DTYPES), "dtype", ", ".join(DTYPES))
         row_bytes = column.count("rowBytes", 0, 2**53)
         whole = column is columns[0] or row_bytes % (samples * DTYPES[column.get("dtype")].itemsize) == 0
         column.require(whole, "rowBytes", "whole values of every sample")

@@ -148,6 +148,45 @@ describe('labels', () => {
     expect(fuzzed.refused).toBeGreaterThan(40);
   });
 
+  test('predicted from mixed views are the decoder labels, stored, served again and pruned', async () => {
+    const source = await logitArchive(temporary.path('to-mix'));
+    const augmentation = {
+      ...{ generator: 'philox4x32-10', seed: 3, size: [12, 11], flip: 0.5 },
+      crop: { scale: [0.5, 1], ratio: [3 / 4, 4 / 3] },
+      mix: { kind: 'cutmix', alpha: 1, probability: 0.8 },
+    } as const;
+    const codec = { name: 'transform', step: 0.5, bases: true } as const;
+    const [mixed, plain, pruned] = ['mixed', 'unmixed', 'pruned-mixed'].map(temporary.path);
+    await packLogits({
+      source,
+      out: mixed,
+      codec: { ...codec, states: 8 as const },
+      augmentation,
+      keep: 2,
+    });
+    await packLogits({ source, out: plain, codec: { ...codec, step: 0.01, states: 1 as const } });
+    const prune = { ratio: 1.5, batchSize: 8 };
+    await packLogits({ source, out: pruned, codec, augmentation, prune });
+    const jobs = [mixed, plain, pruned].flatMap((archive) => [
+      { kind: 'labels', archive, epochs: [0, 1, 2], samples: [7, 0, 3, 3] } as const,
+      { kind: 'labels', archive, epochs: [0, 1, 2], tau: 1.5 } as const,
+      { kind: 'fuzz', archive, seed: 8, count: 30 } as const,
+    ]);
+    const found = runJobs(jobs);
+    for (const [i, path] of [mixed, plain, pruned].entries()) {
+      await using archive = await openDecoding(path);
+      expect(archive.codecParts.config).toMatchObject({ views: path !== plain, bases: SAMPLES });
+      const labels = found.slice(3 * i, 3 * i + 2).map((job) => job.labels as string[]);
+      for (const epoch of [0, 1, 2]) {
+        const some = await archive.labels(epoch, list(7, 0, 3, 3));
+        const all = await archive.labels(epoch, { start: 0, count: archive.samples }, { tau: 1.5 });
+        expect(worst(floatsOf(labels[0][epoch]), some)).toBeLessThan(1e-6);
+        expect(worst(floatsOf(labels[1][epoch]), all)).toBeLessThan(4e-6);
+      }
+      expect(found[3 * i + 2].wrong).toEqual([]);
+    }
+  });
+
   test('of a pruned archive come with their batch', async () => {
     const source = await logitArchive(temporary.path('to-prune'));
     const out = temporary.path('pruned');

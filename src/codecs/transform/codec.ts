@@ -28,9 +28,10 @@ import {
 import { TrellisQuantiser } from './trellis.js';
 
 const DECODING =
-  'a block is the number of its labels (u16), then a stream of native/core/rans.h, [components, labels], with the ' +
-  'tables of `tables`; latent = units of its indices + lambda * base of the sample + (1 - lambda) * base of the ' +
-  'partner; y = softmax((mean + latent @ components) / tau)';
+  'a block is the number of its labels (u16, little-endian) and an rANS stream of indices [components, labels] with the ' +
+  'tables of `tables`; latent = their values in steps, or with a trellis (states > 1) half steps, moved towards zero by ' +
+  '(shifts - 128) / 128, + lambda * base vector of the sample + (1 - lambda) * that of the sample mixed in; ' +
+  'y = softmax((mean + latent @ components) / tau); docs/codecs.md of softpack has every byte';
 
 /** Labels decoded per matrix product. */
 const DECODE_CHUNK = 1024;

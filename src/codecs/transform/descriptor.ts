@@ -23,8 +23,8 @@ export const TRANSFORM: CodecDescriptor<TransformSized, TransformChoice> = {
   ],
   docs: {
     label: 'entropy-coded coefficients of principal components of the logits',
-    bits: 'rate (less: tensors)',
-    besides: 'counted in the rate',
+    bits: 'rate, on average, tensors included',
+    besides: 'basis and base vectors, 2 to 4 bits an entry, in the rate',
   },
   usesViews: true,
   anyTau: () => true,

@@ -1,0 +1,64 @@
+"""Decoder of the codec `transform`: coefficients of the logits' principal components, quantised and entropy coded."""
+
+import numpy as np
+
+from .errors import SoftpackError
+from .rans import NEXT, QUANTISER, RowTables, read_matrix, read_stream
+
+
+def transform(config, tensors):
+    """(function of a block, bits per label): see :func:`softpack_labels.codecs.decoder`."""
+    names = ("classes", "components", "bases", "states", "labelsPerBlock", "step", "tau")
+    classes, components, bases, states, per_block, step, tau = (config[name] for name in names)
+    whole = all(isinstance(value, int) for value in (classes, components, bases, per_block))
+    if not whole or states not in (1, 4, 8) or not 1 <= components <= min(classes, 128) or bases < 0 or not 0 < step < np.inf:
+        raise ValueError("config")
+    steps = tensors["steps"].astype(np.float32)
+    shifts = (tensors["shifts"].astype(np.float32) - 128) / 128
+    if steps.shape != (1 + components,) or not (np.isfinite(steps) & (steps > 0)).all() or shifts.shape != (components,):
+        raise ValueError("shapes")
+    basis = read_matrix(tensors["basis"], 1 + components, classes) * steps[:, None]
+    vectors = read_matrix(tensors["bases"], components, bases).T * np.float32(step / 2) if bases > 0 else None
+    tables = RowTables(tensors["tables"], components * (1 if states == 1 else 2))
+    known = {}
+
+    def indices(block):
+        """[components, labels] of a block; those of the last one are kept."""
+        key = block.tobytes()
+        if key not in known:
+            labels = int.from_bytes(key[:2], "little")
+            if not 1 <= labels <= per_block:
+                raise SoftpackError("INVALID_ARGUMENT", "codes that no encoder writes", "codes", f"1 to {per_block} labels", labels)
+            values = read_stream(block[2:], tables, components, labels, states)
+            known.clear()
+            known[key] = values
+        return known[key]
+
+    def decode(block, positions, place, mixes):
+        values = indices(block)
+        if len(positions) and positions.max() >= values.shape[1]:
+            raise SoftpackError("INVALID_ARGUMENT", "codes that no encoder writes", "codes", f"below {values.shape[1]}", positions.max())
+        latents = _dequantised(values[:, positions], shifts, step, states)
+        if vectors is not None:
+            sample, partner, share = mixes
+            if max(sample.max(initial=0), partner.max(initial=0)) >= bases:
+                raise SoftpackError("INVALID_FILE", "no such base vector", "codec.bases", f"below {bases}")
+            latents += share[:, None] * vectors[sample] + (1 - share)[:, None] * vectors[partner]
+        logits = (latents @ basis[1:] + basis[0]).astype(np.float32)
+        weights = np.exp((logits - logits.max(1, keepdims=True)) / np.float32(tau))
+        return weights / weights.sum(1, keepdims=True)
+
+    return decode, None
+
+
+def _dequantised(values, shifts, step, states):
+    """float32 [labels, components] of indices [components, labels]."""
+    out = np.empty(values.shape[::-1], np.float32)
+    walk, unit = np.zeros(values.shape[1], np.int64), step if states == 1 else step / 2
+    for j, index in enumerate(values):
+        size = np.abs(index)
+        if states > 1:
+            size = 2 * size - QUANTISER[states][walk] * (size > 0)
+            walk = NEXT[states][2 * walk + (index & 1)]
+        out[:, j] = np.sign(index) * (size - shifts[j]) * unit
+    return out

@@ -2,11 +2,10 @@ import { invalidFile, SoftpackError, throwIfAborted } from '../../errors.js';
 import { FLOAT_BYTES, floatsOf } from '../../labels/elements.js';
 import { locateArray, type StoredArray } from '../../labels/stored-array.js';
 import type { ByteFile } from '../../store/byte-store.js';
+import type { DenseRows, TokenSequence } from '../../tokens/token-source.js';
 import { readStates } from './hidden-states.js';
 import { allIntegers, type IntegerArray } from './integer-array.js';
 import {
-  type DenseRows,
-  type FileSequence,
   requireTokens,
   requireVocabulary,
   type TokenLabelFile,
@@ -58,7 +57,7 @@ export async function readTokenArray(
         throwIfAborted(signal);
         const name = `${file.name}: sequence ${i}`;
         const ids = await tokens?.read(start, count);
-        const sequence: FileSequence = {
+        const sequence: TokenSequence = {
           name,
           ...(ids === undefined ? {} : { tokens: requireTokens(name, ids, vocabulary) }),
           ...{ first: 0, rows: count },

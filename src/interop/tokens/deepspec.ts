@@ -2,13 +2,9 @@ import { FieldChecker } from '../../core/check.js';
 import { parseJson } from '../../core/json.js';
 import { invalidFile, SoftpackError, throwIfAborted } from '../../errors.js';
 import type { ByteFile, ByteStore } from '../../store/byte-store.js';
+import type { TokenSequence } from '../../tokens/token-source.js';
 import { type HiddenDtype, hiddenBytes, readStates } from './hidden-states.js';
-import {
-  type FileSequence,
-  MAX_POSITIONS,
-  requireTokens,
-  type TokenLabelFile,
-} from './label-file.js';
+import { MAX_POSITIONS, requireTokens, type TokenLabelFile } from './label-file.js';
 
 /**
  * A target cache of DeepSpec, version 2: `manifest.json`, `samples.idx` with a record of 56 bytes per sample (sample
@@ -154,7 +150,7 @@ async function openSample(
   { dtype, width }: Cache,
   { sample, length, ids, lossMask, states }: SampleRecord,
   vocabulary: number,
-): Promise<FileSequence> {
+): Promise<TokenSequence> {
   const name = `${file.name}: sample ${sample}`;
   const within = (field: string, offset: number, bytes: number) => {
     if (offset + bytes <= file.size) return;

@@ -5,6 +5,7 @@ import {
   TERM_BYTES,
   type TermDtype,
 } from './distillkit-config.js';
+import { HighBitReader } from './high-bits.js';
 
 /**
  * Values of one label of DistillKit: exact ones, coefficients, and per bin a scale and integers of any number of bits,
@@ -103,31 +104,6 @@ function readBin(
 
 function centred(stored: number, bits: number): number {
   return stored - 2 ** (bits - 1);
-}
-
-/** Fields of up to 64 bits, most significant bit first; beyond 53 bits the lowest are lost to float64. */
-export class HighBitReader {
-  readonly #bytes: Uint8Array;
-  #position: number;
-
-  constructor(bytes: Uint8Array, begin: number) {
-    this.#bytes = bytes;
-    this.#position = 8 * begin;
-  }
-
-  read(bits: number): number {
-    let value = 0;
-    let left = bits;
-    while (left > 0) {
-      const used = this.#position & 7;
-      const take = Math.min(8 - used, left);
-      const byte = this.#bytes[this.#position >>> 3];
-      value = value * 2 ** take + ((byte >>> (8 - used - take)) & ((1 << take) - 1));
-      this.#position += take;
-      left -= take;
-    }
-    return value;
-  }
 }
 
 const half = new Uint16Array(1);

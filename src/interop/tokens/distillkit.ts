@@ -2,19 +2,17 @@ import { FieldChecker } from '../../core/check.js';
 import { decodeText } from '../../core/text.js';
 import { invalidFile, SoftpackError, throwIfAborted } from '../../errors.js';
 import type { ByteFile, ByteStore } from '../../store/byte-store.js';
+import type { TokenSequence } from '../../tokens/token-source.js';
+import { listOf, smallInteger } from './columns.js';
 import {
   type DistillKitConfig,
   idBits,
   parseDistillKitConfig,
   valueBytes,
 } from './distillkit-config.js';
-import { DistillKitValues, HighBitReader } from './distillkit-values.js';
-import {
-  type FileSequence,
-  requireTokens,
-  requireVocabulary,
-  type TokenLabelFile,
-} from './label-file.js';
+import { DistillKitValues } from './distillkit-values.js';
+import { HighBitReader } from './high-bits.js';
+import { requireTokens, requireVocabulary, type TokenLabelFile } from './label-file.js';
 import { type ParquetRow, parquetRows } from './parquet.js';
 import { SparseBuilder } from './sparse-builder.js';
 
@@ -135,7 +133,7 @@ function sequenceOf(
   row: number,
   fields: ParquetRow,
   decoder: LabelDecoder,
-): FileSequence {
+): TokenSequence {
   const name = `${file.name}: row ${row}`;
   const [inputIds, logprobs, indices] = COLUMNS.map((column) =>
     listOf(name, column, fields[column]),
@@ -158,19 +156,6 @@ function sequenceOf(
     rows: builder.rows,
     labels: builder.finish(),
   };
-}
-
-/** An integer of a Parquet column; what does not fit 32 bits becomes -1, which is no id. */
-function smallInteger(value: unknown): number {
-  const number = typeof value === 'bigint' ? Number(value) : value;
-  return typeof number === 'number' && number === (number | 0) ? number : -1;
-}
-
-function listOf(name: string, field: string, value: unknown): readonly unknown[] {
-  if (Array.isArray(value)) return value;
-  if (value instanceof Uint8Array || value instanceof BigUint64Array)
-    return Array.from<unknown>(value);
-  throw invalidFile(name, field, 'not a list', { expected: 'a list', found: value ?? 'nothing' });
 }
 
 function bytesOf(name: string, field: string, value: unknown, length: number): Uint8Array {

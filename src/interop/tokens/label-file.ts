@@ -1,44 +1,10 @@
 import { invalidFile, SoftpackError } from '../../errors.js';
+import type { TokenSource } from '../../tokens/token-source.js';
 
-/** What every reader of another tool's token labels gives: sequences, one at a time. */
-export interface TokenLabelFile {
-  /** Ids are below this. */
-  readonly vocabulary: number;
+/** What every reader of another tool's token labels gives: sequences in the order of the files. */
+export interface TokenLabelFile extends TokenSource {
   /** Things a user must know: what was left out, or is not in the files. */
   readonly notes: readonly string[];
-  /** In the order of the files; a sequence can be read until the next one is asked for. */
-  sequences(signal?: AbortSignal): AsyncIterable<FileSequence>;
-}
-
-export interface FileSequence {
-  /** For error messages: the file, and where in it. */
-  readonly name: string;
-  /** Absent if the layout does not store the text. */
-  readonly tokens?: Int32Array;
-  /** Label i is the distribution of the token after position `first + i`. */
-  readonly first: number;
-  /** Labels. */
-  readonly rows: number;
-  /** 1 for labels to train on, one per label; absent: all of them. */
-  readonly mask?: Uint8Array;
-  readonly labels: SparseRows | DenseRows;
-}
-
-/** A few entries per label, most probable first. */
-export interface SparseRows {
-  readonly kind: 'sparse';
-  /** Entries of label i are those from `offsets[i]` to `offsets[i + 1]`. */
-  readonly offsets: Uint32Array;
-  readonly ids: Uint32Array;
-  readonly logProbs: Float32Array;
-}
-
-/** A number for every id (`logits`, up to a constant per label) or for every dimension (`hidden`). */
-export interface DenseRows {
-  readonly kind: 'logits' | 'hidden';
-  readonly width: number;
-  /** [count, width], read from the file in one piece. */
-  read(start: number, count: number): Promise<Float32Array>;
 }
 
 /** Llama 3's 128,256, Qwen's 152,064 and Gemma's 262,144 are below; a larger number in a file is damage. */

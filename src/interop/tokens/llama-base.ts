@@ -1,9 +1,8 @@
 import { allocate } from '../../core/allocate.js';
 import { invalidFile, SoftpackError, throwIfAborted } from '../../errors.js';
 import type { ByteFile } from '../../store/byte-store.js';
+import type { DenseRows, TokenSequence } from '../../tokens/token-source.js';
 import {
-  type DenseRows,
-  type FileSequence,
   requireTokens,
   requireVocabulary,
   type TokenLabelFile,
@@ -80,7 +79,7 @@ async function openWindow(
   layout: Layout,
   vocabulary: number,
   window: number,
-): Promise<FileSequence> {
+): Promise<TokenSequence> {
   const { length, windows, first, rows, recordBytes } = layout;
   const name = `${file.name}: window ${window}`;
   const tokens = new Int32Array(allocate(4 * length, name));

@@ -3,14 +3,10 @@ import { parseJson } from '../../core/json.js';
 import { invalidFile, SoftpackError, throwIfAborted } from '../../errors.js';
 import { type FloatDtype, floatsOf } from '../../labels/elements.js';
 import { type ByteFile, type ByteStore, requireWithin } from '../../store/byte-store.js';
+import type { TokenSequence } from '../../tokens/token-source.js';
 import { readTorchFile } from '../torch/open.js';
 import { describeValue, PickleDict, TorchTensor } from '../torch/values.js';
-import {
-  type FileSequence,
-  MAX_POSITIONS,
-  requireVocabulary,
-  type TokenLabelFile,
-} from './label-file.js';
+import { MAX_POSITIONS, requireVocabulary, type TokenLabelFile } from './label-file.js';
 import { SparseBuilder } from './sparse-builder.js';
 import { type TarMember, tarMembers } from './tar.js';
 import { zstdDecompress } from './zstd.js';
@@ -230,7 +226,7 @@ function requireSame(folder: string, payloads: readonly Payload[], ranks: number
 }
 
 /** Samples in the order that training saw them: ranks take micro batches in turn. */
-function* inOrder(payloads: readonly Payload[], vocabulary: number): Generator<FileSequence> {
+function* inOrder(payloads: readonly Payload[], vocabulary: number): Generator<TokenSequence> {
   const [{ batch, shape }] = payloads;
   for (let begin = 0; begin < shape[1]; begin += batch) {
     for (const payload of payloads) {
@@ -241,7 +237,7 @@ function* inOrder(payloads: readonly Payload[], vocabulary: number): Generator<F
   }
 }
 
-function sequenceOf(payload: Payload, sample: number, vocabulary: number): FileSequence {
+function sequenceOf(payload: Payload, sample: number, vocabulary: number): TokenSequence {
   const { shape, values, low, high } = payload;
   const [positions, samples, k] = shape;
   const name = `${payload.name}: sample ${sample}`;

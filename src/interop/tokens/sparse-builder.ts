@@ -1,5 +1,5 @@
 import { invalidFile } from '../../errors.js';
-import type { SparseRows } from './label-file.js';
+import type { SparseRows } from '../../tokens/token-source.js';
 
 /** Rounding of float16 and of sums may put a log-probability this far above 0. */
 const ABOVE_ZERO = 0.01;

@@ -7,8 +7,9 @@ import { allocate } from '../../core/allocate.js';
 import { invalidFile, SoftpackError } from '../../errors.js';
 import { FLOAT_BYTES, type FloatDtype, floatsOf } from '../../labels/elements.js';
 import type { ByteFile } from '../../store/byte-store.js';
+import type { TokenSequence } from '../../tokens/token-source.js';
 import { type HiddenDtype, readStates } from './hidden-states.js';
-import { type FileSequence, MAX_POSITIONS, requireTokens } from './label-file.js';
+import { MAX_POSITIONS, requireTokens } from './label-file.js';
 
 /**
  * Hidden states as vLLM's connectors and speculators write them, one safetensors file per request: `hidden_states`
@@ -27,7 +28,7 @@ const HIDDEN_DTYPES = ['BF16', 'F16', 'F32', 'F8_E4M3'];
 export async function vllmHiddenSequence(
   file: ByteFile,
   { vocabulary, layer }: VllmHiddenOptions,
-): Promise<FileSequence> {
+): Promise<TokenSequence> {
   const layout = await readSafetensorsLayout(file);
   const states = tensorOf(file.name, layout, 'hidden_states', HIDDEN_DTYPES);
   if (states.shape.length !== 3 || states.shape.includes(0) || states.shape[0] > MAX_POSITIONS) {

@@ -2,7 +2,8 @@ import { FieldChecker } from '../../core/check.js';
 import { isJsonObject, type JsonObject, type JsonValue, parseJson } from '../../core/json.js';
 import { invalidFile, throwIfAborted } from '../../errors.js';
 import type { ByteFile } from '../../store/byte-store.js';
-import { type FileSequence, requireTokens, type TokenLabelFile } from './label-file.js';
+import type { TokenSequence } from '../../tokens/token-source.js';
+import { requireTokens, type TokenLabelFile } from './label-file.js';
 import { linesOf } from './lines.js';
 import { SparseBuilder } from './sparse-builder.js';
 
@@ -15,12 +16,12 @@ import { SparseBuilder } from './sparse-builder.js';
 export interface VllmLogprobsOptions {
   /** Ids of the teacher's vocabulary, which the files do not tell. */
   readonly vocabulary: number;
-  /** `prompt_logprobs` of the request; default: the number of ranks that every position of a sequence has. */
+  /** `prompt_logprobs` of the request; default: what the ranks of a text have in common. */
   readonly k?: number;
 }
 
 /** Stands for minus infinity, which JSON has not. */
-const NO_PROBABILITY = -9999;
+export const NO_PROBABILITY = -9999;
 
 export function readVllmLogprobs(file: ByteFile, options: VllmLogprobsOptions): TokenLabelFile {
   const { vocabulary, k } = options;
@@ -108,32 +109,44 @@ function sequenceOf(
   request: JsonObject,
   vocabulary: number,
   k: number | undefined,
-): FileSequence {
+): TokenSequence {
   const check = new FieldChecker(name, 'INVALID_FILE');
-  const positions = check.list(request.prompt_logprobs, 'prompt_logprobs').map((entries, i) => {
-    if (entries === null) return i === 0 ? undefined : [];
-    return rankedEntries(name, i, check.object(entries, `prompt_logprobs[${i}]`));
-  });
-  // The first token has no label, if the prompt did not go on from a cached one.
-  const first = positions[0] === undefined || positions[0].length === 0 ? 1 : 0;
-  const labels = positions.slice(first).map((entries) => entries ?? []);
-  const top = k ?? Math.min(...labels.map(ranksFromOne));
+  const positions = check
+    .list(request.prompt_logprobs, 'prompt_logprobs')
+    .map((entries, i) =>
+      entries === null
+        ? []
+        : rankedEntries(name, i, check.object(entries, `prompt_logprobs[${i}]`)),
+    );
+  // The first token has no label; nor have tokens that were in a cache, or that whoever wrote the file left out.
+  const begin = Math.max(
+    1,
+    positions.findIndex((entries) => entries.length > 0),
+  );
+  const end = positions.findLastIndex((entries) => entries.length > 0) + 1;
+  if (end <= begin) throw invalidFile(name, 'prompt_logprobs', 'no labels', { found: end });
+  const labels = positions.slice(begin, end);
+  const top = k ?? commonRanks(labels);
   const builder = new SparseBuilder(name, vocabulary);
   for (const [i, entries] of labels.entries()) {
-    if (k !== undefined && ranksFromOne(entries) < Math.min(k, vocabulary)) {
-      throw invalidFile(name, `prompt_logprobs[${i + first}]`, 'ranks are missing', {
+    const ranks = ranksFromOne(entries);
+    if (k !== undefined && entries.length > 0 && ranks < Math.min(k, vocabulary)) {
+      throw invalidFile(name, `prompt_logprobs[${i + begin}]`, 'ranks are missing', {
         expected: `ranks 1 to ${k}`,
-        found: entries.length,
+        found: ranks,
       });
     }
-    for (const { id, rank, logProb } of entries) if (rank <= top) builder.add(id, logProb);
+    // Behind a gap only the prompt's own token has a rank.
+    for (const { id, rank, logProb } of entries) {
+      if (rank <= Math.min(top, ranks)) builder.add(id, logProb);
+    }
     builder.endRow();
   }
   const tokens = tokensOf(name, request.prompt_token_ids, positions.length, vocabulary);
   return {
     name,
     ...(tokens === undefined ? {} : { tokens }),
-    first: first - 1,
+    first: begin - 1,
     rows: labels.length,
     labels: builder.finish(),
   };
@@ -168,6 +181,16 @@ function rankedEntries(name: string, position: number, entries: JsonObject): rea
 
 function isNumber(value: unknown): boolean {
   return typeof value === 'number';
+}
+
+/**
+ * `prompt_logprobs` of the request. Positions have that many ranks, or one more if the prompt's own token is the next
+ * one; if they differ by more, something else than vLLM chose them, and each keeps what it has.
+ */
+function commonRanks(labels: readonly (readonly Entry[])[]): number {
+  const counts = labels.filter((entries) => entries.length > 0).map(ranksFromOne);
+  const [least, most] = [Math.min(...counts), Math.max(...counts)];
+  return most - least <= 1 ? least : most;
 }
 
 /** How many ranks from 1 on are there without a gap; the prompt's own token may have a rank behind the gap. */

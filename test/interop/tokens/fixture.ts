@@ -1,12 +1,8 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type {
-  DenseRows,
-  FileSequence,
-  SparseRows,
-  TokenLabelFile,
-} from '#src/interop/tokens/label-file.js';
+import type { TokenLabelFile } from '#src/interop/tokens/label-file.js';
 import type { ByteFile, ByteStore } from '#src/store/byte-store.js';
+import type { DenseRows, SparseRows, TokenSequence } from '#src/tokens/token-source.js';
 
 export const SAMPLES = join(import.meta.dirname, 'samples');
 
@@ -44,24 +40,24 @@ export async function folderFiles(folder: string): Promise<Map<string, Uint8Arra
   return files;
 }
 
-export async function all(file: TokenLabelFile): Promise<FileSequence[]> {
-  const found: FileSequence[] = [];
+export async function all(file: TokenLabelFile): Promise<TokenSequence[]> {
+  const found: TokenSequence[] = [];
   for await (const sequence of file.sequences()) found.push(sequence);
   return found;
 }
 
-function sparse({ labels }: FileSequence): SparseRows {
+function sparse({ labels }: TokenSequence): SparseRows {
   if (labels.kind === 'sparse') return labels;
   throw new Error('labels are dense');
 }
 
-export function dense({ labels }: FileSequence): DenseRows {
+export function dense({ labels }: TokenSequence): DenseRows {
   if (labels.kind !== 'sparse') return labels;
   throw new Error('labels are sparse');
 }
 
 /** Ids and log-probabilities of every label. */
-export function entriesOf(sequence: FileSequence) {
+export function entriesOf(sequence: TokenSequence) {
   const { offsets, ids, logProbs } = sparse(sequence);
   const rows = Array.from({ length: sequence.rows }, (_, i) => [offsets[i], offsets[i + 1]]);
   return {

@@ -253,3 +253,4 @@ export {
 } from './tokens/token-archive.js';
 export type { DenseRows, SparseRows, TokenSequence, TokenSource } from './tokens/token-source.js';
 export type { CountedSource } from './tokens/train-tokens.js';
+export { type TokenWindow, tokenWindows, type WindowOptions } from './tokens/windows.js';

@@ -13,7 +13,10 @@ export interface ListedRows {
   readonly ids: Uint32Array;
   /** [rows, k]; they never add up to more than 1. */
   readonly logProbs: Float32Array;
-  /** [rows, samples]: ids drawn from what is not listed, ascending; they may repeat. */
+  /**
+   * [rows, samples]: ids drawn from what is not listed; they may repeat. Where nothing is left to draw from they are
+   * the least probable listed id, and share no mass.
+   */
   readonly samples: Uint32Array;
 }
 
@@ -26,6 +29,8 @@ export interface ListOptions {
   readonly sequence: number;
 }
 
+/** Rounding that a sum of probabilities may have. */
+const ROUNDING = 1e-2;
 /** Labels that are read at a time, 2^22 numbers of a dense teacher: 16 MB. */
 const READ_ELEMENTS = 2 ** 22;
 
@@ -39,7 +44,7 @@ export async function listRows(
   const listed = emptyRows(rows, options);
   if (labels.kind === 'sparse') {
     if (options.samples > 0) throw noTail(sequence, 'a few ids per label');
-    for (let row = 0; row < rows; row++) listSparse(labels, row, listed);
+    for (let row = 0; row < rows; row++) listSparse(labels, row, sequence, listed);
     return listed;
   }
   if (labels.kind === 'hidden') throw noTail(sequence, 'hidden states');
@@ -74,12 +79,31 @@ function emptyRows(rows: number, { k, samples }: ListOptions): ListedRows {
   };
 }
 
-function listSparse({ offsets, ids, logProbs }: SparseRows, row: number, out: ListedRows): void {
-  const begin = offsets[row];
-  const count = Math.min(offsets[row + 1] - begin, out.k);
-  out.counts[row] = count;
-  out.ids.set(ids.subarray(begin, begin + count), row * out.k);
-  out.logProbs.set(logProbs.subarray(begin, begin + count), row * out.k);
+/** The most probable entries of a label, whatever their order; `INVALID_ARGUMENT` for what is no distribution. */
+function listSparse(
+  { offsets, ids, logProbs }: SparseRows,
+  row: number,
+  { name }: TokenSequence,
+  out: ListedRows,
+): void {
+  const [begin, end] = [offsets[row], offsets[row + 1]];
+  const order = Array.from({ length: end - begin }, (_, i) => begin + i);
+  order.sort((a, b) => logProbs[b] - logProbs[a] || ids[a] - ids[b]);
+  const mass = order.reduce((sum, i) => sum + Math.exp(logProbs[i]), 0);
+  const different = new Set(order.map((i) => ids[i])).size === order.length;
+  if (!different || !(mass <= 1 + ROUNDING)) {
+    throw new SoftpackError('INVALID_ARGUMENT', 'not a label', {
+      field: `${name}: label ${row}`,
+      expected: 'different ids whose probabilities add up to at most 1',
+      found: different ? `a sum of ${mass}` : 'an id twice',
+    });
+  }
+  const kept = order.slice(0, out.k);
+  out.counts[row] = kept.length;
+  for (const [i, from] of kept.entries()) {
+    out.ids[row * out.k + i] = ids[from];
+    out.logProbs[row * out.k + i] = Math.min(logProbs[from], 0);
+  }
 }
 
 function listDense(
@@ -106,7 +130,8 @@ function listDense(
     probabilities[id] = 0;
   }
   const uniforms = drawsOf(seed, sequence, first + row, samples);
-  out.samples.set(draw(probabilities, uniforms), row * samples);
+  const spare = top[top.length - 1] ?? 0;
+  out.samples.set(draw(probabilities, uniforms, spare), row * samples);
 }
 
 /** Probabilities in float64; `wrong` is the first id whose logit is no number. */
@@ -154,21 +179,18 @@ function drawsOf(seed: number, sequence: number, position: number, count: number
   return draws.sort();
 }
 
-/** Ids drawn in proportion to `weights`, one for each of the ascending `uniforms`. */
-function draw(weights: Float64Array, uniforms: Float64Array): Uint32Array {
-  const drawn = new Uint32Array(uniforms.length);
-  if (uniforms.length === 0) return drawn;
-  const total = weights.reduce((sum, weight) => sum + weight, 0);
-  let [id, below, last] = [0, weights[0], 0];
+/** Ids drawn in proportion to `weights`, one for each of the ascending `uniforms`; `spare` if all weights are 0. */
+function draw(weights: Float64Array, uniforms: Float64Array, spare: number): Uint32Array {
+  const drawn = new Uint32Array(uniforms.length).fill(spare);
+  const total = uniforms.length === 0 ? 0 : weights.reduce((sum, weight) => sum + weight, 0);
+  if (total === 0) return drawn;
+  let [id, below, last] = [0, weights[0], spare];
   for (const [i, uniform] of uniforms.entries()) {
     const goal = uniform * total;
-    while (below <= goal && id + 1 < weights.length) {
-      id++;
-      below += weights[id];
-      if (weights[id] > 0) last = id;
-    }
+    while (below <= goal && id + 1 < weights.length) below += weights[++id];
     // Rounding may lead beyond the last id that has any weight.
-    drawn[i] = weights[id] > 0 ? id : last;
+    if (weights[id] > 0) last = id;
+    drawn[i] = last;
   }
   return drawn;
 }

@@ -89,7 +89,12 @@ function requireSequence(
     if (labels.width < vocabulary) throw fail(`at least ${vocabulary} columns`, labels.width);
     return;
   }
-  if (labels.offsets.length !== rows + 1) throw fail(`${rows + 1} offsets`, labels.offsets.length);
+  const { offsets, ids, logProbs } = labels;
+  const ends = offsets.length === rows + 1 && offsets[0] === 0 && offsets[rows] === ids.length;
+  const ascending = offsets.every((offset, i) => i === 0 || offsets[i - 1] <= offset);
+  if (!ends || !ascending || ids.length !== logProbs.length) {
+    throw fail(`${rows + 1} ascending offsets into as many ids as values`, `${ids.length} ids`);
+  }
   const beyond = labels.ids.find((id) => id >= vocabulary);
   if (beyond !== undefined) throw fail(`ids below ${vocabulary}`, beyond);
 }

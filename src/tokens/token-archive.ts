@@ -10,6 +10,7 @@ import { TOKEN_CODEC, TokenCodec } from './token-codec.js';
 
 /** Labels of some positions of a sequence, as `tokenLoss` reads them. */
 export interface TokenLabels extends ListedTargets {
+  readonly counts: Uint8Array;
   /** Position in the text of the first label. */
   readonly first: number;
 }

@@ -20,6 +20,8 @@ export const TOKEN_DECODING =
 
 /** Values of a label with `vq` are kept above this: e^-20 of the mass. */
 const LEAST_LOG = -20;
+/** Of a sum of float32 probabilities. */
+const ROUNDING = 2 ** -20;
 /** Orders of ids are joined to words of at most this many values. */
 const MAX_WORD = 2 ** 32;
 
@@ -109,6 +111,7 @@ export class TokenCodec {
     const drawn = new Uint32Array(samples);
     readMultiset(reader, drawn, vocabulary);
     this.#addSamples(drawn, listed, out);
+    boundMass(out.probabilities, out.probabilities.length);
   }
 
   #writeExact(writer: BitWriter, names: readonly number[], logProbs: Float32Array): void {
@@ -203,23 +206,23 @@ export class TokenCodec {
     return vq.encode(vectors, this.#kernels);
   }
 
-  /** Samples share what is not listed; those of one id are one entry. */
+  /** Samples share what is not listed; those of one id are one entry, those of a listed id add to it. */
   #addSamples(drawn: Uint32Array, listed: number, out: DecodedLabel): void {
     const mass = out.probabilities.subarray(0, listed).reduce((sum, p) => sum + p, 0);
     const each = Math.max(1 - mass, 0) / drawn.length;
     let at = listed;
     for (const [i, name] of drawn.entries()) {
       const id = this.#model.renaming.ids[name];
-      const again = i > 0 && drawn[i - 1] === name;
-      if (again) {
+      const own = out.ids.subarray(0, listed).indexOf(id);
+      if (own >= 0) {
+        out.probabilities[own] += each;
+      } else if (i > 0 && drawn[i - 1] === name) {
         out.probabilities[at - 1] += each;
-        continue;
+      } else {
+        out.ids[at] = id;
+        out.probabilities[at] = each;
+        at++;
       }
-      // A hostile stream may draw a listed id.
-      if (out.ids.subarray(0, listed).includes(id)) throw invalidLabel('unlisted samples', id);
-      out.ids[at] = id;
-      out.probabilities[at] = each;
-      at++;
     }
   }
 }
@@ -261,7 +264,7 @@ function boundMass(probabilities: Float32Array, count: number): void {
   let sum = 0;
   for (let i = 0; i < count; i++) sum += probabilities[i];
   if (sum <= 1) return;
-  for (let i = 0; i < count; i++) probabilities[i] /= sum * (1 + 2 ** -20);
+  for (let i = 0; i < count; i++) probabilities[i] /= sum * (1 + ROUNDING);
 }
 
 /** Ranks [from, to) whose order is one word, and how many values it has. */

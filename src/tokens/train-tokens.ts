@@ -29,12 +29,17 @@ export async function trainTokenCodec(
   signal?: AbortSignal,
 ): Promise<TokenCodec> {
   checkTokenConfig(config, argumentChecker('tokens'));
-  const every = Math.max(1, Math.floor(labels / TRAINING_LABELS));
+  // Sequences are taken until they have their share of the labels so far: none is more than one behind.
+  const share = Math.min(1, TRAINING_LABELS / labels);
+  let [passed, taken] = [0, 0];
   const counts = new Float64Array(config.vocabulary);
   const vectors: Float32Array[] = [];
   let sequence = 0;
   for await (const own of source.sequences(signal)) {
-    if (sequence % every === 0) {
+    const wanted = taken <= share * passed;
+    passed += own.rows;
+    if (wanted && own.rows > 0) {
+      taken += own.rows;
       const listed = await listRows(own, config.vocabulary, { ...config, sequence });
       count(listed, counts);
       if (config.values === 'vq') vectors.push(valueVectors(listed, config));

@@ -7,6 +7,7 @@ import { PIL_RENDERING, renderingOf } from '../augment/spec.js';
 import { NoneCodec } from '../codecs/none.js';
 import { argument } from '../core/check.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
+import { imagesFingerprint } from '../images/fingerprint.js';
 import { openImages } from '../images/open.js';
 import type { ImageSource } from '../images/source.js';
 import { RESAMPLES, ROUNDS } from '../kernels/augment-args.js';
@@ -124,7 +125,10 @@ export async function importLabels(options: ImportOptions): Promise<ImportResult
         : { generator: 'recorded', size, ...renderingOf({ resample, round }) },
     classNames: images.classNames?.length === set.classes ? images.classNames : undefined,
     teacher: { imported: { from: layout, ...set.origin } },
-    images: { id: images.id, count: images.count, fit: null },
+    images: {
+      ...{ id: images.id, count: images.count, fit: null },
+      fingerprint: await imagesFingerprint(images, signal),
+    },
     columns: columnsOf(samples, set.kinds),
     provenance: callRecord('importLabels', options),
   };

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { cp, mkdir, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import fc from 'fast-check';
@@ -15,6 +15,7 @@ import { torchOrders } from '#src/interop/random-sampler.js';
 import { openTorchFile, readTorchFile } from '#src/interop/torch/open.js';
 import type { NumberType } from '#src/interop/torch/values.js';
 import { type NewTensor, type NewValue, torchFileOf } from '#src/interop/torch/write.js';
+import { openImagesOf } from '#src/loader/images-of.js';
 import { createLoader } from '#src/loader/loader.js';
 import { packLogits } from '#src/pipeline/pack.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -84,6 +85,20 @@ async function expectBatches(archive: LabelArchive, batches: readonly Batch[]): 
     }
   }
 }
+
+test('imported labels belong to the pixels of their images, not to names', async () => {
+  const { archive } = await imported(sample('sre2l-plain'));
+  const copy = temporary.path('other-pixels');
+  await cp(sample('images'), copy, { recursive: true });
+  await openImagesOf(archive, copy);
+  const folders = readdirSync(copy, { recursive: true, encoding: 'utf8' });
+  const files = folders.filter((name) => /\.\w+$/.test(name)).sort();
+  await cp(join(copy, files[1]), join(copy, files[0]));
+  const found = expect.stringContaining('fingerprint {');
+  await expect(openImagesOf(archive, copy)).rejects.toMatchObject({
+    ...{ code: 'INVALID_ARGUMENT', field: 'images', expected: found, found },
+  });
+});
 
 describe('SRe2L', () => {
   test.each([...['sre2l-cutmix', 'sre2l-mixup', 'sre2l-plain', 'sre2l-legacy']])(

@@ -13,6 +13,7 @@ it.for([
   'cache',
   'cache topk',
   'cache topk at once',
+  'cache transform at once',
   'pack-images',
   'pack-images jpeg',
 ])(

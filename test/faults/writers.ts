@@ -96,6 +96,20 @@ export class FaultWorkplace {
         name: 'cache topk at once',
         args: ['cache', ...labels, ...views, ...topk, '--passes', '1'],
       },
+      {
+        name: 'cache transform at once',
+        args: [
+          'cache',
+          ...labels,
+          ...views,
+          '--codec',
+          'transform',
+          '--rate',
+          '400',
+          '--passes',
+          '1',
+        ],
+      },
       { name: 'pack-images', args: ['pack-images', images] },
       { name: 'pack-images jpeg', args: ['pack-images', images, '--encoding', 'jpeg'] },
     ];

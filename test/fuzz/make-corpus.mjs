@@ -83,6 +83,7 @@ async function makeArchives() {
   await pack('rpca', '--codec', 'rpca', '--k', '2');
   await pack('vq', '--codec', 'vq', '--dc', '2', '--k', '8');
   await pack('scalar', '--codec', 'scalar', '--levels', '8');
+  await pack('transform', '--codec', 'transform', '--rate', '40');
   await pack('mean', '--codec', 'mean');
   await pack('none', '--codec', 'none');
   await makeLog();

@@ -20,6 +20,12 @@ const shape = { epochs: 5, samples: 64, classes: 20 };
 const source = memoryLabelSource(syntheticLogits(320, 20), shape);
 const temporary = await temporaryDirectory();
 
+const augmentation = {
+  ...{ generator: 'philox4x32-10', seed: 3, size: [8, 8], flip: 0.5 },
+  crop: { scale: [0.5, 1], ratio: [0.75, 1.333] },
+  mix: { kind: 'cutmix', alpha: 1, probability: 0.5 },
+} as const;
+
 /** The source, and the epochs that were read from it. */
 function counted() {
   const epochs: number[] = [];
@@ -90,6 +96,15 @@ describe('an interrupted pack', () => {
     [
       'mean',
       { codec: { name: 'mean', groups: Uint32Array.from({ length: 64 }, (_, i) => i % 9) } },
+    ],
+    ['transform', { codec: { name: 'transform', step: 1 } }],
+    ['transform of a rate, mixed', { codec: { name: 'transform', rate: 60 }, augmentation }],
+    [
+      'pruned transform',
+      {
+        ...{ codec: { name: 'transform', step: 1, bases: true }, augmentation },
+        prune: { ratio: 2, batchSize: 16 },
+      },
     ],
     ['pruned pca', { codec: { name: 'pca', k: 3 }, prune: { ratio: 2, batchSize: 16 } }],
   ])(

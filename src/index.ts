@@ -103,9 +103,27 @@ export {
   type ExportResult,
   exportLabels,
 } from './interop/export.js';
+// Labels of language models
+export {
+  type ExportTokensOptions,
+  type ExportTokensResult,
+  exportTokens,
+  type TokenExport,
+} from './interop/export-tokens.js';
 export { type ImportOptions, type ImportResult, importLabels } from './interop/import.js';
+export {
+  type ImportTokensOptions,
+  type ImportTokensResult,
+  importTokens,
+} from './interop/import-tokens.js';
 export type { Layout } from './interop/layouts/label-set.js';
 export type { Rest } from './interop/layouts/label-values.js';
+export {
+  type OpenedTokens,
+  type OpenTokensOptions,
+  openTokenLabels,
+  type TokenLayout,
+} from './interop/open-tokens.js';
 export type { Agreement } from './interop/order-proof.js';
 export { openTorchFile } from './interop/torch/open.js';
 export { stateDictOf } from './interop/torch/state-dict.js';
@@ -236,7 +254,6 @@ export type { HttpOptions } from './store/http.js';
 export { type OpenStoreOptions, openStore } from './store/open-store.js';
 export type { RetryOptions } from './store/retry.js';
 export type { S3Options } from './store/s3.js';
-// Labels of language models
 export type { StoredTail, TokenCodecConfig, TokenPreset } from './tokens/config.js';
 export {
   type PackTokensOptions,

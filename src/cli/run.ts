@@ -19,6 +19,7 @@ import { addPlan } from './plan.js';
 import { addRepair } from './repair.js';
 import { addSign } from './sign.js';
 import { addTensorflow } from './tensorflow.js';
+import { addTokens } from './tokens.js';
 import { addVerify } from './verify.js';
 
 const EXIT = { done: 0, failed: 1, usage: 2 } as const;
@@ -88,6 +89,7 @@ export async function createProgram(io: CliIo): Promise<Command> {
   addLoaderBench(program, io);
   addDoctor(program, io);
   addTensorflow(program, io);
+  addTokens(program, io);
   for (const command of leaves(program)) {
     command.option('--verbose', 'show where an error was thrown');
   }

@@ -1,0 +1,98 @@
+import { type Command, Option } from 'commander';
+import { type ExportTokensOptions, exportTokens, TOKEN_EXPORTS } from '../interop/export-tokens.js';
+import { type ImportTokensOptions, importTokens } from '../interop/import-tokens.js';
+import { TOKEN_LAYOUTS } from '../interop/open-tokens.js';
+import { TOKEN_PRESETS } from '../tokens/config.js';
+import { formatBytes } from './format.js';
+import { type CliIo, print } from './io.js';
+import { nonNegativeInteger, positiveInteger } from './options.js';
+import { reportedStep } from './progress.js';
+
+type ImportFlags = Omit<ImportTokensOptions, 'source' | 'signal' | 'onProgress'> & {
+  readonly json?: boolean;
+};
+type ExportFlags = Omit<ExportTokensOptions, 'source' | 'signal'> & { readonly json?: boolean };
+
+export function addTokens(program: Command, io: CliIo): void {
+  const tokens = program.command('tokens').description("Labels of language models' tokens.");
+  addImport(tokens, io);
+  addExport(tokens, io);
+}
+
+function addImport(tokens: Command, io: CliIo): void {
+  tokens
+    .command('import')
+    .description(
+      'Store labels of llama.cpp, vLLM, DistillKit, Megatron-LM, axolotl or own arrays as an archive.',
+    )
+    .argument('<path>', 'file or folder that the tool wrote')
+    .requiredOption('-o, --out <dir>', 'archive to write; an interrupted import is resumed')
+    .addOption(
+      new Option(
+        '--from <layout>',
+        'default: detected by names and contents; own arrays must be named',
+      ).choices(TOKEN_LAYOUTS),
+    )
+    .option(
+      '--vocabulary <n>',
+      "ids of the teacher's tokenizer, without what pads its head; files of some tools do not tell it",
+      positiveInteger,
+    )
+    .option(
+      '--tokens <file>',
+      'ids of the texts (.npy, .safetensors), if not stored with the labels',
+    )
+    .option('--lengths <file>', 'tokens of every text, if they follow one another in one array')
+    .option('--tensor <name>', 'logits, hidden: which array of a file that holds several')
+    .option(
+      '--layer <n>',
+      'vllm-hidden: of the stored layers, from 0; default: last',
+      nonNegativeInteger,
+    )
+    .option('--column <name>', 'axolotl: of the log-probabilities; default: logprobs')
+    .option(
+      '--prompt-logprobs <n>',
+      'vllm: of the requests; default: by the ranks',
+      positiveInteger,
+    )
+    .addOption(
+      new Option(
+        '--codec <name>',
+        'default: head-tail for logits, topk for labels of a few ids',
+      ).choices(Object.keys(TOKEN_PRESETS)),
+    )
+    .option('-k, --top <n>', 'ids kept per label; default: those of the files', positiveInteger)
+    .option('--seed <n>', 'of ids drawn from the tail; default: 0', nonNegativeInteger)
+    .option('--json', 'print the result as JSON')
+    .action(async (source: string, { json, ...flags }: ImportFlags) => {
+      const bar = reportedStep('importing labels', io.stderr);
+      const options = { ...flags, source, onProgress: bar.report, signal: io.signal };
+      const result = await importTokens(options);
+      bar.finish();
+      const { layout, labels, sequences, tokens: length, codec, notes } = result;
+      const lines = [
+        `layout: ${layout}`,
+        `${labels} labels of ${sequences} texts (${length} tokens) in ${flags.out}, codec ${codec}`,
+        ...notes.map((note) => `note: ${note}`),
+      ];
+      print(io, json ? JSON.stringify(result) : lines.join('\n'));
+    });
+}
+
+function addExport(tokens: Command, io: CliIo): void {
+  tokens
+    .command('export')
+    .description('Write labels as DistillKit, vLLM or axolotl read them.')
+    .argument('<dir>', 'archive, or its address')
+    .addOption(
+      new Option('--to <layout>', 'of the files').choices(TOKEN_EXPORTS).makeOptionMandatory(),
+    )
+    .requiredOption('-o, --out <dir>', 'folder to write; must not exist, or be empty')
+    .option('--json', 'print the result as JSON')
+    .action(async (source: string, { json, ...flags }: ExportFlags) => {
+      const result = await exportTokens({ ...flags, source, signal: io.signal });
+      const { sequences, files, bytes } = result;
+      const text = `labels of ${sequences} texts in ${flags.out}: ${files} files, ${formatBytes(bytes)}`;
+      print(io, json ? JSON.stringify(result) : text);
+    });
+}

@@ -3,15 +3,17 @@ export type {
   ArchiveBytes,
   LabelArchive,
   OpenArchiveOptions,
+  PartOfEpoch,
 } from './archive/archive.js';
 export type { SampleRun } from './archive/compare-codes.js';
 export { type CreateArchiveOptions, createArchive } from './archive/create.js';
 export type { DamagedLabels } from './archive/damaged-labels.js';
 export type { Rectangle, ShardGrid } from './archive/grid.js';
-export type { ArchiveIdentity, Column, FileRecord } from './archive/identity.js';
+export type { ArchiveIdentity, Column, FileRecord, ViewEpochs } from './archive/identity.js';
 export type { Piece } from './archive/log-records.js';
 export type { ArchiveNotes, Manifest } from './archive/manifest.js';
 export { type MergeOptions, mergeArchives } from './archive/merge.js';
+export type { PartRecord } from './archive/parts.js';
 export type { ArchiveRow } from './archive/pieces.js';
 export type { Pruning } from './archive/pruning.js';
 export type { CodesOfSamples, ReadLabelsOptions } from './archive/read-labels.js';

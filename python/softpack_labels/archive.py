@@ -1,5 +1,6 @@
 """An archive, open for reading."""
 
+import bisect
 import hashlib
 import os
 
@@ -8,7 +9,7 @@ import numpy as np
 from .codecs import Codes, decoder, has_any_tau
 from .errors import SoftpackError
 from .files import DTYPES, Shard, read_tensors, shard_records
-from .manifest import read_manifest
+from .manifest import check_part, read_manifest
 from .pruning import row_samples
 from .views import Views
 
@@ -26,16 +27,19 @@ def open_archive(folder, verify=True, kernels="auto"):
 
 
 class Archive:
-    """Labels by (epoch, samples). `classes`, `samples`, `epochs` and `tau` as in the manifest."""
+    """Labels by (epoch, samples). `classes`, `samples` and `tau` as in the manifest; `epochs` with those of all parts."""
 
-    def __init__(self, folder, verify=True, kernels="auto"):
+    def __init__(self, folder, verify=True, kernels="auto", _owner=None, _listed=None):
         if kernels not in ("auto", "native", "numpy"):
             raise SoftpackError("INVALID_ARGUMENT", "unknown kernels", "kernels", "auto, native or numpy", kernels)
         self.folder = folder
-        self.manifest = manifest = read_manifest(folder)
+        self.manifest = manifest = read_manifest(folder, _listed)
+        if _owner is not None:
+            check_part(folder, _owner, manifest, _listed)
         self.classes, self.samples = manifest["classes"], manifest["samples"]
         self.epochs, self.tau = manifest["epochs"], manifest["tau"]
         self.stored_epochs = manifest.get("storedEpochs", self.epochs)
+        self._view_epochs = manifest.get("views", {"first": 0, "of": self.stored_epochs})
         self.class_names = manifest.get("classNames")
         self.columns = {column["name"]: column for column in manifest["columns"]}
         self._verify = verify
@@ -55,6 +59,24 @@ class Archive:
             from .native import native_decoder
 
             self._native = native_decoder(codec["name"], codec["config"], tensors, required=kernels == "native")
+        self.parts, self._firsts = [self], [0]
+        for listed in manifest.get("parts", []):
+            path = os.path.join(folder, listed["folder"])
+            self.parts.append(Archive(path, verify, kernels, manifest, listed))
+            self._firsts.append(listed["epochs"][0])
+            self.epochs = listed["epochs"][1]
+
+    def part_of(self, epoch):
+        """(part, epoch in it): a range of epochs with a codec of its own, an archive itself; number of the part."""
+        if not 0 <= epoch < self.epochs:
+            raise SoftpackError("INVALID_ARGUMENT", "no such epoch", "epoch", f"0 to {self.epochs - 1}", epoch)
+        index = bisect.bisect_right(self._firsts, epoch) - 1
+        return self.parts[index], epoch - self._firsts[index], index
+
+    def view_epoch(self, epoch):
+        """The number by which the views of an epoch are drawn."""
+        part, epoch, _ = self.part_of(epoch)
+        return (part._view_epochs["first"] + epoch % part.stored_epochs) % part._view_epochs["of"]
 
     @property
     def id(self):
@@ -64,6 +86,7 @@ class Archive:
             hashes += [record["sha256"] for record in self._records]
         else:
             hashes.append(self.manifest["shardTable"]["sha256"])
+        hashes += [part["sha256"] for part in self.manifest.get("parts", [])]
         return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
     @property
@@ -80,14 +103,18 @@ class Archive:
         epochs = self.manifest["pruning"]["epochs"] if self.pruned else self.epochs
         if not 0 <= epoch < epochs:
             raise SoftpackError("INVALID_ARGUMENT", "no such epoch", "epoch", f"0 to {epochs - 1}", epoch)
-        runs = self.manifest.get("tauSchedule", [[0, self.tau]])
-        return next(tau for first, tau in reversed(runs) if first <= epoch)
+        part, own = (self, epoch) if self.pruned else self.part_of(epoch)[:2]
+        runs = part.manifest.get("tauSchedule", [[0, part.tau]])
+        return next(tau for first, tau in reversed(runs) if first <= own)
 
     def labels(self, epoch, samples=None, tau=None):
         """float32 [samples, classes]: probabilities at `tau`, by default the epoch's. `samples`: ids, a range or slice, or all.
 
         In a pruned archive `epoch` is the number of a row, `samples` are positions in it, and `tau` is by default that of the manifest.
         """
+        part, own, _ = self.part_of(epoch)
+        if part is not self:
+            return part.labels(own, samples, tau)
         row, ids = self._place(epoch, samples)
         if tau is None:
             tau = self.tau if self.pruned else self.temperature_of(epoch)
@@ -165,6 +192,9 @@ class Archive:
 
     def column(self, name, epoch, samples=None):
         """Rows of another column, e.g. `crop` of recorded views: [samples, values per sample]."""
+        part, own, _ = self.part_of(epoch)
+        if part is not self:
+            return part.column(name, own, samples)
         if name not in self.columns or name == "codes":
             names = ", ".join(list(self.columns)[1:]) or "none"
             raise SoftpackError("INVALID_ARGUMENT", "no such column", "column", names, name)
@@ -190,8 +220,6 @@ class Archive:
         return self._decoders[tau]
 
     def _place(self, epoch, samples):
-        if not 0 <= epoch < self.epochs:
-            raise SoftpackError("INVALID_ARGUMENT", "no such epoch", "epoch", f"0 to {self.epochs - 1}", epoch)
         if samples is None:
             samples = range(self.samples)
         elif isinstance(samples, slice):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import re
 
 from .errors import SoftpackError
 from .files import DTYPES, read_file
@@ -13,22 +14,27 @@ MAX_COUNT = 1 << 32
 MAX_SHARDS = 1 << 20
 MAX_SIDE = 65535
 MAX_RUNS = 65536
+MAX_PARTS = 1000
+PART = re.compile(r"part-[0-9]{5}")
 READER = 2
-FEATURES = {"pruned", "listed", "rendering", "tau-schedule"}
+FEATURES = {"pruned", "listed", "rendering", "tau-schedule", "views", "parts"}
 IDENTITY = (
-    *("classes", "samples", "epochs", "storedEpochs", "tau", "tauSchedule", "codec", "codecFile", "samplesFile", "layout"),
+    *("classes", "samples", "epochs", "storedEpochs", "views", "tau", "tauSchedule", "codec", "codecFile", "samplesFile", "layout"),
     *("augmentation", "classNames", "teacher", "images", "pruning", "columns", "grid"),
 )
 
 
-def read_manifest(folder):
-    """Refuses archives of newer readers before anything else, then whatever contradicts the format."""
+def read_manifest(folder, listed=None):
+    """Refuses archives of newer readers before anything else, then whatever contradicts the format.
+
+    listed: what an archive says of its part in this folder, whose manifest must be the one that was listed.
+    """
     if not os.path.isdir(folder):
         raise SoftpackError("NOT_FOUND", "no such folder", folder)
     path = os.path.join(folder, "manifest.json")
     if not os.path.exists(path):
         raise SoftpackError("INCOMPLETE", "no manifest: not an archive, or one that was never finished", path)
-    json_value = read_json(path)
+    json_value = read_json(path, listed)
     manifest = Fields(path, json_value)
     if manifest.get("format") != "softpack":
         raise SoftpackError("INVALID_FILE", "not an archive of softpack", f"{path}: format", "softpack")
@@ -43,9 +49,12 @@ def read_manifest(folder):
     return json_value
 
 
-def read_json(path):
+def read_json(path, listed=None):
+    data = read_file(path, MAX_MANIFEST)
+    if listed is not None and hashlib.sha256(data).hexdigest() != listed["sha256"]:
+        raise SoftpackError("CORRUPT_DATA", "not the manifest of this part", path, listed["sha256"])
     try:
-        return json.loads(read_file(path, MAX_MANIFEST).decode("utf-8"))
+        return json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise SoftpackError("INVALID_FILE", "not JSON", path, found=str(error)) from None
 
@@ -130,9 +139,16 @@ def _check(manifest, version):
     epochs = manifest.count("epochs", 1)
     stored = manifest.count("storedEpochs", 1, epochs) if "storedEpochs" in manifest.value else epochs
     manifest.require(manifest.number("tau", 0) > 0, "tau", "above 0")
-    named = "tau-schedule" in manifest.fields("features").texts("required")
-    manifest.require(named == ("tauSchedule" in manifest.value), "tauSchedule", "named by features.required")
-    if named:
+    features = manifest.fields("features").texts("required")
+    for feature, field in (("tau-schedule", "tauSchedule"), ("views", "views"), ("parts", "parts")):
+        manifest.require((feature in features) == (field in manifest.value), field, "named by features.required")
+    if "views" in features:
+        views = manifest.fields("views")
+        views.count("first", 0, views.count("of", 1) - 1)
+    if "parts" in features:
+        manifest.require("pruning" not in manifest.value, "parts", "none: rows are batches")
+        _check_parts(manifest, epochs)
+    if "tau-schedule" in features:
         _check_schedule(manifest, manifest.fields("pruning").count("epochs", 1) if "pruning" in manifest.value else epochs)
     manifest.fields("codec").text("name")
     manifest.fields("codec").fields("config")
@@ -198,6 +214,29 @@ def _check_schedule(manifest, epochs):
         both = Fields(f"{manifest.where}: tauSchedule[{i}]", {"epoch": pair[0], "tau": pair[1]})
         after = both.count("epoch", after, 0 if i == 0 else epochs - 1) + 1
         both.require(both.number("tau", 0) > 0, "tau", "above 0")
+
+
+def _check_parts(manifest, after):
+    parts = manifest.list("parts")
+    manifest.require(1 <= len(parts) <= MAX_PARTS, "parts", f"1 to {MAX_PARTS}")
+    manifest.require(len({str(part.get("folder")) for part in parts}) == len(parts), "parts", "folders of their own")
+    for part in parts:
+        part.require(PART.fullmatch(part.text("folder")) is not None, "folder", "like part-00001")
+        begin, end = part.pair("epochs", 0, MAX_COUNT)
+        part.require(isinstance(end, int) and begin == after and end > begin, "epochs", f"from {after} on")
+        part.count("bytes", 1, MAX_MANIFEST)
+        part.text("sha256")
+        after = end
+
+
+def check_part(folder, archive, part, listed):
+    """A part must hold what the archive says of it, and labels of the same samples."""
+    own = Fields(os.path.join(folder, "manifest.json"), part)
+    first, end = listed["epochs"]
+    own.require("parts" not in part and "pruning" not in part, "parts", "none: this is a part itself")
+    own.require(part["epochs"] == end - first, "epochs", end - first)
+    for name in ("classes", "samples", "classNames", "teacher", "images"):
+        own.require(canonical(part.get(name)) == canonical(archive.get(name)), name, "that of the archive")
 
 
 def canonical(value):

@@ -49,6 +49,8 @@ class Views:
         else:
             self._require_columns(archive)
         self._archive = archive
+        # Parts may have views of their own, made when they are used.
+        self._parts = {0: self}
         self._shares = not self.seeded and archive.columns["crop"]["dtype"] == "F32"
 
     def _require_columns(self, archive):
@@ -63,8 +65,26 @@ class Views:
             if column is None or column["dtype"] not in dtypes or width != sides.get(name, 1):
                 raise SoftpackError("INVALID_FILE", "not a record of views", f"columns: {name}", " or ".join(dtypes))
 
+    def _own(self, epoch):
+        """The views of the part with an epoch, and its number there."""
+        if self._archive.pruned:
+            return self, epoch
+        _, own, index = self._archive.part_of(epoch)
+        if index not in self._parts:
+            views = Views(self._archive.parts[index])
+            if views.size != self.size:
+                raise SoftpackError("UNSUPPORTED", "parts have views of several sizes", "augmentation.size", self.size, views.size)
+            self._parts[index] = views
+        return self._parts[index], own
+
+    def _drawn(self, epoch):
+        return epoch if self._archive.pruned else self._archive.view_epoch(epoch)
+
     def mixes(self, epoch, samples):
         """(partner [n], box [n, 4], weight [n]): the sample's own id where nothing is mixed in."""
+        views, own = self._own(epoch)
+        if views is not self:
+            return views.mixes(own, samples)
         samples = np.asarray(samples, np.int64)
         partner, box = samples.copy(), np.zeros((len(samples), 4), np.int64)
         weight = np.ones(len(samples), np.float32)
@@ -73,7 +93,7 @@ class Views:
             return partner, box, weight
         if self._mix == "none":
             return partner, box, weight
-        epoch %= self._archive.stored_epochs
+        epoch = self._drawn(epoch)
         chosen, other, y, x = philox(samples, epoch, MIX, 0, self._seed)
         others = below(other, self._archive.images)
         for i in np.flatnonzero(unit(chosen) < self._probability):
@@ -90,10 +110,13 @@ class Views:
 
     def crops(self, epoch, samples, sizes):
         """int [n, 4]: (top, left, height, width) in pixels of images of `sizes` [n, 2]."""
+        views, own = self._own(epoch)
+        if views is not self:
+            return views.crops(own, samples, sizes)
         samples = np.asarray(samples, np.int64)
         if not self.seeded:
             return self._recorded_crops(epoch, samples, np.asarray(sizes))
-        epoch %= self._archive.stored_epochs
+        epoch = self._drawn(epoch)
         (low, high), ratio = self._scale, self._ratio
         logs = math.log(ratio[0]), math.log(ratio[1])
         crops, left = np.zeros((len(samples), 4), np.int64), np.arange(len(samples))
@@ -119,9 +142,12 @@ class Views:
 
     def flips(self, epoch, samples):
         """bool [n]."""
+        views, own = self._own(epoch)
+        if views is not self:
+            return views.flips(own, samples)
         samples = np.asarray(samples, np.int64)
         if self.seeded:
-            epoch %= self._archive.stored_epochs
+            epoch = self._drawn(epoch)
             return unit(philox(samples, epoch, FLIP, 0, self._seed)[0]) < self._flip
         if "flip" not in self._archive.columns:
             return np.zeros(len(samples), bool)
@@ -190,6 +216,9 @@ class Views:
         """
         from .render import render_views
 
+        views, own = self._own(epoch)
+        if views is not self:
+            return views.render(own, samples, images, mean, std, kernels)
         samples = np.asarray(samples, np.int64)
         if self._archive.pruned:
             drawn, ids = self._archive.samples_of_row(epoch)

@@ -1,18 +1,24 @@
 import { loadXxh64 } from '../container/checksum.js';
+import { MANIFEST_FILE } from '../container/shard-file.js';
 import { argument, FieldChecker } from '../core/check.js';
 import type { CodecParts, Tensor } from '../core/codec-parts.js';
+import { inLanes } from '../core/lanes.js';
 import type { SampleRange } from '../core/samples.js';
 import { SoftpackError } from '../errors.js';
 import { nameIn } from '../store/address.js';
 import type { ByteStore } from '../store/byte-store.js';
 import { openSound } from '../store/open-sound.js';
 import { openStore } from '../store/open-store.js';
+import { subStore } from '../store/sub-store.js';
 import { requireSampleRows } from './agreement.js';
 import { readCodecFile } from './codec-files.js';
-import { archiveDigest, readManifest, readManifestBytes, shardsOf } from './files.js';
-import { labelAlignment, storedEpochs } from './grid.js';
+import { archiveDigest, readManifest, readManifestBytes, requirePart, shardsOf } from './files.js';
+import { labelAlignment, requireEpoch, storedEpochs } from './grid.js';
 import type { Column, FileRecord } from './identity.js';
+import type { ArchiveBytes, LabelArchive, PartOfEpoch } from './label-archive.js';
 import type { Manifest } from './manifest.js';
+import { PartedArchive } from './parted-archive.js';
+import type { PartRecord } from './parts.js';
 import {
   type CodesDecoder,
   type CodesOfSamples,
@@ -24,74 +30,13 @@ import type { Shards } from './shards.js';
 import { tauAt } from './tau-schedule.js';
 import { errorOf, verifyArchiveFiles } from './verify-archive.js';
 
+export type { ArchiveBytes, LabelArchive, PartOfEpoch };
+
 export interface OpenArchiveOptions {
   /** @internal Makes what decodes labels; without it only codes can be read. */
   readonly decoderOf?: (archive: LabelArchive) => CodesDecoder;
   /** `block` (default): verify the checksum of everything read. `none`: check only sizes and headers. */
   readonly verify?: 'block' | 'none';
-}
-
-/** Sizes in bytes; `total` is the sum of the four others and the size of all the archive's files. */
-export interface ArchiveBytes {
-  /** The packed codes. */
-  readonly codes: number;
-  /** The codec's tensors and its side data per sample. */
-  readonly codec: number;
-  /** Columns besides the codes, and the manifest: augmentation, class names, teacher, images. */
-  readonly metadata: number;
-  /** Headers, padding and checksums. */
-  readonly container: number;
-  readonly total: number;
-}
-
-/** A finished archive, open for reading. It gives access to codes and the codec's parts, not to decoded labels. */
-export interface LabelArchive extends AsyncDisposable {
-  readonly manifest: Manifest;
-  /** Its files of labels. */
-  readonly shards: Shards;
-  /** sha256 over `manifest.archiveId` and the hash of every shard, hex: two archives of one id hold the same labels. */
-  readonly id: string;
-  readonly classes: number;
-  readonly samples: number;
-  readonly epochs: number;
-  readonly codecParts: CodecParts;
-  /**
-   * Reads the row of one epoch into a new SharedArrayBuffer, which workers may share: codes of the `blocks` layout as
-   * `core/blocks` has them.
-   *
-   * @throws `CORRUPT_DATA` naming file and block if the stored bytes have changed,
-   *   `INVALID_ARGUMENT` if there is no such epoch or column.
-   */
-  readRow(epoch: number, column?: string): Promise<Uint8Array<SharedArrayBuffer>>;
-  /**
-   * Reads the codes of some consecutive samples of one epoch, and of those before them in the same byte or block.
-   *
-   * @throws As {@link LabelArchive.readRow}.
-   */
-  readCodes(
-    epoch: number,
-    samples: { readonly start: number; readonly count: number },
-  ): Promise<CodesOfSamples>;
-  /**
-   * Decodes labels of some samples of one epoch, in any order: [samples, classes] probabilities at the epoch's
-   * temperature, or at another one if the codec stores logits.
-   *
-   * @throws As {@link LabelArchive.readRow}; `UNSUPPORTED` for another temperature of other codecs.
-   */
-  labels(epoch: number, samples: SampleRange, options?: ReadLabelsOptions): Promise<Float32Array>;
-  /**
-   * Temperature of the labels of an epoch. In a pruned archive, of an epoch of the training: its rows are batches, which are
-   * drawn in any epoch, and `labels` decodes them at `manifest.tau` unless it is given one.
-   */
-  temperatureOf(epoch: number): number;
-  /** The epoch whose labels and views are those of `epoch`; the same one unless the archive serves more than it stores. */
-  storedEpoch(epoch: number): number;
-  /** Path or address of the file that holds a label, for error messages. */
-  fileOf(epoch: number, sample?: number): string;
-  bytes(): ArchiveBytes;
-  /** Reads every file and compares it with its recorded hash; `CORRUPT_DATA` naming the first that differs. */
-  verify(): Promise<void>;
-  close(): Promise<void>;
 }
 
 /**
@@ -106,8 +51,29 @@ export async function openArchive(
   options: OpenArchiveOptions = {},
 ): Promise<LabelArchive> {
   const source = typeof from === 'string' ? await openStore(from) : from;
+  const own = await openOne(source, options);
+  const { parts } = own.manifest;
+  if (parts === undefined) return own;
+  const others: LabelArchive[] = [];
+  await inLanes(parts.length, PARTS_AT_A_TIME, async (i) => {
+    const store = subStore(source, parts[i].folder);
+    others[i] = await openOne(store, options, parts[i]);
+    const name = nameIn(store.name, MANIFEST_FILE);
+    requirePart(name, own.manifest, others[i].manifest, parts[i].epochs);
+  });
+  return new PartedArchive([own, ...others]);
+}
+
+/** Opened at a time: a server is asked for three files of each. */
+const PARTS_AT_A_TIME = 8;
+
+async function openOne(
+  source: ByteStore,
+  options: OpenArchiveOptions,
+  listed?: PartRecord,
+): Promise<SourceArchive> {
   const verify = options.verify ?? 'block';
-  const { manifest, manifestBytes } = await readManifest(source);
+  const { manifest, manifestBytes } = await readManifest(source, listed);
   const read = async (record: FileRecord | undefined): Promise<ReadonlyMap<string, Tensor>> => {
     if (record === undefined) return new Map();
     const { tensors } = await openSound(source, record.file, (file) =>
@@ -194,7 +160,22 @@ class SourceArchive implements LabelArchive {
     return pruning === undefined && tauSchedule !== undefined ? tauAt(tauSchedule, row) : tau;
   }
 
+  get parts(): readonly LabelArchive[] {
+    return [this];
+  }
+
+  partOf(epoch: number): PartOfEpoch {
+    requireEpoch(epoch, this.manifest.epochs);
+    return { index: 0, archive: this, epoch };
+  }
+
   storedEpoch(epoch: number): number {
+    const row = this.#rowOf(epoch);
+    const { views } = this.manifest;
+    return views === undefined ? row : (views.first + row) % views.of;
+  }
+
+  #rowOf(epoch: number): number {
     requireEpoch(epoch, this.manifest.epochs);
     return epoch % storedEpochs(this.manifest);
   }
@@ -207,7 +188,7 @@ class SourceArchive implements LabelArchive {
 
   async readRow(epoch: number, name = 'codes'): Promise<Uint8Array<SharedArrayBuffer>> {
     const column = this.#columnOf(name);
-    return this.#reader.read(this.storedEpoch(epoch), column, 0, this.samples);
+    return this.#reader.read(this.#rowOf(epoch), column, 0, this.samples);
   }
 
   async readCodes(
@@ -221,7 +202,7 @@ class SourceArchive implements LabelArchive {
     const first = Math.floor(start / alignment) * alignment;
     const end = Math.min(this.samples, Math.ceil((start + count) / alignment) * alignment);
     const column = this.#columnOf('codes');
-    return { row: await this.#reader.read(this.storedEpoch(epoch), column, first, end), first };
+    return { row: await this.#reader.read(this.#rowOf(epoch), column, first, end), first };
   }
 
   #columnOf(name: string): Column {
@@ -235,7 +216,7 @@ class SourceArchive implements LabelArchive {
   }
 
   fileOf(epoch: number, sample = 0): string {
-    const i = this.shards.find(this.storedEpoch(epoch), sample);
+    const i = this.shards.find(this.#rowOf(epoch), sample);
     return nameIn(this.#source.name, this.shards.at(i).file);
   }
 
@@ -276,10 +257,4 @@ class SourceArchive implements LabelArchive {
     if (!this.#closed) return;
     throw new SoftpackError('INVALID_ARGUMENT', 'archive is closed', { field: 'archive' });
   }
-}
-
-function requireEpoch(epoch: number, epochs: number): void {
-  if (Number.isInteger(epoch) && epoch >= 0 && epoch < epochs) return;
-  const details = { field: 'epoch', expected: `0 to ${epochs - 1}`, found: epoch };
-  throw new SoftpackError('INVALID_ARGUMENT', 'no such epoch', details);
 }

@@ -9,6 +9,7 @@ import { onFile } from '../store/file-error.js';
 import { readLocalFileIfAny } from '../store/local.js';
 import { writePlannedFile } from './codec-files.js';
 import { type Manifest, parseManifest } from './manifest.js';
+import { isPartFolder } from './parts.js';
 import {
   type ArchivePlan,
   type ArchiveSpec,
@@ -91,9 +92,9 @@ async function finishedManifest(
   return manifest;
 }
 
-/** What a run has in a directory before its mark: its lock, work of its caller, files it was killed before naming. */
+/** What a run has in a directory before its mark: its lock, work of its caller, parts, files it was killed before naming. */
 function isOwn(name: string): boolean {
-  if (name.startsWith(UNFINISHED_PACK)) return true;
+  if (name.startsWith(UNFINISHED_PACK) || isPartFolder(name)) return true;
   return (
     name === LOCK_FILE || [LOCK_FILE, UNFINISHED_FILE].some((base) => isTemporaryOf(name, base))
   );

@@ -1,22 +1,32 @@
 import { sha256 } from '../container/checksum.js';
 import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from '../container/shard-file.js';
 import { decodeTensorFile } from '../container/tensor-file.js';
-import { SoftpackError } from '../errors.js';
+import { FieldChecker } from '../core/check.js';
+import { canonicalJson } from '../core/json.js';
+import { excerpt, SoftpackError } from '../errors.js';
 import { nameIn } from '../store/address.js';
 import type { ByteStore, ReadOptions } from '../store/byte-store.js';
 import { openSound } from '../store/open-sound.js';
 import { readStored } from '../store/read-stored.js';
-import type { FileRecord } from './identity.js';
+import { subStore } from '../store/sub-store.js';
+import type { ArchiveIdentity, FileRecord } from './identity.js';
 import { type Manifest, parseManifest } from './manifest.js';
+import type { PartRecord } from './parts.js';
 import { listedShards, type Shards, tabledShards } from './shards.js';
 
 /** The files that say what an archive is: its manifest and its table of shards. */
 
 /** sha256 over the archive's id and the hash of every shard, hex: two archives of one id hold the same labels. */
-export function archiveDigest({ archiveId, shardTable, shards = [] }: Manifest): string {
+export function archiveDigest({
+  archiveId,
+  shardTable,
+  shards = [],
+  parts = [],
+}: Manifest): string {
   const labels =
     shardTable === undefined ? shards.map(({ sha256: hash }) => hash) : [shardTable.sha256];
-  return sha256(Buffer.from([archiveId, ...labels].join('\n')));
+  const others = parts.map(({ sha256: hash }) => hash);
+  return sha256(Buffer.from([archiveId, ...labels, ...others].join('\n')));
 }
 
 export async function shardsOf(
@@ -32,7 +42,7 @@ export async function shardsOf(
   });
 }
 
-/** Every file of an archive but its manifest. */
+/** Every file of an archive but its manifest, and without those of parts. */
 export async function recordedFiles(
   source: ByteStore,
   manifest: Manifest,
@@ -45,19 +55,78 @@ export async function recordedFiles(
   ];
 }
 
-/** The manifest, and its size in bytes. One that is damaged is read again: a cache or the way from a server may have done it. */
+/** An archive's own files, then those of each part, whose manifest comes last. */
+export async function recordedFolders(
+  source: ByteStore,
+  manifest: Manifest,
+): Promise<
+  readonly {
+    /** Absent for the archive's own. */
+    readonly folder?: string;
+    readonly store: ByteStore;
+    readonly files: readonly FileRecord[];
+  }[]
+> {
+  const own = { store: source, files: await recordedFiles(source, manifest) };
+  const parts = (manifest.parts ?? []).map(async (part) => {
+    const { folder, bytes, sha256: hash, epochs } = part;
+    const store = subStore(source, folder);
+    const { manifest: listed } = await readManifest(store, part);
+    requirePart(nameIn(store.name, MANIFEST_FILE), manifest, listed, epochs);
+    const last = { file: MANIFEST_FILE, bytes, sha256: hash };
+    return { folder, store, files: [...(await recordedFiles(store, listed)), last] };
+  });
+  return [own, ...(await Promise.all(parts))];
+}
+
+/**
+ * The manifest, and its size in bytes; of a part it must be the one that is listed. One that is damaged is read again: a
+ * cache or the way from a server may have done it.
+ */
 export async function readManifest(
   source: ByteStore,
+  listed?: PartRecord,
 ): Promise<{ readonly manifest: Manifest; readonly manifestBytes: number }> {
-  const parse = (bytes: Uint8Array) => ({
-    manifest: parseManifest(nameIn(source.name, MANIFEST_FILE), bytes),
-    manifestBytes: bytes.length,
-  });
+  const name = nameIn(source.name, MANIFEST_FILE);
+  const parse = (bytes: Uint8Array) => {
+    if (listed !== undefined) requireListed(name, bytes, listed);
+    return { manifest: parseManifest(name, bytes), manifestBytes: bytes.length };
+  };
   const bytes = await readManifestBytes(source);
   try {
     return parse(bytes);
   } catch {
     return parse(await readManifestBytes(source, { fresh: true }));
+  }
+}
+
+/** `CORRUPT_DATA` unless these are the bytes that the archive records of its part's manifest. */
+function requireListed(name: string, bytes: Uint8Array, listed: PartRecord): void {
+  const found = sha256(bytes);
+  if (found === listed.sha256 && bytes.length === listed.bytes) return;
+  throw new SoftpackError('CORRUPT_DATA', 'not the manifest of this part', {
+    field: `${name}: sha256`,
+    expected: listed.sha256,
+    found,
+  });
+}
+
+/** `INVALID_FILE` unless a part holds what the archive says of it, and labels of the same samples. */
+export function requirePart(
+  name: string,
+  archive: ArchiveIdentity,
+  part: Manifest,
+  [first, end]: PartRecord['epochs'],
+): void {
+  const check = new FieldChecker(name, 'INVALID_FILE', 'not a part of this archive');
+  check.that(part.parts === undefined, 'parts', 'parts', 'none: this is a part itself');
+  check.that(part.pruning === undefined, 'pruning', 'pruning', 'none: rows of parts are epochs');
+  check.that(part.epochs === end - first, part.epochs, 'epochs', `${end - first}`);
+  for (const field of ['classes', 'samples', 'classNames', 'teacher', 'images'] as const) {
+    const [own, found] = [archive[field], part[field]].map((value) =>
+      JSON.stringify(canonicalJson(value ?? null, field)),
+    );
+    check.that(own === found, excerpt(found), field, `${excerpt(own)}, as in the archive`);
   }
 }
 

@@ -38,6 +38,13 @@ export function storedEpochs({ epochs, storedEpochs: stored = epochs }: Extent):
   return stored;
 }
 
+/** `INVALID_ARGUMENT` unless there is such an epoch. */
+export function requireEpoch(epoch: number, epochs: number): void {
+  if (Number.isInteger(epoch) && epoch >= 0 && epoch < epochs) return;
+  const details = { field: 'epoch', expected: `0 to ${epochs - 1}`, found: epoch };
+  throw new SoftpackError('INVALID_ARGUMENT', 'no such epoch', details);
+}
+
 /** Shards along both sides. */
 function gridCounts(grid: ShardGrid, extent: Extent): readonly [number, number] {
   return [Math.ceil(storedEpochs(extent) / grid.epochs), Math.ceil(extent.samples / grid.samples)];

@@ -29,6 +29,12 @@ export interface Column {
   readonly rowBytes: number;
 }
 
+/** Stored epoch r has the views of epoch (`first` + r) mod `of`: a part of an archive begins where the one before ends. */
+export interface ViewEpochs {
+  readonly first: number;
+  readonly of: number;
+}
+
 /** Everything that defines the archive except its labels. Its hash is the archive's id. */
 export interface ArchiveIdentity {
   readonly classes: number;
@@ -37,6 +43,8 @@ export interface ArchiveIdentity {
   readonly epochs: number;
   /** Epochs whose labels are stored, if they are fewer: epoch e is stored epoch e mod `storedEpochs`, views and all. */
   readonly storedEpochs?: number;
+  /** Epochs whose views the stored ones have, if not those of the same numbers. */
+  readonly views?: ViewEpochs;
   /** Temperature of the decoded probabilities. */
   readonly tau: number;
   /** Temperatures of the epochs in its place, if they differ; of the epochs of `pruning`, if rows are batches. */
@@ -114,9 +122,10 @@ export function checkIdentity(check: FieldChecker, json: JsonObject): ArchiveIde
   };
   checkPool(check, identity);
   const tauSchedule = scheduleOf(check, json, identity);
+  const views = viewsOf(check, json, identity);
   const names = identity.classNames?.length ?? classes;
   check.that(names === classes, names, 'classNames', `${classes} names`);
-  return { ...identity, ...tauSchedule };
+  return { ...identity, ...tauSchedule, ...views };
 }
 
 function scheduleOf(
@@ -126,6 +135,18 @@ function scheduleOf(
 ): Pick<ArchiveIdentity, 'tauSchedule'> {
   if (tauSchedule === undefined) return {};
   return { tauSchedule: checkTauSchedule(check, tauSchedule, pruning?.epochs ?? epochs) };
+}
+
+function viewsOf(
+  check: FieldChecker,
+  { views }: JsonObject,
+  { pruning }: ArchiveIdentity,
+): Pick<ArchiveIdentity, 'views'> {
+  if (views === undefined) return {};
+  check.that(pruning === undefined, 'views', 'views', 'nothing: rows are batches');
+  const given = check.object(views, 'views');
+  const of = check.count(given.of, 'views.of', 1, MAX_COUNT);
+  return { views: { first: check.count(given.first, 'views.first', 0, of - 1), of } };
 }
 
 /** Batches must lie within the epochs they are taken from. */

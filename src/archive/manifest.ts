@@ -12,6 +12,7 @@ import {
   checkIdentity,
   type FileRecord,
 } from './identity.js';
+import { checkParts, type PartRecord } from './parts.js';
 import { isDrawn, type Pruning } from './pruning.js';
 import { SHARD_TABLE_FILE, type ShardRecord } from './shards.js';
 
@@ -22,9 +23,12 @@ const FORMAT_VERSION = 2;
 /**
  * Features that a manifest may demand of its reader. `pruned`: rows are batches, see {@link Pruning}. `listed`:
  * of samples that a column lists. `rendering`: views are resized in another way than by default, which older readers do not know.
- * `tau-schedule`: epochs have temperatures of their own.
+ * `tau-schedule`: epochs have temperatures of their own. `views`: stored epochs have the views of other numbers. `parts`:
+ * further epochs lie in folders.
  */
-const KNOWN_FEATURES: readonly string[] = ['pruned', 'listed', 'rendering', 'tau-schedule'];
+const KNOWN_FEATURES: readonly string[] = [
+  ...['pruned', 'listed', 'rendering', 'tau-schedule', 'views', 'parts'],
+];
 
 /** How an archive was made: no part of its identity. */
 export interface ArchiveNotes {
@@ -50,14 +54,17 @@ export interface Manifest extends ArchiveIdentity, ArchiveNotes {
   readonly shardTable?: FileRecord;
   /** Version 1: the shards, in order of epochs. */
   readonly shards?: readonly ShardRecord[];
+  /** Further epochs, in folders; no part of the identity, which is that of the epochs in this one. */
+  readonly parts?: readonly PartRecord[];
 }
 
 export function makeManifest(
   identity: ArchiveIdentity,
   shardTable: FileRecord,
   { provenance, request, result }: ArchiveNotes = {},
+  parts: readonly PartRecord[] = [],
 ): Manifest {
-  return {
+  const own: Manifest = {
     format: 'softpack',
     version: FORMAT_VERSION,
     minReader: FORMAT_VERSION,
@@ -69,18 +76,29 @@ export function makeManifest(
     ...(result === undefined ? {} : { result }),
     shardTable,
   };
+  return parts.length === 0 ? own : withParts(own, parts);
+}
+
+/** The manifest of the next generation of an archive: the same files, and these parts. */
+function withParts({ parts: _, ...own }: Manifest, parts: readonly PartRecord[]): Manifest {
+  const others = own.features.required.filter((feature) => feature !== 'parts');
+  const required = parts.length === 0 ? others : [...others, 'parts'];
+  const features = { ...own.features, required };
+  return { ...own, features, ...(parts.length === 0 ? {} : { parts }) };
 }
 
 function requiredFeatures({
   pruning,
   augmentation,
   tauSchedule,
+  views,
 }: ArchiveIdentity): readonly string[] {
   const rendering =
     augmentation !== null && ('resample' in augmentation || 'round' in augmentation);
   const rows = pruning === undefined ? [] : isDrawn(pruning) ? ['pruned'] : ['pruned', 'listed'];
   const taus = tauSchedule === undefined ? [] : ['tau-schedule'];
-  return [...rows, ...(rendering ? ['rendering'] : []), ...taus];
+  const others = views === undefined ? [] : ['views'];
+  return [...rows, ...(rendering ? ['rendering'] : []), ...taus, ...others];
 }
 
 /** The file: the manifest, and as its last field the sha256 of every byte before it. */
@@ -128,6 +146,7 @@ export function parseManifest(file: string, bytes: Uint8Array): Manifest {
     ...(identity.grid === undefined
       ? { shards: checkShards(check, json.shards, identity) }
       : { shardTable: checkShardTable(check, json.shardTable, identity, identity.grid) }),
+    ...(json.parts === undefined ? {} : { parts: checkParts(check, json.parts, identity) }),
   };
   const id = archiveIdOf(identity);
   if (id !== manifest.archiveId) {
@@ -139,11 +158,18 @@ export function parseManifest(file: string, bytes: Uint8Array): Manifest {
   }
   check.that(version > 1 === (identity.grid !== undefined), version, 'version', '1 without a grid');
   requireAgreement(check, manifest);
-  // Older readers would decode all epochs at one temperature.
-  const named = features.required.includes('tau-schedule');
-  const has = identity.tauSchedule !== undefined;
-  check.that(named === has, features.required, 'features.required', 'tau-schedule if there is one');
+  requireNamed(check, manifest);
   return manifest;
+}
+
+/** Older readers would pass over these fields, and give other labels or views. */
+function requireNamed(check: FieldChecker, manifest: Manifest): void {
+  const { required } = manifest.features;
+  const fields = { 'tau-schedule': 'tauSchedule', views: 'views', parts: 'parts' } as const;
+  for (const [feature, field] of Object.entries(fields)) {
+    const agrees = required.includes(feature) === (manifest[field] !== undefined);
+    check.that(agrees, required, 'features.required', `${feature} if there is ${field}`);
+  }
 }
 
 /** Refuses archives that need a newer reader before checking anything that a newer format may have changed. */

@@ -4,9 +4,10 @@ import { errorCode, SoftpackError, throwIfAborted } from '../errors.js';
 import { nameIn } from '../store/address.js';
 import type { ByteFile, ByteStore } from '../store/byte-store.js';
 import { openStore } from '../store/open-store.js';
+import { subStore } from '../store/sub-store.js';
 import { readCodecFile } from './codec-files.js';
 import { createArchive } from './create.js';
-import { readManifestBytes, shardsOf } from './files.js';
+import { readManifest, readManifestBytes, requirePart, shardsOf } from './files.js';
 import { type Rectangle, rectangleAt, shardCount, storedEpochs } from './grid.js';
 import { type ArchiveIdentity, archiveIdOf, type FileRecord } from './identity.js';
 import { type LogPlan, logName, type Piece, readPieces } from './log-records.js';
@@ -60,7 +61,7 @@ export async function mergeArchives(
     throw new SoftpackError('INVALID_ARGUMENT', 'nothing to merge', details);
   }
   const parts: Part[] = [];
-  for (const one of from) parts.push(await openPart(one));
+  for (const one of from) parts.push(...(await openParts(one)));
   const [first] = parts;
   const isOnePlan = parts.every(
     (part) => idOf(part) === idOf(first) || part.manifest === undefined,
@@ -94,8 +95,22 @@ function idOf({ manifest, identity }: Part): string {
   return manifest?.archiveId ?? archiveIdOf(identity);
 }
 
-async function openPart(from: string | ByteStore): Promise<Part> {
+/** An archive, with the parts that its manifest lists as archives of their own. */
+async function openParts(from: string | ByteStore): Promise<readonly Part[]> {
   const store = typeof from === 'string' ? await openStore(from) : from;
+  const own = await openPart(store);
+  const all = [own];
+  for (const listed of own.manifest?.parts ?? []) {
+    const folder = subStore(store, listed.folder);
+    const { manifest } = await readManifest(folder, listed);
+    requirePart(nameIn(folder.name, MANIFEST_FILE), own.identity, manifest, listed.epochs);
+    const { request, provenance } = manifest;
+    all.push({ store: folder, identity: manifest, request, provenance, manifest });
+  }
+  return all;
+}
+
+async function openPart(store: ByteStore): Promise<Part> {
   try {
     const bytes = await readManifestBytes(store);
     const manifest = parseManifest(nameIn(store.name, MANIFEST_FILE), bytes);

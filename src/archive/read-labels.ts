@@ -129,7 +129,6 @@ export async function labelsOfRow(
       ? { epoch: archive.storedEpoch(row), samples: positions }
       : { ...whole, samples: sampleIds(positions).map((position) => whole.samples[position]) };
   if (!views) return labels;
-  const stored = pruning === undefined ? labels.epoch : row;
-  const augmentation = await mixesOfRow(archive, stored, labels, positions, whole?.samples);
+  const augmentation = await mixesOfRow(archive, row, labels, positions, whole?.samples);
   return augmentation === undefined ? labels : { ...labels, augmentation };
 }

@@ -1,10 +1,15 @@
+import { join } from 'node:path';
+import { makeDirectory } from '../container/durable.js';
 import { type CountingStore, FolderRepair, requireCopy } from '../container/repair-file.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
 import { inLanes } from '../core/lanes.js';
 import { nameIn } from '../store/address.js';
+import type { ByteStore } from '../store/byte-store.js';
 import { localStore } from '../store/local.js';
-import { archiveDigest, readManifestBytes, shardsOf } from './files.js';
-import { parseManifest } from './manifest.js';
+import { subStore } from '../store/sub-store.js';
+import { archiveDigest, readManifest, readManifestBytes, shardsOf } from './files.js';
+import { type Manifest, parseManifest } from './manifest.js';
+import type { PartRecord } from './parts.js';
 import { openShard } from './shard.js';
 import { DEFAULT_CONCURRENCY, type VerifyOptions, verifyShardOf } from './verify-archive.js';
 
@@ -18,18 +23,57 @@ export async function repairArchiveFiles(
   directory: string,
   manifestBytes: Uint8Array,
   source: CountingStore,
-  { concurrency = DEFAULT_CONCURRENCY, onProgress, signal }: VerifyOptions,
+  { concurrency, onProgress, signal }: VerifyOptions,
 ) {
   const manifest = parseManifest(nameIn(directory, MANIFEST_FILE), manifestBytes);
   const id = archiveDigest(manifest);
   const other = parseManifest(nameIn(source.name, MANIFEST_FILE), await readManifestBytes(source));
   requireCopy(source.name, id, archiveDigest(other));
+  const options = { concurrency, onProgress, signal };
   const repair = new FolderRepair(directory, source, signal);
+  await repairFolder(directory, manifest, repair, options);
+  const { repaired, unrepaired } = repair.report;
+  const report = { repaired: [...repaired], unrepaired: [...unrepaired] };
+  for (const part of manifest.parts ?? []) {
+    const found = await repairPart(directory, part, source, options);
+    report.repaired.push(...found.repaired);
+    report.unrepaired.push(...found.unrepaired);
+  }
+  return { id, ...report };
+}
+
+/** A part's manifest is compared with what the archive's records of it, and all else with the part's. */
+async function repairPart(
+  archive: string,
+  { folder, bytes, sha256 }: PartRecord,
+  source: ByteStore,
+  options: VerifyOptions,
+): Promise<FolderRepair['report']> {
+  const directory = join(archive, folder);
+  await makeDirectory(directory);
+  const inPart = <T extends { readonly file: string }>(files: readonly T[]) =>
+    files.map((one) => ({ ...one, file: `${folder}/${one.file}` }));
+  const repair = new FolderRepair(directory, subStore(source, folder), options.signal);
+  if (await repair.whole({ file: MANIFEST_FILE, bytes, sha256 })) {
+    const { manifest } = await readManifest(localStore(directory));
+    await repairFolder(directory, manifest, repair, options);
+  }
+  const { repaired, unrepaired } = repair.report;
+  return { repaired: inPart(repaired), unrepaired: inPart(unrepaired) };
+}
+
+/** The files of one folder, by its manifest. */
+async function repairFolder(
+  directory: string,
+  manifest: Manifest,
+  repair: FolderRepair,
+  { concurrency = DEFAULT_CONCURRENCY, onProgress, signal }: VerifyOptions,
+): Promise<void> {
   const { codecFile, samplesFile, shardTable } = manifest;
   const isTableGood = shardTable === undefined || (await repair.whole(shardTable));
   for (const record of [codecFile, samplesFile])
     if (record !== undefined) await repair.whole(record);
-  if (!isTableGood) return { id, ...repair.report };
+  if (!isTableGood) return;
   const shards = await shardsOf(localStore(directory), manifest, true);
   let done = 0;
   await inLanes(shards.count, concurrency, async (i) => {
@@ -42,5 +86,4 @@ export async function repairArchiveFiles(
     done += record.bytes;
     onProgress?.(done, shards.bytes);
   });
-  return { id, ...repair.report };
 }

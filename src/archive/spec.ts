@@ -14,6 +14,7 @@ import {
   checkIdentity,
   codesRowBytes,
   SAMPLES_FILE,
+  type ViewEpochs,
 } from './identity.js';
 import type { Provenance } from './provenance.js';
 import type { Pruning } from './pruning.js';
@@ -27,6 +28,8 @@ export interface ArchiveSpec {
   readonly epochs: number;
   /** Epochs whose labels are stored, if they are fewer: epoch e is stored epoch e mod `storedEpochs`. */
   readonly storedEpochs?: number;
+  /** Epochs whose views the stored ones have, if not those of the same numbers. */
+  readonly views?: ViewEpochs;
   /** Temperature of the decoded probabilities. */
   readonly tau: number;
   /** Temperatures of the epochs in its place, for codecs that decode at any. */
@@ -87,6 +90,7 @@ export function planArchive(spec: ArchiveSpec): ArchivePlan {
   const codes: Column = { name: 'codes', dtype: 'U8', rowBytes: codesRowBytes(layout, samples) };
   const given = {
     ...{ classes, samples, epochs, storedEpochs: spec.storedEpochs, tau },
+    ...{ views: spec.views as JsonValue | undefined },
     tauSchedule: spec.tauSchedule as JsonValue | undefined,
     codec: { name: codec.name, config },
     codecFile: codecFile.record,
@@ -115,10 +119,10 @@ export function planArchive(spec: ArchiveSpec): ArchivePlan {
 export function planHead(identity: ArchiveIdentity, request: JsonObject | undefined): JsonObject {
   const { classes, samples, epochs, storedEpochs, tau, codec, codecFile, samplesFile } = identity;
   const { layout, augmentation, classNames, teacher, images, pruning, columns, grid } = identity;
-  const { tauSchedule } = identity;
+  const { tauSchedule, views } = identity;
   const head = {
     ...{ classes, samples, epochs, storedEpochs, tau, tauSchedule, codec, codecFile, samplesFile },
-    ...{ layout, augmentation, classNames, teacher, images, pruning, columns, grid },
+    ...{ layout, augmentation, classNames, teacher, images, pruning, columns, grid, views },
     request,
   };
   return canonicalJson(head, 'archive') as JsonObject;

@@ -12,10 +12,12 @@ import { inLanes } from '../core/lanes.js';
 import { errorCode, SoftpackError, type SoftpackErrorCode } from '../errors.js';
 import { nameIn } from '../store/address.js';
 import type { ByteStore } from '../store/byte-store.js';
+import { subStore } from '../store/sub-store.js';
 import { allLabels, type DamagedLabels, labelsIn } from './damaged-labels.js';
-import { archiveDigest, shardsOf } from './files.js';
+import { archiveDigest, readManifest, requirePart, shardsOf } from './files.js';
 import { type Rectangle, rectangleAt, shardCount, storedEpochs } from './grid.js';
 import { isManifestWhole, type Manifest, parseManifest } from './manifest.js';
+import type { PartRecord } from './parts.js';
 import { type OpenShard, openShard, readOffsets } from './shard.js';
 
 /** Verification of a whole archive: every block, file and hash, with all of the damage in one report. */
@@ -62,13 +64,57 @@ export async function verifyArchiveFiles(
     const damage = { file: MANIFEST_FILE, ...damageOf(error, [0, size]), labels: [] };
     return { kind: 'archive', files: 1, bytes: size, damage: [damage] };
   }
-  const { files, verified, damage } = await verifyFilesOf(store, manifest, options);
   const id = archiveDigest(manifest);
+  const own = await verifyFilesOf(store, manifest, options);
+  let [files, bytes] = [1 + own.files, size + own.verified];
   const changed = whole === false ? [changedManifest(size)] : [];
-  return {
-    ...{ kind: 'archive', id, files: 1 + files, bytes: size + verified },
-    damage: [...changed, ...damage],
-  };
+  const damage = [...changed, ...own.damage];
+  for (const part of manifest.parts ?? []) {
+    const found = await verifyPart(store, manifest, part, after(options, bytes));
+    files += found.files;
+    bytes += found.bytes;
+    damage.push(...found.damage);
+  }
+  return { kind: 'archive', id, files, bytes, damage };
+}
+
+/** Sizes of later parts are told by their manifests. */
+function after({ onProgress, ...options }: VerifyOptions, bytes: number): VerifyOptions {
+  if (onProgress === undefined) return options;
+  return { ...options, onProgress: (done, total) => onProgress(bytes + done, bytes + total) };
+}
+
+/** A part's manifest, then its files; damage is told by names in the archive's folder and epochs of the archive. */
+async function verifyPart(
+  archive: ByteStore,
+  owner: Manifest,
+  part: PartRecord,
+  options: VerifyOptions,
+): Promise<Pick<ArchiveReport, 'files' | 'bytes' | 'damage'>> {
+  const store = subStore(archive, part.folder);
+  const inArchive = (one: ArchiveDamage): ArchiveDamage => ({
+    ...one,
+    file: `${part.folder}/${one.file}`,
+    labels: one.labels.map(({ epochs: [from, to], ...labels }) => ({
+      ...labels,
+      epochs: [part.epochs[0] + from, part.epochs[0] + to],
+    })),
+  });
+  let manifest: Manifest;
+  try {
+    ({ manifest } = await readManifest(store, part));
+    requirePart(nameIn(store.name, MANIFEST_FILE), owner, manifest, part.epochs);
+  } catch (error) {
+    const found = damageOf(error, [0, part.bytes]);
+    const kind = errorCode(error) === 'INCOMPLETE' ? ({ kind: 'missing' } as const) : {};
+    const [from, to] = part.epochs;
+    const whole = { file: '', epochs: [0, to - from], samples: [0, owner.samples] } as const;
+    const labels = allLabels(owner, whole);
+    const damage = inArchive({ file: MANIFEST_FILE, ...found, ...kind, labels });
+    return { files: 1, bytes: part.bytes, damage: [damage] };
+  }
+  const { files, verified, damage } = await verifyFilesOf(store, manifest, options);
+  return { files: 1 + files, bytes: part.bytes + verified, damage: damage.map(inArchive) };
 }
 
 /** As readers have it. */

@@ -12,6 +12,7 @@ import { readLocalFileIfAny } from '../store/local.js';
 import { storedEpochs } from './grid.js';
 import type { Piece } from './log-records.js';
 import { type Manifest, makeManifest, manifestBytes } from './manifest.js';
+import type { PartRecord } from './parts.js';
 import { type ArchiveRow, cutRow, requirePiece } from './pieces.js';
 import { encodeShardTable, SHARD_TABLE_FILE } from './shards.js';
 import type { ArchivePlan } from './spec.js';
@@ -141,30 +142,33 @@ export class ArchiveWriter implements AsyncDisposable {
    * Makes the archive readable by writing its manifest. `INCOMPLETE` while labels are missing.
    * Does nothing more to an archive that was finished before.
    *
-   * @param result noted in the manifest.
+   * @param result noted in the manifest. @param parts further epochs, which must be there already.
    */
-  async finish(result?: JsonObject): Promise<Manifest> {
+  async finish(result?: JsonObject, parts?: readonly PartRecord[]): Promise<Manifest> {
     const epochs = storedEpochs(this.#plan.identity);
     if (this.#next.epoch < epochs) {
       const details = { field: 'epochs', expected: epochs, found: this.#next.epoch };
       throw new SoftpackError('INCOMPLETE', 'rows are missing', details);
     }
     return this.#exclusively(async () => {
-      this.#finished ??= await this.#publish(result);
+      this.#finished ??= await this.#publish(result, parts);
       await this.#removeLeftovers();
       await this.#lock.release();
       return this.#finished;
     });
   }
 
-  async #publish(result: JsonObject | undefined): Promise<Manifest> {
+  async #publish(
+    result: JsonObject | undefined,
+    parts: readonly PartRecord[] | undefined,
+  ): Promise<Manifest> {
     const { identity, request, provenance } = this.#plan;
     const table = encodeShardTable(this.#shards.records());
     const record = { file: SHARD_TABLE_FILE, bytes: table.length, sha256: sha256(table) };
     const path = join(this.#directory, SHARD_TABLE_FILE);
     const there = await readLocalFileIfAny(path, table.length).catch(() => undefined);
     if (there === undefined || sha256(there) !== record.sha256) await replaceFile(path, table);
-    const manifest = makeManifest(identity, record, { provenance, request, result });
+    const manifest = makeManifest(identity, record, { provenance, request, result }, parts);
     await replaceFile(join(this.#directory, MANIFEST_FILE), manifestBytes(manifest));
     return manifest;
   }

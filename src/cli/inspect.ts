@@ -1,6 +1,8 @@
 import type { Command } from 'commander';
+import type { LabelArchive } from '../archive/archive.js';
 import { readManifestBytes } from '../archive/files.js';
 import { trainingLabels } from '../archive/identity.js';
+import { CODECS } from '../codecs/registry.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
 import { isImagesManifest, parseImagesManifest } from '../images/packed/manifest.js';
 import { openArchive } from '../pipeline/open-archive.js';
@@ -72,7 +74,7 @@ async function inspect(dir: string) {
   await using archive = await openArchive(dir);
   const { manifest, classes, samples, epochs } = archive;
   const bytes = archive.bytes();
-  const labels = trainingLabels(manifest);
+  const labels = trainingLabels({ ...manifest, epochs });
   return {
     archiveId: manifest.archiveId,
     epochs,
@@ -86,6 +88,7 @@ async function inspect(dir: string) {
     layout: manifest.layout,
     augmentation: manifest.augmentation,
     pruning: manifest.pruning ?? null,
+    parts: partsOf(archive),
     teacher: manifest.teacher ?? null,
     images: manifest.images ?? null,
     provenance: manifest.provenance ?? null,
@@ -101,6 +104,17 @@ async function inspect(dir: string) {
   };
 }
 
+/** Further epochs, in folders. */
+function partsOf({ manifest, parts }: LabelArchive) {
+  return (manifest.parts ?? []).map(({ folder, epochs }, i) => {
+    const { manifest: own } = parts[i + 1];
+    return {
+      ...{ folder, epochs, storedEpochs: own.storedEpochs ?? own.epochs, tau: own.tau },
+      ...{ tauSchedule: own.tauSchedule ?? null, codec: own.codec, bytes: parts[i + 1].bytes() },
+    };
+  });
+}
+
 function labelsOf({ epochs, storedEpochs: stored, samples, labels, pruning }: Facts): string {
   if (pruning === null) {
     const text = `${epochs} epochs x ${samples} samples = ${labels}`;
@@ -110,7 +124,7 @@ function labelsOf({ epochs, storedEpochs: stored, samples, labels, pruning }: Fa
   return `${pruning.epochs} epochs x ${pruning.samples} samples = ${labels}, ${kept}`;
 }
 
-function temperaturesOf({ tau, tauSchedule }: Facts): string {
+function temperaturesOf({ tau, tauSchedule }: Pick<Facts, 'tau' | 'tauSchedule'>): string {
   if (tauSchedule === null) return String(tau);
   return listed(
     tauSchedule.map(([epoch, value]) => `${Number(value.toPrecision(4))} from epoch ${epoch}`),
@@ -132,6 +146,14 @@ function madeBy(provenance: Facts['provenance']): string {
   return [`softpack ${softpack}`, ...called, ...also].join(' ');
 }
 
+function partLine(part: Facts['parts'][number]): string {
+  const { folder, epochs, codec, bytes } = part;
+  const [first, end] = epochs;
+  const range = end - first === 1 ? `epoch ${first}` : `epochs ${first} to ${end - 1}`;
+  const words = [range, CODECS.words(codec), `temperature ${temperaturesOf(part)}`];
+  return line(folder, [...words, formatBytes(bytes.total)].join(', '));
+}
+
 function describe(facts: Facts): string {
   const { bytes, ratio, codec, shards } = facts;
   return [
@@ -141,6 +163,7 @@ function describe(facts: Facts): string {
     line('codec', `${codec.name} ${JSON.stringify(codec.config)}`),
     line('augmentation', facts.augmentation === null ? 'none' : JSON.stringify(facts.augmentation)),
     line('shards', listed(shards.map(({ file, bytes: size }) => `${file} (${formatBytes(size)})`))),
+    ...facts.parts.map(partLine),
     line('codes', formatBytes(bytes.codes)),
     line('codec', formatBytes(bytes.codec)),
     line('metadata', formatBytes(bytes.metadata)),

@@ -79,6 +79,10 @@ export interface PackedCodes {
   readonly row: Uint8Array;
   /** [batch], positions in the row. */
   readonly labels: Uint32Array;
+  /** Part of the archive whose codec they are of; default the first. */
+  readonly part?: number;
+  /** Temperature of the labels. */
+  readonly tau?: number;
 }
 
 /** Arguments of {@link LossCodec.decodeKl}; see `DecodeKlArgs` of the kernels. */

@@ -78,6 +78,7 @@ export async function exportLabels(options: ExportOptions): Promise<ExportResult
   await requireOutput('out', out, [{ what: 'the archive', path: source }]);
   requireUnpruned(archive);
   const images = path === undefined ? undefined : await openImagesOf(archive, path, { split });
+  requireOnePart(archive);
   using codec = loadCodec(archive.codecParts, loadKernels());
   const rows = new LabelRows(archive, codec);
   const settings = settingsOf(archive, options);
@@ -116,6 +117,15 @@ function requireUnpruned({ manifest }: LabelArchive): void {
     field: 'source',
     expected: 'an archive that was not pruned',
     found: 'one whose rows are batches',
+  });
+}
+
+function requireOnePart({ parts }: LabelArchive): void {
+  if (parts.length === 1) return;
+  throw new SoftpackError('UNSUPPORTED', 'labels of several codecs and temperatures', {
+    field: 'source',
+    expected: 'an archive without parts: export each part alone, or pack them into one',
+    found: `${parts.length} parts`,
   });
 }
 

@@ -22,13 +22,13 @@ export interface BatchSetup {
   /** Tells loaders of one pool apart. */
   readonly id: string;
   readonly classes: number;
-  /** Absent if labels are delivered as codes. */
-  readonly codec?: CodecParts;
+  /** One per part of the archive; absent if labels are delivered as codes. */
+  readonly codecs?: readonly CodecParts[];
   readonly decoding: DecodeOptions;
   /** Absent if the loader delivers labels alone. */
   readonly images?: ImageSetup;
-  /** Of codecs that predict labels from what is mixed into their views. */
-  readonly views?: ViewSetup;
+  /** By part, of codecs that predict labels from what is mixed into their views. */
+  readonly views?: readonly (ViewSetup | undefined)[];
   /** [1], shared: tasks of earlier runs stop at the next image. */
   readonly firstRun: Int32Array;
 }
@@ -41,14 +41,21 @@ export interface ViewSetup {
   readonly samples: number;
 }
 
-export interface ImageSetup extends ViewSetup {
+export interface ImageSetup {
   readonly description: ImagesDescription;
   readonly normalisation: Normalisation;
+  /** Height and width of all views. */
+  readonly size: readonly [number, number];
+  /** One per part of the archive. */
+  readonly views: readonly ViewSetup[];
 }
 
 export interface BatchTask {
   /** Counts the iterations of a loader, see {@link BatchSetup.firstRun}. */
   readonly run: number;
+  /** Part of the archive. */
+  readonly part: number;
+  /** By which views are drawn. */
   readonly epoch: number;
   /** Temperature of the labels. */
   readonly tau: number;
@@ -83,11 +90,15 @@ export interface BatchTiming {
   readonly augmentMs: number;
 }
 
+/** Batches of an epoch and of the next one are made side by side. */
+const CODECS_IN_USE = 2;
+
 /** Makes batches, one at a time: decodes labels, reads images and renders the views that the labels belong to. */
 export class BatchMaker implements Disposable {
   readonly #setup: BatchSetup;
   readonly #kernels: Kernels;
-  readonly #codec: Codec | undefined;
+  /** Those in use, by part; the least recently used first. */
+  readonly #codecs = new Map<number, Codec>();
   readonly #reader: ImageReader | undefined;
   /** The batch in progress: the reader's memory is reused for the next one. */
   #last: Promise<unknown> = Promise.resolve();
@@ -95,7 +106,6 @@ export class BatchMaker implements Disposable {
   private constructor(setup: BatchSetup, kernels: Kernels, reader: ImageReader | undefined) {
     this.#setup = setup;
     this.#kernels = kernels;
-    this.#codec = setup.codec && loadCodec(setup.codec, kernels, setup.decoding);
     this.#reader = reader;
   }
 
@@ -131,23 +141,40 @@ export class BatchMaker implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#codec?.dispose();
+    for (const codec of this.#codecs.values()) codec.dispose();
+    this.#codecs.clear();
     this.#reader?.[Symbol.dispose]();
   }
 
   #decode(task: BatchTask): Float32Array {
-    const { epoch, tau, sampleIds, row, labels, into } = task;
-    if (this.#codec === undefined) return new Float32Array(0);
-    const out = into?.ys ?? new Float32Array(sampleIds.length * this.#codec.classes);
+    const { part, epoch, tau, sampleIds, row, labels, into } = task;
+    const { classes, codecs, views } = this.#setup;
+    if (codecs === undefined) return new Float32Array(0);
+    const out = into?.ys ?? new Float32Array(sampleIds.length * classes);
     if (labels !== undefined) {
       out.set(labels);
       return out;
     }
-    const { views } = this.#setup;
-    const augmentation = views && mixesOf(augmentationsOf(views, task), epoch, sampleIds);
+    const mixed = views?.[part];
+    const augmentation = mixed && mixesOf(augmentationsOf(mixed, task), epoch, sampleIds);
     const context = { epoch, samples: sampleIds, augmentation };
-    this.#codec.decode({ row, labels: sampleIds, context, tau, out, threads: 1 });
+    const codec = this.#codecOf(part, codecs[part]);
+    codec.decode({ row, labels: sampleIds, context, tau, out, threads: 1 });
     return out;
+  }
+
+  /** Epochs follow each other: the codecs of all but two parts would hold their tables for nothing. */
+  #codecOf(part: number, parts: CodecParts): Codec {
+    const { decoding } = this.#setup;
+    const codec = this.#codecs.get(part) ?? loadCodec(parts, this.#kernels, decoding);
+    this.#codecs.delete(part);
+    this.#codecs.set(part, codec);
+    const [oldest] = this.#codecs.keys();
+    if (this.#codecs.size > CODECS_IN_USE) {
+      this.#codecs.get(oldest)?.dispose();
+      this.#codecs.delete(oldest);
+    }
+    return codec;
   }
 
   /** The images of the samples and of whatever is mixed into their views. */
@@ -155,7 +182,7 @@ export class BatchMaker implements Disposable {
     const { images } = this.#setup;
     if (images === undefined || this.#reader === undefined || task.labelsOnly) return undefined;
     const { run, epoch, sampleIds } = task;
-    const augmentations = augmentationsOf(images, task);
+    const augmentations = augmentationsOf(images.views[task.part], task);
     const partners = sampleIds.map((sample) => augmentations.mix(epoch, sample).partner);
     const stopped = () => Atomics.load(this.#setup.firstRun, 0) > run;
     return this.#reader.read(concatenateIds(sampleIds, partners), stopped);
@@ -165,9 +192,9 @@ export class BatchMaker implements Disposable {
     const { images } = this.#setup;
     if (images === undefined || pixels === undefined) return new Float32Array(0);
     const { epoch, sampleIds, into } = task;
-    const [height, width] = images.augmentation.size;
+    const [height, width] = images.size;
     const xs = into?.xs ?? new Float32Array(sampleIds.length * height * width * 3);
-    const augmentations = augmentationsOf(images, task);
+    const augmentations = augmentationsOf(images.views[task.part], task);
     const kernels = this.#kernels;
     renderViews(augmentations, pixels, epoch, sampleIds, images.normalisation, xs, { kernels });
     return xs;

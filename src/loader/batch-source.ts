@@ -38,7 +38,7 @@ export class BatchSource implements AsyncDisposable {
   constructor(parts: BatchSourceParts) {
     const { images } = parts.setup;
     this.#parts = parts;
-    this.#imageShape = images === undefined ? [0, 0, 3] : [...images.augmentation.size, 3];
+    this.#imageShape = images === undefined ? [0, 0, 3] : [...images.size, 3];
   }
 
   async make(position: Position, { run, slot, ahead, onRelease }: BatchRequest): Promise<Batch> {
@@ -47,6 +47,7 @@ export class BatchSource implements AsyncDisposable {
     const { epoch } = position;
     const index = plan.indexOf(position);
     const tau = archive.temperatureOf(epoch);
+    const { index: part } = archive.partOf(epoch);
     const sampleIds = plan.samplesOf(position);
     const { codes: row, columns: recorded } = await rows.read(epoch, lastEpoch);
     const lengths = this.lengths(sampleIds.length);
@@ -58,7 +59,7 @@ export class BatchSource implements AsyncDisposable {
     const make = async (task: Pick<BatchTask, 'sampleIds' | 'labels' | 'labelsOnly' | 'into'>) => {
       try {
         // Views are those of the labels' own epoch.
-        const of = { run, epoch: archive.storedEpoch(epoch), tau, row, recorded };
+        const of = { run, part, epoch: archive.storedEpoch(epoch), tau, row, recorded };
         const made = await this.#poolInUse().make({ ...of, ...task }, where);
         counter.made(made.timing);
         return made;
@@ -78,7 +79,7 @@ export class BatchSource implements AsyncDisposable {
       xsShape: [sampleIds.length, ...this.#imageShape],
       ys,
       ysShape: [sampleIds.length, archive.classes],
-      ...(this.#decodes ? {} : { codes: { row, labels: sampleIds } }),
+      ...(this.#decodes ? {} : { codes: { row, labels: sampleIds, part, tau } }),
       release: onRelease,
     };
   }

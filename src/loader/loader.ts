@@ -86,11 +86,13 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     this.batchesPerEpoch = this.#plan.batchesPerEpoch;
     requireBatches(this.batchesPerEpoch, options, samples);
     const imageSetup = images && imageSetupOf(archive, images, options.normalisation);
-    const views = this.#decodes ? predictionSetupOf(archive) : undefined;
+    const views = this.#decodes ? archive.parts.map(predictionSetupOf) : undefined;
     this.#setup = {
       id: randomUUID(),
       classes,
-      ...(this.#decodes && { codec: sharedParts(archive.codecParts) }),
+      ...(this.#decodes && {
+        codecs: archive.parts.map(({ codecParts }) => sharedParts(codecParts)),
+      }),
       decoding: { precision: options.precision, memoryCap: options.memoryCap },
       ...(imageSetup && { images: imageSetup }),
       ...(views && { views }),
@@ -98,7 +100,10 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     };
     this.#rows = new RowReader(
       archive,
-      (imageSetup ?? views)?.columns.map(({ name }) => name) ?? [],
+      archive.parts.map((_, part) => {
+        const own = imageSetup?.views[part] ?? views?.[part];
+        return own?.columns.map(({ name }) => name) ?? [];
+      }),
     );
     this.#source = new BatchSource({
       ...{ options, plan: this.#plan, setup: this.#setup, rows: this.#rows },

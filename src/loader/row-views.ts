@@ -44,7 +44,8 @@ export class RowViews implements Disposable {
     images: ImageSource | MemoryImages,
     given: Normalisation | undefined,
   ): Promise<RowViews> {
-    const { augmentation, normalisation } = imageSetupOf(archive, images, given);
+    const { views, normalisation } = imageSetupOf(archive, images, given);
+    const [{ augmentation }] = views;
     await requireContentOf(archive, images);
     const options = { concurrency: CONCURRENCY };
     const reader = await openImageReader(describeImages(images), options);

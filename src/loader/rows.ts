@@ -10,11 +10,12 @@ export interface EpochRows {
 /** Rows of the epoch that is being delivered and of the one after it, which is read ahead. */
 export class RowReader {
   readonly #archive: LabelArchive;
-  readonly #columns: readonly string[];
+  readonly #columns: readonly (readonly string[])[];
   readonly #rows = new Map<number, Promise<EpochRows>>();
   #readMs = 0;
 
-  constructor(archive: LabelArchive, columns: readonly string[]) {
+  /** @param columns to read besides the codes, for each part of the archive. */
+  constructor(archive: LabelArchive, columns: readonly (readonly string[])[]) {
     this.#archive = archive;
     this.#columns = columns;
   }
@@ -50,7 +51,9 @@ export class RowReader {
     const start = performance.now();
     const codes = await this.#archive.readRow(epoch);
     const columns: Record<string, Uint8Array> = {};
-    for (const name of this.#columns) columns[name] = await this.#archive.readRow(epoch, name);
+    const { index } = this.#archive.partOf(epoch);
+    for (const name of this.#columns[index] ?? [])
+      columns[name] = await this.#archive.readRow(epoch, name);
     this.#readMs += performance.now() - start;
     return { codes, columns };
   }

@@ -26,13 +26,28 @@ export function imageSetupOf(
   if (normalisation === undefined) {
     throw new SoftpackError('INVALID_ARGUMENT', 'required with images', { field: 'normalisation' });
   }
+  const views = archive.parts.map(requiredViewsOf);
+  const [{ augmentation }] = views;
+  const sizes = new Set(views.map(({ augmentation: { size } }) => size.join(' x ')));
+  if (sizes.size > 1) {
+    const details = { field: 'augmentation.size', expected: 'one', found: [...sizes].join(', ') };
+    throw new SoftpackError(
+      'UNSUPPORTED',
+      'parts of this archive have views of several sizes',
+      details,
+    );
+  }
+  return { description: describeImages(images), normalisation, size: augmentation.size, views };
+}
+
+function requiredViewsOf(archive: LabelArchive): ViewSetup {
   const views = viewSetupOf(archive);
   if (views === undefined) {
     throw new SoftpackError('UNSUPPORTED', 'this archive does not say how its images were made', {
       field: 'manifest.json: augmentation',
     });
   }
-  return { ...views, description: describeImages(images), normalisation };
+  return views;
 }
 
 /** How the archive's views are made; `undefined` if it does not say. */

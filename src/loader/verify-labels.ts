@@ -1,4 +1,5 @@
 import type { LabelArchive } from '../archive/archive.js';
+import { commonAugmentation } from '../archive/parted-archive.js';
 import { labelsOfRow } from '../archive/read-labels.js';
 import { type AugmentationSpec, parseAnyAugmentationSpec } from '../augment/spec.js';
 import { argument } from '../core/check.js';
@@ -103,7 +104,8 @@ export async function verifyLabels(
   };
 }
 
-function viewsOf({ manifest: { augmentation } }: LabelArchive): AugmentationSpec {
+function viewsOf(archive: LabelArchive): AugmentationSpec {
+  const augmentation = commonAugmentation(archive);
   const spec = augmentation === null ? undefined : parseAnyAugmentationSpec(augmentation);
   if (spec !== undefined && spec.generator !== 'recorded') return spec;
   throw new SoftpackError('UNSUPPORTED', 'the views of this archive cannot be made again', {
@@ -196,10 +198,11 @@ async function labelsAgain(
   options: VerifyLabelsOptions & { readonly batch?: number },
 ): Promise<Float32Array> {
   const { teacher, description, backend = 'auto', workers, batch, signal } = options;
-  const { classes, epochs, manifest } = archive;
+  const { classes, manifest } = archive;
+  const last = Math.max(...draw.flatMap(({ places }) => places.map(({ epoch }) => epoch)));
   await using source = new TeacherSource({
     ...{ teacher, description, backend, images, augmentation, classes, workers, batch, signal },
-    epochs: manifest.pruning?.epochs ?? epochs,
+    epochs: last + 1,
     fingerprint: {},
   });
   const logits = await source.readEach(draw.flatMap(({ places }) => places));

@@ -19,10 +19,14 @@ export function archiveSource(archive: LabelArchive, kernels: Kernels): LabelSou
   if (pruning !== undefined && isDrawn(pruning)) {
     throw new SoftpackError('UNSUPPORTED', 'a pruned archive lacks labels', { field: 'archive' });
   }
-  const codec = loadCodec(archive.codecParts, kernels);
-  const close = async () => codec.dispose();
-  const labelsOf = (row: number, start: number, count: number) =>
-    labelsOfRow(archive, row, { start, count });
+  const codecs = archive.parts.map(({ codecParts }) => loadCodec(codecParts, kernels));
+  const close = async () => {
+    for (const codec of codecs) codec.dispose();
+  };
+  const labelsOf = (row: number, start: number, count: number) => {
+    const part = archive.partOf(row);
+    return labelsOfRow(part.archive, part.epoch, { start, count });
+  };
   const source: LabelSource = {
     labelsOf,
     epochs: archive.epochs,
@@ -30,16 +34,18 @@ export function archiveSource(archive: LabelArchive, kernels: Kernels): LabelSou
     classes: archive.classes,
     dtype: 'F32',
     async read(epoch, start, count) {
+      const { index, archive: part, epoch: own } = archive.partOf(epoch);
+      const codec = codecs[index];
       const { row, first } = await archive.readCodes(epoch, { start, count });
       const out = new Float32Array(count * archive.classes);
-      if (keepsLogits(archive)) {
+      if (partKeepsLogits(part)) {
         const begin = 2 * (start - first) * archive.classes;
         const halves = row.slice(begin, begin + 2 * out.length);
         float16ToFloat32(new Uint16Array(halves.buffer), out);
         return out;
       }
       const labels = { start: start - first, count };
-      const context = await labelsOfRow(archive, epoch, { start, count }, codec.usesViews);
+      const context = await labelsOfRow(part, own, { start, count }, codec.usesViews);
       const args = { row, labels, context, out };
       await codec.decodeAsync(args).catch((error: unknown) => {
         throw errorInRow(archive, epoch, error);
@@ -55,6 +61,10 @@ export function archiveSource(archive: LabelArchive, kernels: Kernels): LabelSou
 }
 
 /** Whether the archive has the teacher's logits, from which labels follow at any temperature. */
-export function keepsLogits({ codecParts }: LabelArchive): boolean {
+export function keepsLogits({ parts }: LabelArchive): boolean {
+  return parts.every(partKeepsLogits);
+}
+
+function partKeepsLogits({ codecParts }: LabelArchive): boolean {
   return codecParts.name === 'none' && NoneCodec.fromParts(codecParts).config.store === 'logits';
 }

@@ -14,6 +14,7 @@ import { requireOutside } from '../images/outside.js';
 import type { ImageSource } from '../images/source.js';
 import { ferkdOptions } from '../labels/ferkd.js';
 import type { TotalRatioChoice } from './archive-size.js';
+import { asOne } from './as-one.js';
 import { factsOf, identityOf, imagesFor, type LabelsIdentity } from './cache-identity.js';
 import type { CacheLabelsOptions, CacheLabelsResult } from './cache-options.js';
 import { type OpenFilter, unknownClasses } from './label-filter.js';
@@ -208,7 +209,7 @@ async function finishedManifest(
     return undefined;
   }
   await using archive = await openArchive(out);
-  return archive.manifest;
+  return { ...archive.manifest, ...asOne(archive) };
 }
 
 /** `ALREADY_EXISTS` with the first difference if the finished archive is not what is asked for. */

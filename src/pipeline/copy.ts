@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { archiveDigest, readManifestBytes, recordedFiles } from '../archive/files.js';
+import { archiveDigest, readManifestBytes, recordedFolders } from '../archive/files.js';
 import { parseManifest } from '../archive/manifest.js';
 import { makeDirectory } from '../container/durable.js';
 import { LOCK_FILE, WriterLock } from '../container/lock.js';
@@ -40,6 +40,13 @@ interface RecordedFile {
   readonly sha256: string;
 }
 
+/** Files of the archive's own folder, or of a part's. */
+interface Folder {
+  readonly folder?: string;
+  readonly store: ByteStore;
+  readonly files: readonly RecordedFile[];
+}
+
 /**
  * Copies a finished archive, or packed images, to a folder or into a bucket (`s3://bucket/prefix`). Every file is compared
  * with its recorded hash on the way and appears as a whole; the manifest comes last. An interrupted copy is resumed.
@@ -57,22 +64,32 @@ export async function copyArchive(
     typeof from === 'string' ? await openStore(from, { http, s3, cache: false }) : from;
   const target = await openWritableStore(to, { s3 });
   const manifest = await readManifestBytes(source);
-  const { id, records } = await contentOf(source, manifest);
+  const { id, folders } = await contentOf(source, manifest);
   await using _lock = schemeOf(to) === undefined ? await lockFolder(to) : undefined;
-  const there = await requireFree(target, manifest, records);
+  const records = folders.flatMap(({ files }) => files);
   const total = records.reduce((sum, { bytes }) => sum + bytes, manifest.length);
   let [done, copied] = [0, 0];
-  await inLanes(records.length, FILES_AT_ONCE, async (i) => {
-    const record = records[i];
-    throwIfAborted(signal);
-    const { file, bytes, sha256 } = record;
-    if (!there.has(file) || (await target.sha256Of(file, { signal })) !== sha256) {
-      await copyFile(source, target, record, signal);
-      copied += bytes;
-    }
-    done += bytes;
-    onProgress?.(done, total);
-  });
+  for (const { folder, store, files } of folders) {
+    const into =
+      folder === undefined ? target : await openWritableStore(nameIn(to, folder), { s3 });
+    const there =
+      folder === undefined ? await requireFree(into, manifest, files) : new Set(await into.list());
+    const copy = async (record: RecordedFile) => {
+      throwIfAborted(signal);
+      const { file, bytes, sha256 } = record;
+      if (!there.has(file) || (await into.sha256Of(file, { signal })) !== sha256) {
+        await copyFile(store, into, record, signal);
+        copied += bytes;
+      }
+      done += bytes;
+      onProgress?.(done, total);
+    };
+    const [last] = folder === undefined ? [] : files.slice(-1);
+    const others = files.filter((record) => record !== last);
+    await inLanes(others.length, FILES_AT_ONCE, (i) => copy(others[i]));
+    // A part's manifest, which says that the part is whole.
+    if (last !== undefined) await copy(last);
+  }
   const signature = await readStored(source, SIGNATURE_FILE, SIGNATURE_BYTES);
   if (signature !== undefined) await target.put(SIGNATURE_FILE, signature, { signal });
   await target.put(MANIFEST_FILE, manifest, { signal });
@@ -83,14 +100,14 @@ export async function copyArchive(
 async function contentOf(
   source: ByteStore,
   bytes: Uint8Array,
-): Promise<{ readonly id: string; readonly records: readonly RecordedFile[] }> {
+): Promise<{ readonly id: string; readonly folders: readonly Folder[] }> {
   const name = nameIn(source.name, MANIFEST_FILE);
   if (isImagesManifest(bytes)) {
     const { imagesId, shards } = parseImagesManifest(name, bytes);
-    return { id: imagesId, records: shards };
+    return { id: imagesId, folders: [{ store: source, files: shards }] };
   }
   const manifest = parseManifest(name, bytes);
-  return { id: archiveDigest(manifest), records: await recordedFiles(source, manifest) };
+  return { id: archiveDigest(manifest), folders: await recordedFolders(source, manifest) };
 }
 
 async function lockFolder(folder: string): Promise<WriterLock> {

@@ -2,7 +2,7 @@ import type { LabelArchive } from '../archive/archive.js';
 import { differingCodes, type SampleRun } from '../archive/compare-codes.js';
 import { differences, planHead } from '../archive/spec.js';
 import { argument } from '../core/check.js';
-import type { JsonValue } from '../core/json.js';
+import { canonicalJson, type JsonObject, type JsonValue } from '../core/json.js';
 import { STREAM } from '../core/philox.js';
 import { RandomSequence } from '../core/random.js';
 import { throwIfAborted } from '../errors.js';
@@ -72,7 +72,8 @@ export async function diffArchives(
 function differentFields(a: LabelArchive, b: LabelArchive): readonly DifferentField[] {
   const head = ({ manifest }: LabelArchive) => {
     const { grid: _, ...rest } = planHead(manifest, manifest.request);
-    return rest;
+    const parts = manifest.parts?.map(({ epochs }) => epochs);
+    return canonicalJson({ ...rest, ...(parts && { parts }) }, 'archive') as JsonObject;
   };
   const found: DifferentField[] = [];
   for (const [field, ofA, ofB] of differences(head(a), head(b), '')) {
@@ -92,8 +93,8 @@ async function compareLabels(
     return { kind: 'incomparable', reason: `${a[name]} and ${b[name]} ${name}` };
   }
   const epochs = Math.min(a.epochs, b.epochs);
-  if (!isSameCodec(a, b)) return compareDecoded(a, b, epochs, options);
   if (a.id === b.id) return { kind: 'same' };
+  if (!isSameCodec(a, b)) return compareDecoded(a, b, epochs, options);
   const runs: SampleRun[] = [];
   let differing = 0;
   for await (const run of differingCodes(a, b, epochs, options.signal)) {
@@ -104,10 +105,32 @@ async function compareLabels(
   return { kind: 'codes', compared: epochs * a.samples, differing, runs };
 }
 
-/** Whether equal codes decode to equal labels. */
-function isSameCodec({ manifest: a }: LabelArchive, { manifest: b }: LabelArchive): boolean {
-  const parts = ({ codec, codecFile, samplesFile, layout, pruning, tau }: typeof a) =>
-    JSON.stringify([codec, codecFile.sha256, samplesFile?.sha256, layout, pruning, tau]);
+/** Whether equal codes decode to equal labels. Parts have codecs of their own. */
+function isSameCodec(
+  { manifest: a, parts: { length: ofA } }: LabelArchive,
+  { manifest: b, parts: { length: ofB } }: LabelArchive,
+): boolean {
+  if (ofA > 1 || ofB > 1) return false;
+  const parts = ({
+    codec,
+    codecFile,
+    samplesFile,
+    layout,
+    pruning,
+    tau,
+    tauSchedule,
+    views,
+  }: typeof a) =>
+    JSON.stringify([
+      codec,
+      codecFile.sha256,
+      samplesFile?.sha256,
+      layout,
+      pruning,
+      tau,
+      tauSchedule,
+      views,
+    ]);
   return parts(a) === parts(b);
 }
 

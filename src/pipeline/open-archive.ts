@@ -32,10 +32,13 @@ export async function openArchive(
   const store = typeof from === 'string' ? await openStore(from) : from;
   const decoderOf = ({ codecParts }: LabelArchive) => loadCodec(codecParts, loadKernels());
   const archive = await openStored(store, { ...options, decoderOf });
-  const folder = store.name;
   try {
-    requireCodec(folder, archive);
-    requireViews(nameIn(folder, MANIFEST_FILE), archive.manifest);
+    for (const [i, part] of archive.parts.entries()) {
+      const listed = archive.manifest.parts?.[i - 1];
+      const folder = listed === undefined ? store.name : nameIn(store.name, listed.folder);
+      requireCodec(folder, part);
+      requireViews(nameIn(folder, MANIFEST_FILE), part.manifest);
+    }
     return archive;
   } catch (error) {
     await archive.close();

@@ -1,15 +1,17 @@
 import { stat } from 'node:fs/promises';
 import type { LabelArchive } from '../archive/archive.js';
-import type { Column } from '../archive/identity.js';
+import type { Column, ViewEpochs } from '../archive/identity.js';
+import { commonAugmentation } from '../archive/parted-archive.js';
 import type { Provenance } from '../archive/provenance.js';
 import type { Pruning } from '../archive/pruning.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import type { TauSchedule } from '../archive/tau-schedule.js';
-import { SoftpackError } from '../errors.js';
+import { excerpt, SoftpackError } from '../errors.js';
 import type { Kernels } from '../kernels/types.js';
 import type { LabelKind } from '../labels/inspection.js';
 import { type LabelSource, openLabelSource } from '../labels/source.js';
 import { archiveSource, keepsLogits } from './archive-source.js';
+import { asOne, viewsRepeat } from './as-one.js';
 import { openArchive } from './open-archive.js';
 
 /** Rows of an archive besides its labels, e.g. recorded views: whatever codec packs the labels, they stay as they are. */
@@ -28,6 +30,8 @@ export interface PackSource extends AsyncDisposable {
   /** How the source archive was made. */
   readonly provenance?: Provenance;
   readonly sides?: SideRows;
+  /** Views of the stored epochs, if not those of the same numbers. */
+  readonly views?: ViewEpochs;
   /** Temperature of the labels, if they have one already. */
   readonly tau?: number;
   readonly tauSchedule?: TauSchedule;
@@ -62,12 +66,16 @@ export async function openPackSource(
   const archive = await openArchive(path);
   try {
     requireTau(path, archive, tau);
+    const augmentation = commonAugmentation(archive);
+    requireOneKind(path, archive);
     const labels = archiveSource(archive, kernels);
-    const { augmentation, classNames, teacher, images } = archive.manifest;
-    const { tau: own, tauSchedule, storedEpochs, pruning } = archive.manifest;
+    const { classNames, teacher, images } = archive.manifest;
+    const { tau: own, pruning } = archive.manifest;
+    const { tauSchedule, storedEpochs: keep } = asOne(archive);
     return {
       labels,
-      ...(storedEpochs === undefined ? {} : { keep: storedEpochs }),
+      ...(keep === undefined ? {} : { keep }),
+      ...(archive.parts.length > 1 ? {} : { views: archive.manifest.views }),
       ...(pruning === undefined ? {} : { pruning }),
       origin: { augmentation, classNames, teacher, images },
       provenance: archive.manifest.provenance,
@@ -84,6 +92,20 @@ export async function openPackSource(
     await archive.close();
     throw error;
   }
+}
+
+/** `UNSUPPORTED` for parts whose views or columns an archive without parts cannot have. */
+function requireOneKind(path: string, archive: LabelArchive): void {
+  const columnsOf = ({ manifest }: LabelArchive) => JSON.stringify(manifest.columns.slice(1));
+  const [first, ...others] = archive.parts.map(columnsOf);
+  const other = others.find((columns) => columns !== first);
+  if (other === undefined && (archive.parts.length === 1 || viewsRepeat(archive) !== undefined))
+    return;
+  throw new SoftpackError('UNSUPPORTED', `${path} has parts with views of their own`, {
+    field: 'source',
+    expected: 'parts whose views follow each other: pack each part alone',
+    found: other === undefined ? 'views that begin again' : `columns ${excerpt(other)}`,
+  });
 }
 
 function sidesOf(archive: LabelArchive): { readonly sides?: SideRows } {
@@ -109,7 +131,8 @@ function requireNoFileOptions(path: string, options: Omit<PackSourceOptions, 'ta
 
 function requireTau(path: string, archive: LabelArchive, tau: number | undefined): void {
   const { manifest } = archive;
-  if (tau === undefined || tau === manifest.tau || keepsLogits(archive)) return;
+  const own = asOne(archive).tauSchedule === undefined && tau === manifest.tau;
+  if (tau === undefined || own || keepsLogits(archive)) return;
   throw new SoftpackError('INVALID_ARGUMENT', `${path} keeps labels, not logits`, {
     field: 'tau',
     expected: `its temperature, ${manifest.tau}`,

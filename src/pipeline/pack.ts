@@ -3,13 +3,16 @@ import { join } from 'node:path';
 import type { ArchiveBytes, LabelArchive } from '../archive/archive.js';
 import { createArchive, requireUnfinished } from '../archive/create.js';
 import { trainingLabels } from '../archive/identity.js';
+import { type PartRecord, partFolder } from '../archive/parts.js';
 import { callRecord, type Provenance } from '../archive/provenance.js';
 import type { Pruning } from '../archive/pruning.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import { firstTau, type TauSchedule, tauScheduleOf } from '../archive/tau-schedule.js';
 import type { Codec } from '../codecs/codec.js';
+import type { NamedChoice } from '../codecs/descriptor.js';
 import { CODECS, type CodecChoice } from '../codecs/registry.js';
 import type { VqaeTraining } from '../codecs/vqae/trainer.js';
+import type { WriterLock } from '../container/lock.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
 import { argument } from '../core/check.js';
 import type { JsonObject } from '../core/json.js';
@@ -25,6 +28,13 @@ import { filtered } from './label-filter.js';
 import { openArchive } from './open-archive.js';
 import { OutputFolder } from './output-folder.js';
 import { DEFAULT_EPS, DEFAULT_TAU, type PackOptions } from './pack-options.js';
+import {
+  divergenceOfParts,
+  type PartLabels,
+  partsByTemperature,
+  recordOf,
+  withViews,
+} from './pack-parts.js';
 import { requestOf } from './pack-request.js';
 import { openPackSource, type PackSource } from './pack-source.js';
 import { type KeptCodec, PartialPack, requireSameRequest } from './partial-pack.js';
@@ -50,12 +60,12 @@ export interface PackResult {
 }
 
 /** What an archive says of its rows besides their labels. */
-type SourceRows = Pick<PackSource, 'sides' | 'pruning'>;
+type SourceRows = Pick<PackSource, 'sides' | 'pruning' | 'views'>;
 /** Labels of a source that an archive stores, and what it says of the others. */
 type StoredPart = Pick<ArchiveSpec, 'epochs' | 'storedEpochs' | 'pruning'>;
 type SpecOptions = Omit<PackOptions, 'tauSchedule'> &
   StoredPart &
-  Pick<ArchiveSpec, 'columns' | 'tauSchedule'>;
+  Pick<ArchiveSpec, 'columns' | 'tauSchedule' | 'views'>;
 
 /** Trains a codec on logits and writes them, compressed, into an archive. Streams: a file is never whole in memory. */
 export async function packLogits(options: PackOptions): Promise<PackResult> {
@@ -68,7 +78,7 @@ export async function packLogits(options: PackOptions): Promise<PackResult> {
   }
   const path = options.source;
   await using source = await problems.need(() => openPackSource(path, kernels, options));
-  const { labels, origin, tau, tauSchedule, keep, sides, pruning } = source;
+  const { labels, origin, tau, tauSchedule, keep, ...rows } = source;
   await problems.check(() => requireStored(path, keep, options));
   const settled = source.settled ? { labels: 'logits' as const } : {};
   const logits = logitsOf(labels, options.source, options);
@@ -76,7 +86,7 @@ export async function packLogits(options: PackOptions): Promise<PackResult> {
   const own = options.tau === undefined ? { tau, tauSchedule } : { tau };
   const provenance = provenanceOf(options, source.provenance);
   const all = { ...origin, ...own, keep, provenance, ...given(options), ...settled };
-  return await packSource(logits, kernels, all, problems, { sides, pruning });
+  return await packSource(logits, kernels, all, problems, rows);
 }
 
 /** An archive has no labels of epochs that it serves without storing them. */
@@ -126,51 +136,121 @@ async function packSource(
   problems: Problems,
   rows: SourceRows = {},
 ): Promise<PackResult> {
-  const { sides } = rows;
-  const { tau = asked.tauSchedule && firstTau(asked.tauSchedule) } = asked;
+  const { sides, views } = rows;
+  const { tau = (asked.tauSchedule && firstTau(asked.tauSchedule)) ?? DEFAULT_TAU } = asked;
   const options = { ...asked, tau };
   const { labels: adapted, filter } = await problems.need(() => filtered(all, options, rows));
-  const { source, ...part } = await problems.need(() => storedPart(adapted, options, rows));
+  const { source, ...part } = await problems.need(() =>
+    storedPart(withViews(adapted, views), options, rows),
+  );
   const tauSchedule = await problems.check(() => scheduleOf(part, options));
-  const specOptions = { ...options, ...part, columns: sides?.columns, tauSchedule };
-  const choice = await choiceOf(all, source, specOptions, problems);
-  if (tauSchedule !== undefined) await problems.check(() => requireAnyTau(choice, all, options));
+  const whole = { source, sides, ...part, views };
+  const split = await problems.check(() => splitByTemperature(whole, tauSchedule, options));
+  const parts = await Promise.all(
+    (split ?? [{ source, sides, tau, first: 0, spec: { ...part, views } }]).map(async (labels) => {
+      const { columns } = labels.sides ?? {};
+      const { tauSchedule: _, ...rest } = options;
+      const taus = split === undefined ? { tauSchedule } : {};
+      const spec: SpecOptions = { ...rest, tau: labels.tau, ...taus, ...labels.spec, columns };
+      const { classes, samples } = all;
+      const served = split === undefined ? all : { classes, samples, epochs: spec.epochs };
+      const full = fullBytes(served, part.pruning);
+      return { ...labels, spec, choice: await choiceOf(full, labels.source, spec, problems) };
+    }),
+  );
   problems.throwAll();
   await using folder = await OutputFolder.open(options.out);
   const request = await requestOf(all, { ...options, filter });
-  await using partial = await PartialPack.open(options.out, request);
-  const known = partial.codec ?? (await finishedParts(options.out, request));
+  const result = await packParts(all, parts, { kernels, options, request, lock: folder.lock });
+  await using archive = await openArchive(options.out);
+  return { ...resultOf(archive, result.divergence), training: result.training };
+}
+
+/** What to store in one folder, and how. */
+interface PartPlan extends PartLabels {
+  readonly spec: SpecOptions;
+  readonly choice: CodecChoice;
+}
+
+interface PartContext {
+  readonly kernels: Kernels;
+  readonly options: PackOptions;
+  readonly request: JsonObject;
+  readonly lock: WriterLock;
+}
+
+type PartResult = Pick<PackResult, 'divergence' | 'training'>;
+
+/** Further parts first: the manifest of the archive's own epochs, which lists them, makes it complete. */
+async function packParts(
+  all: LabelSource,
+  [own, ...others]: readonly PartPlan[],
+  context: PartContext,
+): Promise<PartResult> {
+  const { out } = context.options;
+  const records: PartRecord[] = [];
+  const found: (readonly [number, LabelDivergence])[] = [];
+  const labelsOf = ({ source: { epochs, samples } }: PartPlan) => epochs * samples;
+  const total = [own, ...others].reduce((sum, part) => sum + labelsOf(part), 0);
+  let done = 0;
+  const reported = (): PackOptions['onProgress'] => (progress) =>
+    context.options.onProgress?.(
+      progress.phase === 'encode' ? { ...progress, done: done + progress.done, total } : progress,
+    );
+  for (const [i, part] of others.entries()) {
+    const name = partFolder(i + 1);
+    const path = join(out, name);
+    await using folder = await OutputFolder.open(path);
+    const request = { ...context.request, part: i + 1 };
+    const options = { ...context.options, out: path, onProgress: reported() };
+    const { divergence } = await packPart(all, part, {
+      ...{ ...context, options, request, lock: folder.lock },
+    });
+    found.push([labelsOf(part), divergence]);
+    records.push(await recordOf(out, name, [part.first, part.first + part.spec.epochs]));
+    done += labelsOf(part);
+  }
+  const options = { ...context.options, onProgress: reported() };
+  const first = await packPart(all, own, { ...context, options }, records);
+  const divergence = divergenceOfParts([[labelsOf(own), first.divergence], ...found]);
+  return { ...first, divergence };
+}
+
+async function packPart(
+  all: LabelSource,
+  { source, sides, spec: specOptions, choice, tau }: PartPlan,
+  { kernels, options, request, lock }: PartContext,
+  parts?: readonly PartRecord[],
+): Promise<PartResult> {
+  const { out } = options;
+  await using partial = await PartialPack.open(out, request);
+  const known = partial.codec ?? (await finishedParts(out, request));
   const viewed = (options.codecs ?? CODECS).of(choice).usesViews
     ? withMixes(source, specOptions, sides)
     : source;
   if (known === undefined && options.labels === undefined) {
     const name = typeof options.source === 'string' ? options.source : 'source';
-    await requireLogits(all, options.tau ?? DEFAULT_TAU, name);
+    await requireLogits(all, tau, name);
   }
   const checkpoints = partial.checkpoints;
   const trained =
-    known ?? (await trainCodec(viewed, kernels, { ...options, codec: choice, checkpoints }));
+    known ?? (await trainCodec(viewed, kernels, { ...options, tau, codec: choice, checkpoints }));
   using codec = (options.codecs ?? CODECS).load(trained.parts, kernels);
   const spec = { ...archiveSpec(source, codec, specOptions), request };
   const divergence = await writeArchive(viewed, codec, spec, {
-    out: options.out,
-    lock: folder.lock,
-    partial,
-    sides,
+    ...{ out, lock, partial, sides, parts },
     fresh: partial.codec === undefined ? trained : undefined,
     onProgress: (done, total) => options.onProgress?.({ phase: 'encode', done, total }),
     signal: options.signal,
   });
-  await PartialPack.remove(options.out);
-  await using archive = await openArchive(options.out);
-  const training = trained.training as PackResult['training'];
-  return { ...resultOf(archive, divergence), training };
+  await PartialPack.remove(out);
+  return { divergence, training: trained.training as PackResult['training'] };
 }
 
 function resultOf(archive: LabelArchive, divergence: LabelDivergence): PackResult {
   const { manifest, classes } = archive;
   const bytes = archive.bytes();
-  const labels = trainingLabels(manifest);
+  const labels = trainingLabels({ ...manifest, epochs: archive.epochs });
   const full = 2 * labels * classes;
   const ratio = { codes: full / bytes.codes, total: full / bytes.total };
   return { codec: manifest.codec, labels, classes, bytes, ratio, divergence };
@@ -189,7 +269,7 @@ export async function settleFinished(out: string, codecs = CODECS): Promise<Pack
 }
 
 function choiceOf(
-  all: LabelSource,
+  full: number,
   { classes, samples }: LabelSource,
   options: SpecOptions,
   problems: Problems,
@@ -198,7 +278,6 @@ function choiceOf(
   const { training, trainingLabels } = options;
   const { augmentation, classNames, teacher, images, pruning, columns } = options;
   const known = { augmentation, classNames, teacher, images, pruning, columns };
-  const full = fullBytes(all, pruning);
   const { epochs, storedEpochs, tauSchedule } = options;
   const labels = { classes, samples, epochs, storedEpochs, tauSchedule, ...known };
   return checkedChoice(
@@ -210,7 +289,10 @@ function choiceOf(
 }
 
 /** Bytes of all labels that training uses, as half floats. */
-function fullBytes({ samples, epochs, classes }: LabelSource, pruning?: Pruning): number {
+function fullBytes(
+  { samples, epochs, classes }: Pick<LabelSource, 'samples' | 'epochs' | 'classes'>,
+  pruning?: Pruning,
+): number {
   return 2 * classes * trainingLabels({ samples, epochs, pruning });
 }
 
@@ -221,19 +303,16 @@ function scheduleOf(
   return tauSchedule && tauScheduleOf(tauSchedule, pruning?.epochs ?? epochs, tau);
 }
 
-function requireAnyTau(
-  choice: CodecChoice,
-  { classes, epochs, samples }: LabelSource,
-  { codecs = CODECS }: PackOptions,
-): void {
-  const descriptor = codecs.of(choice);
-  if (descriptor.anyTau?.(codecs.sized(choice, { classes, labels: epochs * samples }))) return;
-  const details = {
-    field: 'tauSchedule',
-    expected: 'a codec that stores logits, or one temperature',
-    found: descriptor.name,
-  };
-  throw new SoftpackError('UNSUPPORTED', 'labels of this codec have one temperature', details);
+/** A part per temperature if the codec's labels have only one, and the schedule several. */
+function splitByTemperature(
+  whole: Parameters<typeof partsByTemperature>[0],
+  schedule: TauSchedule | undefined,
+  { codec, codecs = CODECS }: PackOptions,
+): readonly PartLabels[] | undefined {
+  const descriptor = codecs.of(codec);
+  // That depends on what a codec stores, not on its size.
+  if (schedule === undefined || descriptor.anyTau?.(codec as NamedChoice)) return undefined;
+  return partsByTemperature(whole, schedule, descriptor.name);
 }
 
 /**
@@ -272,7 +351,7 @@ function storedPart(
 function pruned(
   source: LabelSource,
   { prune, codec, codecs = CODECS }: PackOptions,
-  { sides, pruning: own }: SourceRows,
+  { sides, pruning: own, views }: SourceRows,
 ): StoredPart & { readonly source: LabelSource } {
   if (prune === undefined && own === undefined) return { source, epochs: source.epochs };
   if (codecs.of(codec).perSample) {
@@ -283,6 +362,12 @@ function pruned(
     );
   }
   if (prune === undefined) return { source, epochs: source.epochs, pruning: own };
+  if (views !== undefined) {
+    throw new SoftpackError('UNSUPPORTED', 'batches have the views of the epochs from 0 on', {
+      field: 'prune',
+      expected: 'labels of an archive that is no part of another',
+    });
+  }
   if (sides !== undefined) {
     throw new SoftpackError('UNSUPPORTED', 'rows of recorded views belong to epochs, not batches', {
       field: 'prune',
@@ -312,5 +397,6 @@ function archiveSpec(source: LabelSource, codec: Codec, options: SpecOptions): A
     pruning: options.pruning,
     columns: options.columns,
     provenance: options.provenance,
+    views: options.views,
   };
 }

@@ -1,5 +1,6 @@
 import { createArchive } from '../archive/create.js';
 import type { Piece } from '../archive/log-records.js';
+import type { PartRecord } from '../archive/parts.js';
 import type { ArchiveRow } from '../archive/pieces.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import type { Codec, LabelContext } from '../codecs/codec.js';
@@ -18,6 +19,8 @@ export interface WriteArchiveOptions {
   readonly lock: WriterLock;
   readonly partial: PartialPack;
   readonly sides?: SideRows;
+  /** Further epochs of the archive, in folders. */
+  readonly parts?: readonly PartRecord[];
   /** A codec trained by this run, to be kept before its first row is written. */
   readonly fresh?: KeptCodec;
   /** Labels done, of all. */
@@ -33,7 +36,7 @@ export async function writeArchive(
   source: LabelSource,
   codec: Codec,
   spec: ArchiveSpec,
-  { out, lock, partial, sides, fresh, onProgress, signal }: WriteArchiveOptions,
+  { out, lock, partial, sides, parts, fresh, onProgress, signal }: WriteArchiveOptions,
 ): Promise<LabelDivergence> {
   await using writer = await createArchive(out, spec, { resume: true, lock });
   const finished = writer.finished?.result;
@@ -61,7 +64,7 @@ export async function writeArchive(
     }
   }
   const divergence = meter.result();
-  await writer.finish(resultOf(divergence));
+  await writer.finish(resultOf(divergence), parts);
   return divergence;
 }
 

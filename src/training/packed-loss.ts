@@ -12,10 +12,10 @@ import { loadKernels } from '../kernels/load.js';
 import type { Kernels } from '../kernels/types.js';
 
 export interface PackedLossOptions extends DecodeOptions {
-  /** An archive's `codecParts`. */
-  readonly codec: CodecParts;
-  /** Temperature of the student: that of the labels, `tau` of the batches. */
-  readonly tau: number;
+  /** An archive's `codecParts`, or those of all of its parts, of which one at a time is loaded. */
+  readonly codec: CodecParts | readonly CodecParts[];
+  /** Temperature of the student; default that of the labels of each batch. */
+  readonly tau?: number;
   readonly kernels?: Kernels;
   /** Threads to decode on; 0 (default): all processors. */
   readonly threads?: number;
@@ -30,9 +30,12 @@ export interface PackedLossOptions extends DecodeOptions {
  * @throws `UNSUPPORTED` for a codec that no kernel decodes inside the loss: let the loader decode its labels.
  */
 export class PackedLoss implements Disposable {
-  readonly #codec: LossCodec;
-  readonly #tau: number;
+  readonly #parts: readonly CodecParts[];
+  readonly #load: (parts: CodecParts) => LossCodec;
+  readonly #tau: number | undefined;
   readonly #threads: number;
+  #part = 0;
+  #codec: LossCodec;
 
   constructor({
     codec,
@@ -41,36 +44,31 @@ export class PackedLoss implements Disposable {
     threads = 0,
     ...decoding
   }: PackedLossOptions) {
-    const loaded = loadCodec(codec, kernels, decoding);
-    if (!isLossCodec(loaded)) {
-      loaded.dispose();
-      throw new SoftpackError('UNSUPPORTED', 'no loss on the codes of this codec', {
-        field: 'codec',
-        expected: "labels: 'probabilities' in the loader, and kdLoss",
-        found: codec.name,
-      });
-    }
-    this.#codec = loaded;
+    this.#parts = 'name' in codec ? [codec] : codec;
+    this.#load = (parts) => loadLossCodec(parts, kernels, decoding);
     this.#tau = tau;
     this.#threads = threads;
+    this.#codec = this.#load(this.#partAt(0));
   }
 
   /** A scalar to minimise; `logits` are the student's, [batch, classes]. */
-  loss(logits: tf.Tensor2D, { row, labels }: PackedCodes): tf.Scalar {
+  loss(logits: tf.Tensor2D, { row, labels, part = 0, tau: ofLabels }: PackedCodes): tf.Scalar {
+    const codec = this.#codecOf(part);
+    if (ofLabels !== undefined && ofLabels !== codec.tau) throw otherTau(codec.tau, ofLabels);
     const [batch, classes] = logits.shape;
-    if (batch !== labels.length || classes !== this.#codec.classes) {
+    if (batch !== labels.length || classes !== codec.classes) {
       throw new SoftpackError('INVALID_ARGUMENT', 'logits and codes do not match', {
         field: 'logits',
-        expected: [labels.length, this.#codec.classes],
+        expected: [labels.length, codec.classes],
         found: [batch, classes],
       });
     }
     const divergence = tf.customGrad((z, save) => {
       const losses = new Float32Array(batch);
       const gradient = new Float32Array(batch * classes);
-      this.#codec.decodeKl({
+      codec.decodeKl({
         ...{ row, labels, context: { epoch: 0, samples: labels } },
-        ...{ logits: (z as tf.Tensor).dataSync<'float32'>(), tau: this.#tau },
+        ...{ logits: (z as tf.Tensor).dataSync<'float32'>(), tau: this.#tau ?? codec.tau },
         ...{ losses, gradient, scale: 1 / batch, threads: this.#threads },
       });
       (save as tf.GradSaveFunc)([tf.tensor2d(gradient, [batch, classes])]);
@@ -84,4 +82,42 @@ export class PackedLoss implements Disposable {
   [Symbol.dispose](): void {
     this.#codec.dispose();
   }
+
+  #codecOf(part: number): LossCodec {
+    if (part === this.#part) return this.#codec;
+    const codec = this.#load(this.#partAt(part));
+    this.#codec.dispose();
+    this.#codec = codec;
+    this.#part = part;
+    return codec;
+  }
+
+  #partAt(part: number): CodecParts {
+    const parts = this.#parts[part];
+    if (parts !== undefined) return parts;
+    throw new SoftpackError('INVALID_ARGUMENT', 'codes of a part whose codec was not given', {
+      field: 'codec',
+      expected: 'archive.parts.map(({ codecParts }) => codecParts)',
+      found: `${this.#parts.length} of at least ${part + 1}`,
+    });
+  }
+}
+
+function loadLossCodec(parts: CodecParts, kernels: Kernels, decoding: DecodeOptions): LossCodec {
+  const loaded = loadCodec(parts, kernels, decoding);
+  if (isLossCodec(loaded)) return loaded;
+  loaded.dispose();
+  throw new SoftpackError('UNSUPPORTED', 'no loss on the codes of this codec', {
+    field: 'codec',
+    expected: "labels: 'probabilities' in the loader, and kdLoss",
+    found: parts.name,
+  });
+}
+
+function otherTau(expected: number, found: number): SoftpackError {
+  return new SoftpackError('UNSUPPORTED', 'no loss on codes at another temperature', {
+    field: 'tau',
+    expected: `${expected}, or labels: 'probabilities' in the loader, and kdLoss`,
+    found,
+  });
 }

@@ -84,11 +84,29 @@ export async function forgeManifest(
     else parent[last] = value;
   }
   const { format, version, minReader, features, archiveId: _, ...rest } = manifest;
-  const { shards, shardTable, request, result, provenance, checksum: __, ...identity } = rest;
+  const {
+    shards,
+    shardTable,
+    request,
+    result,
+    provenance,
+    parts,
+    checksum: __,
+    ...identity
+  } = rest;
   const archiveId = archiveIdOf(identity as unknown as ArchiveIdentity);
   const head = { format, version, minReader, features, archiveId };
   await writeFile(
     path,
-    JSON.stringify({ ...head, ...identity, provenance, request, result, shards, shardTable }),
+    JSON.stringify({
+      ...head,
+      ...identity,
+      provenance,
+      request,
+      result,
+      shards,
+      shardTable,
+      parts,
+    }),
   );
 }

@@ -7,6 +7,9 @@ import { type LabelArchive, openArchive } from '#src/archive/archive.js';
 import { createArchive } from '#src/archive/create.js';
 import type { ArchiveSpec } from '#src/archive/spec.js';
 import { joinBlocks, splitBlocks } from '#src/core/blocks.js';
+import { memoryLabelSource } from '#src/labels/source.js';
+import { packLogits } from '#src/pipeline/pack.js';
+import { syntheticLogits } from '../codecs/labels.js';
 import { temporaryDirectory } from '../temporary.js';
 import { SMALL, smallRow } from './fixture.js';
 
@@ -82,6 +85,21 @@ describe('the reader of docs/format.md', () => {
     }
     await writer.finish();
     await compare(path);
+  });
+
+  test('reads epochs of parts, and refuses a part that was changed', async () => {
+    const path = directory.path('parts');
+    const source = memoryLabelSource(syntheticLogits(60, 5), {
+      epochs: 6,
+      samples: 10,
+      classes: 5,
+    });
+    const codec = { name: 'scalar', levels: 4 } as const;
+    await packLogits({ source, out: path, codec, tauSchedule: [20, 10, 5], keep: 3 });
+    await compare(path);
+    const file = join(path, 'part-00002', 'manifest.json');
+    writeFileSync(file, readFileSync(file, 'utf8').replace('"epochs": 2', '"epochs": 1'));
+    expect(() => read(path, ['0:0'])).toThrow('not the file of this archive');
   });
 
   test('refuses a shard that was changed', async () => {

@@ -78,7 +78,7 @@ describe('parseManifest', () => {
       expect.objectContaining({
         code: 'UNSUPPORTED',
         field: 'm.json: features.required',
-        expected: 'among pruned, listed, rendering, tau-schedule',
+        expected: 'among pruned, listed, rendering, tau-schedule, views, parts',
         found: 'entropy-coded',
       }),
     );

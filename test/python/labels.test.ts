@@ -187,6 +187,44 @@ describe('labels', () => {
     }
   });
 
+  test('and views come from the part with their epoch', async () => {
+    const augmentation = {
+      ...{ generator: 'philox4x32-10', seed: 5, size: [9, 8], flip: 0.5 },
+      crop: { scale: [0.3, 1], ratio: [3 / 4, 4 / 3] },
+      mix: { kind: 'cutmix', alpha: 1, probability: 0.7 },
+    } as const;
+    const source = await logitArchive(temporary.path('to-part'), { augmentation });
+    const out = temporary.path('parted');
+    const codec = { name: 'scalar', levels: 16 } as const;
+    await packLogits({ source, out, codec, tauSchedule: [4, 3, 2] });
+    const file = await writeImages(temporary.path('parted.bin'));
+    const samples = Array.from({ length: SAMPLES }, (_, i) => i);
+    const epochs = [0, 1, 2];
+    const shape = [SAMPLES, SIDE, SIDE];
+    const found = runJobs([
+      { kind: 'labels', archive: out, epochs },
+      { kind: 'views', archive: out, epochs, samples, images: file, shape, ...NORMALISATION },
+      { kind: 'views', archive: source, epochs, samples, images: file, shape, ...NORMALISATION },
+      { kind: 'labels', archive: out, epochs: [3] },
+    ]);
+    await using archive = await openDecoding(out);
+    expect(archive.parts).toHaveLength(3);
+    expect(found[0]).toMatchObject({ id: archive.id, epochs: 3 });
+    for (const epoch of epochs) {
+      const own = await archive.labels(epoch, { start: 0, count: SAMPLES });
+      expect(worst(floatsOf((found[0].labels as string[])[epoch]), own)).toBeLessThan(1e-6);
+    }
+    expect(found[1].views).toEqual(found[2].views);
+    expect(found[3]).toMatchObject({ code: 'INVALID_ARGUMENT', field: 'epoch' });
+    await using loader = createLoader({
+      ...{ archive, images, normalisation: NORMALISATION, batchSize: SAMPLES },
+      ...{ shuffle: false, workers: 0 },
+    });
+    for await (const { epoch, xs } of loader) {
+      expect(floatsOf((found[1].views as string[])[epoch])).toEqual(xs);
+    }
+  });
+
   test('of a pruned archive come with their batch', async () => {
     const source = await logitArchive(temporary.path('to-prune'));
     const out = temporary.path('pruned');

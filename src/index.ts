@@ -1,4 +1,6 @@
 // Archives
+
+export { type AppendOptions, appendArchive } from './archive/append.js';
 export type {
   ArchiveBytes,
   LabelArchive,
@@ -217,6 +219,7 @@ export {
   type VerifyLabelsOptions,
   verifyLabels,
 } from './loader/verify-labels.js';
+export { type AppendLabelsOptions, appendLabels } from './pipeline/append.js';
 // Packing
 export type { TotalRatioChoice } from './pipeline/archive-size.js';
 export { cacheLabels } from './pipeline/cache-labels.js';

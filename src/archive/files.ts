@@ -3,7 +3,7 @@ import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from '../container/shard-file.js';
 import { decodeTensorFile } from '../container/tensor-file.js';
 import { FieldChecker } from '../core/check.js';
 import { canonicalJson } from '../core/json.js';
-import { excerpt, SoftpackError } from '../errors.js';
+import { excerpt, SoftpackError, type SoftpackErrorCode } from '../errors.js';
 import { nameIn } from '../store/address.js';
 import type { ByteStore, ReadOptions } from '../store/byte-store.js';
 import { openSound } from '../store/open-sound.js';
@@ -111,14 +111,15 @@ function requireListed(name: string, bytes: Uint8Array, listed: PartRecord): voi
   });
 }
 
-/** `INVALID_FILE` unless a part holds what the archive says of it, and labels of the same samples. */
+/** `INVALID_FILE`, or another code, unless a part holds what the archive says of it, and labels of the same samples. */
 export function requirePart(
   name: string,
   archive: ArchiveIdentity,
   part: Manifest,
   [first, end]: PartRecord['epochs'],
+  code: SoftpackErrorCode = 'INVALID_FILE',
 ): void {
-  const check = new FieldChecker(name, 'INVALID_FILE', 'not a part of this archive');
+  const check = new FieldChecker(name, code, 'not a part of this archive');
   check.that(part.parts === undefined, 'parts', 'parts', 'none: this is a part itself');
   check.that(part.pruning === undefined, 'pruning', 'pruning', 'none: rows of parts are epochs');
   check.that(part.epochs === end - first, part.epochs, 'epochs', `${end - first}`);

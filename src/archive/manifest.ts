@@ -80,7 +80,7 @@ export function makeManifest(
 }
 
 /** The manifest of the next generation of an archive: the same files, and these parts. */
-function withParts({ parts: _, ...own }: Manifest, parts: readonly PartRecord[]): Manifest {
+export function withParts({ parts: _, ...own }: Manifest, parts: readonly PartRecord[]): Manifest {
   const others = own.features.required.filter((feature) => feature !== 'parts');
   const required = parts.length === 0 ? others : [...others, 'parts'];
   const features = { ...own.features, required };

@@ -1,6 +1,7 @@
 import { Command, type CommanderError } from 'commander';
 import { VERSION } from '../core/version.js';
 import { errorCode, errorMessage, errorName, isSoftpackError, stackOf } from '../errors.js';
+import { addAppend } from './append.js';
 import { addCache } from './cache.js';
 import { addCat } from './cat.js';
 import { addCopy } from './copy.js';
@@ -86,6 +87,7 @@ export async function createProgram(io: CliIo): Promise<Command> {
   addSign(program);
   addDiff(program, io);
   addMerge(program, io);
+  addAppend(program, io);
   addLoaderBench(program, io);
   addDoctor(program, io);
   addTensorflow(program, io);

@@ -8,6 +8,7 @@ import type { LabelKind } from '../labels/inspection.js';
 import type { LabelSource } from '../labels/source.js';
 import type { TotalRatioChoice } from './archive-size.js';
 import type { LabelFilter } from './label-filter.js';
+import type { KeptCodec } from './partial-pack.js';
 import type { PruneOptions } from './pruned-source.js';
 
 export const DEFAULT_TAU = 20;
@@ -33,6 +34,8 @@ export interface PackOptions {
    * whole archive.
    */
   readonly codec: CodecChoice | TotalRatioChoice;
+  /** @internal A codec that was trained before, with its encoder, in place of training one. */
+  readonly trained?: KeptCodec;
   /** @internal The codecs to choose from; default: softpack's own. */
   readonly codecs?: CodecRegistry;
   /** Keep the first 1/N of all batches only (LPLD); the codec stores what is kept. */

@@ -60,7 +60,7 @@ export interface PackResult {
 }
 
 /** What an archive says of its rows besides their labels. */
-type SourceRows = Pick<PackSource, 'sides' | 'pruning' | 'views'>;
+export type SourceRows = Pick<PackSource, 'sides' | 'pruning' | 'views'>;
 /** Labels of a source that an archive stores, and what it says of the others. */
 type StoredPart = Pick<ArchiveSpec, 'epochs' | 'storedEpochs' | 'pruning'>;
 type SpecOptions = Omit<PackOptions, 'tauSchedule'> &
@@ -129,7 +129,8 @@ function given(options: PackOptions): PackOptions {
   return Object.fromEntries(entries) as unknown as PackOptions;
 }
 
-async function packSource(
+/** {@link packLogits} of an open source. */
+export async function packSource(
   all: LabelSource,
   kernels: Kernels,
   asked: PackOptions,
@@ -155,7 +156,11 @@ async function packSource(
       const { classes, samples } = all;
       const served = split === undefined ? all : { classes, samples, epochs: spec.epochs };
       const full = fullBytes(served, part.pruning);
-      return { ...labels, spec, choice: await choiceOf(full, labels.source, spec, problems) };
+      const choice =
+        options.trained === undefined
+          ? await choiceOf(full, labels.source, spec, problems)
+          : (options.codec as CodecChoice);
+      return { ...labels, spec, choice };
     }),
   );
   problems.throwAll();
@@ -224,7 +229,7 @@ async function packPart(
 ): Promise<PartResult> {
   const { out } = options;
   await using partial = await PartialPack.open(out, request);
-  const known = partial.codec ?? (await finishedParts(out, request));
+  const known = partial.codec ?? (await finishedParts(out, request)) ?? options.trained;
   const viewed = (options.codecs ?? CODECS).of(choice).usesViews
     ? withMixes(source, specOptions, sides)
     : source;

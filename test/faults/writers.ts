@@ -15,10 +15,12 @@ import { syntheticLogits } from '../codecs/labels.js';
 import { writeImage } from '../images/fixture.js';
 import type { TemporaryDirectory } from '../temporary.js';
 
+export const OUT = '{out}';
+
 /** A command that writes an archive from small inputs. */
 export interface Writer {
   readonly name: string;
-  /** Without `--out`. */
+  /** Without `--out`; {@link OUT} stands for the folder where that is no option. */
   readonly args: readonly string[];
 }
 
@@ -148,7 +150,8 @@ export class FaultWorkplace {
       ...(fault === undefined ? {} : { SOFTPACK_FAULT: fault, SOFTPACK_FAULT_AT: `${at}` }),
     };
     return new Promise((resolve) => {
-      const args = [main, ...writer.args, '--out', out];
+      const named = writer.args.map((arg) => (arg === OUT ? out : arg));
+      const args = [main, ...(writer.args.includes(OUT) ? named : [...named, '--out', out])];
       const child = execFile(process.execPath, args, { env }, (_error, _out, err) => {
         const text = existsSync(log) ? readFileSync(log, 'utf8') : '';
         const operations = text.split('\n').slice(0, -1);

@@ -6,6 +6,7 @@ import { labelDivergence } from '#src/labels/divergence.js';
 import { memoryLabelSource } from '#src/labels/source.js';
 import { softmaxRows } from '#src/labels/temperature.js';
 import { createLoader } from '#src/loader/loader.js';
+import { copyArchive } from '#src/pipeline/copy.js';
 import { diffArchives } from '#src/pipeline/diff.js';
 import { openArchive } from '#src/pipeline/open-archive.js';
 import { packLogits } from '#src/pipeline/pack.js';
@@ -175,6 +176,18 @@ test.each([
     release();
   }
   expect(count).toBe(SAMPLES * (loader.epochs.to - loader.epochs.from));
+});
+
+test('a copy has the parts, and an interrupted one is resumed', async () => {
+  const to = directory.path('copied');
+  const controller = new AbortController();
+  const onProgress = (done: number, total: number) => done > total / 2 && controller.abort();
+  const stopped = copyArchive(parted, to, { onProgress, signal: controller.signal });
+  await expect(stopped).rejects.toMatchObject({ code: 'ABORTED' });
+  const { files, copied, bytes } = await copyArchive(parted, to);
+  expect(copied).toBeLessThan(bytes);
+  expect(files).toBe((await treeOf(parted)).size);
+  expect(await treeOf(to)).toEqual(await treeOf(parted));
 });
 
 test('parts are read from a server', async () => {

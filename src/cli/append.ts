@@ -1,0 +1,93 @@
+import { stat } from 'node:fs/promises';
+import { type Command, Option } from 'commander';
+import { appendArchive } from '../archive/append.js';
+import { allEpochs } from '../archive/parts.js';
+import { CODECS } from '../codecs/registry.js';
+import { appendLabels } from '../pipeline/append.js';
+import { addCodecOptions, type CodecFlags, codecOf, givesSize } from './codec-options.js';
+import { formatBytes } from './format.js';
+import { type CliIo, print } from './io.js';
+import {
+  nonNegativeInteger,
+  positiveInteger,
+  positiveNumber,
+  tauScheduleOption,
+} from './options.js';
+import { packProgress } from './pack.js';
+import { reportedStep } from './progress.js';
+
+interface AppendFlags extends CodecFlags {
+  readonly tensor?: string;
+  readonly probabilities?: boolean;
+  readonly logits?: boolean;
+  readonly views?: 'following' | 'unknown';
+  readonly tau?: number;
+  readonly tauSchedule?: 'lpqld' | readonly number[];
+  readonly steps: number;
+  readonly seed: number;
+}
+
+export function addAppend(program: Command, io: CliIo): void {
+  const command = program
+    .command('append')
+    .description('Add epochs to a finished archive, which stays readable meanwhile.')
+    .argument('<dir>', 'archive')
+    .argument('<more>', 'archive of the epochs that follow, or its address; or a file of logits');
+  addCodecOptions(command)
+    .option('--tensor <name>', 'which array of a file that holds several')
+    .option('--probabilities', 'the file holds probabilities p, which become logits log p')
+    .addOption(
+      new Option(
+        '--logits',
+        'the file holds logits, even if they look like something else',
+      ).conflicts('probabilities'),
+    )
+    .addOption(
+      new Option(
+        '--views <which>',
+        "of a file: the archive's views of the epochs that follow, or unknown ones",
+      ).choices(['following', 'unknown']),
+    )
+    .option(
+      '-t, --tau <t>',
+      "temperature of the labels; default: that of the archive's last epoch",
+      positiveNumber,
+    )
+    .addOption(tauScheduleOption())
+    .option('--steps <n>', 'training steps of the codec', positiveInteger, 1000)
+    .option('--seed <n>', 'seed of the training', nonNegativeInteger, 0)
+    .action(async (dir: string, more: string, flags: AppendFlags) => {
+      const file = await stat(more).catch(() => undefined);
+      const named = command.getOptionValueSource('codec') !== 'default';
+      if (file?.isFile()) await appendFile(dir, more, flags, named, io);
+      else await appendWhole(dir, more, io);
+    });
+}
+
+async function appendWhole(dir: string, more: string, io: CliIo): Promise<void> {
+  const bar = reportedStep('Copying', io.stderr);
+  const manifest = await appendArchive(dir, more, { signal: io.signal, onProgress: bar.report });
+  bar.finish();
+  const parts = 1 + (manifest.parts ?? []).length;
+  print(io, `${dir}: ${allEpochs(manifest)} epochs in ${parts} parts`);
+}
+
+async function appendFile(
+  dir: string,
+  more: string,
+  flags: AppendFlags,
+  named: boolean,
+  io: CliIo,
+): Promise<void> {
+  const { tensor, probabilities, logits, views, tau, tauSchedule, steps, seed } = flags;
+  const { labels, codec, bytes } = await appendLabels({
+    ...{ archive: dir, source: more, tensor, views, tau, tauSchedule },
+    ...(probabilities ? { labels: 'probabilities' } : {}),
+    ...(logits ? { labels: 'logits' } : {}),
+    ...(named || givesSize(flags) ? { codec: codecOf(flags) } : {}),
+    training: { steps, seed },
+    onProgress: packProgress(io),
+    signal: io.signal,
+  });
+  print(io, `${labels} labels in ${formatBytes(bytes.total)} appended, ${CODECS.words(codec)}`);
+}

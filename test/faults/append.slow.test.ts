@@ -1,0 +1,19 @@
+import { expect, it } from 'vitest';
+import { temporaryDirectory } from '../temporary.js';
+import { appendWriters, findAppendLosses } from './append.js';
+import { FaultWorkplace, missingForFaults } from './writers.js';
+
+const lacking = missingForFaults();
+const place =
+  lacking === undefined ? await FaultWorkplace.create(await temporaryDirectory()) : undefined;
+const writers = place === undefined ? [] : await appendWriters(place);
+
+it.for([0, 1])(
+  'append %i, killed at any file operation, leaves a whole archive',
+  async (i, { skip }) => {
+    if (place === undefined) return skip(lacking);
+    const { tried, losses } = await findAppendLosses(place, writers[i], (all) => all);
+    expect(losses).toEqual([]);
+    expect(tried).toBeGreaterThan(10);
+  },
+);

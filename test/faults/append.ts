@@ -1,0 +1,68 @@
+import { cpSync } from 'node:fs';
+import { openArchive } from '#src/pipeline/open-archive.js';
+import { packLogits } from '#src/pipeline/pack.js';
+import { verifyArchive } from '#src/pipeline/verify.js';
+import { softpack } from '../cli/softpack.js';
+import { differences } from './kills.js';
+import { type FaultWorkplace, OUT, treeOf, type Writer } from './writers.js';
+
+/** Appends of an archive and of a file of logits, which must leave the old archive or the new one. */
+export async function appendWriters(place: FaultWorkplace): Promise<readonly Writer[]> {
+  const logits = place.path('in/logits.npy');
+  const [base, more] = [place.path('in/base'), place.path('in/more')];
+  await packLogits({ source: logits, out: base, codec: { name: 'topk', k: 2 } });
+  await packLogits({ source: logits, out: more, codec: { name: 'scalar', levels: 4 }, tau: 5 });
+  return [
+    { name: 'append an archive', args: ['append', OUT, more] },
+    { name: 'append logits', args: ['append', OUT, logits, '--codec', 'topk', '--k', '3'] },
+  ];
+}
+
+/**
+ * Kills an append at the operations that `choose` leaves. After each the archive must be whole, with its old epochs or
+ * with all; a second run must end as if the first had not been.
+ */
+export async function findAppendLosses(
+  place: FaultWorkplace,
+  writer: Writer,
+  choose: (operations: readonly number[]) => readonly number[],
+): Promise<{ readonly tried: number; readonly losses: readonly string[] }> {
+  const fresh = () => {
+    const out = place.freshOut();
+    cpSync(place.path('in/base'), out, { recursive: true });
+    return out;
+  };
+  const undisturbed = fresh();
+  const { code, err, operations } = await place.run(writer, undisturbed, { ops: 'change' });
+  if (code !== 0) throw new Error(err);
+  const wanted = treeOf(undisturbed);
+  const losses: string[] = [];
+  const chosen = choose(operations.map((_, i) => i + 1));
+  for (const at of chosen) {
+    const out = fresh();
+    const killed = await place.run(writer, out, { ops: 'change', fault: 'kill', at });
+    const named = `kill at ${at}, ${operations[at - 1]}`;
+    if (killed.signal !== 'SIGKILL') losses.push(`${named}: not killed (${killed.err})`);
+    const { damage } = await verifyArchive(out);
+    losses.push(...damage.map(({ file, problem }) => `${named}: ${file}: ${problem}`));
+    const epochs = await epochsOf(out);
+    if (epochs !== 3 && epochs !== 6) losses.push(`${named}: ${epochs} epochs`);
+    if (epochs === 3) {
+      const again = await softpack(writer.args.map((arg) => (arg === OUT ? out : arg)));
+      if (again.code !== 0) losses.push(`${named}: exit ${again.code}, ${again.err}`);
+      else losses.push(...differences(treeOf(out), wanted).map((found) => `${named}: ${found}`));
+    }
+    place.discard(out);
+  }
+  place.discard(undisturbed);
+  return { tried: chosen.length, losses };
+}
+
+/** All labels are read. */
+async function epochsOf(out: string): Promise<number> {
+  await using archive = await openArchive(out);
+  for (let epoch = 0; epoch < archive.epochs; epoch++) {
+    await archive.labels(epoch, { start: 0, count: archive.samples });
+  }
+  return archive.epochs;
+}

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { openArchive } from '#src/archive/archive.js';
 import { type ArchiveIdentity, archiveIdOf, type FileRecord } from '#src/archive/identity.js';
@@ -53,6 +54,14 @@ function changed(path: string, value: unknown, of: unknown = manifest): unknown 
 describe('parseManifest', () => {
   test('reads what makeManifest writes', () => {
     expect(parseManifest('m.json', manifestBytes(manifest))).toEqual(manifest);
+  });
+
+  test('the file ends with the sha256 of all bytes before its last field', () => {
+    const text = String(Buffer.from(manifestBytes(manifest)));
+    const at = text.lastIndexOf('  "checksum"');
+    const found = createHash('sha256').update(text.slice(0, at)).digest('hex');
+    expect(text.slice(at)).toBe(`  "checksum": "${found}"\n}\n`);
+    expect(JSON.parse(text)).toMatchObject({ checksum: found, archiveId: manifest.archiveId });
   });
 
   test('ignores what it does not know', () => {

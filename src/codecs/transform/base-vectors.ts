@@ -34,12 +34,13 @@ const ITERATIONS = 20;
 
 /** The normal equations of all labels, summed up label by label. */
 export class BaseFit {
-  readonly #samples: number;
   readonly #rank: number;
-  /** [samples, rank]: sums of weight times label. */
-  readonly #right: Float64Array;
-  /** [samples]: sums of squared weights. */
-  readonly #diagonal: Float64Array;
+  /** Number of samples seen: one more than the largest id. */
+  #samples = 0;
+  /** [at least samples, rank]: sums of weight times label. */
+  #right = new Float64Array();
+  /** [at least samples]: sums of squared weights. */
+  #diagonal = new Float64Array();
   /** Pairs that are mixed: both samples and lambda (1 - lambda). */
   readonly #pairs: { first: number[]; second: number[]; weight: number[] } = {
     first: [],
@@ -47,15 +48,13 @@ export class BaseFit {
     weight: [],
   };
 
-  constructor(samples: number, rank: number) {
-    this.#samples = samples;
+  constructor(rank: number) {
     this.#rank = rank;
-    this.#right = new Float64Array(samples * rank);
-    this.#diagonal = new Float64Array(samples);
   }
 
   /** @param latents [labels, rank]. */
   add(latents: Float32Array, { sample, partner, lambda }: Mixes): void {
+    for (const ids of [sample, partner]) this.#makeRoom(ids);
     for (let i = 0; i < sample.length; i++) {
       const alone = partner[i] === sample[i];
       const own = alone ? 1 : lambda[i];
@@ -69,6 +68,16 @@ export class BaseFit {
     }
   }
 
+  #makeRoom(ids: Uint32Array): void {
+    this.#samples = ids.reduce((most, id) => Math.max(most, id + 1), this.#samples);
+    if (this.#samples <= this.#diagonal.length) return;
+    const room = Math.max(this.#samples, 2 * this.#diagonal.length);
+    const [right, diagonal] = [new Float64Array(room * this.#rank), new Float64Array(room)];
+    right.set(this.#right);
+    diagonal.set(this.#diagonal);
+    [this.#right, this.#diagonal] = [right, diagonal];
+  }
+
   #addTo(sample: number, weight: number, latents: Float32Array, label: number): void {
     this.#diagonal[sample] += weight * weight;
     for (let j = 0; j < this.#rank; j++) {
@@ -78,9 +87,9 @@ export class BaseFit {
 
   /** The vectors of least squares, held towards zero by `ridge` labels that say zero: [samples, rank]. */
   solve(ridge: number): Float64Array {
-    const { length } = this.#right;
+    const length = this.#samples * this.#rank;
     const x = new Float64Array(length);
-    const residual = this.#right.slice();
+    const residual = this.#right.slice(0, length);
     const direction = residual.slice();
     const image = new Float64Array(length);
     let energy = this.#energies(residual, residual);

@@ -1,8 +1,9 @@
+import { MEMORY } from '../../core/allocate.js';
 import { SoftpackError } from '../../errors.js';
 import type { Trellis } from '../../kernels/rans.js';
 import type { CodecTraining } from '../descriptor.js';
 import { thinned } from '../training.js';
-import { BaseFit, type Mixes, mixesOf } from './base-vectors.js';
+import { BaseFit, mixesOf } from './base-vectors.js';
 import type { TransformSized } from './choice.js';
 import { type DrawnLabels, projected, thinnedMixes } from './drawn-labels.js';
 import { type Learnt, learnCodec, type Settings } from './learn.js';
@@ -18,6 +19,8 @@ const HALVINGS = 12;
 const TRIALS = 6;
 /** Share of a rate within which it counts as reached. */
 const TOLERANCE = 0.01;
+/** Bytes that fitting takes for each entry of a base vector. */
+const FIT_BYTES = 48;
 /** Labels saying zero that hold a base vector back. */
 const RIDGE = 0.5;
 
@@ -156,32 +159,23 @@ class Search {
   }
 }
 
-/** Base vectors of least squares for all labels; absent where no sample has several. */
+/** Base vectors of least squares for all labels; absent where no sample has several, and where they take much memory. */
 async function fitBases(
   drawn: DrawnLabels,
   context: CodecTraining,
 ): Promise<Float64Array | undefined> {
   const { classes, labels, tau, kernels } = context;
   if (labels < 2 * context.samples && !drawn.mixed) return undefined;
-  const all: { readonly latents: Float32Array; readonly mixes: Mixes }[] = [];
+  if (FIT_BYTES * context.samples * drawn.rank > MEMORY / 4) return undefined;
+  const fit = new BaseFit(drawn.rank);
   if (drawn.count === labels) {
-    const latents = await projected(drawn.centred, drawn.components, classes, kernels);
-    all.push({ latents, mixes: drawn.mixes });
+    fit.add(await projected(drawn.centred, drawn.components, classes, kernels), drawn.mixes);
   } else {
     await context.scanLogits(async (logits, known) => {
       const centred = centreLogits(logits, classes, tau, drawn.mean);
-      const latents = await projected(centred, drawn.components, classes, kernels);
-      all.push({ latents, mixes: mixesOf(known) });
+      fit.add(await projected(centred, drawn.components, classes, kernels), mixesOf(known));
     });
   }
-  let samples = 0;
-  for (const { mixes } of all) {
-    for (const ids of [mixes.sample, mixes.partner]) {
-      samples = ids.reduce((most, id) => Math.max(most, id + 1), samples);
-    }
-  }
-  const fit = new BaseFit(samples, drawn.rank);
-  for (const { latents, mixes } of all) fit.add(latents, mixes);
   return fit.solve(RIDGE);
 }
 

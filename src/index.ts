@@ -120,6 +120,7 @@ export {
   type ImportTokensResult,
   importTokens,
 } from './interop/import-tokens.js';
+export { type LabelTextsOptions, labelTexts } from './interop/label-texts.js';
 export type { Layout } from './interop/layouts/label-set.js';
 export type { Rest } from './interop/layouts/label-values.js';
 export {
@@ -129,6 +130,7 @@ export {
   type TokenLayout,
 } from './interop/open-tokens.js';
 export type { Agreement } from './interop/order-proof.js';
+export type { LlamaTeacherOptions } from './interop/tokens/llama-teacher.js';
 export { openTorchFile } from './interop/torch/open.js';
 export { stateDictOf } from './interop/torch/state-dict.js';
 export type { FindStorage, TorchFile } from './interop/torch/torch-file.js';

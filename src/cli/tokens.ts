@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander';
 import { type ExportTokensOptions, exportTokens, TOKEN_EXPORTS } from '../interop/export-tokens.js';
 import { type ImportTokensOptions, importTokens } from '../interop/import-tokens.js';
+import { type LabelTextsOptions, labelTexts } from '../interop/label-texts.js';
 import { TOKEN_LAYOUTS } from '../interop/open-tokens.js';
 import { TOKEN_PRESETS } from '../tokens/config.js';
 import { formatBytes } from './format.js';
@@ -15,8 +16,39 @@ type ExportFlags = Omit<ExportTokensOptions, 'source' | 'signal'> & { readonly j
 
 export function addTokens(program: Command, io: CliIo): void {
   const tokens = program.command('tokens').description("Labels of language models' tokens.");
+  addLabel(tokens, io);
   addImport(tokens, io);
   addExport(tokens, io);
+}
+
+type LabelFlags = Omit<LabelTextsOptions, 'source' | 'signal' | 'onProgress'> & {
+  readonly json?: boolean;
+};
+
+function addLabel(tokens: Command, io: CliIo): void {
+  tokens
+    .command('label')
+    .description('Label texts with a GGUF model, by node-llama-cpp.')
+    .argument('<file>', 'a text per line, or JSON lines with "text"')
+    .requiredOption('--model <file>', 'GGUF model')
+    .requiredOption('-o, --out <dir>', 'archive to write; interrupted labelling is resumed')
+    .addOption(
+      new Option('--codec <name>', 'default: head-tail').choices(Object.keys(TOKEN_PRESETS)),
+    )
+    .option('-k, --top <n>', "ids kept per label; default: the codec's", positiveInteger)
+    .option('--seed <n>', 'of ids drawn from the tail; default: 0', nonNegativeInteger)
+    .option('--context-size <n>', 'most tokens of a text; default: 2048', positiveInteger)
+    .option('--threads <n>', 'default: 1', positiveInteger)
+    .option('--json', 'print the result as JSON')
+    .action(async (source: string, { json, ...flags }: LabelFlags) => {
+      const bar = reportedStep('labelling texts', io.stderr);
+      const options = { ...flags, source, onProgress: bar.report, signal: io.signal };
+      const result = await labelTexts(options);
+      bar.finish();
+      const { labels, sequences } = result;
+      const text = `${labels} labels of ${sequences} texts in ${flags.out}`;
+      print(io, json ? JSON.stringify(result) : text);
+    });
 }
 
 function addImport(tokens: Command, io: CliIo): void {

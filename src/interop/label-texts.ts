@@ -1,0 +1,61 @@
+import { isJsonObject, parseJson } from '../core/json.js';
+import { decodeText } from '../core/text.js';
+import { invalidFile } from '../errors.js';
+import { readLocalFile } from '../store/local.js';
+import type { TokenPreset } from '../tokens/config.js';
+import { type PackTokensResult, packTokens } from '../tokens/pack-tokens.js';
+import { type LlamaTeacherOptions, openLlamaTeacher } from './tokens/llama-teacher.js';
+
+export interface LabelTextsOptions extends Omit<LlamaTeacherOptions, 'texts'> {
+  /** File of a text per line, or of JSON lines with `text`. */
+  readonly source: string;
+  /** Archive to write; labelling that was interrupted is resumed. */
+  readonly out: string;
+  /** Default: `head-tail`. */
+  readonly codec?: TokenPreset;
+  /** Ids kept per label; default: the codec's. */
+  readonly top?: number;
+  /** Of ids drawn from the tail; default: 0. */
+  readonly seed?: number;
+  /** Texts labelled, of all. */
+  readonly onProgress?: (done: number, total: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+const MAX_TEXT = 2 ** 29;
+
+/**
+ * Labels texts with a GGUF model and stores the labels as an archive. Killed at any moment and started again, on the same
+ * machine, it ends with the same bytes.
+ *
+ * @param load gives node-llama-cpp; default: the installed package.
+ */
+export async function labelTexts(
+  options: LabelTextsOptions,
+  load?: () => Promise<unknown>,
+): Promise<PackTokensResult> {
+  const { source, out, codec: name = 'head-tail', top, seed, onProgress, signal } = options;
+  const texts = textsOf(source, await readLocalFile(source, MAX_TEXT));
+  await using teacher = await openLlamaTeacher({ ...options, texts }, load);
+  return await packTokens({
+    ...{ source: teacher, out, seed, onProgress, signal },
+    codec: { name, ...(top === undefined ? {} : { k: top }) },
+    teacher: { model: options.model },
+  });
+}
+
+function textsOf(file: string, bytes: Uint8Array): readonly string[] {
+  const lines = decodeText(file, 'content', bytes).split(/\r?\n/);
+  const texts = lines.flatMap((line, i) => {
+    if (line.trim() === '') return [];
+    return line.startsWith('{') ? textOf(file, `line ${i + 1}`, line) : line;
+  });
+  if (texts.length > 0) return texts;
+  throw invalidFile(file, 'content', 'no texts', { expected: 'a text per line' });
+}
+
+function textOf(file: string, field: string, line: string): string {
+  const value = parseJson(file, field, Buffer.from(line));
+  if (isJsonObject(value) && typeof value.text === 'string' && value.text !== '') return value.text;
+  throw invalidFile(file, field, 'no text', { expected: '{"text": "..."}', found: value });
+}

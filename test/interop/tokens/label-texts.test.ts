@@ -1,0 +1,109 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { labelTexts } from '#src/interop/label-texts.js';
+import type { LlamaPackage } from '#src/interop/tokens/llama-teacher.js';
+import { openTokenArchive } from '#src/tokens/token-archive.js';
+import { temporaryDirectory } from '../../temporary.js';
+
+const temporary = await temporaryDirectory();
+const V = 64;
+
+/** A model whose ids are the codes of letters, and whose logits depend on all letters before. */
+function stub(counts = { evaluated: 0, disposed: 0 }): LlamaPackage {
+  const sequence = () => {
+    let history = 0;
+    return {
+      async clearHistory() {
+        history = 0;
+      },
+      async controlledEvaluate(input: readonly (readonly [token: number, options: object])[]) {
+        return input.map(([token]) => {
+          counts.evaluated += 1;
+          history = (history * 7 + token) % 1009;
+          return { next: { probabilities: probabilitiesOf(history) } };
+        });
+      },
+    };
+  };
+  const model = {
+    trainContextSize: 100,
+    tokens: { bos: null, shouldPrependBosToken: false },
+    tokenize: (text: string) => Array.from(text, (letter) => letter.charCodeAt(0) % V),
+    createContext: async () => ({ getSequence: sequence }),
+  };
+  const dispose = async () => {
+    counts.disposed += 1;
+  };
+  return { getLlama: async () => ({ loadModel: async () => model, dispose }) };
+}
+
+function probabilitiesOf(history: number): Map<number, number> {
+  const weights = Array.from({ length: V }, (_, id) => Math.exp(3 * Math.sin(history + 1.7 * id)));
+  const total = weights.reduce((a, b) => a + b, 0);
+  return new Map(weights.map((weight, id) => [id, weight / total]));
+}
+
+const TEXTS = ['the first text', '{"text": "a second one"}', '', 'and a third'];
+const source = await temporary.file('texts.txt', TEXTS.join('\n'));
+const MODEL = 'model.gguf';
+
+test('labels are those of the model behind each token of the text', async () => {
+  const out = temporary.path('exact');
+  const options = { source, model: MODEL, out, codec: 'topk', top: 5 } as const;
+  const counts = { evaluated: 0, disposed: 0 };
+  const result = await labelTexts(options, async () => stub(counts));
+  expect(result).toMatchObject({ sequences: 3, labels: 14 + 12 + 11, tokens: 37 });
+  expect(counts.disposed).toBe(1);
+  await using archive = await openTokenArchive(out);
+  const labels = await archive.labels(1);
+  let history = 0;
+  for (const [row, letter] of [...'a second one'].entries()) {
+    history = (history * 7 + (letter.charCodeAt(0) % V)) % 1009;
+    const known = [...probabilitiesOf(history)].sort(([, a], [, b]) => b - a).slice(0, 5);
+    expect([...labels.ids.subarray(5 * row, 5 * row + 5)]).toEqual(known.map(([id]) => id));
+    const error = Math.abs(labels.probabilities[5 * row] - known[0][1]);
+    expect(error).toBeLessThan(2e-3);
+  }
+});
+
+test('stopped after any text and started again it ends with the same bytes', async () => {
+  const files = ['codec.safetensors', 'codes-00000.safetensors'];
+  const content = (out: string) => Promise.all(files.map((name) => readFile(join(out, name))));
+  const options = { source, model: MODEL, codec: 'sampled' } as const;
+  const whole = temporary.path('whole');
+  await labelTexts({ ...options, out: whole }, async () => stub());
+  for (const stop of [1, 2]) {
+    const out = temporary.path(`stopped-${stop}`);
+    const { signal, abort } = stopper();
+    const onProgress = (done: number) => done === stop && abort();
+    const stopped = labelTexts({ ...options, out, onProgress, signal }, async () => stub());
+    await expect(stopped).rejects.toMatchObject({ code: 'ABORTED' });
+    await labelTexts({ ...options, out }, async () => stub());
+    expect(await content(out)).toEqual(await content(whole));
+  }
+});
+
+function stopper() {
+  const controller = new AbortController();
+  return { signal: controller.signal, abort: () => controller.abort() };
+}
+
+test('refuses texts that do not fit, files without any, and a package that is not there', async () => {
+  const out = temporary.path('refused');
+  const options = { source, model: MODEL, out };
+  const label = (changes: object) => labelTexts({ ...options, ...changes }, async () => stub());
+  await expect(label({ contextSize: 5 })).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    field: 'text 0',
+  });
+  await expect(label({ contextSize: 101 })).rejects.toMatchObject({ field: 'contextSize' });
+  const empty = await temporary.file('empty.txt', '\n \n');
+  await expect(label({ source: empty })).rejects.toMatchObject({ code: 'INVALID_FILE' });
+  const textless = await temporary.file('textless.txt', '{"prompt": "x"}');
+  await expect(label({ source: textless })).rejects.toMatchObject({ code: 'INVALID_FILE' });
+  await expect(labelTexts(options)).rejects.toMatchObject({
+    code: 'TOOL_MISSING',
+    message: expect.stringContaining('npm install node-llama-cpp'),
+  });
+});

@@ -3,8 +3,14 @@ import { constants } from 'node:fs';
 import { open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BLOCK_BYTES, sha256 } from '../container/checksum.js';
-import { makeDirectory, NO_FOLLOW, replaceFile, writeFully } from '../container/durable.js';
-import { WriterLock } from '../container/lock.js';
+import {
+  makeDirectory,
+  NO_FOLLOW,
+  removeTemporaries,
+  replaceFile,
+  writeFully,
+} from '../container/durable.js';
+import { LOCK_FILE, WriterLock } from '../container/lock.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import { nameIn } from '../store/address.js';
@@ -66,7 +72,8 @@ export async function appendArchive(
     await replaceFile(join(folder, MANIFEST_FILE), bytes);
     await appending.add();
   }
-  return appending.publish();
+  // Not the promise: the lock would be given back before the new manifest is in its place.
+  return await appending.publish();
 }
 
 /** The right to append to an archive. */
@@ -141,6 +148,7 @@ export class Appending implements AsyncDisposable {
     // What no reader would take is not written.
     const manifest = parseManifest(path, bytes);
     await replaceFile(path, bytes);
+    await removeTemporaries(this.#directory, [MANIFEST_FILE, LOCK_FILE]);
     const listed = new Set(this.#parts.map(({ folder }) => folder));
     for (const name of await onFile(this.#directory, () => readdir(this.#directory))) {
       if (!isPartFolder(name) || listed.has(name)) continue;

@@ -10,6 +10,7 @@ const writers = place === undefined ? [] : await appendWriters(place);
 
 it.for([0, 1])(
   'append %i, killed at any file operation, leaves a whole archive',
+  { timeout: 300_000 },
   async (i, { skip }) => {
     if (place === undefined) return skip(lacking);
     const { tried, losses } = await findAppendLosses(place, writers[i], (all) => all);

@@ -19,6 +19,7 @@ export interface Job {
     | 'pruned'
     | 'blocks'
     | 'packed'
+    | 'tokens'
     | 'fuzz-packed'
     | 'open'
     | 'native'

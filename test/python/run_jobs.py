@@ -114,6 +114,18 @@ def run(job):
             **{"id": images.id, "classes": images.classes, "sizes": [list(own.shape[:2]) for own in pixels]},
             "pixels": base64.b64encode(b"".join(own.tobytes() for own in pixels)).decode(),
         }
+    if kind == "tokens":
+        archive = softpack_labels.open_tokens(job["archive"])
+        sequences = []
+        for sequence, start, count in job["ranges"]:
+            own, whole = archive.labels(sequence, start, count), archive.text(sequence)
+            tokens = None if whole.tokens is None else whole.tokens.tolist()
+            sequences.append({
+                **{"tokens": tokens, "textFirst": whole.first, "labels": whole.labels, "tail": own.tail},
+                **{"ids": own.ids.reshape(-1).tolist(), "probabilities": text(own.probabilities), "first": own.first},
+                **{"next": own.next.tolist(), "counts": own.counts.tolist(), "shape": list(own.ids.shape)},
+            })
+        return {"vocabulary": archive.vocabulary, "sequences": archive.sequences, "read": sequences}
     if kind == "fuzz":
         return fuzz(job)
     if kind == "fuzz-packed":

@@ -1,0 +1,94 @@
+import { cp, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { beforeEach, expect, test } from 'vitest';
+import type { TokenPreset } from '#src/tokens/config.js';
+import { packTokens } from '#src/tokens/pack-tokens.js';
+import { openTokenArchive } from '#src/tokens/token-archive.js';
+import { temporaryDirectory } from '../temporary.js';
+import { testTeacher } from '../tokens/sources.js';
+import { floatsOf, hasModule, python, runJobs } from './python.js';
+
+const missing = !hasModule('numpy');
+const reason = `${python} has no numpy; name a Python that has by SOFTPACK_PYTHON`;
+beforeEach((context) => context.skip(missing, reason));
+const temporary = await temporaryDirectory();
+
+const VOCABULARY = 397;
+const LENGTHS = [1, 0, 64, 65, 130];
+/** Sequence, start and count: whole ones, and from within the first, second and third group on. */
+const RANGES = [
+  ...LENGTHS.map((length, s) => [s, 0, length] as const),
+  ...([
+    [2, 63, 1],
+    [3, 64, 1],
+    [4, 61, 7],
+    [4, 129, 1],
+    [4, 130, 0],
+  ] as const),
+];
+
+const PRESETS: readonly TokenPreset[] = ['head-tail', 'tiny', 'topk', 'topk-vq', 'sampled'];
+
+async function pack(name: TokenPreset, options: { masked?: boolean; text?: boolean } = {}) {
+  const out = temporary.path(`${name}-${JSON.stringify(options).length}`);
+  const { source } = testTeacher({ vocabulary: VOCABULARY, lengths: LENGTHS, ...options });
+  await packTokens({ source, out, codec: { name } });
+  return out;
+}
+
+async function expectEqual(out: string): Promise<void> {
+  const [found] = runJobs([{ kind: 'tokens', archive: out, ranges: RANGES }]);
+  expect(found).toMatchObject({ vocabulary: VOCABULARY, sequences: LENGTHS.length });
+  const read = found.read as readonly Record<string, unknown>[];
+  expect(read).toHaveLength(RANGES.length);
+  await using archive = await openTokenArchive(out);
+  for (const [i, [sequence, start, count]] of RANGES.entries()) {
+    const text = await archive.text(sequence);
+    const labels = await archive.labels(sequence, { start, count });
+    expect(read[i]).toMatchObject({
+      tokens: text.tokens === undefined ? null : Array.from(text.tokens),
+      ...{ textFirst: text.first, labels: text.labels, first: labels.first },
+      ...{ tail: labels.tail.kind, shape: [count, archive.width] },
+      ids: Array.from(labels.ids),
+      next: Array.from(labels.next),
+      counts: Array.from(labels.counts),
+    });
+    const own = floatsOf(read[i].probabilities);
+    expect(own).toHaveLength(labels.probabilities.length);
+    const worst = own.reduce((w, p, j) => Math.max(w, Math.abs(p - labels.probabilities[j])), 0);
+    expect(worst).toBeLessThanOrEqual(1e-6);
+  }
+}
+
+test.each(PRESETS)('%s: texts and labels are those of softpack', async (name) => {
+  await expectEqual(await pack(name));
+});
+
+test('masks, and labels without their texts', async () => {
+  await expectEqual(await pack('topk', { masked: true, text: false }));
+});
+
+test('ranges outside of a sequence, other archives and damage are refused', async () => {
+  const out = await pack('tiny', { masked: true });
+  const damaged = temporary.path('damaged');
+  await cp(out, damaged, { recursive: true });
+  const shards = (await readdir(damaged)).filter((name) => name.startsWith('shard'));
+  expect(shards).toHaveLength(1);
+  const shard = join(damaged, shards[0]);
+  const bytes = await readFile(shard);
+  bytes[Math.floor(bytes.length / 2)] ^= 1;
+  await writeFile(shard, bytes);
+  expect(
+    runJobs([
+      { kind: 'tokens', archive: out, ranges: [[5, 0, 0]] },
+      { kind: 'tokens', archive: out, ranges: [[3, 66, 0]] },
+      { kind: 'tokens', archive: out, ranges: [[3, 60, 6]] },
+      { kind: 'tokens', archive: damaged, ranges: RANGES },
+    ]),
+  ).toMatchObject([
+    { code: 'INVALID_ARGUMENT', field: 'sequence' },
+    { code: 'INVALID_ARGUMENT', field: 'start' },
+    { code: 'INVALID_ARGUMENT', field: 'count' },
+    { code: 'CORRUPT_DATA' },
+  ]);
+});

@@ -86,7 +86,7 @@ export type { SampleRange } from './core/samples.js';
 export { SoftpackError, type SoftpackErrorCode, type SoftpackErrorDetails } from './errors.js';
 // Images
 export type { DamagedImage } from './images/damaged.js';
-export type { ImageFit } from './images/decode.js';
+export type { ImageFit, PixelFormat } from './images/decode.js';
 export type { ImageFilesOptions } from './images/file-images.js';
 export { type ImageFolderOptions, imageFolder } from './images/folder.js';
 export { imageList } from './images/image-list.js';
@@ -261,6 +261,15 @@ export type { HttpOptions } from './store/http.js';
 export { type OpenStoreOptions, openStore } from './store/open-store.js';
 export type { RetryOptions } from './store/retry.js';
 export type { S3Options } from './store/s3.js';
+// Synthesis
+export type {
+  SynthesiseOptions,
+  SynthesisMethod,
+  SynthesisProgress,
+  SynthesisResult,
+  SynthesisStep,
+} from './synthesis/options.js';
+export { synthesise } from './synthesis/synthesise.js';
 export type { StoredTail, TokenCodecConfig, TokenPreset } from './tokens/config.js';
 export {
   type PackTokensOptions,

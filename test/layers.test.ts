@@ -20,6 +20,7 @@ const LAYERS = [
   'pipeline',
   'loader',
   'interop',
+  'synthesis',
   'planner',
   'cli',
 ];

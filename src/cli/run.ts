@@ -19,6 +19,7 @@ import { addPackImages } from './pack-images.js';
 import { addPlan } from './plan.js';
 import { addRepair } from './repair.js';
 import { addSign } from './sign.js';
+import { addSynthesise } from './synthesise.js';
 import { addTensorflow } from './tensorflow.js';
 import { addTokens } from './tokens.js';
 import { addVerify } from './verify.js';
@@ -74,6 +75,7 @@ export async function createProgram(io: CliIo): Promise<Command> {
 
   await addDemo(program, io);
   addPlan(program, io);
+  addSynthesise(program, io);
   addCache(program, io);
   addPack(program, io);
   addPackImages(program, io);

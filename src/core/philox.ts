@@ -55,7 +55,16 @@ export function philox4x32(
 }
 
 /** Purposes of draws: the third word of the counter. Numbers are part of the archive format. */
-export const STREAM = { crop: 0, flip: 1, mix: 2, codec: 3, training: 4, tokens: 6 } as const;
+export const STREAM = {
+  crop: 0,
+  flip: 1,
+  mix: 2,
+  codec: 3,
+  training: 4,
+  synthesis: 5,
+  tokens: 6,
+  synthesisShift: 7,
+} as const;
 export type Stream = (typeof STREAM)[keyof typeof STREAM];
 
 /** Draws of one seed, addressed by (sample, epoch, stream, draw). Not safe to share between threads. */

@@ -87,9 +87,17 @@ export async function encodeJpeg(
 ): Promise<{ readonly bytes: Uint8Array; readonly height: number; readonly width: number }> {
   const image = await decodeImage(encoded, name, fit);
   const { height, width } = image;
+  return { bytes: await encodePixels(image, { jpeg: quality }), height, width };
+}
+
+/** `png`, which keeps every pixel, or JPEG of a quality as libjpeg counts it, 1 to 100. */
+export type PixelFormat = 'png' | { readonly jpeg: number };
+
+export async function encodePixels(image: DecodedImage, format: PixelFormat): Promise<Uint8Array> {
+  if (format === 'png') return fromPixels(image).png({ compressionLevel: 9 }).toBuffer();
+  const quality = format.jpeg;
   const chromaSubsampling = quality >= 90 ? '4:4:4' : '4:2:0';
-  const bytes = await fromPixels(image).jpeg({ quality, chromaSubsampling }).toBuffer();
-  return { bytes, height, width };
+  return fromPixels(image).jpeg({ quality, chromaSubsampling }).toBuffer();
 }
 
 /** Whether the bytes begin like a JPEG. */

@@ -121,6 +121,12 @@ export class ConvNet implements Network {
     });
   }
 
+  /** What the batch norm of this name normalises by in inference, [channels] each; they belong to the network. */
+  normStatistics(name: string): { readonly mean: tf.Tensor1D; readonly variance: tf.Tensor1D } {
+    const of = (part: string): tf.Tensor => this.#variable(`${name}.${part}`);
+    return { mean: of('mean') as tf.Tensor1D, variance: of('variance') as tf.Tensor1D };
+  }
+
   async parameters(): Promise<ReadonlyMap<string, Parameter>> {
     const parameters = new Map<string, Parameter>();
     for (const [name, variable] of this.#variables) {
@@ -148,18 +154,12 @@ export class ConvNet implements Network {
     tap?.(name, y);
     const gamma = this.#variable(`${name}.gamma`) as tf.Tensor1D;
     const beta = this.#variable(`${name}.beta`) as tf.Tensor1D;
+    if (!training) {
+      const stored = this.normStatistics(name);
+      return normaliseWith(y, gamma, beta, EPSILON, stored.mean, stored.variance);
+    }
     const mean = this.#variable(`${name}.mean`);
     const variance = this.#variable(`${name}.variance`);
-    if (!training) {
-      return normaliseWith(
-        y,
-        gamma,
-        beta,
-        EPSILON,
-        mean as tf.Tensor as tf.Tensor1D,
-        variance as tf.Tensor as tf.Tensor1D,
-      );
-    }
     return batchNormalise(y, gamma, beta, EPSILON, (batchMean, batchVariance) => {
       mean.assign(mean.mul(MOMENTUM).add(batchMean.mul(1 - MOMENTUM)));
       variance.assign(variance.mul(MOMENTUM).add(batchVariance.mul(1 - MOMENTUM)));

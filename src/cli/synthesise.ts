@@ -1,0 +1,155 @@
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import {
+  SYNTHESIS_METHODS,
+  type SynthesiseOptions,
+  type SynthesisMethod,
+  type SynthesisProgress,
+  type SynthesisResult,
+} from '../synthesis/options.js';
+import { formatBytes } from './format.js';
+import { type CliIo, print } from './io.js';
+import {
+  nonNegativeInteger,
+  positiveInteger,
+  positiveNumber,
+  type Slice,
+  slice,
+} from './options.js';
+import { phaseProgress } from './progress.js';
+import { addTeacherOptions, descriptionOf, type TeacherFlags } from './teacher-options.js';
+
+interface SynthesiseFlags extends TeacherFlags {
+  readonly method: SynthesisMethod;
+  readonly teacher: string;
+  readonly images?: string;
+  readonly split?: string;
+  readonly ipc: number;
+  readonly out: string;
+  readonly classRange?: Slice;
+  readonly jpeg?: number;
+  readonly seed: number;
+  readonly shard?: { readonly index: number; readonly count: number };
+  readonly candidates?: number;
+  readonly draws?: number;
+  readonly crops?: number;
+  readonly factor?: number;
+  readonly batch?: number;
+  readonly iterations?: number;
+  readonly lr?: number;
+  readonly bnWeight?: number;
+  readonly json?: boolean;
+}
+
+export function addSynthesise(program: Command, io: CliIo): void {
+  const command = program
+    .command('synthesise')
+    .description('Distil images from a data set with a teacher, as folders ready for labels.')
+    .addOption(
+      new Option(
+        '--method <name>',
+        'rded: crops of images; sre2l, cda: images optimised from noise',
+      )
+        .choices(SYNTHESIS_METHODS)
+        .default('rded'),
+    )
+    .requiredOption(
+      '--teacher <path>',
+      'softpack .safetensors, TensorFlow.js model, SavedModel folder or .onnx file',
+    )
+    .option(
+      '-i, --images <path>',
+      'class folders, list of files, or packed images; rded needs them',
+    )
+    .requiredOption('--ipc <n>', 'images per class', positiveInteger)
+    .requiredOption('-o, --out <dir>', 'folder to write; an interrupted run is resumed')
+    .option('--class-range <from:to>', "the teacher's classes to take; default: all", slice)
+    .option('--jpeg <quality>', 'write JPEG instead of PNG', positiveInteger)
+    .option('--seed <n>', 'seed of all draws', nonNegativeInteger, 0)
+    .option('--shard <i/n>', 'make part i of n, counted from 0', shardOf)
+    .option('--candidates <n>', 'images tried per class (default: 300)', positiveInteger)
+    .option('--draws <n>', 'times each image is tried (default: 1)', positiveInteger)
+    .option('--crops <n>', 'crops per try, the best is kept (default: 5)', positiveInteger)
+    .option(
+      '--factor <n>',
+      'an image is a grid of n x n crops (default: 2, or 1 up to 64 pixels)',
+      positiveInteger,
+    )
+    .option(
+      '-b, --batch <n>',
+      'crops or images at a time (default: 128; sre2l, cda: 100)',
+      positiveInteger,
+    )
+    .option(
+      '--iterations <n>',
+      'steps from noise to an image (default: 4000, or 1000 up to 64 pixels)',
+      positiveInteger,
+    )
+    .option('--lr <x>', 'of the optimised pixels (default: 0.25)', positiveNumber)
+    .option(
+      '--bn-weight <x>',
+      'of the distance from the batch norms (default: 0.01)',
+      positiveNumber,
+    )
+    .option('--split <name>', 'dataset split of the folder, e.g. train');
+  addTeacherOptions(command)
+    .option('--json', 'print the result as JSON')
+    .action(async (flags: SynthesiseFlags) => {
+      const description = await descriptionOf(flags);
+      // Loading TensorFlow.js takes a second that other commands need not spend.
+      const { synthesise } = await import('../synthesis/synthesise.js');
+      const show = phaseProgress({ synthesise: 'images' }, io.stderr);
+      const result = await synthesise({
+        ...optionsOf(flags),
+        description,
+        onProgress: (progress) =>
+          show('synthesise', shareDone(progress), progress.total, noteOf(progress)),
+        signal: io.signal,
+      });
+      print(io, flags.json ? JSON.stringify(result) : describe(result, flags));
+    });
+}
+
+function optionsOf({ classRange, jpeg, json: _, description: __, ...flags }: SynthesiseFlags) {
+  const range = classRange && ([classRange.from, endOf(classRange)] as const);
+  return {
+    ...flags,
+    classes: range,
+    format: jpeg === undefined ? 'png' : { jpeg },
+  } satisfies SynthesiseOptions;
+}
+
+function noteOf({ confidence, step }: SynthesisProgress): string | undefined {
+  if (step === undefined) {
+    return confidence === undefined ? undefined : `confidence ${confidence.toFixed(2)}`;
+  }
+  const { job, iteration, iterations, crossEntropy, bn } = step;
+  return `job ${job}, ${iteration + 1}/${iterations}, CE ${crossEntropy.toFixed(2)}, BN ${bn.toFixed(0)}`;
+}
+
+/** Whole jobs, and the part of the one under way. */
+function shareDone({ done, step }: SynthesisProgress): number {
+  return step === undefined ? done : done + step.iteration / step.iterations;
+}
+
+function endOf({ to }: Slice): number {
+  if (to !== 'end') return to;
+  throw new InvalidArgumentError('A range of classes needs its end, as in 0:100.');
+}
+
+function shardOf(text: string): { readonly index: number; readonly count: number } {
+  const [, index, count] = /^(\d+)\/(\d+)$/.exec(text)?.map(Number) ?? [];
+  if (count > index) return { index, count };
+  throw new InvalidArgumentError('Must be a part and the number of parts, from 0/4 to 3/4.');
+}
+
+function describe(result: SynthesisResult, { out, teacher }: SynthesiseFlags): string {
+  const { images, classes, bytes, accuracy, confidence, jobs, jobsDone } = result;
+  const lines = [
+    `${images} images of ${classes} classes in ${out}, ${formatBytes(bytes)}`,
+    `the teacher gives ${(100 * accuracy).toFixed(1)} % of them their class, with a mean confidence of ${confidence.toFixed(2)}`,
+  ];
+  if (jobsDone < jobs)
+    lines.push(`${jobsDone} of ${jobs} jobs are done; other shards make the rest`);
+  else lines.push(`label them with: softpack cache --teacher ${teacher} --images ${out} ...`);
+  return lines.join('\n');
+}

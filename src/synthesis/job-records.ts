@@ -1,0 +1,94 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { makeDirectory, removeTemporaries, replaceFile } from '../container/durable.js';
+import { canonicalJson, isJsonObject, type JsonObject, parseJson } from '../core/json.js';
+import { invalidFile, SoftpackError } from '../errors.js';
+import { readLocalFile } from '../store/local.js';
+
+/** Written when all jobs of all shards are done. */
+const SYNTHESIS_FILE = 'synthesis.json';
+/** Hidden, so that no one takes it for a class. */
+const JOBS_FOLDER = '.synthesis';
+const REQUEST_FILE = 'request.json';
+/** A record has a few hundred bytes per image. */
+const MAX_RECORD_BYTES = 1 << 28;
+
+/** What finished jobs reached: a file each, written after the job's images, so that a killed run repeats one job at most. */
+export class JobRecords {
+  readonly folder: string;
+  readonly #out: string;
+  readonly #jobs: number;
+
+  private constructor(out: string, jobs: number) {
+    this.#out = out;
+    this.folder = join(out, JOBS_FOLDER);
+    this.#jobs = jobs;
+  }
+
+  /** @throws `ALREADY_EXISTS` if the folder has images of another request, naming what differs. */
+  static async open(out: string, request: object, jobs: number): Promise<JobRecords> {
+    const records = new JobRecords(out, jobs);
+    await makeDirectory(records.folder);
+    const path = join(records.folder, REQUEST_FILE);
+    const asked = canonicalJson(request, 'options') as JsonObject;
+    if (existsSync(path)) requireSame(out, await readObject(path), asked);
+    else await replaceFile(path, jsonBytes(asked));
+    return records;
+  }
+
+  has(job: number): boolean {
+    return existsSync(this.#pathOf(job));
+  }
+
+  async write(job: number, record: object): Promise<void> {
+    const path = this.#pathOf(job);
+    await removeTemporaries(this.folder, [this.#nameOf(job)]);
+    await replaceFile(path, jsonBytes(canonicalJson(record, 'record')));
+  }
+
+  read(job: number): Promise<JsonObject> {
+    return readObject(this.#pathOf(job));
+  }
+
+  done(): readonly number[] {
+    return Array.from({ length: this.#jobs }, (_, job) => job).filter((job) => this.has(job));
+  }
+
+  /** The run as a whole, next to its images. */
+  async finish(summary: object): Promise<void> {
+    await removeTemporaries(this.#out, [SYNTHESIS_FILE]);
+    const path = join(this.#out, SYNTHESIS_FILE);
+    await replaceFile(path, jsonBytes(canonicalJson(summary, 'summary')));
+  }
+
+  #nameOf(job: number): string {
+    return `job-${String(job).padStart(6, '0')}.json`;
+  }
+
+  #pathOf(job: number): string {
+    return join(this.folder, this.#nameOf(job));
+  }
+}
+
+function requireSame(out: string, found: JsonObject, asked: JsonObject): void {
+  const text = (value: unknown) => JSON.stringify(value) ?? 'nothing';
+  const keys = [...new Set([...Object.keys(asked), ...Object.keys(found)])];
+  const differing = keys.find((key) => text(asked[key]) !== text(found[key]));
+  if (differing === undefined) return;
+  const message = 'the folder has images made otherwise; name another folder, or remove it';
+  throw new SoftpackError('ALREADY_EXISTS', message, {
+    field: `${out}: ${differing}`,
+    expected: asked[differing] ?? 'nothing',
+    found: found[differing] ?? 'nothing',
+  });
+}
+
+async function readObject(path: string): Promise<JsonObject> {
+  const json = parseJson(path, 'content', await readLocalFile(path, MAX_RECORD_BYTES));
+  if (isJsonObject(json)) return json;
+  throw invalidFile(path, 'content', 'not a record of synthesis', { expected: 'an object' });
+}
+
+function jsonBytes(value: unknown): Uint8Array {
+  return Buffer.from(`${JSON.stringify(value, null, 1)}\n`);
+}

@@ -2,12 +2,15 @@ import type { Command } from 'commander';
 import type { LabelArchive } from '../archive/archive.js';
 import { readManifestBytes } from '../archive/files.js';
 import { trainingLabels } from '../archive/identity.js';
+import type { Manifest } from '../archive/manifest.js';
 import { CODECS } from '../codecs/registry.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
+import { isJsonObject } from '../core/json.js';
 import { isImagesManifest, parseImagesManifest } from '../images/packed/manifest.js';
 import { openArchive } from '../pipeline/open-archive.js';
 import { nameIn } from '../store/address.js';
 import { openStore } from '../store/open-store.js';
+import { TOKEN_CODEC } from '../tokens/token-codec.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 
@@ -74,7 +77,8 @@ async function inspect(dir: string) {
   await using archive = await openArchive(dir);
   const { manifest, classes, samples, epochs } = archive;
   const bytes = archive.bytes();
-  const labels = trainingLabels({ ...manifest, epochs });
+  const tokens = textsOf(manifest);
+  const labels = tokens?.labels ?? trainingLabels({ ...manifest, epochs });
   return {
     archiveId: manifest.archiveId,
     epochs,
@@ -82,6 +86,7 @@ async function inspect(dir: string) {
     samples,
     classes,
     labels,
+    tokens,
     tau: manifest.tau,
     tauSchedule: manifest.tauSchedule ?? null,
     codec: manifest.codec,
@@ -104,6 +109,13 @@ async function inspect(dir: string) {
   };
 }
 
+/** Labels and tokens of an archive of texts; null for other archives. */
+function textsOf({ codec, request }: Manifest) {
+  if (codec.name !== TOKEN_CODEC) return null;
+  const counted = isJsonObject(request?.tokens) ? request.tokens : {};
+  return { labels: Number(counted.labels), tokens: Number(counted.tokens) };
+}
+
 /** Further epochs, in folders. */
 function partsOf({ manifest, parts }: LabelArchive) {
   return (manifest.parts ?? []).map(({ folder, epochs }, i) => {
@@ -115,7 +127,9 @@ function partsOf({ manifest, parts }: LabelArchive) {
   });
 }
 
-function labelsOf({ epochs, storedEpochs: stored, samples, labels, pruning }: Facts): string {
+function labelsOf(facts: Facts): string {
+  const { epochs, storedEpochs: stored, samples, labels, pruning, tokens } = facts;
+  if (tokens !== null) return `${labels} of ${samples} texts, ${tokens.tokens} tokens`;
   if (pruning === null) {
     const text = `${epochs} epochs x ${samples} samples = ${labels}`;
     return stored === epochs ? text : `${text}; ${stored} epochs stored, used in turn`;
@@ -156,9 +170,10 @@ function partLine(part: Facts['parts'][number]): string {
 
 function describe(facts: Facts): string {
   const { bytes, ratio, codec, shards } = facts;
+  const perLabel = (size: number) => Number((size / facts.labels).toPrecision(3));
   return [
     line('labels', labelsOf(facts)),
-    line('classes', String(facts.classes)),
+    line(facts.tokens === null ? 'classes' : 'vocabulary', String(facts.classes)),
     line('temperature', temperaturesOf(facts)),
     line('codec', `${codec.name} ${JSON.stringify(codec.config)}`),
     line('augmentation', facts.augmentation === null ? 'none' : JSON.stringify(facts.augmentation)),
@@ -169,6 +184,7 @@ function describe(facts: Facts): string {
     line('metadata', formatBytes(bytes.metadata)),
     line('container', formatBytes(bytes.container)),
     line('total', formatBytes(bytes.total)),
+    line('per label', `${perLabel(bytes.codes)} B by codes, ${perLabel(bytes.total)} B in total`),
     line('ratio', `${ratio.codes.toFixed(1)} by codes, ${ratio.total.toFixed(1)} in total`),
     line('made by', madeBy(facts.provenance)),
     line('id', facts.archiveId),

@@ -7,6 +7,7 @@ import type { TokenPreset } from '#src/tokens/config.js';
 import { packTokens } from '#src/tokens/pack-tokens.js';
 import { openTokenArchive } from '#src/tokens/token-archive.js';
 import type { SparseRows } from '#src/tokens/token-source.js';
+import { softpack } from '../cli/softpack.js';
 import { temporaryDirectory } from '../temporary.js';
 import { distribution, ranked, testTeacher } from './sources.js';
 
@@ -261,6 +262,15 @@ it('learns from labels wherever they are', async () => {
   await packTokens({ source: own.source, out, codec });
   await using archive = await openTokenArchive(out);
   expect((await archive.labels(1, { start: 39_999 })).positions).toBe(1);
+});
+
+it('inspect counts labels and tokens, not sequences', async () => {
+  const { out } = await packed('tiny');
+  const labels = LENGTHS.reduce((a, b) => a + b, 0);
+  const text = await softpack(['inspect', out]);
+  expect(text.out).toContain(`${labels} of ${LENGTHS.length} texts, ${labels} tokens`);
+  const facts = JSON.parse((await softpack(['inspect', out, '--json'])).out);
+  expect(facts.ratio.total).toBeCloseTo((2 * VOCABULARY * labels) / facts.bytes.total, 9);
 });
 
 it('an interrupted pack goes on to the same bytes', async () => {

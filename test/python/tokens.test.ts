@@ -72,7 +72,7 @@ test('ranges outside of a sequence, other archives and damage are refused', asyn
   const out = await pack('tiny', { masked: true });
   const damaged = temporary.path('damaged');
   await cp(out, damaged, { recursive: true });
-  const shards = (await readdir(damaged)).filter((name) => name.startsWith('shard'));
+  const shards = (await readdir(damaged)).filter((name) => name.startsWith('codes-'));
   expect(shards).toHaveLength(1);
   const shard = join(damaged, shards[0]);
   const bytes = await readFile(shard);

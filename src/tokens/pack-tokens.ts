@@ -47,14 +47,21 @@ const PIECE_BYTES = 2 ** 20;
 export async function packTokens(options: PackTokensOptions): Promise<PackTokensResult> {
   const { source, out, codec: choice = {}, seed = 0, signal } = options;
   const kernels = options.kernels ?? loadKernels();
-  const { name = 'head-tail', ...changes } = choice;
-  argument.oneOf(name, 'codec.name', Object.keys(TOKEN_PRESETS));
-  const { vocabulary } = source;
-  const config = { ...TOKEN_PRESETS[name], ...changes, vocabulary, seed };
+  const config = configFor(choice, source.vocabulary, seed);
   const counted = await countSequences(source, signal);
   const codec = await trainTokenCodec(source, counted, config, kernels, signal);
   await writeSequences(specOf(codec, counted, options), codec, counted, options);
   return { ...counted, out };
+}
+
+/** The kind's settings, as far as there are so many ids, and what differs from them. */
+function configFor(choice: TokenCodecChoice, vocabulary: number, seed: number): TokenCodecConfig {
+  const { name = 'head-tail', ...changes } = choice;
+  argument.oneOf(name, 'codec.name', Object.keys(TOKEN_PRESETS));
+  const preset = TOKEN_PRESETS[name];
+  const k = changes.k ?? Math.min(preset.k, vocabulary);
+  const ordered = changes.ordered ?? Math.min(preset.ordered, k);
+  return { ...preset, ...changes, k, ordered, vocabulary, seed };
 }
 
 async function countSequences(source: TokenSource, signal?: AbortSignal): Promise<CountedSource> {

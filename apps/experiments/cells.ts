@@ -9,6 +9,7 @@ export type ExperimentName =
   | 'table4'
   | 'table5'
   | 's9'
+  | 'reuse'
   | 'figure2'
   | 'figure3'
   | 'controls';
@@ -89,6 +90,19 @@ export function experiments(scale: Scale): readonly Experiment[] {
       ],
     },
     { name: 's9', title: 'Table S9: 100x and 200x', cells: s9 },
+    {
+      name: 'reuse',
+      title: "Past 100x: the transform codec and reused epochs, at LPQLD's temperatures",
+      cells: [
+        cell('none, LPQLD temperatures', 1),
+        ...[400, 1000, 200, 2000, 100].map((ratio) => cell('transform, reuse', ratio)),
+        ...[100, 200, 400].map((ratio) => cell('VQAE, reuse', ratio)),
+        ...HIGH_RATIOS.flatMap((ratio) => [
+          cell('VQAE, LPQLD temperatures', ratio),
+          cell('LPQLD', ratio),
+        ]),
+      ],
+    },
     { name: 'table1', title: 'Table 1: label pruning and VQAE at 10x to 40x', cells: table1 },
     {
       name: 'figure2',

@@ -4,6 +4,7 @@ import { openArchive } from '#src/archive/archive.js';
 import { CODECS, type CodecChoice } from '#src/codecs/registry.js';
 import { loadKernels } from '#src/kernels/load.js';
 import type { LabelSource } from '#src/labels/source.js';
+import type { TotalRatioChoice } from '#src/pipeline/archive-size.js';
 import { archiveSource } from '#src/pipeline/archive-source.js';
 import { type PackResult, packLogits } from '#src/pipeline/pack.js';
 import type { PruneOptions } from '#src/pipeline/pruned-source.js';
@@ -20,6 +21,8 @@ export type MethodName =
   | 'LPQLD'
   | 'none, LPQLD temperatures'
   | 'VQAE, LPQLD temperatures'
+  | 'VQAE, reuse'
+  | 'transform, reuse'
   | 'PCA'
   | 'RPCA'
   | 'top-K'
@@ -37,8 +40,10 @@ export type MethodName =
 /** A codec of fixed parameters with its further settings. */
 export interface Method {
   readonly name: string;
-  readonly codec: CodecChoice;
+  readonly codec: CodecChoice | TotalRatioChoice;
   readonly prune?: PruneOptions;
+  /** Epochs that are stored; they serve all. */
+  readonly keep?: number;
   /** Labels of other views, as a control that carries no information. */
   readonly shuffled?: boolean;
   /** LPQLD's temperatures of labels and student. */
@@ -61,6 +66,8 @@ const FKD_TAU = 1;
 /** LPQLD prunes ten times before it drops logits; less if the whole ratio is small. */
 const LPQLD_PRUNING = 10;
 const COMPOSED_PRUNING = 2;
+/** Stored epochs of methods with reuse. */
+const KEPT_EPOCHS = 8;
 
 /** The method at `ratio` in total bytes, as near below as its parameters allow; `undefined` if none fit. */
 export function methodAt(
@@ -84,6 +91,16 @@ export function methodAt(
     case 'VQAE, LPQLD temperatures': {
       const plan = planForBytes('vqae', labels, budget);
       return plan && { name, codec: plan.codec, temperatures: true };
+    }
+    case 'VQAE, reuse': {
+      const keep = Math.min(KEPT_EPOCHS, scale.epochs);
+      const plan = planForBytes('vqae', { ...labels, epochs: keep }, budget);
+      return plan && { name, codec: plan.codec, keep, temperatures: true };
+    }
+    case 'transform, reuse': {
+      const keep = Math.min(KEPT_EPOCHS, scale.epochs);
+      const codec = { name: 'transform', totalRatio: ratio } as const;
+      return { name, codec, keep, temperatures: true };
     }
     case 'random labels':
       return { name, codec: { name: 'none' }, shuffled: true };
@@ -139,25 +156,25 @@ export type PackStep = Pick<PackResult, 'codec' | 'bytes' | 'ratio' | 'divergenc
 };
 
 /** A choice as part of a step's key, without typed arrays, which depend on the set alone. */
-export function keyOf(codec: CodecChoice): object {
+export function keyOf(codec: Method['codec']): object {
   const plain = Object.entries(codec).filter(([, value]) => !ArrayBuffer.isView(value));
   return Object.fromEntries(plain);
 }
 
 /** Training steps of the codec. */
-export function codecSteps(codec: CodecChoice, scale: Scale): number {
+export function codecSteps(codec: Method['codec'], scale: Scale): number {
   return CODECS.of(codec).steps ? scale.codecSteps : 0;
 }
 
 /** The archive of a set's labels by one method, made if it is not there. */
 export async function pack(method: Method, set: LabelSet, setting: Setting): Promise<PackStep> {
   const { workspace, scale, signal, onProgress } = setting;
-  const { codec, prune, shuffled, filter } = method;
+  const { codec, prune, keep, shuffled, filter } = method;
   const labels = labelParameters(set, setting);
   const steps = codecSteps(codec, scale);
   const parameters = {
     ...{ labels, codec: keyOf(codec), prune, shuffled, steps },
-    ...{ tau: method.tau, filter },
+    ...{ tau: method.tau, filter, keep },
   };
   const out = join(workspace.dir, 'archives', workspace.key('pack', parameters));
   const result = await workspace.step('pack', parameters, async () => {
@@ -174,6 +191,7 @@ export async function pack(method: Method, set: LabelSet, setting: Setting): Pro
       out,
       codec,
       prune,
+      keep,
       tau,
       filter: filter && { name: filter, targets },
       augmentation,

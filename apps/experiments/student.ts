@@ -39,10 +39,10 @@ export async function student(
   setting: Setting,
 ): Promise<StudentStep> {
   const { workspace, scale } = setting;
-  const { codec, prune, shuffled, temperatures, tau, filter } = method;
+  const { codec, prune, keep, shuffled, temperatures, tau, filter } = method;
   const parameters = {
     labels: labelParameters(set, setting),
-    method: { codec: keyOf(codec), prune, shuffled, temperatures, tau, filter },
+    method: { codec: keyOf(codec), prune, shuffled, temperatures, tau, filter, keep },
     steps: codecSteps(codec, scale),
     student: { ...STUDENTS[name], ...STUDENT_TRAINING },
     seed,

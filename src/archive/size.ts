@@ -5,6 +5,7 @@ import {
   type ShapedTensor,
   tensorBytes,
 } from '../core/codec-parts.js';
+import { VERSION } from '../core/version.js';
 import type { ArchiveBytes } from './archive.js';
 import { packingWords } from './codec-files.js';
 import { planGrid, rectangleAt, shardCount, storedEpochs } from './grid.js';
@@ -42,6 +43,11 @@ const WORDS = 'x'.repeat(200);
 const DIGEST = '0'.repeat(64);
 /** About as long as the notes that `packLogits` adds to a manifest. */
 const TYPICAL_NOTES = {
+  provenance: {
+    softpack: VERSION,
+    call: 'packLogits',
+    arguments: { codec: { name: 'vqae', totalRatio: 40 }, source: 'logits.npy', tau: 20 },
+  },
   request: {
     codec: { name: 'vqae', totalRatio: 40 },
     eps: 1e-6,

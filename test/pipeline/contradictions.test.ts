@@ -30,7 +30,9 @@ interface Stored {
   readonly epochs: number;
   readonly samples: number;
   readonly codec: { readonly name: string; readonly config: Record<string, unknown> };
-  readonly layout: { readonly bitsPerLabel: number };
+  readonly layout:
+    | { readonly kind: 'fixed'; readonly bitsPerLabel: number }
+    | { readonly kind: 'blocks'; readonly labelsPerBlock: number };
 }
 
 async function manifestOf(directory: string): Promise<Stored> {
@@ -44,7 +46,7 @@ describe.each(names)('an archive of %s', (name) => {
   });
 
   test.each([
-    ['one bit more per label', ({ layout }: Stored) => bits(layout.bitsPerLabel + 1)],
+    ['another layout', ({ layout }: Stored) => otherLayout(layout)],
     ['another codec by name', ({ codec }: Stored) => renamed(codec.name)],
     ['twice the classes', ({ classes }: Stored) => manyClasses(2 * classes)],
     ['2^29 classes', () => manyClasses(2 ** 29)],
@@ -72,8 +74,11 @@ describe.each(names)('an archive of %s', (name) => {
   });
 });
 
-function bits(bitsPerLabel: number): Record<string, unknown> {
-  return { 'layout.bitsPerLabel': bitsPerLabel };
+/** One bit more per label, or twice the labels per block. */
+function otherLayout(layout: Stored['layout']): Record<string, unknown> {
+  return layout.kind === 'blocks'
+    ? { 'layout.labelsPerBlock': 2 * layout.labelsPerBlock }
+    : { 'layout.bitsPerLabel': layout.bitsPerLabel + 1 };
 }
 
 function renamed(from: string): Record<string, unknown> {

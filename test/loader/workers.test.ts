@@ -88,8 +88,9 @@ describe('threads', () => {
 
   test('that die without a task end neither the process nor the iteration', async () => {
     const expected = digest(await collect(options({ workers: 0 })));
-    // Idle threads run timers only without atomics.
-    await using pool = new Piscina({ maxThreads: 2, atomics: 'disabled' });
+    // Idle threads run timers only without atomics; none is to end but by its error.
+    const idleTimeout = Number.POSITIVE_INFINITY;
+    await using pool = new Piscina({ maxThreads: 2, idleTimeout, atomics: 'disabled' });
     const listeners = pool.getMaxListeners();
     const filename = new URL('./failing-thread.mjs', import.meta.url).href;
     let deaths = 0;

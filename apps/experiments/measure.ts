@@ -26,7 +26,8 @@ export async function measure(
       ? methodAt(cell.method, cell.ratio, cell.set, setting)
       : { name: cell.method, codec: cell.codec };
   if (method === undefined) return 'too small';
-  const packed = await pack(method, cell.set, setting);
+  const packed = await pack(method, cell.set, setting).catch(tooSmall);
+  if (packed === 'too small') return packed;
   const top1 = await eachSeed(trained, (seed) =>
     student(method, cell.set, cell.student, seed, setting),
   );
@@ -40,6 +41,12 @@ export async function measure(
     ...(method.shuffled ? {} : { divergence: packed.divergence }),
     top1,
   };
+}
+
+/** Codecs that are sized by a search find out late that no parameters fit. */
+function tooSmall(error: unknown): 'too small' {
+  if (isSoftpackError(error) && error.field === 'ratio') return 'too small';
+  throw error;
 }
 
 function seedsOf(

@@ -3,6 +3,7 @@ import { constants, mkdir, readdir, rm, rmdir, writeFile } from 'node:fs/promise
 import { basename, join, resolve } from 'node:path';
 import { parseManifest, shardFiles } from '../archive/manifest.js';
 import { NO_FOLLOW } from '../container/durable.js';
+import { LOCK_FILE } from '../container/lock.js';
 import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from '../container/shard-file.js';
 import { SoftpackError } from '../errors.js';
 import { fileError, onFile } from '../store/file-error.js';
@@ -89,7 +90,10 @@ export class TemporaryLabels {
   }
 }
 
-/** Files of a finished archive; its manifest is the last, so that a killed removal can be continued. */
+/**
+ * Files of a finished archive, and a lock that its writer could not remove; its manifest is the last, so that a killed
+ * removal can be continued.
+ */
 async function archiveFiles(directory: string): Promise<readonly string[]> {
   const path = join(directory, MANIFEST_FILE);
   const bytes = await readLocalFileIfAny(path, MAX_MANIFEST_BYTES);
@@ -97,7 +101,7 @@ async function archiveFiles(directory: string): Promise<readonly string[]> {
   const manifest = parseManifest(path, bytes);
   const { codecFile, samplesFile, shardTable } = manifest;
   const others = [codecFile, samplesFile, shardTable].flatMap((record) => record?.file ?? []);
-  return [...others, ...shardFiles(manifest), MANIFEST_FILE];
+  return [...others, ...shardFiles(manifest), LOCK_FILE, MANIFEST_FILE];
 }
 
 function removeFile(path: string): Promise<void> {

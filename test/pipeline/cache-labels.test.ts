@@ -427,6 +427,8 @@ describe('with a codec', () => {
     const marker = { format: 'softpack temporary labels', version: 1, archive: 'late' };
     await writeFile(join(left, 'softpack-temporary.json'), `${JSON.stringify(marker)}\n`);
     await cp(temporary.path('full of late'), join(left, 'labels'), { recursive: true });
+    // Its writer could not remove its lock.
+    await writeFile(join(left, 'labels', 'writer.lock'), 'stale');
     expect(await cache('late', { codec, training })).toMatchObject({ made: 0 });
     expect(existsSync(left)).toBe(false);
     expect(await filesOf('late')).toEqual(await filesOf('small'));

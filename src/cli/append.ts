@@ -7,6 +7,7 @@ import { appendLabels } from '../pipeline/append.js';
 import { addCodecOptions, type CodecFlags, codecOf, givesSize } from './codec-options.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
+import { addLogitsOptions, type LogitsFlags, labelsOf } from './logits-options.js';
 import {
   nonNegativeInteger,
   positiveInteger,
@@ -16,10 +17,7 @@ import {
 import { packProgress } from './pack.js';
 import { reportedStep } from './progress.js';
 
-interface AppendFlags extends CodecFlags {
-  readonly tensor?: string;
-  readonly probabilities?: boolean;
-  readonly logits?: boolean;
+interface AppendFlags extends CodecFlags, LogitsFlags {
   readonly views?: 'following' | 'unknown';
   readonly tau?: number;
   readonly tauSchedule?: 'lpqld' | readonly number[];
@@ -33,15 +31,7 @@ export function addAppend(program: Command, io: CliIo): void {
     .description('Add epochs to a finished archive, which stays readable meanwhile.')
     .argument('<dir>', 'archive')
     .argument('<more>', 'archive of the epochs that follow, or its address; or a file of logits');
-  addCodecOptions(command)
-    .option('--tensor <name>', 'which array of a file that holds several')
-    .option('--probabilities', 'the file holds probabilities p, which become logits log p')
-    .addOption(
-      new Option(
-        '--logits',
-        'the file holds logits, even if they look like something else',
-      ).conflicts('probabilities'),
-    )
+  addLogitsOptions(addCodecOptions(command))
     .addOption(
       new Option(
         '--views <which>',
@@ -79,11 +69,10 @@ async function appendFile(
   named: boolean,
   io: CliIo,
 ): Promise<void> {
-  const { tensor, probabilities, logits, views, tau, tauSchedule, steps, seed } = flags;
+  const { tensor, views, tau, tauSchedule, steps, seed } = flags;
   const { labels, codec, bytes } = await appendLabels({
     ...{ archive: dir, source: more, tensor, views, tau, tauSchedule },
-    ...(probabilities ? { labels: 'probabilities' } : {}),
-    ...(logits ? { labels: 'logits' } : {}),
+    labels: labelsOf(flags),
     ...(named || givesSize(flags) ? { codec: codecOf(flags) } : {}),
     training: { steps, seed },
     onProgress: packProgress(io),

@@ -1,4 +1,4 @@
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { CODECS } from '../codecs/registry.js';
 import { SoftpackError } from '../errors.js';
 import { type PackResult, packLogits } from '../pipeline/pack.js';
@@ -7,6 +7,7 @@ import { addCodecOptions, type CodecFlags, codecOf } from './codec-options.js';
 import { addFilterOptions, type FilterFlags, filterOf } from './filter-options.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
+import { addLogitsOptions, type LogitsFlags, labelsOf } from './logits-options.js';
 import {
   nonNegativeInteger,
   positiveInteger,
@@ -15,12 +16,9 @@ import {
 } from './options.js';
 import { phaseProgress } from './progress.js';
 
-interface PackFlags extends CodecFlags, FilterFlags {
+interface PackFlags extends CodecFlags, FilterFlags, LogitsFlags {
   readonly images?: string;
   readonly out: string;
-  readonly tensor?: string;
-  readonly probabilities?: boolean;
-  readonly logits?: boolean;
   readonly tau?: number;
   readonly tauSchedule?: 'lpqld' | readonly number[];
   readonly prune?: number;
@@ -41,16 +39,11 @@ export function addPack(program: Command, io: CliIo): void {
     )
     .requiredOption('-o, --out <dir>', 'archive to write; an interrupted run is resumed');
   addCodecOptions(command);
-  addFilterOptions(command, 'with --images')
-    .option('-i, --images <path>', 'images of the labels, one folder per class, with --filter')
-    .option('--tensor <name>', 'which array of a file that holds several')
-    .option('--probabilities', 'the file holds probabilities p, which become logits log p')
-    .addOption(
-      new Option(
-        '--logits',
-        'the file holds logits, even if they look like something else',
-      ).conflicts('probabilities'),
-    )
+  addFilterOptions(command, 'with --images').option(
+    '-i, --images <path>',
+    'images of the labels, one folder per class, with --filter',
+  );
+  addLogitsOptions(command)
     .option('--prune <n>', 'keep only the first 1/n of all batches (LPLD)', positiveNumber)
     .option('-b, --batch <n>', 'labels per batch, with --prune', positiveInteger, 64)
     .option('--keep <n>', 'store the first n epochs, which serve for all in turn', positiveInteger)
@@ -96,11 +89,6 @@ function filterWithImages({ images, ...flags }: PackFlags): PackOptions['filter'
     field: '--images',
     expected: 'images of the labels, one folder per class',
   });
-}
-
-function labelsOf({ probabilities, logits }: PackFlags): PackOptions['labels'] {
-  if (probabilities) return 'probabilities';
-  return logits ? 'logits' : undefined;
 }
 
 /** One progress bar per phase of packing. */

@@ -22,7 +22,7 @@ export interface TokenCodecConfig {
 }
 
 /** Largest vocabulary; today's largest have 262,144 ids. */
-const MAX_VOCABULARY = 2 ** 22;
+export const MAX_VOCABULARY = 2 ** 22;
 
 export function checkTokenConfig(config: TokenCodecConfig, check: FieldChecker): TokenCodecConfig {
   const { vocabulary, k, values, ordered, stages, samples, tail, seed } = config;

@@ -19,7 +19,7 @@ import type { TokenCodec } from './token-codec.js';
 /** Labels between two offsets: those before one in its group are decoded to find it. */
 const GROUP = 64;
 /** Positions of one text: the longest contexts of today have 10 million. */
-const MAX_POSITIONS = 2 ** 24;
+export const MAX_POSITIONS = 2 ** 24;
 
 export interface SequenceText {
   readonly tokens?: Int32Array;

@@ -2,9 +2,10 @@ import { FieldChecker } from '../../core/check.js';
 import { parseJson } from '../../core/json.js';
 import { invalidFile, SoftpackError, throwIfAborted } from '../../errors.js';
 import type { ByteFile, ByteStore } from '../../store/byte-store.js';
+import { MAX_POSITIONS } from '../../tokens/sequence-block.js';
 import type { TokenSequence } from '../../tokens/token-source.js';
 import { type HiddenDtype, hiddenBytes, readStates } from './hidden-states.js';
-import { MAX_POSITIONS, requireTokens, type TokenLabelFile } from './label-file.js';
+import { requireTokens, type TokenLabelFile } from './label-file.js';
 
 /**
  * A target cache of DeepSpec, version 2: `manifest.json`, `samples.idx` with a record of 56 bytes per sample (sample

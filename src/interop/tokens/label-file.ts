@@ -1,4 +1,5 @@
 import { invalidFile, SoftpackError } from '../../errors.js';
+import { MAX_VOCABULARY } from '../../tokens/config.js';
 import type { TokenSource } from '../../tokens/token-source.js';
 
 /** What every reader of another tool's token labels gives: sequences in the order of the files. */
@@ -6,12 +7,6 @@ export interface TokenLabelFile extends TokenSource {
   /** Things a user must know: what was left out, or is not in the files. */
   readonly notes: readonly string[];
 }
-
-/** Llama 3's 128,256, Qwen's 152,064 and Gemma's 262,144 are below; a larger number in a file is damage. */
-const MAX_VOCABULARY = 2 ** 22;
-
-/** Positions of one sequence, the longest contexts of today (10 million) among them. */
-export const MAX_POSITIONS = 2 ** 24;
 
 /**
  * The number of ids that labels of `width` columns are about. Columns that only pad the teacher's head (152,064

@@ -7,9 +7,10 @@ import { allocate } from '../../core/allocate.js';
 import { invalidFile, SoftpackError } from '../../errors.js';
 import { FLOAT_BYTES, type FloatDtype, floatsOf } from '../../labels/elements.js';
 import type { ByteFile } from '../../store/byte-store.js';
+import { MAX_POSITIONS } from '../../tokens/sequence-block.js';
 import type { TokenSequence } from '../../tokens/token-source.js';
 import { type HiddenDtype, readStates } from './hidden-states.js';
-import { MAX_POSITIONS, requireTokens } from './label-file.js';
+import { requireTokens } from './label-file.js';
 
 /**
  * Hidden states as vLLM's connectors and speculators write them, one safetensors file per request: `hidden_states`

@@ -47,6 +47,7 @@ export interface TokenArchive extends AsyncDisposable {
 class SourceTokenArchive implements TokenArchive {
   readonly #archive: LabelArchive;
   readonly #codec: TokenCodec;
+  #last: { readonly sequence: number; readonly row: Uint8Array } | undefined;
 
   constructor(archive: LabelArchive, codec: TokenCodec) {
     this.#archive = archive;
@@ -86,6 +87,7 @@ class SourceTokenArchive implements TokenArchive {
   }
 
   close(): Promise<void> {
+    this.#last = undefined;
     return this.#archive.close();
   }
 
@@ -93,9 +95,17 @@ class SourceTokenArchive implements TokenArchive {
     return this.close();
   }
 
+  /** The row of a sequence: whoever reads a text reads its labels next. */
+  async #rowOf(sequence: number): Promise<Uint8Array> {
+    if (this.#last?.sequence === sequence) return this.#last.row;
+    const { row } = await this.#archive.readCodes(0, { start: sequence, count: 1 });
+    this.#last = { sequence, row };
+    return row;
+  }
+
   async #read<T>(sequence: number, work: (bytes: Uint8Array, head: SequenceHead) => T): Promise<T> {
     argument.count(sequence, 'sequence', 0, this.sequences - 1);
-    const { row } = await this.#archive.readCodes(0, { start: sequence, count: 1 });
+    const row = await this.#rowOf(sequence);
     try {
       const [bytes] = splitBlocks(row);
       return work(bytes, readHead(bytes, this.vocabulary));

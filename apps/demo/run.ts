@@ -1,7 +1,8 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { throwIfAborted } from '#src/errors.js';
-import { type BackendName, selectBackend } from '#src/nn/backend/select.js';
+import type { BackendName } from '#src/nn/backend/name.js';
+import { selectBackend } from '#src/nn/backend/select.js';
 import { labelViews } from '#src/pipeline/label-views.js';
 import { type PackResult, packLogits } from '#src/pipeline/pack.js';
 import type { PackProgress } from '#src/pipeline/pack-options.js';

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { childEnvironment } from '#src/core/child-environment.js';
 import { SoftpackError, type SoftpackErrorCode } from '#src/errors.js';
 import type { LoaderMetrics } from '#src/loader/metrics.js';
-import type { BackendName } from '#src/nn/backend/select.js';
+import type { BackendName } from '#src/nn/backend/name.js';
 
 export interface StudentJob {
   /** Archive of the labels it learns from. */

@@ -7,7 +7,7 @@ import { STREAM } from '#src/core/philox.js';
 import { RandomSequence } from '#src/core/random.js';
 import { SoftpackError } from '#src/errors.js';
 import { type MemoryImages, memoryImages } from '#src/images/memory.js';
-import type { BackendName } from '#src/nn/backend/select.js';
+import type { BackendName } from '#src/nn/backend/name.js';
 import { ConvNet } from '#src/nn/convnet.js';
 import { loadTeacher, NORMALISATION_KEY } from '#src/nn/teachers/load.js';
 import { loadConvNet, saveConvNet } from '#src/nn/weights.js';

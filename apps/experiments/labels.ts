@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { MANIFEST_FILE } from '#src/container/shard-file.js';
 import { type MemoryImages, memoryImages } from '#src/images/memory.js';
-import type { BackendName } from '#src/nn/backend/select.js';
+import type { BackendName } from '#src/nn/backend/name.js';
 import { labelViews } from '#src/pipeline/label-views.js';
 import { evaluateTop1 } from '#src/training/evaluate.js';
 import type { EmojiImages } from '../demo/emoji.js';

@@ -1,4 +1,4 @@
-import sharp, { type Sharp } from 'sharp';
+import type { Sharp } from 'sharp';
 import { MAX_SIDE } from '../core/limits.js';
 import { errorMessage, SoftpackError } from '../errors.js';
 import { decodeBmp } from './formats/bmp.js';
@@ -10,6 +10,7 @@ import { pngIsGrey16 } from './formats/png-header.js';
 import { decodePnm } from './formats/pnm.js';
 import { type ImageFormat, imageFormat } from './formats/sniff.js';
 import { tiffKind } from './formats/tiff-header.js';
+import { type Libvips, loadLibvips } from './libvips.js';
 
 export type { DecodedImage };
 
@@ -21,49 +22,13 @@ export type ImageFit =
   | { readonly kind: 'exact'; readonly size: readonly [number, number] };
 
 /**
- * Loaders of libvips other than JPEG, PNG, WebP, TIFF and HEIF (AVIF): files that pass for an allowed format are decoded
- * by nothing else. Named one by one, since libvips has one list per process: "block all, then unblock some" would make the
- * decoding of other threads fail meanwhile. Names that a build of libvips lacks have no effect.
- */
-const BLOCKED_LOADERS = [
-  ...[
-    'Analyze',
-    'Csv',
-    'DcRaw',
-    'Fits',
-    'Jp2k',
-    'Jxl',
-    'Magick',
-    'Magick7',
-    'Mat',
-    'Matrix',
-    'Nifti',
-  ],
-  ...['Nsgif', 'Openexr', 'Openslide', 'Pdf', 'Ppm', 'Rad', 'Raw', 'Svg', 'Uhdr', 'Vips'],
-].map((name) => `VipsForeignLoad${name}`);
-
-let prepared = false;
-
-/**
- * Sets up libvips for the whole process: one thread per image (several images are decoded concurrently instead), no cache
- * of results (an image is not needed again until the next epoch), and no loaders but those of the formats above. A program
- * that reads other formats by sharp, e.g. SVG, allows them again by `sharp.unblock`.
- */
-export function prepareDecoder(): void {
-  if (prepared) return;
-  prepared = true;
-  sharp.concurrency(1);
-  sharp.cache(false);
-  sharp.block({ operation: [...BLOCKED_LOADERS] });
-}
-
-/**
  * Decodes JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP or PPM to the pixels of PIL's `Image.open(file).convert('RGB')`, which is
  * what torchvision's image folders give: embedded profiles and alpha are ignored, the orientation tag of TIFF is applied
  * and that of other formats is not, grey is repeated for each channel. See docs/loader.md for what differs.
  *
  * @param name Source of the bytes, for error messages.
- * @throws `INVALID_FILE` if it is not an image, or a damaged one, `UNSUPPORTED` for a TIFF or bitmap of an unusual kind.
+ * @throws `INVALID_FILE` if it is not an image, or a damaged one, `UNSUPPORTED` for a TIFF or bitmap of an unusual kind,
+ *   `TOOL_MISSING` if sharp is not installed.
  */
 export async function decodeImage(
   encoded: Uint8Array,
@@ -72,10 +37,12 @@ export async function decodeImage(
 ): Promise<DecodedImage> {
   const file = new ImageBytes(encoded, name);
   const format = requireFormat(file);
+  const libvips = await loadLibvips();
   // Only here can decoding and resizing be one step: other formats may have alpha, which would weight the colours.
-  if (format === 'jpeg' && jpegComponents(file) !== 4) return rgbOf(resize(open(file), fit), name);
-  const image = await decodeWhole(file, format);
-  return fit === undefined ? image : rgbOf(resize(fromPixels(image), fit), name);
+  if (format === 'jpeg' && jpegComponents(file) !== 4)
+    return rgbOf(resize(open(libvips, file), fit), name);
+  const image = await decodeWhole(libvips, file, format);
+  return fit === undefined ? image : rgbOf(resize(fromPixels(libvips, image), fit), name);
 }
 
 /** A JPEG of the decoded image; `quality` as libjpeg counts it, 1 to 100. */
@@ -94,10 +61,11 @@ export async function encodeJpeg(
 export type PixelFormat = 'png' | { readonly jpeg: number };
 
 export async function encodePixels(image: DecodedImage, format: PixelFormat): Promise<Uint8Array> {
-  if (format === 'png') return fromPixels(image).png({ compressionLevel: 9 }).toBuffer();
+  const pixels = fromPixels(await loadLibvips(), image);
+  if (format === 'png') return pixels.png({ compressionLevel: 9 }).toBuffer();
   const quality = format.jpeg;
   const chromaSubsampling = quality >= 90 ? '4:4:4' : '4:2:0';
-  return fromPixels(image).jpeg({ quality, chromaSubsampling }).toBuffer();
+  return pixels.jpeg({ quality, chromaSubsampling }).toBuffer();
 }
 
 /** Whether the bytes begin like a JPEG. */
@@ -111,7 +79,11 @@ function requireFormat(file: ImageBytes): ImageFormat {
   return file.fail('not an image', 'JPEG, PNG, WebP, AVIF, GIF, TIFF, BMP or PPM');
 }
 
-async function decodeWhole(file: ImageBytes, format: ImageFormat): Promise<DecodedImage> {
+async function decodeWhole(
+  libvips: Libvips,
+  file: ImageBytes,
+  format: ImageFormat,
+): Promise<DecodedImage> {
   switch (format) {
     case 'bmp':
       return decodeBmp(file);
@@ -120,28 +92,30 @@ async function decodeWhole(file: ImageBytes, format: ImageFormat): Promise<Decod
     case 'gif':
       return decodeGif(file);
     case 'jpeg':
-      return cmykOf(open(file), file.name);
+      return cmykOf(open(libvips, file), file.name);
     case 'png':
-      return pngIsGrey16(file) ? grey16Of(open(file), file.name) : rgbOf(open(file), file.name);
+      return pngIsGrey16(file)
+        ? grey16Of(open(libvips, file), file.name)
+        : rgbOf(open(libvips, file), file.name);
     case 'tiff': {
       const kind = tiffKind(file);
-      const image = open(file).autoOrient();
+      const image = open(libvips, file).autoOrient();
       if (kind === 'cmyk') return cmykOf(image, file.name);
       return kind === 'grey16' ? grey16Of(image, file.name) : rgbOf(image, file.name);
     }
     case 'webp':
     case 'avif':
-      return rgbOf(open(file), file.name);
+      return rgbOf(open(libvips, file), file.name);
   }
 }
 
-function open({ bytes }: ImageBytes): Sharp {
+function open(libvips: Libvips, { bytes }: ImageBytes): Sharp {
   const limits = { failOn: 'error', limitInputPixels: MAX_PIXELS } as const;
-  return sharp(bytes, { ...limits, sequentialRead: true, ignoreIcc: true });
+  return libvips(bytes, { ...limits, sequentialRead: true, ignoreIcc: true });
 }
 
-function fromPixels({ pixels, height, width }: DecodedImage): Sharp {
-  return sharp(pixels, { raw: { height, width, channels: 3 }, limitInputPixels: MAX_PIXELS });
+function fromPixels(libvips: Libvips, { pixels, height, width }: DecodedImage): Sharp {
+  return libvips(pixels, { raw: { height, width, channels: 3 }, limitInputPixels: MAX_PIXELS });
 }
 
 async function rgbOf(image: Sharp, name: string): Promise<DecodedImage> {

@@ -1,10 +1,11 @@
 import { resolve } from 'node:path';
 import { loadXxh64 } from '../container/checksum.js';
 import { argument } from '../core/check.js';
-import type { DecodedImage, ImageFit } from './decode.js';
+import { decodeImage } from './decode.js';
 import { DecodingReader } from './decoding-reader.js';
 import { readImageFile } from './image-file.js';
 import type { ImageReader } from './image-reader.js';
+import { loadLibvips } from './libvips.js';
 import { memoryImages } from './memory.js';
 import { PackedFiles } from './packed/packed-files.js';
 import { RawReader } from './packed/raw-reader.js';
@@ -29,32 +30,23 @@ export async function openImageReader(
       return { count, read: async () => pixels, [Symbol.dispose]() {} };
     }
     case 'files': {
-      const decode = await loadDecoder(description.fit);
-      const { root, names } = description;
+      await loadLibvips();
+      const { root, names, fit } = description;
       return new DecodingReader(count, concurrency, async (sample) => {
         const path = resolve(root, textAt(names, sample));
-        return decode(await readImageFile(path), path);
+        return decodeImage(await readImageFile(path), path, fit);
       });
     }
     case 'packed': {
       const files = new PackedFiles(description.index, await loadXxh64());
       if (description.index.encoding === 'raw') return new RawReader(description.index, files);
-      const decode = await loadDecoder(undefined);
+      await loadLibvips();
       const read = async (sample: number) => {
         const encoded = new Uint8Array(description.index.lengths[sample]);
         files.read(sample, encoded);
-        return decode(encoded, `${files.shardOf(sample).path}: image ${sample}`);
+        return decodeImage(encoded, `${files.shardOf(sample).path}: image ${sample}`);
       };
       return new DecodingReader(count, concurrency, read, files);
     }
   }
-}
-
-type Decode = (encoded: Uint8Array, name: string) => Promise<DecodedImage>;
-
-/** Loaded only by readers that decode: other threads start faster without it. */
-async function loadDecoder(fit: ImageFit | undefined): Promise<Decode> {
-  const { decodeImage, prepareDecoder } = await import('./decode.js');
-  prepareDecoder();
-  return (encoded, name) => decodeImage(encoded, name, fit);
 }

@@ -4,6 +4,7 @@ import { type Entry, fromRandomAccessReader, RandomAccessReader, type ZipFile } 
 import { allocate } from '../core/allocate.js';
 import { errorMessage, invalidFile, isSoftpackError, SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
+import { hasZipMagic } from './zip-magic.js';
 
 /** NumPy's archive of arrays: a zip file with a .npy file per array, stored or deflated. */
 
@@ -14,10 +15,6 @@ const MAX_INFLATED = 2 ** 32;
 /** Deflate does not compress further than this. */
 const MAX_DEFLATE_RATIO = 1032;
 const MAX_ENTRIES = 4096;
-
-export function hasZipMagic(start: Uint8Array): boolean {
-  return Buffer.from(start.subarray(0, 4)).toString('latin1') === 'PK\x03\x04';
-}
 
 export interface NpzArray {
   readonly name: string;

@@ -4,7 +4,7 @@ import { invalidFile, SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
 import { FLOAT_BYTES, type FloatDtype } from './elements.js';
 import { hasNpyMagic, type NpyHeader, readNpyHeader } from './npy.js';
-import { hasZipMagic, readNpz } from './npz.js';
+import { hasZipMagic } from './zip-magic.js';
 
 /** An array of floats inside a file. */
 export interface StoredArray extends NpyHeader {
@@ -29,6 +29,7 @@ export async function locateArray(file: ByteFile, name: string | undefined): Pro
     return npyArray(file);
   }
   if (hasZipMagic(start) || extension === '.npz') {
+    const { readNpz } = await import('./npz.js'); // With a library that takes 30 ms to load.
     const arrays = await readNpz(file);
     return npyArray(await choose(file.name, arrays, name).open());
   }

@@ -14,7 +14,7 @@ import type { ImageSource } from '../images/source.js';
 import { DivergenceMeter, type LabelDivergence } from '../labels/divergence.js';
 import type { LabelPlace } from '../labels/source.js';
 import { softmaxRows } from '../labels/temperature.js';
-import type { BackendName } from '../nn/backend/select.js';
+import type { BackendName } from '../nn/backend/name.js';
 import type { TeacherDescription } from '../nn/teachers/description.js';
 import { loadTeacher } from '../nn/teachers/load.js';
 import { openArchive } from '../pipeline/open-archive.js';

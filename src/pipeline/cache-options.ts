@@ -5,7 +5,7 @@ import type { CodecChoice } from '../codecs/registry.js';
 import type { VqaeTrainingOptions } from '../codecs/vqae/options.js';
 import type { ImageFit } from '../images/decode.js';
 import type { ImageSource } from '../images/source.js';
-import type { BackendName } from '../nn/backend/select.js';
+import type { BackendName } from '../nn/backend/name.js';
 import type { TeacherDescription } from '../nn/teachers/description.js';
 import type { TotalRatioChoice } from './archive-size.js';
 import type { LabelFilter } from './label-filter.js';

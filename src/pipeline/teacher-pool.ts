@@ -12,7 +12,7 @@ import {
 import { namingAllDamaged } from '../images/damaged.js';
 import type { MemoryImages } from '../images/memory.js';
 import { describeImages, type ImageSource, type ImagesDescription } from '../images/source.js';
-import type { BackendName } from '../nn/backend/select.js';
+import type { BackendName } from '../nn/backend/name.js';
 import type { TeacherDescription } from '../nn/teachers/description.js';
 import type {
   LabelledViews,

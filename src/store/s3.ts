@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream';
+import { optionalPackage } from '../core/optional-package.js';
 import { errorCode, errorMessage, SoftpackError } from '../errors.js';
 import { nameIn } from './address.js';
 import { type Answer, failureOf } from './answer.js';
@@ -49,8 +50,6 @@ interface S3Failure {
   readonly $metadata?: { readonly httpStatusCode?: number };
   readonly $response?: { readonly headers?: Readonly<Record<string, string>> };
 }
-
-const PACKAGE = '@aws-sdk/client-s3';
 
 /**
  * A prefix of a bucket, `s3://bucket/prefix`, read by the AWS SDK, which finds credentials as all AWS tools do. Ranges and
@@ -124,15 +123,8 @@ export function parseS3Address(address: string): {
   return { bucket, prefix: prefix.replace(/\/+$/, '') };
 }
 
-export async function loadSdk<Sdk extends S3Sdk>(): Promise<Sdk> {
-  try {
-    // Not named in `import` itself: types of an optional package are not at hand.
-    return (await import(PACKAGE)) as Sdk;
-  } catch (cause) {
-    const reason = errorMessage(cause).split('\n')[0];
-    const message = `s3:// needs ${PACKAGE}: ${reason}; npm install ${PACKAGE}`;
-    throw new SoftpackError('TOOL_MISSING', message, { field: 'address', cause });
-  }
+export function loadSdk<Sdk extends S3Sdk>(): Promise<Sdk> {
+  return optionalPackage('@aws-sdk/client-s3', 's3:// addresses');
 }
 
 function configOf(options: S3Options, env: NodeJS.ProcessEnv): object {

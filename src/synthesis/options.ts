@@ -1,5 +1,5 @@
 import type { ImageFit, PixelFormat } from '../images/decode.js';
-import type { BackendName } from '../nn/backend/select.js';
+import type { BackendName } from '../nn/backend/name.js';
 import type { TeacherDescription } from '../nn/teachers/description.js';
 
 export const SYNTHESIS_METHODS = ['rded', 'sre2l', 'cda'] as const;

@@ -10,6 +10,7 @@ import { openImageReader } from '../images/reader.js';
 import type { ImageSource } from '../images/source.js';
 import { loadTeacher } from '../nn/teachers/load.js';
 import type { Teacher } from '../nn/teachers/teacher.js';
+import { withTfjs } from '../nn/with-tfjs.js';
 import { matchClasses } from '../pipeline/match-classes.js';
 import { OutputFolder } from '../pipeline/output-folder.js';
 import { onFile } from '../store/file-error.js';
@@ -18,7 +19,6 @@ import type { Distilled, JobResult } from './distilled.js';
 import { JobRecords } from './job-records.js';
 import { SYNTHESIS_METHODS, type SynthesiseOptions, type SynthesisResult } from './options.js';
 import { rdedSynthesiser } from './rded-jobs.js';
-import { differentiableTeacher, recoverSynthesiser } from './recover-jobs.js';
 import { classFolders, ImageTree } from './tree.js';
 
 /** Images decoded at a time. */
@@ -85,6 +85,8 @@ async function prepare(teacher: Teacher, options: SynthesiseOptions, held: Held)
   const { method } = options;
   const range = checkedRange(options.classes, teacher.classes);
   if (method !== 'rded') {
+    const load = () => import('./recover-jobs.js');
+    const { differentiableTeacher, recoverSynthesiser } = await withTfjs(load);
     const network = held.use(await differentiableTeacher(options.teacher, teacher));
     const images = options.images && (await openImages(options.images, options));
     const { classNames } = images ? classesOf(teacher, images, options) : teacher;

@@ -1,13 +1,14 @@
 import { Worker } from 'node:worker_threads';
 import sharp from 'sharp';
 import { expect, it } from 'vitest';
-import { decodeImage, prepareDecoder } from '#src/images/decode.js';
+import { decodeImage } from '#src/images/decode.js';
+import { loadLibvips } from '#src/images/libvips.js';
 
 const pixels = { raw: { width: 3, height: 2, channels: 3 } } as const;
 const png = await sharp(Buffer.alloc(18, 90), pixels).png().toBuffer();
 
 it('lets sharp read the formats that the library names, and no other', async () => {
-  prepareDecoder();
+  await loadLibvips();
   const readable = Object.entries(sharp.format)
     .filter(([, { input }]) => input.buffer || input.file)
     .map(([name]) => name);
@@ -27,10 +28,10 @@ it('lets sharp read the formats that the library names, and no other', async () 
 });
 
 it('decodes while other threads start', async () => {
-  const decode = new URL('../../dist/images/decode.js', import.meta.url).href;
-  // Each query is a module of its own, which prepares the decoder as a new thread does.
+  const module = new URL('../../dist/images/libvips.js', import.meta.url).href;
+  // Each query is a module of its own, which sets up libvips as a new thread does.
   const code = `(async () => {
-    for (let i = 0; i < 200; i++) (await import('${decode}?' + i)).prepareDecoder();
+    for (let i = 0; i < 200; i++) await (await import('${module}?' + i)).loadLibvips();
   })()`;
   const threads = Array.from({ length: 2 }, () => new Worker(code, { eval: true }));
   const ended = Promise.all(

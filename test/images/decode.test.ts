@@ -2,10 +2,8 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import sharp from 'sharp';
 import { describe, expect, test } from 'vitest';
-import { decodeImage, encodeJpeg, prepareDecoder } from '#src/images/decode.js';
+import { decodeImage, encodeJpeg } from '#src/images/decode.js';
 import { samplePixels } from './fixture.js';
-
-prepareDecoder();
 
 interface Kind {
   readonly file: string;

@@ -1,6 +1,6 @@
-import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
 import type { RandomSequence } from '../../core/random.js';
 import type { Kernels } from '../../kernels/types.js';
+import { matrixLibrary } from './matrix-library.js';
 
 export interface PrincipalComponents {
   /** [rank, size], orthonormal rows, largest variance first. */
@@ -71,6 +71,7 @@ export async function principalComponents(
 }
 
 function symmetricEigen(matrix: Float32Array, size: number) {
+  const { EigenvalueDecomposition, Matrix } = matrixLibrary();
   const full = new Matrix(size, size);
   for (let i = 0; i < size; i++) {
     for (let j = 0; j < size; j++) {

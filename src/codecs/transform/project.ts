@@ -1,4 +1,4 @@
-import { Matrix, solve } from 'ml-matrix';
+import { matrixLibrary } from '../math/matrix-library.js';
 
 /** A label's lowest logits count as this many temperatures below its highest, as in the kernels' softmax. */
 const DEEPEST = 87;
@@ -36,6 +36,7 @@ export function dualOf(components: Float32Array, rank: number, classes: number):
   const rows = Array.from({ length: rank }, (_, j) =>
     components.subarray(j * classes, (j + 1) * classes),
   );
+  const { Matrix, solve } = matrixLibrary();
   const gram = new Matrix(rank, rank);
   for (let i = 0; i < rank; i++) {
     for (let j = 0; j <= i; j++) {

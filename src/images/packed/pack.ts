@@ -10,8 +10,8 @@ import { canonicalJson, type JsonObject } from '../../core/json.js';
 import { SoftpackError, throwIfAborted } from '../../errors.js';
 import { onFile } from '../../store/file-error.js';
 import { type DamagedImage, findDamaged, namingAllDamaged, withoutImages } from '../damaged.js';
-import { prepareDecoder } from '../decode.js';
 import { imagesFingerprint } from '../fingerprint.js';
+import { loadLibvips } from '../libvips.js';
 import { requireOutside } from '../outside.js';
 import type { FilesDescription, ImageSource } from '../source.js';
 import { ownFiles, packedState, removeOwnFiles, shardFile } from './directory.js';
@@ -87,7 +87,7 @@ export async function packImages(options: PackImagesOptions): Promise<PackImages
   argument.count(concurrency, 'concurrency', 1, 1024);
   argument.count(options.shardBytes ?? DEFAULT_SHARD_BYTES, 'shardBytes', 1, MAX_SHARD_BYTES);
   await requireOutside(out, files.root);
-  prepareDecoder();
+  await loadLibvips();
   if (options.damaged !== 'skip') return packAll(options, files);
   const damaged = await findDamaged(files, {
     ...{ concurrency, signal },

@@ -1,7 +1,7 @@
 import { FieldChecker } from '../../core/check.js';
 import type { JsonValue } from '../../core/json.js';
+import { optionalPackage } from '../../core/optional-package.js';
 import { errorMessage, invalidFile } from '../../errors.js';
-import { optionalPackage } from './optional-package.js';
 
 /** `compression_config.yaml` of DistillKit: how each label is stored. */
 export interface DistillKitConfig {

@@ -1,8 +1,8 @@
 import { allocate } from '../../core/allocate.js';
 import { argument } from '../../core/check.js';
+import { optionalPackage } from '../../core/optional-package.js';
 import { errorMessage, SoftpackError, throwIfAborted } from '../../errors.js';
 import type { TokenSource } from '../../tokens/token-source.js';
-import { optionalPackage } from './optional-package.js';
 
 /** What is used of node-llama-cpp. */
 export interface LlamaPackage {

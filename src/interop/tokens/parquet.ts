@@ -1,7 +1,7 @@
 import { gunzipSync } from 'node:zlib';
+import { optionalPackage } from '../../core/optional-package.js';
 import { errorMessage, invalidFile, isSoftpackError, throwIfAborted } from '../../errors.js';
 import { type ByteFile, requireWithin } from '../../store/byte-store.js';
-import { optionalPackage } from './optional-package.js';
 import { type Decompress, zstdDecompressor } from './zstd.js';
 
 /** What is used of hyparquet. */

@@ -1,5 +1,5 @@
+import { optionalPackage } from '../../core/optional-package.js';
 import type { NewFolder } from '../exports/folder.js';
-import { optionalPackage } from './optional-package.js';
 
 /** What is used of hyparquet-writer. */
 interface HyparquetWriter {

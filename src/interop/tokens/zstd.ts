@@ -1,7 +1,7 @@
 import * as zlib from 'node:zlib';
 import { requireMemory } from '../../core/allocate.js';
+import { optionalPackage } from '../../core/optional-package.js';
 import { errorMessage, invalidFile } from '../../errors.js';
-import { optionalPackage } from './optional-package.js';
 
 /** What is used of fzstd, for versions of Node without Zstandard. */
 interface Fzstd {

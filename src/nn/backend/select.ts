@@ -6,10 +6,8 @@ import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
 import { SoftpackError } from '../../errors.js';
 import { repairWasm } from '../repairs/index.js';
 import { repairNativeStep } from '../repairs/native-step.js';
+import type { BackendName } from './name.js';
 import { loadNativeTensorflow } from './native-tensorflow.js';
-
-/** `tensorflow`: native, through tfjs-node(-gpu). `wasm`: everywhere. `cpu`: plain JavaScript, for checks only. */
-export type BackendName = 'tensorflow' | 'wasm' | 'cpu';
 
 export interface SelectBackendOptions {
   /** `auto` (default): native TensorFlow if it is ready, else wasm. Never `cpu`, which takes minutes per step. */

@@ -1,7 +1,8 @@
 import { dirname } from 'node:path';
 import type { Normalisation } from '../../augment/replay.js';
 import { SoftpackError } from '../../errors.js';
-import { type BackendName, selectBackend } from '../backend/select.js';
+import type { BackendName } from '../backend/name.js';
+import { selectBackend } from '../backend/select.js';
 import { predict } from '../network.js';
 import { loadConvNet } from '../weights.js';
 import { NORMALISATION_KEY, readDescription, type TeacherDescription } from './description.js';

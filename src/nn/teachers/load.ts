@@ -3,7 +3,8 @@ import { stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { SoftpackError } from '../../errors.js';
 import { fileError } from '../../store/file-error.js';
-import type { BackendName } from '../backend/select.js';
+import type { BackendName } from '../backend/name.js';
+import { withTfjs } from '../with-tfjs.js';
 import type { TeacherDescription } from './description.js';
 import type { Teacher } from './teacher.js';
 
@@ -28,7 +29,7 @@ type Kind = 'convnet' | 'tfjs' | 'saved-model' | 'onnx';
  *
  * @throws `NOT_FOUND` or `INVALID_FILE` if there is no model of these kinds, `INVALID_ARGUMENT` naming the field
  *   in which model and description differ, `UNSUPPORTED` unless it takes one batch of images and gives one row of logits
- *   per image, `BACKEND_UNAVAILABLE` with what to type if its runtime is not ready.
+ *   per image, `BACKEND_UNAVAILABLE` or `TOOL_MISSING` with what to type if its runtime is not ready.
  */
 export async function loadTeacher(
   path: string,
@@ -37,11 +38,11 @@ export async function loadTeacher(
   const model = await locate(resolve(path));
   // Loading this takes a second: only for users of such a model.
   if (model.kind === 'convnet') {
-    const { loadConvNetTeacher } = await import('./convnet.js');
+    const { loadConvNetTeacher } = await withTfjs(() => import('./convnet.js'));
     return loadConvNetTeacher(model.path, backend, description);
   }
   if (model.kind === 'tfjs') {
-    const { loadTfjsTeacher } = await import('./tfjs.js');
+    const { loadTfjsTeacher } = await withTfjs(() => import('./tfjs.js'));
     return loadTfjsTeacher(model.path, backend, description);
   }
   requireBackend(model.path, backend, model.kind === 'onnx' ? ['auto'] : ['auto', 'tensorflow']);
@@ -49,7 +50,7 @@ export async function loadTeacher(
     const { loadOnnxTeacher } = await import('./onnx.js');
     return loadOnnxTeacher(model.path, description);
   }
-  const { loadSavedModelTeacher } = await import('./saved-model.js');
+  const { loadSavedModelTeacher } = await withTfjs(() => import('./saved-model.js'));
   return loadSavedModelTeacher(model.path, description);
 }
 

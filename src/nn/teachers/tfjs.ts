@@ -1,7 +1,8 @@
 import { dirname } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { errorMessage, excerpt, invalidFile, isSoftpackError } from '../../errors.js';
-import { type BackendName, selectBackend } from '../backend/select.js';
+import type { BackendName } from '../backend/name.js';
+import { selectBackend } from '../backend/select.js';
 import type { TeacherDescription } from './description.js';
 import { readDescription } from './description.js';
 import { networkTeacher } from './network-teacher.js';

@@ -1,0 +1,2 @@
+/** `tensorflow`: native, through tfjs-node(-gpu). `wasm`: everywhere. `cpu`: plain JavaScript, for checks only. */
+export type BackendName = 'tensorflow' | 'wasm' | 'cpu';

@@ -10,6 +10,8 @@ export type ExperimentName =
   | 'table5'
   | 's9'
   | 'reuse'
+  | 'ablation'
+  | 'kept'
   | 'figure2'
   | 'figure3'
   | 'controls';
@@ -94,14 +96,48 @@ export function experiments(scale: Scale): readonly Experiment[] {
       name: 'reuse',
       title: "Past 100x: the transform codec and reused epochs, at LPQLD's temperatures",
       cells: [
-        cell('none, LPQLD temperatures', 1),
-        ...[400, 1000, 200, 2000, 100].map((ratio) => cell('transform, reuse', ratio)),
+        ...scale.ipcs.flatMap((ipc) => [
+          cell('none, LPQLD temperatures', 1, { set: set(ipc) }),
+          ...(ipc === scale.ipcs[0] ? [400, 1000, 2000, 200, 100] : [400, 1000]).map((ratio) =>
+            cell('transform, reuse', ratio, { set: set(ipc) }),
+          ),
+        ]),
         ...[100, 200, 400].map((ratio) => cell('VQAE, reuse', ratio)),
         ...HIGH_RATIOS.flatMap((ratio) => [
-          cell('VQAE, LPQLD temperatures', ratio),
           cell('LPQLD', ratio),
+          cell('VQAE, LPQLD temperatures', ratio),
         ]),
+        ...[100, 400].map((ratio) => cell('LPLD', ratio)),
+        cell('random subset', 100),
+        cell('mean per class', 1),
+        cell('none', 1),
+        cell('transform, reuse, tau 20', 400),
       ],
+    },
+    {
+      name: 'ablation',
+      title: 'The transform codec with one part switched off',
+      cells: [
+        cell('none, LPQLD temperatures', 1),
+        ...[400, 1000].flatMap((ratio) =>
+          (
+            [
+              'transform, reuse',
+              'transform',
+              'transform, reuse, no base vectors',
+              'transform, reuse, dead zone',
+              'transform, reuse, 8 states',
+              'transform, reuse, tau 20',
+            ] as const
+          ).map((name) => cell(name, ratio)),
+        ),
+        cell('none', 1),
+      ],
+    },
+    {
+      name: 'kept',
+      title: "Full labels of fewer epochs, reused, at LPQLD's temperatures",
+      cells: [1, 2, 5, 10, 20].map((ratio) => cell('none, reuse', ratio)),
     },
     { name: 'table1', title: 'Table 1: label pruning and VQAE at 10x to 40x', cells: table1 },
     {

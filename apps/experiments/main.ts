@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { Argument, Command, Option } from 'commander';
@@ -8,7 +8,7 @@ import type { BackendName } from '#src/nn/backend/name.js';
 import { selectBackend } from '#src/nn/backend/select.js';
 import { loadEmoji } from '../demo/emoji.js';
 import { STORED_SIZE } from '../demo/recipe.js';
-import { type Report, reportFiles } from '../report/experiments.js';
+import { type Report, reportFiles, withEarlier } from '../report/experiments.js';
 import { type Experiment, experiments } from './cells.js';
 import { isJob, onEndOfParent, runJobs } from './jobs.js';
 import { type Setting, teacher } from './labels.js';
@@ -131,8 +131,14 @@ async function writeReport(
     experiments: found,
   };
   await mkdir(out, { recursive: true });
-  for (const [file, content] of await reportFiles(report))
-    await writeFile(join(out, file), content);
+  const all = withEarlier(report, (await earlierReport(out)) ?? report, NAMES);
+  for (const [file, content] of await reportFiles(all)) await writeFile(join(out, file), content);
+}
+
+/** The report of earlier runs: what this one does not measure is kept. */
+async function earlierReport(out: string): Promise<Report | undefined> {
+  const text = await readFile(join(out, 'results.json'), 'utf8').catch(() => undefined);
+  return text === undefined ? undefined : (JSON.parse(text) as Report);
 }
 
 /** Options that determine what is measured, without those of the report and of paths. */

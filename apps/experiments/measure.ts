@@ -32,9 +32,11 @@ export async function measure(
     student(method, cell.set, cell.student, seed, setting),
   );
   const pruned = method.prune && `, first 1/${+method.prune.ratio.toFixed(1)} of batches`;
+  const { keep } = method;
+  const kept = keep === undefined ? '' : `, ${keep} of ${setting.scale.epochs} epochs`;
   return {
     ...rowOf(cell),
-    codec: `${CODECS.words(packed.codec)}${pruned ?? ''}`,
+    codec: `${CODECS.words(packed.codec)}${pruned ?? ''}${kept}`,
     bytes: packed.bytes.total,
     reached: packed.ratio,
     // Meaningless for labels that were shuffled on purpose.

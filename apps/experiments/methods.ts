@@ -22,7 +22,8 @@ export type MethodName =
   | 'none, LPQLD temperatures'
   | 'VQAE, LPQLD temperatures'
   | 'VQAE, reuse'
-  | 'transform, reuse'
+  | TransformName
+  | 'none, reuse'
   | 'PCA'
   | 'RPCA'
   | 'top-K'
@@ -36,6 +37,15 @@ export type MethodName =
   | 'scalar, 8 levels'
   | 'mean per class'
   | 'random labels';
+
+/** The transform codec at LPQLD's temperatures, as it is and with one part switched off. */
+type TransformName =
+  | 'transform, reuse'
+  | 'transform'
+  | 'transform, reuse, no base vectors'
+  | 'transform, reuse, dead zone'
+  | 'transform, reuse, 8 states'
+  | 'transform, reuse, tau 20';
 
 /** A codec of fixed parameters with its further settings. */
 export interface Method {
@@ -66,8 +76,25 @@ const FKD_TAU = 1;
 /** LPQLD prunes ten times before it drops logits; less if the whole ratio is small. */
 const LPQLD_PRUNING = 10;
 const COMPOSED_PRUNING = 2;
-/** Stored epochs of methods with reuse. */
-const KEPT_EPOCHS = 8;
+/** Stored epochs of the VQAE with reuse. */
+const VQAE_KEPT_EPOCHS = 8;
+/** Of the transform codec: this times the root of the bits for all labels of a sample. */
+const KEPT_PER_ROOT = 0.22;
+
+const TRANSFORM_FORMS: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  'transform, reuse, no base vectors': { bases: false },
+  'transform, reuse, dead zone': { states: 1 },
+  'transform, reuse, 8 states': { states: 8 },
+};
+
+/**
+ * Epochs that the transform codec stores: labels that are fewer may be better, and a tenth of the bits is worth about a
+ * third of the epochs. Students of 546 classes did best with 5 to 8 of 40 at 400x and 4 or 5 at 1000x.
+ */
+function keptEpochs(bitsPerSample: number, epochs: number): number {
+  const kept = Math.round(KEPT_PER_ROOT * Math.sqrt(bitsPerSample));
+  return Math.min(Math.max(kept, 1), epochs);
+}
 
 /** The method at `ratio` in total bytes, as near below as its parameters allow; `undefined` if none fit. */
 export function methodAt(
@@ -93,14 +120,24 @@ export function methodAt(
       return plan && { name, codec: plan.codec, temperatures: true };
     }
     case 'VQAE, reuse': {
-      const keep = Math.min(KEPT_EPOCHS, scale.epochs);
+      const keep = Math.min(VQAE_KEPT_EPOCHS, scale.epochs);
       const plan = planForBytes('vqae', { ...labels, epochs: keep }, budget);
       return plan && { name, codec: plan.codec, keep, temperatures: true };
     }
-    case 'transform, reuse': {
-      const keep = Math.min(KEPT_EPOCHS, scale.epochs);
-      const codec = { name: 'transform', totalRatio: ratio } as const;
-      return { name, codec, keep, temperatures: true };
+    case 'none, reuse': {
+      const keep = Math.max(1, Math.round(scale.epochs / ratio));
+      return { name, codec: { name: 'none' }, keep, temperatures: true };
+    }
+    case 'transform':
+    case 'transform, reuse':
+    case 'transform, reuse, no base vectors':
+    case 'transform, reuse, dead zone':
+    case 'transform, reuse, 8 states':
+    case 'transform, reuse, tau 20': {
+      const codec = { name: 'transform', totalRatio: ratio, ...TRANSFORM_FORMS[name] } as const;
+      const reused = keptEpochs((8 * budget) / samples, scale.epochs);
+      const keep = name === 'transform' ? scale.epochs : reused;
+      return { name, codec, keep, temperatures: name !== 'transform, reuse, tau 20' };
     }
     case 'random labels':
       return { name, codec: { name: 'none' }, shuffled: true };

@@ -4,7 +4,7 @@ import { formatBytes } from '#src/cli/format.js';
 
 /** `currentColor` is the page's text colour, so that one SVG is legible in light and dark. */
 const INK = 'currentColor';
-/** Okabe and Ito's colours, distinguishable for colour-blind readers, on white and on black. */
+/** Okabe and Ito's colours, distinguishable for colour-blind readers, on white and on black, and one of Tol's. */
 const SERIES_COLOURS = [
   '#0072b2',
   '#e69f00',
@@ -14,6 +14,7 @@ const SERIES_COLOURS = [
   '#56b4e9',
   '#8c8c00',
   '#999999',
+  '#aa4499',
 ] as const;
 /** Lines that cross stay apart in black and white too. */
 const SERIES_SHAPES = ['circle', 'square', 'triangle-up', 'diamond', 'cross', 'triangle-down'];

@@ -20,21 +20,41 @@ export interface ExperimentRow {
   readonly top1: readonly number[];
 }
 
-/** The results of a run: `results.json`. */
-export interface Report {
+/** How results were made. */
+export interface RunFacts {
   readonly command: string;
   readonly machine: string;
   readonly backend: string;
+  /** Top-1 of each family's teacher on the held-out set. */
+  readonly teachers: Readonly<Record<string, number>>;
+}
+
+/** The results of a run: `results.json`. */
+export interface Report extends RunFacts {
   readonly scale: string;
   readonly classes: number;
   readonly epochs: number;
-  /** Top-1 of each family's teacher on the held-out set. */
-  readonly teachers: Readonly<Record<string, number>>;
   readonly experiments: readonly {
     readonly name: string;
     readonly title: string;
     readonly rows: readonly ExperimentRow[];
+    /** Of another run, whose results are kept. */
+    readonly run?: RunFacts;
   }[];
+}
+
+/** `report` with the experiments of `earlier` that it lacks, in the order of `names`. */
+export function withEarlier(report: Report, earlier: Report, names: readonly string[]): Report {
+  const { command, machine, backend, teachers } = earlier;
+  const run = { command, machine, backend, teachers };
+  const known = new Set(report.experiments.map(({ name }) => name));
+  const kept = earlier.experiments
+    .filter(({ name }) => !known.has(name))
+    .map((experiment) => ({ run, ...experiment }));
+  const experiments = [...report.experiments, ...kept].toSorted(
+    (a, b) => names.indexOf(a.name) - names.indexOf(b.name),
+  );
+  return { ...report, experiments };
 }
 
 /** Every file of a report by name: JSON, Markdown, figures as SVG, and one page with all of them. */
@@ -99,25 +119,32 @@ function cellsOf(row: ExperimentRow): string[] {
 }
 
 function facts(report: Report): string[] {
-  const teachers = Object.entries(report.teachers)
-    .filter(([, top1]) => Number.isFinite(top1))
-    .map(([family, top1]) => `${family} ${(100 * top1).toFixed(1)} %`);
   return [
-    `Command: ${report.command}`,
-    `Machine: ${report.machine}; TensorFlow.js on ${report.backend}`,
+    ...runFacts(report),
     `Scale ${report.scale}: ${report.classes} classes, ${report.epochs} epochs; students are seeded 0, 1, ...`,
-    ...(teachers.length === 0 ? [] : [`Teachers, top-1 held out: ${teachers.join(', ')}`]),
     'Ratios count every byte of an archive on disk. Figures behind ± are standard deviations over seeds, their number in brackets. ' +
       'Divergences of a pruned archive are of the labels that it keeps.',
   ];
 }
 
+function runFacts({ command, machine, backend, teachers }: RunFacts): string[] {
+  const known = Object.entries(teachers)
+    .filter(([, top1]) => Number.isFinite(top1))
+    .map(([family, top1]) => `${family} ${(100 * top1).toFixed(1)} %`);
+  return [
+    `Command: ${command}`,
+    `Machine: ${machine}; TensorFlow.js on ${backend}`,
+    ...(known.length === 0 ? [] : [`Teachers, top-1 held out: ${known.join(', ')}`]),
+  ];
+}
+
 function markdown(report: Report): string {
   const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
-  const tables = report.experiments.map(({ title, rows }) =>
+  const tables = report.experiments.map(({ title, rows, run }) =>
     [
       `## ${title}`,
       '',
+      ...(run === undefined ? [] : [`${runFacts(run).join('. ')}.`, '']),
       line(HEADINGS),
       line(HEADINGS.map(() => '---')),
       ...rows.map((row) => line(cellsOf(row))),
@@ -150,8 +177,13 @@ async function figuresOf(report: Report): Promise<Figure[]> {
     logX: true,
     xValues: [10, 20, 30, 40, 100, 200],
   };
-  await add('figure-2.svg', 'Figure 2: accuracy kept', retained(rowsOf('figure2')), {
+  const kept = [
+    ...retained(rowsOf('figure2'), 'none'),
+    ...retained(rowsOf('reuse'), TEMPERED).filter(({ series }) => series.startsWith(REUSE)),
+  ];
+  await add('figure-2.svg', 'Figure 2: accuracy kept', kept, {
     ...ratios,
+    xValues: [...ratios.xValues, 400, 1000, 2000],
     y: '% of the accuracy with full labels',
   });
   const compared = [...rowsOf('table3'), ...rowsOf('figure2')];
@@ -171,11 +203,19 @@ async function figuresOf(report: Report): Promise<Figure[]> {
   return figures;
 }
 
-/** The row of the full labels in the same setting. */
-function fullRow(rows: readonly ExperimentRow[], { ipc, family, student }: ExperimentRow) {
+/** Methods of the rows past 100x, and the full labels that these are compared with. */
+const REUSE = 'transform, reuse, IPC';
+const TEMPERED = 'none, LPQLD temperatures';
+
+/** The row of the full labels, by this name, in the same setting. */
+function fullRow(
+  rows: readonly ExperimentRow[],
+  { ipc, family, student }: ExperimentRow,
+  full: string,
+) {
   return rows.find(
     (row) =>
-      row.method === 'none' &&
+      row.method === full &&
       row.ipc === ipc &&
       row.family === family &&
       row.student === student &&
@@ -183,10 +223,10 @@ function fullRow(rows: readonly ExperimentRow[], { ipc, family, student }: Exper
   );
 }
 
-function retained(rows: readonly ExperimentRow[]): MeasuredPoint[] {
-  const compressed = rows.filter(({ method, top1 }) => method !== 'none' && top1.length > 0);
+function retained(rows: readonly ExperimentRow[], fullName: string): MeasuredPoint[] {
+  const compressed = rows.filter(({ method, top1 }) => method !== fullName && top1.length > 0);
   const points = compressed.flatMap((row) => {
-    const full = fullRow(rows, row);
+    const full = fullRow(rows, row, fullName);
     if (full === undefined) return [];
     const whole = meanOf(full.top1);
     const deviation = row.top1.length > 1 ? (100 * deviationOf(row.top1)) / whole : 0;
@@ -232,7 +272,8 @@ function standalone(svg: string): string {
 }
 
 function page(report: Report, figures: readonly Figure[]): string {
-  const tables = report.experiments.map(({ title, rows }) => {
+  const tables = report.experiments.map(({ title, rows, run }) => {
+    const facts = run === undefined ? '' : `<p>${escapeHtml(runFacts(run).join('. '))}.</p>`;
     const head = HEADINGS.map((heading) => `<th>${escapeHtml(heading)}</th>`).join('');
     const body = rows.map(
       (row) =>
@@ -240,7 +281,7 @@ function page(report: Report, figures: readonly Figure[]): string {
           .map((cell) => `<td>${escapeHtml(cell)}</td>`)
           .join('')}</tr>`,
     );
-    return `<h2>${escapeHtml(title)}</h2><div class="wide"><table><thead><tr>${head}</tr></thead><tbody>${body.join('\n')}</tbody></table></div>`;
+    return `<h2>${escapeHtml(title)}</h2>${facts}<div class="wide"><table><thead><tr>${head}</tr></thead><tbody>${body.join('\n')}</tbody></table></div>`;
   });
   const charts = figures.map(
     ({ title, svg }) => `<h2>${escapeHtml(title)}</h2><figure>${svg}</figure>`,

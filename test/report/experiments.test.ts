@@ -5,6 +5,7 @@ import {
   meanOf,
   type Report,
   reportFiles,
+  withEarlier,
 } from '#apps/report/experiments.js';
 
 function row(method: string, ratio: number, change: Partial<ExperimentRow> = {}): ExperimentRow {
@@ -78,4 +79,51 @@ test('figures hold what was trained, legible in light and dark', async () => {
     expect(svg).toContain('prefers-color-scheme');
     expect(svg).not.toContain('NaN');
   }
+});
+
+test('figure 2 goes on where the paper ends, each method against the full labels of its own temperatures', async () => {
+  const past = [
+    row('none, LPQLD temperatures', 1, { top1: [0.5, 0.5] }),
+    row('transform, reuse', 200, { top1: [0.5, 0.5] }),
+    row('transform, reuse', 2000, { top1: [0.1, 0.1] }),
+    row('LPQLD', 200),
+  ];
+  const figureOf = async (rowsPast: readonly ExperimentRow[]) => {
+    const experiments = [
+      ...report.experiments,
+      { name: 'reuse', title: 'Past 100x', rows: rowsPast },
+    ];
+    return (await reportFiles({ ...report, experiments })).get('figure-2.svg') ?? '';
+  };
+  const figure = await figureOf(past);
+  expect(figure).toContain('transform, reuse, IPC 1');
+  expect(figure).toContain('2,000');
+  expect(figure).not.toContain('LPQLD');
+  expect(figure).toContain('2000; y: 20; series: transform, reuse, IPC 1');
+  // Without the full labels of these temperatures nothing can be said.
+  expect(await figureOf(past.slice(1))).not.toContain('transform, reuse');
+});
+
+test('experiments of an earlier run are kept, with how they were made', async () => {
+  const run = { command: 'one', machine: 'old', backend: 'wasm', teachers: { residual: 0.25 } };
+  const earlier: Report = {
+    ...report,
+    ...run,
+    experiments: [
+      { name: 'reuse', title: 'Reuse', rows: rows.slice(0, 1) },
+      { name: 'figure2', title: 'Old', rows: [] },
+      { name: 'table1', title: 'Table 1', rows: rows.slice(0, 2) },
+    ],
+  };
+  const names = ['table1', 'reuse', 'figure2', 'figure3'];
+  const merged = withEarlier(report, earlier, names);
+  expect(merged.experiments.map(({ name }) => name)).toEqual(names);
+  expect(merged.experiments[2]).toEqual(report.experiments[0]);
+  expect(merged.experiments[0]).toEqual({ run, ...earlier.experiments[2] });
+  // Kept once more, an experiment keeps its own run.
+  expect(withEarlier(report, merged, names)).toEqual(merged);
+  const files = await reportFiles(merged);
+  expect(files.get('results.md')).toContain(
+    'Command: one. Machine: old; TensorFlow.js on wasm. Teachers, top-1 held out: residual 25.0 %.',
+  );
 });

@@ -9,6 +9,7 @@
 #include "binding/device_module.h"
 #include "binding/encoder.h"
 #include "binding/napi_setup.h"
+#include "binding/quantiser.h"
 #include "binding/rans.h"
 #include "binding/work.h"
 #include "core/backend.h"
@@ -19,7 +20,7 @@ namespace {
 
 // Raised with every change to a method here or to its arguments, together with ADDON_VERSION of
 // src/kernels/addon.ts, which refuses an addon of another version.
-constexpr uint32_t kAddonVersion = 4;
+constexpr uint32_t kAddonVersion = 5;
 
 using Reader = Work (*)(Arguments& arguments);
 
@@ -172,6 +173,7 @@ Napi::Value OpenModule(const Napi::CallbackInfo& info) {
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   DefineOperations(env, SoftpackCpuBackend(), exports);
+  DefineQuantiser(env, exports);
   DefineRans(env, exports);
   exports.Set("version", Napi::Number::New(env, kAddonVersion));
   exports.Set("abi", AbiTable(env));

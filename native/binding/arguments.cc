@@ -32,8 +32,16 @@ Span<float> Arguments::Floats(size_t index, const char* name) {
   return Array<float>(info_[index], name, napi_float32_array, "a Float32Array");
 }
 
+Span<double> Arguments::Doubles(size_t index, const char* name) {
+  return Array<double>(info_[index], name, napi_float64_array, "a Float64Array");
+}
+
 Span<uint8_t> Arguments::Bytes(size_t index, const char* name) {
   return Array<uint8_t>(info_[index], name, napi_uint8_array, "a Uint8Array");
+}
+
+Span<int8_t> Arguments::SignedBytes(size_t index, const char* name) {
+  return Array<int8_t>(info_[index], name, napi_int8_array, "an Int8Array");
 }
 
 Span<uint16_t> Arguments::Words(size_t index, const char* name) {
@@ -102,9 +110,13 @@ uint32_t Arguments::Small(size_t index, const char* name, uint32_t least, uint32
 }
 
 float Arguments::Float(size_t index, const char* name) const {
+  return static_cast<float>(Double(index, name));
+}
+
+double Arguments::Double(size_t index, const char* name) const {
   const Napi::Value value = info_[index];
   if (!value.IsNumber()) Refuse(name, "a number");
-  return value.As<Napi::Number>().FloatValue();
+  return value.As<Napi::Number>().DoubleValue();
 }
 
 bool Arguments::Flag(size_t index, const char* name) const {

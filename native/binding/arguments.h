@@ -26,7 +26,9 @@ class Arguments {
   // Data pointers come from the view itself, never from its buffer: right for views with an offset
   // and for shared buffers, on every supported Node.js.
   Span<float> Floats(size_t index, const char* name);
+  Span<double> Doubles(size_t index, const char* name);
   Span<uint8_t> Bytes(size_t index, const char* name);
+  Span<int8_t> SignedBytes(size_t index, const char* name);
   Span<uint16_t> Words(size_t index, const char* name);
   Span<int16_t> Shorts(size_t index, const char* name);
   Span<uint32_t> DoubleWords(size_t index, const char* name);
@@ -45,6 +47,7 @@ class Arguments {
   uint64_t Size(size_t index, const char* name, uint64_t least = 0) const;
   uint32_t Small(size_t index, const char* name, uint32_t least, uint32_t most) const;
   float Float(size_t index, const char* name) const;
+  double Double(size_t index, const char* name) const;
   bool Flag(size_t index, const char* name) const;
   uint32_t Threads(size_t index) const;
   // Codewords of `width` floats in `codebook`: 1 to `most`.

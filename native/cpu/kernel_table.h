@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "core/dtypes.h"
+#include "core/quantiser.h"
 #include "core/rans.h"
 
 namespace softpack {
@@ -120,6 +121,27 @@ struct PixelScale {
 // Columns of one chain of KernelTable::chain_columns.
 constexpr uint32_t kChainFloats = 16;
 
+// The search of core/quantiser.h for some labels.
+struct TrellisSearch {
+  const int8_t* shifts;  // [rank]
+  const double* costs;   // [rank, 2, 256]
+  uint64_t rank;
+  double unit;
+  uint32_t states;  // 4 or 8
+};
+
+// Labels that a search takes at a time at most, indices of a component to choose from (the best of
+// each context and parity), and states at most.
+constexpr uint32_t kSearchLanes = 8;
+constexpr uint32_t kSearchIndices = 4;
+constexpr uint32_t kSearchStates = 8;
+
+struct SearchScratch {
+  float* quotients;  // [kSearchLanes, rank]
+  int32_t* indices;  // [rank, kSearchIndices, kSearchLanes]
+  uint8_t* ways;     // [rank, kSearchStates]: the way into each state
+};
+
 struct KernelTable {
   // Packed right-hand matrices: panels of this many columns, each [inner][panel_columns], the last
   // one padded with zeros. At most `inner_block` inner elements are packed at a time, so that a
@@ -221,6 +243,16 @@ struct KernelTable {
   // AdvanceTrellis over a whole row.
   void (*advance_trellis)(const RansTrellis& trellis, const int16_t* values, uint64_t count,
                           uint8_t* states, uint8_t* contexts);
+
+  // Centre of core/quantiser.h for some rows; a row's sum is taken in the order of its classes.
+  void (*centre_rows)(const float* logits, uint64_t rows, uint64_t classes, double depth,
+                      const float* mean, float* out);
+  // Values are divided by the unit, rounded to float32, and from then on float64.
+  void (*search_trellis)(const TrellisSearch& search, const SearchScratch& scratch,
+                         const float* values, uint64_t labels, int16_t* out);
+  // Values of one component's indices; `contexts` is null without a trellis.
+  void (*dequantise)(const int16_t* indices, const uint8_t* contexts, uint64_t count, float shift,
+                     double unit, float* out);
 };
 
 // Floats of one panel-packed matrix with `inner` rows.

@@ -242,6 +242,10 @@ void NearestMargins(const float* vectors, const float* groups, uint64_t count, u
 
 #include "cpu/rans_simd.h"
 
+#include "cpu/quantiser_loops.h"
+
+#include "cpu/quantiser_simd.h"
+
 constexpr KernelTable Table() {
   return {kPanelColumns,
           kInnerBlock,
@@ -273,5 +277,8 @@ constexpr KernelTable Table() {
           FilterRows<int32_t>,
           MixRows,
           DecodeRansRow,
-          AdvanceRansTrellis};
+          AdvanceRansTrellis,
+          CentreRows,
+          SearchTrellis,
+          DequantiseValues};
 }

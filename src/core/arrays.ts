@@ -4,6 +4,8 @@ import { argument } from './check.js';
 
 interface TypedArrays {
   readonly Float32Array: Float32Array;
+  readonly Float64Array: Float64Array;
+  readonly Int8Array: Int8Array;
   readonly Int16Array: Int16Array;
   readonly Int32Array: Int32Array;
   readonly Uint32Array: Uint32Array;

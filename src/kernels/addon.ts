@@ -9,10 +9,10 @@ import type { LabelArray } from './types.js';
  * Raised with every change to the methods below or their arguments, together with kAddonVersion of
  * native/binding/addon.cc: an addon built from other sources is refused instead of failing somewhere later.
  */
-export const ADDON_VERSION = 4;
+export const ADDON_VERSION = 5;
 
 /** The whole native interface: the CPU's operations and access to other backends. */
-export interface Addon extends NativeOperations, NativeRans {
+export interface Addon extends NativeOperations, NativeCoding {
   readonly version: number;
   /** See {@link abiDifference}. */
   readonly abi: unknown;
@@ -21,8 +21,33 @@ export interface Addon extends NativeOperations, NativeRans {
   openModule(path: string): NativeModule;
 }
 
-/** Entropy coding, which only the CPU does: native/core/rans.h. */
-export interface NativeRans {
+/** Quantisation and entropy coding, which only the CPU does: native/core/quantiser.h and rans.h. */
+export interface NativeCoding {
+  centreLogits(
+    logits: Float32Array,
+    mean: Float32Array | null,
+    classes: number,
+    depth: number,
+    out: Float32Array,
+    threads: number,
+  ): number;
+  quantise(
+    values: Float32Array,
+    shifts: Int8Array,
+    costs: Float64Array,
+    unit: number,
+    trellis: number,
+    out: Int16Array,
+    threads: number,
+  ): number;
+  dequantise(
+    indices: Int16Array,
+    shifts: Int8Array,
+    unit: number,
+    trellis: number,
+    out: Float32Array,
+    threads: number,
+  ): number;
   decodeRans(
     bytes: Uint8Array,
     entries: Uint32Array,

@@ -50,7 +50,7 @@ export function findCuda(): CudaState {
       operations,
       describe: (status) => describeStatus(addon.addon, path, status),
       keepCodes: (codes) => new operations.DeviceBytes(codes),
-      rans: addon.addon,
+      coding: addon.addon,
     });
     opened = { path, kernels };
   }

@@ -1,4 +1,5 @@
 import type { AugmentArgs } from './augment-args.js';
+import type { CentreLogitsArgs, DequantiseArgs, QuantiseArgs } from './quantiser.js';
 import type { DecodeRansArgs, EncodeRansArgs } from './rans.js';
 import type { ThreadOptions } from './thread-options.js';
 
@@ -266,4 +267,14 @@ export interface Kernels {
    * @internal
    */
   decodeRans(args: DecodeRansArgs): void;
+  /**
+   * On the CPU, as the other two: the same numbers everywhere.
+   *
+   * @internal
+   */
+  centreLogits(args: CentreLogitsArgs): void;
+  /** @internal */
+  quantise(args: QuantiseArgs): void;
+  /** @internal */
+  dequantise(args: DequantiseArgs): void;
 }

@@ -79,13 +79,15 @@ it('has the methods that its version stands for: raise the version where they ch
   const surface = found.state === 'ready' ? Object.keys(found.addon).sort() : [];
   expect([ADDON_VERSION, ...surface]).toEqual([
     ...[
-      4,
+      5,
       'Decoder',
       'Encoder',
       'abi',
       'augment',
       'augmentAsync',
+      'centreLogits',
       'decodeRans',
+      'dequantise',
       'encodeRans',
       'info',
       'nearest',
@@ -96,6 +98,7 @@ it('has the methods that its version stands for: raise the version where they ch
       'pack',
       'project',
       'projectAsync',
+      'quantise',
       'statusText',
       'unpack',
       'version',

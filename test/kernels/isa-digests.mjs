@@ -202,4 +202,34 @@ for (const trellis of [1, 4, 8]) {
   }
 }
 
+for (const [labels, rank] of [
+  [1, 1],
+  [7, 3],
+  [64, 64],
+  [333, 70],
+]) {
+  const values = floats(labels * rank).map((value) => 20 * value ** 3);
+  values[0] = Number.NaN;
+  const shifts = Int8Array.from({ length: rank }, () => 255 * random() - 127);
+  const costs = Float64Array.from({ length: rank * 512 }, () => Math.floor(6 * random()) / 4);
+  const indices = Int16Array.from({ length: labels * rank }, () =>
+    random() < 0.02 ? 5000 - 10000 * random() : 8 * random() - 4,
+  );
+  const shared = { shifts, unit: 0.7 };
+  for (const trellis of [1, 4, 8]) {
+    const name = `${labels}x${rank} ${trellis}`;
+    record(`dequantise ${name}`, new Float32Array(indices.length), (out) =>
+      kernels.dequantise({ ...shared, indices, trellis, out }),
+    );
+    if (trellis === 1) continue;
+    record(`quantise ${name}`, new Int16Array(values.length), (out) =>
+      kernels.quantise({ ...shared, values, costs, trellis, out }),
+    );
+  }
+  const logits = floats(labels * rank).map((value) => 50 * value);
+  record(`centre ${labels}x${rank}`, new Float32Array(logits.length), (out) =>
+    kernels.centreLogits({ logits, classes: rank, depth: 60, mean: floats(rank), out }),
+  );
+}
+
 console.log(JSON.stringify({ isa: kernels.isa, digests }));

@@ -41,6 +41,17 @@ function encodeRans(frequencies: Uint16Array, length: Uint32Array) {
   return addon.encodeRans(values, frequencies, rowTables, 3, 1, 0, out, length);
 }
 
+const shifts = new Int8Array(1);
+
+function quantise({
+  values = f32(3),
+  costs = new Float64Array(512),
+  trellis = 4,
+  out = new Int16Array(3),
+}) {
+  return addon.quantise(values, shifts, costs, 1, trellis, out, 1);
+}
+
 // The second line of defence: calls that the checks in TypeScript would never let through.
 it('refuses calls that would touch memory that is not their own', () => {
   const encoder = new addon.Encoder(f32(30), f32(12), 5, 6, 3, 2);
@@ -64,6 +75,20 @@ it('refuses calls that would touch memory that is not their own', () => {
     [/^columns:/, () => decodeRans({ columns: -1 })],
     [/^frequencies:/, () => encodeRans(new Uint16Array(255), new Uint32Array(1))],
     [/^length:/, () => encodeRans(new Uint16Array(256), new Uint32Array(0))],
+    [/^costs:/, () => quantise({ costs: new Float64Array(511) })],
+    [/^out:/, () => quantise({ out: new Int16Array(2) })],
+    [
+      /^values:/,
+      () =>
+        addon.quantise(f32(1), new Int8Array(0), new Float64Array(0), 1, 4, new Int16Array(1), 1),
+    ],
+    [/^trellis:/, () => quantise({ trellis: 9 })],
+    [/^out:/, () => addon.dequantise(new Int16Array(3), shifts, 1, 4, f32(2), 1)],
+    [/^indices:/, () => addon.dequantise(new Int16Array(3), new Int8Array(2), 1, 4, f32(3), 1)],
+    [/^logits:/, () => addon.centreLogits(f32(3), null, 2, 1, f32(3), 1)],
+    [/^mean:/, () => addon.centreLogits(f32(4), f32(1), 2, 1, f32(4), 1)],
+    [/^classes:/, () => addon.centreLogits(f32(0), null, 0, 1, f32(0), 1)],
+    [/^out:/, () => addon.centreLogits(f32(4), null, 2, 1, f32(3), 1)],
     [/^images:/, () => augment({ images: [new Uint8Array(11)] })],
     [/^images:/, () => augment({ images: [f32(3)] })],
     [/^sizes:/, () => augment({ sizes: new Uint32Array(1) })],
@@ -147,4 +172,9 @@ it('reads no table that is not there, whatever the tables hold', () => {
   ).toBe(invalidCodes);
   expect(encodeRans(new Uint16Array(256), new Uint32Array(1))).toBe(invalidArgument);
   expect(encodeRans(new Uint16Array(256).fill(65535), new Uint32Array(1))).toBe(invalidArgument);
+  expect(quantise({ trellis: 5 })).toBe(invalidArgument);
+  expect(addon.dequantise(new Int16Array(1), shifts, 1, 3, f32(1), 1)).toBe(invalidArgument);
+  for (const cost of [Number.NaN, Infinity, -Infinity]) {
+    expect(quantise({ costs: new Float64Array(512).fill(cost) })).toBe(0);
+  }
 });

@@ -15,6 +15,8 @@ namespace {
 
 #include "cpu/avx2/rans_avx2.h"
 
+#include "cpu/avx2/quantiser_avx2.h"
+
 using LaneWords = EightWords;
 
 // After the vectors that it is written in.

@@ -24,6 +24,8 @@ namespace {
 
 #include "cpu/avx512/rans_avx512.h"
 
+#include "cpu/avx512/quantiser_avx512.h"
+
 // After the vectors that it is written in.
 #include "cpu/kernels_simd.h"
 

@@ -1,6 +1,7 @@
 // The specification of every kernel: one obvious loop each, in the order of operations that all
 // instruction sets keep. Runs everywhere; fast only if the compiler has a fused multiply-add
 // instruction to inline.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -104,6 +105,10 @@ void ChainColumns(const float* rows, uint64_t stride, const float* weights, uint
 
 #include "cpu/scalar/rans_scalar.h"
 
+#include "cpu/quantiser_loops.h"
+
+#include "cpu/scalar/quantiser_scalar.h"
+
 }  // namespace
 
 extern const KernelTable kScalarKernels = {
@@ -139,6 +144,9 @@ extern const KernelTable kScalarKernels = {
     MixRows,
     DecodeRansRow,
     AdvanceRansTrellis,
+    CentreRows,
+    SearchTrellis,
+    DequantiseValues,
 };
 
 }  // namespace softpack

@@ -16,16 +16,7 @@ import { checkTransformConfig, type TransformConfig } from './config.js';
 import { LatentDecoder } from './latent-decoder.js';
 import { readTransformModel, type TransformModel } from './model.js';
 import { centreLogits, dualOf } from './project.js';
-import {
-  dequantise,
-  type Rates,
-  ratesOf,
-  roundToUnits,
-  slopeOf,
-  transposed,
-  unitOf,
-} from './quantiser.js';
-import { TrellisQuantiser } from './trellis.js';
+import { type Costs, costsOf, roundToUnits, transposed, unitOf } from './quantiser.js';
 
 const DECODING =
   'a block is the number of its labels (u16, little-endian) and an rANS stream of indices [components, labels] with the ' +
@@ -38,14 +29,14 @@ const DECODE_CHUNK = 1024;
 /** Bytes of a block before its stream. */
 const BLOCK_HEAD = 2;
 /** Bytes of decoded blocks that are kept: labels of a batch come from many blocks of an epoch. */
-const KEPT_BYTES = 64 * 2 ** 20;
+const KEPT_BYTES = 128 * 2 ** 20;
 
 /** What only the encoder needs, made from the model when it is first used. */
 interface EncoderState {
   /** [components, classes]. */
   readonly dual: Float32Array;
-  readonly rates: Rates;
-  readonly trellis: TrellisQuantiser | undefined;
+  /** For the search of a trellis. */
+  readonly costs: Costs;
 }
 
 /**
@@ -62,7 +53,10 @@ export class TransformCodec implements Codec {
   readonly #kernels: Kernels;
   readonly #decoder: LatentDecoder;
   /** Blocks decoded last, by number: of one epoch, mostly. */
-  readonly #known = new Map<number, { readonly bytes: Uint8Array; readonly indices: Int16Array }>();
+  readonly #known = new Map<
+    number,
+    { readonly bytes: Uint8Array; readonly latents: Float32Array }
+  >();
   #knownBytes = 0;
   #encoder: EncoderState | undefined;
 
@@ -110,7 +104,7 @@ export class TransformCodec implements Codec {
       const part = logits.subarray(start * classes, end * classes);
       const latents = await this.#latentsOf(part, threads);
       this.#predict(latents, context, start, end, -1);
-      const values = transposed(this.#indicesOf(latents), components);
+      const values = transposed(this.#indicesOf(latents, threads), components);
       blocks.push(this.#blockOf(values, end - start));
     }
     return joinBlocks(blocks);
@@ -155,33 +149,33 @@ export class TransformCodec implements Codec {
   async #latentsOf(logits: Float32Array, threads: number): Promise<Float32Array> {
     const { classes, components, tau } = this.config;
     const rows = logits.length / classes;
-    const a = centreLogits(logits, classes, tau, this.#model.basis.mean);
+    const { mean } = this.#model.basis;
+    const a = centreLogits(logits, classes, tau, this.#kernels, { mean, threads });
     const out = new Float32Array(rows * components);
     const shape = { rows, inner: classes, columns: components, transposeB: true };
     await this.#kernels.projectAsync({ a, b: this.#encoderState().dual, out, ...shape, threads });
     return out;
   }
 
-  #indicesOf(latents: Float32Array): Int16Array {
-    const { step, states } = this.config;
-    const unit = unitOf(step, states);
-    const indices = new Int16Array(latents.length);
-    const { trellis, rates } = this.#encoderState();
-    if (trellis === undefined) {
-      roundToUnits(latents, 1 / unit, indices);
-      return indices;
+  #indicesOf(values: Float32Array, threads: number): Int16Array {
+    const { step, states: trellis } = this.config;
+    const unit = unitOf(step, trellis);
+    const out = new Int16Array(values.length);
+    if (trellis === 1) {
+      roundToUnits(values, 1 / unit, out);
+    } else {
+      const { costs } = this.#encoderState();
+      const { shifts } = this.#model;
+      this.#kernels.quantise({ values, unit, shifts, costs, trellis, out, threads });
     }
-    const values = latents.map((value) => value / unit);
-    trellis.quantise(values, this.#model.shifts, rates, slopeOf(states), indices);
-    return indices;
+    return out;
   }
 
   #encoderState(): EncoderState {
-    const { classes, components: rank, states } = this.config;
+    const { classes, components: rank } = this.config;
     this.#encoder ??= {
       dual: dualOf(this.#model.basis.components, rank, classes),
-      rates: ratesOf(this.#model.codes),
-      trellis: states === 1 ? undefined : new TrellisQuantiser({ rank, trellis: states }),
+      costs: costsOf(this.#model.codes),
     };
     return this.#encoder;
   }
@@ -215,58 +209,81 @@ export class TransformCodec implements Codec {
   }
 
   /** Latents of some labels at a time, predictions included, and the part of `out` that is theirs. */
-  *#chunks({ row, labels, context, out }: DecodeLabelsArgs) {
-    const { classes, components, labelsPerBlock, step, states } = this.config;
+  *#chunks({ row, labels, context, out, threads }: DecodeLabelsArgs) {
+    const { classes, components } = this.config;
     const positions = sampleIds(labels);
     requireOut(out, positions.length, classes);
     const blocks = splitBlocks(row);
-    const shape = { rank: components, trellis: states };
+    const decoded = new Map<number, Float32Array>();
+    const blockOf = (number: number) => {
+      const known = decoded.get(number);
+      if (known !== undefined) return known;
+      const block = this.#block(blocks, number, threads);
+      decoded.set(number, block);
+      return block;
+    };
     for (let start = 0; start < positions.length; start += DECODE_CHUNK) {
       const end = Math.min(start + DECODE_CHUNK, positions.length);
-      const indices = new Int16Array((end - start) * components);
-      for (let i = start; i < end; i++) {
-        const number = Math.floor(positions[i] / labelsPerBlock);
-        const block = this.#block(blocks, number);
-        const columns = block.length / components;
-        const column = positions[i] % labelsPerBlock;
-        if (column >= columns) throw invalidCodes(`less than ${columns} labels`, column);
-        for (let j = 0; j < components; j++) {
-          indices[j * (end - start) + i - start] = block[j * columns + column];
-        }
-      }
-      const latents = new Float32Array(indices.length);
-      dequantise(indices, this.#model.shifts, unitOf(step, states), shape, latents);
+      const latents = new Float32Array((end - start) * components);
+      this.#gather(blockOf, positions.subarray(start, end), latents);
       this.#predict(latents, context, start, end, 1);
       yield { latents, out: out.subarray(start * classes, end * classes) };
     }
   }
 
-  /** Indices [components, labels] of a block; those of the latest ones are kept. */
-  #block(blocks: readonly Uint8Array[], number: number): Int16Array {
+  /** Copies the latents of labels, as many at once as lie side by side in a block. */
+  #gather(
+    blockOf: (number: number) => Float32Array,
+    positions: Uint32Array,
+    out: Float32Array,
+  ): void {
+    const { components, labelsPerBlock } = this.config;
+    for (let i = 0, next = 0; i < positions.length; i = next) {
+      const first = positions[i];
+      const number = Math.floor(first / labelsPerBlock);
+      const block = blockOf(number);
+      const begin = number * labelsPerBlock;
+      const end = begin + block.length / components;
+      for (next = i; next < positions.length && positions[next] === first + next - i; next++) {
+        if (positions[next] >= end) break;
+      }
+      if (next === i) throw invalidCodes(`less than ${end - begin} labels`, first - begin);
+      const from = (first - begin) * components;
+      out.set(block.subarray(from, from + (next - i) * components), i * components);
+    }
+  }
+
+  /** Latents [labels, components] of a block; those of the latest ones are kept. */
+  #block(blocks: readonly Uint8Array[], number: number, threads: number | undefined): Float32Array {
     const bytes = blocks[number];
     if (bytes === undefined) throw invalidCodes(`less than ${blocks.length} blocks`, number);
     const known = this.#known.get(number);
-    if (known !== undefined && Buffer.compare(known.bytes, bytes) === 0) return known.indices;
-    const indices = this.#decodeBlock(bytes);
-    const size = bytes.length + indices.byteLength;
+    if (known !== undefined && Buffer.compare(known.bytes, bytes) === 0) return known.latents;
+    const latents = this.#decodeBlock(bytes, threads);
+    const size = bytes.length + latents.byteLength;
+    if (known !== undefined) this.#knownBytes -= known.bytes.length + known.latents.byteLength;
     if (this.#knownBytes + size > KEPT_BYTES) {
       this.#known.clear();
       this.#knownBytes = 0;
     }
-    this.#known.set(number, { bytes: bytes.slice(), indices });
+    this.#known.set(number, { bytes: bytes.slice(), latents });
     this.#knownBytes += size;
-    return indices;
+    return latents;
   }
 
-  #decodeBlock(bytes: Uint8Array): Int16Array {
+  #decodeBlock(bytes: Uint8Array, threads: number | undefined): Float32Array {
     const labels = bytes.length < BLOCK_HEAD ? 0 : bytes[0] + 256 * bytes[1];
-    const { components, labelsPerBlock } = this.config;
+    const { components, labelsPerBlock, step, states: trellis } = this.config;
     if (labels < 1 || labels > labelsPerBlock) {
       throw invalidCodes(`a block of 1 to ${labelsPerBlock} labels`, labels);
     }
-    const out = new Int16Array(components * labels);
+    const indices = new Int16Array(components * labels);
     const stream = bytes.subarray(BLOCK_HEAD);
-    this.#kernels.decodeRans({ ...this.#model.codes, bytes: stream, columns: labels, out });
+    const { codes, shifts } = this.#model;
+    this.#kernels.decodeRans({ ...codes, bytes: stream, columns: labels, out: indices });
+    const out = new Float32Array(indices.length);
+    const unit = unitOf(step, trellis);
+    this.#kernels.dequantise({ indices, shifts, unit, trellis, out, threads });
     return out;
   }
 }

@@ -61,11 +61,11 @@ export async function projected(
   return out;
 }
 
-async function readDrawn({ classes, tau, drawLogits }: CodecTraining) {
+async function readDrawn({ classes, tau, drawLogits, kernels }: CodecTraining) {
   const pieces: Float32Array[] = [];
   const mixes: Mixes[] = [];
   await drawLogits((logits, context) => {
-    pieces.push(centreLogits(logits, classes, tau));
+    pieces.push(centreLogits(logits, classes, tau, kernels));
     mixes.push(mixesOf(context));
   });
   const centred = new Float32Array(pieces.reduce((sum, { length }) => sum + length, 0));

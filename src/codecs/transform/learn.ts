@@ -54,7 +54,7 @@ export async function learnCodec(
   }
   const unit = unitOf(step, states);
   const scaled = latents.map((value) => value / unit);
-  const { indices, histograms, shifts } = quantiseLabels(scaled, rank, states);
+  const { indices, histograms, shifts } = quantiseLabels(scaled, rank, states, kernels);
   const entropy = histograms.reduce((sum, own) => sum + entropyBits(own), 0) / count;
   const codes = learnRowModel(histograms, labels / count, states);
   const config = {

@@ -1,20 +1,21 @@
-import type { Trellis } from '../../kernels/rans.js';
+import { RANS_SYMBOLS, type Trellis } from '../../kernels/rans.js';
+import type { Kernels } from '../../kernels/types.js';
 import { addPredictions, type Mixes } from './base-vectors.js';
 import { basisBits, quantiseBasis } from './basis.js';
 import {
   baseStep,
+  type Costs,
+  contextsOf,
+  costsOfCounts,
   countIndices,
-  dequantise,
   learnShifts,
-  type Rates,
-  ratesOfCounts,
+  type QuantiserShape,
   roundToUnits,
   slopeOf,
   transposed,
   unitOf,
 } from './quantiser.js';
 import { entropyBits, type Histogram, histogramsOf, symbolOf } from './tables.js';
-import { TrellisQuantiser } from './trellis.js';
 
 /** Rounds of quantising by rates and counting again. */
 const ROUNDS = 3;
@@ -36,6 +37,7 @@ export interface PilotSet {
   readonly components: Float32Array;
   /** [rank], root mean squares of the coefficients. */
   readonly deviations: Float64Array;
+  readonly kernels: Kernels;
 }
 
 /** Indices of labels, and what was learnt from them. */
@@ -51,26 +53,29 @@ export function quantiseLabels(
   values: Float32Array,
   rank: number,
   trellis: Trellis,
-  known?: { readonly rates: Rates; readonly shifts: Int8Array },
+  kernels: Kernels,
 ): Quantised {
   const indices = new Int16Array(values.length);
   const shape = { rank, trellis };
   if (trellis === 1) {
     roundToUnits(values, 1, indices);
-    const shifts = learnShifts(values, indices, shape);
-    return { indices, histograms: countIndices(indices, shape), shifts };
+    return { indices, ...countedOf(values, indices, shape) };
   }
-  const quantiser = new TrellisQuantiser({ rank, trellis });
-  let rates = known?.rates ?? new Float64Array(rank * 2 * 256);
-  let shifts = known?.shifts ?? new Int8Array(rank);
+  let costs: Costs = new Float64Array(rank * 2 * RANS_SYMBOLS);
+  let shifts: Int8Array = new Int8Array(rank);
   let histograms: readonly Histogram[] = [];
   for (let round = 0; round < ROUNDS; round++) {
-    quantiser.quantise(values, shifts, rates, slopeOf(trellis), indices);
-    histograms = countIndices(indices, shape);
-    rates = ratesOfCounts(histograms);
-    shifts = learnShifts(values, indices, shape);
+    kernels.quantise({ values, unit: 1, shifts, costs, trellis, out: indices, threads: 1 });
+    ({ histograms, shifts } = countedOf(values, indices, shape));
+    costs = costsOfCounts(histograms, trellis);
   }
   return { indices, histograms, shifts };
+}
+
+function countedOf(values: Float32Array, indices: Int16Array, shape: QuantiserShape) {
+  const contexts = contextsOf(indices, shape);
+  const histograms = countIndices(indices, contexts, shape);
+  return { histograms, shifts: learnShifts(values, indices, contexts, shape) };
 }
 
 export interface Trial {
@@ -105,8 +110,8 @@ export function tryStep(
   const energy = meanSquares(latents, rank);
   const unit = unitOf(step, trellis);
   const scaled = values.map((value) => value / unit);
-  const { indices, histograms, shifts } = quantiseLabels(scaled, rank, trellis);
-  const errors = errorsOf(scaled, indices, shifts, rank, trellis);
+  const { indices, histograms, shifts } = quantiseLabels(scaled, rank, trellis, set.kernels);
+  const errors = errorsOf(scaled, indices, shifts, trellis, set.kernels);
   const { classes, mean, components, deviations, labels } = set;
   const shape = { rank, classes };
   const side = basisBits(quantiseBasis(mean, components, deviations, shape, step, labels), classes);
@@ -146,11 +151,13 @@ function errorsOf(
   values: Float32Array,
   indices: Int16Array,
   shifts: Int8Array,
-  rank: number,
   trellis: Trellis,
+  kernels: Kernels,
 ): Float64Array {
   const decoded = new Float32Array(values.length);
-  dequantise(transposed(indices, rank), shifts, 1, { rank, trellis }, decoded);
+  const rank = shifts.length;
+  const turned = transposed(indices, rank);
+  kernels.dequantise({ indices: turned, shifts, unit: 1, trellis, out: decoded, threads: 1 });
   for (let i = 0; i < decoded.length; i++) decoded[i] -= values[i];
   return meanSquares(decoded, rank);
 }

@@ -1,3 +1,4 @@
+import type { Kernels } from '../../kernels/types.js';
 import { matrixLibrary } from '../math/matrix-library.js';
 
 /** A label's lowest logits count as this many temperatures below its highest, as in the kernels' softmax. */
@@ -11,20 +12,12 @@ export function centreLogits(
   logits: Float32Array,
   classes: number,
   tau: number,
-  mean?: Float32Array,
+  kernels: Kernels,
+  { mean, threads }: { readonly mean?: Float32Array; readonly threads?: number } = {},
 ): Float32Array {
   const out = new Float32Array(logits.length);
-  for (let begin = 0; begin < logits.length; begin += classes) {
-    let most = Number.NEGATIVE_INFINITY;
-    for (let j = 0; j < classes; j++) most = Math.max(most, logits[begin + j]);
-    const least = most - DEEPEST * tau;
-    let sum = 0;
-    for (let j = 0; j < classes; j++) sum += Math.max(logits[begin + j], least);
-    const centre = sum / classes;
-    for (let j = 0; j < classes; j++) {
-      out[begin + j] = Math.max(logits[begin + j], least) - centre - (mean?.[j] ?? 0);
-    }
-  }
+  const depth = DEEPEST * tau;
+  kernels.centreLogits({ logits, classes, depth, ...(mean && { mean }), out, threads });
   return out;
 }
 

@@ -1,3 +1,4 @@
+import { multipleOf, SHIFT_UNIT } from '../../kernels/quantiser.js';
 import {
   RANS_SLOTS,
   RANS_SYMBOLS,
@@ -17,9 +18,6 @@ import { type Histogram, histogramsOf, symbolOf } from './tables.js';
 
 /** Share of a unit from which on a value is rounded up: less than 1/2, for zeros are cheap. */
 const ROUNDING_OFFSET = 0.35;
-/** Shifts are stored in 128ths of a unit. */
-export const SHIFT_UNIT = 128;
-
 export interface QuantiserShape {
   readonly rank: number;
   readonly trellis: Trellis;
@@ -41,12 +39,6 @@ export function slopeOf(trellis: Trellis): number {
   return SLOPES[trellis];
 }
 
-/** Value of index `k`, in units, before the shift. */
-function multipleOf(k: number, context: number, trellis: Trellis): number {
-  if (trellis === 1) return k;
-  return context === 0 ? 2 * k : 2 * k - Math.sign(k);
-}
-
 /** Indices of rows that are quantised one value at a time, towards zero: [count] to [count]. */
 export function roundToUnits(values: Float32Array, inverseUnit: number, out: Int16Array): void {
   for (let i = 0; i < values.length; i++) {
@@ -56,34 +48,34 @@ export function roundToUnits(values: Float32Array, inverseUnit: number, out: Int
   }
 }
 
-/** What an index costs: bits by [rank, contexts, 256]. */
-export type Rates = Float64Array;
+/** What an index costs in squared error, in units, by [rank, contexts, 256]. */
+export type Costs = Float64Array;
 
-export function ratesOf({ tables, rowTables }: RansModel): Rates {
-  const rates = new Float64Array(rowTables.length * RANS_SYMBOLS);
+export function costsOf({ tables, rowTables, trellis }: RansModel): Costs {
+  const costs = new Float64Array(rowTables.length * RANS_SYMBOLS);
   for (const [i, table] of rowTables.entries()) {
     const own = tables.frequencies.subarray(table * RANS_SYMBOLS, (table + 1) * RANS_SYMBOLS);
-    rates.set(bitsOfFrequencies(own), i * RANS_SYMBOLS);
+    costs.set(costsOfFrequencies(own, trellis), i * RANS_SYMBOLS);
   }
-  return rates;
+  return costs;
 }
 
 /** The same from counts, before there are tables. */
-export function ratesOfCounts(histograms: readonly Histogram[]): Rates {
-  const rates = new Float64Array(histograms.length * RANS_SYMBOLS);
+export function costsOfCounts(histograms: readonly Histogram[], trellis: Trellis): Costs {
+  const costs = new Float64Array(histograms.length * RANS_SYMBOLS);
   for (const [i, histogram] of histograms.entries()) {
     const total = histogram.reduce((sum, count) => sum + count, 0) + 1;
     const frequencies = histogram.map((count) => (count * RANS_SLOTS) / total);
     frequencies[0] += RANS_SLOTS / total / 2;
-    rates.set(bitsOfFrequencies(frequencies), i * RANS_SYMBOLS);
+    costs.set(costsOfFrequencies(frequencies, trellis), i * RANS_SYMBOLS);
   }
-  return rates;
+  return costs;
 }
 
 /** Bits of an escaped value besides its symbol. */
 const ESCAPED_BITS = 12;
 
-function bitsOfFrequencies(frequencies: ArrayLike<number>): Float64Array {
+function costsOfFrequencies(frequencies: ArrayLike<number>, trellis: Trellis): Float64Array {
   const least = 1 / 16;
   const bits = Float64Array.from(frequencies, (own) =>
     Math.log2(RANS_SLOTS / Math.max(own, least)),
@@ -91,25 +83,35 @@ function bitsOfFrequencies(frequencies: ArrayLike<number>): Float64Array {
   bits[0] += ESCAPED_BITS;
   // What the table does not list is escaped.
   for (let i = 1; i < RANS_SYMBOLS; i++) if (frequencies[i] === 0) bits[i] = bits[0];
-  return bits;
+  const slope = slopeOf(trellis);
+  return bits.map((own) => slope * own);
+}
+
+/** The quantiser of each index of labels [labels, rank]. */
+export function contextsOf(indices: Int16Array, { rank, trellis }: QuantiserShape): Uint8Array {
+  const contexts = new Uint8Array(indices.length);
+  if (trellis === 1) return contexts;
+  const { next, context } = TRELLISES[trellis];
+  for (let begin = 0; begin < indices.length; begin += rank) {
+    let state = 0;
+    for (let i = begin; i < begin + rank; i++) {
+      contexts[i] = context[state];
+      state = next[2 * state + (indices[i] & 1)];
+    }
+  }
+  return contexts;
 }
 
 /** Counts indices [labels, rank] by component and context: histograms [rank * contexts]. */
 export function countIndices(
   indices: Int16Array,
+  contexts: Uint8Array,
   { rank, trellis }: QuantiserShape,
 ): readonly Histogram[] {
-  const contexts = trellis === 1 ? 1 : 2;
-  const histograms = histogramsOf(rank * contexts);
-  const walk = trellis === 1 ? undefined : TRELLISES[trellis];
-  for (let begin = 0; begin < indices.length; begin += rank) {
-    let state = 0;
-    for (let j = 0; j < rank; j++) {
-      const index = indices[begin + j];
-      const context = walk === undefined ? 0 : walk.context[state];
-      histograms[contexts * j + context][symbolOf(index)]++;
-      if (walk !== undefined) state = walk.next[2 * state + (index & 1)];
-    }
+  const each = trellis === 1 ? 1 : 2;
+  const histograms = histogramsOf(rank * each);
+  for (let i = 0; i < indices.length; i++) {
+    histograms[each * (i % rank) + contexts[i]][symbolOf(indices[i])]++;
   }
   return histograms;
 }
@@ -118,59 +120,21 @@ export function countIndices(
 export function learnShifts(
   values: Float32Array,
   indices: Int16Array,
+  contexts: Uint8Array,
   { rank, trellis }: QuantiserShape,
 ): Int8Array {
   const [sums, counts] = [new Float64Array(rank), new Float64Array(rank)];
-  const walk = trellis === 1 ? undefined : TRELLISES[trellis];
-  for (let begin = 0; begin < indices.length; begin += rank) {
-    let state = 0;
-    for (let j = 0; j < rank; j++) {
-      const index = indices[begin + j];
-      const context = walk === undefined ? 0 : walk.context[state];
-      if (index !== 0) {
-        const multiple = multipleOf(index, context, trellis);
-        sums[j] += Math.abs(multiple) - values[begin + j] * Math.sign(index);
-        counts[j]++;
-      }
-      if (walk !== undefined) state = walk.next[2 * state + (index & 1)];
-    }
+  for (let i = 0; i < indices.length; i++) {
+    const index = indices[i];
+    if (index === 0) continue;
+    const multiple = multipleOf(index, contexts[i], trellis);
+    sums[i % rank] += Math.abs(multiple) - values[i] * Math.sign(index);
+    counts[i % rank]++;
   }
   return Int8Array.from(sums, (sum, j) => {
     const shift = Math.round((SHIFT_UNIT * sum) / Math.max(counts[j], 1));
     return Math.min(Math.max(shift, -127), 127);
   });
-}
-
-/**
- * Values of indices.
- *
- * @param indices [rank, labels], as a stream holds them.
- * @param out [labels, rank].
- */
-export function dequantise(
-  indices: Int16Array,
-  shifts: Int8Array,
-  unit: number,
-  { rank, trellis }: QuantiserShape,
-  out: Float32Array,
-): void {
-  const labels = indices.length / rank;
-  const walk = trellis === 1 ? undefined : TRELLISES[trellis];
-  const states = new Uint8Array(labels);
-  for (let j = 0; j < rank; j++) {
-    const shift = shifts[j] / SHIFT_UNIT;
-    for (let i = 0; i < labels; i++) {
-      const index = indices[j * labels + i];
-      let multiple = index;
-      if (walk !== undefined) {
-        const context = walk.context[states[i]];
-        multiple = multipleOf(index, context, trellis);
-        states[i] = walk.next[2 * states[i] + (index & 1)];
-      }
-      const moved = multiple > 0 ? multiple - shift : multiple < 0 ? multiple + shift : 0;
-      out[i * rank + j] = moved * unit;
-    }
-  }
 }
 
 /** [labels, rank] to [rank, labels]. */

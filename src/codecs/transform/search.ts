@@ -172,7 +172,7 @@ async function fitBases(
     fit.add(await projected(drawn.centred, drawn.components, classes, kernels), drawn.mixes);
   } else {
     await context.scanLogits(async (logits, known) => {
-      const centred = centreLogits(logits, classes, tau, drawn.mean);
+      const centred = centreLogits(logits, classes, tau, kernels, { mean: drawn.mean });
       fit.add(await projected(centred, drawn.components, classes, kernels), mixesOf(known));
     });
   }

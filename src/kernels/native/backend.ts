@@ -1,6 +1,6 @@
 import { errorMessage, SoftpackError, type SoftpackErrorCode } from '../../errors.js';
 import { STATUSES } from '../abi.js';
-import type { NativeDeviceBytes, NativeOperations, NativeRans } from '../addon.js';
+import type { NativeCoding, NativeDeviceBytes, NativeOperations } from '../addon.js';
 
 /** A backend of the addon: its operations, and words for a status of theirs. */
 export interface NativeBackend {
@@ -10,7 +10,7 @@ export interface NativeBackend {
   describe(status: number): string;
   keepCodes(codes: Uint8Array): NativeDeviceBytes | undefined;
   /** The CPU's, whatever the backend. */
-  readonly rans: NativeRans;
+  readonly coding: NativeCoding;
 }
 
 /** Causes that have a code of their own; any other status is `NATIVE_FAILED`. */

@@ -15,6 +15,7 @@ import type { Kernels } from '../types.js';
 import { type NativeBackend, nativeFailure } from './backend.js';
 import { NativeDecoderHandle } from './decoder.js';
 import { NativeEncoderHandle } from './encoder.js';
+import { centreLogits, dequantise, quantise } from './quantiser.js';
 import { decodeRans, encodeRans } from './rans.js';
 import { NativeResidentCodes } from './resident-codes.js';
 
@@ -25,7 +26,7 @@ export function createCpuKernels(addon: Addon, isa: string): Kernels {
     operations: addon,
     describe: (status) => addon.statusText(status),
     keepCodes: () => undefined,
-    rans: addon,
+    coding: addon,
   });
 }
 
@@ -60,6 +61,9 @@ export function createNativeKernels(backend: NativeBackend): Kernels {
       ended('augment', await addon.augmentAsync(...augmentArgs(checkAugment(args)))),
     encodeRans: (args) => encodeRans(backend, args),
     decodeRans: (args) => decodeRans(backend, args),
+    centreLogits: (args) => centreLogits(backend, args),
+    quantise: (args) => quantise(backend, args),
+    dequantise: (args) => dequantise(backend, args),
   };
 }
 

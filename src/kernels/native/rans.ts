@@ -8,7 +8,7 @@ export function encodeRans(backend: NativeBackend, args: EncodeRansArgs): Uint8A
   const out = new Uint8Array(ransCapacity(values.length));
   const length = new Uint32Array(1);
   const { frequencies } = tables;
-  const status = backend.rans.encodeRans(
+  const status = backend.coding.encodeRans(
     values,
     frequencies,
     rowTables,
@@ -26,7 +26,7 @@ export function encodeRans(backend: NativeBackend, args: EncodeRansArgs): Uint8A
 export function decodeRans(backend: NativeBackend, args: DecodeRansArgs): void {
   const { bytes, tables, rowTables, columns, trellis, out } = checkDecodeRans(args);
   const { entries } = tables;
-  const status = backend.rans.decodeRans(bytes, entries, rowTables, columns, trellis, out);
+  const status = backend.coding.decodeRans(bytes, entries, rowTables, columns, trellis, out);
   if (status === STATUSES.invalidCodes) throw invalidStream();
   if (status !== STATUSES.ok) throw nativeFailure(backend, 'decodeRans', status);
 }

@@ -20,6 +20,7 @@ import { decode, decodeKl } from './decode.js';
 import { encode } from './encode.js';
 import { nearest } from './nearest.js';
 import { project } from './project.js';
+import { centreLogits, dequantise, quantise } from './quantiser.js';
 import { decodeRans, encodeRans } from './rans.js';
 
 /**
@@ -51,6 +52,9 @@ export const referenceKernels: Kernels = {
   augmentAsync: async (args) => augment(checkAugment(args)),
   encodeRans,
   decodeRans,
+  centreLogits,
+  quantise,
+  dequantise,
 };
 
 class ReferenceEncoder implements Encoder {

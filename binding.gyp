@@ -22,7 +22,7 @@
       },
       "conditions": [
         # The pool's threads outlive the last environment that uses the addon: never unmap their code.
-        ["OS=='linux'", { "ldflags": ["-Wl,-z,nodelete", "-Wl,-z,now", "-Wl,--exclude-libs,ALL"] }]
+        ["OS=='linux'", { "ldflags": ["-Wl,-z,nodelete", "-Wl,-z,now", "-Wl,--version-script=<(module_root_dir)/native/binding/module.map"] }]
       ]
     }
   ]

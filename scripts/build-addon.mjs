@@ -1,4 +1,5 @@
-// Builds the native addon with node-gyp. Run by npm when the package is installed, or by hand.
+// Builds the native addon with node-gyp. Run by npm when the package is installed, by `softpack doctor --build`, or by hand.
+// As an install script it does nothing if the package of the platform brought an addon of this version.
 //
 // A failure does not fail the install: softpack then runs on its TypeScript kernels, slower, and says so. With
 // SOFTPACK_REQUIRE_ADDON=1 it does fail, for continuous integration.
@@ -12,14 +13,37 @@ const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const logFile = path.join(root, 'build-addon.log');
 const prefix = path.dirname(path.dirname(process.execPath));
 
-const gyp = findNodeGyp();
-const result = gyp === undefined ? undefined : run(gyp);
+const installing =
+  process.env.npm_lifecycle_event === 'install' &&
+  process.env.npm_config_build_from_source !== 'true';
+if (!(installing && hasPrebuilt())) build();
 
-if (result?.status === 0) {
-  rmSync(logFile, { force: true });
-} else {
+function build() {
+  const gyp = findNodeGyp();
+  const result = gyp === undefined ? undefined : run(gyp);
+  if (result?.status === 0) {
+    rmSync(logFile, { force: true });
+    return;
+  }
   console.error(explain(result));
   process.exitCode = process.env.SOFTPACK_REQUIRE_ADDON === '1' ? 1 : 0;
+}
+
+/** Whether a platform's package of this version is installed and loads. */
+function hasPrebuilt() {
+  const require = createRequire(import.meta.url);
+  const { version } = require('../package.json');
+  const { platform, arch } = process;
+  const systems = platform === 'linux' ? ['linux', 'linuxmusl'] : [platform];
+  return systems.some((system) => {
+    try {
+      const name = `@softpack/${system}-${arch}`;
+      require(name);
+      return require(`${name}/package.json`).version === version;
+    } catch {
+      return false;
+    }
+  });
 }
 
 /** npm names its own node-gyp to scripts; by hand, the one inside the npm beside this Node.js, or one on PATH. */
@@ -62,6 +86,6 @@ function explain(result) {
     ...shown.map((line) => `  ${line}`),
     `  Full log: ${logFile}`,
     '  It needs Python 3, make and a C++17 compiler (Debian, Ubuntu: apt install python3 make g++).',
-    '  Then type: npm rebuild softpack   (in a checkout: node scripts/build-addon.mjs)',
+    '  Then type: npx softpack doctor --build   (in a checkout: node scripts/build-addon.mjs)',
   ].join('\n');
 }

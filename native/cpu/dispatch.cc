@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 
 #ifdef SOFTPACK_X86_KERNELS
 #include <cpuid.h>
@@ -11,34 +12,51 @@ namespace softpack {
 namespace {
 
 #ifdef SOFTPACK_X86_KERNELS
-// Not every compiler's __builtin_cpu_supports knows this name.
-bool HasHalfConversion() {
-  unsigned int eax, ebx, ecx, edx;
-  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & (1u << 29)) != 0;
+// Asked of the processor itself: what __builtin_cpu_supports knows differs by compiler, and zig's
+// knows none of these.
+struct Registers {
+  unsigned int eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
+
+Registers Cpuid(unsigned int leaf, unsigned int subleaf) {
+  Registers r;
+  if (__get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx) == 0) return {};
+  return r;
 }
 
-// __builtin_cpu_supports also asks whether the system saves the wide registers.
+constexpr unsigned int Bits(std::initializer_list<int> positions) {
+  unsigned int bits = 0;
+  for (const int position : positions) bits |= 1u << position;
+  return bits;
+}
+
+constexpr bool HasAll(unsigned int bits, unsigned int wanted) { return (bits & wanted) == wanted; }
+
+// The registers that the system saves for a thread (XCR0); only if CPUID says OSXSAVE.
+unsigned int SavedState() {
+  unsigned int low, high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return low;
+}
+
 bool HasAvx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && HasHalfConversion();
+  constexpr unsigned int kFmaXsaveAvxHalf = Bits({12, 27, 28, 29});
+  constexpr unsigned int kSaved = Bits({1, 2});  // xmm, ymm
+  return HasAll(Cpuid(1, 0).ecx, kFmaXsaveAvxHalf) && HasAll(SavedState(), kSaved) &&
+         HasAll(Cpuid(7, 0).ebx, Bits({5}));
 }
 
 bool HasAvx512() {
-  return HasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+  constexpr unsigned int kFoundationDqBwVl = Bits({16, 17, 30, 31});
+  constexpr unsigned int kSaved = Bits({5, 6, 7});  // masks, upper halves, zmm16 and above
+  return HasAvx2() && HasAll(SavedState(), kSaved) && HasAll(Cpuid(7, 0).ebx, kFoundationDqBwVl);
 }
 
-// The wide registers are known to be saved; what is left to ask is the instruction.
-bool HasAvx512Bfloat() {
-  unsigned int eax, ebx, ecx, edx;
-  return HasAvx512() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 &&
-         (eax & (1u << 5)) != 0;
-}
+bool HasAvx512Bfloat() { return HasAvx512() && HasAll(Cpuid(7, 1).eax, Bits({5})); }
 
 bool HasAmxBfloat() {
-  unsigned int eax, ebx, ecx, edx;
-  constexpr unsigned int kBfloatAndTiles = (1u << 22) | (1u << 24);
-  return HasAvx512() && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) != 0 &&
-         (edx & kBfloatAndTiles) == kBfloatAndTiles && AllowAmxTiles();
+  constexpr unsigned int kBfloatAndTiles = Bits({22, 24});
+  return HasAvx512() && HasAll(Cpuid(7, 0).edx, kBfloatAndTiles) && AllowAmxTiles();
 }
 #endif
 

@@ -1,5 +1,8 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
-import { errorMessage } from '../errors.js';
+import { errorMessage, SoftpackError } from '../errors.js';
 import { loadLibvips } from '../images/libvips.js';
 import { kernelStatus } from '../kernels/load.js';
 import { withTfjs } from '../nn/with-tfjs.js';
@@ -11,8 +14,10 @@ export function addDoctor(program: Command, io: CliIo): void {
     .description(
       'List the kernels and TensorFlow.js backends that are available, and what the others lack.',
     )
+    .option('--build', 'first build the native addon, if the installer did not')
     .option('--json', 'print as JSON')
-    .action(async ({ json }: { readonly json?: boolean }) => {
+    .action(async ({ build, json }: { readonly build?: boolean; readonly json?: boolean }) => {
+      if (build) await buildAddon();
       const { onnxStatus } = await import('../nn/teachers/onnx.js');
       const facts = {
         node: process.version,
@@ -23,6 +28,21 @@ export function addDoctor(program: Command, io: CliIo): void {
       };
       print(io, json ? JSON.stringify(facts, null, 2) : describe(facts));
     });
+}
+
+const BUILD_SCRIPT = fileURLToPath(new URL('../../scripts/build-addon.mjs', import.meta.url));
+
+/** What the install script does; installers that ask before they run one skip it. */
+async function buildAddon(): Promise<void> {
+  const child = spawn(process.execPath, [BUILD_SCRIPT], {
+    env: { ...process.env, SOFTPACK_REQUIRE_ADDON: '1' },
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  const [code] = await once(child, 'exit');
+  if (code === 0) return;
+  throw new SoftpackError('BUILD_FAILED', 'the native addon could not be built, see above', {
+    field: 'build',
+  });
 }
 
 /** Loading TensorFlow.js takes a second that other commands need not spend. */

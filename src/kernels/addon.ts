@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { errorMessage } from '../errors.js';
@@ -246,28 +246,33 @@ export interface AddonProblem {
   readonly reason: string;
 }
 
-/** Outputs of the two builds, in the order of preference. */
-const FILES = ['build/Release/softpack.node', 'build-cmake/Release/softpack.node'] as const;
+/** Outputs of the two builds, in the order of preference: who built one wants it. */
+const BUILDS = ['build/Release/softpack.node', 'build-cmake/Release/softpack.node'] as const;
 
-const REBUILD = 'type `npm rebuild softpack`, or in a checkout `node scripts/build-addon.mjs`';
+const REBUILD =
+  'type `npx softpack doctor --build`, or in a checkout `node scripts/build-addon.mjs`';
 
 let found: AddonState | undefined;
 
 /** The addon, or all reasons why there is none and what to do about it. Searched once per thread. */
 export function findAddon(): AddonState {
-  found ??= loadAddon(
-    FILES.map((file) => fileURLToPath(new URL(`../../${file}`, import.meta.url))),
-  );
+  found ??= loadAddon();
   return found;
 }
 
-/** The first of these files that is an addon of this version. */
-function loadAddon(paths: readonly string[]): AddonState {
+/** Packages with the addon for this platform, of which npm installs the one that fits the C library. */
+function platformPackages(): readonly string[] {
+  const { platform, arch } = process;
+  const names = platform === 'linux' ? ['linux', 'linuxmusl'] : [platform];
+  return names.map((name) => `@softpack/${name}-${arch}`);
+}
+
+/** The first addon of this version among what was built here and what a platform's package brought. */
+function loadAddon(): AddonState {
   const require = createRequire(import.meta.url);
   const causes: string[] = [];
   let stale = false;
-  for (const path of paths) {
-    if (!existsSync(path)) continue;
+  for (const path of [...builtFiles(), ...installedFiles(require)]) {
     try {
       const addon = require(path) as Addon;
       const difference = differenceOf(addon);
@@ -285,9 +290,36 @@ function loadAddon(paths: readonly string[]): AddonState {
       reason: `the addon was built from other sources (${why}): ${REBUILD}`,
     };
   }
-  return causes.length === 0
-    ? { state: 'absent', reason: `the addon is not built (no ${FILES[0]}): ${REBUILD}` }
-    : { state: 'broken', reason: `the addon does not load (${why}): ${REBUILD}` };
+  if (causes.length > 0) {
+    return { state: 'broken', reason: `the addon does not load (${why}): ${REBUILD}` };
+  }
+  const absent = `no ${platformPackages().join(' or ')} is installed, and ${buildProblem()}`;
+  return { state: 'absent', reason: `there is no addon (${absent}): ${REBUILD}` };
+}
+
+const inPackage = (file: string) => fileURLToPath(new URL(`../../${file}`, import.meta.url));
+
+function builtFiles(): readonly string[] {
+  return BUILDS.map(inPackage).filter((path) => existsSync(path));
+}
+
+function installedFiles(require: NodeJS.Require): readonly string[] {
+  return platformPackages().flatMap((name) => {
+    try {
+      return [require.resolve(name)];
+    } catch {
+      return [];
+    }
+  });
+}
+
+/** Why there is no build: an installer that runs no scripts of packages leaves no log. */
+function buildProblem(): string {
+  const log = inPackage('build-addon.log');
+  if (!existsSync(log)) return `none is built (no ${BUILDS[0]})`;
+  const lines = readFileSync(log, 'utf8').split('\n');
+  const cause = lines.find((line) => /error|not found/i.test(line)) ?? 'no reason given';
+  return `building failed: ${cause.trim()}, see ${log}`;
 }
 
 function differenceOf({ version, abi }: Addon): string | undefined {

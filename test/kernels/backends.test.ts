@@ -9,6 +9,7 @@ import { kernelStatus, loadKernels } from '#src/kernels/load.js';
 import { cpu, errorOf } from './support.js';
 
 const dist = fileURLToPath(new URL('../../dist/', import.meta.url));
+const BUILT = fileURLToPath(new URL('../../build/Release/softpack.node', import.meta.url));
 const bare = mkdtempSync(path.join(tmpdir(), 'softpack-bare-'));
 cpSync(dist, path.join(bare, 'dist'), { recursive: true });
 writeFileSync(path.join(bare, 'package.json'), '{"type": "module"}');
@@ -49,7 +50,7 @@ it('falls back to the reference with one warning that says what to type', () => 
   );
   expect(stdout.trim()).toBe('reference javascript');
   expect(stderr.match(/SOFTPACK_REFERENCE_KERNELS/g)).toHaveLength(1);
-  expect(stderr).toContain('npm rebuild softpack');
+  expect(stderr).toContain('npx softpack doctor --build');
 });
 
 it('throws where the addon is asked for and missing, and says so in the status', () => {
@@ -60,7 +61,7 @@ it('throws where the addon is asked for and missing, and says so in the status',
   expect(stderr).toBe('');
   const [status = '', error] = stdout.trim().split('\n');
   expect(JSON.parse(status)).toMatchObject({ name: 'cpu', state: 'absent' });
-  expect(error).toMatch(/^BACKEND_UNAVAILABLE.*npm rebuild/);
+  expect(error).toMatch(/^BACKEND_UNAVAILABLE.*doctor --build/);
 });
 
 it('tells why an addon that is there does not load', () => {
@@ -71,7 +72,35 @@ it('tells why an addon that is there does not load', () => {
   rmSync(path.join(bare, 'build'), { recursive: true });
   const status = JSON.parse(stdout) as { state: string; reason: string };
   expect(status.state).toBe('broken');
-  expect(status.reason).toMatch(/softpack\.node: .+npm rebuild/);
+  expect(status.reason).toMatch(/softpack\.node: .+doctor --build/);
+});
+
+it('takes the addon of the package that an installer chose for this platform', () => {
+  const { platform, arch } = process;
+  // Both may be installed: one does not load with another C library, and the other is taken.
+  const names =
+    platform === 'linux' ? [`linux-${arch}`, `linuxmusl-${arch}`] : [`${platform}-${arch}`];
+  const folder = (name = '') => path.join(bare, 'node_modules/@softpack', name);
+  const install = (name: string, write: (file: string) => void) => {
+    mkdirSync(folder(name), { recursive: true });
+    writeFileSync(path.join(folder(name), 'package.json'), '{"main": "softpack.node"}');
+    write(path.join(folder(name), 'softpack.node'));
+  };
+  for (const name of names.slice(0, -1)) {
+    install(name, (file) => writeFileSync(file, 'of another C library'));
+  }
+  install(names.at(-1) ?? '', (file) => cpSync(BUILT, file));
+  const { stdout } = runBare('console.log(JSON.stringify(kernelStatus()[0]), loadKernels().name)');
+  rmSync(folder(), { recursive: true });
+  expect(stdout).toMatch(/"state":"ready".* cpu\n$/);
+});
+
+it('tells why building failed', () => {
+  const log = path.join(bare, 'build-addon.log');
+  writeFileSync(log, 'gyp info it worked\ngyp ERR! not found: make\n');
+  const { stdout } = runBare('console.log(JSON.stringify(kernelStatus()[0]))');
+  rmSync(log);
+  expect(stdout).toContain('building failed: gyp ERR! not found: make');
 });
 
 it('has the methods that its version stands for: raise the version where they change', () => {

@@ -11,6 +11,7 @@
 #include "binding/napi_setup.h"
 #include "binding/quantiser.h"
 #include "binding/rans.h"
+#include "binding/token_labels.h"
 #include "binding/work.h"
 #include "core/backend.h"
 #include "cpu/cpu_backend.h"
@@ -20,7 +21,7 @@ namespace {
 
 // Raised with every change to a method here or to its arguments, together with ADDON_VERSION of
 // src/kernels/addon.ts, which refuses an addon of another version.
-constexpr uint32_t kAddonVersion = 5;
+constexpr uint32_t kAddonVersion = 6;
 
 using Reader = Work (*)(Arguments& arguments);
 
@@ -175,6 +176,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   DefineOperations(env, SoftpackCpuBackend(), exports);
   DefineQuantiser(env, exports);
   DefineRans(env, exports);
+  DefineTokenLabels(env, exports);
   exports.Set("version", Napi::Number::New(env, kAddonVersion));
   exports.Set("abi", AbiTable(env));
   exports.Set("info", Napi::Function::New(env, Info, "info"));

@@ -9,7 +9,7 @@ import type { LabelArray } from './types.js';
  * Raised with every change to the methods below or their arguments, together with kAddonVersion of
  * native/binding/addon.cc: an addon built from other sources is refused instead of failing somewhere later.
  */
-export const ADDON_VERSION = 5;
+export const ADDON_VERSION = 6;
 
 /** The whole native interface: the CPU's operations and access to other backends. */
 export interface Addon extends NativeOperations, NativeCoding {
@@ -21,7 +21,7 @@ export interface Addon extends NativeOperations, NativeCoding {
   openModule(path: string): NativeModule;
 }
 
-/** Quantisation and entropy coding, which only the CPU does: native/core/quantiser.h and rans.h. */
+/** Quantisation and entropy coding, which only the CPU does: native/core/quantiser.h, rans.h and token_labels.h. */
 export interface NativeCoding {
   centreLogits(
     logits: Float32Array,
@@ -65,6 +65,37 @@ export interface NativeCoding {
     lanes: number,
     out: Uint8Array,
     /** [1], bytes written. */
+    length: Uint32Array,
+  ): number;
+  decodeTokens(
+    ids: Uint32Array,
+    k: number,
+    samples: number,
+    ordered: number,
+    stages: number,
+    codebooks: Float32Array | null,
+    scale: Float32Array | null,
+    bytes: Uint8Array,
+    position: number,
+    skip: number,
+    labels: Int32Array,
+    probabilities: Float32Array,
+  ): number;
+  encodeTokens(
+    names: Uint32Array,
+    k: number,
+    samples: number,
+    ordered: number,
+    stages: number,
+    counts: Uint32Array,
+    ids: Uint32Array,
+    logProbs: Float32Array | null,
+    indices: Uint16Array | null,
+    drawn: Uint32Array,
+    out: Uint8Array,
+    position: number,
+    begins: Uint32Array,
+    /** [1], bits written. */
     length: Uint32Array,
   ): number;
 }

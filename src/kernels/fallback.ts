@@ -47,6 +47,8 @@ export function withFallback(first: Kernels, second: () => Kernels): Kernels {
     centreLogits: (args) => state.current.centreLogits(args),
     quantise: (args) => state.current.quantise(args),
     dequantise: (args) => state.current.dequantise(args),
+    encodeTokens: (args) => state.current.encodeTokens(args),
+    decodeTokens: (args) => state.current.decodeTokens(args),
     residentCodes: (codes) => state.run((kernels) => kernels.residentCodes(codes)),
     createEncoder: (spec) => new FallbackEncoder(state, spec),
     createDecoder: (spec) => new FallbackDecoder(state, spec),

@@ -2,6 +2,7 @@ import type { AugmentArgs } from './augment-args.js';
 import type { CentreLogitsArgs, DequantiseArgs, QuantiseArgs } from './quantiser.js';
 import type { DecodeRansArgs, EncodeRansArgs } from './rans.js';
 import type { ThreadOptions } from './thread-options.js';
+import type { DecodeTokensArgs, EncodedTokens, EncodeTokensArgs } from './tokens.js';
 
 export type { ThreadOptions };
 
@@ -277,4 +278,17 @@ export interface Kernels {
   quantise(args: QuantiseArgs): void;
   /** @internal */
   dequantise(args: DequantiseArgs): void;
+  /**
+   * On the CPU, whatever the backend; the same bytes everywhere. `INVALID_ARGUMENT` naming `ids` for what are no labels.
+   *
+   * @internal
+   */
+  encodeTokens(args: EncodeTokensArgs): EncodedTokens;
+  /**
+   * Fills `labels` and `probabilities`, the same everywhere. `INVALID_ARGUMENT` naming `codes` if the bytes are no labels
+   * of this model; outputs are then partly written.
+   *
+   * @internal
+   */
+  decodeTokens(args: DecodeTokensArgs): void;
 }

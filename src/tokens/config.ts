@@ -1,4 +1,5 @@
 import type { FieldChecker } from '../core/check.js';
+import { TOKEN_LIMITS } from '../kernels/tokens.js';
 
 /** What a stored label says of ids that it does not list; see `TokenTail` of the loss. */
 const TAILS = ['sampled', 'ghost', 'uniform', 'zero'] as const;
@@ -22,17 +23,17 @@ export interface TokenCodecConfig {
 }
 
 /** Largest vocabulary; today's largest have 262,144 ids. */
-export const MAX_VOCABULARY = 2 ** 22;
+export const MAX_VOCABULARY = TOKEN_LIMITS.vocabulary;
 
 export function checkTokenConfig(config: TokenCodecConfig, check: FieldChecker): TokenCodecConfig {
   const { vocabulary, k, values, ordered, stages, samples, tail, seed } = config;
   check.count(vocabulary, 'vocabulary', 1, MAX_VOCABULARY);
-  check.count(k, 'k', 0, Math.min(vocabulary, 1024));
+  check.count(k, 'k', 0, Math.min(vocabulary, TOKEN_LIMITS.k));
   check.oneOf(values, 'values', ['float16', 'vq']);
   const vq = values === 'vq';
-  check.count(ordered, 'ordered', vq ? 1 : 0, vq ? Math.min(k, 32) : 0);
-  check.count(stages, 'stages', vq ? 1 : 0, vq ? 16 : 0);
-  check.count(samples, 'samples', 0, 256);
+  check.count(ordered, 'ordered', vq ? 1 : 0, vq ? Math.min(k, TOKEN_LIMITS.ordered) : 0);
+  check.count(stages, 'stages', vq ? 1 : 0, vq ? TOKEN_LIMITS.stages : 0);
+  check.count(samples, 'samples', 0, TOKEN_LIMITS.samples);
   check.oneOf(tail, 'tail', TAILS);
   const agrees = (tail === 'sampled') === samples > 0 && k + samples > 0;
   check.that(agrees, tail, 'tail', "'sampled' with samples, another one with ids but no samples");

@@ -1,9 +1,7 @@
 import { kmeans } from '../codecs/math/kmeans.js';
 import type { RandomSequence } from '../core/random.js';
+import { STAGE_CODES } from '../kernels/tokens.js';
 import type { Kernels } from '../kernels/types.js';
-
-/** Codewords of a stage: an index is a byte. */
-export const STAGE_CODES = 256;
 
 /** Residual vector quantisation: each stage quantises what those before it left. */
 export class ResidualVq {
@@ -39,21 +37,16 @@ export class ResidualVq {
   }
 
   /** Indices [stages, count] of vectors [count, width]. */
-  async encode(vectors: Float32Array, kernels: Kernels): Promise<readonly Uint16Array[]> {
+  async encode(vectors: Float32Array, kernels: Kernels): Promise<Uint16Array> {
     const rest = vectors.slice();
     const size = STAGE_CODES * this.width;
-    const indices: Uint16Array[] = [];
+    const count = vectors.length / this.width;
+    const indices = new Uint16Array(this.stages * count);
     for (let stage = 0; stage < this.stages; stage++) {
       const codebook = this.codebooks.subarray(stage * size, (stage + 1) * size);
-      indices.push(await subtractNearest(rest, codebook, this.width, kernels));
+      indices.set(await subtractNearest(rest, codebook, this.width, kernels), stage * count);
     }
     return indices;
-  }
-
-  /** Adds codeword `index` of a stage to `out` [width]. */
-  add(stage: number, index: number, out: Float32Array): void {
-    const at = (stage * STAGE_CODES + index) * this.width;
-    for (let j = 0; j < this.width; j++) out[j] += this.codebooks[at + j];
   }
 }
 

@@ -1,6 +1,7 @@
+import { BitReader, BitWriter } from '../core/bit-stream.js';
 import { bitsFor } from '../core/bits.js';
 import { SoftpackError } from '../errors.js';
-import { BitReader, BitWriter } from './bit-stream.js';
+import { TOKEN_GROUP } from '../kernels/tokens.js';
 import type { ListedRows } from './listed-rows.js';
 import type { TokenCodec } from './token-codec.js';
 
@@ -16,8 +17,6 @@ import type { TokenCodec } from './token-codec.js';
  *     labels
  */
 
-/** Labels between two offsets: those before one in its group are decoded to find it. */
-const GROUP = 64;
 /** Positions of one text: the longest contexts of today have 10 million. */
 export const MAX_POSITIONS = 2 ** 24;
 
@@ -44,11 +43,6 @@ export async function encodeSequence(
   listed: ListedRows,
   codec: TokenCodec,
 ): Promise<Uint8Array> {
-  const labels = new BitWriter();
-  const offsets: number[] = [];
-  await codec.encode(listed, labels, (row) => {
-    if (row % GROUP === 0 && row > 0) offsets.push(labels.position);
-  });
   const writer = new BitWriter();
   writeCount(writer, tokens === undefined ? 0 : tokens.length + 1);
   writeCount(writer, first);
@@ -57,16 +51,17 @@ export async function encodeSequence(
   const bits = bitsFor(codec.config.vocabulary);
   for (const id of tokens ?? []) writer.write(id, bits);
   for (const one of mask ?? []) writer.write(one, 1);
-  for (const offset of offsets) writer.write(offset, 32);
-  append(writer, labels);
-  return writer.bytes();
+  const labelsAt = writer.position + 32 * furtherGroups(listed.rows);
+  const { bytes, begins } = await codec.encode(listed, labelsAt);
+  for (const begin of begins) writer.write(begin, 32);
+  // The last byte may hold bits of both.
+  for (const [i, byte] of writer.bytes().entries()) bytes[i] |= byte;
+  return bytes;
 }
 
-function append(writer: BitWriter, labels: BitWriter): void {
-  const reader = new BitReader(labels.bytes());
-  let left = labels.position;
-  for (; left >= 32; left -= 32) writer.write(reader.read(32), 32);
-  writer.write(reader.read(left), left);
+/** Groups of labels behind the first one. */
+function furtherGroups(rows: number): number {
+  return Math.max(Math.ceil(rows / TOKEN_GROUP) - 1, 0);
 }
 
 /** O(1) in the length of the sequence. */
@@ -114,20 +109,18 @@ export function readMask(
   return Uint8Array.from({ length: count }, () => reader.read(1));
 }
 
-/** A reader that stands before label `row`; those before it in its group are skipped. */
-export function readerAt(
+/** Where in the bits the group of label `row` begins, and labels that come before it there. */
+export function locateLabel(
   bytes: Uint8Array,
   { rows, offsetsAt }: SequenceHead,
   row: number,
-  skip: (reader: BitReader) => void,
-): BitReader {
-  const groups = Math.ceil(rows / GROUP);
-  const labelsAt = offsetsAt + 32 * Math.max(groups - 1, 0);
-  const group = Math.floor(row / GROUP);
+): { readonly position: number; readonly skip: number } {
+  const labelsAt = offsetsAt + 32 * furtherGroups(rows);
+  const skip = row % TOKEN_GROUP;
+  if (row < TOKEN_GROUP) return { position: labelsAt, skip };
+  const group = Math.floor(row / TOKEN_GROUP);
   const reader = new BitReader(bytes, offsetsAt + 32 * (group - 1));
-  reader.position = labelsAt + (group === 0 ? 0 : reader.read(32));
-  for (let i = group * GROUP; i < row; i++) skip(reader);
-  return reader;
+  return { position: labelsAt + reader.read(32), skip };
 }
 
 function writeCount(writer: BitWriter, value: number): void {

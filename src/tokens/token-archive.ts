@@ -1,10 +1,11 @@
 import { type LabelArchive, openArchive } from '../archive/archive.js';
+import { allocate } from '../core/allocate.js';
 import { splitBlocks } from '../core/blocks.js';
 import { argument } from '../core/check.js';
 import { errorAt, SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import type { ByteStore } from '../store/byte-store.js';
-import { readerAt, readHead, readMask, readText, type SequenceHead } from './sequence-block.js';
+import { locateLabel, readHead, readMask, readText, type SequenceHead } from './sequence-block.js';
 import type { ListedTargets } from './targets.js';
 import { TOKEN_CODEC, TokenCodec } from './token-codec.js';
 
@@ -118,18 +119,13 @@ class SourceTokenArchive implements TokenArchive {
 
   #decode(bytes: Uint8Array, head: SequenceHead, start: number, count: number): TokenLabels {
     const { width, vocabulary } = this;
-    const ids = new Int32Array(count * width);
-    const probabilities = new Float32Array(count * width);
+    const ids = new Int32Array(allocate(4 * count * width, 'labels'));
+    const probabilities = new Float32Array(allocate(4 * count * width, 'labels'));
     const next = nextTokens(bytes, head, vocabulary, start, count);
     const counts = readMask(bytes, head, start, count);
-    const one = { ids: new Int32Array(width), probabilities: new Float32Array(width) };
-    const reader = readerAt(bytes, head, start, (at) => this.#codec.decode(at, one));
-    for (let i = 0; i < count; i++) {
-      const out = {
-        ids: ids.subarray(i * width, (i + 1) * width),
-        probabilities: probabilities.subarray(i * width, (i + 1) * width),
-      };
-      this.#codec.decode(reader, out);
+    if (count > 0) {
+      const { position, skip } = locateLabel(bytes, head, start);
+      this.#codec.decode(bytes, position, skip, { ids, probabilities });
     }
     const tail = { kind: this.#codec.config.tail };
     const { first } = head;

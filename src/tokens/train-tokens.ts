@@ -2,11 +2,12 @@ import { argumentChecker } from '../codecs/config.js';
 import { STREAM } from '../core/philox.js';
 import { RandomSequence } from '../core/random.js';
 import { SoftpackError } from '../errors.js';
+import { STAGE_CODES } from '../kernels/tokens.js';
 import type { Kernels } from '../kernels/types.js';
 import { checkTokenConfig, type TokenCodecConfig } from './config.js';
 import { type ListedRows, listRows } from './listed-rows.js';
 import { Renaming } from './renaming.js';
-import { ResidualVq, STAGE_CODES } from './residual-vq.js';
+import { ResidualVq } from './residual-vq.js';
 import { TokenCodec, type TokenModel, valueVectors, vectorWidth } from './token-codec.js';
 import type { TokenSource } from './token-source.js';
 

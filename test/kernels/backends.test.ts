@@ -108,7 +108,7 @@ it('has the methods that its version stands for: raise the version where they ch
   const surface = found.state === 'ready' ? Object.keys(found.addon).sort() : [];
   expect([ADDON_VERSION, ...surface]).toEqual([
     ...[
-      5,
+      6,
       'Decoder',
       'Encoder',
       'abi',
@@ -116,8 +116,10 @@ it('has the methods that its version stands for: raise the version where they ch
       'augmentAsync',
       'centreLogits',
       'decodeRans',
+      'decodeTokens',
       'dequantise',
       'encodeRans',
+      'encodeTokens',
       'info',
       'nearest',
     ],

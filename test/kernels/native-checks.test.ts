@@ -52,6 +52,49 @@ function quantise({
   return addon.quantise(values, shifts, costs, 1, trellis, out, 1);
 }
 
+function decodeTokens({
+  ids = new Uint32Array(9),
+  k = 3,
+  ordered = 2,
+  stages = 1,
+  codebooks = f32(768),
+  scale = f32(3),
+  position = 0,
+  skip = 0,
+  labels = new Int32Array(10),
+  probabilities = f32(10),
+}) {
+  const sizes = [k, 2, ordered, stages] as const;
+  const bytes = new Uint8Array(20);
+  const places = [position, skip, labels, probabilities] as const;
+  return addon.decodeTokens(ids, ...sizes, codebooks, scale, bytes, ...places);
+}
+
+function encodeTokens({
+  names = Uint32Array.from({ length: 9 }, (_, i) => i),
+  counts = Uint32Array.of(3),
+  ids = Uint32Array.of(4, 7, 1),
+  logProbs = f32(3),
+  drawn = new Uint32Array(2),
+  out = new Uint8Array(60),
+  position = 0,
+  begins = new Uint32Array(0),
+}) {
+  const labels = [counts, ids, logProbs, null, drawn] as const;
+  return addon.encodeTokens(
+    names,
+    3,
+    2,
+    0,
+    0,
+    ...labels,
+    out,
+    position,
+    begins,
+    new Uint32Array(1),
+  );
+}
+
 // The second line of defence: calls that the checks in TypeScript would never let through.
 it('refuses calls that would touch memory that is not their own', () => {
   const encoder = new addon.Encoder(f32(30), f32(12), 5, 6, 3, 2);
@@ -89,6 +132,20 @@ it('refuses calls that would touch memory that is not their own', () => {
     [/^mean:/, () => addon.centreLogits(f32(4), f32(1), 2, 1, f32(4), 1)],
     [/^classes:/, () => addon.centreLogits(f32(0), null, 0, 1, f32(0), 1)],
     [/^out:/, () => addon.centreLogits(f32(4), null, 2, 1, f32(3), 1)],
+    [/^k:/, () => decodeTokens({ ids: new Uint32Array(2) })],
+    [/^k:/, () => decodeTokens({ ordered: 0 })],
+    [/^k:/, () => decodeTokens({ ids: new Uint32Array(2 ** 22 + 1) })],
+    [/^ordered:/, () => decodeTokens({ ordered: 33 })],
+    [/^codebooks:/, () => decodeTokens({ codebooks: f32(767) })],
+    [/^scale:/, () => decodeTokens({ scale: f32(2) })],
+    [/^skip:/, () => decodeTokens({ skip: 64 })],
+    [/^labels:/, () => decodeTokens({ labels: new Int32Array(9) })],
+    [/^probabilities:/, () => decodeTokens({ probabilities: f32(9) })],
+    [/^ids:/, () => encodeTokens({ ids: new Uint32Array(2) })],
+    [/^logProbs:/, () => encodeTokens({ logProbs: f32(4) })],
+    [/^drawn:/, () => encodeTokens({ drawn: new Uint32Array(3) })],
+    [/^position:/, () => encodeTokens({ position: 480 })],
+    [/^begins:/, () => encodeTokens({ begins: new Uint32Array(1) })],
     [/^images:/, () => augment({ images: [new Uint8Array(11)] })],
     [/^images:/, () => augment({ images: [f32(3)] })],
     [/^sizes:/, () => augment({ sizes: new Uint32Array(1) })],
@@ -170,6 +227,14 @@ it('reads no table that is not there, whatever the tables hold', () => {
   expect(
     decodeRans({ rowTables: new Uint16Array(0), columns: 2 ** 50, out: new Int16Array(0) }),
   ).toBe(invalidCodes);
+  expect(decodeTokens({})).toBe(0);
+  expect(decodeTokens({ position: 2 ** 53 - 1 })).toBe(invalidCodes);
+  expect(decodeTokens({ position: 159 })).toBe(invalidCodes);
+  expect(encodeTokens({})).toBe(0);
+  expect(encodeTokens({ out: new Uint8Array(30) })).toBe(invalidArgument);
+  expect(encodeTokens({ names: new Uint32Array(9) })).toBe(invalidArgument);
+  expect(encodeTokens({ names: new Uint32Array(9).fill(9) })).toBe(invalidArgument);
+  expect(encodeTokens({ counts: Uint32Array.of(2 ** 32 - 1) })).toBe(invalidArgument);
   expect(encodeRans(new Uint16Array(256), new Uint32Array(1))).toBe(invalidArgument);
   expect(encodeRans(new Uint16Array(256).fill(65535), new Uint32Array(1))).toBe(invalidArgument);
   expect(quantise({ trellis: 5 })).toBe(invalidArgument);

@@ -323,25 +323,23 @@ it('a flipped bit is found and named, and hostile codes are typed errors', async
 });
 
 it('bytes that are no sequence end in typed errors', async () => {
-  const { readHead, readerAt } = await import('#src/tokens/sequence-block.js');
+  const { locateLabel, readHead } = await import('#src/tokens/sequence-block.js');
   const { TokenCodec } = await import('#src/tokens/token-codec.js');
   const { loadKernels } = await import('#src/kernels/load.js');
   const { openArchive } = await import('#src/pipeline/open-archive.js');
   const { out } = await packed('head-tail');
   await using archive = await openArchive(out);
   const codec = TokenCodec.fromParts(archive.codecParts, loadKernels());
-  const label = { ids: new Int32Array(codec.width), probabilities: new Float32Array(codec.width) };
+  const [ids, probabilities] = [new Int32Array(codec.width), new Float32Array(codec.width)];
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
       try {
         const head = readHead(bytes, VOCABULARY);
         const row = Math.max(head.rows - 1, 0);
-        codec.decode(
-          readerAt(bytes, head, row, (reader) => codec.decode(reader, label)),
-          label,
-        );
-        for (const p of label.probabilities) expect(p).toBeGreaterThanOrEqual(0);
-        expect(label.probabilities.reduce((a, b) => a + b, 0)).toBeLessThanOrEqual(1);
+        const { position, skip } = locateLabel(bytes, head, row);
+        codec.decode(bytes, position, skip, { ids, probabilities });
+        for (const p of probabilities) expect(p).toBeGreaterThanOrEqual(0);
+        expect(probabilities.reduce((a, b) => a + b, 0)).toBeLessThanOrEqual(1);
       } catch (error) {
         expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', field: 'codes' });
       }

@@ -18,6 +18,7 @@ import { NativeEncoderHandle } from './encoder.js';
 import { centreLogits, dequantise, quantise } from './quantiser.js';
 import { decodeRans, encodeRans } from './rans.js';
 import { NativeResidentCodes } from './resident-codes.js';
+import { decodeTokens, encodeTokens } from './tokens.js';
 
 export function createCpuKernels(addon: Addon, isa: string): Kernels {
   return createNativeKernels({
@@ -64,6 +65,8 @@ export function createNativeKernels(backend: NativeBackend): Kernels {
     centreLogits: (args) => centreLogits(backend, args),
     quantise: (args) => quantise(backend, args),
     dequantise: (args) => dequantise(backend, args),
+    encodeTokens: (args) => encodeTokens(backend, args),
+    decodeTokens: (args) => decodeTokens(backend, args),
   };
 }
 

@@ -22,6 +22,7 @@ import { nearest } from './nearest.js';
 import { project } from './project.js';
 import { centreLogits, dequantise, quantise } from './quantiser.js';
 import { decodeRans, encodeRans } from './rans.js';
+import { decodeTokens, encodeTokens } from './tokens.js';
 
 /**
  * Every operation in plain TypeScript, float64 inside: the oracle of the native kernels' tests, and the fallback
@@ -55,6 +56,8 @@ export const referenceKernels: Kernels = {
   centreLogits,
   quantise,
   dequantise,
+  encodeTokens,
+  decodeTokens,
 };
 
 class ReferenceEncoder implements Encoder {

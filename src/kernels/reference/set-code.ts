@@ -1,4 +1,4 @@
-import { type BitReader, type BitWriter, readBelow, writeBelow } from './bit-stream.js';
+import { type BitReader, type BitWriter, readBelow, writeBelow } from '../../core/bit-stream.js';
 
 /**
  * Binary interpolative code (Moffat and Stuiver, "Binary interpolative coding for effective index compression", 2000): the

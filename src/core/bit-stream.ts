@@ -1,10 +1,16 @@
-import { readBits, writeBits } from '../core/bits.js';
 import { SoftpackError } from '../errors.js';
+import { readBits, writeBits } from './bits.js';
 
 /** Fields of any number of bits up to 32, one after the other, least significant bit first. */
 export class BitWriter {
-  #bytes = new Uint8Array(1024);
-  #position = 0;
+  #bytes: Uint8Array;
+  #position: number;
+
+  /** @param position zero bits before the first field. */
+  constructor(position = 0) {
+    this.#position = position;
+    this.#bytes = new Uint8Array(Math.ceil(position / 8) + 1024);
+  }
 
   get position(): number {
     return this.#position;

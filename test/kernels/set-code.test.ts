@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { BitReader, BitWriter, readBelow, writeBelow } from '#src/tokens/bit-stream.js';
-import { readMultiset, readSet, writeMultiset, writeSet } from '#src/tokens/set-code.js';
+import { BitReader, BitWriter, readBelow, writeBelow } from '#src/core/bit-stream.js';
+import { readMultiset, readSet, writeMultiset, writeSet } from '#src/kernels/reference/set-code.js';
 
 /** The binary interpolative code written anew, on a string of bits. */
 function bitsOfSet(values: readonly number[], low: number, high: number): string {

@@ -1,0 +1,111 @@
+#include "core/token_labels.h"
+
+#include "binding/arguments.h"
+#include "binding/token_labels.h"
+#include "binding/work.h"
+
+namespace softpack {
+namespace {
+
+// Arguments `index` and the next, k: number, samples: number, ordered: number, stages: number.
+TokenShape ReadShape(const Arguments& arguments, size_t index, uint64_t vocabulary) {
+  TokenShape shape = {};
+  shape.vocabulary = vocabulary;
+  shape.k = arguments.Small(index, "k", 0, kTokenEntries);
+  shape.samples = arguments.Small(index + 1, "samples", 0, kTokenSamples);
+  shape.ordered = arguments.Small(index + 2, "ordered", 0, kTokenOrdered);
+  shape.stages = arguments.Small(index + 3, "stages", 0, kTokenStages);
+  if (!IsTokenShape(shape)) arguments.Refuse("k", "sizes that agree");
+  return shape;
+}
+
+uint64_t Labels(const Arguments& arguments, const char* name, uint64_t length, uint64_t each) {
+  if (each == 0 || length % each != 0) arguments.Refuse(name, "whole labels");
+  return length / each;
+}
+
+void CheckLength(const Arguments& arguments, const char* name, uint64_t found, uint64_t expected) {
+  if (found != expected) arguments.Refuse(name, std::to_string(expected) + " elements");
+}
+
+// decodeTokens(ids: Uint32Array, k: number, samples: number, ordered: number, stages: number,
+//              codebooks: Float32Array | null, scale: Float32Array | null, bytes: Uint8Array,
+//              position: number, skip: number, labels: Int32Array, probabilities: Float32Array):
+//              number
+Napi::Value Decode(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  TokenDecodeArgs args = {};
+  const Span<uint32_t> ids = arguments.DoubleWords(0, "ids");
+  args.ids = ids.data;
+  args.shape = ReadShape(arguments, 1, ids.length);
+  if (args.shape.stages > 0) {
+    const uint64_t width = args.shape.width();
+    const uint64_t rows = args.shape.stages * uint64_t{kTokenCodewords};
+    args.codebooks = arguments.Floats(5, "codebooks", rows * width);
+    args.scale = arguments.Floats(6, "scale", width);
+  }
+  const Span<uint8_t> bytes = arguments.Bytes(7, "bytes");
+  args.bytes = bytes.data;
+  args.length = bytes.length;
+  args.position = arguments.Size(8, "position");
+  args.skip = arguments.Small(9, "skip", 0, kTokenGroup - 1);
+  const Span<int32_t> labels = arguments.Integers(10, "labels");
+  args.count = Labels(arguments, "labels", labels.length, args.shape.entries());
+  args.labels = labels.data;
+  args.probabilities = arguments.Floats(11, "probabilities", labels.length);
+  return RunNow(arguments, [args] { return DecodeTokens(args); });
+}
+
+// encodeTokens(names: Uint32Array, k: number, samples: number, ordered: number, stages: number,
+//              counts: Uint32Array, ids: Uint32Array, logProbs: Float32Array | null,
+//              indices: Uint16Array | null, drawn: Uint32Array, out: Uint8Array, position: number,
+//              begins: Uint32Array, length: Uint32Array): number
+Napi::Value Encode(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  TokenEncodeArgs args = {};
+  const Span<uint32_t> names = arguments.DoubleWords(0, "names");
+  args.names = names.data;
+  args.shape = ReadShape(arguments, 1, names.length);
+  const Span<uint32_t> counts = arguments.DoubleWords(5, "counts");
+  args.counts = counts.data;
+  args.count = counts.length;
+  const Span<uint32_t> ids = arguments.DoubleWords(6, "ids");
+  const uint64_t entries = arguments.Product("ids", args.count, args.shape.k);
+  CheckLength(arguments, "ids", ids.length, entries);
+  args.ids = ids.data;
+  if (args.shape.stages > 0) {
+    const uint64_t indices = arguments.Product("indices", args.count, args.shape.stages);
+    args.indices = arguments.Words(8, "indices", indices);
+  } else {
+    args.log_probs = arguments.Floats(7, "logProbs", entries);
+  }
+  const Span<uint32_t> drawn = arguments.DoubleWords(9, "drawn");
+  const uint64_t samples = arguments.Product("drawn", args.count, args.shape.samples);
+  CheckLength(arguments, "drawn", drawn.length, samples);
+  args.samples = drawn.data;
+  const Span<uint8_t> out = arguments.Bytes(10, "out");
+  args.out = out.data;
+  args.capacity = out.length;
+  args.position = arguments.Size(11, "position");
+  if (args.position / 8 >= out.length) arguments.Refuse("position", "a bit of out");
+  const Span<uint32_t> begins = arguments.DoubleWords(12, "begins");
+  const uint64_t groups = (args.count + kTokenGroup - 1) / kTokenGroup;
+  CheckLength(arguments, "begins", begins.length, groups < 2 ? 0 : groups - 1);
+  args.begins = begins.data;
+  const Span<uint32_t> length = arguments.DoubleWords(13, "length");
+  CheckLength(arguments, "length", length.length, 1);
+  return RunNow(arguments, [args, length]() mutable {
+    const int status = EncodeTokens(&args);
+    *length.data = static_cast<uint32_t>(args.length);
+    return status;
+  });
+}
+
+}  // namespace
+
+void DefineTokenLabels(Napi::Env env, Napi::Object target) {
+  target.Set("decodeTokens", Napi::Function::New(env, Decode, "decodeTokens"));
+  target.Set("encodeTokens", Napi::Function::New(env, Encode, "encodeTokens"));
+}
+
+}  // namespace softpack

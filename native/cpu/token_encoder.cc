@@ -1,0 +1,178 @@
+#include <algorithm>
+#include <vector>
+
+#include "core/half.h"
+#include "core/token_labels.h"
+#include "cpu/token_set.h"
+
+namespace softpack {
+namespace {
+
+// Appends fields to bytes that are zero. Needs 8 bytes behind the last field.
+class TokenBitWriter {
+ public:
+  TokenBitWriter(uint8_t* bytes, uint64_t position)
+      : bytes_(bytes), byte_(position / 8), filled_(position % 8) {
+    // Bits before the first field keep their value; without any, the byte may not be there yet.
+    if (filled_ > 0) pending_ = bytes_[byte_] & ((1u << filled_) - 1);
+  }
+
+  uint64_t position() const { return 8 * byte_ + filled_; }
+
+  // At most 33 bits.
+  void Write(uint64_t value, uint32_t bits) {
+    pending_ |= value << filled_;
+    filled_ += bits;
+    for (uint32_t i = 0; i < 8; ++i) bytes_[byte_ + i] = static_cast<uint8_t>(pending_ >> 8 * i);
+    byte_ += filled_ / 8;
+    pending_ >>= filled_ / 8 * 8;
+    filled_ %= 8;
+  }
+
+  void WriteBelow(uint64_t value, uint64_t range) {
+    const uint32_t bits = FloorLog2(range);
+    const uint64_t short_ones = (uint64_t{2} << bits) - range;
+    if (value < short_ones) {
+      Write(value, bits);
+    } else {
+      const uint64_t longer = value + short_ones;
+      Write(longer >> 1 | (longer & 1) << bits, bits + 1);
+    }
+  }
+
+ private:
+  uint8_t* bytes_;
+  uint64_t byte_;
+  uint64_t filled_;
+  uint64_t pending_ = 0;
+};
+
+class TokenEncoder {
+ public:
+  explicit TokenEncoder(const TokenEncodeArgs& args)
+      : args_(args),
+        shape_(args.shape),
+        writer_(args.out, args.position),
+        words_(TokenWords(shape_)),
+        set_(std::max(shape_.k, shape_.samples) + 2),
+        order_(shape_.k),
+        places_(shape_.k) {}
+
+  int Encode(uint64_t* length) {
+    for (uint64_t i = 0; i < args_.count; ++i) {
+      const uint64_t begin = writer_.position() - args_.position;
+      if (begin > UINT32_MAX) return kSoftpackInvalidArgument;
+      if (i > 0 && i % kTokenGroup == 0) {
+        args_.begins[i / kTokenGroup - 1] = static_cast<uint32_t>(begin);
+      }
+      const uint32_t count = args_.counts[i];
+      if (count > shape_.k || (shape_.stages > 0 && count != shape_.k)) {
+        return kSoftpackInvalidArgument;
+      }
+      const uint64_t end = writer_.position() + TokenLabelBits(shape_, count);
+      if (end / 8 + 8 > args_.capacity) return kSoftpackInvalidArgument;
+      if (!WriteLabel(i, count)) return kSoftpackInvalidArgument;
+    }
+    *length = writer_.position() - args_.position;
+    return *length > UINT32_MAX ? kSoftpackInvalidArgument : kSoftpackOk;
+  }
+
+ private:
+  bool WriteLabel(uint64_t label, uint32_t count) {
+    if (shape_.stages == 0 && shape_.k > 0) writer_.WriteBelow(count, shape_.k + 1);
+    if (!WriteNames(args_.ids + label * shape_.k, count)) return false;
+    if (shape_.stages > 0) {
+      WriteOrder();
+      for (uint32_t stage = 0; stage < shape_.stages; ++stage) {
+        writer_.Write(args_.indices[stage * args_.count + label] & 0xff, 8);
+      }
+    } else {
+      const float* const log_probs = args_.log_probs + label * shape_.k;
+      for (uint32_t i = 0; i < count; ++i) {
+        writer_.Write(FloatToHalf(log_probs[static_cast<uint32_t>(order_[i])]), 16);
+      }
+    }
+    return WriteSamples(args_.samples + label * shape_.samples);
+  }
+
+  // Sorts names with their ranks into `order_`. False for an id beyond the vocabulary or twice.
+  bool WriteNames(const uint32_t* ids, uint32_t count) {
+    for (uint32_t rank = 0; rank < count; ++rank) {
+      const uint64_t name = Name(ids[rank]);
+      if (name >= shape_.vocabulary) return false;
+      order_[rank] = name << 32 | rank;
+    }
+    std::sort(order_.begin(), order_.begin() + count);
+    for (uint32_t i = 0; i < count; ++i) {
+      set_[i + 1] = static_cast<uint32_t>(order_[i] >> 32) + 1;
+      if (i > 0 && set_[i + 1] == set_[i]) return false;
+    }
+    WriteSet(count, shape_.vocabulary);
+    return true;
+  }
+
+  // As large as the vocabulary for an id that is not in it.
+  uint64_t Name(uint32_t id) const {
+    return id < shape_.vocabulary ? args_.names[id] : shape_.vocabulary;
+  }
+
+  void WriteSet(uint32_t count, uint64_t range) {
+    set_[0] = 0;
+    set_[count + 1] = static_cast<uint32_t>(range + 1);
+    for (const TokenNode node : nodes_.Of(count)) {
+      const uint32_t least = set_[node.left] + (node.at - node.left);
+      const uint32_t most = set_[node.right] - (node.right - node.at);
+      writer_.WriteBelow(set_[node.at] - least, most - least + 1);
+    }
+  }
+
+  // A digit per rank: how many of the names that no earlier rank has taken are below its own.
+  void WriteOrder() {
+    const uint32_t k = shape_.k;
+    for (uint32_t i = 0; i < k; ++i) places_[static_cast<uint32_t>(order_[i])] = i;
+    for (const TokenWord& word : words_) {
+      uint64_t value = 0;
+      for (uint32_t rank = word.from; rank < word.to; ++rank) {
+        uint32_t digit = places_[rank];
+        for (uint32_t earlier = 0; earlier < rank; ++earlier) {
+          digit -= places_[earlier] < places_[rank] ? 1 : 0;
+        }
+        value = value * (k - rank) + digit;
+      }
+      writer_.WriteBelow(value, word.range);
+    }
+  }
+
+  bool WriteSamples(const uint32_t* samples) {
+    const uint32_t count = shape_.samples;
+    if (count == 0) return true;
+    for (uint32_t i = 0; i < count; ++i) {
+      const uint64_t name = Name(samples[i]);
+      if (name >= shape_.vocabulary) return false;
+      set_[i + 1] = static_cast<uint32_t>(name) + 1;
+    }
+    std::sort(set_.begin() + 1, set_.begin() + 1 + count);
+    // Number i is raised by i, so that all differ.
+    for (uint32_t i = 0; i < count; ++i) set_[i + 1] += i;
+    WriteSet(count, shape_.vocabulary + count - 1);
+    return true;
+  }
+
+  const TokenEncodeArgs& args_;
+  const TokenShape shape_;
+  TokenBitWriter writer_;
+  TokenNodes nodes_;
+  const std::vector<TokenWord> words_;
+  std::vector<uint32_t> set_;     // numbers + 1, from set_[1] on
+  std::vector<uint64_t> order_;   // names and ranks, sorted
+  std::vector<uint32_t> places_;  // of each rank
+};
+
+}  // namespace
+
+int EncodeTokens(TokenEncodeArgs* args) {
+  if (!IsTokenShape(args->shape)) return kSoftpackInvalidArgument;
+  return TokenEncoder(*args).Encode(&args->length);
+}
+
+}  // namespace softpack

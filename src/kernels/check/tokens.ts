@@ -1,0 +1,87 @@
+import { apart, floats, typedArray } from '../../core/arrays.js';
+import { argument } from '../../core/check.js';
+import { SoftpackError } from '../../errors.js';
+import {
+  type DecodeTokensArgs,
+  type EncodeTokensArgs,
+  STAGE_CODES,
+  TOKEN_GROUP,
+  TOKEN_LIMITS,
+  type TokenLabelModel,
+  valueWidth,
+} from '../tokens.js';
+import { given } from './sizes.js';
+
+export type CheckedDecodeTokens = Required<DecodeTokensArgs>;
+
+export function checkDecodeTokens(args: DecodeTokensArgs): CheckedDecodeTokens {
+  const model = checkModel(given(args).model);
+  const width = model.k + model.samples;
+  const bytes = typedArray('bytes', args.bytes, 'Uint8Array');
+  const position = argument.count(args.position, 'position', 0);
+  const skip = argument.count(args.skip ?? 0, 'skip', 0, TOKEN_GROUP - 1);
+  const labels = typedArray('labels', args.labels, 'Int32Array');
+  const whole = labels.length % width === 0;
+  argument.that(whole, labels.length, 'labels', `a multiple of k + samples = ${width}`);
+  const probabilities = floats('probabilities', args.probabilities, labels.length);
+  apart('labels', labels, { bytes, ids: model.ids });
+  apart('probabilities', probabilities, { bytes, ids: model.ids, labels });
+  return { model, bytes, position, skip, labels, probabilities };
+}
+
+export interface CheckedEncodeTokens extends EncodeTokensArgs {
+  readonly labels: number;
+}
+
+export function checkEncodeTokens(args: EncodeTokensArgs): CheckedEncodeTokens {
+  const model = checkModel(given(args).model);
+  const counts = typedArray('counts', args.counts, 'Uint32Array');
+  const labels = counts.length;
+  if (counts.some((count) => count > model.k)) throw invalidTokens();
+  const ids = typedArray('ids', args.ids, 'Uint32Array', labels * model.k);
+  const drawn = typedArray('drawn', args.drawn, 'Uint32Array', labels * model.samples);
+  const position = argument.count(args.position, 'position', 0);
+  const checked = { model, counts, ids, drawn, position, labels };
+  if (model.values === undefined) {
+    return { ...checked, logProbs: floats('logProbs', args.logProbs, labels * model.k) };
+  }
+  const { stages } = model.values;
+  return {
+    ...checked,
+    indices: typedArray('indices', args.indices, 'Uint16Array', labels * stages),
+  };
+}
+
+function checkModel(model: TokenLabelModel): TokenLabelModel {
+  const { k, samples, values } = given(model);
+  const ids = typedArray('ids', model.ids, 'Uint32Array');
+  argument.count(ids.length, 'ids', 1, TOKEN_LIMITS.vocabulary);
+  const names = typedArray('names', model.names, 'Uint32Array', ids.length);
+  argument.count(k, 'k', 0, Math.min(TOKEN_LIMITS.k, ids.length));
+  argument.count(samples, 'samples', k === 0 ? 1 : 0, TOKEN_LIMITS.samples);
+  if (values === undefined) return { k, samples, ids, names };
+  const { ordered, stages } = values;
+  argument.count(ordered, 'ordered', 1, Math.min(TOKEN_LIMITS.ordered, k));
+  argument.count(stages, 'stages', 1, TOKEN_LIMITS.stages);
+  const width = valueWidth(k, ordered);
+  const codebooks = floats('codebooks', values.codebooks, stages * STAGE_CODES * width);
+  const scale = floats('scale', values.scale, width);
+  return { k, samples, ids, names, values: { ordered, stages, codebooks, scale } };
+}
+
+/** The error of labels that cannot be written. */
+export function invalidTokens(): SoftpackError {
+  return new SoftpackError('INVALID_ARGUMENT', 'not labels of this model', {
+    field: 'ids',
+    expected:
+      'at most k different ids below the vocabulary (with codebooks: k), in less than 2^32 bits',
+  });
+}
+
+/** The error of bytes that no encoder writes. */
+export function invalidTokenCodes(): SoftpackError {
+  return new SoftpackError('INVALID_ARGUMENT', 'damaged codes: not labels of this model', {
+    field: 'codes',
+    expected: 'whole labels, log-probabilities of at most 0',
+  });
+}

@@ -269,6 +269,11 @@ export type {
   SynthesisResult,
   SynthesisStep,
 } from './synthesis/options.js';
+export type {
+  FeatureStatisticsOptions,
+  FeatureStatisticsResult,
+} from './synthesis/statistics/options.js';
+export { featureStatistics } from './synthesis/statistics/statistics.js';
 export { synthesise } from './synthesis/synthesise.js';
 export type { StoredTail, TokenCodecConfig, TokenPreset } from './tokens/config.js';
 export {

@@ -12,8 +12,10 @@ export { ConvNet, type ConvNetConfig } from './nn/convnet.js';
 export {
   type ApplyOptions,
   type BatchNormTap,
+  type DifferentiableNetwork,
   inputGradient,
   type Network,
+  type NormStatistics,
   type Parameter,
   predict,
 } from './nn/network.js';

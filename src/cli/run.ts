@@ -19,6 +19,7 @@ import { addPackImages } from './pack-images.js';
 import { addPlan } from './plan.js';
 import { addRepair } from './repair.js';
 import { addSign } from './sign.js';
+import { addStatistics } from './statistics.js';
 import { addSynthesise } from './synthesise.js';
 import { addTensorflow } from './tensorflow.js';
 import { addTokens } from './tokens.js';
@@ -75,6 +76,7 @@ export async function createProgram(io: CliIo): Promise<Command> {
 
   await addDemo(program, io);
   addPlan(program, io);
+  addStatistics(program, io);
   addSynthesise(program, io);
   addCache(program, io);
   addPack(program, io);

@@ -37,6 +37,7 @@ interface SynthesiseFlags extends TeacherFlags {
   readonly iterations?: number;
   readonly lr?: number;
   readonly bnWeight?: number;
+  readonly statistics?: string;
   readonly json?: boolean;
 }
 
@@ -47,14 +48,14 @@ export function addSynthesise(program: Command, io: CliIo): void {
     .addOption(
       new Option(
         '--method <name>',
-        'rded: crops of images; sre2l, cda: images optimised from noise',
+        'rded: crops of images; sre2l, cda, lpld: images optimised from noise',
       )
         .choices(SYNTHESIS_METHODS)
         .default('rded'),
     )
     .requiredOption(
       '--teacher <path>',
-      'softpack .safetensors, TensorFlow.js model, SavedModel folder or .onnx file',
+      'softpack .safetensors, torchvision .pth, TensorFlow.js model, SavedModel folder or .onnx file',
     )
     .option(
       '-i, --images <path>',
@@ -76,7 +77,7 @@ export function addSynthesise(program: Command, io: CliIo): void {
     )
     .option(
       '-b, --batch <n>',
-      'crops or images at a time (default: 128; sre2l, cda: 100)',
+      'crops or images at a time (default: 128; others: 100)',
       positiveInteger,
     )
     .option(
@@ -89,6 +90,10 @@ export function addSynthesise(program: Command, io: CliIo): void {
       '--bn-weight <x>',
       'of the distance from the batch norms (default: 0.01)',
       positiveNumber,
+    )
+    .option(
+      '--statistics <file>',
+      'of softpack statistics; lpld and models without batch norms need it',
     )
     .option('--split <name>', 'dataset split of the folder, e.g. train');
   addTeacherOptions(command)

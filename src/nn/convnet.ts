@@ -121,6 +121,12 @@ export class ConvNet implements Network {
     });
   }
 
+  /** Names of the batch norms in the order of the forward pass. */
+  get norms(): readonly string[] {
+    const names = [...this.#variables.keys()].filter((name) => name.endsWith('.mean'));
+    return names.map((name) => name.slice(0, -'.mean'.length));
+  }
+
   /** What the batch norm of this name normalises by in inference, [channels] each; they belong to the network. */
   normStatistics(name: string): { readonly mean: tf.Tensor1D; readonly variance: tf.Tensor1D } {
     const of = (part: string): tf.Tensor => this.#variable(`${name}.${part}`);

@@ -10,13 +10,34 @@ export interface Parameter {
   readonly values: Float32Array;
 }
 
-/** Called with the input of each batch norm, [batch, height, width, channels], in the order of the forward pass. */
-export type BatchNormTap = (name: string, input: tf.Tensor4D) => void;
+/** Called with the input of each batch norm, channels last, in the order of the forward pass. */
+export type BatchNormTap = (name: string, input: tf.Tensor) => void;
 
 export interface ApplyOptions {
   /** Normalise by the batch's own statistics and move the stored ones towards them. Default: use the stored ones. */
   readonly training?: boolean;
   readonly tap?: BatchNormTap;
+}
+
+/** What a batch norm normalises by, [channels] each; the variance is the biased one. */
+export interface NormStatistics {
+  readonly mean: Float32Array;
+  readonly variance: Float32Array;
+}
+
+/** A teacher's network with gradients from its logits and inner features to the pixels. */
+export interface DifferentiableNetwork {
+  /**
+   * Names of the features whose statistics images can be held to, in the order of the forward pass: the inputs of batch norms,
+   * or the outputs of convolutions if the network has none.
+   */
+  readonly taps: readonly string[];
+  /** Statistics that the network itself keeps of its taps, in their order; `undefined` if it keeps none. */
+  stored(): readonly NormStatistics[] | undefined;
+  /** Images that the network takes at a time, if that is fixed. */
+  readonly batch?: number;
+  /** Logits [images, classes] of normalised images [images, height, width, 3] in inference mode; calls `tap` once for each of `taps`. */
+  apply(images: tf.Tensor4D, tap?: BatchNormTap): tf.Tensor2D;
 }
 
 /** A network for square colour images that this library can train, on whichever backend is selected. */

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import type { Box } from '../augment/record.js';
 
-/** Crop, resize, mirror and cyclic shift of square images: they act on rows and columns apart, each as a matrix. */
+/** Crop, resize, mirror and cyclic shift of images: they act on rows and columns apart, each as a matrix. */
 export interface CropView {
   /** (top, left, height, width), pixels. */
   readonly crop: Box;
@@ -11,20 +11,23 @@ export interface CropView {
 }
 
 /**
- * The view of images [batch, size, size, 3]; differentiable. `tf.image.resizeBilinear` with half-pixel centres would do the
+ * The view of images [batch, height, width, 3]; differentiable. `tf.image.resizeBilinear` with half-pixel centres would do the
  * resizing, but its gradient is that of other centres on every backend of TensorFlow.js 4.22.
  */
 export function applyView(images: tf.Tensor4D, view: CropView): tf.Tensor4D {
   return tf.tidy(() => {
-    const [batch, size] = images.shape;
+    const [batch, height, width] = images.shape;
     const { crop, flip, shift } = view;
-    const matrix = (values: Float32Array) => tf.tensor2d(values, [size, size]);
-    const rows = matrix(axisMatrix(size, crop[0], crop[2], shift[0], false));
-    const columns = matrix(axisMatrix(size, crop[1], crop[3], shift[1], flip));
-    const rowsFirst = images.transpose([1, 0, 2, 3]).reshape<tf.Tensor2D>([size, -1]);
-    const down = rows.matMul(rowsFirst).reshape<tf.Tensor4D>([size, batch, size, 3]);
-    const columnsFirst = down.transpose([2, 0, 1, 3]).reshape<tf.Tensor2D>([size, -1]);
-    const across = columns.matMul(columnsFirst).reshape<tf.Tensor4D>([size, size, batch, 3]);
+    const rows = axisMatrix(height, crop[0], crop[2], shift[0], false);
+    const columns = axisMatrix(width, crop[1], crop[3], shift[1], flip);
+    const rowsFirst = images.transpose([1, 0, 2, 3]).reshape<tf.Tensor2D>([height, -1]);
+    const down = tf
+      .matMul(tf.tensor2d(rows, [height, height]), rowsFirst)
+      .reshape<tf.Tensor4D>([height, batch, width, 3]);
+    const columnsFirst = down.transpose([2, 0, 1, 3]).reshape<tf.Tensor2D>([width, -1]);
+    const across = tf
+      .matMul(tf.tensor2d(columns, [width, width]), columnsFirst)
+      .reshape<tf.Tensor4D>([width, height, batch, 3]);
     return across.transpose([2, 1, 0, 3]);
   });
 }

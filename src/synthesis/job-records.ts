@@ -28,11 +28,7 @@ export class JobRecords {
   /** @throws `ALREADY_EXISTS` if the folder has images of another request, naming what differs. */
   static async open(out: string, request: object, jobs: number): Promise<JobRecords> {
     const records = new JobRecords(out, jobs);
-    await makeDirectory(records.folder);
-    const path = join(records.folder, REQUEST_FILE);
-    const asked = canonicalJson(request, 'options') as JsonObject;
-    if (existsSync(path)) requireSame(out, await readObject(path), asked);
-    else await replaceFile(path, jsonBytes(asked));
+    await recordRequest(out, records.folder, request);
     return records;
   }
 
@@ -70,12 +66,25 @@ export class JobRecords {
   }
 }
 
-function requireSame(out: string, found: JsonObject, asked: JsonObject): void {
+/**
+ * Writes what was asked for into the folder of a run, or compares it with what is there.
+ *
+ * @throws `ALREADY_EXISTS` naming `out` and the first difference.
+ */
+export async function recordRequest(out: string, folder: string, request: object): Promise<void> {
+  await makeDirectory(folder);
+  const path = join(folder, REQUEST_FILE);
+  const asked = canonicalJson(request, 'options') as JsonObject;
+  if (existsSync(path)) requireSame(out, await readObject(path), asked);
+  else await replaceFile(path, jsonBytes(asked));
+}
+
+export function requireSame(out: string, found: JsonObject, asked: JsonObject): void {
   const text = (value: unknown) => JSON.stringify(value) ?? 'nothing';
   const keys = [...new Set([...Object.keys(asked), ...Object.keys(found)])];
   const differing = keys.find((key) => text(asked[key]) !== text(found[key]));
   if (differing === undefined) return;
-  const message = 'the folder has images made otherwise; name another folder, or remove it';
+  const message = 'made otherwise before; name another path, or remove what is there';
   throw new SoftpackError('ALREADY_EXISTS', message, {
     field: `${out}: ${differing}`,
     expected: asked[differing] ?? 'nothing',

@@ -2,19 +2,22 @@ import type { ImageFit, PixelFormat } from '../images/decode.js';
 import type { BackendName } from '../nn/backend/name.js';
 import type { TeacherDescription } from '../nn/teachers/description.js';
 
-export const SYNTHESIS_METHODS = ['rded', 'sre2l', 'cda'] as const;
+export const SYNTHESIS_METHODS = ['rded', 'sre2l', 'cda', 'lpld'] as const;
 
 /**
  * `rded` (Sun et al. 2024): the crops of real images that the teacher is surest of. `sre2l` (Yin et al. 2023): images optimised from
  * noise for the teacher's classes and the statistics in its batch norms. `cda` (Yin and Shen 2024): the same with views that
- * begin as the whole image.
+ * begin as the whole image. `lpld` (Xiao and He 2024): images of a class optimised together, for the statistics of the class.
  */
 export type SynthesisMethod = (typeof SYNTHESIS_METHODS)[number];
 
 /** Images distilled with a teacher, from a data set or from noise. */
 export interface SynthesiseOptions {
   readonly method: SynthesisMethod;
-  /** As for `loadTeacher`. RDED takes every kind; the others need gradients: a `.safetensors` file of `saveConvNet`. */
+  /**
+   * As for `loadTeacher`. RDED takes every kind; the others need gradients: softpack's own networks, torchvision ResNets and
+   * TensorFlow.js layers and graph models.
+   */
   readonly teacher: string;
   readonly backend?: 'auto' | BackendName;
   readonly description?: TeacherDescription;
@@ -22,6 +25,11 @@ export interface SynthesiseOptions {
   readonly images?: string;
   readonly split?: string;
   readonly fit?: ImageFit;
+  /**
+   * File of `featureStatistics` to hold images to: needed by `lpld`, and by teachers without batch norms (graph models, whose
+   * converter folds them away); for other teachers instead of their own.
+   */
+  readonly statistics?: string;
   /** Images per class. */
   readonly ipc: number;
   /** First class of the teacher and the one after the last. Default: all. */

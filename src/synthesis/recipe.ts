@@ -16,12 +16,25 @@ export interface RecoverRecipe {
    * 0: it is `minCrop` from the start.
    */
   readonly curriculum: number;
+  /**
+   * Images that are optimised together and share statistics: one each of many classes, held to those of all images, or
+   * all of one class, held to those of the class.
+   */
+  readonly batches: 'across classes' | 'within classes';
 }
 
-/** SRe2L (Yin et al. 2023) and CDA (Yin and Shen 2024), with the constants of their ImageNet scripts. */
-export type RecoverMethod = 'sre2l' | 'cda';
+/**
+ * SRe2L (Yin et al. 2023), CDA (Yin and Shen 2024) and LPLD's images (Xiao and He 2024), with the constants of their ImageNet
+ * scripts.
+ */
+export type RecoverMethod = 'sre2l' | 'cda' | 'lpld';
 
-const CURRICULUM: Readonly<Record<RecoverMethod, number>> = { sre2l: 0, cda: 1 };
+/** All in which they differ. */
+const PRESETS: Readonly<Record<RecoverMethod, Pick<RecoverRecipe, 'curriculum' | 'batches'>>> = {
+  sre2l: { curriculum: 0, batches: 'across classes' },
+  cda: { curriculum: 1, batches: 'across classes' },
+  lpld: { curriculum: 0, batches: 'within classes' },
+};
 /** Side up to which images converge in a quarter of the iterations. */
 const SMALL_SIDE = 64;
 
@@ -38,7 +51,8 @@ export function recoverRecipe(
     // 32 of 224 pixels, as published.
     jitter: given.jitter ?? Math.round(side / 7),
     minCrop: given.minCrop ?? 0.08,
-    curriculum: given.curriculum ?? CURRICULUM[method],
+    curriculum: given.curriculum ?? PRESETS[method].curriculum,
+    batches: given.batches ?? PRESETS[method].batches,
   };
 }
 

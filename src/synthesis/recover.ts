@@ -4,16 +4,19 @@ import { Augmenter } from '../augment/augmenter.js';
 import type { Normalisation } from '../augment/replay.js';
 import { below, CounterRng, STREAM, unit } from '../core/philox.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
-import type { ConvNet } from '../nn/convnet.js';
-import { applyView, type CropView } from './crop-view.js';
-import { normLoss } from './norm-loss.js';
+import type { DifferentiableNetwork, NormStatistics } from '../nn/network.js';
+import { AdamW } from '../training/optimiser.js';
+import type { CropView } from './crop-view.js';
+import { holdTo, type Losses, lossGradient, normTerm, type Objective, release } from './losses.js';
 import { type RecoverRecipe, smallestCrop } from './recipe.js';
 
 /** Adam's, as published: a short memory of the direction, as every view is another. */
-const [BETA1, BETA2, EPSILON] = [0.5, 0.9, 1e-8];
+const ADAM = { beta1: 0.5, beta2: 0.9, epsilon: 1e-8 } as const;
 
 export interface RecoverContext {
-  readonly network: ConvNet;
+  readonly network: DifferentiableNetwork;
+  /** Height and width of the images. */
+  readonly size: readonly [number, number];
   readonly normalisation: Normalisation;
   readonly recipe: RecoverRecipe;
   readonly seed: number;
@@ -24,112 +27,86 @@ export interface RecoverContext {
 export interface RecoverJob {
   /** Number of the job, from which its views are drawn. */
   readonly job: number;
-  readonly targets: readonly number[];
-  /** Index of the images within their classes. */
+  readonly images: readonly RecoverImage[];
+  /** Equal consecutive groups of the images, which are held to statistics of their own. */
+  readonly groups: number;
+  /** Of each tap, [groups, channels]. */
+  readonly statistics: readonly NormStatistics[];
+}
+
+export interface RecoverImage {
+  readonly target: number;
+  /** Within its class. */
   readonly index: number;
 }
 
-export interface Losses {
-  readonly crossEntropy: number;
-  /** The batch-norm term before its weight. */
-  readonly bn: number;
-}
-
 export interface Recovered {
-  /** Normalised, [targets, size, size, 3]: the last iterate. */
+  /** Normalised, [images, height, width, 3]: the last iterate. */
   readonly images: Float32Array;
   readonly first: Losses;
   readonly last: Losses;
+  /** The batch-norm term of the whole images: of noise, and of the last iterate. */
+  readonly wholeBn: readonly [number, number];
 }
 
-/** Optimises one image per class from noise; a pure function of context and job. */
+/** Optimises images from noise; a pure function of context and job. */
 export async function recover(context: RecoverContext, job: RecoverJob): Promise<Recovered> {
-  const { network, recipe, signal, onIteration } = context;
-  const size = network.inputSize;
-  const shape: [number, number, number, number] = [job.targets.length, size, size, 3];
-  let state: State = tf.tidy(() => ({
-    images: tf.tensor4d(noise(context, job), shape),
-    mean: tf.zeros<tf.Rank.R4>(shape),
-    square: tf.zeros<tf.Rank.R4>(shape),
-  }));
+  const { network, recipe, signal, onIteration, size } = context;
+  const held = holdTo(job.statistics, job.groups);
+  const targets = job.images.map(({ target }) => target);
+  const objective = { network, targets, held, ...recipe };
+  const noise = tf.tensor4d(noiseOf(context, job), [targets.length, ...size, 3]);
+  const images = tf.variable(noise);
+  noise.dispose();
+  const optimiser = new AdamW([images], { learningRate: recipe.lr, ...ADAM });
   let first: Losses | undefined;
   let last: Losses = { crossEntropy: Number.NaN, bn: Number.NaN };
   try {
+    const before = normTerm(objective, images);
     for (let t = 0; t < recipe.iterations; t++) {
       throwIfAborted(signal);
-      const { next, losses } = step(context, job, state, t);
-      tf.dispose({ ...state });
-      state = next;
+      optimiser.learningRate = (recipe.lr / 2) * (1 + Math.cos((Math.PI * t) / recipe.iterations));
+      const losses = step(context, objective, images, optimiser, viewOf(context, job.job, t));
       last = requireFinite(losses, job.job, t);
       first ??= last;
       onIteration?.({ ...last, iteration: t });
       // Lets signals of the system be heard.
       if (t % 16 === 0) await setImmediate();
     }
-    const images = Float32Array.from(await state.images.data());
-    return { images, first: first ?? last, last };
+    const wholeBn = [before, normTerm(objective, images)] as const;
+    const values = Float32Array.from(await images.data());
+    return { images: values, first: first ?? last, last, wholeBn };
   } finally {
-    tf.dispose({ ...state });
+    images.dispose();
+    optimiser.dispose();
+    release(held);
   }
 }
 
-/** A type, as TensorFlow.js takes no interface for a container of tensors. */
-type State = { images: tf.Tensor4D; mean: tf.Tensor4D; square: tf.Tensor4D };
-
-function step(context: RecoverContext, job: RecoverJob, state: State, t: number) {
-  const { iterations, lr } = context.recipe;
-  const rate = (lr / 2) * (1 + Math.cos((Math.PI * t) / iterations));
+function step(
+  { normalisation }: RecoverContext,
+  objective: Objective,
+  images: tf.Variable<tf.Rank.R4>,
+  optimiser: AdamW,
+  view: CropView,
+): Losses {
   let losses: Losses = { crossEntropy: Number.NaN, bn: Number.NaN };
-  const next = tf.tidy((): State => {
-    const { gradient, ...values } = lossGradient(context, job, state.images, t);
+  tf.tidy(() => {
+    const { gradient, ...values } = lossGradient(objective, images, view);
     losses = values;
-    const mean = state.mean.mul(BETA1).add<tf.Tensor4D>(gradient.mul(1 - BETA1));
-    const square = state.square.mul(BETA2).add<tf.Tensor4D>(gradient.square().mul(1 - BETA2));
-    const root = square.div(1 - BETA2 ** (t + 1)).sqrt();
-    const change = mean.mul(rate / (1 - BETA1 ** (t + 1))).div(root.add(EPSILON));
-    const [low, high] = bounds(context.normalisation);
-    const images = state.images.sub(change).maximum(low).minimum<tf.Tensor4D>(high);
-    return { images, mean, square };
+    optimiser.step({ [images.name]: gradient });
+    const [low, high] = bounds(normalisation);
+    images.assign(images.maximum(low).minimum<tf.Tensor4D>(high));
   });
-  return { next, losses };
+  return losses;
 }
 
-/** The losses of one view of the images, and the gradient of their weighted sum with respect to the images. */
-export function lossGradient(
-  context: RecoverContext,
-  job: RecoverJob,
-  images: tf.Tensor4D,
-  t: number,
-): Losses & { readonly gradient: tf.Tensor4D } {
-  const { network, recipe } = context;
-  const view = viewOf(context, job, t);
-  const kept: tf.Scalar[] = [];
-  let crossEntropy: tf.Scalar | undefined;
-  const { value, grad } = tf.valueAndGrad((x: tf.Tensor) => {
-    const tap = (name: string, input: tf.Tensor4D) => {
-      const { mean, variance } = network.normStatistics(name);
-      const weight = kept.length === 0 ? recipe.firstBn : 1;
-      kept.push(tf.keep(normLoss(input, mean, variance).mul<tf.Scalar>(weight)));
-    };
-    const logits = network.apply(applyView(x as tf.Tensor4D, view), { tap });
-    const labels = tf.oneHot(tf.tensor1d([...job.targets], 'int32'), network.classes);
-    const mean = logits.logSoftmax().mul(labels).sum().div<tf.Scalar>(-job.targets.length);
-    crossEntropy = tf.keep(mean);
-    return mean.add<tf.Scalar>(tf.addN(kept).mul(recipe.bnWeight));
-  })(images);
-  const bn = kept.reduce((sum, loss) => sum + loss.dataSync()[0], 0);
-  const ce = crossEntropy?.dataSync()[0] ?? Number.NaN;
-  tf.dispose([kept, value, ...(crossEntropy ? [crossEntropy] : [])]);
-  return { crossEntropy: ce, bn, gradient: grad as tf.Tensor4D };
-}
-
-/** One for the whole batch, as published. */
-function viewOf(
-  { network, recipe, seed }: RecoverContext,
-  { job }: RecoverJob,
+/** The view of iteration t: one for the whole batch, as published. */
+export function viewOf(
+  { size, recipe, seed }: Pick<RecoverContext, 'size' | 'recipe' | 'seed'>,
+  job: number,
   t: number,
 ): CropView {
-  const size = [network.inputSize, network.inputSize] as const;
   const crop = { scale: [smallestCrop(recipe, t), 1], ratio: [3 / 4, 4 / 3] } as const;
   const augmenter = new Augmenter(
     { generator: 'philox4x32-10', seed, size, crop, flip: 0.5, mix: { kind: 'none' } },
@@ -144,11 +121,11 @@ function viewOf(
 }
 
 /** Normal values by Box and Muller, a function of seed, class and index alone. */
-function noise({ network, seed }: RecoverContext, { targets, index }: RecoverJob): Float32Array {
-  const stride = network.inputSize ** 2 * 3;
-  const values = new Float32Array(targets.length * stride);
+function noiseOf({ size, seed }: RecoverContext, { images }: RecoverJob): Float32Array {
+  const stride = size[0] * size[1] * 3;
+  const values = new Float32Array(images.length * stride);
   const rng = new CounterRng(seed);
-  for (const [i, target] of targets.entries()) {
+  for (const [i, { target, index }] of images.entries()) {
     for (let at = 0; at < stride; at += 2) {
       // Epoch 0 of this stream orders images.
       const [a, b] = rng.words(target, index + 1, STREAM.synthesis, at);

@@ -7,16 +7,16 @@ import { SoftpackError, throwIfAborted } from '../errors.js';
 import { openImages } from '../images/open.js';
 import { requireOutside } from '../images/outside.js';
 import { openImageReader } from '../images/reader.js';
-import type { ImageSource } from '../images/source.js';
 import { loadTeacher } from '../nn/teachers/load.js';
 import type { Teacher } from '../nn/teachers/teacher.js';
 import { withTfjs } from '../nn/with-tfjs.js';
-import { matchClasses } from '../pipeline/match-classes.js';
 import { OutputFolder } from '../pipeline/output-folder.js';
 import { onFile } from '../store/file-error.js';
 import { checkedRange } from './candidates.js';
+import { classesOf } from './classes.js';
 import type { Distilled, JobResult } from './distilled.js';
 import { JobRecords } from './job-records.js';
+import { networkOf } from './network-of.js';
 import { SYNTHESIS_METHODS, type SynthesiseOptions, type SynthesisResult } from './options.js';
 import { rdedSynthesiser } from './rded-jobs.js';
 import { classFolders, ImageTree } from './tree.js';
@@ -85,12 +85,11 @@ async function prepare(teacher: Teacher, options: SynthesiseOptions, held: Held)
   const { method } = options;
   const range = checkedRange(options.classes, teacher.classes);
   if (method !== 'rded') {
-    const load = () => import('./recover-jobs.js');
-    const { differentiableTeacher, recoverSynthesiser } = await withTfjs(load);
-    const network = held.use(await differentiableTeacher(options.teacher, teacher));
+    const network = networkOf(options.teacher, teacher);
+    const { recoverSynthesiser } = await withTfjs(() => import('./recover-jobs.js'));
+    const synthesiser = await recoverSynthesiser({ teacher, network, range }, method, options);
     const images = options.images && (await openImages(options.images, options));
-    const { classNames } = images ? classesOf(teacher, images, options) : teacher;
-    const synthesiser = recoverSynthesiser(teacher, network, method, range, options);
+    const { classNames } = images ? classesOf(options.teacher, teacher, images) : teacher;
     return { synthesiser, classNames, range };
   }
   if (options.images === undefined) {
@@ -98,31 +97,13 @@ async function prepare(teacher: Teacher, options: SynthesiseOptions, held: Held)
     throw new SoftpackError('INVALID_ARGUMENT', 'rded makes images of others', details);
   }
   const images = await openImages(options.images, options);
-  const { classNames, targets } = classesOf(teacher, images, options);
+  const { classNames, targets } = classesOf(options.teacher, teacher, images);
   const synthesiser = await rdedSynthesiser(
     { teacher, images, targets, range },
     options,
     async () => held.use(await openImageReader(images.description, { concurrency: DECODES })),
   );
   return { synthesiser, classNames, range };
-}
-
-function classesOf(teacher: Teacher, images: ImageSource, options: SynthesiseOptions) {
-  const { classNames, targets } = matchClasses(options.teacher, teacher, images);
-  if (targets !== undefined) return { classNames, targets };
-  const { classNames: folders } = images;
-  const unknown = folders?.filter((name) => classNames?.includes(name) === false) ?? [];
-  const lacking = `${unknown.length} of ${folders?.length} folders are none of them, the first ${unknown[0]}`;
-  throw new SoftpackError('INVALID_ARGUMENT', "the images' classes are not the teacher's", {
-    field: 'images',
-    expected: `one folder per class of the teacher's ${teacher.classes}, or folders with the names of its classes`,
-    found:
-      images.targets === undefined
-        ? `${images.count} images without classes`
-        : unknown.length > 0
-          ? lacking
-          : `${folders?.length ?? 'other'} classes`,
-  });
 }
 
 async function writeClasses(

@@ -3,7 +3,8 @@ import type { Normalisation } from '../../augment/replay.js';
 import { SoftpackError } from '../../errors.js';
 import type { BackendName } from '../backend/name.js';
 import { selectBackend } from '../backend/select.js';
-import { predict } from '../network.js';
+import type { ConvNet } from '../convnet.js';
+import { type NormStatistics, predict } from '../network.js';
 import { loadConvNet } from '../weights.js';
 import { NORMALISATION_KEY, readDescription, type TeacherDescription } from './description.js';
 import { fileSha256 } from './fingerprint.js';
@@ -42,12 +43,25 @@ export async function loadConvNetTeacher(
       ...(classNames === undefined ? {} : { classNames }),
       fingerprint: { kind: 'convnet', sha256: await fileSha256(path) },
       logits: (images) => predict(model, images),
+      network: {
+        taps: model.norms,
+        stored: () => model.norms.map((name) => statisticsOf(model, name)),
+        apply: (images, tap) => model.apply(images, { tap }),
+      },
       [Symbol.dispose]: () => model.dispose(),
     };
   } catch (error) {
     model.dispose();
     throw error;
   }
+}
+
+function statisticsOf(model: ConvNet, name: string): NormStatistics {
+  const { mean, variance } = model.normStatistics(name);
+  return {
+    mean: Float32Array.from(mean.dataSync()),
+    variance: Float32Array.from(variance.dataSync()),
+  };
 }
 
 function parseNormalisation(path: string, json: string | undefined): Normalisation {

@@ -1,4 +1,5 @@
 import { SoftpackError } from '../../errors.js';
+import type { DifferentiableNetwork } from '../network.js';
 import { DESCRIPTION_FILE } from './description.js';
 import type { TeacherShape } from './shape.js';
 import type { Teacher } from './teacher.js';
@@ -14,15 +15,16 @@ export interface NetworkParts {
   readonly outputName?: string;
   /** The network's output [count, classes] for images in the network's own layout. */
   readonly run: (images: Float32Array, count: number) => Promise<Float32Array>;
+  readonly network?: DifferentiableNetwork;
   readonly dispose: () => void;
 }
 
 /** Smallest probability distinguished from 0: float32 networks round what is below. */
-const LEAST_PROBABILITY = 1e-30;
+export const LEAST_PROBABILITY = 1e-30;
 
 /** A teacher from a network of another tool: lays out its input and ensures that its outputs are logits. */
 export function networkTeacher(parts: NetworkParts): Teacher {
-  const { path, kind, sha256, shape, outputName, dispose } = parts;
+  const { path, kind, sha256, shape, outputName, network, dispose } = parts;
   const { size, classes, classNames, normalisation, rendering, layout, channels, output } = shape;
   const stride = size[0] * size[1] * 3;
   return {
@@ -36,6 +38,7 @@ export function networkTeacher(parts: NetworkParts): Teacher {
       preprocessing: { ...normalisation, channels, layout, output },
       ...(outputName === undefined ? {} : { outputName }),
     },
+    ...(network === undefined ? {} : { network }),
     async logits(images) {
       const count = images.length / stride;
       if (!Number.isInteger(count)) {

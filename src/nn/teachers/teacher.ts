@@ -1,4 +1,5 @@
 import type { Normalisation, Rendering } from '../../augment/replay.js';
+import type { DifferentiableNetwork } from '../network.js';
 
 /** Anything that gives logits for images, from which soft labels are made. */
 export interface Teacher extends Disposable {
@@ -16,4 +17,6 @@ export interface Teacher extends Disposable {
   readonly fingerprint: Readonly<Record<string, unknown>>;
   /** Logits [count, classes] of normalised float32 images [count, height, width, 3]. */
   logits(images: Float32Array): Promise<Float32Array>;
+  /** For kinds that TensorFlow.js can differentiate: softpack's own networks, layers and graph models. */
+  readonly network?: DifferentiableNetwork;
 }

@@ -5,11 +5,13 @@ import type { BackendName } from '../backend/name.js';
 import { selectBackend } from '../backend/select.js';
 import type { TeacherDescription } from './description.js';
 import { readDescription } from './description.js';
+import { differentiable } from './differentiable.js';
 import { networkTeacher } from './network-teacher.js';
 import { chosenOutput, type ModelFacts, mismatch, settleShape } from './shape.js';
 import type { Teacher } from './teacher.js';
 import { type ModelOutput, runOnTensor } from './tensor-run.js';
 import { readTfjsFiles, type TfjsFiles } from './tfjs-files.js';
+import { graphNetwork, layersNetwork } from './tfjs-network.js';
 import { withWeightLimit } from './weight-limit.js';
 
 /** A teacher from a TensorFlow.js layers or graph model, on any backend. */
@@ -27,8 +29,13 @@ export async function loadTfjsTeacher(
     const index = chosenOutput(path, names, description.outputName);
     const output = { index, name: names[index] };
     const shape = settleShape(path, factsOf(path, model, files, output), description);
+    const raw =
+      model instanceof tf.GraphModel
+        ? graphNetwork(model, files, output)
+        : layersNetwork(model, output);
     return networkTeacher({
       ...{ path, kind: files.kind, sha256: files.sha256, shape },
+      network: differentiable(shape, raw),
       ...(names.length > 1 ? { outputName: output.name } : {}),
       run: (images, count) =>
         runOnTensor(path, shape, images, count, (x) => model.predict(x), output),

@@ -115,6 +115,7 @@ export {
   type TokenExport,
 } from './interop/export-tokens.js';
 export { type ImportOptions, type ImportResult, importLabels } from './interop/import.js';
+export type { ImportHiddenOptions } from './interop/import-hidden.js';
 export {
   type ImportTokensOptions,
   type ImportTokensResult,
@@ -131,6 +132,7 @@ export {
 } from './interop/open-tokens.js';
 export type { Agreement } from './interop/order-proof.js';
 export type { LlamaTeacherOptions } from './interop/tokens/llama-teacher.js';
+export { readOutputHead } from './interop/tokens/output-head.js';
 export { openTorchFile } from './interop/torch/open.js';
 export { stateDictOf } from './interop/torch/state-dict.js';
 export type { FindStorage, TorchFile } from './interop/torch/torch-file.js';
@@ -277,12 +279,24 @@ export { featureStatistics } from './synthesis/statistics/statistics.js';
 export { synthesise } from './synthesis/synthesise.js';
 export type { StoredTail, TokenCodecConfig, TokenPreset } from './tokens/config.js';
 export {
+  type HiddenArchive,
+  type HiddenLabels,
+  openHiddenArchive,
+} from './tokens/hidden/hidden-archive.js';
+export type { OutputHead } from './tokens/hidden/output-head.js';
+export {
+  type PackHiddenOptions,
+  type PackHiddenResult,
+  packHidden,
+} from './tokens/hidden/pack-hidden.js';
+export {
   type PackTokensOptions,
   type PackTokensResult,
   packTokens,
   type TokenCodecChoice,
 } from './tokens/pack-tokens.js';
-export type { ListedTargets, TokenPositions, TokenTail } from './tokens/targets.js';
+export type { LabelRange } from './tokens/stored-sequences.js';
+export type { HiddenStates, ListedTargets, TokenPositions, TokenTail } from './tokens/targets.js';
 export {
   openTokenArchive,
   type TokenArchive,

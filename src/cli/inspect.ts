@@ -10,6 +10,7 @@ import { isImagesManifest, parseImagesManifest } from '../images/packed/manifest
 import { openArchive } from '../pipeline/open-archive.js';
 import { nameIn } from '../store/address.js';
 import { openStore } from '../store/open-store.js';
+import { HIDDEN_CODEC } from '../tokens/hidden/hidden-codec.js';
 import { TOKEN_CODEC } from '../tokens/token-codec.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
@@ -111,7 +112,7 @@ async function inspect(dir: string) {
 
 /** Labels and tokens of an archive of texts; null for other archives. */
 function textsOf({ codec, request }: Manifest) {
-  if (codec.name !== TOKEN_CODEC) return null;
+  if (codec.name !== TOKEN_CODEC && codec.name !== HIDDEN_CODEC) return null;
   const counted = isJsonObject(request?.tokens) ? request.tokens : {};
   return { labels: Number(counted.labels), tokens: Number(counted.tokens) };
 }

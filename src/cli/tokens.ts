@@ -6,7 +6,7 @@ import { TOKEN_LAYOUTS } from '../interop/open-tokens.js';
 import { TOKEN_PRESETS } from '../tokens/config.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
-import { nonNegativeInteger, positiveInteger } from './options.js';
+import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
 import { reportedStep } from './progress.js';
 
 type ImportFlags = Omit<ImportTokensOptions, 'source' | 'signal' | 'onProgress'> & {
@@ -55,7 +55,7 @@ function addImport(tokens: Command, io: CliIo): void {
   tokens
     .command('import')
     .description(
-      'Store labels of llama.cpp, vLLM, DistillKit, Megatron-LM, axolotl or own arrays as an archive.',
+      'Store labels of llama.cpp, vLLM, DeepSpec, DistillKit, Megatron-LM, axolotl or own arrays as an archive.',
     )
     .argument('<path>', 'file or folder that the tool wrote')
     .requiredOption('-o, --out <dir>', 'archive to write; an interrupted import is resumed')
@@ -90,10 +90,21 @@ function addImport(tokens: Command, io: CliIo): void {
     .addOption(
       new Option(
         '--codec <name>',
-        'default: head-tail for logits, topk for labels of a few ids',
-      ).choices(Object.keys(TOKEN_PRESETS)),
+        'default: head-tail for logits, topk for labels of a few ids, hidden for hidden states',
+      ).choices([...Object.keys(TOKEN_PRESETS), 'hidden']),
     )
     .option('-k, --top <n>', 'ids kept per label; default: those of the files', positiveInteger)
+    .option('--head <file>', "hidden states: the teacher's output matrix (.npy, .safetensors)")
+    .option('--head-tensor <name>', 'which tensor of it, e.g. lm_head.weight')
+    .option('--store-head', 'store the output matrix in the archive; default: only its sha256')
+    .option('--norm <file>', "weights of the teacher's last norm, for states from before it (vLLM)")
+    .option('--norm-tensor <name>', 'which tensor of it, e.g. model.norm.weight')
+    .option('--norm-eps <x>', 'of the norm; default: 1e-5', positiveNumber)
+    .option(
+      '--kl <x>',
+      'hidden states: divergence aimed at, in nats; default: 0.005',
+      positiveNumber,
+    )
     .option('--seed <n>', 'of ids drawn from the tail; default: 0', nonNegativeInteger)
     .option('--json', 'print the result as JSON')
     .action(async (source: string, { json, ...flags }: ImportFlags) => {

@@ -3,13 +3,17 @@ import { SoftpackError } from '../errors.js';
 import type { TokenPreset } from '../tokens/config.js';
 import { type PackTokensResult, packTokens } from '../tokens/pack-tokens.js';
 import type { TokenSource } from '../tokens/token-source.js';
+import { type ImportHiddenOptions, importHidden } from './import-hidden.js';
 import { type OpenTokensOptions, openTokenLabels, type TokenLayout } from './open-tokens.js';
 
-export interface ImportTokensOptions extends Omit<OpenTokensOptions, 'k'> {
+export interface ImportTokensOptions extends Omit<OpenTokensOptions, 'k'>, ImportHiddenOptions {
   /** Archive to write; an interrupted import is resumed. */
   readonly out: string;
-  /** Default: `head-tail` for logits, `topk` for labels of a few ids, which say nothing of the tail. */
-  readonly codec?: TokenPreset;
+  /**
+   * Default: `head-tail` for logits, `topk` for labels of a few ids, which say nothing of the tail, `hidden` for hidden
+   * states.
+   */
+  readonly codec?: TokenPreset | 'hidden';
   /** Ids kept per label; default: the codec's, for labels of a few ids as many as they have. */
   readonly top?: number;
   /** vLLM: `prompt_logprobs` of the requests. */
@@ -23,7 +27,7 @@ export interface ImportTokensOptions extends Omit<OpenTokensOptions, 'k'> {
 
 export interface ImportTokensResult extends PackTokensResult {
   readonly layout: TokenLayout;
-  readonly codec: TokenPreset;
+  readonly codec: TokenPreset | 'hidden';
   readonly notes: readonly string[];
 }
 
@@ -32,22 +36,32 @@ export async function importTokens(options: ImportTokensOptions): Promise<Import
   const { out, codec, top, seed, promptLogprobs: k, onProgress, signal } = options;
   if (top !== undefined) argument.count(top, 'top', 1);
   await using labels = await openTokenLabels({ ...options, k });
+  const { layout, notes } = labels;
   const most = await mostEntries(labels, signal);
+  if (most === 'hidden') {
+    if (codec !== undefined) argument.oneOf(codec, 'codec', ['hidden']);
+    const result = await importHidden(labels, options);
+    return { ...result, layout, codec: 'hidden', notes };
+  }
+  if (codec === 'hidden') throw noStates(layout);
   const name = codec ?? (most === undefined ? 'head-tail' : 'topk');
   const kept = top ?? (name === 'topk' ? most : undefined);
   const result = await packTokens({
     ...{ source: labels, out, seed, onProgress, signal },
     codec: { name, ...(kept === undefined ? {} : { k: kept }) },
-    teacher: { imported: { layout: labels.layout } },
+    teacher: { imported: { layout } },
   });
-  return { ...result, layout: labels.layout, codec: name, notes: labels.notes };
+  return { ...result, layout, codec: name, notes };
 }
 
 /** Most entries of a label; undefined for labels of whole distributions. */
-async function mostEntries(source: TokenSource, signal?: AbortSignal): Promise<number | undefined> {
+async function mostEntries(
+  source: TokenSource,
+  signal?: AbortSignal,
+): Promise<number | 'hidden' | undefined> {
   let most = 0;
-  for await (const { labels, name } of source.sequences(signal)) {
-    if (labels.kind === 'hidden') throw hiddenStates(name);
+  for await (const { labels } of source.sequences(signal)) {
+    if (labels.kind === 'hidden') return 'hidden';
     if (labels.kind !== 'sparse') return undefined;
     const { offsets } = labels;
     for (let row = 1; row < offsets.length; row++) {
@@ -57,10 +71,10 @@ async function mostEntries(source: TokenSource, signal?: AbortSignal): Promise<n
   return Math.max(1, most);
 }
 
-function hiddenStates(field: string): SoftpackError {
-  return new SoftpackError('UNSUPPORTED', 'no codec stores hidden states', {
-    field,
-    expected: 'logits, or labels of a few ids',
-    found: 'hidden states',
+function noStates(layout: TokenLayout): SoftpackError {
+  return new SoftpackError('UNSUPPORTED', 'these labels are not hidden states', {
+    field: 'codec',
+    expected: 'a codec of probabilities',
+    found: `hidden, for ${layout}`,
   });
 }

@@ -39,24 +39,34 @@ export interface SequenceHead {
 }
 
 export async function encodeSequence(
-  { tokens, first, mask }: SequenceText,
+  text: SequenceText,
   listed: ListedRows,
   codec: TokenCodec,
 ): Promise<Uint8Array> {
   const writer = new BitWriter();
-  writeCount(writer, tokens === undefined ? 0 : tokens.length + 1);
-  writeCount(writer, first);
-  writeCount(writer, listed.rows);
-  writer.write(mask === undefined ? 0 : 1, 1);
-  const bits = bitsFor(codec.config.vocabulary);
-  for (const id of tokens ?? []) writer.write(id, bits);
-  for (const one of mask ?? []) writer.write(one, 1);
+  writeHead(writer, text, listed.rows, codec.config.vocabulary);
   const labelsAt = writer.position + 32 * furtherGroups(listed.rows);
   const { bytes, begins } = await codec.encode(listed, labelsAt);
   for (const begin of begins) writer.write(begin, 32);
   // The last byte may hold bits of both.
   for (const [i, byte] of writer.bytes().entries()) bytes[i] |= byte;
   return bytes;
+}
+
+/** What comes before the labels: the text, which of its positions have labels, and which of these count. */
+export function writeHead(
+  writer: BitWriter,
+  { tokens, first, mask }: SequenceText,
+  rows: number,
+  vocabulary: number,
+): void {
+  writeCount(writer, tokens === undefined ? 0 : tokens.length + 1);
+  writeCount(writer, first);
+  writeCount(writer, rows);
+  writer.write(mask === undefined ? 0 : 1, 1);
+  const bits = bitsFor(vocabulary);
+  for (const id of tokens ?? []) writer.write(id, bits);
+  for (const one of mask ?? []) writer.write(one, 1);
 }
 
 /** Groups of labels behind the first one. */

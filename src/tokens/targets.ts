@@ -36,3 +36,11 @@ export interface ListedTargets extends TokenPositions {
   readonly probabilities: Float32Array;
   readonly tail: TokenTail;
 }
+
+/** Hidden states of some positions, behind the teacher's last norm; its output matrix makes logits of them. */
+export interface HiddenStates extends TokenPositions {
+  readonly kind: 'hidden';
+  readonly width: number;
+  /** [positions, width]. */
+  readonly hidden: Float32Array;
+}

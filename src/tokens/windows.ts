@@ -1,14 +1,15 @@
 import { argument } from '../core/check.js';
 import { SoftpackError } from '../errors.js';
-import type { ListedTargets } from './targets.js';
+import type { HiddenArchive, HiddenLabels } from './hidden/hidden-archive.js';
+import type { HiddenStates, ListedTargets } from './targets.js';
 import type { TokenArchive, TokenLabels } from './token-archive.js';
 
 /** Texts one after the other, cut to one length, with their labels. */
-export interface TokenWindow {
+export interface TokenWindow<Targets = ListedTargets> {
   /** [length], the student's input; 0 behind the end of the last text. */
   readonly tokens: Int32Array;
   /** Of the same positions; those without a label do not count. */
-  readonly targets: ListedTargets;
+  readonly targets: Targets;
   /** [length]: sequence that each position belongs to, for attention that keeps texts apart; -1 behind the last one. */
   readonly sequences: Int32Array;
 }
@@ -20,15 +21,31 @@ export interface WindowOptions {
   readonly sequences?: Iterable<number>;
 }
 
+type AnyLabels = TokenLabels | HiddenLabels;
+type AnyTargets = ListedTargets | HiddenStates;
+/** What windows are made of. */
+type AnyArchive = Pick<TokenArchive, 'sequences' | 'text'> & {
+  labels(sequence: number): Promise<AnyLabels>;
+};
+
 /**
- * Packs the texts of an archive into windows without padding between them; the last window is filled up.
+ * Packs the texts of an archive into windows without padding between them; the last window is filled up. Hidden states
+ * become targets of `tokenLoss` with the teacher's output matrix: `{ ...targets, head }`.
  *
  * @throws `UNSUPPORTED` for a sequence whose text is not stored.
  */
-export async function* tokenWindows(
+export function tokenWindows(
   archive: TokenArchive,
+  options: WindowOptions,
+): AsyncGenerator<TokenWindow, void, undefined>;
+export function tokenWindows(
+  archive: HiddenArchive,
+  options: WindowOptions,
+): AsyncGenerator<TokenWindow<HiddenStates>, void, undefined>;
+export async function* tokenWindows(
+  archive: AnyArchive,
   { length, sequences }: WindowOptions,
-): AsyncGenerator<TokenWindow, void, undefined> {
+): AsyncGenerator<TokenWindow<AnyTargets>, void, undefined> {
   argument.count(length, 'length', 1, 2 ** 24);
   const order = sequences ?? Array.from({ length: archive.sequences }, (_, i) => i);
   let window: Filling | undefined;
@@ -40,7 +57,7 @@ export async function* tokenWindows(
     }
     const labels = await archive.labels(sequence);
     for (let from = 0; from < tokens.length; ) {
-      window ??= new Filling(archive, length, labels);
+      window ??= new Filling(length, labels);
       from += window.add(sequence, tokens, labels, from);
       if (window.left > 0) continue;
       yield window.result;
@@ -52,21 +69,19 @@ export async function* tokenWindows(
 
 /** A window that is being filled. */
 class Filling {
-  readonly result: TokenWindow;
-  readonly #counts: Uint8Array;
+  readonly result: TokenWindow<AnyTargets & { readonly counts: Uint8Array }>;
   #filled = 0;
 
-  constructor({ vocabulary, width }: TokenArchive, length: number, { tail }: TokenLabels) {
-    this.#counts = new Uint8Array(length);
+  constructor(length: number, labels: AnyLabels) {
+    const { vocabulary } = labels;
+    const shared = {
+      ...{ vocabulary, positions: length },
+      next: new Int32Array(length).fill(-1),
+      counts: new Uint8Array(length),
+    };
     this.result = {
       tokens: new Int32Array(length),
-      targets: {
-        ...{ kind: 'listed', vocabulary, positions: length, width, tail },
-        ids: new Int32Array(length * width),
-        probabilities: new Float32Array(length * width),
-        next: new Int32Array(length).fill(-1),
-        counts: this.#counts,
-      },
+      targets: { ...shared, ...emptyTargets(labels, length) },
       sequences: new Int32Array(length).fill(-1),
     };
   }
@@ -76,7 +91,7 @@ class Filling {
   }
 
   /** Adds a text from position `from` on, as far as there is room; returns how much of it. */
-  add(sequence: number, tokens: Int32Array, labels: TokenLabels, from: number): number {
+  add(sequence: number, tokens: Int32Array, labels: AnyLabels, from: number): number {
     const count = Math.min(this.left, tokens.length - from);
     this.result.tokens.set(tokens.subarray(from, from + count), this.#filled);
     this.result.sequences.fill(sequence, this.#filled, this.#filled + count);
@@ -87,13 +102,30 @@ class Filling {
     return count;
   }
 
-  #addLabels(labels: TokenLabels, first: number, end: number, at: number): void {
+  #addLabels(labels: AnyLabels, first: number, end: number, at: number): void {
     const { targets } = this.result;
-    const { width } = targets;
     const [a, b] = [first - labels.first, end - labels.first];
-    targets.ids.set(labels.ids.subarray(a * width, b * width), at * width);
-    targets.probabilities.set(labels.probabilities.subarray(a * width, b * width), at * width);
+    copyRows(labels, a, b, targets, at);
     targets.next.set(labels.next.subarray(a, b), at);
-    this.#counts.set(labels.counts.subarray(a, b), at);
+    targets.counts.set(labels.counts.subarray(a, b), at);
+  }
+}
+
+function emptyTargets(labels: AnyLabels, length: number) {
+  const { kind, width } = labels;
+  if (kind === 'hidden') return { kind, width, hidden: new Float32Array(length * width) };
+  const ids = new Int32Array(length * width);
+  const probabilities = new Float32Array(length * width);
+  return { kind, width, ids, probabilities, tail: labels.tail };
+}
+
+/** Labels [a, b) to positions from `at` on. */
+function copyRows(from: AnyLabels, a: number, b: number, to: AnyTargets, at: number): void {
+  const { width } = from;
+  if (from.kind === 'hidden') {
+    if (to.kind === 'hidden') to.hidden.set(from.hidden.subarray(a * width, b * width), at * width);
+  } else if (to.kind === 'listed') {
+    to.ids.set(from.ids.subarray(a * width, b * width), at * width);
+    to.probabilities.set(from.probabilities.subarray(a * width, b * width), at * width);
   }
 }

@@ -19,17 +19,19 @@ export function hiddenDistance(
   tau: number,
   elements = CHUNK_ELEMENTS,
 ): Distance {
-  const { positions, vocabulary } = targets;
+  const { positions, vocabulary, head } = targets;
+  const states = statesOf(targets);
+  const teacherOf = (from: number, count: number) => teacherLogits(states, head, from, count, tau);
   const columns = Math.max(1, Math.floor(elements / positions));
   const log = tf.logSoftmax(tau === 1 ? logits : logits.div(tau)) as tf.Tensor2D;
-  const logSum = logSumOf(targets, columns, tau);
+  const logSum = logSumOf(targets, columns, teacherOf);
   const parts: tf.Tensor[] = [];
   let value = tf.zeros([positions, 1]);
   for (let from = 0; from < vocabulary; from += columns) {
     const count = Math.min(columns, vocabulary - from);
     const part = tf.tidy(() => {
       const student = log.slice([0, from], [positions, count]);
-      const teacher = teacherLogits(targets, from, count, tau).sub(logSum);
+      const teacher = teacherOf(from, count).sub(logSum);
       const own = partOf(student, teacher, divergence);
       return { value: value.add(own.value.sum(1, true)), gradient: own.gradient };
     });
@@ -40,14 +42,21 @@ export function hiddenDistance(
   return { value, gradient: slopes.sub(log.exp().mul(slopes.sum(1, true))) };
 }
 
+function statesOf({ hidden, positions, head }: HiddenTargets): tf.Tensor2D {
+  return hidden instanceof Float32Array ? tf.tensor2d(hidden, [positions, head.shape[1]]) : hidden;
+}
+
 /** Log of the sum of the teacher's exponentials, [positions, 1], by an online softmax. */
-function logSumOf(targets: HiddenTargets, columns: number, tau: number): tf.Tensor {
-  const { positions, vocabulary } = targets;
+function logSumOf(
+  { positions, vocabulary }: HiddenTargets,
+  columns: number,
+  teacherOf: (from: number, count: number) => tf.Tensor,
+): tf.Tensor {
   let known = tf.fill([positions, 1], -1e30) as tf.Tensor;
   for (let from = 0; from < vocabulary; from += columns) {
     const count = Math.min(columns, vocabulary - from);
     known = tf.tidy(() => {
-      const part = tf.logSumExp(teacherLogits(targets, from, count, tau), 1, true);
+      const part = tf.logSumExp(teacherOf(from, count), 1, true);
       const top = known.maximum(part);
       return top.add(known.sub(top).exp().add(part.sub(top).exp()).log());
     });
@@ -57,7 +66,8 @@ function logSumOf(targets: HiddenTargets, columns: number, tau: number): tf.Tens
 
 /** [positions, count], of tokens from `from` on. */
 function teacherLogits(
-  { hidden, head }: HiddenTargets,
+  hidden: tf.Tensor2D,
+  head: tf.Tensor2D,
   from: number,
   count: number,
   tau: number,

@@ -8,8 +8,8 @@ export type TokenTargets = ListedTargets | HiddenTargets;
 /** Hidden states, which give the teacher's whole distribution: softmax(hidden head^T / tau). */
 export interface HiddenTargets extends TokenPositions {
   readonly kind: 'hidden';
-  /** [positions, width], behind the teacher's last norm. */
-  readonly hidden: Tensor2D;
+  /** [positions, width], behind the teacher's last norm: a tensor, or numbers as an archive gives them. */
+  readonly hidden: Tensor2D | Float32Array;
   /** [vocabulary, width], the teacher's output matrix; kept, not copied. */
   readonly head: Tensor2D;
 }
@@ -135,8 +135,10 @@ function checkTargets(targets: ListedTargets, tau: number): void {
 /** `INVALID_ARGUMENT` if hidden states and output matrix do not belong together. */
 export function checkHidden({ hidden, head, positions, vocabulary }: HiddenTargets): void {
   const check = targetChecker();
-  const [rows, width] = hidden.shape;
-  check.that(rows === positions, hidden.shape, 'hidden', `[${positions}, width]`);
-  const fits = head.shape[0] === vocabulary && head.shape[1] === width;
+  const width = head.shape[1];
+  const shape = hidden instanceof Float32Array ? [hidden.length / width, width] : hidden.shape;
+  const known = shape[0] === positions && shape[1] === width;
+  check.that(known, shape, 'hidden', `[${positions}, ${width}]`);
+  const fits = head.shape[0] === vocabulary;
   check.that(fits, head.shape, 'head', `[${vocabulary}, ${width}]`);
 }

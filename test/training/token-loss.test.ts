@@ -101,7 +101,9 @@ function listedDistance(
 }
 
 function hiddenDistribution({ hidden, head }: HiddenTargets, t: number, tau: number): number[] {
-  const state = hidden.arraySync()[t];
+  const width = head.shape[1];
+  const numbers = hidden instanceof Float32Array ? hidden : hidden.dataSync();
+  const state = numbers.subarray(t * width, (t + 1) * width);
   const dot = (row: readonly number[]) => row.reduce((sum, v, i) => sum + v * state[i], 0);
   return logSoftmax(head.arraySync().map((row) => dot(row) / tau)).map(Math.exp);
 }
@@ -207,16 +209,16 @@ describe('tokenLoss of hidden states', () => {
     await selectBackend({ backend: 'wasm' });
   });
 
-  const hiddenOf = (positions: number, vocabulary: number): HiddenTargets => ({
-    ...{ kind: 'hidden', positions, vocabulary },
+  const hiddenOf = (positions: number, vocabulary: number) => ({
+    ...{ kind: 'hidden' as const, positions, vocabulary },
     hidden: tf
       .tensor2d(values(positions * 4, 21), [positions, 4])
       .mul(6)
-      .sub(3),
+      .sub<tf.Tensor2D>(3),
     head: tf
       .tensor2d(values(vocabulary * 4, 22), [vocabulary, 4])
       .mul(4)
-      .sub(2),
+      .sub<tf.Tensor2D>(2),
     next: Int32Array.from({ length: positions }, (_, t) => (t % 4 === 3 ? -1 : t % vocabulary)),
   });
 
@@ -229,6 +231,9 @@ describe('tokenLoss of hidden states', () => {
   ])('value and gradient, %j', (options) => {
     const targets = hiddenOf(6, 13);
     expectGradient(logitsOf(SHAPE), targets, options);
+    // As an archive gives them.
+    const hidden = targets.hidden.dataSync() as Float32Array;
+    expectGradient(logitsOf(SHAPE), { ...targets, hidden }, options);
     tf.dispose([targets.hidden, targets.head]);
   });
 
@@ -251,9 +256,11 @@ describe('tokenLoss of hidden states', () => {
   it('refuses an output matrix of another teacher', () => {
     const targets = { ...hiddenOf(6, 13), head: tf.zeros<tf.Rank.R2>([13, 5]) };
     const z = tf.zeros([6, 13]);
-    expect(() => tokenLoss(z, targets)).toThrow(
-      expect.objectContaining({ code: 'INVALID_ARGUMENT' }),
-    );
+    for (const hidden of [targets.hidden, new Float32Array(24)]) {
+      expect(() => tokenLoss(z, { ...targets, hidden })).toThrow(
+        expect.objectContaining({ code: 'INVALID_ARGUMENT' }),
+      );
+    }
     tf.dispose([z, targets.hidden, targets.head]);
   });
 });

@@ -1,0 +1,45 @@
+import type { FieldChecker } from '../../core/check.js';
+import { MAX_VOCABULARY } from '../config.js';
+
+/** How hidden states are stored. */
+export interface HiddenCodecConfig {
+  readonly vocabulary: number;
+  /** Dimensions of a hidden state. */
+  readonly width: number;
+  /** Coefficients stored per label. */
+  readonly rank: number;
+  /** Step of class 2; see {@link stepOf}. */
+  readonly step: number;
+  /** Of the trellis. */
+  readonly states: 4 | 8;
+  /** Rows of entropy tables: coefficients of about the same number of steps share one. */
+  readonly bins: number;
+  /** sha256 of the teacher's output matrix, [vocabulary, width] float32, little-endian. */
+  readonly head: string;
+}
+
+/** Classes of steps; a label's class is stored in 3 bits. */
+export const STEP_CLASSES = 8;
+/** Widest hidden state; the largest models of today have 18,432. */
+const MAX_WIDTH = 2 ** 16;
+/** Tables of a row are told apart by a byte, and a trellis has two of them. */
+const MAX_BINS = 128;
+
+export function stepOf(step: number, stepClass: number): number {
+  return step * 2 ** ((stepClass - 2) / 2);
+}
+
+export function checkHiddenConfig(
+  config: HiddenCodecConfig,
+  check: FieldChecker,
+): HiddenCodecConfig {
+  const { vocabulary, width, rank, step, states, bins, head } = config;
+  check.count(vocabulary, 'vocabulary', 1, MAX_VOCABULARY);
+  check.count(width, 'width', 1, MAX_WIDTH);
+  check.count(rank, 'rank', 1, width);
+  check.positive(step, 'step');
+  check.that([4, 8].includes(states), states, 'states', '4 or 8');
+  check.count(bins, 'bins', 1, MAX_BINS);
+  check.digest(head, 'head');
+  return { vocabulary, width, rank, step, states, bins, head };
+}

@@ -1,0 +1,171 @@
+import { allocate } from '../../core/allocate.js';
+import type { Kernels } from '../../kernels/types.js';
+import type { OutputHead } from './output-head.js';
+
+/** Probabilities in memory at a time: 32 MB. */
+const PIECE_ELEMENTS = 2 ** 23;
+/** Rows of the matrix that are scaled at a time. */
+const HEAD_ROWS = 4096;
+
+/** What differences between hidden states are worth to the teacher's distribution, which its output matrix tells. */
+export class HeadMetric {
+  readonly #head: OutputHead;
+  readonly #kernels: Kernels;
+  readonly #rows: number;
+
+  constructor(head: OutputHead, kernels: Kernels) {
+    this.#head = head;
+    this.#kernels = kernels;
+    this.#rows = Math.max(1, Math.floor(PIECE_ELEMENTS / head.vocabulary));
+  }
+
+  /**
+   * The mean over `states` [count, width] of W^T (diag p - p p^T) W, [width, width]: half of its quadratic form is the
+   * divergence that a small difference makes.
+   */
+  async meanFisher(states: Float32Array): Promise<Float64Array> {
+    const { vocabulary, width, weights } = this.#head;
+    const mass = new Float64Array(vocabulary);
+    const crossed = new Float32Array(width * width);
+    for await (const { probabilities, count } of this.#softmaxes(states)) {
+      for (let i = 0; i < probabilities.length; i++) mass[i % vocabulary] += probabilities[i];
+      const means = await this.#meanRows(probabilities, count);
+      await this.#addSquare(means, means, count, crossed);
+    }
+    const weighted = new Float32Array(width * width);
+    for (let from = 0; from < vocabulary; from += HEAD_ROWS) {
+      const rows = weights.subarray(from * width, (from + HEAD_ROWS) * width);
+      const scaled = rows.map((value, i) => value * mass[from + Math.floor(i / width)]);
+      await this.#addSquare(scaled, rows, rows.length / width, weighted);
+    }
+    const count = states.length / width;
+    return Float64Array.from(weighted, (value, i) => (value - crossed[i]) / count);
+  }
+
+  /**
+   * Squared error of each label's logits, weighted by its own probabilities, if its state has errors of variance 1 along
+   * each row of `basis` [rank, width].
+   */
+  async sensitivities(states: Float32Array, basis: SensitivityBasis): Promise<Float64Array> {
+    const { vocabulary, width } = this.#head;
+    const { rows: vectors, rank, squares } = basis;
+    const out = new Float64Array(states.length / width);
+    for await (const { probabilities, start, count } of this.#softmaxes(states)) {
+      const means = await this.#meanRows(probabilities, count);
+      const along = new Float32Array(count * rank);
+      const shape = { rows: count, inner: width, columns: rank, transposeB: true };
+      await this.#kernels.projectAsync({ a: means, b: vectors, out: along, ...shape });
+      for (let row = 0; row < count; row++) {
+        let sum = 0;
+        for (let id = 0; id < vocabulary; id++) {
+          sum += probabilities[row * vocabulary + id] * squares[id];
+        }
+        for (let j = 0; j < rank; j++) sum -= along[row * rank + j] ** 2;
+        out[start + row] = Math.max(sum, 0);
+      }
+    }
+    return out;
+  }
+
+  /** What {@link sensitivities} needs of a basis [rank, width]. */
+  async sensitivityBasis(rows: Float32Array): Promise<SensitivityBasis> {
+    const { vocabulary, width, weights } = this.#head;
+    const rank = rows.length / width;
+    const squares = new Float64Array(vocabulary);
+    const part = new Float32Array(HEAD_ROWS * rank);
+    for (let from = 0; from < vocabulary; from += HEAD_ROWS) {
+      const own = weights.subarray(from * width, (from + HEAD_ROWS) * width);
+      const count = own.length / width;
+      const out = part.subarray(0, count * rank);
+      const shape = { rows: count, inner: width, columns: rank, transposeB: true };
+      await this.#kernels.projectAsync({ a: own, b: rows, out, ...shape });
+      for (let i = 0; i < out.length; i++) squares[from + Math.floor(i / rank)] += out[i] ** 2;
+    }
+    return { rows, rank, squares };
+  }
+
+  /** Mean KL(p || q) of the distributions of `states` from those of `others`. */
+  async divergence(states: Float32Array, others: Float32Array): Promise<number> {
+    const { vocabulary, width } = this.#head;
+    let sum = 0;
+    for await (const { probabilities, start, count } of this.#softmaxes(states)) {
+      const part = others.subarray(start * width, (start + count) * width);
+      const logits = await this.#logits(part, count);
+      for (let row = 0; row < count; row++) {
+        const p = probabilities.subarray(row * vocabulary, (row + 1) * vocabulary);
+        sum += divergenceFrom(p, logits.subarray(row * vocabulary, (row + 1) * vocabulary));
+      }
+    }
+    return Math.max((sum * width) / states.length, 0);
+  }
+
+  async *#softmaxes(states: Float32Array) {
+    const { width, vocabulary } = this.#head;
+    const total = states.length / width;
+    for (let start = 0; start < total; start += this.#rows) {
+      const count = Math.min(this.#rows, total - start);
+      const part = states.subarray(start * width, (start + count) * width);
+      const probabilities = await this.#logits(part, count);
+      for (let row = 0; row < count; row++) {
+        softmax(probabilities.subarray(row * vocabulary, (row + 1) * vocabulary));
+      }
+      yield { probabilities, start, count };
+    }
+  }
+
+  async #logits(states: Float32Array, count: number): Promise<Float32Array> {
+    const { vocabulary, width, weights } = this.#head;
+    const out = new Float32Array(allocate(4 * count * vocabulary, 'logits'));
+    const shape = { rows: count, inner: width, columns: vocabulary, transposeB: true };
+    await this.#kernels.projectAsync({ a: states, b: weights, out, ...shape });
+    return out;
+  }
+
+  /** The matrix's mean row under each distribution, [count, width]. */
+  async #meanRows(probabilities: Float32Array, count: number): Promise<Float32Array> {
+    const { vocabulary, width, weights } = this.#head;
+    const out = new Float32Array(count * width);
+    const shape = { rows: count, inner: vocabulary, columns: width };
+    await this.#kernels.projectAsync({ a: probabilities, b: weights, out, ...shape });
+    return out;
+  }
+
+  /** Adds a^T b of [count, width] matrices to `out` [width, width]. */
+  async #addSquare(a: Float32Array, b: Float32Array, count: number, out: Float32Array) {
+    const { width } = this.#head;
+    const shape = { rows: width, inner: count, columns: width, transposeA: true };
+    await this.#kernels.projectAsync({ a, b, out, ...shape, accumulate: true });
+  }
+}
+
+export interface SensitivityBasis {
+  /** [rank, width]. */
+  readonly rows: Float32Array;
+  readonly rank: number;
+  /** [vocabulary]: squared length of a row of the output matrix, seen along the basis. */
+  readonly squares: Float64Array;
+}
+
+/** In place. */
+function softmax(logits: Float32Array): void {
+  const top = logits.reduce((most, value) => Math.max(most, value), Number.NEGATIVE_INFINITY);
+  let sum = 0;
+  for (let i = 0; i < logits.length; i++) {
+    logits[i] = Math.exp(logits[i] - top);
+    sum += logits[i];
+  }
+  for (let i = 0; i < logits.length; i++) logits[i] /= sum;
+}
+
+/** KL of probabilities from a softmax of logits. */
+function divergenceFrom(p: Float32Array, logits: Float32Array): number {
+  const top = logits.reduce((most, value) => Math.max(most, value), Number.NEGATIVE_INFINITY);
+  let sum = 0;
+  for (const value of logits) sum += Math.exp(value - top);
+  const logSum = top + Math.log(sum);
+  let distance = 0;
+  for (let i = 0; i < p.length; i++) {
+    if (p[i] > 0) distance += p[i] * (Math.log(p[i]) - logits[i] + logSum);
+  }
+  return distance;
+}

@@ -8,6 +8,7 @@ import numpy as np
 from .archive import Archive
 from .codecs import Codes
 from .errors import SoftpackError
+from .hidden import HiddenCodec
 from .manifest import Fields
 from .token_bits import SequenceHead, bits_for, invalid
 
@@ -20,6 +21,8 @@ ROUNDING = 2.0**-20
 TokenText = namedtuple("TokenText", "tokens first labels")
 #: ids int32 and probabilities float32 [count, width], next int32 (-1: not known) and counts uint8 [count].
 TokenLabels = namedtuple("TokenLabels", "ids probabilities next counts tail first")
+#: hidden float32 [count, width], behind the teacher's last norm; `next` and `counts` as above.
+HiddenLabels = namedtuple("HiddenLabels", "hidden next counts first")
 
 
 def open_tokens(folder, verify=True):
@@ -28,16 +31,25 @@ def open_tokens(folder, verify=True):
 
 
 class TokenArchive:
-    """Texts and labels by sequence. `width`: entries of a label; those behind the last one have probability 0."""
+    """
+    Texts and labels by sequence. `width`: entries of a label; those behind the last one have probability 0. Of hidden
+    states `kind` is "hidden", `width` their dimensions, and `head` the teacher's output matrix if it is stored.
+    """
 
     def __init__(self, folder, verify=True):
         self._archive = Archive(folder, verify, "numpy")
         name, config, tensors, _, _ = self._archive._codec
-        if name != "tokens":
-            raise SoftpackError("UNSUPPORTED", "not an archive of labels of tokens", "codec", "tokens", name)
+        if name not in ("tokens", "hidden"):
+            raise SoftpackError("UNSUPPORTED", "not an archive of labels of tokens", "codec", "tokens or hidden", name)
         self.vocabulary, self.sequences = self._archive.classes, self._archive.samples
-        self._codec = _TokenCodec(config, tensors, self.vocabulary)
-        self.width, self.tail = self._codec.width, self._codec.tail
+        self.kind, self.head, self.head_sha256, self.tail = "listed", None, None, None
+        if name == "hidden":
+            self.kind, self._codec = "hidden", HiddenCodec(config, tensors, self.vocabulary)
+            self.head, self.head_sha256 = self._codec.head, self._codec.head_sha256
+        else:
+            self._codec = _TokenCodec(config, tensors, self.vocabulary)
+            self.tail = self._codec.tail
+        self.width = self._codec.width
 
     def text(self, sequence):
         data, head = self._read(sequence)
@@ -49,7 +61,6 @@ class TokenArchive:
         data, head = self._read(sequence)
         start = _integer(start, "start", head.rows)
         count = head.rows - start if count is None else _integer(count, "count", head.rows - start)
-        ids, probabilities = np.zeros((count, self.width), np.int32), np.zeros((count, self.width), np.float32)
         following, counts = np.full(count, -1, np.int32), np.ones(count, np.uint8)
         begin = head.first + start + 1
         known = min(count, (head.length or 0) - begin)
@@ -57,6 +68,13 @@ class TokenArchive:
             following[:known] = self._ids(sequence, data, head, begin, known)
         if head.masked:
             counts[:] = Codes(data, np.array([head.mask_at + start])).fields(1, count)[0]
+        if self.kind == "hidden":
+            try:
+                hidden = self._codec.decode(data, head, start, count)
+            except SoftpackError as error:
+                raise self._at(sequence, error) from None
+            return HiddenLabels(hidden, following, counts, head.first + start)
+        ids, probabilities = np.zeros((count, self.width), np.int32), np.zeros((count, self.width), np.float32)
         try:
             reader = head.reader_at(data, start, self._codec.decode)
             for row in range(count):

@@ -38,7 +38,7 @@ def transform(config, tensors):
         values = indices(block)
         if len(positions) and positions.max() >= values.shape[1]:
             raise SoftpackError("INVALID_ARGUMENT", "codes that no encoder writes", "codes", f"below {values.shape[1]}", positions.max())
-        latents = _dequantised(values[:, positions], shifts, step, states)
+        latents = dequantised(values[:, positions], shifts, step, states)
         if vectors is not None:
             sample, partner, share = mixes
             if max(sample.max(initial=0), partner.max(initial=0)) >= bases:
@@ -51,7 +51,7 @@ def transform(config, tensors):
     return decode, None
 
 
-def _dequantised(values, shifts, step, states):
+def dequantised(values, shifts, step, states):
     """float32 [labels, components] of indices [components, labels]."""
     out = np.empty(values.shape[::-1], np.float32)
     walk, unit = np.zeros(values.shape[1], np.int64), step if states == 1 else step / 2

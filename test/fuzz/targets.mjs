@@ -36,6 +36,8 @@ import {
   parseRetryAfter,
   parseUnsatisfied,
 } from '#src/store/range.js';
+import { openHiddenArchive } from '#src/tokens/hidden/hidden-archive.js';
+import { HiddenCodec } from '#src/tokens/hidden/hidden-codec.js';
 
 /** Larger ones are opened, not decoded: zeroing their labels would take the time of many inputs. */
 const MOST_CLASSES = 4096;
@@ -66,6 +68,7 @@ export function makeTargets(work) {
   };
   addTexts(add, onFile);
   addArchives(add);
+  addHidden(add);
   addTrust(add);
   addHeaders(add);
   addTorch(add);
@@ -222,6 +225,37 @@ function addArchives(add) {
   add('safetensors', 'safetensors', seedsOf(/safetensors$/), (bytes) =>
     decodeTensorFile(memoryFile('tensors.safetensors', bytes)),
   );
+}
+
+/** An archive of hidden states: its files, and its codec as if its recorded hash were that of the mutant. */
+function addHidden(add) {
+  const folder = fileURLToPath(new URL('../golden/tokens/hidden', import.meta.url));
+  const files = new Map(readdirSync(folder).map((f) => [f, readFileSync(path.join(folder, f))]));
+  for (const [name, bytes] of files) {
+    const kind = name.endsWith('.json') ? 'json' : 'safetensors';
+    add(`hidden states, ${name}`, kind, [bytes], async (given) => {
+      const archive = await openHiddenArchive(memoryStore(new Map([...files, [name, given]])));
+      try {
+        for (let i = 0; i < Math.min(archive.sequences, 4); i++) await archive.labels(i);
+      } finally {
+        await archive.close();
+      }
+    });
+  }
+  const { config } = JSON.parse(files.get('manifest.json').toString()).codec;
+  const load = async (bytes, given) => {
+    const { tensors } = await decodeTensorFile(memoryFile('codec', bytes));
+    const parts = { name: 'hidden', config: given, tensors, sampleTensors: new Map() };
+    const codec = HiddenCodec.fromParts(parts, loadKernels());
+    if (codec.config.width > MOST_CLASSES) return;
+    codec.decodeGroup(new Uint8Array(99).fill(0xa5), 2, new Float32Array(2 * codec.config.width));
+  };
+  const codecFile = files.get('codec.safetensors');
+  add('hidden states, tensors', 'safetensors', [codecFile], (bytes) => load(bytes, config));
+  add('hidden states, config', 'json', [Buffer.from(JSON.stringify(config))], async (bytes) => {
+    const given = parseJson('manifest.json', 'codec.config', bytes);
+    if (isJsonObject(given)) await load(codecFile, given);
+  });
 }
 
 /** Verification goes on after the first damage: it meets bytes that readers refuse before. */

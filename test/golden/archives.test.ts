@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
-import { loadCodec, loadKernels, openArchive } from '#src/index.js';
+import { loadCodec, loadKernels, openArchive, openHiddenArchive } from '#src/index.js';
 
 /** Archives that softpack 0.1.0 wrote, in format 1: any version must be able to decode them. */
 const ARCHIVES = new URL('./archives/', import.meta.url);
@@ -39,5 +39,22 @@ it('reads labels of mixed views, which the transform codec predicts', async () =
     const found = await archive.labels(epoch, { start: 0, count: archive.samples });
     expect(labels[epoch]).toHaveLength(found.length);
     for (const [i, value] of found.entries()) expect(value).toBeCloseTo(labels[epoch][i], 5.5);
+  }
+});
+
+it('reads hidden states of language models', async () => {
+  const folder = new URL('./tokens/', import.meta.url);
+  const expected = JSON.parse(await readFile(new URL('hidden-states.json', folder), 'utf8'));
+  await using archive = await openHiddenArchive(fileURLToPath(new URL('hidden', folder)));
+  expect(archive.head().weights).toEqual(Float32Array.from(expected.head));
+  for (const [s, { tokens, hidden, last }] of expected.sequences.entries()) {
+    expect(Array.from((await archive.text(s)).tokens ?? [])).toEqual(tokens);
+    const { hidden: found } = await archive.labels(s);
+    const near = (values: Float32Array, wanted: readonly number[]) => {
+      expect(values).toHaveLength(wanted.length);
+      for (const [i, value] of values.entries()) expect(value).toBeCloseTo(wanted[i], 5);
+    };
+    near(found.slice(0, hidden.length), hidden);
+    near(found.slice(found.length - last.length), last);
   }
 });

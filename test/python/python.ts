@@ -20,6 +20,7 @@ export interface Job {
     | 'blocks'
     | 'packed'
     | 'tokens'
+    | 'hidden'
     | 'fuzz-packed'
     | 'open'
     | 'native'

@@ -126,6 +126,14 @@ def run(job):
                 **{"next": own.next.tolist(), "counts": own.counts.tolist(), "shape": list(own.ids.shape)},
             })
         return {"vocabulary": archive.vocabulary, "sequences": archive.sequences, "read": sequences}
+    if kind == "hidden":
+        archive = softpack_labels.open_tokens(job["archive"])
+        read = [archive.labels(*own) for own in job["ranges"]]
+        return {
+            **{"width": archive.width, "kind": archive.kind, "headSha256": archive.head_sha256},
+            "head": None if archive.head is None else text(archive.head),
+            "read": [{"hidden": text(own.hidden), "next": own.next.tolist(), "first": own.first} for own in read],
+        }
     if kind == "fuzz":
         return fuzz(job)
     if kind == "fuzz-packed":

@@ -1,6 +1,6 @@
 // Archives
 
-export { type AppendOptions, appendArchive } from './archive/append.js';
+export { type AppendAxis, type AppendOptions, appendArchive } from './archive/append.js';
 export type {
   ArchiveBytes,
   LabelArchive,
@@ -91,6 +91,7 @@ export type { ImageFilesOptions } from './images/file-images.js';
 export { type ImageFolderOptions, imageFolder } from './images/folder.js';
 export { imageList } from './images/image-list.js';
 export type { ImageReader } from './images/image-reader.js';
+export { joinImages } from './images/joined.js';
 export { type MemoryImages, memoryImages } from './images/memory.js';
 export { type OpenImagesOptions, openImages } from './images/open.js';
 export type { ImageEncoding } from './images/packed/manifest.js';

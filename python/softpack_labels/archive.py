@@ -1,6 +1,5 @@
 """An archive, open for reading."""
 
-import bisect
 import hashlib
 import os
 
@@ -9,7 +8,7 @@ import numpy as np
 from .codecs import Codes, decoder, has_any_tau
 from .errors import SoftpackError
 from .files import DTYPES, Shard, read_tensors, shard_records
-from .manifest import check_part, read_manifest
+from .manifest import check_part, extent_of, read_manifest
 from .pruning import row_samples
 from .views import Views
 
@@ -27,7 +26,7 @@ def open_archive(folder, verify=True, kernels="auto"):
 
 
 class Archive:
-    """Labels by (epoch, samples). `classes`, `samples` and `tau` as in the manifest; `epochs` with those of all parts."""
+    """Labels by (epoch, samples). `classes` and `tau` as in the manifest; `epochs` and `samples` with those of all parts."""
 
     def __init__(self, folder, verify=True, kernels="auto", _owner=None, _listed=None):
         if kernels not in ("auto", "native", "numpy"):
@@ -38,6 +37,7 @@ class Archive:
             check_part(folder, _owner, manifest, _listed)
         self.classes, self.samples = manifest["classes"], manifest["samples"]
         self.epochs, self.tau = manifest["epochs"], manifest["tau"]
+        self._width = self.samples
         self.stored_epochs = manifest.get("storedEpochs", self.epochs)
         self._view_epochs = manifest.get("views", {"first": 0, "of": self.stored_epochs})
         self.class_names = manifest.get("classNames")
@@ -59,19 +59,45 @@ class Archive:
             from .native import native_decoder
 
             self._native = native_decoder(codec["name"], codec["config"], tensors, required=kernels == "native")
-        self.parts, self._firsts = [self], [0]
+        self.parts, self._extents = [self], [((0, self.epochs), (0, self.samples))]
         for listed in manifest.get("parts", []):
             path = os.path.join(folder, listed["folder"])
             self.parts.append(Archive(path, verify, kernels, manifest, listed))
-            self._firsts.append(listed["epochs"][0])
-            self.epochs = listed["epochs"][1]
+            self._extents.append(extent_of(manifest, listed))
+        self.epochs = max(epochs[1] for epochs, _ in self._extents)
+        self.samples = max(samples[1] for _, samples in self._extents)
+        if "sample-parts" in manifest["features"]["required"]:
+            self._check_temperatures()
 
-    def part_of(self, epoch):
-        """(part, epoch in it): a range of epochs with a codec of its own, an archive itself; number of the part."""
+    def _check_temperatures(self):
+        """An epoch has one temperature for all samples."""
+        changes = {
+            epochs[0] + first
+            for part, (epochs, _) in zip(self.parts, self._extents)
+            for first, _ in part.manifest.get("tauSchedule", [[0, part.tau]])
+        }
+        for epoch in sorted(changes | {epochs[0] for epochs, _ in self._extents}):
+            taus = {part._own_tau(own) for part, own, _, _ in self.parts_of(epoch)} if epoch < self.epochs else ()
+            if len(taus) > 1:
+                message = "samples of one epoch have several temperatures"
+                raise SoftpackError("INVALID_FILE", message, self.folder, found=sorted(taus))
+
+    def parts_of(self, epoch):
+        """[(part, epoch in it, its number, (first, after the last) of its samples)] of an epoch, in order of samples. A part
+        is an archive itself, with a codec of its own, and counts its epochs and samples from 0.
+        """
         if not 0 <= epoch < self.epochs:
             raise SoftpackError("INVALID_ARGUMENT", "no such epoch", "epoch", f"0 to {self.epochs - 1}", epoch)
-        index = bisect.bisect_right(self._firsts, epoch) - 1
-        return self.parts[index], epoch - self._firsts[index], index
+        found = [
+            (self.parts[index], epoch - epochs[0], index, samples)
+            for index, (epochs, samples) in enumerate(self._extents)
+            if epochs[0] <= epoch < epochs[1]
+        ]
+        return sorted(found, key=lambda part: part[3])
+
+    def part_of(self, epoch):
+        """(part, epoch in it, number of the part) with the first samples of an epoch."""
+        return self.parts_of(epoch)[0][:3]
 
     def view_epoch(self, epoch):
         """The number by which the views of an epoch are drawn."""
@@ -104,20 +130,38 @@ class Archive:
         if not 0 <= epoch < epochs:
             raise SoftpackError("INVALID_ARGUMENT", "no such epoch", "epoch", f"0 to {epochs - 1}", epoch)
         part, own = (self, epoch) if self.pruned else self.part_of(epoch)[:2]
-        runs = part.manifest.get("tauSchedule", [[0, part.tau]])
-        return next(tau for first, tau in reversed(runs) if first <= own)
+        return part._own_tau(own)
+
+    def _own_tau(self, epoch):
+        runs = self.manifest.get("tauSchedule", [[0, self.tau]])
+        return next(tau for first, tau in reversed(runs) if first <= epoch)
 
     def labels(self, epoch, samples=None, tau=None):
         """float32 [samples, classes]: probabilities at `tau`, by default the epoch's. `samples`: ids, a range or slice, or all.
 
         In a pruned archive `epoch` is the number of a row, `samples` are positions in it, and `tau` is by default that of the manifest.
         """
-        part, own, _ = self.part_of(epoch)
-        if part is not self:
-            return part.labels(own, samples, tau)
+        parts = self.parts_of(epoch)
+        if len(parts) == 1:
+            part, own, _, _ = parts[0]
+            return part._own_labels(own, samples, tau)
+        ids = _ids(samples, self.samples)
+        out = np.empty((len(ids), self.classes), np.float32)
+        for part, own, where, local, _ in self.divided(epoch, ids):
+            out[where] = part._own_labels(own, local, tau)
+        return out
+
+    def divided(self, epoch, ids):
+        """(part, epoch in it, places in the list, samples in it, its first sample) for the parts that hold these samples."""
+        for part, own, _, (first, end) in self.parts_of(epoch):
+            where = np.flatnonzero((ids >= first) & (ids < end))
+            if len(where) > 0:
+                yield part, own, where, ids[where] - first, first
+
+    def _own_labels(self, epoch, samples, tau):
         row, ids = self._place(epoch, samples)
         if tau is None:
-            tau = self.tau if self.pruned else self.temperature_of(epoch)
+            tau = self.tau if self.pruned else self._own_tau(epoch)
         decode = self._decoder(tau)
         if self._per_block is not None:
             return self._labels_of_blocks(decode, row, ids)
@@ -166,7 +210,7 @@ class Archive:
         if not config.get("bases") or not config.get("views"):
             return samples, samples, np.ones(len(samples), np.float32)
         if self._views is None:
-            self._views = Views(self)
+            self._views = Views(self, whole=False)
         listed = not self._views.seeded
         partner, box, weight = self._views.mixes(*((row, positions) if listed else (views, samples)))
         if listed and whole is not None:
@@ -192,16 +236,31 @@ class Archive:
 
     def column(self, name, epoch, samples=None):
         """Rows of another column, e.g. `crop` of recorded views: [samples, values per sample]."""
-        part, own, _ = self.part_of(epoch)
-        if part is not self:
-            return part.column(name, own, samples)
+        parts = self.parts_of(epoch)
+        if len(parts) == 1:
+            part, own, _, _ = parts[0]
+            return part._own_column(name, own, samples)
+        ids = _ids(samples, self.samples)
+        out = None
+        for part, own, where, local, first in self.divided(epoch, ids):
+            values = part._own_column(name, own, local)
+            # Partners are numbers of samples in the part.
+            if name == "partner":
+                if (values >= part._width).any():
+                    raise SoftpackError("INVALID_FILE", "no such sample", "column partner", f"below {part._width}")
+                values = values + values.dtype.type(first)
+            out = np.empty((len(ids), values.shape[1]), values.dtype) if out is None else out
+            out[where] = values
+        return self._own_column(name, parts[0][1], ids) if out is None else out
+
+    def _own_column(self, name, epoch, samples):
         if name not in self.columns or name == "codes":
             names = ", ".join(list(self.columns)[1:]) or "none"
             raise SoftpackError("INVALID_ARGUMENT", "no such column", "column", names, name)
         row, ids = self._place(epoch, samples)
         column = self.columns[name]
         dtype = DTYPES[column["dtype"]]
-        each = column["rowBytes"] // self.samples // dtype.itemsize
+        each = column["rowBytes"] // self._width // dtype.itemsize
         out = np.empty((len(ids), each), dtype)
         for shard, where, local in self._parts(row, ids):
             begin, row_bytes = self._column(shard, name, row)
@@ -220,15 +279,7 @@ class Archive:
         return self._decoders[tau]
 
     def _place(self, epoch, samples):
-        if samples is None:
-            samples = range(self.samples)
-        elif isinstance(samples, slice):
-            samples = range(self.samples)[samples]
-        ids = np.asarray(samples, np.int64).reshape(-1)
-        if len(ids) > 0 and not (0 <= ids.min() and ids.max() < self.samples):
-            found = ids.min() if ids.min() < 0 else ids.max()
-            raise SoftpackError("INVALID_ARGUMENT", "no such sample", "samples", f"0 to {self.samples - 1}", found)
-        return epoch % self.stored_epochs, ids
+        return epoch % self.stored_epochs, _ids(samples, self._width)
 
     def _parts(self, row, ids):
         """(shard, places in the answer, samples in the shard) for the shards that hold these labels of a row."""
@@ -255,6 +306,19 @@ class Archive:
         if name == "codes":
             row_bytes = -(-count * self._bits // 8)
         else:
-            row_bytes = self.columns[name]["rowBytes"] // self.samples * count
+            row_bytes = self.columns[name]["rowBytes"] // self._width * count
         rows = shard.epochs[1] - shard.epochs[0]
         return shard.column(name, rows, row_bytes) + (row - shard.epochs[0]) * row_bytes, row_bytes
+
+
+def _ids(samples, count):
+    """int64 [n]: ids, a range or slice, or all."""
+    if samples is None:
+        samples = range(count)
+    elif isinstance(samples, slice):
+        samples = range(count)[samples]
+    ids = np.asarray(samples, np.int64).reshape(-1)
+    if len(ids) > 0 and not (0 <= ids.min() and ids.max() < count):
+        found = ids.min() if ids.min() < 0 else ids.max()
+        raise SoftpackError("INVALID_ARGUMENT", "no such sample", "samples", f"0 to {count - 1}", found)
+    return ids

@@ -17,7 +17,7 @@ MAX_RUNS = 65536
 MAX_PARTS = 1000
 PART = re.compile(r"part-[0-9]{5}")
 READER = 2
-FEATURES = {"pruned", "listed", "rendering", "tau-schedule", "views", "parts"}
+FEATURES = {"pruned", "listed", "rendering", "tau-schedule", "views", "parts", "sample-parts"}
 IDENTITY = (
     *("classes", "samples", "epochs", "storedEpochs", "views", "tau", "tauSchedule", "codec", "codecFile", "samplesFile", "layout"),
     *("augmentation", "classNames", "teacher", "images", "pruning", "columns", "grid"),
@@ -147,7 +147,9 @@ def _check(manifest, version):
         views.count("first", 0, views.count("of", 1) - 1)
     if "parts" in features:
         manifest.require("pruning" not in manifest.value, "parts", "none: rows are batches")
-        _check_parts(manifest, epochs)
+        _check_parts(manifest, epochs, samples)
+    named = any("samples" in part.value for part in manifest.list("parts")) if "parts" in features else False
+    manifest.require(("sample-parts" in features) == named, "parts", "named by features.required")
     if "tau-schedule" in features:
         _check_schedule(manifest, manifest.fields("pruning").count("epochs", 1) if "pruning" in manifest.value else epochs)
     manifest.fields("codec").text("name")
@@ -216,27 +218,55 @@ def _check_schedule(manifest, epochs):
         both.require(both.number("tau", 0) > 0, "tau", "above 0")
 
 
-def _check_parts(manifest, after):
+def extent_of(archive, part):
+    """(epochs, samples) of a part, each (first, after the last)."""
+    return tuple(part["epochs"]), tuple(part.get("samples", (0, archive["samples"])))
+
+
+def _check_parts(manifest, epochs, samples):
     parts = manifest.list("parts")
     manifest.require(1 <= len(parts) <= MAX_PARTS, "parts", f"1 to {MAX_PARTS}")
     manifest.require(len({str(part.get("folder")) for part in parts}) == len(parts), "parts", "folders of their own")
+    ordered, after = all("samples" not in part.value for part in parts), epochs
     for part in parts:
         part.require(PART.fullmatch(part.text("folder")) is not None, "folder", "like part-00001")
-        begin, end = part.pair("epochs", 0, MAX_COUNT)
-        part.require(isinstance(end, int) and begin == after and end > begin, "epochs", f"from {after} on")
+        for name in ("epochs", "samples"):
+            if name == "epochs" or name in part.value:
+                begin, end = part.pair(name, 0, MAX_COUNT)
+                part.require(isinstance(begin, int) and isinstance(end, int) and end > begin, name, "a range")
+        part.require(not ordered or part.get("epochs")[0] == after, "epochs", f"from {after} on")
+        after = part.get("epochs")[1]
         part.count("bytes", 1, MAX_MANIFEST)
         part.text("sha256")
-        after = end
+    if not ordered:
+        extents = [((0, epochs), (0, samples)), *(extent_of(manifest.value, part.value) for part in parts)]
+        _check_cover(manifest, extents)
+
+
+def _check_cover(manifest, extents):
+    """Every label must be in one part."""
+    labels = 0
+    for i, ((e0, e1), (s0, s1)) in enumerate(extents):
+        labels += (e1 - e0) * (s1 - s0)
+        for (f0, f1), (t0, t1) in extents[:i]:
+            manifest.require(not (f0 < e1 and e0 < f1 and t0 < s1 and s0 < t1), "parts", "labels of their own")
+    every = max(end for (_, end), _ in extents) * max(end for _, (_, end) in extents)
+    manifest.require(labels == every, "parts", f"all of {every} labels")
 
 
 def check_part(folder, archive, part, listed):
-    """A part must hold what the archive says of it, and labels of the same samples."""
+    """A part must hold what the archive says of it, and labels of its classes and teacher."""
     own = Fields(os.path.join(folder, "manifest.json"), part)
-    first, end = listed["epochs"]
+    epochs, samples = extent_of(archive, listed)
     own.require("parts" not in part and "pruning" not in part, "parts", "none: this is a part itself")
-    own.require(part["epochs"] == end - first, "epochs", end - first)
-    for name in ("classes", "samples", "classNames", "teacher", "images"):
+    own.require(part["epochs"] == epochs[1] - epochs[0], "epochs", epochs[1] - epochs[0])
+    own.require(part["samples"] == samples[1] - samples[0], "samples", samples[1] - samples[0])
+    same = samples == (0, archive["samples"])
+    for name in ("classes", "classNames", "teacher", *(("images",) if same else ())):
         own.require(canonical(part.get(name)) == canonical(archive.get(name)), name, "that of the archive")
+    for value in () if same else (archive, part):
+        views = value.get("augmentation") or {"generator": "recorded"}
+        own.require(views.get("generator", "recorded") == "recorded", "augmentation", "recorded views, or none")
 
 
 def canonical(value):

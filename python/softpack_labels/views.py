@@ -23,7 +23,8 @@ def _rounded(value):
 class Views:
     """How the image of any (epoch, sample) was made. `size`: height and width of every view."""
 
-    def __init__(self, archive):
+    def __init__(self, archive, whole=True):
+        """whole: with the views of all parts of an archive, by the numbers of its samples; else of its own labels alone."""
         spec = archive.manifest["augmentation"]
         if spec is None:
             raise SoftpackError("UNSUPPORTED", "archive does not say how its images were made", "augmentation")
@@ -50,7 +51,7 @@ class Views:
             self._require_columns(archive)
         self._archive = archive
         # Parts may have views of their own, made when they are used.
-        self._parts = {0: self}
+        self._parts = {} if whole and len(archive.parts) > 1 else None
         self._shares = not self.seeded and archive.columns["crop"]["dtype"] == "F32"
 
     def _require_columns(self, archive):
@@ -61,33 +62,34 @@ class Views:
             column = archive.columns.get(name)
             if column is None and name != "crop":
                 continue
-            width = 0 if column is None else column["rowBytes"] // archive.samples // DTYPES[column["dtype"]].itemsize
+            width = 0 if column is None else column["rowBytes"] // archive.manifest["samples"] // DTYPES[column["dtype"]].itemsize
             if column is None or column["dtype"] not in dtypes or width != sides.get(name, 1):
                 raise SoftpackError("INVALID_FILE", "not a record of views", f"columns: {name}", " or ".join(dtypes))
 
-    def _own(self, epoch):
-        """The views of the part with an epoch, and its number there."""
-        if self._archive.pruned:
-            return self, epoch
-        _, own, index = self._archive.part_of(epoch)
-        if index not in self._parts:
-            views = Views(self._archive.parts[index])
-            if views.size != self.size:
-                raise SoftpackError("UNSUPPORTED", "parts have views of several sizes", "augmentation.size", self.size, views.size)
-            self._parts[index] = views
-        return self._parts[index], own
+    def _divided(self, epoch, samples):
+        """(views, epoch, places in the list, samples, first sample) of the parts that hold these samples."""
+        for part, own, where, local, first in self._archive.divided(epoch, samples):
+            if id(part) not in self._parts:
+                views = Views(part, whole=False)
+                if views.size != self.size:
+                    found = ("augmentation.size", self.size, views.size)
+                    raise SoftpackError("UNSUPPORTED", "parts have views of several sizes", *found)
+                self._parts[id(part)] = views
+            yield self._parts[id(part)], own, where, local, first
 
     def _drawn(self, epoch):
         return epoch if self._archive.pruned else self._archive.view_epoch(epoch)
 
     def mixes(self, epoch, samples):
         """(partner [n], box [n, 4], weight [n]): the sample's own id where nothing is mixed in."""
-        views, own = self._own(epoch)
-        if views is not self:
-            return views.mixes(own, samples)
         samples = np.asarray(samples, np.int64)
         partner, box = samples.copy(), np.zeros((len(samples), 4), np.int64)
         weight = np.ones(len(samples), np.float32)
+        if self._parts is not None:
+            for views, own, where, local, first in self._divided(epoch, samples):
+                partner[where], box[where], weight[where] = views.mixes(own, local)
+                partner[where] += first
+            return partner, box, weight
         if not self.seeded:
             self._recorded_mixes(epoch, samples, partner, box, weight)
             return partner, box, weight
@@ -110,10 +112,12 @@ class Views:
 
     def crops(self, epoch, samples, sizes):
         """int [n, 4]: (top, left, height, width) in pixels of images of `sizes` [n, 2]."""
-        views, own = self._own(epoch)
-        if views is not self:
-            return views.crops(own, samples, sizes)
         samples = np.asarray(samples, np.int64)
+        if self._parts is not None:
+            crops, sizes = np.zeros((len(samples), 4), np.int64), np.asarray(sizes)
+            for views, own, where, local, _ in self._divided(epoch, samples):
+                crops[where] = views.crops(own, local, sizes[where])
+            return crops
         if not self.seeded:
             return self._recorded_crops(epoch, samples, np.asarray(sizes))
         epoch = self._drawn(epoch)
@@ -142,16 +146,18 @@ class Views:
 
     def flips(self, epoch, samples):
         """bool [n]."""
-        views, own = self._own(epoch)
-        if views is not self:
-            return views.flips(own, samples)
         samples = np.asarray(samples, np.int64)
+        if self._parts is not None:
+            flips = np.zeros(len(samples), bool)
+            for views, own, where, local, _ in self._divided(epoch, samples):
+                flips[where] = views.flips(own, local)
+            return flips
         if self.seeded:
             epoch = self._drawn(epoch)
             return unit(philox(samples, epoch, FLIP, 0, self._seed)[0]) < self._flip
         if "flip" not in self._archive.columns:
             return np.zeros(len(samples), bool)
-        return self._archive.column("flip", epoch, samples)[:, 0] == 1
+        return self._archive._own_column("flip", epoch, samples)[:, 0] == 1
 
     def _beta(self, epoch, sample, alpha):
         draws = BETA_ATTEMPTS if alpha >= SMALLEST_ALPHA else 0
@@ -181,12 +187,12 @@ class Views:
         columns = self._archive.columns
         if "partner" not in columns:
             return
-        others = self._archive.column("partner", epoch, samples)[:, 0].astype(np.int64)
-        boxes = self._archive.column("box", epoch, samples).astype(np.int64) if "box" in columns else box.copy()
-        weights = self._archive.column("weight", epoch, samples)[:, 0] if "weight" in columns else weight.copy()
+        others = self._archive._own_column("partner", epoch, samples)[:, 0].astype(np.int64)
+        boxes = self._archive._own_column("box", epoch, samples).astype(np.int64) if "box" in columns else box.copy()
+        weights = self._archive._own_column("weight", epoch, samples)[:, 0] if "weight" in columns else weight.copy()
         height, width = self.size
         inside = (boxes[:, 0] + boxes[:, 2] <= height) & (boxes[:, 1] + boxes[:, 3] <= width)
-        valid = (others < self._archive.samples) & inside & (weights >= 0) & (weights <= 1)
+        valid = (others < self._archive.manifest["samples"]) & inside & (weights >= 0) & (weights <= 1)
         if not valid.all():
             wrong = samples[np.flatnonzero(~valid)[0]]
             raise SoftpackError("INVALID_FILE", "not a valid record of a view", f"epoch {epoch}, sample {wrong}")
@@ -196,7 +202,7 @@ class Views:
         partner[cut | blended] = others[cut | blended]
 
     def _recorded_crops(self, epoch, samples, sizes):
-        values = self._archive.column("crop", epoch, samples).astype(np.float64)
+        values = self._archive._own_column("crop", epoch, samples).astype(np.float64)
         if not self._shares:
             crops = values.astype(np.int64)
         else:
@@ -216,10 +222,12 @@ class Views:
         """
         from .render import render_views
 
-        views, own = self._own(epoch)
-        if views is not self:
-            return views.render(own, samples, images, mean, std, kernels)
         samples = np.asarray(samples, np.int64)
+        if self._parts is not None:
+            out = np.empty((len(samples), *self.size, 3), np.float32)
+            for views, own, where, local, first in self._divided(epoch, samples):
+                out[where] = views.render(own, local, _From(images, first), mean, std, kernels)
+            return out
         if self._archive.pruned:
             drawn, ids = self._archive.samples_of_row(epoch)
             if self.seeded:
@@ -228,6 +236,16 @@ class Views:
                 # Views, and partners in them, are recorded by position: an image may be in a row twice.
                 images = _ByPosition(images, ids)
         return render_views(self, epoch, samples, images, mean, std, kernels)
+
+
+class _From:
+    """Images from one on."""
+
+    def __init__(self, images, first):
+        self._images, self._first = images, first
+
+    def __getitem__(self, sample):
+        return self._images[int(sample) + self._first]
 
 
 class _ByPosition:

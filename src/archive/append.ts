@@ -12,7 +12,8 @@ import {
 } from '../container/durable.js';
 import { LOCK_FILE, WriterLock } from '../container/lock.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
-import { SoftpackError, throwIfAborted } from '../errors.js';
+import { argument, FieldChecker } from '../core/check.js';
+import { excerpt, SoftpackError, throwIfAborted } from '../errors.js';
 import { nameIn } from '../store/address.js';
 import type { ByteStore } from '../store/byte-store.js';
 import { onFile } from '../store/file-error.js';
@@ -23,39 +24,55 @@ import { openArchive } from './archive.js';
 import { readManifest, readManifestBytes, recordedFiles, requirePart } from './files.js';
 import type { FileRecord } from './identity.js';
 import { type Manifest, manifestBytes, parseManifest, withParts } from './manifest.js';
-import { allEpochs, isPartFolder, type PartRecord, partFolder } from './parts.js';
+import {
+  allEpochs,
+  allSamples,
+  isPartFolder,
+  type PartExtent,
+  type PartRecord,
+  partExtent,
+  partExtents,
+  partFolder,
+} from './parts.js';
+import { placedParts, requireSameTemperatures } from './placed-parts.js';
 
 /**
- * More epochs for a finished archive, as parts: their files come first, in folders that no manifest lists yet, then a
- * manifest that lists them takes the place of the old one. Nothing that the old one lists ever changes.
+ * More epochs or samples for a finished archive, as parts: their files come first, in folders that no manifest lists yet,
+ * then a manifest that lists them takes the place of the old one. Nothing that the old one lists ever changes.
  */
 
+/** What follows: `epochs` of the same samples, or `samples` in the same epochs. */
+export type AppendAxis = 'epochs' | 'samples';
+
 export interface AppendOptions {
+  /** Default `epochs`. */
+  readonly add?: AppendAxis;
   /** Bytes copied, of all. */
   readonly onProgress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal;
 }
 
 /**
- * Appends the epochs of a finished archive to another, whose own follow first. The archive stays readable meanwhile, and
- * who has it open goes on with the epochs it had; a killed append leaves it as it was. A signature is of the old
- * manifest: sign anew.
+ * Appends the epochs or samples of a finished archive to those of another. The archive stays readable meanwhile, and who
+ * has it open goes on with what it had; a killed append leaves it as it was. A signature is of the old manifest: sign
+ * again.
  *
  * @param from a folder, an address (`https://...`) or a store.
- * @throws `INVALID_ARGUMENT` if the archives have other samples, classes, teachers or images, `LOCKED` while something
- *   else writes in the folder, `CORRUPT_DATA` if the copied files are not what their manifest says.
+ * @throws `INVALID_ARGUMENT` if the archives have other classes or teachers, and other samples or images than the epochs
+ *   that they follow, or other epochs or temperatures than the samples; `UNSUPPORTED` for samples of an archive whose
+ *   views are drawn; `LOCKED` while something else writes in the folder; `CORRUPT_DATA` if the copied files are not what
+ *   their manifest says.
  */
 export async function appendArchive(
   directory: string,
   from: string | ByteStore,
-  { onProgress, signal }: AppendOptions = {},
+  { add = 'epochs', onProgress, signal }: AppendOptions = {},
 ): Promise<Manifest> {
+  argument.oneOf(add, 'add', ['epochs', 'samples']);
   const source = typeof from === 'string' ? await openStore(from) : from;
-  await using appending = await Appending.open(directory);
+  await using appending = await Appending.open(directory, add);
   const more = await additionsOf(source);
-  for (const { store, manifest } of more) {
-    appending.require(nameIn(store.name, MANIFEST_FILE), manifest);
-  }
+  appending.requireAll(more);
   const files = await Promise.all(
     more.map(({ store, manifest }) => recordedFiles(store, manifest)),
   );
@@ -65,15 +82,22 @@ export async function appendArchive(
     done += bytes;
     onProgress?.(done, total);
   };
-  for (const [i, { store, bytes }] of more.entries()) {
+  for (const [i, { store, bytes, extent }] of more.entries()) {
     const folder = await appending.newFolder();
     for (const record of files[i]) await copyFile(store, record, folder, { onBytes, signal });
     throwIfAborted(signal);
     await replaceFile(join(folder, MANIFEST_FILE), bytes);
-    await appending.add();
+    await appending.add(extent);
   }
   // Not the promise: the lock would be given back before the new manifest is in its place.
   return await appending.publish();
+}
+
+/** What is appended, by the place that it has in its source. */
+interface Placed {
+  readonly name: string;
+  readonly manifest: Manifest;
+  readonly extent: PartExtent;
 }
 
 /** The right to append to an archive. */
@@ -81,31 +105,77 @@ export class Appending implements AsyncDisposable {
   readonly manifest: Manifest;
   readonly #directory: string;
   readonly #lock: WriterLock;
+  readonly #add: AppendAxis;
+  /** Manifests of the archive and its parts. */
+  readonly #manifests: readonly Manifest[];
   readonly #parts: PartRecord[];
 
-  private constructor(directory: string, lock: WriterLock, manifest: Manifest) {
+  private constructor(
+    directory: string,
+    lock: WriterLock,
+    add: AppendAxis,
+    manifests: readonly [Manifest, ...Manifest[]],
+  ) {
     this.#directory = directory;
     this.#lock = lock;
-    this.manifest = manifest;
-    this.#parts = [...(manifest.parts ?? [])];
+    this.#add = add;
+    this.#manifests = manifests;
+    this.manifest = manifests[0];
+    this.#parts = [...(manifests[0].parts ?? [])];
   }
 
   /** `LOCKED` while something else writes in the folder; `INCOMPLETE` if there is no finished archive. */
-  static async open(directory: string): Promise<Appending> {
+  static async open(directory: string, add: AppendAxis = 'epochs'): Promise<Appending> {
     const lock = await WriterLock.acquire(directory);
     try {
-      const { manifest } = await readManifest(localStore(directory));
+      const store = localStore(directory);
+      const { manifest } = await readManifest(store);
       requireEpochs(directory, manifest);
-      return new Appending(directory, lock, manifest);
+      const parts = (await listedParts(store, manifest)).map((part) => part.manifest);
+      if (add === 'samples') for (const part of [manifest, ...parts]) requireFreeViews(part);
+      return new Appending(directory, lock, add, [manifest, ...parts]);
     } catch (error) {
       await lock.release();
       throw error;
     }
   }
 
-  /** `INVALID_ARGUMENT` if the labels do not belong to the archive's samples and classes. */
-  require(name: string, more: Manifest): void {
-    requirePart(name, this.manifest, more, [0, more.epochs], 'INVALID_ARGUMENT');
+  /** Where the archive will have what its source has there. */
+  #place({ epochs, samples }: PartExtent): Pick<PartRecord, 'epochs' | 'samples'> {
+    const { manifest } = this;
+    const by = this.#add === 'epochs' ? [allEpochs(manifest), 0] : [0, allSamples(manifest)];
+    const moved = ([from, to]: readonly [number, number], offset: number) =>
+      [from + offset, to + offset] as const;
+    const columns = moved(samples, by[1]);
+    const isOfSame = columns[0] === 0 && columns[1] === manifest.samples;
+    return { epochs: moved(epochs, by[0]), ...(isOfSame ? {} : { samples: columns }) };
+  }
+
+  /** `INVALID_ARGUMENT` if these labels do not belong to the archive's samples or epochs, and its classes. */
+  requireAll(more: readonly Placed[]): void {
+    const own = this.manifest;
+    for (const { name, manifest, extent } of more) {
+      if (this.#add === 'samples') requireFreeViews(manifest);
+      requirePart(name, own, manifest, this.#place(extent), 'INVALID_ARGUMENT');
+    }
+    const [{ name }] = more;
+    const check = new FieldChecker(name, 'INVALID_ARGUMENT', 'not a part of this archive');
+    const [field, expected] =
+      this.#add === 'epochs'
+        ? (['samples', allSamples(own)] as const)
+        : (['epochs', allEpochs(own)] as const);
+    const found = Math.max(...more.map(({ extent }) => extent[field][1]));
+    const hint = this.#add === 'epochs' ? ' (samples are appended as such)' : '';
+    check.that(found === expected, found, field, `${expected}, as in the archive${hint}`);
+    const extents = more.map(({ extent }) => partExtent(own, this.#place(extent)));
+    requireSameTemperatures(
+      name,
+      [
+        ...placedParts(this.#manifests),
+        ...more.map(({ manifest }, i) => ({ manifest, extent: extents[i] })),
+      ],
+      'INVALID_ARGUMENT',
+    );
   }
 
   /** The folder of the next part, which is not listed yet. */
@@ -130,15 +200,16 @@ export class Appending implements AsyncDisposable {
     await onFile(folder, () => rm(folder, { recursive: true, force: true }));
   }
 
-  /** Lists the finished archive in {@link folder} as the archive's next part. */
-  async add(): Promise<void> {
+  /** Lists the finished archive in {@link folder} as the archive's next part; default: the only one that is appended. */
+  async add(extent?: PartExtent): Promise<void> {
     await using part = await openArchive(this.folder);
     const bytes = await readManifestBytes(localStore(this.folder));
-    this.require(join(this.folder, MANIFEST_FILE), part.manifest);
-    const first = allEpochs({ ...this.manifest, parts: this.#parts });
-    const epochs = [first, first + part.epochs] as const;
+    const { manifest } = part;
+    const own = extent ?? { epochs: [0, part.epochs], samples: [0, part.samples] };
+    const name = join(this.folder, MANIFEST_FILE);
+    if (extent === undefined) this.requireAll([{ name, manifest, extent: own }]);
     const record = { bytes: bytes.length, sha256: sha256(bytes) };
-    this.#parts.push({ folder: this.#name, epochs, ...record });
+    this.#parts.push({ folder: this.#name, ...this.#place(own), ...record });
   }
 
   /** Makes the parts that were added the archive's, and removes folders that killed runs left. */
@@ -171,28 +242,59 @@ function requireEpochs(directory: string, manifest: Manifest): void {
   });
 }
 
-interface Addition {
+/** Views that are drawn have partners among all samples. */
+function requireFreeViews({ augmentation }: Manifest): void {
+  const found = augmentation?.generator ?? 'recorded';
+  if (found === 'recorded') return;
+  throw new SoftpackError(
+    'UNSUPPORTED',
+    'views are drawn among all samples: with more of them those of every label would change',
+    {
+      field: 'augmentation.generator',
+      expected: 'recorded views, or none; samples of drawn views are labelled as another archive',
+      found: excerpt(found),
+    },
+  );
+}
+
+interface Addition extends Placed {
   readonly store: ByteStore;
-  readonly manifest: Manifest;
   /** Of the manifest that its part will have. */
   readonly bytes: Uint8Array;
 }
 
 /** An archive's own epochs, then those of its parts. */
-async function additionsOf(store: ByteStore): Promise<readonly Addition[]> {
+async function additionsOf(
+  store: ByteStore,
+): Promise<readonly [Addition, ...(readonly Addition[])]> {
   const { manifest } = await readManifest(store);
   requireEpochs(store.name, manifest);
   const { parts = [] } = manifest;
   const own = withParts(manifest, []);
   const bytes = parts.length === 0 ? await readManifestBytes(store) : manifestBytes(own);
-  const all: Addition[] = [{ store, manifest: own, bytes }];
-  for (const part of parts) {
+  const name = nameIn(store.name, MANIFEST_FILE);
+  const [extent, ...extents] = partExtents(manifest);
+  const others = (await listedParts(store, manifest)).map(async (part, i) => ({
+    ...part,
+    extent: extents[i],
+    name: nameIn(part.store.name, MANIFEST_FILE),
+    bytes: await readManifestBytes(part.store),
+  }));
+  return [{ store, name, manifest: own, bytes, extent }, ...(await Promise.all(others))];
+}
+
+async function listedParts(
+  store: ByteStore,
+  manifest: Manifest,
+): Promise<readonly { readonly store: ByteStore; readonly manifest: Manifest }[]> {
+  const found: { readonly store: ByteStore; readonly manifest: Manifest }[] = [];
+  for (const part of manifest.parts ?? []) {
     const folder = subStore(store, part.folder);
     const { manifest: listed } = await readManifest(folder, part);
-    requirePart(nameIn(folder.name, MANIFEST_FILE), manifest, listed, part.epochs);
-    all.push({ store: folder, manifest: listed, bytes: await readManifestBytes(folder) });
+    requirePart(nameIn(folder.name, MANIFEST_FILE), manifest, listed, part);
+    found.push({ store: folder, manifest: listed });
   }
-  return all;
+  return found;
 }
 
 interface CopyOptions {

@@ -19,6 +19,7 @@ import type { ArchiveBytes, LabelArchive, PartOfEpoch } from './label-archive.js
 import type { Manifest } from './manifest.js';
 import { PartedArchive } from './parted-archive.js';
 import type { PartRecord } from './parts.js';
+import { placedParts, requireSameTemperatures } from './placed-parts.js';
 import {
   type CodesDecoder,
   type CodesOfSamples,
@@ -59,9 +60,12 @@ export async function openArchive(
     const store = subStore(source, parts[i].folder);
     others[i] = await openOne(store, options, parts[i]);
     const name = nameIn(store.name, MANIFEST_FILE);
-    requirePart(name, own.manifest, others[i].manifest, parts[i].epochs);
+    requirePart(name, own.manifest, others[i].manifest, parts[i]);
   });
-  return new PartedArchive([own, ...others]);
+  const all = [own, ...others] as const;
+  const name = nameIn(source.name, MANIFEST_FILE);
+  requireSameTemperatures(name, placedParts(all.map(({ manifest }) => manifest)));
+  return new PartedArchive(all);
 }
 
 /** Opened at a time: a server is asked for three files of each. */
@@ -164,9 +168,14 @@ class SourceArchive implements LabelArchive {
     return [this];
   }
 
-  partOf(epoch: number): PartOfEpoch {
+  partOf(epoch: number, sample = 0): PartOfEpoch {
     requireEpoch(epoch, this.manifest.epochs);
-    return { index: 0, archive: this, epoch };
+    argument.count(sample, 'sample', 0, this.samples - 1);
+    return { index: 0, archive: this, epoch, samples: [0, this.samples] };
+  }
+
+  partsOf(epoch: number): readonly PartOfEpoch[] {
+    return [this.partOf(epoch)];
   }
 
   storedEpoch(epoch: number): number {

@@ -11,7 +11,7 @@ import { readStored } from '../store/read-stored.js';
 import { subStore } from '../store/sub-store.js';
 import type { ArchiveIdentity, FileRecord } from './identity.js';
 import { type Manifest, parseManifest } from './manifest.js';
-import type { PartRecord } from './parts.js';
+import { type PartRecord, partExtent } from './parts.js';
 import { listedShards, type Shards, tabledShards } from './shards.js';
 
 /** The files that say what an archive is: its manifest and its table of shards. */
@@ -69,10 +69,10 @@ export async function recordedFolders(
 > {
   const own = { store: source, files: await recordedFiles(source, manifest) };
   const parts = (manifest.parts ?? []).map(async (part) => {
-    const { folder, bytes, sha256: hash, epochs } = part;
+    const { folder, bytes, sha256: hash } = part;
     const store = subStore(source, folder);
     const { manifest: listed } = await readManifest(store, part);
-    requirePart(nameIn(store.name, MANIFEST_FILE), manifest, listed, epochs);
+    requirePart(nameIn(store.name, MANIFEST_FILE), manifest, listed, part);
     const last = { file: MANIFEST_FILE, bytes, sha256: hash };
     return { folder, store, files: [...(await recordedFiles(store, listed)), last] };
   });
@@ -111,23 +111,34 @@ function requireListed(name: string, bytes: Uint8Array, listed: PartRecord): voi
   });
 }
 
-/** `INVALID_FILE`, or another code, unless a part holds what the archive says of it, and labels of the same samples. */
+/** `INVALID_FILE`, or another code, unless a part holds what the archive says of it, and labels of its classes and teacher. */
 export function requirePart(
   name: string,
   archive: ArchiveIdentity,
   part: Manifest,
-  [first, end]: PartRecord['epochs'],
+  place: Pick<PartRecord, 'epochs' | 'samples'>,
   code: SoftpackErrorCode = 'INVALID_FILE',
 ): void {
   const check = new FieldChecker(name, code, 'not a part of this archive');
+  const { epochs, samples } = partExtent(archive, place);
   check.that(part.parts === undefined, 'parts', 'parts', 'none: this is a part itself');
   check.that(part.pruning === undefined, 'pruning', 'pruning', 'none: rows of parts are epochs');
-  check.that(part.epochs === end - first, part.epochs, 'epochs', `${end - first}`);
-  for (const field of ['classes', 'samples', 'classNames', 'teacher', 'images'] as const) {
+  const [rows, count] = [epochs[1] - epochs[0], samples[1] - samples[0]];
+  check.that(part.epochs === rows, part.epochs, 'epochs', `${rows}`);
+  check.that(part.samples === count, part.samples, 'samples', `${count}, as in the archive`);
+  // Other samples have images of their own.
+  const isOfSame = samples[0] === 0 && samples[1] === archive.samples;
+  const images = isOfSame ? (['images'] as const) : [];
+  for (const field of ['classes', 'classNames', 'teacher', ...images] as const) {
     const [own, found] = [archive[field], part[field]].map((value) =>
       JSON.stringify(canonicalJson(value ?? null, field)),
     );
     check.that(own === found, excerpt(found), field, `${excerpt(own)}, as in the archive`);
+  }
+  if (isOfSame) return;
+  for (const { augmentation } of [archive, part]) {
+    const found = augmentation?.generator ?? 'recorded';
+    check.that(found === 'recorded', found, 'augmentation.generator', 'recorded views, or none');
   }
 }
 

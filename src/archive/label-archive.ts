@@ -17,13 +17,15 @@ export interface ArchiveBytes {
   readonly total: number;
 }
 
-/** An epoch of one of the parts of an archive. */
+/** An epoch of one of the parts of an archive, or of those samples that the part holds. */
 export interface PartOfEpoch {
   /** Number of the part. */
   readonly index: number;
   readonly archive: LabelArchive;
   /** Number of the epoch in it. */
   readonly epoch: number;
+  /** Samples of the archive that it holds, [first, after the last]; it counts its own from 0. */
+  readonly samples: readonly [number, number];
 }
 
 /** A finished archive, open for reading. It gives access to codes and the codec's parts, not to decoded labels. */
@@ -39,18 +41,21 @@ export interface LabelArchive extends AsyncDisposable {
   /** The codec of its own epochs; those of further parts have theirs. */
   readonly codecParts: CodecParts;
   /**
-   * Ranges of epochs, each an archive with its own codec, temperature and views that counts its epochs from 0: first the
-   * archive's own. An archive without further parts is its only one.
+   * Rectangles of epochs x samples, each an archive with its own codec, temperature and views that counts its epochs and
+   * samples from 0: first the archive's own. An archive without further parts is its only one.
    */
   readonly parts: readonly LabelArchive[];
-  /** Where the labels of an epoch are. */
-  partOf(epoch: number): PartOfEpoch;
+  /** Where the label of an epoch and a sample is; default the first sample, for archives whose parts have all of them. */
+  partOf(epoch: number, sample?: number): PartOfEpoch;
+  /** Where the labels of an epoch are, in order of samples. */
+  partsOf(epoch: number): readonly PartOfEpoch[];
   /**
    * Reads the row of one epoch into a new SharedArrayBuffer, which workers may share: codes of the `blocks` layout as
    * `core/blocks` has them.
    *
    * @throws `CORRUPT_DATA` naming file and block if the stored bytes have changed,
-   *   `INVALID_ARGUMENT` if there is no such epoch or column.
+   *   `INVALID_ARGUMENT` if there is no such epoch or column, `UNSUPPORTED` for codes that lie in several parts, which
+   *   are read from each.
    */
   readRow(epoch: number, column?: string): Promise<Uint8Array<SharedArrayBuffer>>;
   /**

@@ -12,7 +12,7 @@ import {
   checkIdentity,
   type FileRecord,
 } from './identity.js';
-import { checkParts, type PartRecord } from './parts.js';
+import { checkParts, hasSampleParts, type PartRecord } from './parts.js';
 import { isDrawn, type Pruning } from './pruning.js';
 import { SHARD_TABLE_FILE, type ShardRecord } from './shards.js';
 
@@ -24,10 +24,10 @@ const FORMAT_VERSION = 2;
  * Features that a manifest may demand of its reader. `pruned`: rows are batches, see {@link Pruning}. `listed`:
  * of samples that a column lists. `rendering`: views are resized in another way than by default, which older readers do not know.
  * `tau-schedule`: epochs have temperatures of their own. `views`: stored epochs have the views of other numbers. `parts`:
- * further epochs lie in folders.
+ * further epochs lie in folders. `sample-parts`: so do further samples.
  */
 const KNOWN_FEATURES: readonly string[] = [
-  ...['pruned', 'listed', 'rendering', 'tau-schedule', 'views', 'parts'],
+  ...['pruned', 'listed', 'rendering', 'tau-schedule', 'views', 'parts', 'sample-parts'],
 ];
 
 /** How an archive was made: no part of its identity. */
@@ -54,7 +54,7 @@ export interface Manifest extends ArchiveIdentity, ArchiveNotes {
   readonly shardTable?: FileRecord;
   /** Version 1: the shards, in order of epochs. */
   readonly shards?: readonly ShardRecord[];
-  /** Further epochs, in folders; no part of the identity, which is that of the epochs in this one. */
+  /** Further epochs and samples, in folders; no part of the identity, which is that of the epochs in this one. */
   readonly parts?: readonly PartRecord[];
 }
 
@@ -81,8 +81,9 @@ export function makeManifest(
 
 /** The manifest of the next generation of an archive: the same files, and these parts. */
 export function withParts({ parts: _, ...own }: Manifest, parts: readonly PartRecord[]): Manifest {
-  const others = own.features.required.filter((feature) => feature !== 'parts');
-  const required = parts.length === 0 ? others : [...others, 'parts'];
+  const others = own.features.required.filter((feature) => !/(^|-)parts$/.test(feature));
+  const added = hasSampleParts(parts) ? ['parts', 'sample-parts'] : ['parts'];
+  const required = parts.length === 0 ? others : [...others, ...added];
   const features = { ...own.features, required };
   return { ...own, features, ...(parts.length === 0 ? {} : { parts }) };
 }
@@ -170,6 +171,8 @@ function requireNamed(check: FieldChecker, manifest: Manifest): void {
     const agrees = required.includes(feature) === (manifest[field] !== undefined);
     check.that(agrees, required, 'features.required', `${feature} if there is ${field}`);
   }
+  const named = required.includes('sample-parts') === hasSampleParts(manifest.parts);
+  check.that(named, required, 'features.required', 'sample-parts if a part has samples');
 }
 
 /** Refuses archives that need a newer reader before checking anything that a newer format may have changed. */

@@ -12,6 +12,7 @@ import { type Rectangle, rectangleAt, shardCount, storedEpochs } from './grid.js
 import { type ArchiveIdentity, archiveIdOf, type FileRecord } from './identity.js';
 import { type LogPlan, logName, type Piece, readPieces } from './log-records.js';
 import { type Manifest, parseManifest } from './manifest.js';
+import { hasSampleParts } from './parts.js';
 import type { ArchiveRow } from './pieces.js';
 import { callRecord } from './provenance.js';
 import { openShard } from './shard.js';
@@ -100,10 +101,14 @@ async function openParts(from: string | ByteStore): Promise<readonly Part[]> {
   const store = typeof from === 'string' ? await openStore(from) : from;
   const own = await openPart(store);
   const all = [own];
+  if (hasSampleParts(own.manifest?.parts)) {
+    const details = { field: store.name, expected: 'parts that are epochs' };
+    throw new SoftpackError('UNSUPPORTED', 'parts of further samples cannot be merged', details);
+  }
   for (const listed of own.manifest?.parts ?? []) {
     const folder = subStore(store, listed.folder);
     const { manifest } = await readManifest(folder, listed);
-    requirePart(nameIn(folder.name, MANIFEST_FILE), own.identity, manifest, listed.epochs);
+    requirePart(nameIn(folder.name, MANIFEST_FILE), own.identity, manifest, listed);
     const { request, provenance } = manifest;
     all.push({ store: folder, identity: manifest, request, provenance, manifest });
   }

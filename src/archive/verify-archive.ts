@@ -17,7 +17,7 @@ import { allLabels, type DamagedLabels, labelsIn } from './damaged-labels.js';
 import { archiveDigest, readManifest, requirePart, shardsOf } from './files.js';
 import { type Rectangle, rectangleAt, shardCount, storedEpochs } from './grid.js';
 import { isManifestWhole, type Manifest, parseManifest } from './manifest.js';
-import type { PartRecord } from './parts.js';
+import { type PartRecord, partExtent } from './parts.js';
 import { type OpenShard, openShard, readOffsets } from './shard.js';
 
 /** Verification of a whole archive: every block, file and hash, with all of the damage in one report. */
@@ -84,7 +84,7 @@ function after({ onProgress, ...options }: VerifyOptions, bytes: number): Verify
   return { ...options, onProgress: (done, total) => onProgress(bytes + done, bytes + total) };
 }
 
-/** A part's manifest, then its files; damage is told by names in the archive's folder and epochs of the archive. */
+/** A part's manifest, then its files; damage is told by names in the archive's folder, epochs and samples of the archive. */
 async function verifyPart(
   archive: ByteStore,
   owner: Manifest,
@@ -92,29 +92,36 @@ async function verifyPart(
   options: VerifyOptions,
 ): Promise<Pick<ArchiveReport, 'files' | 'bytes' | 'damage'>> {
   const store = subStore(archive, part.folder);
+  const place = partExtent(owner, part);
   const inArchive = (one: ArchiveDamage): ArchiveDamage => ({
     ...one,
     file: `${part.folder}/${one.file}`,
-    labels: one.labels.map(({ epochs: [from, to], ...labels }) => ({
-      ...labels,
-      epochs: [part.epochs[0] + from, part.epochs[0] + to],
+    labels: one.labels.map(({ column, epochs, samples }) => ({
+      column,
+      epochs: moved(epochs, place.epochs[0]),
+      samples: moved(samples, place.samples[0]),
     })),
   });
   let manifest: Manifest;
   try {
     ({ manifest } = await readManifest(store, part));
-    requirePart(nameIn(store.name, MANIFEST_FILE), owner, manifest, part.epochs);
+    requirePart(nameIn(store.name, MANIFEST_FILE), owner, manifest, part);
   } catch (error) {
     const found = damageOf(error, [0, part.bytes]);
     const kind = errorCode(error) === 'INCOMPLETE' ? ({ kind: 'missing' } as const) : {};
-    const [from, to] = part.epochs;
-    const whole = { file: '', epochs: [0, to - from], samples: [0, owner.samples] } as const;
-    const labels = allLabels(owner, whole);
+    const [epochs, samples] = [place.epochs, place.samples].map(
+      ([from, to]) => [0, to - from] as const,
+    );
+    const labels = allLabels(owner, { file: '', epochs, samples });
     const damage = inArchive({ file: MANIFEST_FILE, ...found, ...kind, labels });
     return { files: 1, bytes: part.bytes, damage: [damage] };
   }
   const { files, verified, damage } = await verifyFilesOf(store, manifest, options);
   return { files: 1 + files, bytes: part.bytes + verified, damage: damage.map(inArchive) };
+}
+
+function moved([from, to]: readonly [number, number], by: number): readonly [number, number] {
+  return [from + by, to + by];
 }
 
 /** As readers have it. */

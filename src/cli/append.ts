@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
-import { appendArchive } from '../archive/append.js';
-import { allEpochs } from '../archive/parts.js';
+import { type AppendAxis, appendArchive } from '../archive/append.js';
+import { allEpochs, allSamples } from '../archive/parts.js';
 import { CODECS } from '../codecs/registry.js';
 import { appendLabels } from '../pipeline/append.js';
 import { addCodecOptions, type CodecFlags, codecOf, givesSize } from './codec-options.js';
@@ -18,6 +18,7 @@ import { packProgress } from './pack.js';
 import { reportedStep } from './progress.js';
 
 interface AppendFlags extends CodecFlags, LogitsFlags {
+  readonly samples?: boolean;
   readonly views?: 'following' | 'unknown';
   readonly tau?: number;
   readonly tauSchedule?: 'lpqld' | readonly number[];
@@ -28,9 +29,10 @@ interface AppendFlags extends CodecFlags, LogitsFlags {
 export function addAppend(program: Command, io: CliIo): void {
   const command = program
     .command('append')
-    .description('Add epochs to a finished archive, which stays readable meanwhile.')
+    .description('Add epochs or samples to a finished archive, which stays readable meanwhile.')
     .argument('<dir>', 'archive')
-    .argument('<more>', 'archive of the epochs that follow, or its address; or a file of logits');
+    .argument('<more>', 'archive of what follows, or its address; or a file of logits')
+    .option('--samples', 'add samples in all epochs instead of epochs of all samples');
   addLogitsOptions(addCodecOptions(command))
     .addOption(
       new Option(
@@ -50,16 +52,23 @@ export function addAppend(program: Command, io: CliIo): void {
       const file = await stat(more).catch(() => undefined);
       const named = command.getOptionValueSource('codec') !== 'default';
       if (file?.isFile()) await appendFile(dir, more, flags, named, io);
-      else await appendWhole(dir, more, io);
+      else await appendWhole(dir, more, axisOf(flags), io);
     });
 }
 
-async function appendWhole(dir: string, more: string, io: CliIo): Promise<void> {
+function axisOf({ samples }: Pick<AppendFlags, 'samples'>): AppendAxis {
+  return samples ? 'samples' : 'epochs';
+}
+
+async function appendWhole(dir: string, more: string, add: AppendAxis, io: CliIo): Promise<void> {
   const bar = reportedStep('Copying', io.stderr);
-  const manifest = await appendArchive(dir, more, { signal: io.signal, onProgress: bar.report });
+  const options = { add, signal: io.signal, onProgress: bar.report };
+  const manifest = await appendArchive(dir, more, options);
   bar.finish();
   const parts = 1 + (manifest.parts ?? []).length;
-  print(io, `${dir}: ${allEpochs(manifest)} epochs in ${parts} parts`);
+  const [epochs, samples] = [allEpochs(manifest), allSamples(manifest)];
+  const all = add === 'samples' ? `${epochs} epochs x ${samples} samples` : `${epochs} epochs`;
+  print(io, `${dir}: ${all} in ${parts} parts`);
 }
 
 async function appendFile(
@@ -71,7 +80,7 @@ async function appendFile(
 ): Promise<void> {
   const { tensor, views, tau, tauSchedule, steps, seed } = flags;
   const { labels, codec, bytes } = await appendLabels({
-    ...{ archive: dir, source: more, tensor, views, tau, tauSchedule },
+    ...{ archive: dir, source: more, add: axisOf(flags), tensor, views, tau, tauSchedule },
     labels: labelsOf(flags),
     ...(named || givesSize(flags) ? { codec: codecOf(flags) } : {}),
     training: { steps, seed },

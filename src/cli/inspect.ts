@@ -79,7 +79,7 @@ async function inspect(dir: string) {
   const { manifest, classes, samples, epochs } = archive;
   const bytes = archive.bytes();
   const tokens = textsOf(manifest);
-  const labels = tokens?.labels ?? trainingLabels({ ...manifest, epochs });
+  const labels = tokens?.labels ?? trainingLabels({ ...manifest, epochs, samples });
   return {
     archiveId: manifest.archiveId,
     epochs,
@@ -117,12 +117,12 @@ function textsOf({ codec, request }: Manifest) {
   return { labels: Number(counted.labels), tokens: Number(counted.tokens) };
 }
 
-/** Further epochs, in folders. */
+/** Further epochs and samples, in folders. */
 function partsOf({ manifest, parts }: LabelArchive) {
-  return (manifest.parts ?? []).map(({ folder, epochs }, i) => {
+  return (manifest.parts ?? []).map(({ folder, epochs, samples = null }, i) => {
     const { manifest: own } = parts[i + 1];
     return {
-      ...{ folder, epochs, storedEpochs: own.storedEpochs ?? own.epochs, tau: own.tau },
+      ...{ folder, epochs, samples, storedEpochs: own.storedEpochs ?? own.epochs, tau: own.tau },
       ...{ tauSchedule: own.tauSchedule ?? null, codec: own.codec, bytes: parts[i + 1].bytes() },
     };
   });
@@ -162,10 +162,16 @@ function madeBy(provenance: Facts['provenance']): string {
 }
 
 function partLine(part: Facts['parts'][number]): string {
-  const { folder, epochs, codec, bytes } = part;
-  const [first, end] = epochs;
-  const range = end - first === 1 ? `epoch ${first}` : `epochs ${first} to ${end - 1}`;
-  const words = [range, CODECS.words(codec), `temperature ${temperaturesOf(part)}`];
+  const { folder, epochs, samples, codec, bytes } = part;
+  const range = (name: string, [first, end]: readonly [number, number]) =>
+    end - first === 1 ? `${name} ${first}` : `${name}s ${first} to ${end - 1}`;
+  const columns = samples === null ? [] : [range('sample', samples)];
+  const words = [
+    range('epoch', epochs),
+    ...columns,
+    CODECS.words(codec),
+    `temperature ${temperaturesOf(part)}`,
+  ];
   return line(folder, [...words, formatBytes(bytes.total)].join(', '));
 }
 

@@ -57,6 +57,8 @@ export interface Codec extends Disposable {
   readonly anyTau: boolean;
   /** Whether labels depend on what is mixed into their views: encoding and decoding need `context.augmentation`. */
   readonly usesViews?: boolean;
+  /** Whether it has data of every sample, so that it encodes labels of no others. */
+  readonly knowsSamples?: boolean;
   readonly layout: CodeLayout;
   /** Decoding of a label from its bits and the codec's tensors, in words, for readers without this library. */
   readonly decoding: string;

@@ -43,6 +43,10 @@ class MeanCodec extends LabelwiseCodec {
     this.group = group;
   }
 
+  get knowsSamples(): boolean {
+    return true;
+  }
+
   static fromParts(parts: CodecParts): MeanCodec {
     const config = configOf(parts, checkMeanConfig);
     const { groups, classes, samples } = config;

@@ -4,8 +4,14 @@ import { canonicalJson, type JsonObject } from '../core/json.js';
 import { throwIfAborted } from '../errors.js';
 import { openLocalFile, regularFileSize } from '../store/local.js';
 import { sampledHash, sampledHashOf } from './content-hash.js';
-import { isMemoryImages, type MemoryImages } from './memory.js';
-import type { FilesDescription, ImageSource } from './source.js';
+import type { MemoryImages } from './memory.js';
+import {
+  describeImages,
+  type FilesDescription,
+  type ImageSource,
+  type ImagesDescription,
+  imageCount,
+} from './source.js';
 import { textAt } from './text-table.js';
 
 /** Most files whose content is read: evenly spaced ones, first and last included. */
@@ -21,13 +27,25 @@ export async function imagesFingerprint(
   images: ImageSource | MemoryImages,
   signal?: AbortSignal,
 ): Promise<JsonObject> {
-  if (isMemoryImages(images)) {
-    return { kind: 'memory', count: images.count, content: sampledHashOf(images.data) };
-  }
-  const { description } = images;
+  return fingerprintOf(describeImages(images), signal);
+}
+
+async function fingerprintOf(
+  description: ImagesDescription,
+  signal?: AbortSignal,
+): Promise<JsonObject> {
   switch (description.kind) {
-    case 'memory':
-      return { kind: 'memory', count: images.count, content: sampledHashOf(description.data) };
+    case 'memory': {
+      const count = imageCount(description);
+      return { kind: 'memory', count, content: sampledHashOf(description.data) };
+    }
+    case 'joined': {
+      const sections: JsonObject[] = [];
+      for (const section of description.sections) {
+        sections.push(await fingerprintOf(section, signal));
+      }
+      return { kind: 'joined', count: imageCount(description), sections };
+    }
     case 'packed':
       return description.index.fingerprint;
     case 'files':

@@ -5,6 +5,7 @@ import { decodeImage } from './decode.js';
 import { DecodingReader } from './decoding-reader.js';
 import { readImageFile } from './image-file.js';
 import type { ImageReader } from './image-reader.js';
+import { JoinedReader } from './joined.js';
 import { loadLibvips } from './libvips.js';
 import { memoryImages } from './memory.js';
 import { PackedFiles } from './packed/packed-files.js';
@@ -24,6 +25,8 @@ export async function openImageReader(
   argument.count(concurrency, 'concurrency', 1, 1024);
   const count = imageCount(description);
   switch (description.kind) {
+    case 'joined':
+      return joinedReader(description.sections, { concurrency });
     case 'memory': {
       const { data, height, width } = description;
       const pixels = memoryImages(data, height, width);
@@ -49,4 +52,18 @@ export async function openImageReader(
       return new DecodingReader(count, concurrency, read, files);
     }
   }
+}
+
+async function joinedReader(
+  sections: readonly ImagesDescription[],
+  options: ImageReaderOptions,
+): Promise<ImageReader> {
+  const readers: ImageReader[] = [];
+  try {
+    for (const section of sections) readers.push(await openImageReader(section, options));
+  } catch (error) {
+    for (const reader of readers) reader[Symbol.dispose]();
+    throw error;
+  }
+  return new JoinedReader(readers);
 }

@@ -20,6 +20,8 @@ export interface ImageSource {
    * that decode to the exact pixels of the files they were made from have their id.
    */
   readonly id: string;
+  /** Of joined images, in order: see `joinImages`. */
+  readonly sections?: readonly (ImageSource | MemoryImages)[];
   /** Plain data, from which `openImageReader` reads the same images in any thread. */
   readonly description: ImagesDescription;
 }
@@ -36,6 +38,11 @@ export type ImagesDescription =
   | {
       readonly kind: 'packed';
       readonly index: PackedIndex;
+    }
+  | {
+      /** One after the other in sample ids. */
+      readonly kind: 'joined';
+      readonly sections: readonly ImagesDescription[];
     };
 
 export interface FilesDescription {
@@ -60,5 +67,7 @@ export function imageCount(description: ImagesDescription): number {
       return description.names.count;
     case 'packed':
       return description.index.lengths.length;
+    case 'joined':
+      return description.sections.reduce((sum, section) => sum + imageCount(section), 0);
   }
 }

@@ -24,6 +24,8 @@ export interface BatchSetup {
   readonly classes: number;
   /** One per part of the archive; absent if labels are delivered as codes. */
   readonly codecs?: readonly CodecParts[];
+  /** Parts that hold labels of one epoch, at most. */
+  readonly partsPerEpoch: number;
   readonly decoding: DecodeOptions;
   /** Absent if the loader delivers labels alone. */
   readonly images?: ImageSetup;
@@ -55,6 +57,8 @@ export interface BatchTask {
   readonly run: number;
   /** Part of the archive. */
   readonly part: number;
+  /** Its first sample; all samples of the task are numbered from there. */
+  readonly firstSample: number;
   /** By which views are drawn. */
   readonly epoch: number;
   /** Temperature of the labels. */
@@ -91,7 +95,7 @@ export interface BatchTiming {
 }
 
 /** Batches of an epoch and of the next one are made side by side. */
-const CODECS_IN_USE = 2;
+const EPOCHS_IN_USE = 2;
 
 /** Makes batches, one at a time: decodes labels, reads images and renders the views that the labels belong to. */
 export class BatchMaker implements Disposable {
@@ -163,14 +167,14 @@ export class BatchMaker implements Disposable {
     return out;
   }
 
-  /** Epochs follow each other: the codecs of all but two parts would hold their tables for nothing. */
+  /** Epochs follow each other: the codecs of all parts but those of two would hold their tables for nothing. */
   #codecOf(part: number, parts: CodecParts): Codec {
-    const { decoding } = this.#setup;
+    const { decoding, partsPerEpoch } = this.#setup;
     const codec = this.#codecs.get(part) ?? loadCodec(parts, this.#kernels, decoding);
     this.#codecs.delete(part);
     this.#codecs.set(part, codec);
     const [oldest] = this.#codecs.keys();
-    if (this.#codecs.size > CODECS_IN_USE) {
+    if (this.#codecs.size > EPOCHS_IN_USE * partsPerEpoch) {
       this.#codecs.get(oldest)?.dispose();
       this.#codecs.delete(oldest);
     }
@@ -181,11 +185,21 @@ export class BatchMaker implements Disposable {
   async #read(task: BatchTask): Promise<PixelSource | undefined> {
     const { images } = this.#setup;
     if (images === undefined || this.#reader === undefined || task.labelsOnly) return undefined;
-    const { run, epoch, sampleIds } = task;
+    const { run, epoch, sampleIds, firstSample: first } = task;
     const augmentations = augmentationsOf(images.views[task.part], task);
     const partners = sampleIds.map((sample) => augmentations.mix(epoch, sample).partner);
     const stopped = () => Atomics.load(this.#setup.firstRun, 0) > run;
-    return this.#reader.read(concatenateIds(sampleIds, partners), stopped);
+    const ids = concatenateIds(sampleIds, partners);
+    if (first === 0) return this.#reader.read(ids, stopped);
+    const pixels = await this.#reader.read(
+      ids.map((id) => first + id),
+      stopped,
+    );
+    return {
+      count: pixels.count - first,
+      sizeOf: (sample) => pixels.sizeOf(first + sample),
+      pixels: (sample) => pixels.pixels(first + sample),
+    };
   }
 
   #render(task: BatchTask, pixels: PixelSource | undefined): Float32Array {

@@ -1,11 +1,13 @@
 import { errorInRow } from '../archive/read-labels.js';
-import type { BatchSetup, BatchTask } from './batch-maker.js';
+import { samplesByPart, scatterRows } from '../archive/samples-by-part.js';
+import type { PackedCodes } from '../codecs/codec.js';
+import type { BatchArrays, BatchSetup, BatchTask } from './batch-maker.js';
 import { type BatchPool, LocalBatchPool, ThreadBatchPool } from './batch-pool.js';
 import type { LabelsOfBatch } from './labels-ahead.js';
 import type { MetricsCounter } from './metrics.js';
 import type { Batch, LoaderOptions } from './options.js';
 import type { BatchPlan, Position } from './plan.js';
-import type { RowReader } from './rows.js';
+import type { EpochRows, RowReader } from './rows.js';
 import type { Slot } from './slots.js';
 
 export interface BatchSourceParts {
@@ -17,6 +19,9 @@ export interface BatchSourceParts {
   /** The epoch at which the loader ends: rows of later ones are not read ahead. */
   readonly lastEpoch: number;
 }
+
+/** The part of a task that does not depend on the part of the archive. */
+type Wanted = Pick<BatchTask, 'sampleIds' | 'labels' | 'labelsOnly' | 'into'>;
 
 export interface BatchRequest {
   /** Number of the iteration: batches of earlier ones are skipped. */
@@ -47,24 +52,28 @@ export class BatchSource implements AsyncDisposable {
     const { epoch } = position;
     const index = plan.indexOf(position);
     const tau = archive.temperatureOf(epoch);
-    const { index: part } = archive.partOf(epoch);
     const sampleIds = plan.samplesOf(position);
-    const { codes: row, columns: recorded } = await rows.read(epoch, lastEpoch);
+    const parts = await rows.read(epoch, lastEpoch);
     const lengths = this.lengths(sampleIds.length);
     const into = slot && {
       xs: slot.xs.subarray(0, lengths.xs),
       ys: slot.ys.subarray(0, lengths.ys),
     };
     const where = `batch ${index} of epoch ${epoch}`;
-    const make = async (task: Pick<BatchTask, 'sampleIds' | 'labels' | 'labelsOnly' | 'into'>) => {
+    const make = async (wanted: Wanted) => {
+      if (parts.length === 1) return makeOfPart(parts[0], wanted);
+      return this.#ofParts(parts, wanted, makeOfPart);
+    };
+    const makeOfPart = async ({ part, codes: row, columns: recorded }: EpochRows, task: Wanted) => {
       try {
         // Views are those of the labels' own epoch.
-        const of = { run, part, epoch: archive.storedEpoch(epoch), tau, row, recorded };
-        const made = await this.#poolInUse().make({ ...of, ...task }, where);
+        const views = part.archive.storedEpoch(part.epoch);
+        const of = { run, part: part.index, firstSample: part.samples[0], epoch: views, tau };
+        const made = await this.#poolInUse().make({ ...of, row, recorded, ...task }, where);
         counter.made(made.timing);
         return made;
       } catch (error) {
-        throw errorInRow(archive, epoch, error);
+        throw errorInRow(part.archive, part.epoch, error);
       }
     };
     const labels = await ahead?.read((windowIds, ys) =>
@@ -79,9 +88,42 @@ export class BatchSource implements AsyncDisposable {
       xsShape: [sampleIds.length, ...this.#imageShape],
       ys,
       ysShape: [sampleIds.length, archive.classes],
-      ...(this.#decodes ? {} : { codes: { row, labels: sampleIds, part, tau } }),
+      ...(this.#decodes ? {} : { codes: codesOf(parts[0], sampleIds, tau) }),
       release: onRelease,
     };
+  }
+
+  /** A batch of samples of several parts, each of which makes its own. */
+  async #ofParts(
+    parts: readonly EpochRows[],
+    { sampleIds, labels, labelsOnly, into }: Wanted,
+    makeOfPart: (rows: EpochRows, wanted: Wanted) => Promise<Pick<BatchArrays, 'xs' | 'ys'>>,
+  ): Promise<Pick<BatchArrays, 'xs' | 'ys'>> {
+    const { xs: images, ys: values } = this.lengths(sampleIds.length);
+    const xs = into?.xs ?? new Float32Array(images);
+    const ys = into?.ys ?? new Float32Array(values);
+    if (labels !== undefined) ys.set(labels);
+    if (labels !== undefined && xs.length === 0) return { xs, ys };
+    const groups = samplesByPart(
+      parts.map(({ part }) => part),
+      sampleIds,
+    );
+    await Promise.all(
+      groups.map(async ({ part, positions, own }) => {
+        const rows = parts.find((one) => one.part === part);
+        if (rows === undefined) return;
+        const known = labels && new Float32Array(own.length * this.#classes);
+        const task = { sampleIds: own, labelsOnly, ...(known && { labels: known }) };
+        const made = await makeOfPart(rows, task);
+        if (made.xs.length > 0) scatterRows(made.xs, positions, xs);
+        if (labels === undefined) scatterRows(made.ys, positions, ys);
+      }),
+    );
+    return { xs, ys };
+  }
+
+  get #classes(): number {
+    return this.#parts.options.archive.classes;
   }
 
   /** Bytes of the arrays of a batch. */
@@ -93,7 +135,7 @@ export class BatchSource implements AsyncDisposable {
   /** Elements of a batch's arrays. */
   lengths(samples: number): { readonly xs: number; readonly ys: number } {
     const [height, width, channels] = this.#imageShape;
-    const { classes } = this.#parts.options.archive;
+    const classes = this.#classes;
     return {
       xs: samples * height * width * channels,
       ys: this.#decodes ? samples * classes : 0,
@@ -118,4 +160,8 @@ export class BatchSource implements AsyncDisposable {
       workers === 0 ? new LocalBatchPool(setup) : new ThreadBatchPool(setup, workers, pool);
     return this.#pool;
   }
+}
+
+function codesOf({ part, codes: row }: EpochRows, labels: Uint32Array, tau: number): PackedCodes {
+  return { row, labels, part: part.index, tau };
 }

@@ -15,8 +15,10 @@ import { RowReader } from './rows.js';
 import {
   defaultPrefetch,
   imageSetupOf,
+  partsPerEpoch,
   predictionSetupOf,
   requireBatches,
+  requireCodesOfOnePart,
   sharedParts,
 } from './setup.js';
 import { noSlot, type Slot, SlotRing } from './slots.js';
@@ -85,6 +87,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     });
     this.batchesPerEpoch = this.#plan.batchesPerEpoch;
     requireBatches(this.batchesPerEpoch, options, samples);
+    if (!this.#decodes) requireCodesOfOnePart(archive);
     const imageSetup = images && imageSetupOf(archive, images, options.normalisation);
     const views = this.#decodes ? archive.parts.map(predictionSetupOf) : undefined;
     this.#setup = {
@@ -93,6 +96,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
       ...(this.#decodes && {
         codecs: archive.parts.map(({ codecParts }) => sharedParts(codecParts)),
       }),
+      partsPerEpoch: partsPerEpoch(archive),
       decoding: { precision: options.precision, memoryCap: options.memoryCap },
       ...(imageSetup && { images: imageSetup }),
       ...(views && { views }),
@@ -316,12 +320,16 @@ async function openLoader(options: LoaderAddresses): Promise<LabelLoader> {
   const archive = await openArchive(options.archive);
   try {
     const { images: from, ...rest } = options;
-    const images = typeof from === 'string' ? await openImagesOf(archive, from) : from;
+    const images = isPath(from) ? await openImagesOf(archive, from) : from;
     return loaderOf({ ...rest, archive, ...(images && { images }) }, archive);
   } catch (error) {
     await archive.close();
     throw error;
   }
+}
+
+function isPath(images: LoaderAddresses['images']): images is string | readonly string[] {
+  return typeof images === 'string' || Array.isArray(images);
 }
 
 function loaderOf(options: LoaderOptions, opened?: AsyncDisposable): LabelLoader {

@@ -71,8 +71,8 @@ export interface LoaderOptions {
 export interface LoaderAddresses extends Omit<LoaderOptions, 'archive' | 'images'> {
   /** A folder, an address like `https://host/archive`, or a store. */
   readonly archive: string | ByteStore;
-  /** A path stands for the archive's images there, as `openImagesOf` opens them. */
-  readonly images?: string | ImageSource | MemoryImages;
+  /** Paths stand for the archive's images there, as `openImagesOf` opens them. */
+  readonly images?: string | readonly string[] | ImageSource | MemoryImages;
 }
 
 export interface LoaderProgress {

@@ -1,7 +1,8 @@
-import type { LabelArchive } from '../archive/archive.js';
+import type { LabelArchive, PartOfEpoch } from '../archive/archive.js';
 
-/** Columns of one epoch, shared with the workers. */
+/** Columns of one epoch in one part of an archive, shared with the workers. */
 export interface EpochRows {
+  readonly part: PartOfEpoch;
   readonly codes: Uint8Array;
   /** Other columns, by name. */
   readonly columns: Readonly<Record<string, Uint8Array>>;
@@ -11,7 +12,7 @@ export interface EpochRows {
 export class RowReader {
   readonly #archive: LabelArchive;
   readonly #columns: readonly (readonly string[])[];
-  readonly #rows = new Map<number, Promise<EpochRows>>();
+  readonly #rows = new Map<number, Promise<readonly EpochRows[]>>();
   #readMs = 0;
 
   /** @param columns to read besides the codes, for each part of the archive. */
@@ -25,8 +26,8 @@ export class RowReader {
     return this.#readMs;
   }
 
-  /** The rows of `epoch`; then starts to read those of the next one below `lastEpoch`. */
-  async read(epoch: number, lastEpoch: number): Promise<EpochRows> {
+  /** The rows of `epoch`, by part in order of samples; then starts to read those of the next one below `lastEpoch`. */
+  async read(epoch: number, lastEpoch: number): Promise<readonly EpochRows[]> {
     const rows = await this.#start(epoch);
     if (epoch + 1 < lastEpoch) this.#start(epoch + 1);
     for (const known of this.#rows.keys()) if (known < epoch) this.#rows.delete(known);
@@ -37,7 +38,7 @@ export class RowReader {
     this.#rows.clear();
   }
 
-  #start(epoch: number): Promise<EpochRows> {
+  #start(epoch: number): Promise<readonly EpochRows[]> {
     const known = this.#rows.get(epoch);
     if (known !== undefined) return known;
     const rows = this.#readRows(epoch);
@@ -47,14 +48,18 @@ export class RowReader {
     return rows;
   }
 
-  async #readRows(epoch: number): Promise<EpochRows> {
+  async #readRows(epoch: number): Promise<readonly EpochRows[]> {
     const start = performance.now();
-    const codes = await this.#archive.readRow(epoch);
-    const columns: Record<string, Uint8Array> = {};
-    const { index } = this.#archive.partOf(epoch);
-    for (const name of this.#columns[index] ?? [])
-      columns[name] = await this.#archive.readRow(epoch, name);
+    const all: EpochRows[] = [];
+    for (const part of this.#archive.partsOf(epoch)) {
+      const { archive, epoch: row, index } = part;
+      const codes = await archive.readRow(row);
+      const columns: Record<string, Uint8Array> = {};
+      for (const name of this.#columns[index] ?? [])
+        columns[name] = await archive.readRow(row, name);
+      all.push({ part, codes, columns });
+    }
     this.#readMs += performance.now() - start;
-    return { codes, columns };
+    return all;
   }
 }

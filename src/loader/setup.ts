@@ -1,4 +1,5 @@
 import type { LabelArchive } from '../archive/archive.js';
+import { partExtents } from '../archive/parts.js';
 import { findRecordedColumns } from '../augment/recorded.js';
 import type { Normalisation } from '../augment/replay.js';
 import { parseAnyAugmentationSpec } from '../augment/spec.js';
@@ -81,6 +82,22 @@ export function requireBatches(
     field: 'batchSize',
     expected: `at most ${samples} samples per batch${dropLast ? ', or dropLast: false' : ''}`,
     found: `${batchSize * worldSize}${share}`,
+  });
+}
+
+/** Parts that hold labels of one epoch, at most. */
+export function partsPerEpoch(archive: LabelArchive): number {
+  const firsts = partExtents(archive.manifest).map(({ epochs }) => epochs[0]);
+  return Math.max(...firsts.map((epoch) => archive.partsOf(epoch).length));
+}
+
+/** `UNSUPPORTED` if an epoch's labels lie in several parts: a batch of codes is of one codec. */
+export function requireCodesOfOnePart({ samples, manifest }: LabelArchive): void {
+  if (manifest.pruning !== undefined || samples === manifest.samples) return;
+  throw new SoftpackError('UNSUPPORTED', 'samples were appended with codecs of their own', {
+    field: 'labels',
+    expected: 'probabilities',
+    found: 'codes',
   });
 }
 

@@ -1,6 +1,7 @@
-import type { LabelArchive } from '../archive/archive.js';
+import type { LabelArchive, PartOfEpoch } from '../archive/archive.js';
 import { isDrawn } from '../archive/pruning.js';
 import { errorInRow, labelsOfRow } from '../archive/read-labels.js';
+import type { Codec } from '../codecs/codec.js';
 import { NoneCodec } from '../codecs/none.js';
 import { loadCodec } from '../codecs/registry.js';
 import { float16ToFloat32 } from '../core/half.js';
@@ -34,23 +35,15 @@ export function archiveSource(archive: LabelArchive, kernels: Kernels): LabelSou
     classes: archive.classes,
     dtype: 'F32',
     async read(epoch, start, count) {
-      const { index, archive: part, epoch: own } = archive.partOf(epoch);
-      const codec = codecs[index];
-      const { row, first } = await archive.readCodes(epoch, { start, count });
       const out = new Float32Array(count * archive.classes);
-      if (partKeepsLogits(part)) {
-        const begin = 2 * (start - first) * archive.classes;
-        const halves = row.slice(begin, begin + 2 * out.length);
-        float16ToFloat32(new Uint16Array(halves.buffer), out);
-        return out;
+      for (const part of archive.partsOf(epoch)) {
+        const [from, to] = part.samples;
+        const [begin, end] = [Math.max(start, from), Math.min(start + count, to)];
+        if (begin >= end) continue;
+        const [at, until] = [begin - start, end - start].map((i) => i * archive.classes);
+        const range = { start: begin - from, count: end - begin };
+        await readPart(part, codecs[part.index], range, out.subarray(at, until));
       }
-      const labels = { start: start - first, count };
-      const context = await labelsOfRow(part, own, { start, count }, codec.usesViews);
-      const args = { row, labels, context, out };
-      await codec.decodeAsync(args).catch((error: unknown) => {
-        throw errorInRow(archive, epoch, error);
-      });
-      logitsFromProbabilities(out, codec.tau, out);
       return out;
     },
     fingerprint: () => labelsFingerprint(source, source.read),
@@ -58,6 +51,29 @@ export function archiveSource(archive: LabelArchive, kernels: Kernels): LabelSou
     [Symbol.asyncDispose]: close,
   };
   return source;
+}
+
+/** Logits of some samples of a part, by their numbers in it. */
+async function readPart(
+  { archive, epoch }: PartOfEpoch,
+  codec: Codec,
+  { start, count }: { readonly start: number; readonly count: number },
+  out: Float32Array,
+): Promise<void> {
+  const { row, first } = await archive.readCodes(epoch, { start, count });
+  if (partKeepsLogits(archive)) {
+    const begin = 2 * (start - first) * archive.classes;
+    const halves = row.slice(begin, begin + 2 * out.length);
+    float16ToFloat32(new Uint16Array(halves.buffer), out);
+    return;
+  }
+  const labels = { start: start - first, count };
+  const context = await labelsOfRow(archive, epoch, { start, count }, codec.usesViews);
+  const args = { row, labels, context, out };
+  await codec.decodeAsync(args).catch((error: unknown) => {
+    throw errorInRow(archive, epoch, error);
+  });
+  logitsFromProbabilities(out, codec.tau, out);
 }
 
 /** Whether the archive has the teacher's logits, from which labels follow at any temperature. */

@@ -16,6 +16,17 @@ export function asOne(
   };
 }
 
+/** The parts that hold the first samples, in order of epochs. */
+function followingParts(archive: LabelArchive): readonly LabelArchive[] {
+  const found: LabelArchive[] = [];
+  for (let epoch = 0; epoch < archive.epochs; ) {
+    const { archive: part } = archive.partOf(epoch);
+    found.push(part);
+    epoch += part.epochs;
+  }
+  return found;
+}
+
 /** Epochs that are stored, if views of more are served. */
 function keptEpochs(archive: LabelArchive): number | undefined {
   const every = viewsRepeat(archive);
@@ -24,7 +35,8 @@ function keptEpochs(archive: LabelArchive): number | undefined {
 
 /** K if epoch e of all parts has the views of epoch e mod K. */
 export function viewsRepeat(archive: LabelArchive): number | undefined {
-  const { parts, epochs } = archive;
+  const { epochs } = archive;
+  const parts = followingParts(archive);
   const { manifest: last } = parts[parts.length - 1];
   const candidates = [epochs, last.views?.of ?? epochs, storedEpochs(parts[0].manifest)];
   return candidates.find((every) => {
@@ -41,7 +53,8 @@ export function viewsRepeat(archive: LabelArchive): number | undefined {
 }
 
 /** Temperatures of the parts as a schedule, if they differ. */
-function schedulesOf({ parts }: LabelArchive): TauSchedule | undefined {
+function schedulesOf(archive: LabelArchive): TauSchedule | undefined {
+  const parts = followingParts(archive);
   const runs: (readonly [number, number])[] = [];
   let first = 0;
   for (const { manifest: part } of parts) {

@@ -72,7 +72,9 @@ export async function diffArchives(
 function differentFields(a: LabelArchive, b: LabelArchive): readonly DifferentField[] {
   const head = ({ manifest }: LabelArchive) => {
     const { grid: _, ...rest } = planHead(manifest, manifest.request);
-    const parts = manifest.parts?.map(({ epochs }) => epochs);
+    const parts = manifest.parts?.map(({ epochs, samples }) =>
+      samples ? { epochs, samples } : epochs,
+    );
     return canonicalJson({ ...rest, ...(parts && { parts }) }, 'archive') as JsonObject;
   };
   const found: DifferentField[] = [];

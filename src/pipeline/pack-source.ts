@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import type { LabelArchive } from '../archive/archive.js';
 import type { Column, ViewEpochs } from '../archive/identity.js';
-import { commonAugmentation } from '../archive/parted-archive.js';
+import { commonAugmentation, commonImages, wholeColumns } from '../archive/parted-archive.js';
 import type { Provenance } from '../archive/provenance.js';
 import type { Pruning } from '../archive/pruning.js';
 import type { ArchiveSpec } from '../archive/spec.js';
@@ -69,7 +69,8 @@ export async function openPackSource(
     const augmentation = commonAugmentation(archive);
     requireOneKind(path, archive);
     const labels = archiveSource(archive, kernels);
-    const { classNames, teacher, images } = archive.manifest;
+    const { classNames, teacher } = archive.manifest;
+    const images = commonImages(archive);
     const { tau: own, pruning } = archive.manifest;
     const { tauSchedule, storedEpochs: keep } = asOne(archive);
     return {
@@ -96,7 +97,8 @@ export async function openPackSource(
 
 /** `UNSUPPORTED` for parts whose views or columns an archive without parts cannot have. */
 function requireOneKind(path: string, archive: LabelArchive): void {
-  const columnsOf = ({ manifest }: LabelArchive) => JSON.stringify(manifest.columns.slice(1));
+  const columnsOf = ({ manifest: { columns, samples } }: LabelArchive) =>
+    JSON.stringify(columns.slice(1).map((one) => ({ ...one, rowBytes: one.rowBytes / samples })));
   const [first, ...others] = archive.parts.map(columnsOf);
   const other = others.find((columns) => columns !== first);
   if (other === undefined && (archive.parts.length === 1 || viewsRepeat(archive) !== undefined))
@@ -109,7 +111,7 @@ function requireOneKind(path: string, archive: LabelArchive): void {
 }
 
 function sidesOf(archive: LabelArchive): { readonly sides?: SideRows } {
-  const columns = archive.manifest.columns.filter(({ name }) => name !== 'codes');
+  const columns = wholeColumns(archive).filter(({ name }) => name !== 'codes');
   if (columns.length === 0) return {};
   const read = async (epoch: number) => {
     const rows = columns.map(async ({ name }) => [name, await archive.readRow(epoch, name)]);

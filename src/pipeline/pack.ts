@@ -255,7 +255,7 @@ async function packPart(
 function resultOf(archive: LabelArchive, divergence: LabelDivergence): PackResult {
   const { manifest, classes } = archive;
   const bytes = archive.bytes();
-  const labels = trainingLabels({ ...manifest, epochs: archive.epochs });
+  const labels = trainingLabels({ ...manifest, epochs: archive.epochs, samples: archive.samples });
   const full = 2 * labels * classes;
   const ratio = { codes: full / bytes.codes, total: full / bytes.total };
   return { codec: manifest.codec, labels, classes, bytes, ratio, divergence };

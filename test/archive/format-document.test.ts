@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
+import { appendArchive } from '#src/archive/append.js';
 import { type LabelArchive, openArchive } from '#src/archive/archive.js';
 import { createArchive } from '#src/archive/create.js';
 import type { ArchiveSpec } from '#src/archive/spec.js';
@@ -30,7 +31,9 @@ function read(archive: string, labels: readonly string[]): string[] {
 }
 
 /** What the reader must print for a label. */
-async function expected(archive: LabelArchive, epoch: number, sample: number): Promise<string> {
+async function expected(whole: LabelArchive, at: number, of: number): Promise<string> {
+  const { archive, epoch, samples } = whole.partOf(at, of);
+  const sample = of - samples[0];
   const { layout } = archive.manifest;
   const row = await archive.readRow(epoch);
   if (layout.kind === 'blocks') {
@@ -100,6 +103,23 @@ describe('the reader of docs/format.md', () => {
     const file = join(path, 'part-00002', 'manifest.json');
     writeFileSync(file, readFileSync(file, 'utf8').replace('"epochs": 2', '"epochs": 1'));
     expect(() => read(path, ['0:0'])).toThrow('not the file of this archive');
+  });
+
+  test('reads samples of parts, of layouts of their own', async () => {
+    const path = directory.path('sample-parts');
+    const pack = async (out: string, samples: number, bits: number) => {
+      const shape = { epochs: 4, samples, classes: 5 };
+      const source = memoryLabelSource(syntheticLogits(4 * samples, 5), shape);
+      const codec = { name: 'scalar', levels: 2 ** bits } as const;
+      await packLogits({ source, out, codec });
+      return out;
+    };
+    await pack(path, 7, 2);
+    const more = await pack(directory.path('samples'), 6, 3);
+    await appendArchive(path, more, { add: 'samples' });
+    await appendArchive(path, await pack(directory.path('epochs'), 13, 4));
+    await compare(path);
+    await compare(more);
   });
 
   test('refuses a shard that was changed', async () => {

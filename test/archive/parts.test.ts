@@ -208,3 +208,68 @@ describe('a hostile list of parts', () => {
     }
   });
 });
+
+describe('a hostile list of parts of samples', () => {
+  const plain = { ...SMALL, augmentation: null };
+  const at = directory.path('samples');
+
+  /** 5 epochs x 11 samples, and a part that has as many. */
+  async function forged(change: object, others: readonly object[] = [], required?: string[]) {
+    const path = directory.path(`forged-${made++}`);
+    await cp(at, path, { recursive: true });
+    const first = await listed(path, 'part-00001', [0, 5]);
+    const parts = [{ ...first, samples: [11, 22], ...change }, ...others];
+    const features = { required: required ?? ['parts', 'sample-parts'], optional: [] };
+    await forgeManifest(path, { parts, features });
+    return path;
+  }
+
+  test('is made of archives', async () => {
+    await writeSmall(at, plain);
+    await writeSmall(join(at, 'part-00001'), plain);
+    await writeSmall(join(at, 'part-00002'), { ...plain, tau: 3 });
+    await writeSmall(join(at, 'part-00003'));
+    await using archive = await openArchive(await forged({}));
+    expect([archive.epochs, archive.samples]).toEqual([5, 22]);
+    expect((await archive.readRow(1, 'weight')).length).toBe(44);
+  });
+
+  test.each<[string, object, string, string[]?]>([
+    ['an overlap', { samples: [10, 21] }, 'parts[0].samples'],
+    ['the own labels', { samples: [0, 11] }, 'parts[0].samples'],
+    ['a hole', { samples: [12, 23] }, 'parts'],
+    ['an empty range', { samples: [11, 11] }, 'parts[0].samples'],
+    ['a range backwards', { samples: [22, 11] }, 'parts[0].samples'],
+    ['half samples', { samples: [11, 21.5] }, 'parts[0].samples'],
+    ['too many samples', { samples: [11, 2 ** 33] }, 'parts[0].samples'],
+    ['no range', { samples: 11 }, 'parts[0].samples'],
+    ['more samples than the part has', { samples: [11, 23] }, 'samples'],
+    ['other epochs', { epochs: [0, 4] }, 'parts'],
+    ['epochs after a hole', { epochs: [5, 10] }, 'parts'],
+    ['no feature', {}, 'features.required', ['parts']],
+    ['a feature without samples', { samples: undefined, epochs: [5, 10] }, 'features.required'],
+  ])('is refused: %s', async (_, change, field, required) => {
+    const path = await forged(change, [], required);
+    await expect(openArchive(path)).rejects.toMatchObject({
+      code: 'INVALID_FILE',
+      field: expect.stringContaining(field),
+    });
+  });
+
+  test('is refused: the same labels twice, another temperature, drawn views', async () => {
+    const twice = await listed(at, 'part-00002', [0, 5]);
+    await expect(
+      openArchive(await forged({}, [{ ...twice, samples: [11, 22] }])),
+    ).rejects.toMatchObject({ field: expect.stringContaining('parts[1].samples') });
+    const hot = { ...twice, samples: [22, 33] };
+    await expect(openArchive(await forged({}, [hot]))).rejects.toMatchObject({
+      code: 'INVALID_FILE',
+      field: expect.stringContaining('tau'),
+    });
+    const drawn = { ...(await listed(at, 'part-00003', [0, 5])), samples: [22, 33] };
+    await expect(openArchive(await forged({}, [drawn]))).rejects.toMatchObject({
+      code: 'INVALID_FILE',
+      field: expect.stringContaining('part-00003/manifest.json: augmentation.generator'),
+    });
+  });
+});

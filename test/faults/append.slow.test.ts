@@ -8,7 +8,7 @@ const place =
   lacking === undefined ? await FaultWorkplace.create(await temporaryDirectory()) : undefined;
 const writers = place === undefined ? [] : await appendWriters(place);
 
-it.for([0, 1])(
+it.for([0, 1, 2, 3])(
   'append %i, killed at any file operation, leaves a whole archive',
   { timeout: 300_000 },
   async (i, { skip }) => {

@@ -10,7 +10,7 @@ const place =
 const writers = place === undefined ? [] : await appendWriters(place);
 
 // A seeded sample of the operations; the slow suite takes all.
-it.for([0, 1])(
+it.for([0, 1, 2])(
   'append %i, killed at some file operations, leaves a whole archive',
   async (i, { skip }) => {
     if (place === undefined) return skip(lacking);

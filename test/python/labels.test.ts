@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeEach, describe, expect, test } from 'vitest';
 import xxhash from 'xxhash-wasm';
+import { appendArchive } from '#src/archive/append.js';
 import { openArchive as openStored } from '#src/archive/archive.js';
 import { BatchSamples, isDrawn } from '#src/archive/pruning.js';
 import { Augmenter } from '#src/augment/augmenter.js';
@@ -10,6 +11,7 @@ import { renderViews } from '#src/augment/replay.js';
 import type { AugmentationSpec, MixSpec } from '#src/augment/spec.js';
 import { NoneCodec } from '#src/codecs/none.js';
 import { splitBlocks } from '#src/core/blocks.js';
+import { joinImages } from '#src/images/joined.js';
 import { openImages } from '#src/images/open.js';
 import { openImageReader } from '#src/images/reader.js';
 import { importLabels } from '#src/interop/import.js';
@@ -19,6 +21,7 @@ import { createLoader } from '#src/loader/loader.js';
 import { openArchive, openArchive as openDecoding } from '#src/pipeline/open-archive.js';
 import { packLogits } from '#src/pipeline/pack.js';
 import { sample } from '../interop/fixture.js';
+import { RECORDED_SIDE, recordedArchive } from '../pipeline/recorded-archive.js';
 import { temporaryDirectory } from '../temporary.js';
 import {
   blockArchive,
@@ -222,6 +225,42 @@ describe('labels', () => {
     });
     for await (const { epoch, xs } of loader) {
       expect(floatsOf((found[1].views as string[])[epoch])).toEqual(xs);
+    }
+  });
+
+  test('and views come from the part with their sample', async () => {
+    const [path, file] = [temporary.path('samples'), temporary.path('samples.bin')];
+    const { images: a } = await recordedArchive(path, { samples: 9, seed: 0 });
+    const more = await recordedArchive(temporary.path('more'), { samples: 5, seed: 100 });
+    await appendArchive(path, more.path, { add: 'samples' });
+    await writeFile(file, Buffer.concat([a.data, more.images.data]));
+    const samples = [13, 0, 8, 9, 4, 9];
+    const [epochs, shape] = [
+      [0, 1],
+      [14, RECORDED_SIDE, RECORDED_SIDE],
+    ];
+    const views = { kind: 'views', epochs, images: file, shape, ...NORMALISATION } as const;
+    const found = runJobs([
+      { kind: 'labels', archive: path, epochs, samples },
+      { kind: 'labels', archive: path, epochs },
+      { ...views, archive: path, samples: Array.from({ length: 14 }, (_, i) => i) },
+      { kind: 'labels', archive: path, epochs, samples: [14] },
+    ]);
+    await using archive = await openDecoding(path);
+    expect(found[0]).toMatchObject({ id: archive.id, classes: 5, epochs: 2 });
+    for (const epoch of epochs) {
+      for (const [i, ids] of [list(...samples), { start: 0, count: 14 }].entries()) {
+        const own = await archive.labels(epoch, ids);
+        expect(worst(floatsOf((found[i].labels as string[])[epoch]), own)).toBeLessThan(1e-6);
+      }
+    }
+    expect(found[3]).toMatchObject({ code: 'INVALID_ARGUMENT', field: 'samples' });
+    await using loader = createLoader({
+      ...{ archive, images: joinImages([a, more.images]), normalisation: NORMALISATION },
+      ...{ batchSize: 14, shuffle: false, workers: 0 },
+    });
+    for await (const { epoch, xs } of loader) {
+      expect(floatsOf((found[2].views as string[])[epoch])).toEqual(xs);
     }
   });
 

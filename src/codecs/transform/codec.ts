@@ -91,6 +91,10 @@ export class TransformCodec implements Codec {
     return this.config.bases > 0 && this.config.views;
   }
 
+  get knowsSamples(): boolean {
+    return this.config.bases > 0;
+  }
+
   async encode(
     logits: Float32Array,
     context: LabelContext,

@@ -1,6 +1,7 @@
 // Archives
 
-export { type AppendAxis, type AppendOptions, appendArchive } from './archive/append.js';
+export { type AppendOptions, appendArchive } from './archive/append.js';
+export type { AppendAxis } from './archive/appending.js';
 export type {
   ArchiveBytes,
   LabelArchive,

@@ -3,6 +3,7 @@ import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from '../container/shard-file.js';
 import { decodeTensorFile } from '../container/tensor-file.js';
 import { FieldChecker } from '../core/check.js';
 import { canonicalJson } from '../core/json.js';
+import { inLanes } from '../core/lanes.js';
 import { excerpt, SoftpackError, type SoftpackErrorCode } from '../errors.js';
 import { nameIn } from '../store/address.js';
 import type { ByteStore, ReadOptions } from '../store/byte-store.js';
@@ -68,16 +69,40 @@ export async function recordedFolders(
   }[]
 > {
   const own = { store: source, files: await recordedFiles(source, manifest) };
-  const parts = (manifest.parts ?? []).map(async (part) => {
-    const { folder, bytes, sha256: hash } = part;
-    const store = subStore(source, folder);
-    const { manifest: listed } = await readManifest(store, part);
-    requirePart(nameIn(store.name, MANIFEST_FILE), manifest, listed, part);
-    const last = { file: MANIFEST_FILE, bytes, sha256: hash };
-    return { folder, store, files: [...(await recordedFiles(store, listed)), last] };
-  });
+  const parts = (await listedParts(source, manifest)).map(
+    async ({ store, listed, manifest: part }) => {
+      const { folder, bytes, sha256: hash } = listed;
+      const last = { file: MANIFEST_FILE, bytes, sha256: hash };
+      return { folder, store, files: [...(await recordedFiles(store, part)), last] };
+    },
+  );
   return [own, ...(await Promise.all(parts))];
 }
+
+/** The parts that a manifest lists, with their manifests. */
+export async function listedParts(
+  source: ByteStore,
+  manifest: ArchiveIdentity & Pick<Manifest, 'parts'>,
+): Promise<
+  readonly {
+    readonly listed: PartRecord;
+    readonly store: ByteStore;
+    readonly manifest: Manifest;
+  }[]
+> {
+  const { parts = [] } = manifest;
+  const found: Awaited<ReturnType<typeof listedParts>>[number][] = [];
+  await inLanes(parts.length, PARTS_AT_A_TIME, async (i) => {
+    const store = subStore(source, parts[i].folder);
+    const { manifest: part } = await readManifest(store, parts[i]);
+    requirePart(nameIn(store.name, MANIFEST_FILE), manifest, part, parts[i]);
+    found[i] = { listed: parts[i], store, manifest: part };
+  });
+  return found;
+}
+
+/** Manifests read at a time. */
+const PARTS_AT_A_TIME = 8;
 
 /**
  * The manifest, and its size in bytes; of a part it must be the one that is listed. One that is damaged is read again: a

@@ -4,10 +4,9 @@ import { errorCode, SoftpackError, throwIfAborted } from '../errors.js';
 import { nameIn } from '../store/address.js';
 import type { ByteFile, ByteStore } from '../store/byte-store.js';
 import { openStore } from '../store/open-store.js';
-import { subStore } from '../store/sub-store.js';
 import { readCodecFile } from './codec-files.js';
 import { createArchive } from './create.js';
-import { readManifest, readManifestBytes, requirePart, shardsOf } from './files.js';
+import { listedParts, readManifestBytes, shardsOf } from './files.js';
 import { type Rectangle, rectangleAt, shardCount, storedEpochs } from './grid.js';
 import { type ArchiveIdentity, archiveIdOf, type FileRecord } from './identity.js';
 import { type LogPlan, logName, type Piece, readPieces } from './log-records.js';
@@ -105,10 +104,8 @@ async function openParts(from: string | ByteStore): Promise<readonly Part[]> {
     const details = { field: store.name, expected: 'parts that are epochs' };
     throw new SoftpackError('UNSUPPORTED', 'parts of further samples cannot be merged', details);
   }
-  for (const listed of own.manifest?.parts ?? []) {
-    const folder = subStore(store, listed.folder);
-    const { manifest } = await readManifest(folder, listed);
-    requirePart(nameIn(folder.name, MANIFEST_FILE), own.identity, manifest, listed);
+  const parts = own.manifest === undefined ? [] : await listedParts(store, own.manifest);
+  for (const { store: folder, manifest } of parts) {
     const { request, provenance } = manifest;
     all.push({ store: folder, identity: manifest, request, provenance, manifest });
   }

@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { type Command, Option } from 'commander';
-import { type AppendAxis, appendArchive } from '../archive/append.js';
+import { appendArchive } from '../archive/append.js';
+import type { AppendAxis } from '../archive/appending.js';
 import { allEpochs, allSamples } from '../archive/parts.js';
 import { CODECS } from '../codecs/registry.js';
 import { appendLabels } from '../pipeline/append.js';

@@ -1,4 +1,4 @@
-import { type AppendAxis, Appending } from '../archive/append.js';
+import { type AppendAxis, Appending } from '../archive/appending.js';
 import type { LabelArchive } from '../archive/archive.js';
 import { callRecord } from '../archive/provenance.js';
 import type { TauScheduleChoice } from '../archive/tau-schedule.js';

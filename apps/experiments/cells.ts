@@ -125,6 +125,7 @@ export function experiments(scale: Scale): readonly Experiment[] {
               'transform, reuse',
               'transform',
               'transform, reuse, no base vectors',
+              'transform, reuse, basis of 8 bits',
               'transform, reuse, dead zone',
               'transform, reuse, 8 states',
               'transform, reuse, tau 20',

@@ -45,6 +45,7 @@ type TransformName =
   | 'transform, reuse, no base vectors'
   | 'transform, reuse, dead zone'
   | 'transform, reuse, 8 states'
+  | 'transform, reuse, basis of 8 bits'
   | 'transform, reuse, tau 20';
 
 /** A codec of fixed parameters with its further settings. */
@@ -62,6 +63,8 @@ export interface Method {
   readonly tau?: number;
   /** FerKD's adaptation of the labels. */
   readonly filter?: 'ferkd';
+  /** Bytes of all, where the transform codec's basis counts as 8 bits an entry. */
+  readonly plainBasisWithin?: number;
 }
 
 const SCALABLE: Partial<Record<MethodName, ScalableCodec>> = {
@@ -133,11 +136,14 @@ export function methodAt(
     case 'transform, reuse, no base vectors':
     case 'transform, reuse, dead zone':
     case 'transform, reuse, 8 states':
+    case 'transform, reuse, basis of 8 bits':
     case 'transform, reuse, tau 20': {
       const codec = { name: 'transform', totalRatio: ratio, ...TRANSFORM_FORMS[name] } as const;
       const reused = keptEpochs((8 * budget) / samples, scale.epochs);
       const keep = name === 'transform' ? scale.epochs : reused;
-      return { name, codec, keep, temperatures: name !== 'transform, reuse, tau 20' };
+      const method = { name, codec, keep, temperatures: name !== 'transform, reuse, tau 20' };
+      const plain = name === 'transform, reuse, basis of 8 bits';
+      return plain ? { ...method, plainBasisWithin: budget } : method;
     }
     case 'random labels':
       return { name, codec: { name: 'none' }, shuffled: true };
@@ -205,6 +211,34 @@ export function codecSteps(codec: Method['codec'], scale: Scale): number {
 
 /** The archive of a set's labels by one method, made if it is not there. */
 export async function pack(method: Method, set: LabelSet, setting: Setting): Promise<PackStep> {
+  const { plainBasisWithin: budget } = method;
+  const packed = await packAsItIs(method, set, setting);
+  if (budget === undefined) return packed;
+  // What the basis would take more is left free: a little too much, for fewer components then fit.
+  const free = await plainBasisExcess(packed.archive);
+  const totalRatio = (packed.ratio.total * packed.bytes.total) / (budget - free);
+  const codec = { ...method.codec, totalRatio };
+  const smaller = await packAsItIs({ ...method, codec }, set, setting);
+  const excess = await plainBasisExcess(smaller.archive);
+  const total = smaller.bytes.total + excess;
+  const ratio = (smaller.ratio.total * smaller.bytes.total) / total;
+  return {
+    ...smaller,
+    bytes: { ...smaller.bytes, codec: smaller.bytes.codec + excess, total },
+    ratio: { ...smaller.ratio, total: ratio },
+  };
+}
+
+/** Bytes that mean and components take at 8 bits an entry, less those that they take. */
+async function plainBasisExcess(folder: string): Promise<number> {
+  await using archive = await openArchive(folder);
+  const [steps, basis] = ['steps', 'basis'].map(
+    (name) => archive.codecParts.tensors.get(name)?.data.length ?? 0,
+  );
+  return (steps / 2) * archive.classes - basis;
+}
+
+async function packAsItIs(method: Method, set: LabelSet, setting: Setting): Promise<PackStep> {
   const { workspace, scale, signal, onProgress } = setting;
   const { codec, prune, keep, shuffled, filter } = method;
   const labels = labelParameters(set, setting);

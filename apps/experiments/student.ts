@@ -39,10 +39,13 @@ export async function student(
   setting: Setting,
 ): Promise<StudentStep> {
   const { workspace, scale } = setting;
-  const { codec, prune, keep, shuffled, temperatures, tau, filter } = method;
+  const { codec, prune, keep, shuffled, temperatures, tau, filter, plainBasisWithin } = method;
   const parameters = {
     labels: labelParameters(set, setting),
-    method: { codec: keyOf(codec), prune, shuffled, temperatures, tau, filter, keep },
+    method: {
+      codec: keyOf(codec),
+      ...{ prune, shuffled, temperatures, tau, filter, keep, plainBasisWithin },
+    },
     steps: codecSteps(codec, scale),
     student: { ...STUDENTS[name], ...STUDENT_TRAINING },
     seed,

@@ -24,14 +24,16 @@ uint64_t Labels(const Arguments& arguments, const char* name, uint64_t length, u
   return length / each;
 }
 
+uint64_t Groups(uint64_t labels) { return (labels + kTokenGroup - 1) / kTokenGroup; }
+
 void CheckLength(const Arguments& arguments, const char* name, uint64_t found, uint64_t expected) {
   if (found != expected) arguments.Refuse(name, std::to_string(expected) + " elements");
 }
 
 // decodeTokens(ids: Uint32Array, k: number, samples: number, ordered: number, stages: number,
 //              codebooks: Float32Array | null, scale: Float32Array | null, bytes: Uint8Array,
-//              position: number, skip: number, labels: Int32Array, probabilities: Float32Array):
-//              number
+//              position: number, begins: Uint32Array, skip: number, labels: Int32Array,
+//              probabilities: Float32Array): number
 Napi::Value Decode(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   TokenDecodeArgs args = {};
@@ -48,11 +50,14 @@ Napi::Value Decode(const Napi::CallbackInfo& info) {
   args.bytes = bytes.data;
   args.length = bytes.length;
   args.position = arguments.Size(8, "position");
-  args.skip = arguments.Small(9, "skip", 0, kTokenGroup - 1);
-  const Span<int32_t> labels = arguments.Integers(10, "labels");
+  const Span<uint32_t> begins = arguments.DoubleWords(9, "begins");
+  args.begins = begins.data;
+  args.skip = arguments.Small(10, "skip", 0, kTokenGroup - 1);
+  const Span<int32_t> labels = arguments.Integers(11, "labels");
   args.count = Labels(arguments, "labels", labels.length, args.shape.entries());
+  CheckLength(arguments, "begins", begins.length, Groups(args.skip + args.count));
   args.labels = labels.data;
-  args.probabilities = arguments.Floats(11, "probabilities", labels.length);
+  args.probabilities = arguments.Floats(12, "probabilities", labels.length);
   return RunNow(arguments, [args] { return DecodeTokens(args); });
 }
 
@@ -89,7 +94,7 @@ Napi::Value Encode(const Napi::CallbackInfo& info) {
   args.position = arguments.Size(11, "position");
   if (args.position / 8 >= out.length) arguments.Refuse("position", "a bit of out");
   const Span<uint32_t> begins = arguments.DoubleWords(12, "begins");
-  const uint64_t groups = (args.count + kTokenGroup - 1) / kTokenGroup;
+  const uint64_t groups = Groups(args.count);
   CheckLength(arguments, "begins", begins.length, groups < 2 ? 0 : groups - 1);
   args.begins = begins.data;
   const Span<uint32_t> length = arguments.DoubleWords(13, "length");

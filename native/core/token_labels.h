@@ -1,5 +1,6 @@
-// Labels of language models' tokens as bits: docs/tokens.md, "Format". Fields are written least
-// significant bit first, without gaps. Only the probabilities of decoded labels are floating point.
+// Labels of language models' tokens as bits: docs/tokens.md, "Format". Fields
+// are written least significant bit first, without gaps. Only the probabilities
+// of decoded labels are floating point.
 #ifndef SOFTPACK_CORE_TOKEN_LABELS_H_
 #define SOFTPACK_CORE_TOKEN_LABELS_H_
 
@@ -32,36 +33,37 @@ struct TokenShape {
 
 struct TokenDecodeArgs {
   TokenShape shape;
-  const uint32_t* ids;     // [vocabulary], the id of each name
-  const float* codebooks;  // [stages, 256, width]
-  const float* scale;      // [width]
-  const uint8_t* bytes;
+  const uint32_t *ids;     // [vocabulary], the id of each name
+  const float *codebooks;  // [stages, 256, width]
+  const float *scale;      // [width]
+  const uint8_t *bytes;
   uint64_t length;
-  uint64_t position;  // bit of the first label
-  uint64_t skip;      // labels that are passed over
+  uint64_t position;       // bit of the sequence's first label
+  const uint32_t *begins;  // bits from there to each group of 64 labels that is read
+  uint64_t skip;           // labels of the first group that are passed over, below 64
   uint64_t count;
-  int32_t* labels;       // [count, entries]
-  float* probabilities;  // [count, entries]
+  int32_t *labels;       // [count, entries]
+  float *probabilities;  // [count, entries]
 };
 
 struct TokenEncodeArgs {
   TokenShape shape;
-  const uint32_t* names;  // [vocabulary], the name of each id
+  const uint32_t *names;  // [vocabulary], the name of each id
   uint64_t count;
-  const uint32_t* counts;   // [count], ids of each label; k with stages
-  const uint32_t* ids;      // [count, k], the most probable first
-  const float* log_probs;   // [count, k]; null with stages
-  const uint16_t* indices;  // [stages, count]
-  const uint32_t* samples;  // [count, samples]
-  uint8_t* out;             // zeros from bit `position` on
+  const uint32_t *counts;   // [count], ids of each label; k with stages
+  const uint32_t *ids;      // [count, k], the most probable first
+  const float *log_probs;   // [count, k]; null with stages
+  const uint16_t *indices;  // [stages, count]
+  const uint32_t *samples;  // [count, samples]
+  uint8_t *out;             // zeros from bit `position` on
   uint64_t capacity;        // bytes
   uint64_t position;
-  uint32_t* begins;  // [(count - 1) / 64]: bits from `position` to labels 64, 128, ...
+  uint32_t *begins;  // [(count - 1) / 64]: bits from `position` to labels 64, 128, ...
   uint64_t length;   // set by the call: bits written
 };
 
 // Whether the limits above hold.
-inline bool IsTokenShape(const TokenShape& shape) {
+inline bool IsTokenShape(const TokenShape &shape) {
   const bool bounded = shape.vocabulary >= 1 && shape.vocabulary <= kTokenVocabulary &&
                        shape.k <= kTokenEntries && shape.k <= shape.vocabulary &&
                        shape.samples <= kTokenSamples && shape.stages <= kTokenStages;
@@ -70,18 +72,20 @@ inline bool IsTokenShape(const TokenShape& shape) {
   return bounded && values && shape.ordered <= shape.k;
 }
 
-// Bits that a label of so many ids takes at most: counts and words have up to 32 bits and come at
-// most once per id.
-inline uint64_t TokenLabelBits(const TokenShape& shape, uint64_t ids) {
+// Bits that a label of so many ids takes at most: counts and words have up to
+// 32 bits and come at most once per id.
+inline uint64_t TokenLabelBits(const TokenShape &shape, uint64_t ids) {
   return 32 + ids * (23 + 16) + 32 * shape.ordered + 8 * shape.stages + 23 * shape.samples;
 }
 
-// kSoftpackInvalidCodes for bytes that no encoder writes; outputs are then partly written.
-int DecodeTokens(const TokenDecodeArgs& args);
-// kSoftpackInvalidArgument for ids beyond the vocabulary or twice in a label, for labels with more
-// than k ids, or fewer with stages, if `capacity` is too small, or for more than 2^32 bits. Room
-// for TokenLabelBits of each label and 8 bytes is enough.
-int EncodeTokens(TokenEncodeArgs* args);
+// kSoftpackInvalidCodes for bytes that no encoder writes; outputs are then
+// partly written.
+int DecodeTokens(const TokenDecodeArgs &args);
+// kSoftpackInvalidArgument for ids beyond the vocabulary or twice in a label,
+// for labels with more than k ids, or fewer with stages, if `capacity` is too
+// small, or for more than 2^32 bits. Room for TokenLabelBits of each label and
+// 8 bytes is enough.
+int EncodeTokens(TokenEncodeArgs *args);
 
 }  // namespace softpack
 

@@ -1,7 +1,7 @@
 #include <algorithm>
+#include <array>
 #include <vector>
 
-#include "core/half.h"
 #include "core/token_labels.h"
 #include "cpu/token_exp.h"
 #include "cpu/token_set.h"
@@ -11,121 +11,254 @@ namespace {
 
 // Sums of float32 probabilities are scaled down to 1 and by this: 1 + 2^-20.
 constexpr double kAboveOne = 1.00000095367431640625;
+// Groups that are read in turns: the next number of a set waits for the one
+// before it, so one group alone would leave most of a processor idle.
+constexpr uint32_t kLanes = 4;
+
+// A group that is being read, and its label in hand.
+struct TokenLane {
+  explicit TokenLane(const TokenShape &shape)
+      : listed(shape.k + 2), drawn(shape.samples + 2), halves(shape.k) {}
+
+  TokenBits bits;
+  // Output rows that are left, and labels before them that are passed over.
+  uint64_t row = 0;
+  uint64_t rows = 0;
+  uint32_t skip = 0;
+  uint32_t count = 0;            // ids of the label
+  std::vector<uint32_t> listed;  // [1, count], names + 1 in ascending order
+  std::vector<uint32_t> drawn;   // [1, samples], numbers + 1 of the multiset
+  std::vector<int32_t> halves;   // [count], magnitudes of log-probabilities
+  std::array<int16_t, kTokenOrdered> digits = {};
+  std::array<uint8_t, kTokenStages> codewords = {};
+};
+
+// Reads sets of the same size in turns. Numbers + 1, from 1 on.
+template <uint32_t N>
+void ReadSets(const std::vector<TokenNode> &nodes, uint64_t range, TokenBits *const *readers,
+              uint32_t *const *sets) {
+  TokenBits bits[N];
+  const uint32_t end = static_cast<uint32_t>(nodes.size()) + 1;
+  for (uint32_t i = 0; i < N; ++i) {
+    bits[i] = *readers[i];
+    sets[i][0] = 0;
+    sets[i][end] = static_cast<uint32_t>(range + 1);
+  }
+  for (const TokenNode node : nodes) {
+    const uint32_t before = node.at - node.left;
+    const uint32_t after = node.right - node.at;
+    for (uint32_t i = 0; i < N; ++i) {
+      uint32_t *const set = sets[i];
+      const uint32_t least = set[node.left] + before;
+      const uint32_t most = set[node.right] - after;
+      set[node.at] = least + bits[i].ReadBelow(most - least + 1);
+    }
+  }
+  for (uint32_t i = 0; i < N; ++i) *readers[i] = bits[i];
+}
 
 class TokenDecoder {
  public:
-  explicit TokenDecoder(const TokenDecodeArgs& args)
-      : args_(args),
-        shape_(args.shape),
-        bits_(args.bytes, args.length, args.position),
-        words_(TokenWords(shape_)),
-        set_(shape_.k + 2),
-        drawn_(shape_.samples + 2),
-        values_(shape_.width()) {}
+  explicit TokenDecoder(const TokenDecodeArgs &args)
+      : args_(args), shape_(args.shape), words_(TokenWords(shape_)), values_(shape_.width()) {
+    places_.resize(shape_.k);
+    spare_labels_.resize(shape_.entries());
+    spare_probabilities_.resize(shape_.entries());
+  }
 
   int Decode() {
-    std::vector<int32_t> labels(shape_.entries());
-    std::vector<float> probabilities(shape_.entries());
-    for (uint64_t i = 0; i < args_.skip; ++i) {
-      if (!ReadLabel(labels.data(), probabilities.data())) return kSoftpackInvalidCodes;
+    std::vector<TokenLane> lanes(kLanes, TokenLane(shape_));
+    std::array<TokenLane *, kLanes> active;
+    uint32_t count = 0;
+    while (count < kLanes && NextGroup(&lanes[count])) {
+      active[count] = &lanes[count];
+      ++count;
     }
-    for (uint64_t i = 0; i < args_.count; ++i) {
-      const uint64_t at = i * shape_.entries();
-      if (!ReadLabel(args_.labels + at, args_.probabilities + at)) return kSoftpackInvalidCodes;
+    while (count > 0) {
+      if (!ReadLabels(active.data(), count)) return kSoftpackInvalidCodes;
+      for (uint32_t i = count; i-- > 0;) {
+        if (active[i]->rows == 0 && !NextGroup(active[i])) active[i] = active[--count];
+      }
     }
     return kSoftpackOk;
   }
 
  private:
-  bool ReadLabel(int32_t* labels, float* probabilities) {
-    uint32_t listed = 0;
-    if (shape_.stages > 0) {
-      listed = ReadQuantised(labels, probabilities);
-    } else if (shape_.k > 0 && !ReadExact(labels, probabilities, &listed)) {
-      return false;
-    }
-    std::fill(labels + listed, labels + shape_.entries(), 0);
-    std::fill(probabilities + listed, probabilities + shape_.entries(), 0.0f);
-    const double mass = BoundMass(probabilities, listed);
-    if (shape_.samples > 0) {
-      ReadSet(shape_.samples, shape_.vocabulary + shape_.samples - 1, drawn_.data());
-      AddSamples(labels, probabilities, listed, mass);
-      BoundMass(probabilities, shape_.entries());
-    }
-    return !bits_.beyond_end();
-  }
-
-  // Numbers + 1, from set[1] on.
-  void ReadSet(uint32_t count, uint64_t range, uint32_t* set) {
-    set[0] = 0;
-    set[count + 1] = static_cast<uint32_t>(range + 1);
-    for (const TokenNode node : nodes_.Of(count)) {
-      const uint32_t least = set[node.left] + (node.at - node.left);
-      const uint32_t most = set[node.right] - (node.right - node.at);
-      set[node.at] = least + bits_.ReadBelow(most - least + 1);
-    }
-  }
-
-  bool ReadExact(int32_t* labels, float* probabilities, uint32_t* listed) {
-    const uint32_t count = bits_.ReadBelow(shape_.k + 1);
-    ReadSet(count, shape_.vocabulary, set_.data());
-    // Magnitudes and places: the most probable first, equal ones by name.
-    order_.resize(count);
-    for (uint32_t i = 0; i < count; ++i) {
-      const uint32_t half = bits_.Read(16);
-      // 0, or from -0 to -infinity.
-      if (half != 0 && (half < 0x8000 || half > 0xfc00)) return false;
-      order_[i] = (half & 0x7fff) << 16 | i;
-    }
-    std::sort(order_.begin(), order_.end());
-    for (uint32_t i = 0; i < count; ++i) {
-      const uint32_t place = order_[i] & 0xffff;
-      labels[i] = static_cast<int32_t>(args_.ids[set_[place + 1] - 1]);
-      probabilities[i] = static_cast<float>(TokenExp(-HalfMagnitude(order_[i] >> 16)));
-    }
-    *listed = count;
+  // False if there is none.
+  bool NextGroup(TokenLane *lane) {
+    const uint64_t row = group_ == 0 ? 0 : group_ * kTokenGroup - args_.skip;
+    if (row >= args_.count) return false;
+    lane->skip = group_ == 0 ? static_cast<uint32_t>(args_.skip) : 0;
+    lane->row = row;
+    lane->rows = std::min(kTokenGroup - lane->skip, args_.count - row);
+    lane->bits = TokenBits(args_.bytes, args_.length, args_.position + args_.begins[group_]);
+    ++group_;
     return true;
   }
 
+  // The next label of each lane; false for what is none.
+  bool ReadLabels(TokenLane *const *lanes, uint32_t count) {
+    bool valid = true;
+    if (shape_.k > 0) {
+      ReadListed(lanes, count);
+      for (uint32_t i = 0; i < count; ++i) valid &= ReadValues(lanes[i]);
+    }
+    if (shape_.samples > 0) {
+      const uint64_t range = shape_.vocabulary + shape_.samples - 1;
+      uint32_t *sets[kLanes];
+      for (uint32_t i = 0; i < count; ++i) sets[i] = lanes[i]->drawn.data();
+      ReadSetsOf(lanes, count, shape_.samples, range, sets);
+    }
+    for (uint32_t i = 0; valid && i < count; ++i) {
+      valid = !lanes[i]->bits.beyond_end();
+      if (valid) WriteLabel(lanes[i]);
+    }
+    return valid;
+  }
+
+  void ReadListed(TokenLane *const *lanes, uint32_t count) {
+    uint32_t *sets[kLanes];
+    bool same = true;
+    for (uint32_t i = 0; i < count; ++i) {
+      TokenLane *const lane = lanes[i];
+      lane->count = shape_.stages > 0 ? shape_.k : lane->bits.ReadBelow(shape_.k + 1);
+      same &= lane->count == lanes[0]->count;
+      sets[i] = lane->listed.data();
+    }
+    if (same) {
+      ReadSetsOf(lanes, count, lanes[0]->count, shape_.vocabulary, sets);
+      return;
+    }
+    for (uint32_t i = 0; i < count; ++i) {
+      ReadSetsOf(lanes + i, 1, lanes[i]->count, shape_.vocabulary, sets + i);
+    }
+  }
+
+  void ReadSetsOf(TokenLane *const *lanes, uint32_t count, uint32_t size, uint64_t range,
+                  uint32_t *const *sets) {
+    const std::vector<TokenNode> &nodes = nodes_.Of(size);
+    TokenBits *readers[kLanes];
+    for (uint32_t i = 0; i < count; ++i) readers[i] = &lanes[i]->bits;
+    switch (count) {
+      case 4:
+        return ReadSets<4>(nodes, range, readers, sets);
+      case 3:
+        return ReadSets<3>(nodes, range, readers, sets);
+      case 2:
+        return ReadSets<2>(nodes, range, readers, sets);
+      default:
+        return ReadSets<1>(nodes, range, readers, sets);
+    }
+  }
+
+  bool ReadValues(TokenLane *lane) const {
+    if (shape_.stages == 0) return ReadHalves(lane);
+    ReadCodewords(lane);
+    return true;
+  }
+
+  static bool ReadHalves(TokenLane *lane) {
+    bool valid = true;
+    for (uint32_t i = 0; i < lane->count; ++i) {
+      const uint32_t half = lane->bits.Read(16);
+      // 0, or from -0 to -infinity.
+      valid &= half == 0 || (half >= 0x8000 && half <= 0xfc00);
+      lane->halves[i] = static_cast<int32_t>(half & 0x7fff);
+    }
+    return valid;
+  }
+
+  void ReadCodewords(TokenLane *lane) const {
+    for (const TokenWord &word : words_) {
+      uint32_t left = lane->bits.ReadBelow(word.range);
+      for (uint32_t rank = word.to; rank-- > word.from;) {
+        const uint32_t choices = shape_.k - rank;
+        const uint32_t rest = left / choices;
+        lane->digits[rank] = static_cast<int16_t>(left - rest * choices);
+        left = rest;
+      }
+    }
+    for (uint32_t stage = 0; stage < shape_.stages; ++stage) {
+      lane->codewords[stage] = static_cast<uint8_t>(lane->bits.Read(8));
+    }
+  }
+
+  void WriteLabel(TokenLane *lane) {
+    int32_t *labels = spare_labels_.data();
+    float *probabilities = spare_probabilities_.data();
+    if (lane->skip > 0) {
+      --lane->skip;
+    } else {
+      labels = args_.labels + lane->row * shape_.entries();
+      probabilities = args_.probabilities + lane->row * shape_.entries();
+      ++lane->row;
+      --lane->rows;
+    }
+    uint32_t listed = 0;
+    if (shape_.k > 0) {
+      listed = lane->count;
+      if (shape_.stages > 0) {
+        WriteQuantised(lane, labels, probabilities);
+      } else {
+        WriteExact(*lane, labels, probabilities);
+      }
+    }
+    const double mass = BoundMass(probabilities, listed);
+    uint32_t entries = listed;
+    if (shape_.samples > 0) {
+      entries = AddSamples(*lane, labels, probabilities, mass);
+      BoundMass(probabilities, entries);
+    }
+    std::fill(labels + entries, labels + shape_.entries(), 0);
+    std::fill(probabilities + entries, probabilities + shape_.entries(), 0.0f);
+  }
+
+  int32_t IdOf(uint32_t name) const { return static_cast<int32_t>(args_.ids[name]); }
+
+  // The most probable first, equal ones by name.
+  void WriteExact(const TokenLane &lane, int32_t *labels, float *probabilities) {
+    PlaceTokens(lane.halves.data(), lane.count, places_.data());
+    for (uint32_t i = 0; i < lane.count; ++i) {
+      const uint32_t place = places_[i];
+      labels[place] = IdOf(lane.listed[i + 1] - 1);
+      probabilities[place] = static_cast<float>(TokenExp(-HalfMagnitude(lane.halves[i])));
+    }
+  }
+
   // The number of a half's bits without its sign.
-  static double HalfMagnitude(uint32_t bits) {
-    const uint32_t exponent = bits >> 10;
+  static double HalfMagnitude(int32_t bits) {
+    const int32_t exponent = bits >> 10;
     const double fraction = bits & 0x3ff;
     if (exponent == 0) return fraction * (1.0 / 16777216);
     if (exponent == 31) return 1e300;
     return (fraction + 1024) * static_cast<double>(uint64_t{1} << exponent) * (1.0 / 33554432);
   }
 
-  uint32_t ReadQuantised(int32_t* labels, float* probabilities) {
+  void WriteQuantised(TokenLane *lane, int32_t *labels, float *probabilities) {
     const uint32_t k = shape_.k;
     const uint32_t ordered = shape_.ordered;
-    ReadSet(k, shape_.vocabulary, set_.data());
-    uint32_t digits[kTokenOrdered];
-    for (const TokenWord& word : words_) {
-      uint64_t left = bits_.ReadBelow(word.range);
-      for (uint32_t rank = word.to; rank-- > word.from;) {
-        const uint64_t choices = k - rank;
-        digits[rank] = static_cast<uint32_t>(left % choices);
-        left /= choices;
-      }
-    }
-    // A digit counts the places that no earlier rank has taken: from the last rank on, each makes
-    // room for those that come before it.
+    // A digit counts the places that no earlier rank has taken: from the last
+    // rank on, each makes room for those that come before it.
+    int16_t *const digits = lane->digits.data();
     for (uint32_t rank = ordered; rank-- > 0;) {
+      const int16_t own = digits[rank];
       for (uint32_t later = rank + 1; later < ordered; ++later) {
-        digits[later] += digits[later] >= digits[rank] ? 1 : 0;
+        digits[later] = static_cast<int16_t>(digits[later] + (digits[later] >= own ? 1 : 0));
       }
     }
+    uint32_t *const names = lane->listed.data() + 1;
     for (uint32_t rank = 0; rank < ordered; ++rank) {
-      uint32_t* const name = &set_[digits[rank] + 1];
-      labels[rank] = static_cast<int32_t>(args_.ids[*name - 1]);
+      uint32_t *const name = names + digits[rank];
+      labels[rank] = IdOf(*name - 1);
       *name = 0;
     }
+    // All others by name: those that are taken are overwritten.
     uint32_t at = ordered;
-    for (uint32_t i = 1; i <= k && at < k; ++i) {
-      if (set_[i] != 0) labels[at++] = static_cast<int32_t>(args_.ids[set_[i] - 1]);
+    for (uint32_t i = 0; i < k && at < k; ++i) {
+      labels[at] = IdOf(names[i] == 0 ? 0 : names[i] - 1);
+      at += names[i] == 0 ? 0 : 1;
     }
-    ReadValues();
+    SumCodewords(*lane);
     for (uint32_t rank = 0; rank < ordered; ++rank) {
       probabilities[rank] = static_cast<float>(TokenExp(values_[rank]));
     }
@@ -133,15 +266,14 @@ class TokenDecoder {
       const float each = static_cast<float>(TokenExp(values_[ordered]) / (k - ordered));
       std::fill(probabilities + ordered, probabilities + k, each);
     }
-    return k;
   }
 
-  void ReadValues() {
+  void SumCodewords(const TokenLane &lane) {
     const uint32_t width = shape_.width();
     std::fill(values_.begin(), values_.end(), 0.0f);
     for (uint32_t stage = 0; stage < shape_.stages; ++stage) {
-      const uint64_t row = stage * kTokenCodewords + bits_.Read(8);
-      const float* const codeword = args_.codebooks + row * width;
+      const uint64_t row = stage * kTokenCodewords + lane.codewords[stage];
+      const float *const codeword = args_.codebooks + row * width;
       for (uint32_t j = 0; j < width; ++j) values_[j] += codeword[j];
     }
     for (uint32_t j = 0; j < width; ++j) {
@@ -150,21 +282,22 @@ class TokenDecoder {
     }
   }
 
-  // Samples share what is not listed; those of one id are one entry, those of a listed id add to
-  // it.
-  void AddSamples(int32_t* labels, float* probabilities, uint32_t listed, double mass) {
+  // Samples share what is not listed; those of one id are one entry, those of a
+  // listed id add to it. Returns the number of entries.
+  uint32_t AddSamples(const TokenLane &lane, int32_t *labels, float *probabilities,
+                      double mass) const {
     const uint32_t samples = shape_.samples;
+    const uint32_t listed = shape_.k > 0 ? lane.count : 0;
     const double left = 1 - mass;
     const double each = (left < 0 ? 0 : left) / samples;
     uint32_t at = listed;
     uint32_t last = UINT32_MAX;
     for (uint32_t i = 0; i < samples; ++i) {
       // Numbers of a multiset are raised by their places to make them a set.
-      const uint32_t name = drawn_[i + 1] - 1 - i;
-      const int32_t id = static_cast<int32_t>(args_.ids[name]);
-      const int32_t* const own = std::find(labels, labels + listed, id);
-      if (own != labels + listed) {
-        AddTo(&probabilities[own - labels], each);
+      const uint32_t name = lane.drawn[i + 1] - 1 - i;
+      const int32_t id = IdOf(name);
+      if (Contains(labels, listed, id)) {
+        AddTo(&probabilities[std::find(labels, labels + listed, id) - labels], each);
       } else if (name == last) {
         AddTo(&probabilities[at - 1], each);
       } else {
@@ -174,42 +307,52 @@ class TokenDecoder {
       }
       last = name;
     }
+    return at;
   }
 
-  static void AddTo(float* probability, double more) {
+  // Without an early end, which compilers make into vectors.
+  static bool Contains(const int32_t *values, uint32_t count, int32_t value) {
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < count; ++i) found |= values[i] == value ? 1 : 0;
+    return found != 0;
+  }
+
+  static void AddTo(float *probability, double more) {
     *probability = static_cast<float>(*probability + more);
   }
 
   // Returns the sum, which is at most 1 afterwards.
-  static double BoundMass(float* probabilities, uint32_t count) {
+  static double BoundMass(float *probabilities, uint32_t count) {
     const double sum = Sum(probabilities, count);
     if (sum <= 1) return sum;
+    const double divisor = sum * kAboveOne;
     for (uint32_t i = 0; i < count; ++i) {
-      probabilities[i] = static_cast<float>(probabilities[i] / (sum * kAboveOne));
+      probabilities[i] = static_cast<float>(probabilities[i] / divisor);
     }
     return Sum(probabilities, count);
   }
 
-  static double Sum(const float* values, uint32_t count) {
+  static double Sum(const float *values, uint32_t count) {
     double sum = 0;
     for (uint32_t i = 0; i < count; ++i) sum += values[i];
     return sum;
   }
 
-  const TokenDecodeArgs& args_;
+  const TokenDecodeArgs &args_;
   const TokenShape shape_;
-  TokenBits bits_;
   TokenNodes nodes_;
   const std::vector<TokenWord> words_;
-  std::vector<uint32_t> set_;    // names + 1 of the listed ids
-  std::vector<uint32_t> drawn_;  // the same of samples
-  std::vector<uint32_t> order_;
+  uint64_t group_ = 0;  // the next one
+  std::vector<uint32_t> places_;
   std::vector<float> values_;
+  // Of labels that are passed over.
+  std::vector<int32_t> spare_labels_;
+  std::vector<float> spare_probabilities_;
 };
 
 }  // namespace
 
-int DecodeTokens(const TokenDecodeArgs& args) {
+int DecodeTokens(const TokenDecodeArgs &args) {
   if (!IsTokenShape(args.shape)) return kSoftpackInvalidArgument;
   return TokenDecoder(args).Decode();
 }

@@ -11,9 +11,10 @@ namespace {
 // Appends fields to bytes that are zero. Needs 8 bytes behind the last field.
 class TokenBitWriter {
  public:
-  TokenBitWriter(uint8_t* bytes, uint64_t position)
+  TokenBitWriter(uint8_t *bytes, uint64_t position)
       : bytes_(bytes), byte_(position / 8), filled_(position % 8) {
-    // Bits before the first field keep their value; without any, the byte may not be there yet.
+    // Bits before the first field keep their value; without any, the byte may
+    // not be there yet.
     if (filled_ > 0) pending_ = bytes_[byte_] & ((1u << filled_) - 1);
   }
 
@@ -32,16 +33,15 @@ class TokenBitWriter {
   void WriteBelow(uint64_t value, uint64_t range) {
     const uint32_t bits = FloorLog2(range);
     const uint64_t short_ones = (uint64_t{2} << bits) - range;
-    if (value < short_ones) {
-      Write(value, bits);
-    } else {
-      const uint64_t longer = value + short_ones;
-      Write(longer >> 1 | (longer & 1) << bits, bits + 1);
-    }
+    // All ones for one more bit, in numbers instead of a branch that nothing predicts.
+    const uint64_t longer = 0 - static_cast<uint64_t>(value >= short_ones);
+    const uint64_t sum = value + (short_ones & longer);
+    const uint64_t first = sum >> (longer & 1);
+    Write(first | (sum & longer & 1) << bits, static_cast<uint32_t>(bits + (longer & 1)));
   }
 
  private:
-  uint8_t* bytes_;
+  uint8_t *bytes_;
   uint64_t byte_;
   uint64_t filled_;
   uint64_t pending_ = 0;
@@ -49,16 +49,16 @@ class TokenBitWriter {
 
 class TokenEncoder {
  public:
-  explicit TokenEncoder(const TokenEncodeArgs& args)
+  explicit TokenEncoder(const TokenEncodeArgs &args)
       : args_(args),
         shape_(args.shape),
         writer_(args.out, args.position),
         words_(TokenWords(shape_)),
         set_(std::max(shape_.k, shape_.samples) + 2),
-        order_(shape_.k),
-        places_(shape_.k) {}
+        values_(set_.size()),
+        places_(set_.size()) {}
 
-  int Encode(uint64_t* length) {
+  int Encode(uint64_t *length) {
     for (uint64_t i = 0; i < args_.count; ++i) {
       const uint64_t begin = writer_.position() - args_.position;
       if (begin > UINT32_MAX) return kSoftpackInvalidArgument;
@@ -87,27 +87,37 @@ class TokenEncoder {
         writer_.Write(args_.indices[stage * args_.count + label] & 0xff, 8);
       }
     } else {
-      const float* const log_probs = args_.log_probs + label * shape_.k;
-      for (uint32_t i = 0; i < count; ++i) {
-        writer_.Write(FloatToHalf(log_probs[static_cast<uint32_t>(order_[i])]), 16);
-      }
+      const float *const log_probs = args_.log_probs + label * shape_.k;
+      for (uint32_t rank = 0; rank < count; ++rank)
+        values_[places_[rank]] = FloatToHalf(log_probs[rank]);
+      for (uint32_t i = 0; i < count; ++i) writer_.Write(static_cast<uint32_t>(values_[i]), 16);
     }
     return WriteSamples(args_.samples + label * shape_.samples);
   }
 
-  // Sorts names with their ranks into `order_`. False for an id beyond the vocabulary or twice.
-  bool WriteNames(const uint32_t* ids, uint32_t count) {
-    for (uint32_t rank = 0; rank < count; ++rank) {
-      const uint64_t name = Name(ids[rank]);
-      if (name >= shape_.vocabulary) return false;
-      order_[rank] = name << 32 | rank;
-    }
-    std::sort(order_.begin(), order_.begin() + count);
-    for (uint32_t i = 0; i < count; ++i) {
-      set_[i + 1] = static_cast<uint32_t>(order_[i] >> 32) + 1;
-      if (i > 0 && set_[i + 1] == set_[i]) return false;
+  // Leaves the place of each rank's name in `places_`. False for an id beyond
+  // the vocabulary or twice.
+  bool WriteNames(const uint32_t *ids, uint32_t count) {
+    if (!Sort(ids, count)) return false;
+    for (uint32_t i = 2; i <= count; ++i) {
+      if (set_[i] == set_[i - 1]) return false;
     }
     WriteSet(count, shape_.vocabulary);
+    return true;
+  }
+
+  // Names + 1 in ascending order, from set_[1] on. False for an id beyond the
+  // vocabulary.
+  bool Sort(const uint32_t *ids, uint32_t count) {
+    for (uint32_t i = 0; i < count; ++i) {
+      const uint64_t name = Name(ids[i]);
+      if (name >= shape_.vocabulary) return false;
+      values_[i] = static_cast<int32_t>(name);
+    }
+    PlaceTokens(values_.data(), count, places_.data());
+    for (uint32_t i = 0; i < count; ++i) {
+      set_[places_[i] + 1] = static_cast<uint32_t>(values_[i]) + 1;
+    }
     return true;
   }
 
@@ -126,51 +136,45 @@ class TokenEncoder {
     }
   }
 
-  // A digit per rank: how many of the names that no earlier rank has taken are below its own.
+  // A digit per rank: how many of the names that no earlier rank has taken are
+  // below its own.
   void WriteOrder() {
-    const uint32_t k = shape_.k;
-    for (uint32_t i = 0; i < k; ++i) places_[static_cast<uint32_t>(order_[i])] = i;
-    for (const TokenWord& word : words_) {
+    for (const TokenWord &word : words_) {
       uint64_t value = 0;
       for (uint32_t rank = word.from; rank < word.to; ++rank) {
         uint32_t digit = places_[rank];
         for (uint32_t earlier = 0; earlier < rank; ++earlier) {
           digit -= places_[earlier] < places_[rank] ? 1 : 0;
         }
-        value = value * (k - rank) + digit;
+        value = value * (shape_.k - rank) + digit;
       }
       writer_.WriteBelow(value, word.range);
     }
   }
 
-  bool WriteSamples(const uint32_t* samples) {
+  bool WriteSamples(const uint32_t *samples) {
     const uint32_t count = shape_.samples;
     if (count == 0) return true;
-    for (uint32_t i = 0; i < count; ++i) {
-      const uint64_t name = Name(samples[i]);
-      if (name >= shape_.vocabulary) return false;
-      set_[i + 1] = static_cast<uint32_t>(name) + 1;
-    }
-    std::sort(set_.begin() + 1, set_.begin() + 1 + count);
+    if (!Sort(samples, count)) return false;
     // Number i is raised by i, so that all differ.
     for (uint32_t i = 0; i < count; ++i) set_[i + 1] += i;
     WriteSet(count, shape_.vocabulary + count - 1);
     return true;
   }
 
-  const TokenEncodeArgs& args_;
+  const TokenEncodeArgs &args_;
   const TokenShape shape_;
   TokenBitWriter writer_;
   TokenNodes nodes_;
   const std::vector<TokenWord> words_;
-  std::vector<uint32_t> set_;     // numbers + 1, from set_[1] on
-  std::vector<uint64_t> order_;   // names and ranks, sorted
-  std::vector<uint32_t> places_;  // of each rank
+  std::vector<uint32_t> set_;  // numbers + 1, from set_[1] on
+  std::vector<int32_t> values_;
+  std::vector<uint32_t> places_;
 };
 
 }  // namespace
 
-int EncodeTokens(TokenEncodeArgs* args) {
+int EncodeTokens(TokenEncodeArgs *args) {
   if (!IsTokenShape(args->shape)) return kSoftpackInvalidArgument;
   return TokenEncoder(*args).Encode(&args->length);
 }

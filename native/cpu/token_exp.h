@@ -6,9 +6,11 @@
 
 namespace softpack {
 
-// exp(x) for x <= 0 to a unit in the last place of a double, 0 below -104, where floats end. The
-// same operations as expOf of src/kernels/reference/token-exp.ts, so that labels are equal
-// everywhere. x = n ln 2 + r with |r| <= ln(2) / 2, then the Taylor series of exp(r) to degree 13.
+// exp(x) for x <= 0 to a unit in the last place of a double, 0 below -104,
+// where floats end. The same operations as expOf of
+// src/kernels/reference/token-exp.ts, so that labels are equal everywhere. x =
+// n ln 2 + r with |r| <= ln(2) / 2, then the Taylor series of exp(r) to
+// degree 13.
 inline double TokenExp(double x) {
   // NaN stays.
   const double bounded = x < -104 ? -104 : x;
@@ -34,7 +36,7 @@ inline double TokenExp(double x) {
   const uint64_t bits = static_cast<uint64_t>(n + 1023) << 52;
   double power;
   std::memcpy(&power, &bits, sizeof power);
-  return x < -104 ? 0 : sum * power;
+  return sum * power * (x < -104 ? 0.0 : 1.0);
 }
 
 }  // namespace softpack

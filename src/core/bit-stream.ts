@@ -50,6 +50,23 @@ export class BitReader {
     return value;
   }
 
+  /** Fills `out` with fields of 1 to 25 bits, which are read 32 bits at a time. */
+  readInto(bits: number, out: Int32Array | Uint8Array): void {
+    this.require(bits * out.length);
+    const bytes = this.#bytes;
+    const mask = 2 ** bits - 1;
+    let at = Math.floor(this.position / 8);
+    let skip = this.position % 8;
+    for (let i = 0; i < out.length; i++) {
+      const low = bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24);
+      out[i] = (low >>> skip) & mask;
+      skip += bits;
+      at += skip >> 3;
+      skip &= 7;
+    }
+    this.position += bits * out.length;
+  }
+
   /** That so many bits are left. */
   require(bits: number): void {
     const end = this.position + bits;

@@ -9,7 +9,7 @@ import type { LabelArray } from './types.js';
  * Raised with every change to the methods below or their arguments, together with kAddonVersion of
  * native/binding/addon.cc: an addon built from other sources is refused instead of failing somewhere later.
  */
-export const ADDON_VERSION = 6;
+export const ADDON_VERSION = 7;
 
 /** The whole native interface: the CPU's operations and access to other backends. */
 export interface Addon extends NativeOperations, NativeCoding {
@@ -77,6 +77,7 @@ export interface NativeCoding {
     scale: Float32Array | null,
     bytes: Uint8Array,
     position: number,
+    begins: Uint32Array,
     skip: number,
     labels: Int32Array,
     probabilities: Float32Array,

@@ -5,7 +5,7 @@
 
 /** Codewords of a stage: an index is a byte. */
 export const STAGE_CODES = 256;
-/** Labels between two offsets: those before one in its group are decoded to find it. */
+/** Labels between two offsets: those before one in its group are decoded to find it. Groups are decoded side by side. */
 export const TOKEN_GROUP = 64;
 
 /** Limits of the format. */
@@ -44,10 +44,12 @@ export interface TokenValues {
 export interface DecodeTokensArgs {
   readonly model: TokenLabelModel;
   readonly bytes: Uint8Array;
-  /** Bit of a label. */
+  /** Bit of the sequence's first label. */
   readonly position: number;
-  /** Labels from there that are passed over, at most 63. Default: 0. */
-  readonly skip?: number;
+  /** Bits from there to each group of 64 labels that is read. */
+  readonly begins: Uint32Array;
+  /** Labels of the first group that are passed over, at most 63. */
+  readonly skip: number;
   /** [labels, k + samples]: ids, 0 behind the last one. */
   readonly labels: Int32Array;
   /** [labels, k + samples], 0 behind the last one. */
@@ -79,6 +81,10 @@ export interface EncodedTokens {
 
 export function vocabularyOf({ ids }: TokenLabelModel): number {
   return ids.length;
+}
+
+export function tokenGroups(labels: number): number {
+  return Math.ceil(labels / TOKEN_GROUP);
 }
 
 export function valueWidth(k: number, ordered: number): number {

@@ -1,9 +1,9 @@
 import { BitReader, BitWriter } from '../core/bit-stream.js';
 import { bitsFor } from '../core/bits.js';
 import { SoftpackError } from '../errors.js';
-import { TOKEN_GROUP } from '../kernels/tokens.js';
+import { TOKEN_GROUP, tokenGroups } from '../kernels/tokens.js';
 import type { ListedRows } from './listed-rows.js';
-import type { TokenCodec } from './token-codec.js';
+import type { LabelPlace, TokenCodec } from './token-codec.js';
 
 /**
  * Bits of a sequence, which is one block of an archive:
@@ -71,7 +71,7 @@ export function writeHead(
 
 /** Groups of labels behind the first one. */
 function furtherGroups(rows: number): number {
-  return Math.max(Math.ceil(rows / TOKEN_GROUP) - 1, 0);
+  return Math.max(tokenGroups(rows) - 1, 0);
 }
 
 /** O(1) in the length of the sequence. */
@@ -101,7 +101,8 @@ export function readText(
 ): Int32Array {
   const bits = bitsFor(vocabulary);
   const reader = new BitReader(bytes, textAt + start * bits);
-  const ids = Int32Array.from({ length: count }, () => reader.read(bits));
+  const ids = new Int32Array(count);
+  reader.readInto(bits, ids);
   const strange = ids.find((id) => id >= vocabulary);
   if (strange !== undefined) throw invalid(`ids below ${vocabulary}`, strange);
   return ids;
@@ -114,23 +115,26 @@ export function readMask(
   start: number,
   count: number,
 ): Uint8Array {
-  if (!masked) return new Uint8Array(count).fill(1);
-  const reader = new BitReader(bytes, maskAt + start);
-  return Uint8Array.from({ length: count }, () => reader.read(1));
+  const mask = new Uint8Array(count).fill(1);
+  if (masked) new BitReader(bytes, maskAt + start).readInto(1, mask);
+  return mask;
 }
 
-/** Where in the bits the group of label `row` begins, and labels that come before it there. */
-export function locateLabel(
+/** Where `count` labels from `start` on are: O(1) for each group of them. */
+export function locateLabels(
   bytes: Uint8Array,
   { rows, offsetsAt }: SequenceHead,
-  row: number,
-): { readonly position: number; readonly skip: number } {
-  const labelsAt = offsetsAt + 32 * furtherGroups(rows);
-  const skip = row % TOKEN_GROUP;
-  if (row < TOKEN_GROUP) return { position: labelsAt, skip };
-  const group = Math.floor(row / TOKEN_GROUP);
-  const reader = new BitReader(bytes, offsetsAt + 32 * (group - 1));
-  return { position: labelsAt + reader.read(32), skip };
+  start: number,
+  count: number,
+): LabelPlace {
+  const position = offsetsAt + 32 * furtherGroups(rows);
+  const skip = start % TOKEN_GROUP;
+  const first = (start - skip) / TOKEN_GROUP;
+  const begins = new Uint32Array(count === 0 ? 0 : tokenGroups(skip + count));
+  // The first group of the sequence has no offset: it begins at 0.
+  const reader = new BitReader(bytes, offsetsAt + 32 * Math.max(first - 1, 0));
+  for (let i = first === 0 ? 1 : 0; i < begins.length; i++) begins[i] = reader.read(32);
+  return { position, begins, skip };
 }
 
 function writeCount(writer: BitWriter, value: number): void {

@@ -5,7 +5,7 @@ import { argument } from '../core/check.js';
 import { errorAt, SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import type { ByteStore } from '../store/byte-store.js';
-import { locateLabel, readHead, readMask, readText, type SequenceHead } from './sequence-block.js';
+import { locateLabels, readHead, readMask, readText, type SequenceHead } from './sequence-block.js';
 import type { ListedTargets } from './targets.js';
 import { TOKEN_CODEC, TokenCodec } from './token-codec.js';
 
@@ -123,10 +123,7 @@ class SourceTokenArchive implements TokenArchive {
     const probabilities = new Float32Array(allocate(4 * count * width, 'labels'));
     const next = nextTokens(bytes, head, vocabulary, start, count);
     const counts = readMask(bytes, head, start, count);
-    if (count > 0) {
-      const { position, skip } = locateLabel(bytes, head, start);
-      this.#codec.decode(bytes, position, skip, { ids, probabilities });
-    }
+    this.#codec.decode(bytes, locateLabels(bytes, head, start, count), { ids, probabilities });
     const tail = { kind: this.#codec.config.tail };
     const { first } = head;
     return {

@@ -3,6 +3,7 @@ import { float32Tensor, invalidTensor, readFloat32, requireTensor } from '../cod
 import type { CodecParts, Tensor } from '../core/codec-parts.js';
 import { SoftpackError } from '../errors.js';
 import {
+  type DecodeTokensArgs,
   type EncodedTokens,
   STAGE_CODES,
   type TokenLabelModel,
@@ -29,6 +30,9 @@ export interface DecodedLabels {
   readonly ids: Int32Array;
   readonly probabilities: Float32Array;
 }
+
+/** Where labels are in a block. */
+export type LabelPlace = Pick<DecodeTokensArgs, 'position' | 'begins' | 'skip'>;
 
 /** What a codec has learnt. */
 export interface TokenModel {
@@ -87,11 +91,10 @@ export class TokenCodec {
     return this.#kernels.encodeTokens({ ...labels, indices: await this.#quantise(rows) });
   }
 
-  /** Fills `out` with labels from bit `position` of `bytes` on, of which the first `skip` are passed over. */
-  decode(bytes: Uint8Array, position: number, skip: number, out: DecodedLabels): void {
+  /** Fills `out` with the labels of a place in `bytes`. */
+  decode(bytes: Uint8Array, place: LabelPlace, out: DecodedLabels): void {
     const { ids: labels, probabilities } = out;
-    const model = this.#labels;
-    this.#kernels.decodeTokens({ model, bytes, position, skip, labels, probabilities });
+    this.#kernels.decodeTokens({ model: this.#labels, bytes, ...place, labels, probabilities });
   }
 
   async #quantise(rows: ListedRows): Promise<Uint16Array> {

@@ -48,7 +48,7 @@ const CALLS = {
   encodeRans: () => [i16(3), frequencies(), u16(2), 3, 4, 0, u8(200), u32(1)],
   decodeTokens: () => [
     ...[u32(9).map((_, i) => i), 3, 2, 2, 1, f32(768), f32(3)],
-    ...[u8(40).fill(0x5a), 3, 1, new Int32Array(20), f32(20)],
+    ...[u8(40).fill(0x5a), 3, u32(1), 1, new Int32Array(20), f32(20)],
   ],
   encodeTokens: () => [
     ...[u32(9).map((_, i) => i), 3, 2, 0, 0, u32(2).fill(3)],

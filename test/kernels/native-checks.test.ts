@@ -60,13 +60,14 @@ function decodeTokens({
   codebooks = f32(768),
   scale = f32(3),
   position = 0,
+  begins = new Uint32Array(1),
   skip = 0,
   labels = new Int32Array(10),
   probabilities = f32(10),
 }) {
   const sizes = [k, 2, ordered, stages] as const;
   const bytes = new Uint8Array(20);
-  const places = [position, skip, labels, probabilities] as const;
+  const places = [position, begins, skip, labels, probabilities] as const;
   return addon.decodeTokens(ids, ...sizes, codebooks, scale, bytes, ...places);
 }
 
@@ -139,6 +140,8 @@ it('refuses calls that would touch memory that is not their own', () => {
     [/^codebooks:/, () => decodeTokens({ codebooks: f32(767) })],
     [/^scale:/, () => decodeTokens({ scale: f32(2) })],
     [/^skip:/, () => decodeTokens({ skip: 64 })],
+    [/^begins:/, () => decodeTokens({ begins: new Uint32Array(2) })],
+    [/^begins:/, () => decodeTokens({ skip: 63 })],
     [/^labels:/, () => decodeTokens({ labels: new Int32Array(9) })],
     [/^probabilities:/, () => decodeTokens({ probabilities: f32(9) })],
     [/^ids:/, () => encodeTokens({ ids: new Uint32Array(2) })],

@@ -96,3 +96,24 @@ it('bits that end early are an error', () => {
     expect.objectContaining({ code: 'INVALID_ARGUMENT', field: 'codes' }),
   );
 });
+
+it('fields read at once are those read one by one', () => {
+  fc.assert(
+    fc.property(
+      fc.uint8Array({ minLength: 4, maxLength: 60 }),
+      fc.integer({ min: 1, max: 25 }),
+      fc.nat(20),
+      (bytes, bits, position) => {
+        const count = Math.floor((8 * bytes.length - position) / bits);
+        const reader = new BitReader(bytes, position);
+        const expected = Int32Array.from({ length: count }, () => reader.read(bits));
+        const out = new Int32Array(count);
+        const all = new BitReader(bytes, position);
+        all.readInto(bits, out);
+        expect(out).toEqual(expected);
+        expect(all.position).toBe(reader.position);
+        expect(() => all.readInto(bits, new Int32Array(1))).toThrow('codes end early');
+      },
+    ),
+  );
+});

@@ -323,7 +323,7 @@ it('a flipped bit is found and named, and hostile codes are typed errors', async
 });
 
 it('bytes that are no sequence end in typed errors', async () => {
-  const { locateLabel, readHead } = await import('#src/tokens/sequence-block.js');
+  const { locateLabels, readHead } = await import('#src/tokens/sequence-block.js');
   const { TokenCodec } = await import('#src/tokens/token-codec.js');
   const { loadKernels } = await import('#src/kernels/load.js');
   const { openArchive } = await import('#src/pipeline/open-archive.js');
@@ -336,8 +336,7 @@ it('bytes that are no sequence end in typed errors', async () => {
       try {
         const head = readHead(bytes, VOCABULARY);
         const row = Math.max(head.rows - 1, 0);
-        const { position, skip } = locateLabel(bytes, head, row);
-        codec.decode(bytes, position, skip, { ids, probabilities });
+        codec.decode(bytes, locateLabels(bytes, head, row, 1), { ids, probabilities });
         for (const p of probabilities) expect(p).toBeGreaterThanOrEqual(0);
         expect(probabilities.reduce((a, b) => a + b, 0)).toBeLessThanOrEqual(1);
       } catch (error) {

@@ -8,25 +8,26 @@ import {
   TOKEN_GROUP,
   TOKEN_LIMITS,
   type TokenLabelModel,
+  tokenGroups,
   valueWidth,
 } from '../tokens.js';
 import { given } from './sizes.js';
 
-export type CheckedDecodeTokens = Required<DecodeTokensArgs>;
-
-export function checkDecodeTokens(args: DecodeTokensArgs): CheckedDecodeTokens {
+export function checkDecodeTokens(args: DecodeTokensArgs): DecodeTokensArgs {
   const model = checkModel(given(args).model);
   const width = model.k + model.samples;
   const bytes = typedArray('bytes', args.bytes, 'Uint8Array');
   const position = argument.count(args.position, 'position', 0);
-  const skip = argument.count(args.skip ?? 0, 'skip', 0, TOKEN_GROUP - 1);
+  const skip = argument.count(args.skip, 'skip', 0, TOKEN_GROUP - 1);
   const labels = typedArray('labels', args.labels, 'Int32Array');
   const whole = labels.length % width === 0;
   argument.that(whole, labels.length, 'labels', `a multiple of k + samples = ${width}`);
+  const groups = labels.length === 0 ? 0 : tokenGroups(skip + labels.length / width);
+  const begins = typedArray('begins', args.begins, 'Uint32Array', groups);
   const probabilities = floats('probabilities', args.probabilities, labels.length);
-  apart('labels', labels, { bytes, ids: model.ids });
-  apart('probabilities', probabilities, { bytes, ids: model.ids, labels });
-  return { model, bytes, position, skip, labels, probabilities };
+  apart('labels', labels, { bytes, begins, ids: model.ids });
+  apart('probabilities', probabilities, { bytes, begins, ids: model.ids, labels });
+  return { model, bytes, position, begins, skip, labels, probabilities };
 }
 
 export interface CheckedEncodeTokens extends EncodeTokensArgs {

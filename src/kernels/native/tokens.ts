@@ -10,14 +10,14 @@ import {
   type DecodeTokensArgs,
   type EncodedTokens,
   type EncodeTokensArgs,
-  TOKEN_GROUP,
   type TokenLabelModel,
   tokenCapacity,
+  tokenGroups,
 } from '../tokens.js';
 import { type NativeBackend, nativeFailure } from './backend.js';
 
 export function decodeTokens(backend: NativeBackend, args: DecodeTokensArgs): void {
-  const { model, bytes, position, skip, labels, probabilities } = checkDecodeTokens(args);
+  const { model, bytes, position, begins, skip, labels, probabilities } = checkDecodeTokens(args);
   const { codebooks = null, scale = null } = model.values ?? {};
   const status = backend.coding.decodeTokens(
     model.ids,
@@ -26,6 +26,7 @@ export function decodeTokens(backend: NativeBackend, args: DecodeTokensArgs): vo
     scale,
     bytes,
     position,
+    begins,
     skip,
     labels,
     probabilities,
@@ -39,7 +40,7 @@ export function encodeTokens(backend: NativeBackend, args: EncodeTokensArgs): En
     checkEncodeTokens(args);
   const bits = position + tokenCapacity(model, labels, sum(counts));
   const out = new Uint8Array(allocate(Math.ceil(bits / 8) + 16, 'labels'));
-  const begins = new Uint32Array(Math.max(Math.ceil(labels / TOKEN_GROUP) - 1, 0));
+  const begins = new Uint32Array(Math.max(tokenGroups(labels) - 1, 0));
   const length = new Uint32Array(1);
   const status = backend.coding.encodeTokens(
     model.names,

@@ -123,14 +123,16 @@ interface DecodedLabel {
 }
 
 export function decodeTokens(args: DecodeTokensArgs): void {
-  const { model, bytes, position, skip, labels, probabilities } = checkDecodeTokens(args);
+  const { model, bytes, position, begins, skip, labels, probabilities } = checkDecodeTokens(args);
   const width = model.k + model.samples;
-  const reader = new BitReader(bytes, position);
+  const reader = new BitReader(bytes);
   const passed = { ids: new Int32Array(width), probabilities: new Float32Array(width) };
-  for (let i = 0; i < skip; i++) decodeLabel(reader, model, passed);
-  for (let at = 0; at < labels.length; at += width) {
-    const ids = labels.subarray(at, at + width);
-    decodeLabel(reader, model, { ids, probabilities: probabilities.subarray(at, at + width) });
+  for (let i = 0; (i - skip) * width < labels.length; i++) {
+    if (i % TOKEN_GROUP === 0) reader.position = position + begins[i / TOKEN_GROUP];
+    const [from, to] = [(i - skip) * width, (i - skip + 1) * width];
+    const ids = labels.subarray(from, to);
+    const own = { ids, probabilities: probabilities.subarray(from, to) };
+    decodeLabel(reader, model, i < skip ? passed : own);
   }
 }
 

@@ -102,9 +102,11 @@ function requiredFeatures({
   return [...rows, ...(rendering ? ['rendering'] : []), ...taus, ...others];
 }
 
-/** The file: the manifest, and as its last field the sha256 of every byte before it. */
+/** The file, a field per line: the manifest, and as its last field the sha256 of every byte before it. */
 export function manifestBytes(manifest: Manifest): Uint8Array {
-  const text = JSON.stringify(manifest, null, 2).replace(/\n}$/, ',\n');
+  const fields = Object.entries(manifest).filter(([, value]) => value !== undefined);
+  const lines = fields.map(([name, value]) => `  "${name}": ${JSON.stringify(value)},\n`);
+  const text = `{\n${lines.join('')}`;
   return Buffer.from(`${text}${CHECKSUM}${sha256(Buffer.from(text))}"\n}\n`);
 }
 

@@ -17,7 +17,6 @@ import { allocate } from '../core/allocate.js';
 import { elementBytes } from '../core/dtypes.js';
 import { invalidFile, SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
-import { packingWords } from './codec-files.js';
 import type { Rectangle } from './grid.js';
 import type { ArchiveIdentity, Column } from './identity.js';
 
@@ -77,7 +76,6 @@ export function planShard(
     archive: archiveId,
     epochs: rectangle.epochs.join(':'),
     samples: rectangle.samples.join(':'),
-    packing: packingWords(identity.layout, rectangle.samples[1] - rectangle.samples[0]),
   });
   return { header, index: locate('planned shard', layout, identity, rectangle) };
 }

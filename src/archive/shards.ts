@@ -50,9 +50,11 @@ const TENSOR = 'shards';
 /** u64 bytes of the file, sha256 of the file, sha256 of its index; little-endian. */
 export const SHARD_RECORD_BYTES = 72;
 
-const WORDS =
-  'One record of 72 bytes a shard, in order: size of the file (u64, little-endian), sha256 of the file, sha256 of its header ' +
-  "and block checksums together. Shard i is the file codes-NNNNN.safetensors with i in at least 5 digits; the manifest's grid tells its rectangle.";
+export const SHARD_TABLE_WORDS = {
+  format: 'softpack shards',
+  records:
+    '72 bytes per shard codes-NNNNN.safetensors, in order: its size (u64), its sha256, sha256 of its header and checksums',
+};
 
 /** The file of the shard table; its size depends on the number of shards alone. */
 export function encodeShardTable(
@@ -66,8 +68,7 @@ export function encodeShardTable(
     data.write(indexSha256, at + 40, 'hex');
   }
   const tensor = { dtype: 'U8', shape: [records.length, SHARD_RECORD_BYTES], data } as const;
-  const metadata = { format: 'softpack shards', records: WORDS };
-  return encodeTensorFile(SHARD_TABLE_FILE, new Map([[TENSOR, tensor]]), metadata);
+  return encodeTensorFile(SHARD_TABLE_FILE, new Map([[TENSOR, tensor]]), SHARD_TABLE_WORDS);
 }
 
 /** `INVALID_FILE` unless the file has a record for each shard of the grid. */

@@ -18,7 +18,7 @@ import {
 } from './identity.js';
 import { makeManifest, manifestBytes } from './manifest.js';
 import { planShard } from './shard.js';
-import { SHARD_RECORD_BYTES, SHARD_TABLE_FILE } from './shards.js';
+import { SHARD_RECORD_BYTES, SHARD_TABLE_FILE, SHARD_TABLE_WORDS } from './shards.js';
 import type { ArchiveSpec, DividedIdentity } from './spec.js';
 
 /** Labels that an archive would hold, and the parts of its manifest that are known. */
@@ -38,8 +38,8 @@ export interface PlannedLabels
       >
     > {}
 
-/** About as long as the codecs' descriptions of their decoding; files are padded to whole pages anyway. */
-const WORDS = 'x'.repeat(200);
+/** About as long as the codecs' descriptions of their decoding. */
+const WORDS = 'x'.repeat(150);
 const DIGEST = '0'.repeat(64);
 /** About as long as the notes that `packLogits` adds to a manifest. */
 const TYPICAL_NOTES = {
@@ -67,14 +67,19 @@ export function predictArchive(codec: CodecShape, labels: PlannedLabels): Archiv
   const { columns = [] } = labels;
   const layout = layoutOf(codec);
   const rowBytes = codesRowBytes(layout, samples);
-  const words = { packing: packingWords(layout, samples), decoding: WORDS };
+  // Most codecs have two settings besides these.
+  const config = { classes, tau: 20, values: 20, others: 20, eps: 1e-6 };
+  const words = {
+    ...{ format: 'softpack codec', codec: codec.name, config: JSON.stringify(config) },
+    ...{ packing: packingWords(layout, samples), decoding: codec.decoding ?? WORDS },
+  };
   const codecFile = fileOf(CODEC_FILE, codec.tensors, words);
   const samplesFile = fileOf(SAMPLES_FILE, codec.sampleTensors, {});
   const undivided: ArchiveIdentity = {
     ...{ classes, samples, epochs, tau: 20 },
     ...(labels.storedEpochs === undefined ? {} : { storedEpochs: labels.storedEpochs }),
     ...(labels.tauSchedule === undefined ? {} : { tauSchedule: labels.tauSchedule }),
-    codec: { name: codec.name, config: { classes, tau: 20, eps: 1e-6 } },
+    codec: { name: codec.name, config },
     codecFile,
     ...(codec.sampleTensors.length === 0 ? {} : { samplesFile }),
     layout,
@@ -132,7 +137,7 @@ function shardsBytes(identity: DividedIdentity, bitsPerLabel: number): number {
 
 function tableBytes(count: number): number {
   const tensor = { name: 'shards', dtype: 'U8', shape: [count, SHARD_RECORD_BYTES] } as const;
-  return planSafetensors([tensor], { format: 'softpack shards', records: WORDS }).layout.fileBytes;
+  return planSafetensors([tensor], SHARD_TABLE_WORDS).layout.fileBytes;
 }
 
 function fileOf(

@@ -33,7 +33,7 @@ export function addAppend(program: Command, io: CliIo): void {
     .description('Add epochs or samples to a finished archive, which stays readable meanwhile.')
     .argument('<dir>', 'archive')
     .argument('<more>', 'archive of what follows, or its address; or a file of logits')
-    .option('--samples', 'add samples in all epochs instead of epochs of all samples');
+    .option('-s, --samples', 'add samples in all epochs instead of epochs of all samples');
   addLogitsOptions(addCodecOptions(command))
     .addOption(
       new Option(

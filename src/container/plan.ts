@@ -1,4 +1,4 @@
-import type { Dtype } from '../core/dtypes.js';
+import { DTYPES, type Dtype } from '../core/dtypes.js';
 import { SoftpackError } from '../errors.js';
 import {
   MAX_HEADER_BYTES,
@@ -9,10 +9,19 @@ import {
   tensorBytes,
 } from './safetensors.js';
 
-/** The data section starts at a multiple of this: whole pages, for direct and mapped reads. */
-const DATA_ALIGNMENT = 4096;
-/** Every tensor starts at a multiple of this: whole cache lines, aligned for any dtype. */
-const TENSOR_ALIGNMENT = 64;
+interface Alignment {
+  /** The data section starts at a multiple of this. */
+  readonly data: number;
+  /** Every tensor starts at a multiple of this, or of the size of its elements. */
+  readonly tensor?: number;
+}
+
+/** Whole pages for direct and mapped reads, and whole cache lines. */
+const LARGE: Alignment = { data: 4096, tensor: 64 };
+/** Padding would make up most of a file of a few kB. */
+const SMALL: Alignment = { data: 8 };
+/** Data sections below this are small, bytes: padding of larger ones is less than 0.5 % of them. */
+const SMALL_BYTES = 2 ** 20;
 
 export interface PlannedTensor {
   readonly name: string;
@@ -26,6 +35,15 @@ export interface SafetensorsPlan {
   readonly layout: SafetensorsLayout;
 }
 
+/** How a file is aligned, by the bytes of its tensors. */
+export function alignmentOf(tensors: readonly PlannedTensor[]): Alignment {
+  const bytes = tensors.reduce(
+    (sum, { dtype, shape }) => sum + (tensorBytes(dtype, shape) ?? 0),
+    0,
+  );
+  return bytes < SMALL_BYTES ? SMALL : LARGE;
+}
+
 /**
  * Lays out a file before a byte of it is written: tensors in the order given, aligned by named pad tensors
  * (to be filled with zeros), the header by trailing spaces. Equal input gives equal bytes.
@@ -33,6 +51,7 @@ export interface SafetensorsPlan {
 export function planSafetensors(
   tensors: readonly PlannedTensor[],
   metadata: Readonly<Record<string, string>> = {},
+  alignment = alignmentOf(tensors),
 ): SafetensorsPlan {
   const header: Record<string, unknown> = {};
   if (Object.keys(metadata).length > 0) header.__metadata__ = metadata;
@@ -56,12 +75,13 @@ export function planSafetensors(
         },
       );
     }
-    const pad = -position & (TENSOR_ALIGNMENT - 1);
+    const multiple = alignment.tensor ?? Math.max(1, DTYPES[dtype].bits / 8);
+    const pad = -position & (multiple - 1);
     if (pad > 0) add(`${PAD_PREFIX}${pads++}`, 'U8', [pad], pad);
     add(name, dtype, shape, bytes);
   }
   const json = Buffer.from(JSON.stringify(header));
-  const dataOffset = Math.ceil((8 + json.length) / DATA_ALIGNMENT) * DATA_ALIGNMENT;
+  const dataOffset = Math.ceil((8 + json.length) / alignment.data) * alignment.data;
   if (dataOffset - 8 > MAX_HEADER_BYTES || tensors.length + pads > MAX_TENSORS) {
     throw new SoftpackError('INVALID_ARGUMENT', 'too much for one safetensors file', {
       field: 'tensors',

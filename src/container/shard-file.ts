@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { invalidFile, SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
 import { BLOCK_BYTES, blockCount, readBlocks, type Xxh64 } from './checksum.js';
-import { type PlannedTensor, planSafetensors, type SafetensorsPlan } from './plan.js';
+import { alignmentOf, type PlannedTensor, planSafetensors, type SafetensorsPlan } from './plan.js';
 import type { SafetensorsLayout } from './safetensors.js';
 
 /**
@@ -38,14 +38,15 @@ export function planChecksummed(
 ): SafetensorsPlan {
   const checksums = (blocks: number) => ({ name: table, dtype: 'U64', shape: [blocks] }) as const;
   // Where the checksums start does not depend on how many there are.
-  const covered = planSafetensors([...tensors, checksums(0)]).layout;
+  const alignment = alignmentOf(tensors);
+  const covered = planSafetensors([...tensors, checksums(0)], {}, alignment).layout;
   const blocks = blockCount(covered.fileBytes - covered.dataOffset);
-  return planSafetensors([...tensors, checksums(blocks)], {
-    ...metadata,
-    checksums:
-      `${table}[i] is xxh64 (seed 0) of bytes i*${BLOCK_BYTES} to (i+1)*${BLOCK_BYTES}-1 ` +
-      'of the data section, the last block ending where this tensor begins.',
-  });
+  const words = `xxh64 (seed 0) of every ${BLOCK_BYTES} bytes of the data before it`;
+  return planSafetensors(
+    [...tensors, checksums(blocks)],
+    { ...metadata, checksums: `${table.split('.')[0]}: ${words}` },
+    alignment,
+  );
 }
 
 /** The index of a checksummed file whose columns have been located. */

@@ -44,6 +44,8 @@ export interface CodecShape {
   readonly bitsPerLabel: number;
   /** Present in the `blocks` layout. */
   readonly labelsPerBlock?: number;
+  /** Description of the decoding, if it is longer than a line. */
+  readonly decoding?: string;
   readonly tensors: readonly ShapedTensor[];
   readonly sampleTensors: readonly ShapedTensor[];
 }

@@ -110,3 +110,8 @@ export async function forgeManifest(
     }),
   );
 }
+
+/** Where the data of a safetensors file begin. */
+export function dataOffset(file: Buffer): number {
+  return 8 + Number(file.readBigUInt64LE(0));
+}

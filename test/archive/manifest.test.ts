@@ -87,7 +87,7 @@ describe('parseManifest', () => {
       expect.objectContaining({
         code: 'UNSUPPORTED',
         field: 'm.json: features.required',
-        expected: 'among pruned, listed, rendering, tau-schedule, views, parts',
+        expected: 'among pruned, listed, rendering, tau-schedule, views, parts, sample-parts',
         found: 'entropy-coded',
       }),
     );

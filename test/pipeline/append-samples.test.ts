@@ -17,6 +17,7 @@ import { packLogits } from '#src/pipeline/pack.js';
 import type { PackOptions } from '#src/pipeline/pack-options.js';
 import { repairArchive } from '#src/pipeline/repair.js';
 import { verifyArchive } from '#src/pipeline/verify.js';
+import { dataOffset } from '../archive/fixture.js';
 import { softpack } from '../cli/softpack.js';
 import { syntheticLogits } from '../codecs/labels.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -224,7 +225,7 @@ describe('appendArchive of samples', () => {
     const file = join(path, 'part-00001', 'codes-00000.safetensors');
     const good = await readFile(file);
     const bad = Buffer.from(good);
-    bad[4096] ^= 1;
+    bad[dataOffset(bad)] ^= 1;
     await writeFile(file, bad);
     expect((await verifyArchive(path)).damage).toMatchObject([
       {

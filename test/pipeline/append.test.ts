@@ -18,6 +18,7 @@ import { openArchive } from '#src/pipeline/open-archive.js';
 import { packLogits } from '#src/pipeline/pack.js';
 import type { PackOptions } from '#src/pipeline/pack-options.js';
 import { verifyArchive } from '#src/pipeline/verify.js';
+import { dataOffset } from '../archive/fixture.js';
 import { softpack } from '../cli/softpack.js';
 import { syntheticLogits } from '../codecs/labels.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -188,7 +189,7 @@ describe('appendArchive', () => {
     const damaged = await archive(1);
     const file = join(damaged, 'codes-00000.safetensors');
     const bytes = await readFile(file);
-    bytes[4100] ^= 4;
+    bytes[dataOffset(bytes) + 4] ^= 4;
     await writeFile(file, bytes);
     await expect(appendArchive(path, damaged)).rejects.toMatchObject({
       code: 'CORRUPT_DATA',

@@ -12,6 +12,7 @@ import { openArchive } from '#src/pipeline/open-archive.js';
 import { packLogits } from '#src/pipeline/pack.js';
 import { repairArchive } from '#src/pipeline/repair.js';
 import { verifyArchive } from '#src/pipeline/verify.js';
+import { dataOffset } from '../archive/fixture.js';
 import { softpack } from '../cli/softpack.js';
 import { syntheticLogits } from '../codecs/labels.js';
 import { WebServer } from '../store/web-server.js';
@@ -228,7 +229,7 @@ describe('trust', () => {
     expect(whole).toMatchObject({ kind: 'archive', files: (await treeOf(out)).size, damage: [] });
     const path = join(out, 'part-00001', 'codes-00000.safetensors');
     const bytes = await readFile(path);
-    bytes[4096 + 3] ^= 1;
+    bytes[dataOffset(bytes) + 3] ^= 1;
     await writeFile(path, bytes);
     const { damage } = await verifyArchive(out);
     expect(damage).toMatchObject([

@@ -119,7 +119,7 @@ test('inspect shows it, and verify finds any change of it', async () => {
   await cp(out, changed, { recursive: true });
   const path = join(changed, 'manifest.json');
   const text = await readFile(path, 'utf8');
-  await writeFile(path, text.replace('"call": "packLogits"', '"call": "cacheLabel"'));
+  await writeFile(path, text.replace('"call":"packLogits"', '"call":"cacheLabel"'));
   const { damage } = await verifyArchive(changed);
   expect(damage).toMatchObject([{ file: 'manifest.json', kind: 'content', labels: [] }]);
 });

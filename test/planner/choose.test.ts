@@ -37,20 +37,24 @@ const CHOICES: readonly CodecChoice[] = [
   { ratio: 12 },
 ];
 
-test.each(CHOICES)('%o: the archive is as large as predicted, to 1 %%', async (codec) => {
-  const out = join(dir, `archive-${CHOICES.indexOf(codec)}`);
-  const packed = await packLogits({ source, out, codec, training, classNames });
-  const sized = CODECS.sized(codec, {
-    classes: labels.classes,
-    labels: labels.epochs * labels.samples,
-  });
-  const predicted = predictArchive(CODECS.shape(sized, labels), { ...labels, classNames });
-  expect(predicted.codes).toBe(packed.bytes.codes);
-  expect(predicted.codec).toBe(packed.bytes.codec);
-  expect(Math.abs(predicted.total / packed.bytes.total - 1)).toBeLessThan(0.01);
-  await using archive = await openArchive(out);
-  expect(archive.bytes().total).toBe(packed.bytes.total);
-});
+test.each(CHOICES)(
+  '%o: the archive is as large as predicted, to 1 %% or 120 bytes',
+  async (codec) => {
+    const out = join(dir, `archive-${CHOICES.indexOf(codec)}`);
+    const packed = await packLogits({ source, out, codec, training, classNames });
+    const sized = CODECS.sized(codec, {
+      classes: labels.classes,
+      labels: labels.epochs * labels.samples,
+    });
+    const predicted = predictArchive(CODECS.shape(sized, labels), { ...labels, classNames });
+    expect(predicted.codes).toBe(packed.bytes.codes);
+    expect(predicted.codec).toBe(packed.bytes.codec);
+    const { total } = packed.bytes;
+    expect(Math.abs(predicted.total - total)).toBeLessThan(Math.max(0.01 * total, 120));
+    await using archive = await openArchive(out);
+    expect(archive.bytes().total).toBe(packed.bytes.total);
+  },
+);
 
 describe('planForBytes', () => {
   const large = { classes: 1000, samples: 10_000, epochs: 300 };

@@ -455,8 +455,9 @@ describe('errors', () => {
     const edit = (folder: string, file: string, change: (bytes: Buffer) => Buffer | string) =>
       readFile(join(folder, file)).then((bytes) => writeFile(join(folder, file), change(bytes)));
     const shard = 'codes-00000.safetensors';
+    /** Of negative numbers, counted from the end. */
     const flip = (at: number) => (bytes: Buffer) => {
-      bytes[at] ^= 1;
+      bytes[at < 0 ? bytes.length + at : at] ^= 1;
       return bytes;
     };
     const manifest = (change: (json: Record<string, unknown>) => void) => (bytes: Buffer) => {
@@ -489,16 +490,16 @@ describe('errors', () => {
         ),
         ...(['UNSUPPORTED', file] as const),
       ],
-      [await damaged('code', (f) => edit(f, shard, flip(4100))), 'CORRUPT_DATA', 'block 0'],
-      [await damaged('header', (f) => edit(f, shard, flip(2000))), 'INVALID_FILE', shard],
+      [await damaged('code', (f) => edit(f, shard, flip(-100))), 'CORRUPT_DATA', 'block 0'],
+      [await damaged('header', (f) => edit(f, shard, flip(100))), 'INVALID_FILE', shard],
       [await damaged('short', (f) => edit(f, shard, (b) => b.subarray(1))), 'CORRUPT_DATA', shard],
       [await damaged('gone', (f) => rm(join(f, shard))), 'NOT_FOUND', shard],
       [
-        await damaged('codec', (f) => edit(f, 'codec.safetensors', flip(4090))),
+        await damaged('codec', (f) => edit(f, 'codec.safetensors', flip(-10))),
         ...(['CORRUPT_DATA', 'codec.safetensors'] as const),
       ],
       [
-        await damaged('table', (f) => edit(f, 'shards.safetensors', flip(4110))),
+        await damaged('table', (f) => edit(f, 'shards.safetensors', flip(-20))),
         ...(['CORRUPT_DATA', 'shards.safetensors'] as const),
       ],
       [{ kind: 'labels', archive: path, epochs: [3] }, 'INVALID_ARGUMENT', 'epoch'],

@@ -18,7 +18,7 @@ import { readTransformModel, type TransformModel } from './model.js';
 import { centreLogits, dualOf } from './project.js';
 import { type Costs, costsOf, roundToUnits, transposed, unitOf } from './quantiser.js';
 
-const DECODING =
+export const DECODING =
   'a block is the number of its labels (u16, little-endian) and an rANS stream of indices [components, labels] with the ' +
   'tables of `tables`; latent = their values in steps, or with a trellis (states > 1) half steps, moved towards zero by ' +
   '(shifts - 128) / 128, + lambda * base vector of the sample + (1 - lambda) * that of the sample mixed in; ' +

@@ -3,7 +3,7 @@ import type { CodecDescriptor } from '../descriptor.js';
 import { largestFitting, requireRatio } from '../size-search.js';
 import { codecShape } from '../tensors.js';
 import type { TransformChoice, TransformSized } from './choice.js';
-import { TransformCodec } from './codec.js';
+import { DECODING, TransformCodec } from './codec.js';
 import { blockFor, MAX_COMPONENTS } from './config.js';
 import { drawLabels } from './drawn-labels.js';
 import { searchCodec } from './search.js';
@@ -61,7 +61,8 @@ export const TRANSFORM: CodecDescriptor<TransformSized, TransformChoice> = {
     const bits = rate ?? 2 * components;
     const basis = rate === undefined ? Math.ceil((components * classes) / 2) : 0;
     const tensors = [{ name: 'basis', dtype: 'U8', shape: [basis] }] as const;
-    return { ...codecShape('transform', bits, tensors), labelsPerBlock: blockFor(bits) };
+    const shape = codecShape('transform', bits, tensors);
+    return { ...shape, labelsPerBlock: blockFor(bits), decoding: DECODING };
   },
   async train(choice, context) {
     this.check(choice, { ...context, training: undefined }, argumentChecker('transform'));

@@ -102,16 +102,16 @@ export function experiments(scale: Scale): readonly Experiment[] {
             cell('transform, reuse', ratio, { set: set(ipc) }),
           ),
         ]),
-        ...[100, 200, 400].map((ratio) => cell('VQAE, reuse', ratio)),
-        ...HIGH_RATIOS.flatMap((ratio) => [
+        ...[200, 100].flatMap((ratio) => [
+          cell('VQAE, reuse', ratio),
           cell('LPQLD', ratio),
           cell('VQAE, LPQLD temperatures', ratio),
         ]),
-        ...[100, 400].map((ratio) => cell('LPLD', ratio)),
-        cell('random subset', 100),
-        cell('mean per class', 1),
-        cell('none', 1),
+        cell('VQAE, reuse', 400),
         cell('transform, reuse, tau 20', 400),
+        cell('none', 1),
+        cell('mean per class', 1),
+        ...HIGH_RATIOS.flatMap((ratio) => [cell('LPLD', ratio), cell('random subset', ratio)]),
       ],
     },
     {

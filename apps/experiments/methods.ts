@@ -1,10 +1,11 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openArchive } from '#src/archive/archive.js';
-import { CODECS, type CodecChoice } from '#src/codecs/registry.js';
+import type { PlannedLabels } from '#src/archive/size.js';
+import { CODECS, type CodecChoice, type SizedChoice } from '#src/codecs/registry.js';
 import { loadKernels } from '#src/kernels/load.js';
 import type { LabelSource } from '#src/labels/source.js';
-import type { TotalRatioChoice } from '#src/pipeline/archive-size.js';
+import { archiveBytes, type TotalRatioChoice } from '#src/pipeline/archive-size.js';
 import { archiveSource } from '#src/pipeline/archive-source.js';
 import { type PackResult, packLogits } from '#src/pipeline/pack.js';
 import type { PruneOptions } from '#src/pipeline/pruned-source.js';
@@ -124,8 +125,8 @@ export function methodAt(
     }
     case 'VQAE, reuse': {
       const keep = Math.min(VQAE_KEPT_EPOCHS, scale.epochs);
-      const plan = planForBytes('vqae', { ...labels, epochs: keep }, budget);
-      return plan && { name, codec: plan.codec, keep, temperatures: true };
+      const codec = fullSizedVqae({ ...labels, epochs: keep }, budget);
+      return codec && { name, codec, keep, temperatures: true };
     }
     case 'none, reuse': {
       const keep = Math.max(1, Math.round(scale.epochs / ratio));
@@ -188,6 +189,16 @@ export function methodAt(
     default:
       return undefined;
   }
+}
+
+/** The VQAE that fills the budget: the planner's leaves bytes over where labels are few, for it spares the decoder. */
+function fullSizedVqae(labels: PlannedLabels, budget: number): SizedChoice | undefined {
+  const planned = planForBytes('vqae', labels, budget)?.codec;
+  if (planned?.name !== 'vqae' || planned.dc > 1) return planned;
+  const at = (dh: number) => ({ ...planned, dh });
+  let { dh } = planned;
+  while (dh < labels.classes && archiveBytes(at(dh + 1), labels, CODECS) <= budget) dh++;
+  return at(dh);
 }
 
 function named(name: string, plan: { readonly codec: CodecChoice } | undefined) {

@@ -297,13 +297,12 @@ export {
   packTokens,
   type TokenCodecChoice,
 } from './tokens/pack-tokens.js';
-export type { LabelRange } from './tokens/stored-sequences.js';
+export type { LabelRange, TokenText } from './tokens/stored-sequences.js';
 export type { HiddenStates, ListedTargets, TokenPositions, TokenTail } from './tokens/targets.js';
 export {
   openTokenArchive,
   type TokenArchive,
   type TokenLabels,
-  type TokenText,
 } from './tokens/token-archive.js';
 export type { DenseRows, SparseRows, TokenSequence, TokenSource } from './tokens/token-source.js';
 export type { CountedSource } from './tokens/train-tokens.js';

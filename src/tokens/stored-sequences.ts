@@ -3,7 +3,15 @@ import { splitBlocks } from '../core/blocks.js';
 import { argument } from '../core/check.js';
 import { errorAt, SoftpackError } from '../errors.js';
 import { readHead, readMask, readText, type SequenceHead } from './sequence-block.js';
-import type { TokenText } from './token-archive.js';
+
+/** A text of an archive. */
+export interface TokenText {
+  readonly tokens?: Int32Array;
+  /** Position of the first label. */
+  readonly first: number;
+  /** Labels, of positions one after the other. */
+  readonly labels: number;
+}
 
 /** Which of a sequence's labels to read. */
 export interface LabelRange {

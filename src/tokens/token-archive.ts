@@ -1,11 +1,10 @@
-import { type LabelArchive, openArchive } from '../archive/archive.js';
+import { openArchive } from '../archive/archive.js';
 import { allocate } from '../core/allocate.js';
-import { splitBlocks } from '../core/blocks.js';
-import { argument } from '../core/check.js';
-import { errorAt, SoftpackError } from '../errors.js';
+import { SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import type { ByteStore } from '../store/byte-store.js';
-import { locateLabels, readHead, readMask, readText, type SequenceHead } from './sequence-block.js';
+import { locateLabels, type SequenceHead } from './sequence-block.js';
+import { type LabelRange, StoredSequences, type TokenText } from './stored-sequences.js';
 import type { ListedTargets } from './targets.js';
 import { TOKEN_CODEC, TokenCodec } from './token-codec.js';
 
@@ -14,15 +13,6 @@ export interface TokenLabels extends ListedTargets {
   readonly counts: Uint8Array;
   /** Position in the text of the first label. */
   readonly first: number;
-}
-
-/** A text of an archive. */
-export interface TokenText {
-  readonly tokens?: Int32Array;
-  /** Position of the first label. */
-  readonly first: number;
-  /** Labels, of positions one after the other. */
-  readonly labels: number;
 }
 
 /** A finished archive of a teacher's labels of texts, open for reading. */
@@ -38,114 +28,59 @@ export interface TokenArchive extends AsyncDisposable {
    *
    * @throws `CORRUPT_DATA` or `INVALID_FILE` naming the file if its bytes are not what was written.
    */
-  labels(
-    sequence: number,
-    range?: { readonly start?: number; readonly count?: number },
-  ): Promise<TokenLabels>;
+  labels(sequence: number, range?: LabelRange): Promise<TokenLabels>;
   close(): Promise<void>;
 }
 
-class SourceTokenArchive implements TokenArchive {
-  readonly #archive: LabelArchive;
+class ListedArchive implements TokenArchive {
+  readonly #stored: StoredSequences;
   readonly #codec: TokenCodec;
-  #last: { readonly sequence: number; readonly row: Uint8Array } | undefined;
 
-  constructor(archive: LabelArchive, codec: TokenCodec) {
-    this.#archive = archive;
+  constructor(stored: StoredSequences, codec: TokenCodec) {
+    this.#stored = stored;
     this.#codec = codec;
   }
 
   get vocabulary(): number {
-    return this.#archive.classes;
+    return this.#stored.vocabulary;
   }
 
   get sequences(): number {
-    return this.#archive.samples;
+    return this.#stored.sequences;
   }
 
   get width(): number {
     return this.#codec.width;
   }
 
-  async text(sequence: number): Promise<TokenText> {
-    return this.#read(sequence, (bytes, head) => {
-      const { length, first, rows } = head;
-      if (length === undefined) return { first, labels: rows };
-      const tokens = readText(bytes, head, this.vocabulary, { start: 0, count: length });
-      return { tokens, first, labels: rows };
-    });
+  text(sequence: number): Promise<TokenText> {
+    return this.#stored.text(sequence);
   }
 
-  async labels(
-    sequence: number,
-    { start = 0, count }: { readonly start?: number; readonly count?: number } = {},
-  ): Promise<TokenLabels> {
-    return this.#read(sequence, (bytes, head) => {
-      argument.count(start, 'start', 0, head.rows);
-      const wanted = argument.count(count ?? head.rows - start, 'count', 0, head.rows - start);
-      return this.#decode(bytes, head, start, wanted);
-    });
+  async labels(sequence: number, range: LabelRange = {}): Promise<TokenLabels> {
+    const { width } = this;
+    const tail = { kind: this.#codec.config.tail };
+    const { own, shared } = await this.#stored.labels(sequence, range, (...args) =>
+      this.#decode(...args),
+    );
+    return { ...shared, kind: 'listed', width, ...own, tail };
   }
 
   close(): Promise<void> {
-    this.#last = undefined;
-    return this.#archive.close();
+    return this.#stored.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
 
-  /** The row of a sequence: whoever reads a text reads its labels next. */
-  async #rowOf(sequence: number): Promise<Uint8Array> {
-    if (this.#last?.sequence === sequence) return this.#last.row;
-    const { row } = await this.#archive.readCodes(0, { start: sequence, count: 1 });
-    this.#last = { sequence, row };
-    return row;
-  }
-
-  async #read<T>(sequence: number, work: (bytes: Uint8Array, head: SequenceHead) => T): Promise<T> {
-    argument.count(sequence, 'sequence', 0, this.sequences - 1);
-    const row = await this.#rowOf(sequence);
-    try {
-      const [bytes] = splitBlocks(row);
-      return work(bytes, readHead(bytes, this.vocabulary));
-    } catch (error) {
-      if (!(error instanceof SoftpackError) || error.field !== 'codes') throw error;
-      const file = `${this.#archive.fileOf(0, sequence)}, sequence ${sequence}`;
-      throw errorAt(file, error, 'INVALID_FILE');
-    }
-  }
-
-  #decode(bytes: Uint8Array, head: SequenceHead, start: number, count: number): TokenLabels {
-    const { width, vocabulary } = this;
+  #decode(bytes: Uint8Array, head: SequenceHead, start: number, count: number) {
+    const { width } = this;
     const ids = new Int32Array(allocate(4 * count * width, 'labels'));
     const probabilities = new Float32Array(allocate(4 * count * width, 'labels'));
-    const next = nextTokens(bytes, head, vocabulary, start, count);
-    const counts = readMask(bytes, head, start, count);
     this.#codec.decode(bytes, locateLabels(bytes, head, start, count), { ids, probabilities });
-    const tail = { kind: this.#codec.config.tail };
-    const { first } = head;
-    return {
-      ...{ kind: 'listed', vocabulary, positions: count, width, ids, probabilities, tail },
-      ...{ next, counts, first: first + start },
-    };
+    return { ids, probabilities };
   }
-}
-
-/** What follows each of some labels in the text; -1 behind its end and without a text. */
-function nextTokens(
-  bytes: Uint8Array,
-  head: SequenceHead,
-  vocabulary: number,
-  start: number,
-  count: number,
-): Int32Array {
-  const next = new Int32Array(count).fill(-1);
-  const from = head.first + start + 1;
-  const known = Math.min(count, (head.length ?? 0) - from);
-  if (known > 0) next.set(readText(bytes, head, vocabulary, { start: from, count: known }));
-  return next;
 }
 
 /**
@@ -163,7 +98,10 @@ export async function openTokenArchive(from: string | ByteStore): Promise<TokenA
         found: archive.codecParts.name,
       });
     }
-    return new SourceTokenArchive(archive, TokenCodec.fromParts(archive.codecParts, loadKernels()));
+    return new ListedArchive(
+      new StoredSequences(archive),
+      TokenCodec.fromParts(archive.codecParts, loadKernels()),
+    );
   } catch (error) {
     await archive.close();
     throw error;

@@ -12,9 +12,10 @@ from .hidden import HiddenCodec
 from .manifest import Fields
 from .token_bits import SequenceHead, bits_for, invalid
 
-TAILS = ("sampled", "ghost", "uniform", "zero")
+TAILS = ("sampled", "ghost", "uniform", "prior", "zero")
 MAX_VOCABULARY = 1 << 22
 MAX_WORD = 1 << 32
+LEAST_PRIOR = -80
 ROUNDING = 2.0**-20
 
 #: `tokens`: int32 ids, or None if only labels are stored. Labels are of positions `first` to `first + labels`.
@@ -32,8 +33,9 @@ def open_tokens(folder, verify=True):
 
 class TokenArchive:
     """
-    Texts and labels by sequence. `width`: entries of a label; those behind the last one have probability 0. Of hidden
-    states `kind` is "hidden", `width` their dimensions, and `head` the teacher's output matrix if it is stored.
+    Texts and labels by sequence. `width`: entries of a label; those behind the last one have probability 0. `prior`:
+    float32 [vocabulary], the shape of the tail if `tail` is "prior". Of hidden states `kind` is "hidden", `width` their
+    dimensions, and `head` the teacher's output matrix if it is stored.
     """
 
     def __init__(self, folder, verify=True):
@@ -42,13 +44,13 @@ class TokenArchive:
         if name not in ("tokens", "hidden"):
             raise SoftpackError("UNSUPPORTED", "not an archive of labels of tokens", "codec", "tokens or hidden", name)
         self.vocabulary, self.sequences = self._archive.classes, self._archive.samples
-        self.kind, self.head, self.head_sha256, self.tail = "listed", None, None, None
+        self.kind, self.head, self.head_sha256, self.tail, self.prior = "listed", None, None, None, None
         if name == "hidden":
             self.kind, self._codec = "hidden", HiddenCodec(config, tensors, self.vocabulary)
             self.head, self.head_sha256 = self._codec.head, self._codec.head_sha256
         else:
             self._codec = _TokenCodec(config, tensors, self.vocabulary)
-            self.tail = self._codec.tail
+            self.tail, self.prior = self._codec.tail, self._codec.prior
         self.width = self._codec.width
 
     def text(self, sequence):
@@ -123,6 +125,12 @@ class _TokenCodec:
         if not np.array_equal(np.sort(ids), np.arange(vocabulary)):
             raise SoftpackError("INVALID_FILE", "not a renaming", "codec: ids", "each id once")
         self._ids = ids.tolist()
+        self.prior = None
+        if self.tail == "prior":
+            logs = _tensor(tensors, "prior", "<f2", (vocabulary,)).astype(np.float32)
+            if not ((logs <= 0) & (logs >= LEAST_PRIOR)).all():
+                raise SoftpackError("INVALID_FILE", "not a prior", "codec: prior", f"logarithms from {LEAST_PRIOR} to 0")
+            self.prior = np.exp(logs)
         if not self._vq:
             return
         width = self.ordered + (self.k > self.ordered)

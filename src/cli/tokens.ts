@@ -3,7 +3,7 @@ import { type ExportTokensOptions, exportTokens, TOKEN_EXPORTS } from '../intero
 import { type ImportTokensOptions, importTokens } from '../interop/import-tokens.js';
 import { type LabelTextsOptions, labelTexts } from '../interop/label-texts.js';
 import { TOKEN_LAYOUTS } from '../interop/open-tokens.js';
-import { TOKEN_PRESETS } from '../tokens/config.js';
+import { TAILS, TOKEN_PRESETS } from '../tokens/config.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
@@ -94,6 +94,12 @@ function addImport(tokens: Command, io: CliIo): void {
       ).choices([...Object.keys(TOKEN_PRESETS), 'hidden']),
     )
     .option('-k, --top <n>', 'ids kept per label; default: those of the files', positiveInteger)
+    .addOption(
+      new Option(
+        '--tail <kind>',
+        "what labels without samples say of unlisted ids; default: the codec's",
+      ).choices(TAILS),
+    )
     .option('--head <file>', "hidden states: the teacher's output matrix (.npy, .safetensors)")
     .option('--head-tensor <name>', 'which tensor of it, e.g. lm_head.weight')
     .option('--store-head', 'store the output matrix in the archive; default: only its sha256')

@@ -1,6 +1,6 @@
 import { argument } from '../core/check.js';
 import { SoftpackError } from '../errors.js';
-import type { TokenPreset } from '../tokens/config.js';
+import type { StoredTail, TokenPreset } from '../tokens/config.js';
 import { type PackTokensResult, packTokens } from '../tokens/pack-tokens.js';
 import type { TokenSource } from '../tokens/token-source.js';
 import { type ImportHiddenOptions, importHidden } from './import-hidden.js';
@@ -16,6 +16,8 @@ export interface ImportTokensOptions extends Omit<OpenTokensOptions, 'k'>, Impor
   readonly codec?: TokenPreset | 'hidden';
   /** Ids kept per label; default: the codec's, for labels of a few ids as many as they have. */
   readonly top?: number;
+  /** What labels without samples say of unlisted ids; default: the codec's. `prior` needs logits. */
+  readonly tail?: StoredTail;
   /** vLLM: `prompt_logprobs` of the requests. */
   readonly promptLogprobs?: number;
   /** Of ids drawn from the tail; default: 0. */
@@ -33,7 +35,7 @@ export interface ImportTokensResult extends PackTokensResult {
 
 /** Stores labels of tokens that another tool wrote as an archive. */
 export async function importTokens(options: ImportTokensOptions): Promise<ImportTokensResult> {
-  const { out, codec, top, seed, promptLogprobs: k, onProgress, signal } = options;
+  const { out, codec, top, tail, seed, promptLogprobs: k, onProgress, signal } = options;
   if (top !== undefined) argument.count(top, 'top', 1);
   await using labels = await openTokenLabels({ ...options, k });
   const { layout, notes } = labels;
@@ -48,7 +50,7 @@ export async function importTokens(options: ImportTokensOptions): Promise<Import
   const kept = top ?? (name === 'topk' ? most : undefined);
   const result = await packTokens({
     ...{ source: labels, out, seed, onProgress, signal },
-    codec: { name, ...(kept === undefined ? {} : { k: kept }) },
+    codec: { name, ...(kept === undefined ? {} : { k: kept }), ...(tail && { tail }) },
     teacher: { imported: { layout } },
   });
   return { ...result, layout, codec: name, notes };

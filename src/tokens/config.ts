@@ -2,7 +2,7 @@ import type { FieldChecker } from '../core/check.js';
 import { TOKEN_LIMITS } from '../kernels/tokens.js';
 
 /** What a stored label says of ids that it does not list; see `TokenTail` of the loss. */
-const TAILS = ['sampled', 'ghost', 'uniform', 'zero'] as const;
+export const TAILS = ['sampled', 'ghost', 'uniform', 'prior', 'zero'] as const;
 export type StoredTail = (typeof TAILS)[number];
 
 /** How labels of tokens are stored. */

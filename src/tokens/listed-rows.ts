@@ -27,6 +27,8 @@ export interface ListOptions {
   readonly seed: number;
   /** Number of the sequence, which draws depend on. */
   readonly sequence: number;
+  /** [vocabulary]: what labels leave to each id that they do not list is added to it. */
+  readonly tailSums?: Float64Array;
 }
 
 /** Rounding that a sum of probabilities may have. */
@@ -43,7 +45,9 @@ export async function listRows(
   const { labels, rows } = sequence;
   const listed = emptyRows(rows, options);
   if (labels.kind === 'sparse') {
-    if (options.samples > 0) throw noTail(sequence, 'a few ids per label');
+    if (options.samples > 0 || options.tailSums !== undefined) {
+      throw noTail(sequence, 'a few ids per label');
+    }
     for (let row = 0; row < rows; row++) listSparse(labels, row, sequence, listed);
     return listed;
   }
@@ -63,7 +67,7 @@ export async function listRows(
 function noTail({ name }: TokenSequence, found: string): SoftpackError {
   return new SoftpackError('UNSUPPORTED', 'these labels do not tell the whole distribution', {
     field: name,
-    expected: "logits of all ids, or a codec without samples (tail 'ghost', 'uniform' or 'zero')",
+    expected: "logits of all ids, or a codec that asks for no tail ('ghost', 'uniform' or 'zero')",
     found,
   });
 }
@@ -110,7 +114,7 @@ function listDense(
   logits: Float32Array,
   row: number,
   { name, first }: TokenSequence,
-  { k, samples, seed, sequence }: ListOptions,
+  { k, samples, seed, sequence, tailSums }: ListOptions,
   out: ListedRows,
 ): void {
   const { probabilities, wrong } = softmax(logits);
@@ -128,6 +132,9 @@ function listDense(
     out.logProbs[row * k + i] = Math.log(probabilities[id]);
     // What is left is the tail.
     probabilities[id] = 0;
+  }
+  if (tailSums !== undefined) {
+    for (let id = 0; id < tailSums.length; id++) tailSums[id] += probabilities[id];
   }
   const uniforms = drawsOf(seed, sequence, first + row, samples);
   const spare = top[top.length - 1] ?? 0;

@@ -59,7 +59,7 @@ class ListedArchive implements TokenArchive {
 
   async labels(sequence: number, range: LabelRange = {}): Promise<TokenLabels> {
     const { width } = this;
-    const tail = { kind: this.#codec.config.tail };
+    const { tail } = this.#codec;
     const { own, shared } = await this.#stored.labels(sequence, range, (...args) =>
       this.#decode(...args),
     );

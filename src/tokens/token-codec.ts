@@ -1,5 +1,12 @@
 import { argumentChecker, configOf } from '../codecs/config.js';
-import { float32Tensor, invalidTensor, readFloat32, requireTensor } from '../codecs/tensors.js';
+import {
+  float16Tensor,
+  float32Tensor,
+  invalidTensor,
+  readFloat16,
+  readFloat32,
+  requireTensor,
+} from '../codecs/tensors.js';
 import type { CodecParts, Tensor } from '../core/codec-parts.js';
 import { SoftpackError } from '../errors.js';
 import {
@@ -14,6 +21,7 @@ import { checkTokenConfig, type TokenCodecConfig } from './config.js';
 import type { ListedRows } from './listed-rows.js';
 import { isPermutation, Renaming } from './renaming.js';
 import { ResidualVq } from './residual-vq.js';
+import type { TokenTail } from './targets.js';
 
 export const TOKEN_CODEC = 'tokens';
 
@@ -41,6 +49,8 @@ export interface TokenModel {
   readonly vq?: ResidualVq;
   /** [width of a vector]. */
   readonly scale?: Float32Array;
+  /** Present with tail `prior`: [vocabulary], logarithms that float16 holds. */
+  readonly prior?: Float32Array;
 }
 
 /** Labels of tokens as bits. The bits never depend on floating point but for the choice of codewords. */
@@ -49,11 +59,14 @@ export class TokenCodec {
   readonly #model: TokenModel;
   readonly #labels: TokenLabelModel;
   readonly #kernels: Kernels;
+  /** [vocabulary]; empty without tail `prior`. */
+  readonly #prior: Float32Array;
 
   constructor(config: TokenCodecConfig, model: TokenModel, kernels: Kernels) {
     this.config = checkTokenConfig(config, argumentChecker(TOKEN_CODEC));
     this.#model = model;
     this.#labels = labelModel(config, model);
+    this.#prior = (model.prior ?? new Float32Array()).map((log) => Math.exp(log));
     this.#kernels = kernels;
   }
 
@@ -67,8 +80,14 @@ export class TokenCodec {
     return this.config.k + this.config.samples;
   }
 
+  /** What labels say of the ids that they do not list. */
+  get tail(): TokenTail {
+    const { tail } = this.config;
+    return tail === 'prior' ? { kind: tail, prior: this.#prior } : { kind: tail };
+  }
+
   parts(): CodecParts {
-    const { renaming, vq, scale } = this.#model;
+    const { renaming, vq, scale, prior } = this.#model;
     const ids = new Uint8Array(renaming.ids.slice().buffer);
     const tensors = new Map<string, Tensor>([
       ['ids', { dtype: 'U32', shape: [renaming.ids.length], data: ids }],
@@ -78,6 +97,7 @@ export class TokenCodec {
       tensors.set('codebooks', float32Tensor(vq.codebooks, shape));
       tensors.set('scale', float32Tensor(scale, [vq.width]));
     }
+    if (prior !== undefined) tensors.set('prior', float16Tensor(prior, [prior.length]));
     return { name: TOKEN_CODEC, config: { ...this.config }, tensors, sampleTensors: new Map() };
   }
 
@@ -150,11 +170,22 @@ function readModel(tensors: ReadonlyMap<string, Tensor>, config: TokenCodecConfi
   const ids = new Uint32Array(data.slice().buffer);
   if (!isPermutation(ids)) throw invalidTensor('ids', 'not a renaming', 'each id once', 'others');
   const renaming = new Renaming(ids);
-  if (config.values !== 'vq') return { renaming };
+  const prior = config.tail === 'prior' ? { prior: readPrior(tensors, config.vocabulary) } : {};
+  if (config.values !== 'vq') return { renaming, ...prior };
   const width = vectorWidth(config);
   const codebooks = readFloat32(tensors, 'codebooks', [config.stages, STAGE_CODES, width]);
   const scale = readFloat32(tensors, 'scale', [width]);
   const wrong = scale.findIndex((value) => !(value > 0));
   if (wrong >= 0) throw invalidTensor('scale', 'not a scale', 'above 0', scale[wrong]);
-  return { renaming, vq: new ResidualVq(width, codebooks), scale };
+  return { renaming, vq: new ResidualVq(width, codebooks), scale, ...prior };
+}
+
+/** Logarithms below this are no probabilities of float32. */
+const LEAST_PRIOR = -80;
+
+function readPrior(tensors: ReadonlyMap<string, Tensor>, vocabulary: number): Float32Array {
+  const prior = readFloat16(tensors, 'prior', [vocabulary]);
+  const wrong = prior.find((log) => !(log <= 0 && log >= LEAST_PRIOR));
+  if (wrong === undefined) return prior;
+  throw invalidTensor('prior', 'not a prior', `logarithms from ${LEAST_PRIOR} to 0`, wrong);
 }

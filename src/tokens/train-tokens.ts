@@ -1,4 +1,5 @@
 import { argumentChecker } from '../codecs/config.js';
+import { throughFloat16 } from '../codecs/tensors.js';
 import { STREAM } from '../core/philox.js';
 import { RandomSequence } from '../core/random.js';
 import { SoftpackError } from '../errors.js';
@@ -34,6 +35,7 @@ export async function trainTokenCodec(
   const share = Math.min(1, TRAINING_LABELS / labels);
   let [passed, taken] = [0, 0];
   const counts = new Float64Array(config.vocabulary);
+  const tailSums = config.tail === 'prior' ? new Float64Array(config.vocabulary) : undefined;
   const vectors: Float32Array[] = [];
   let sequence = 0;
   for await (const own of source.sequences(signal)) {
@@ -41,7 +43,7 @@ export async function trainTokenCodec(
     passed += own.rows;
     if (wanted && own.rows > 0) {
       taken += own.rows;
-      const listed = await listRows(own, config.vocabulary, { ...config, sequence });
+      const listed = await listRows(own, config.vocabulary, { ...config, sequence, tailSums });
       count(listed, counts);
       if (config.values === 'vq') vectors.push(valueVectors(listed, config));
     }
@@ -49,16 +51,25 @@ export async function trainTokenCodec(
   }
   if (sequence !== sequences) throw changed(sequences, sequence);
   const renaming = Renaming.byFrequency(counts);
-  const model =
-    config.values === 'vq'
-      ? { renaming, ...(await learnValues(vectors, config, kernels)) }
-      : { renaming };
-  return new TokenCodec(config, model, kernels);
+  const values = config.values === 'vq' ? await learnValues(vectors, config, kernels) : {};
+  const prior = tailSums === undefined ? {} : { prior: priorOf(tailSums) };
+  return new TokenCodec(config, { renaming, ...values, ...prior }, kernels);
 }
 
 export function changed(expected: number, found: number): SoftpackError {
   const details = { field: 'source', expected: `${expected} sequences`, found };
   return new SoftpackError('INVALID_ARGUMENT', 'the source gave other sequences before', details);
+}
+
+/** Ids that no tail has are as probable as one label's tail in all would make them. */
+const UNSEEN = 1;
+
+/** The mean tail of labels, as logarithms that float16 holds. */
+function priorOf(sums: Float64Array): Float32Array {
+  const each = UNSEEN / sums.length;
+  const total = sums.reduce((sum, own) => sum + own + each, 0);
+  const logs = Float32Array.from(sums, (own) => Math.log((own + each) / total));
+  return throughFloat16('prior', logs);
 }
 
 function count({ rows, k, ids, counts, samples }: ListedRows, into: Float64Array): void {

@@ -125,7 +125,8 @@ def run(job):
                 **{"ids": own.ids.reshape(-1).tolist(), "probabilities": text(own.probabilities), "first": own.first},
                 **{"next": own.next.tolist(), "counts": own.counts.tolist(), "shape": list(own.ids.shape)},
             })
-        return {"vocabulary": archive.vocabulary, "sequences": archive.sequences, "read": sequences}
+        prior = None if archive.prior is None else text(archive.prior)
+        return {"vocabulary": archive.vocabulary, "sequences": archive.sequences, "read": sequences, "prior": prior}
     if kind == "hidden":
         archive = softpack_labels.open_tokens(job["archive"])
         read = [archive.labels(*own) for own in job["ranges"]]

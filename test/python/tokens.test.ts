@@ -64,6 +64,19 @@ test.each(PRESETS)('%s: texts and labels are those of softpack', async (name) =>
   await expectEqual(await pack(name));
 });
 
+test('the prior of a tail', async () => {
+  const out = temporary.path('prior');
+  const { source } = testTeacher({ vocabulary: VOCABULARY, lengths: LENGTHS });
+  await packTokens({ source, out, codec: { name: 'topk', tail: 'prior' } });
+  await expectEqual(out);
+  const [found] = runJobs([{ kind: 'tokens', archive: out, ranges: [] }]);
+  await using archive = await openTokenArchive(out);
+  const { tail } = await archive.labels(0);
+  if (tail.kind !== 'prior') throw new Error(tail.kind);
+  const own = floatsOf(found.prior);
+  for (const [i, p] of tail.prior.entries()) expect(own[i]).toBeCloseTo(p, 8);
+});
+
 test('masks, and labels without their texts', async () => {
   await expectEqual(await pack('topk', { masked: true, text: false }));
 });

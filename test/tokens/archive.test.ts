@@ -7,6 +7,7 @@ import type { TokenPreset } from '#src/tokens/config.js';
 import { packTokens } from '#src/tokens/pack-tokens.js';
 import { openTokenArchive } from '#src/tokens/token-archive.js';
 import type { SparseRows } from '#src/tokens/token-source.js';
+import { tokenWindows } from '#src/tokens/windows.js';
 import { softpack } from '../cli/softpack.js';
 import { temporaryDirectory } from '../temporary.js';
 import { distribution, ranked, testTeacher } from './sources.js';
@@ -154,6 +155,7 @@ describe('labels that list a few ids', () => {
   });
 
   it.each([
+    ['a prior of a tail that is not there', { name: 'topk', k: 5, tail: 'prior' }, 'UNSUPPORTED'],
     ['samples of a tail that is not there', { name: 'head-tail' }, 'UNSUPPORTED'],
     ['more ids than a label has', { name: 'topk-vq' }, 'INVALID_ARGUMENT'],
     ['samples and another tail', { name: 'topk', samples: 4 }, 'INVALID_ARGUMENT'],
@@ -162,6 +164,31 @@ describe('labels that list a few ids', () => {
     const out = newFolder();
     await expect(packTokens({ source: own.source, out, codec })).rejects.toMatchObject({ code });
   });
+});
+
+it('the prior of the tail is its mean over the labels, and the loss is given it', async () => {
+  const out = newFolder();
+  const codec = { name: 'topk', k: 6, tail: 'prior' } as const;
+  await packTokens({ source: teacher.source, out, codec });
+  const sums = new Array<number>(VOCABULARY).fill(0);
+  for (const own of teacher.logits) {
+    for (let at = 0; at < own.length; at += VOCABULARY) {
+      const p = distribution(own.subarray(at, at + VOCABULARY));
+      for (const id of ranked(p).slice(6)) sums[id] += p[id];
+    }
+  }
+  const total = sums.reduce((a, b) => a + b, 0);
+  await using archive = await openTokenArchive(out);
+  const { tail } = await archive.labels(5, { count: 2 });
+  if (tail.kind !== 'prior') throw new Error(tail.kind);
+  for (const [id, sum] of sums.entries()) {
+    // One label's mass in all is added to the ids, and float16 has 11 bits of logarithms up to 16.
+    const wanted = (sum + 1 / VOCABULARY) / (total + 1);
+    expect(Math.abs(Math.log(tail.prior[id] / wanted))).toBeLessThan(2 ** -7);
+  }
+  for await (const { targets } of tokenWindows(archive, { length: 64 })) {
+    expect(targets.tail).toEqual(tail);
+  }
 });
 
 describe('labels at the edge', () => {

@@ -8,6 +8,7 @@
 #include "binding/device_bytes.h"
 #include "binding/device_module.h"
 #include "binding/encoder.h"
+#include "binding/latent_decoder.h"
 #include "binding/napi_setup.h"
 #include "binding/quantiser.h"
 #include "binding/rans.h"
@@ -21,7 +22,7 @@ namespace {
 
 // Raised with every change to a method here or to its arguments, together with ADDON_VERSION of
 // src/kernels/addon.ts, which refuses an addon of another version.
-constexpr uint32_t kAddonVersion = 7;
+constexpr uint32_t kAddonVersion = 8;
 
 using Reader = Work (*)(Arguments& arguments);
 
@@ -176,6 +177,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   DefineOperations(env, SoftpackCpuBackend(), exports);
   DefineQuantiser(env, exports);
   DefineRans(env, exports);
+  exports.Set("LatentDecoder", LatentDecoderObject::Define(env));
   DefineTokenLabels(env, exports);
   exports.Set("version", Napi::Number::New(env, kAddonVersion));
   exports.Set("abi", AbiTable(env));

@@ -15,14 +15,6 @@ using softpack::RowScratch;
 using softpack::RowView;
 using softpack::WholeRow;
 
-namespace {
-
-// An output of this size leaves the caches before it is read: it is written past them, which spares
-// reading each line first.
-constexpr uint64_t kStreamedBytes = uint64_t{8} << 20;
-
-}  // namespace
-
 int SoftpackDecoder::Create(const softpack::Isa& isa, const SoftpackDecoderSpec& spec) {
   table_ = isa.kernels;
   stride_ = softpack::PaddedClasses(spec.classes);
@@ -68,7 +60,7 @@ SoftpackDecoderInfo SoftpackDecoder::Info() const {
 int SoftpackDecoder::Decode(const SoftpackDecodeArgs& args) const {
   const auto type = static_cast<SoftpackDtype>(args.out_type);
   const uint64_t label_bytes = spec_.classes * SoftpackDtypeBytes(type);
-  const bool streamed = args.labels.count * label_bytes >= kStreamedBytes;
+  const bool streamed = args.labels.count * label_bytes >= softpack::kStreamedBytes;
   return ForEachRow(
       args.labels, args.threads, [&](uint64_t i, const RowView& row, RowScratch* scratch) {
         char* const out = static_cast<char*>(args.out) + i * label_bytes;
@@ -79,8 +71,8 @@ int SoftpackDecoder::Decode(const SoftpackDecodeArgs& args) const {
 int SoftpackDecoder::DecodeKl(const SoftpackDecodeKlArgs& args) const {
   if (head_.kind == HeadKind::kIdentity) return kSoftpackInvalidArgument;
   const bool entropy = args.loss == kSoftpackLossKl;
-  const bool streamed = args.gradient != args.logits &&
-                        args.labels.count * spec_.classes * sizeof(float) >= kStreamedBytes;
+  const uint64_t bytes = args.labels.count * spec_.classes * sizeof(float);
+  const bool streamed = args.gradient != args.logits && bytes >= softpack::kStreamedBytes;
   return ForEachRow(
       args.labels, args.threads, [&](uint64_t i, const RowView& row, RowScratch* scratch) {
         float* const values = scratch->row.data();
@@ -124,7 +116,7 @@ int SoftpackDecoder::ForEachRowOf(const SoftpackLabels& labels, uint64_t first, 
   const bool predicted = spec_.base_rows > 0;
   const CodeBlock block{scratch->indices.data(), count,
                         predicted ? labels.base_pairs + 2 * first : nullptr,
-                        predicted ? labels.base_weights + first : nullptr};
+                        predicted ? labels.base_weights + first : nullptr, nullptr};
   RowBlock rows;
   status = rows_->Rows(block, scratch, &rows);
   if (status != kSoftpackOk) return status;

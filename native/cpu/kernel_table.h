@@ -59,6 +59,10 @@ struct Head {
 
 // The destination of a finished row. `streamed`: past the caches, for outputs that they could not
 // hold anyway; other threads see such rows after `fence`.
+// An output of this size leaves the caches before it is read: written past them, it spares reading
+// each line first.
+constexpr uint64_t kStreamedBytes = uint64_t{8} << 20;
+
 struct RowOutput {
   void* data;
   SoftpackDtype type;

@@ -16,6 +16,10 @@ bool LatentSums::Create(const SoftpackDecoderSpec& spec) {
 }
 
 void LatentSums::Sum(const CodeBlock& block, uint64_t i, float* latent) const {
+  if (block.latents != nullptr) {
+    std::copy_n(block.latents + i * spec_.latent, spec_.latent, latent);
+    return;
+  }
   const uint16_t* const indices = block.indices + i * spec_.stages;
   const bool apart = spec_.latent_step >= spec_.width;
   std::fill_n(latent, spec_.latent, 0.0f);

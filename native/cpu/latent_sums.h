@@ -13,7 +13,8 @@ class LatentSums {
   // Returns false if allocation fails.
   bool Create(const SoftpackDecoderSpec& spec);
 
-  // latent[latent] of label `i` of the block: codewords in stage order, then the prediction.
+  // latent[latent] of label `i` of the block: codewords in stage order, then the prediction;
+  // or the one that is given.
   void Sum(const CodeBlock& block, uint64_t i, float* latent) const;
 
   uint64_t bytes() const { return codebooks_.bytes() + bases_.bytes(); }

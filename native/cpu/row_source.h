@@ -36,6 +36,7 @@ struct CodeBlock {
   uint64_t labels;
   const uint32_t* base_pairs;  // [labels, 2], each below `base_rows`; null without bases
   const float* base_weights;   // [labels]
+  const float* latents;        // [labels, latent] instead of all these; null: none are given
 };
 
 // Row i of a block is `first` with its pointer moved on by i * label_stride elements.

@@ -10,18 +10,6 @@ namespace {
 // Well below the largest float32, 3.4e38: room for every rounding on the way.
 constexpr double kLargest = 1e37;
 
-// The greatest magnitude; infinity if a value is not finite.
-double Greatest(const float* values, uint64_t count) {
-  double greatest = 0;
-  for (uint64_t i = 0; i < count; ++i) {
-    const double magnitude = std::fabs(values[i]);
-    // Also true for NaN.
-    if (!(magnitude <= greatest)) greatest = magnitude;
-    if (!std::isfinite(greatest)) return std::numeric_limits<double>::infinity();
-  }
-  return greatest;
-}
-
 // No element of the latent vector of codewords is larger.
 double LatentBound(const SoftpackDecoderSpec& spec) {
   const uint64_t codewords = spec.levels * spec.width;
@@ -46,6 +34,23 @@ double ColumnBound(const SoftpackDecoderSpec& spec) {
 }
 
 }  // namespace
+
+double Greatest(const float* values, uint64_t count) {
+  double greatest = 0;
+  for (uint64_t i = 0; i < count; ++i) {
+    const double magnitude = std::fabs(values[i]);
+    // Also true for NaN.
+    if (!(magnitude <= greatest)) greatest = magnitude;
+    if (!std::isfinite(greatest)) return std::numeric_limits<double>::infinity();
+  }
+  return greatest;
+}
+
+double LargestLatent(const SoftpackDecoderSpec& spec) {
+  const double bias = spec.bias == nullptr ? 0 : Greatest(spec.bias, spec.classes);
+  const double column = ColumnBound(spec);
+  return column > 0 ? (kLargest - bias) / column : kLargest - bias;
+}
 
 bool MayOverflow(const SoftpackDecoderSpec& spec) {
   double latent = LatentBound(spec);

@@ -12,6 +12,13 @@ namespace softpack {
 // tensor is not finite. Costs latent * classes + codewords additions.
 bool MayOverflow(const SoftpackDecoderSpec& spec);
 
+// The magnitude of latents up to which no value before the head can overflow; less than 0 or NaN if
+// there is none.
+double LargestLatent(const SoftpackDecoderSpec& spec);
+
+// The greatest magnitude; infinity if a value is not finite.
+double Greatest(const float* values, uint64_t count);
+
 }  // namespace softpack
 
 #endif  // SOFTPACK_CPU_VALUE_BOUND_H_

@@ -9,7 +9,7 @@ import type { LabelArray } from './types.js';
  * Raised with every change to the methods below or their arguments, together with kAddonVersion of
  * native/binding/addon.cc: an addon built from other sources is refused instead of failing somewhere later.
  */
-export const ADDON_VERSION = 7;
+export const ADDON_VERSION = 8;
 
 /** The whole native interface: the CPU's operations and access to other backends. */
 export interface Addon extends NativeOperations, NativeCoding {
@@ -48,6 +48,12 @@ export interface NativeCoding {
     out: Float32Array,
     threads: number,
   ): number;
+  readonly LatentDecoder: new (
+    basis: Float32Array,
+    bias: Float32Array,
+    classes: number,
+    fastest: boolean,
+  ) => NativeLatentDecoder;
   decodeRans(
     bytes: Uint8Array,
     entries: Uint32Array,
@@ -99,6 +105,12 @@ export interface NativeCoding {
     /** [1], bits written. */
     length: Uint32Array,
   ): number;
+}
+
+export interface NativeLatentDecoder {
+  decode(...args: NativeDecodeLatentsArgs): number;
+  decodeAsync(...args: NativeDecodeLatentsArgs): Promise<number>;
+  dispose(): void;
 }
 
 /** A backend in a shared library. Loaded once per process; `state` and `reason` are current at every call. */
@@ -241,6 +253,15 @@ export type NativeLabels = [
 
 export type NativeDecodeArgs = [
   ...NativeLabels,
+  out: LabelArray,
+  /** SoftpackDtype. */
+  outType: number,
+  threads: number,
+];
+
+export type NativeDecodeLatentsArgs = [
+  latents: Float32Array,
+  tau: number,
   out: LabelArray,
   /** SoftpackDtype. */
   outType: number,

@@ -47,6 +47,7 @@ export function withFallback(first: Kernels, second: () => Kernels): Kernels {
     centreLogits: (args) => state.current.centreLogits(args),
     quantise: (args) => state.current.quantise(args),
     dequantise: (args) => state.current.dequantise(args),
+    createLatentDecoder: (spec) => state.current.createLatentDecoder(spec),
     encodeTokens: (args) => state.current.encodeTokens(args),
     decodeTokens: (args) => state.current.decodeTokens(args),
     residentCodes: (codes) => state.run((kernels) => kernels.residentCodes(codes)),

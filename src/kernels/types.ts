@@ -1,4 +1,5 @@
 import type { AugmentArgs } from './augment-args.js';
+import type { LatentDecoder, LatentDecoderSpec } from './latents.js';
 import type { CentreLogitsArgs, DequantiseArgs, QuantiseArgs } from './quantiser.js';
 import type { DecodeRansArgs, EncodeRansArgs } from './rans.js';
 import type { ThreadOptions } from './thread-options.js';
@@ -269,7 +270,7 @@ export interface Kernels {
    */
   decodeRans(args: DecodeRansArgs): void;
   /**
-   * On the CPU, as the other two: the same numbers everywhere.
+   * On the CPU, as those that follow: the same numbers everywhere.
    *
    * @internal
    */
@@ -278,6 +279,8 @@ export interface Kernels {
   quantise(args: QuantiseArgs): void;
   /** @internal */
   dequantise(args: DequantiseArgs): void;
+  /** @internal */
+  createLatentDecoder(spec: LatentDecoderSpec): LatentDecoder;
   /**
    * On the CPU, whatever the backend; the same bytes everywhere. `INVALID_ARGUMENT` naming `ids` for what are no labels.
    *

@@ -108,9 +108,10 @@ it('has the methods that its version stands for: raise the version where they ch
   const surface = found.state === 'ready' ? Object.keys(found.addon).sort() : [];
   expect([ADDON_VERSION, ...surface]).toEqual([
     ...[
-      7,
+      8,
       'Decoder',
       'Encoder',
+      'LatentDecoder',
       'abi',
       'augment',
       'augmentAsync',

@@ -226,6 +226,12 @@ for (const [labels, rank] of [
       kernels.quantise({ ...shared, values, costs, trellis, out }),
     );
   }
+  const [basis, bias] = [floats(rank * 101), floats(101)];
+  const decoder = kernels.createLatentDecoder({ basis, bias });
+  const latents = values.fill(1, 0, 1);
+  record(`latents ${labels}x${rank}`, new Float32Array(labels * 101), (out) =>
+    decoder.decode({ latents, tau: 2, out }),
+  );
   const logits = floats(labels * rank).map((value) => 50 * value);
   record(`centre ${labels}x${rank}`, new Float32Array(logits.length), (out) =>
     kernels.centreLogits({ logits, classes: rank, depth: 60, mean: floats(rank), out }),

@@ -100,6 +100,7 @@ function encodeTokens({
 it('refuses calls that would touch memory that is not their own', () => {
   const encoder = new addon.Encoder(f32(30), f32(12), 5, 6, 3, 2);
   const predicted = decoderOf({ bases: f32(8) });
+  const latentDecoder = new addon.LatentDecoder(f32(6), f32(3), 3, false);
   const calls: readonly (readonly [RegExp, () => unknown])[] = [
     [/^a:/, () => addon.project(f32(5), f32(12), f32(8), 2, 3, 4, false, false, false, 1)],
     [/^b:/, () => addon.project(f32(6), f32(11), f32(8), 2, 3, 4, false, false, false, 1)],
@@ -131,6 +132,11 @@ it('refuses calls that would touch memory that is not their own', () => {
     [/^indices:/, () => addon.dequantise(new Int16Array(3), new Int8Array(2), 1, 4, f32(3), 1)],
     [/^logits:/, () => addon.centreLogits(f32(3), null, 2, 1, f32(3), 1)],
     [/^mean:/, () => addon.centreLogits(f32(4), f32(1), 2, 1, f32(4), 1)],
+    [/^basis:/, () => new addon.LatentDecoder(f32(5), f32(3), 3, false)],
+    [/^bias:/, () => new addon.LatentDecoder(f32(6), f32(2), 3, false)],
+    [/^latents:/, () => latentDecoder.decode(f32(3), 1, f32(3), 0, 1)],
+    [/^out:/, () => latentDecoder.decode(f32(4), 1, f32(5), 0, 1)],
+    [/^out:/, () => latentDecoder.decode(f32(4), 1, f32(6), 1, 1)],
     [/^classes:/, () => addon.centreLogits(f32(0), null, 0, 1, f32(0), 1)],
     [/^out:/, () => addon.centreLogits(f32(4), null, 2, 1, f32(3), 1)],
     [/^k:/, () => decodeTokens({ ids: new Uint32Array(2) })],

@@ -67,8 +67,11 @@ export function dequantiseBasis(
 ): Basis {
   const own = new Float32Array(1 + rank);
   float16ToFloat32(steps, own);
-  const all = Float32Array.from(values, (value, i) => value * own[Math.floor(i / classes)]);
-  return { mean: all.slice(0, classes), components: all.slice(classes) };
+  const all = new Float32Array(values.length);
+  for (let row = 0; row <= rank; row++) {
+    for (let i = row * classes; i < (row + 1) * classes; i++) all[i] = values[i] * own[row];
+  }
+  return { mean: all.subarray(0, classes), components: all.subarray(classes) };
 }
 
 /** Bits of each row at its ideal entropy. */

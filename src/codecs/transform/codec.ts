@@ -1,6 +1,7 @@
 import { joinBlocks, splitBlocks } from '../../core/blocks.js';
 import type { CodecParts, CodeLayout } from '../../core/codec-parts.js';
 import { sampleIds } from '../../core/samples.js';
+import type { LatentDecoder } from '../../kernels/latents.js';
 import type { Kernels, ThreadOptions } from '../../kernels/types.js';
 import {
   type Codec,
@@ -10,10 +11,10 @@ import {
   type LabelContext,
 } from '../codec.js';
 import { argumentChecker, configOf } from '../config.js';
-import { invalidCodes, requireOut } from '../labelwise.js';
+import { requireOut } from '../labelwise.js';
 import { addPredictions, type Mixes, mixesOf } from './base-vectors.js';
+import { Blocks } from './blocks.js';
 import { checkTransformConfig, type TransformConfig } from './config.js';
-import { LatentDecoder } from './latent-decoder.js';
 import { readTransformModel, type TransformModel } from './model.js';
 import { centreLogits, dualOf } from './project.js';
 import { type Costs, costsOf, roundToUnits, transposed, unitOf } from './quantiser.js';
@@ -26,10 +27,8 @@ export const DECODING =
 
 /** Labels decoded per matrix product. */
 const DECODE_CHUNK = 1024;
-/** Bytes of a block before its stream. */
-const BLOCK_HEAD = 2;
-/** Bytes of decoded blocks that are kept: labels of a batch come from many blocks of an epoch. */
-const KEPT_BYTES = 128 * 2 ** 20;
+/** Labels centred and projected at a time: some MB that stay in a cache. */
+const ENCODE_CHUNK = 512;
 
 /** What only the encoder needs, made from the model when it is first used. */
 interface EncoderState {
@@ -51,13 +50,9 @@ export class TransformCodec implements Codec {
   readonly anyTau = true;
   readonly #model: TransformModel;
   readonly #kernels: Kernels;
-  readonly #decoder: LatentDecoder;
-  /** Blocks decoded last, by number: of one epoch, mostly. */
-  readonly #known = new Map<
-    number,
-    { readonly bytes: Uint8Array; readonly latents: Float32Array }
-  >();
-  #knownBytes = 0;
+  readonly #blocks: Blocks;
+  readonly #fastest: boolean;
+  #decoder: LatentDecoder | undefined;
   #encoder: EncoderState | undefined;
 
   constructor(
@@ -70,7 +65,8 @@ export class TransformCodec implements Codec {
     this.layout = { kind: 'blocks', labelsPerBlock: config.labelsPerBlock };
     this.#model = model;
     this.#kernels = kernels;
-    this.#decoder = new LatentDecoder(model.basis, config.components, kernels, precision);
+    this.#blocks = new Blocks(this.config, model, kernels);
+    this.#fastest = precision === 'fastest';
   }
 
   static fromParts(parts: CodecParts, kernels: Kernels, options?: DecodeOptions): TransformCodec {
@@ -109,22 +105,24 @@ export class TransformCodec implements Codec {
       const latents = await this.#latentsOf(part, threads);
       this.#predict(latents, context, start, end, -1);
       const values = transposed(this.#indicesOf(latents, threads), components);
-      blocks.push(this.#blockOf(values, end - start));
+      blocks.push(this.#blocks.encode(values));
     }
     return joinBlocks(blocks);
   }
 
   decode(args: DecodeLabelsArgs): void {
     const tau = decodingTau(this, args);
+    const { threads } = args;
     for (const { latents, out } of this.#chunks(args)) {
-      this.#decoder.decode(latents, tau, out, args.threads);
+      this.#latentDecoder().decode({ latents, tau, out, threads });
     }
   }
 
   async decodeAsync(args: DecodeLabelsArgs): Promise<void> {
     const tau = decodingTau(this, args);
+    const { threads } = args;
     for (const { latents, out } of this.#chunks(args)) {
-      await this.#decoder.decodeAsync(latents, tau, out, args.threads);
+      await this.#latentDecoder().decodeAsync({ latents, tau, out, threads });
     }
   }
 
@@ -134,30 +132,33 @@ export class TransformCodec implements Codec {
   }
 
   dispose(): void {
-    this.#known.clear();
+    this.#blocks.clear();
+    this.#decoder?.dispose();
+    this.#decoder = undefined;
   }
 
   [Symbol.dispose](): void {
     this.dispose();
   }
 
-  #blockOf(values: Int16Array, labels: number): Uint8Array {
-    const stream = this.#kernels.encodeRans({ ...this.#model.codes, values, columns: labels });
-    const block = new Uint8Array(BLOCK_HEAD + stream.length);
-    block.set([labels & 255, labels >> 8]);
-    block.set(stream, BLOCK_HEAD);
-    return block;
-  }
-
   /** Coefficients [labels, components] of least squares. */
   async #latentsOf(logits: Float32Array, threads: number): Promise<Float32Array> {
     const { classes, components, tau } = this.config;
-    const rows = logits.length / classes;
     const { mean } = this.#model.basis;
-    const a = centreLogits(logits, classes, tau, this.#kernels, { mean, threads });
+    const rows = logits.length / classes;
     const out = new Float32Array(rows * components);
-    const shape = { rows, inner: classes, columns: components, transposeB: true };
-    await this.#kernels.projectAsync({ a, b: this.#encoderState().dual, out, ...shape, threads });
+    const centred = new Float32Array(Math.min(rows, ENCODE_CHUNK) * classes);
+    for (let begin = 0; begin < rows; begin += ENCODE_CHUNK) {
+      const end = Math.min(begin + ENCODE_CHUNK, rows);
+      const a = centred.subarray(0, (end - begin) * classes);
+      const part = logits.subarray(begin * classes, end * classes);
+      centreLogits(part, classes, tau, this.#kernels, { mean, threads, out: a });
+      await this.#kernels.projectAsync({
+        ...{ a, b: this.#encoderState().dual, threads, transposeB: true },
+        ...{ rows: end - begin, inner: classes, columns: components },
+        out: out.subarray(begin * components, end * components),
+      });
+    }
     return out;
   }
 
@@ -173,6 +174,13 @@ export class TransformCodec implements Codec {
       this.#kernels.quantise({ values, unit, shifts, costs, trellis, out, threads });
     }
     return out;
+  }
+
+  #latentDecoder(): LatentDecoder {
+    const { mean: bias, components: basis } = this.#model.basis;
+    const fastest = this.#fastest;
+    this.#decoder ??= this.#kernels.createLatentDecoder({ basis, bias, fastest });
+    return this.#decoder;
   }
 
   #encoderState(): EncoderState {
@@ -218,76 +226,12 @@ export class TransformCodec implements Codec {
     const positions = sampleIds(labels);
     requireOut(out, positions.length, classes);
     const blocks = splitBlocks(row);
-    const decoded = new Map<number, Float32Array>();
-    const blockOf = (number: number) => {
-      const known = decoded.get(number);
-      if (known !== undefined) return known;
-      const block = this.#block(blocks, number, threads);
-      decoded.set(number, block);
-      return block;
-    };
     for (let start = 0; start < positions.length; start += DECODE_CHUNK) {
       const end = Math.min(start + DECODE_CHUNK, positions.length);
       const latents = new Float32Array((end - start) * components);
-      this.#gather(blockOf, positions.subarray(start, end), latents);
+      this.#blocks.gather(blocks, positions.subarray(start, end), latents, threads);
       this.#predict(latents, context, start, end, 1);
       yield { latents, out: out.subarray(start * classes, end * classes) };
     }
-  }
-
-  /** Copies the latents of labels, as many at once as lie side by side in a block. */
-  #gather(
-    blockOf: (number: number) => Float32Array,
-    positions: Uint32Array,
-    out: Float32Array,
-  ): void {
-    const { components, labelsPerBlock } = this.config;
-    for (let i = 0, next = 0; i < positions.length; i = next) {
-      const first = positions[i];
-      const number = Math.floor(first / labelsPerBlock);
-      const block = blockOf(number);
-      const begin = number * labelsPerBlock;
-      const end = begin + block.length / components;
-      for (next = i; next < positions.length && positions[next] === first + next - i; next++) {
-        if (positions[next] >= end) break;
-      }
-      if (next === i) throw invalidCodes(`less than ${end - begin} labels`, first - begin);
-      const from = (first - begin) * components;
-      out.set(block.subarray(from, from + (next - i) * components), i * components);
-    }
-  }
-
-  /** Latents [labels, components] of a block; those of the latest ones are kept. */
-  #block(blocks: readonly Uint8Array[], number: number, threads: number | undefined): Float32Array {
-    const bytes = blocks[number];
-    if (bytes === undefined) throw invalidCodes(`less than ${blocks.length} blocks`, number);
-    const known = this.#known.get(number);
-    if (known !== undefined && Buffer.compare(known.bytes, bytes) === 0) return known.latents;
-    const latents = this.#decodeBlock(bytes, threads);
-    const size = bytes.length + latents.byteLength;
-    if (known !== undefined) this.#knownBytes -= known.bytes.length + known.latents.byteLength;
-    if (this.#knownBytes + size > KEPT_BYTES) {
-      this.#known.clear();
-      this.#knownBytes = 0;
-    }
-    this.#known.set(number, { bytes: bytes.slice(), latents });
-    this.#knownBytes += size;
-    return latents;
-  }
-
-  #decodeBlock(bytes: Uint8Array, threads: number | undefined): Float32Array {
-    const labels = bytes.length < BLOCK_HEAD ? 0 : bytes[0] + 256 * bytes[1];
-    const { components, labelsPerBlock, step, states: trellis } = this.config;
-    if (labels < 1 || labels > labelsPerBlock) {
-      throw invalidCodes(`a block of 1 to ${labelsPerBlock} labels`, labels);
-    }
-    const indices = new Int16Array(components * labels);
-    const stream = bytes.subarray(BLOCK_HEAD);
-    const { codes, shifts } = this.#model;
-    this.#kernels.decodeRans({ ...codes, bytes: stream, columns: labels, out: indices });
-    const out = new Float32Array(indices.length);
-    const unit = unitOf(step, trellis);
-    this.#kernels.dequantise({ indices, shifts, unit, trellis, out, threads });
-    return out;
   }
 }

@@ -13,9 +13,13 @@ export function centreLogits(
   classes: number,
   tau: number,
   kernels: Kernels,
-  { mean, threads }: { readonly mean?: Float32Array; readonly threads?: number } = {},
+  options: {
+    readonly mean?: Float32Array;
+    readonly threads?: number;
+    readonly out?: Float32Array;
+  } = {},
 ): Float32Array {
-  const out = new Float32Array(logits.length);
+  const { mean, threads, out = new Float32Array(logits.length) } = options;
   const depth = DEEPEST * tau;
   kernels.centreLogits({ logits, classes, depth, ...(mean && { mean }), out, threads });
   return out;

@@ -63,7 +63,7 @@ export function checkDecode(spec: DecoderSpec, args: DecodeArgs): CheckedDecode 
 }
 
 /** A Uint16Array holds what `outType` says, float16 by default. */
-function outputDtype({ out, outType }: DecodeArgs): OutputDtype {
+export function outputDtype({ out, outType }: Pick<DecodeArgs, 'out' | 'outType'>): OutputDtype {
   choice('outType', outType, ['float16', 'bfloat16']);
   if (!isTypedArray(out, 'Uint16Array')) return 'F32';
   return outType === 'bfloat16' ? 'BF16' : 'F16';

@@ -15,6 +15,7 @@ import type { Kernels } from '../types.js';
 import { type NativeBackend, nativeFailure } from './backend.js';
 import { NativeDecoderHandle } from './decoder.js';
 import { NativeEncoderHandle } from './encoder.js';
+import { NativeLatentDecoderHandle } from './latents.js';
 import { centreLogits, dequantise, quantise } from './quantiser.js';
 import { decodeRans, encodeRans } from './rans.js';
 import { NativeResidentCodes } from './resident-codes.js';
@@ -65,6 +66,7 @@ export function createNativeKernels(backend: NativeBackend): Kernels {
     centreLogits: (args) => centreLogits(backend, args),
     quantise: (args) => quantise(backend, args),
     dequantise: (args) => dequantise(backend, args),
+    createLatentDecoder: (spec) => new NativeLatentDecoderHandle(backend, spec),
     encodeTokens: (args) => encodeTokens(backend, args),
     decodeTokens: (args) => decodeTokens(backend, args),
   };

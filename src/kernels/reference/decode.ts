@@ -3,6 +3,8 @@ import type { OutputDtype } from '../../core/dtypes.js';
 import { toBfloat, toHalf } from '../../core/half.js';
 import { SoftpackError } from '../../errors.js';
 import type { CheckedDecode, CheckedDecodeKl, CheckedLabels } from '../check/labels.js';
+import type { CheckedDecodeLatents } from '../check/latents.js';
+import type { LatentDecoderSpec } from '../latents.js';
 import type { DecoderSpec, Head } from '../types.js';
 
 /** exp of this is about the least normal float32, so that no probability of a softmax head is zero. */
@@ -25,6 +27,25 @@ export function decode(spec: DecoderSpec, args: CheckedDecode): void {
   forEachLabel(spec, args, (i, values) => {
     for (let j = 0; j < classes; j++) out[i * classes + j] = convert(values[j] as number);
   });
+}
+
+/** Basis product and softmax of one latent vector after the other, in float64. */
+export function decodeLatents(
+  { basis, bias }: LatentDecoderSpec,
+  args: CheckedDecodeLatents,
+): void {
+  const classes = bias.length;
+  const length = basis.length / classes;
+  const values = new Float64Array(classes);
+  const head = { kind: 'softmax', tau: args.tau } as const;
+  const convert = CONVERSIONS[args.dtype];
+  for (let i = 0; i < args.count; i++) {
+    const latent = args.latents.subarray(i * length, (i + 1) * length);
+    multiplyByBasis({ classes, basis, bias }, latent, values);
+    requireFinite(head, values, i);
+    applyHead(head, values);
+    for (let j = 0; j < classes; j++) args.out[i * classes + j] = convert(values[j] as number);
+  }
 }
 
 /** KL or cross-entropy from the definition: labels y, p = softmax(logits / tau). */
@@ -127,7 +148,11 @@ function addCodewords(
   }
 }
 
-function multiplyByBasis(spec: DecoderSpec, latent: Float64Array, values: Float64Array): void {
+function multiplyByBasis(
+  spec: Pick<DecoderSpec, 'classes' | 'basis' | 'bias'>,
+  latent: Float64Array | Float32Array,
+  values: Float64Array,
+): void {
   const { classes, basis } = spec;
   if (spec.bias === undefined) values.fill(0);
   else values.set(spec.bias);

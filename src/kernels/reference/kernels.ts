@@ -18,6 +18,7 @@ import type {
 import { augment } from './augment.js';
 import { decode, decodeKl } from './decode.js';
 import { encode } from './encode.js';
+import { ReferenceLatentDecoder } from './latents.js';
 import { nearest } from './nearest.js';
 import { project } from './project.js';
 import { centreLogits, dequantise, quantise } from './quantiser.js';
@@ -56,6 +57,7 @@ export const referenceKernels: Kernels = {
   centreLogits,
   quantise,
   dequantise,
+  createLatentDecoder: (spec) => new ReferenceLatentDecoder(spec),
   encodeTokens,
   decodeTokens,
 };

@@ -9,9 +9,9 @@ import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { torchFileOf } from '#src/container/torch/write.js';
 import { importLabels } from '#src/interop/import.js';
 import { torchOrders } from '#src/interop/random-sampler.js';
-import { torchFileOf } from '#src/interop/torch/write.js';
 
 const CLASSES = 1000;
 const EACH = 5;

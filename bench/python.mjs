@@ -9,8 +9,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { torchFileOf } from '#src/container/torch/write.js';
 import { RandomSequence } from '#src/core/random.js';
-import { torchFileOf } from '#src/interop/torch/write.js';
 import { memoryLabelSource } from '#src/labels/source.js';
 import { packLogits } from '#src/pipeline/pack.js';
 

@@ -79,6 +79,26 @@ export {
 } from './codecs/vqae/trainer.js';
 export type { RepairedFile, UnrepairedFile } from './container/repair-file.js';
 export { type PemKey, signArchive, verifySignature } from './container/signature.js';
+export { openTorchFile } from './container/torch/open.js';
+export { stateDictOf } from './container/torch/state-dict.js';
+export type { FindStorage, TorchFile } from './container/torch/torch-file.js';
+export type {
+  NumberType,
+  NumpyArray,
+  NumpyDtype,
+  PickleDict,
+  PickleGlobal,
+  PickleTuple,
+  PickleValue,
+  TorchStorage,
+  TorchTensor,
+} from './container/torch/values.js';
+export {
+  type NewFloat,
+  type NewTensor,
+  type NewValue,
+  torchFileOf,
+} from './container/torch/write.js';
 export type { DamagedBytes, DamageKind } from './container/verify-file.js';
 export type { CodecParts, CodeLayout, Tensor } from './core/codec-parts.js';
 export type { TensorDtype } from './core/dtypes.js';
@@ -135,26 +155,6 @@ export {
 export type { Agreement } from './interop/order-proof.js';
 export type { LlamaTeacherOptions } from './interop/tokens/llama-teacher.js';
 export { readOutputHead } from './interop/tokens/output-head.js';
-export { openTorchFile } from './interop/torch/open.js';
-export { stateDictOf } from './interop/torch/state-dict.js';
-export type { FindStorage, TorchFile } from './interop/torch/torch-file.js';
-export type {
-  NumberType,
-  NumpyArray,
-  NumpyDtype,
-  PickleDict,
-  PickleGlobal,
-  PickleTuple,
-  PickleValue,
-  TorchStorage,
-  TorchTensor,
-} from './interop/torch/values.js';
-export {
-  type NewFloat,
-  type NewTensor,
-  type NewValue,
-  torchFileOf,
-} from './interop/torch/write.js';
 // Kernels
 export type { AugmentArgs, Rendering } from './kernels/augment-args.js';
 export {

@@ -1,7 +1,7 @@
 // EfficientNet-Lite0 as an ONNX file, from the weights that a package contains.
 import { writeFile } from 'node:fs/promises';
-import { openTorchFile } from '#src/interop/torch/open.js';
-import { stateDictOf } from '#src/interop/torch/state-dict.js';
+import { openTorchFile } from '#src/container/torch/open.js';
+import { stateDictOf } from '#src/container/torch/state-dict.js';
 import { OnnxGraph } from '../onnx-graph.mjs';
 
 /** Blocks, kernel, stride, expansion and channels of each stage. */

@@ -1,14 +1,14 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { numbersOf } from '#src/interop/torch/numbers.js';
-import type { TorchFile } from '#src/interop/torch/torch-file.js';
+import { numbersOf } from '#src/container/torch/numbers.js';
+import type { TorchFile } from '#src/container/torch/torch-file.js';
 import {
   NumpyArray,
   PickleDict,
   PickleTuple,
   type PickleValue,
   TorchTensor,
-} from '#src/interop/torch/values.js';
+} from '#src/container/torch/values.js';
 import type { ByteFile } from '#src/store/byte-store.js';
 
 /** Files in the layouts of other projects with their known values, all written by `samples/make_samples.py`. */

@@ -2,10 +2,10 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { cp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { openTorchFile } from '#src/container/torch/open.js';
+import { torchFileOf } from '#src/container/torch/write.js';
 import { exportLabels } from '#src/interop/export.js';
 import { importLabels } from '#src/interop/import.js';
-import { openTorchFile } from '#src/interop/torch/open.js';
-import { torchFileOf } from '#src/interop/torch/write.js';
 import { temporaryDirectory } from '../temporary.js';
 import { expectedOf, plain, sample } from './fixture.js';
 

@@ -1,6 +1,6 @@
+import { torchFileOf } from '../../container/torch/write.js';
 import { throwIfAborted } from '../../errors.js';
 import { fkdFileOf, requireDistinct } from '../layouts/fkd.js';
-import { torchFileOf } from '../torch/write.js';
 import type { NewFolder } from './folder.js';
 import type { LabelRows } from './label-rows.js';
 import { tensor } from './sre2l.js';

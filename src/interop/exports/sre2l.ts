@@ -1,7 +1,7 @@
+import { type NewTensor, type NewValue, torchFileOf } from '../../container/torch/write.js';
 import { throwIfAborted } from '../../errors.js';
 import type { DrawsPerEpoch } from '../random-sampler.js';
 import { torchOrders } from '../random-sampler.js';
-import { type NewTensor, type NewValue, torchFileOf } from '../torch/write.js';
 import type { NewFolder } from './folder.js';
 import type { LabelRows } from './label-rows.js';
 import { type EpochViews, type ExportedViews, unsupported } from './views.js';

@@ -1,7 +1,7 @@
 import type { LabelArchive } from '../../archive/archive.js';
+import { viewOf } from '../../container/torch/zip.js';
 import { toHalf } from '../../core/half.js';
 import { throwIfAborted } from '../../errors.js';
-import { viewOf } from '../torch/zip.js';
 import type { NewFolder } from './folder.js';
 import type { LabelRows } from './label-rows.js';
 import { topClasses } from './top-classes.js';

@@ -6,10 +6,10 @@ import {
   type AugmentationSpec,
   parseAnyAugmentationSpec,
 } from '../../augment/spec.js';
+import { viewOf } from '../../container/torch/zip.js';
 import { SoftpackError } from '../../errors.js';
 import type { ImageSource } from '../../images/source.js';
 import { imageSizes } from '../image-sizes.js';
-import { viewOf } from '../torch/zip.js';
 
 /** How one label's image was made. */
 export interface ExportedView {

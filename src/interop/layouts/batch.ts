@@ -1,8 +1,8 @@
+import { numbersOf } from '../../container/torch/numbers.js';
+import type { TorchFile } from '../../container/torch/torch-file.js';
+import { describeValue, type PickleValue, TorchTensor } from '../../container/torch/values.js';
 import { invalidFile, SoftpackError } from '../../errors.js';
 import type { LabelView } from '../epoch-row.js';
-import { numbersOf } from '../torch/numbers.js';
-import type { TorchFile } from '../torch/torch-file.js';
-import { describeValue, type PickleValue, TorchTensor } from '../torch/values.js';
 import { areShares, halvesOf, requireFinite, scatter } from './label-values.js';
 
 /** Labels of one batch: views are per label, mixing per batch. */

@@ -1,10 +1,10 @@
 import { basename, join } from 'node:path';
+import { openTorchFile } from '../../container/torch/open.js';
+import { describeValue, PickleDict, type PickleValue } from '../../container/torch/values.js';
 import { isJsonObject, parseJson } from '../../core/json.js';
 import { invalidFile, SoftpackError, throwIfAborted } from '../../errors.js';
 import { readLocalFile } from '../../store/local.js';
 import type { EpochRow } from '../epoch-row.js';
-import { openTorchFile } from '../torch/open.js';
-import { describeValue, PickleDict, type PickleValue } from '../torch/values.js';
 import { type BatchOptions, type LabelBatch, readBatch } from './batch.js';
 import { namesIn, numbered, paths, requireIds } from './files.js';
 

@@ -1,10 +1,15 @@
 import { join } from 'node:path';
+import { numbersOf } from '../../container/torch/numbers.js';
+import { openTorchFile } from '../../container/torch/open.js';
+import type { TorchFile } from '../../container/torch/torch-file.js';
+import {
+  describeValue,
+  NumpyArray,
+  type PickleValue,
+  TorchTensor,
+} from '../../container/torch/values.js';
 import { float32ToFloat16 } from '../../core/half.js';
 import { invalidFile, SoftpackError, throwIfAborted } from '../../errors.js';
-import { numbersOf } from '../torch/numbers.js';
-import { openTorchFile } from '../torch/open.js';
-import type { TorchFile } from '../torch/torch-file.js';
-import { describeValue, NumpyArray, type PickleValue, TorchTensor } from '../torch/values.js';
 import type { LabelSet } from './label-set.js';
 import { fillProbabilities, type Rest } from './label-values.js';
 

@@ -1,7 +1,7 @@
+import { numbersOf } from '../../container/torch/numbers.js';
+import type { NumberType } from '../../container/torch/values.js';
 import { float16ToFloat32, float32ToFloat16 } from '../../core/half.js';
 import { invalidFile, SoftpackError } from '../../errors.js';
-import { numbersOf } from '../torch/numbers.js';
-import type { NumberType } from '../torch/values.js';
 
 /** Lowest finite half float: as a logit it has probability 0 at any temperature up to several hundred. */
 export const LOWEST_HALF = 0xfbff;

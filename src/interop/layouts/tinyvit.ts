@@ -1,9 +1,9 @@
 import { join } from 'node:path';
+import { viewOf } from '../../container/torch/zip.js';
 import { float16ToFloat32, float32ToFloat16 } from '../../core/half.js';
 import { invalidFile, type SoftpackError, throwIfAborted } from '../../errors.js';
 import { openLocalFile, readLocalFile } from '../../store/local.js';
 import type { EpochRow } from '../epoch-row.js';
-import { viewOf } from '../torch/zip.js';
 import { namesIn, numbered } from './files.js';
 import type { LabelSet } from './label-set.js';
 import { fillProbabilities } from './label-values.js';

@@ -1,3 +1,5 @@
+import { readTorchFile } from '../../container/torch/open.js';
+import { describeValue, PickleDict, TorchTensor } from '../../container/torch/values.js';
 import { FieldChecker } from '../../core/check.js';
 import { parseJson } from '../../core/json.js';
 import { invalidFile, SoftpackError, throwIfAborted } from '../../errors.js';
@@ -5,8 +7,6 @@ import { type FloatDtype, floatsOf } from '../../labels/elements.js';
 import { type ByteFile, type ByteStore, requireWithin } from '../../store/byte-store.js';
 import { MAX_POSITIONS } from '../../tokens/sequence-block.js';
 import type { TokenSequence } from '../../tokens/token-source.js';
-import { readTorchFile } from '../torch/open.js';
-import { describeValue, PickleDict, TorchTensor } from '../torch/values.js';
 import { requireVocabulary, type TokenLabelFile } from './label-file.js';
 import { SparseBuilder } from './sparse-builder.js';
 import { type TarMember, tarMembers } from './tar.js';

@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { openTorchFile, readTorchFile } from '#src/container/torch/open.js';
+import { stateDictOf } from '#src/container/torch/state-dict.js';
+import type { PickleValue, TorchTensor } from '#src/container/torch/values.js';
 import { isSoftpackError } from '#src/errors.js';
-import { openTorchFile, readTorchFile } from '#src/interop/torch/open.js';
-import { stateDictOf } from '#src/interop/torch/state-dict.js';
-import type { PickleValue, TorchTensor } from '#src/interop/torch/values.js';
+import { expectedOf, filesBelow, memoryFile, plain, SAMPLES, sample } from '../interop/fixture.js';
 import { temporaryDirectory } from '../temporary.js';
-import { expectedOf, filesBelow, memoryFile, plain, SAMPLES, sample } from './fixture.js';
 
 const temporary = await temporaryDirectory();
 

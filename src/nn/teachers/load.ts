@@ -1,8 +1,10 @@
 import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
+import { readSafetensorsLayout } from '../../container/safetensors.js';
 import { SoftpackError } from '../../errors.js';
 import { fileError } from '../../store/file-error.js';
+import { openLocalFile } from '../../store/local.js';
 import type { BackendName } from '../backend/name.js';
 import { withTfjs } from '../with-tfjs.js';
 import type { TeacherDescription } from './description.js';
@@ -17,12 +19,13 @@ export interface LoadTeacherOptions {
   readonly description?: TeacherDescription;
 }
 
-type Kind = 'convnet' | 'tfjs' | 'saved-model' | 'onnx';
+type Kind = 'convnet' | 'torch' | 'tfjs' | 'saved-model' | 'onnx';
 
 /**
  * A teacher for the calling thread, from:
  *
  * - a `.safetensors` file that `saveConvNet` wrote,
+ * - a checkpoint of a torchvision ResNet: `.pth` or `.pt` of `torch.save`, or `.safetensors` with the same names,
  * - a TensorFlow.js layers or graph model: its folder, or its `model.json`,
  * - a SavedModel folder, on native TensorFlow,
  * - an `.onnx` file, through the optional package onnxruntime-node.
@@ -37,6 +40,10 @@ export async function loadTeacher(
 ): Promise<Teacher> {
   const model = await locate(resolve(path));
   // Loading this takes a second: only for users of such a model.
+  if (model.kind === 'torch' || (model.kind === 'convnet' && (await isResNet(model.path)))) {
+    const { loadTorchResNetTeacher } = await withTfjs(() => import('./torch-resnet.js'));
+    return loadTorchResNetTeacher(model.path, backend, description);
+  }
   if (model.kind === 'convnet') {
     const { loadConvNetTeacher } = await withTfjs(() => import('./convnet.js'));
     return loadConvNetTeacher(model.path, backend, description);
@@ -56,6 +63,8 @@ export async function loadTeacher(
 
 const EXTENSIONS: Readonly<Record<string, Kind>> = {
   '.safetensors': 'convnet',
+  '.pth': 'torch',
+  '.pt': 'torch',
   '.onnx': 'onnx',
   '.json': 'tfjs',
 };
@@ -64,8 +73,6 @@ const EXTENSIONS: Readonly<Record<string, Kind>> = {
 const ADVICE: Readonly<Record<string, string>> = {
   '.keras': "that can be run here; in Python: model.export('folder'), and give the folder",
   '.h5': "that can be run here; in Python: model.export('folder'), and give the folder",
-  '.pt': 'that can be run here; in Python: torch.onnx.export, and give the .onnx file',
-  '.pth': 'that can be run here; in Python: torch.onnx.export, and give the .onnx file',
 };
 
 async function locate(path: string): Promise<{ readonly kind: Kind; readonly path: string }> {
@@ -87,10 +94,22 @@ async function locate(path: string): Promise<{ readonly kind: Kind; readonly pat
     `not a model${advice === undefined ? '' : ` ${advice}`}`,
     {
       field: path,
-      expected: 'a .safetensors or .onnx file, or a folder with model.json or saved_model.pb',
+      expected: 'a .safetensors, .pth or .onnx file, or a folder with model.json or saved_model.pb',
       found: found.isDirectory() ? 'a folder with neither' : 'something else',
     },
   );
+}
+
+/** Whether a safetensors file has a ResNet's first convolution; a damaged file is left to the reader of networks. */
+async function isResNet(path: string): Promise<boolean> {
+  const file = await openLocalFile(path);
+  try {
+    return (await readSafetensorsLayout(file)).tensors.has('conv1.weight');
+  } catch {
+    return false;
+  } finally {
+    await file.close();
+  }
 }
 
 function requireBackend(path: string, backend: string, expected: readonly string[]): void {

@@ -4,6 +4,7 @@ import { type CliIo, print } from '#src/cli/io.js';
 import { nonNegativeInteger } from '#src/cli/options.js';
 import { packProgress } from '#src/cli/pack.js';
 import { phaseProgress, seconds } from '#src/cli/progress.js';
+import { SYNTHESIS_METHODS, type SynthesisMethod } from '#src/synthesis/options.js';
 import type { DemoReport } from '../report/demo-page.js';
 import type { DemoProgress } from './run.js';
 
@@ -12,6 +13,7 @@ interface DemoFlags {
   readonly seed: number;
   readonly backend: 'auto' | 'tensorflow' | 'wasm';
   readonly trainTeacher?: boolean;
+  readonly images?: SynthesisMethod;
 }
 
 export function addDemo(program: Command, io: CliIo): void {
@@ -28,6 +30,12 @@ export function addDemo(program: Command, io: CliIo): void {
         .default('auto'),
     )
     .option('--train-teacher', 'train the teacher here instead of using the one that comes along')
+    .addOption(
+      new Option(
+        '--images <method>',
+        'distil the images by this method first, instead of taking the real ones',
+      ).choices(SYNTHESIS_METHODS),
+    )
     .action(async (flags: DemoFlags) => {
       // TensorFlow.js takes seconds to load: only for the commands that use it.
       const { runDemo } = await import('./run.js');
@@ -45,6 +53,7 @@ function demoProgress(io: CliIo): (progress: DemoProgress) => void {
     install: 'installing images (npm)',
     decode: 'decoding images',
     teacher: 'training the teacher',
+    distil: 'distilling images',
     label: "the teacher's labels",
     students: 'two students',
   };
@@ -71,9 +80,11 @@ function table({
   seconds: took,
   seed,
   backend,
+  images,
 }: DemoReport) {
   const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
   const rows: readonly (readonly [string, string])[] = [
+    ['images', images === undefined ? "three designers' own" : `distilled by ${images}`],
     ['labels', `${labels} of ${classes} classes, ${formatBytes(2 * labels * classes)} as float16`],
     ['codes', formatBytes(bytes.codes)],
     ['codec', formatBytes(bytes.codec)],

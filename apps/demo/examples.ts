@@ -5,7 +5,6 @@ import { parseAugmentationSpec } from '#src/augment/spec.js';
 import { openArchive } from '#src/pipeline/open-archive.js';
 import type { LabelExample } from '../report/demo-page.js';
 import type { EmojiImages } from './emoji.js';
-import { trainingSamples } from './teacher.js';
 
 /** Views shown, spread over epochs and samples; classes listed for each. */
 const EXAMPLES = 9;
@@ -16,11 +15,11 @@ const PIXELS = { mean: [0, 0, 0], std: [1, 1, 1] } as const;
 /** Some labelled views, each with its label before and after compression. */
 export async function labelExamples(
   emoji: EmojiImages,
+  images: PixelSource,
   paths: { readonly full: string; readonly archive: string },
 ): Promise<LabelExample[]> {
   await using full = await openArchive(paths.full);
   await using packed = await openArchive(paths.archive);
-  const images = trainingSamples(emoji);
   const spec = parseAugmentationSpec(full.manifest.augmentation);
   const augmenter = new Augmenter(spec, images);
   const examples: LabelExample[] = [];

@@ -70,6 +70,12 @@ export const STUDENT = {
   weightDecay: 0.05,
 } as const;
 
+/**
+ * Images per class of a run on distilled images, where the designers' sets give three; students see as many views in all, each
+ * image in three times the epochs.
+ */
+export const DISTILLED_IPC = 1;
+
 /** Temperature of the soft labels, the paper's. */
 export const TAU = 20;
 

@@ -1,15 +1,18 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { throwIfAborted } from '#src/errors.js';
+import type { MemoryImages } from '#src/images/memory.js';
 import type { BackendName } from '#src/nn/backend/name.js';
 import { selectBackend } from '#src/nn/backend/select.js';
 import { labelViews } from '#src/pipeline/label-views.js';
 import { type PackResult, packLogits } from '#src/pipeline/pack.js';
 import type { PackProgress } from '#src/pipeline/pack-options.js';
+import type { SynthesisMethod } from '#src/synthesis/options.js';
 import { type DemoReport, demoPage } from '../report/demo-page.js';
+import { type Distilled, distil } from './distilled.js';
 import { type EmojiImages, loadEmoji } from './emoji.js';
 import { labelExamples } from './examples.js';
-import { CODEC, demoAugmentation, STORED_SIZE, STUDENT, TAU } from './recipe.js';
+import { CODEC, DISTILLED_IPC, demoAugmentation, STORED_SIZE, STUDENT, TAU } from './recipe.js';
 import { runStudent, type StudentResult } from './students.js';
 import { type DemoTeacher, demoTeacher, trainingSamples } from './teacher.js';
 
@@ -21,6 +24,8 @@ export interface DemoOptions {
   readonly backend?: 'auto' | BackendName;
   /** Train the teacher instead of using the one that comes with softpack. */
   readonly trainTeacher?: boolean;
+  /** Distil the images that students learn from by this method, instead of taking the designers' own. */
+  readonly images?: SynthesisMethod;
   readonly onProgress?: (progress: DemoProgress) => void;
   readonly signal?: AbortSignal;
 }
@@ -28,7 +33,7 @@ export interface DemoOptions {
 /** Current step of the demo; `total` is 1 for steps without a measure. */
 export type DemoProgress =
   | {
-      readonly phase: 'install' | 'decode' | 'teacher' | 'label';
+      readonly phase: 'install' | 'decode' | 'teacher' | 'distil' | 'label';
       readonly done: number;
       readonly total: number;
       readonly note?: string;
@@ -71,12 +76,14 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
     onProgress: ({ step, steps, loss }) =>
       onProgress?.({ phase: 'teacher', done: step, total: steps, note: `loss ${loss.toFixed(3)}` }),
   });
-  const run = join(dir, `seed-${seed}`);
+  const run = join(dir, `${options.images === undefined ? '' : `${options.images}-`}seed-${seed}`);
   const paths = { full: join(run, 'full'), archive: join(run, 'archive') };
-  await label(emoji, teacher, backend, paths.full, options);
+  const distilled = await imagesFor(emoji, teacher, backend, options);
+  const images = distilled?.images ?? trainingSamples(emoji);
+  await label(emoji, images, teacher, backend, paths.full, options);
   const packed = await pack(paths, seed, options);
   throwIfAborted(signal);
-  const students = await trainBoth(paths, backend, options);
+  const students = await trainBoth(paths, distilled?.folder, backend, options);
   const report: DemoReport = {
     classes: packed.classes,
     labels: packed.labels,
@@ -84,6 +91,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
     ratio: packed.ratio,
     kl: packed.divergence.kl,
     top1: { teacher: teacher.top1, full: students.full.top1, archive: students.archive.top1 },
+    ...(options.images === undefined ? {} : { images: options.images }),
     seconds: (performance.now() - start) / 1000,
     seed,
     backend,
@@ -91,12 +99,31 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   const reportFile = join(dir, 'report.json');
   const pageFile = join(dir, 'report.html');
   await writeFile(reportFile, `${JSON.stringify(report, null, 2)}\n`);
-  await writeFile(pageFile, await page(report, packed, students, emoji, paths));
+  await writeFile(pageFile, await page(report, packed, students, emoji, images, paths));
   return { report, reportFile, pageFile };
+}
+
+async function imagesFor(
+  emoji: EmojiImages,
+  { file }: DemoTeacher,
+  backend: BackendName,
+  { dir, images: method, seed, signal, onProgress }: DemoOptions,
+): Promise<Distilled | undefined> {
+  if (method === undefined) return undefined;
+  return distil({
+    ...{ emoji, dir, method, teacher: file, ipc: DISTILLED_IPC, backend, seed, signal },
+    onProgress: ({ done, total, step }) =>
+      onProgress?.({
+        phase: 'distil',
+        done: step === undefined ? done : done + step.iteration / step.iterations,
+        total,
+      }),
+  });
 }
 
 async function label(
   emoji: EmojiImages,
+  images: MemoryImages,
   teacher: DemoTeacher,
   backend: BackendName,
   out: string,
@@ -108,9 +135,9 @@ async function label(
     teacher: teacher.file,
     fingerprint: teacher.fingerprint,
     backend,
-    images: trainingSamples(emoji),
+    images,
     augmentation: demoAugmentation(seed),
-    epochs: STUDENT.epochs,
+    epochs: Math.round((STUDENT.epochs * trainingSamples(emoji).count) / images.count),
     classes: emoji.classes.length,
     classNames: emoji.classes.map(({ name }) => name),
     tau: TAU,
@@ -139,13 +166,14 @@ async function pack(
 /** Both students at once: one core each on a machine of two. */
 async function trainBoth(
   paths: { readonly full: string; readonly archive: string },
+  distilled: string | undefined,
   backend: BackendName,
   { dir, seed, signal, onProgress }: DemoOptions,
 ): Promise<{ readonly full: StudentResult; readonly archive: StudentResult }> {
   const at = { full: { done: 0, loss: 0 }, archive: { done: 0, loss: 0 } };
   const student = (which: 'full' | 'archive') =>
     runStudent(
-      { archive: paths[which], dir, size: STORED_SIZE, backend, seed },
+      { archive: paths[which], dir, size: STORED_SIZE, distilled, backend, seed },
       {
         signal,
         onProgress: (done, total, loss) => {
@@ -169,6 +197,7 @@ async function page(
   packed: PackResult,
   students: { readonly full: StudentResult; readonly archive: StudentResult },
   emoji: EmojiImages,
+  images: MemoryImages,
   paths: { readonly full: string; readonly archive: string },
 ): Promise<string> {
   const { dh, dc, k } = packed.codec.config;
@@ -176,7 +205,7 @@ async function page(
     report,
     codec: `VQAE, dh ${dh}, dc ${dc}, k ${k}`,
     heldOut: `${emoji.sets[emoji.sets.length - 1]} (held out)`,
-    examples: await labelExamples(emoji, paths),
+    examples: await labelExamples(emoji, images, paths),
     codecCurve: (packed.training?.curve ?? []).map(({ reconstruction }) => reconstruction),
     studentCurves: { full: students.full.losses, archive: students.archive.losses },
   });

@@ -5,8 +5,9 @@ import { selectBackend } from '#src/nn/backend/select.js';
 import { ConvNet } from '#src/nn/convnet.js';
 import { trainStudent } from '#src/training/distill.js';
 import { evaluateTop1 } from '#src/training/evaluate.js';
+import { distilledPixels } from './distilled.js';
 import { loadEmoji } from './emoji.js';
-import { NORMALISATION, STUDENT, studentConfig } from './recipe.js';
+import { DISTILLED_IPC, NORMALISATION, STUDENT, studentConfig } from './recipe.js';
 import type { StudentJob, StudentMessage } from './students.js';
 import { heldOutImages, trainingSamples } from './teacher.js';
 
@@ -33,7 +34,10 @@ async function runStudent(job: StudentJob, signal: AbortSignal) {
   await using archive = await openArchive(job.archive);
   await using loader = createLoader({
     archive,
-    images: trainingSamples(emoji),
+    images:
+      job.distilled === undefined
+        ? trainingSamples(emoji)
+        : await distilledPixels(job.distilled, emoji.classes.length, DISTILLED_IPC),
     normalisation: NORMALISATION,
     batchSize: STUDENT.batch,
     dropLast: true,

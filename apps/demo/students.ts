@@ -11,6 +11,8 @@ export interface StudentJob {
   /** Folder of the demo's images, and their height and width, pixels. */
   readonly dir: string;
   readonly size: number;
+  /** Folder of distilled images, to learn from these instead. */
+  readonly distilled?: string;
   readonly backend: BackendName;
   readonly seed: number;
 }

@@ -72,10 +72,19 @@ async function demoTeacherTop1(emoji: EmojiImages): Promise<number> {
 export interface LabelSet {
   readonly family: Family;
   readonly ipc: number;
+  /** Other images than the designers' own. */
+  readonly made?: MadeImages;
+}
+
+export interface MadeImages {
+  readonly images: MemoryImages;
+  /** SHA-256 of their pixels. */
+  readonly hash: string;
 }
 
 /** The images that labels are made for: one per class from each of the first `ipc` sets. */
-export function imagesOf({ emoji }: Setting, { ipc }: LabelSet): MemoryImages {
+export function imagesOf({ emoji }: Setting, { ipc, made }: LabelSet): MemoryImages {
+  if (made !== undefined) return made.images;
   const { classes, size, pixels } = emoji;
   return memoryImages(pixels.subarray(0, ipc * classes.length * size * size * 3), size, size);
 }
@@ -110,7 +119,8 @@ export async function fullLabels(set: LabelSet, setting: Setting): Promise<strin
   });
 }
 
-export function labelParameters({ family, ipc }: LabelSet, { scale, emoji }: Setting) {
+export function labelParameters({ family, ipc, made }: LabelSet, { scale, emoji }: Setting) {
   const recipe = teacherRecipe(family, scale);
-  return { images: emoji.hash, scale: scale.name, recipe, ipc, epochs: scale.epochs, tau: TAU };
+  const images = made?.hash ?? emoji.hash;
+  return { images, scale: scale.name, recipe, ipc, epochs: scale.epochs, tau: TAU };
 }

@@ -15,6 +15,8 @@ import { type Setting, teacher } from './labels.js';
 import type { MeasureOptions } from './measure.js';
 import { FULL, QUICK, type Scale } from './recipe.js';
 import { knownRows, runCells } from './run.js';
+import { synthesisRows } from './synthesis.js';
+import { writeSynthesis } from './synthesis-report.js';
 import { Workspace } from './workspace.js';
 
 interface Flags {
@@ -29,7 +31,9 @@ interface Flags {
   readonly report?: boolean;
 }
 
-const NAMES = ['all', ...experiments(FULL).map(({ name }) => name)];
+/** The only one whose rows are sets of images. */
+const SYNTHESIS = 'synthesis';
+const NAMES = ['all', ...experiments(FULL).map(({ name }) => name), SYNTHESIS];
 const NOTE_INTERVAL = 15_000;
 const REPORT_INTERVAL = 60_000;
 
@@ -63,7 +67,7 @@ async function run(name: string, flags: Flags): Promise<void> {
   process.once('SIGINT', stop);
   if (isJob) onEndOfParent(stop);
   const { signal } = interrupt;
-  const base = flags.quick ? QUICK : FULL;
+  const base = flags.quick || name === SYNTHESIS ? QUICK : FULL;
   const scale: Scale = { ...base, ipcs: flags.ipc ?? base.ipcs };
   const { dir, jobs } = flags;
   await mkdir(dir, { recursive: true });
@@ -79,6 +83,11 @@ async function run(name: string, flags: Flags): Promise<void> {
       say(`    ${note}`);
     },
   };
+  if (name === SYNTHESIS) {
+    const rows = await synthesisRows(setting, { ...flags, say });
+    const file = await writeSynthesis(join(flags.out, SYNTHESIS), setting, runOf(setting), rows);
+    return say(file);
+  }
   const chosen = experiments(scale).filter((experiment) => [experiment.name, 'all'].includes(name));
   const options = { studentIpcs: flags.studentIpc ?? scale.ipcs, students: flags.seeds };
   const out = join(flags.out, scale.name);
@@ -111,7 +120,7 @@ async function writeReport(
   computing: Setting,
   options: MeasureOptions,
 ): Promise<void> {
-  const { scale, emoji, backend } = computing;
+  const { scale, emoji } = computing;
   const workspace = new Workspace(computing.workspace.dir, { knownOnly: true });
   const setting = { ...computing, workspace };
   const found = await knownRows(chosen, setting, options);
@@ -121,9 +130,7 @@ async function writeReport(
     teachers[family] = (await teacher(family as Parameters<typeof teacher>[0], setting)).top1;
   }
   const report: Report = {
-    command: `npm run experiments -- ${argumentsOf(process.argv)}`,
-    machine: `${availableParallelism()} x ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}`,
-    backend,
+    ...runOf(computing),
     scale: scale.name,
     classes: emoji.classes.length,
     epochs: scale.epochs,
@@ -139,6 +146,14 @@ async function writeReport(
 async function earlierReport(out: string): Promise<Report | undefined> {
   const text = await readFile(join(out, 'results.json'), 'utf8').catch(() => undefined);
   return text === undefined ? undefined : (JSON.parse(text) as Report);
+}
+
+function runOf({ backend }: Setting) {
+  return {
+    command: `npm run experiments -- ${argumentsOf(process.argv)}`,
+    machine: `${availableParallelism()} x ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}`,
+    backend,
+  };
 }
 
 /** Options that determine what is measured, without those of the report and of paths. */

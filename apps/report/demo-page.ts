@@ -23,6 +23,8 @@ export interface DemoReport {
   readonly seed: number;
   /** TensorFlow.js backend of teacher and students. */
   readonly backend: string;
+  /** Method that the images were distilled by, if they were. */
+  readonly images?: string;
 }
 
 export interface LabelExample {

@@ -9,6 +9,7 @@ import { saveConvNet } from '#src/nn/weights.js';
 import { applyView, axisMatrix, type CropView } from '#src/synthesis/crop-view.js';
 import { holdTo, lossGradient, release } from '#src/synthesis/losses.js';
 import { normLoss } from '#src/synthesis/norm-loss.js';
+import type { SynthesisProgress } from '#src/synthesis/options.js';
 import { recoverRecipe, smallestCrop } from '#src/synthesis/recipe.js';
 import { recover, viewOf } from '#src/synthesis/recover.js';
 import { synthesise } from '#src/synthesis/synthesise.js';
@@ -243,7 +244,10 @@ test.for(['cpu', 'tensorflow'] as const)(
 
 test('losses fall, no tensor is left, and a loss that is not finite names job and iteration', async () => {
   const before = tf.memory().numTensors;
-  const { first, last } = await recover(context(), job());
+  const counts = new Set<number>();
+  const onIteration = () => counts.add(tf.memory().numTensors);
+  const { first, last } = await recover({ ...context(), onIteration }, job());
+  expect(counts.size).toBe(1);
   expect(last.bn).toBeLessThan(0.7 * first.bn);
   const sure = await recover({ ...context(), recipe: { ...recipe, bnWeight: 0.01 } }, job());
   expect(sure.last.crossEntropy).toBeLessThan(0.95 * sure.first.crossEntropy);
@@ -293,6 +297,13 @@ test('jobs are repeated to equal bytes, and other teachers are told which kinds 
   const make = (name: string, change = {}) =>
     synthesise({ ...common, iterations: 5, out: temporary.path(name), ...change });
   expect(await make('whole')).toMatchObject({ images: 12, classes: 6, jobs: 4, jobsDone: 4 });
+  const stop = new AbortController();
+  const onProgress = ({ step }: SynthesisProgress) => {
+    if (step?.job === 2 && step.iteration === 3) stop.abort();
+  };
+  await expect(make('again', { onProgress, signal: stop.signal })).rejects.toMatchObject({
+    code: 'ABORTED',
+  });
   await make('again', { shard: { index: 0, count: 2 } });
   await make('again', { shard: { index: 1, count: 2 } });
   await rm(join(temporary.path('again'), '.synthesis', 'job-000002.json'));

@@ -1,0 +1,227 @@
+import { createHash } from 'node:crypto';
+import * as tf from '@tensorflow/tfjs';
+import { renderWhole } from '#src/augment/replay.js';
+import { STREAM } from '#src/core/philox.js';
+import { RandomSequence } from '#src/core/random.js';
+import { type MemoryImages, memoryImages } from '#src/images/memory.js';
+import { loadTeacher } from '#src/nn/teachers/load.js';
+import { holdTo, normTerm, release } from '#src/synthesis/losses.js';
+import { SYNTHESIS_METHODS, type SynthesisMethod } from '#src/synthesis/options.js';
+import { distil, wholeTerms } from '../demo/distilled.js';
+import { emojiSamples } from '../demo/emoji.js';
+import { IMAGE_SIZE, NORMALISATION } from '../demo/recipe.js';
+import { TEACHER_FILE } from '../demo/teacher.js';
+import { imagesOf, type LabelSet, type Setting } from './labels.js';
+import { known } from './measure.js';
+import { type MethodName, methodAt } from './methods.js';
+import { student } from './student.js';
+import { Workspace } from './workspace.js';
+
+/** Images that labels are made for: distilled ones, a designer's, of random designers, or none at all. */
+export type ImageSetName =
+  | SynthesisMethod
+  | 'google'
+  | 'openmoji'
+  | 'fluent'
+  | 'random real'
+  | 'noise';
+
+export interface SynthesisRow {
+  readonly images: ImageSetName;
+  /** The teacher on whole images: share classified correctly, and mean probability of the class. */
+  readonly accuracy: number;
+  readonly confidence: number;
+  /** Mean batch-norm term of batches of 91 random classes, whole images, against the teacher's own statistics. */
+  readonly bn: number;
+  /** Of optimised images, in the batches and against the statistics of their making: of noise, and what it became. */
+  readonly own?: { readonly noise: number; readonly made: number };
+  /** Making the images, statistics included. */
+  readonly seconds?: number;
+  readonly cpuSeconds?: number;
+  readonly bytes?: number;
+  /** Top-1 of students, one per seed, by the labels they learned from. */
+  readonly students: Readonly<Record<string, readonly number[]>>;
+}
+
+export interface SynthesisFlags {
+  readonly seeds?: number;
+  readonly report?: boolean;
+  readonly say: (text: string) => void;
+}
+
+const REAL = ['google', 'openmoji', 'fluent'] as const;
+const CONTROLS = [...REAL, 'random real', 'noise'] as const;
+const BN_BATCH = 91;
+/** LPLD's and the VQAE's labels, at these ratios in total bytes. */
+const CODED: readonly (readonly [MethodName, number])[] = [
+  ['VQAE', 40],
+  ['LPLD', 40],
+  ['VQAE', 100],
+  ['LPLD', 100],
+];
+
+/**
+ * One row per set of images, those of the table's bars first: all students of full labels, then those of coded labels as far as
+ * the run gets.
+ */
+export async function synthesisRows(
+  computing: Setting,
+  { seeds = 2, report = false, say }: SynthesisFlags,
+): Promise<readonly SynthesisRow[]> {
+  const workspace = new Workspace(computing.workspace.dir, { knownOnly: report });
+  const setting = { ...computing, workspace };
+  const names: readonly ImageSetName[] = [...SYNTHESIS_METHODS, ...CONTROLS];
+  const sets = new Map<ImageSetName, LabelSet>();
+  const rows = new Map<ImageSetName, SynthesisRow>();
+  for (const name of names) {
+    const measured = await known(() => measureSet(name, setting));
+    if (measured === undefined) continue;
+    const students = { full: await studentsOf('none', 1, measured.set, seeds, setting) };
+    sets.set(name, measured.set);
+    rows.set(name, { ...measured.row, students });
+    say(`${name}: students ${percents(students.full)}`);
+  }
+  for (const [method, ratio] of CODED) {
+    for (const name of [...SYNTHESIS_METHODS, 'random real'] as const) {
+      const [set, row] = [sets.get(name), rows.get(name)];
+      if (set === undefined || row === undefined) continue;
+      const top1 = await studentsOf(method, ratio, set, seeds, setting);
+      if (top1.length === 0) continue;
+      rows.set(name, { ...row, students: { ...row.students, [`${method} ${ratio}x`]: top1 } });
+      say(`${name}, ${method} at ${ratio}x: ${percents(top1)}`);
+    }
+  }
+  return [...rows.values()];
+}
+
+function percents(top1: readonly number[]): string {
+  return top1.map((share) => (100 * share).toFixed(1)).join(' ');
+}
+
+/** Top-1 of one student per seed; of the known ones if nothing may be computed. */
+async function studentsOf(
+  name: MethodName,
+  ratio: number,
+  set: LabelSet,
+  seeds: number,
+  setting: Setting,
+): Promise<readonly number[]> {
+  const method = methodAt(name, ratio, set, setting);
+  if (method === undefined) return [];
+  const top1: number[] = [];
+  for (let seed = 0; seed < seeds; seed++) {
+    const step = await known(() => student(method, set, 'plain', seed, setting));
+    if (step !== undefined) top1.push(step.top1);
+  }
+  return top1;
+}
+
+async function measureSet(name: ImageSetName, setting: Setting) {
+  const made = await imagesNamed(name, setting);
+  const hash = createHash('sha256').update(made.images.data).digest('hex');
+  const set: LabelSet = { family: 'residual', ipc: 1, made: { images: made.images, hash } };
+  const { images: _, ...facts } = made;
+  const row = { images: name, ...facts, ...(await judge(imagesOf(setting, set), setting)) };
+  return { row, set };
+}
+
+interface NamedImages extends Pick<SynthesisRow, 'own' | 'seconds' | 'cpuSeconds' | 'bytes'> {
+  readonly images: MemoryImages;
+}
+
+async function imagesNamed(name: ImageSetName, setting: Setting): Promise<NamedImages> {
+  const { emoji } = setting;
+  const classes = emoji.classes.length;
+  const random = new RandomSequence(0, STREAM.training, 0);
+  if (name === 'noise') return { images: noiseImages(classes, random) };
+  if (name === 'random real' || REAL.some((real) => real === name)) {
+    const all = emojiSamples(emoji, [0, 1, 2]);
+    const setOf = () =>
+      name === 'random real'
+        ? random.below(REAL.length)
+        : REAL.findIndex((real) => name.startsWith(real));
+    const chosen = Array.from({ length: classes }, (_, i) => all.pixels(setOf() * classes + i));
+    return { images: memoryImages(Buffer.concat(chosen), emoji.size, emoji.size) };
+  }
+  return distilled(name as SynthesisMethod, setting);
+}
+
+/** Its time is that of the run that made the images, which a resumed run takes from the workspace. */
+async function distilled(method: SynthesisMethod, setting: Setting): Promise<NamedImages> {
+  const { workspace, emoji, backend, signal, onProgress } = setting;
+  const make = () =>
+    distil({
+      ...{
+        emoji,
+        dir: workspace.dir,
+        method,
+        teacher: TEACHER_FILE,
+        ipc: 1,
+        backend,
+        seed: 0,
+        signal,
+      },
+      onProgress: ({ done, total, step }) =>
+        onProgress(`${method}: job ${done} of ${total}, iteration ${step?.iteration ?? 0}`),
+    });
+  const parameters = { method, images: emoji.hash, ipc: 1, seed: 0 };
+  const taken = await workspace.step('distilled', parameters, async () => {
+    const [start, cpu] = [performance.now(), process.cpuUsage()];
+    const { result, folder } = await make();
+    const { user, system } = process.cpuUsage(cpu);
+    return {
+      seconds: (performance.now() - start) / 1000,
+      cpuSeconds: (user + system) / 1e6,
+      bytes: result.bytes,
+      own: await wholeTerms(folder),
+    };
+  });
+  return { images: (await make()).images, ...taken };
+}
+
+/** Normal values of the teacher's normalisation, as the optimising methods begin with, clamped to pixels. */
+function noiseImages(classes: number, random: RandomSequence): MemoryImages {
+  const stride = IMAGE_SIZE * IMAGE_SIZE * 3;
+  const { mean, std } = NORMALISATION;
+  const data = Uint8Array.from({ length: classes * stride }, (_, i) => {
+    const radius = Math.sqrt(-2 * Math.log(1 - random.uniform()));
+    const normal = radius * Math.cos(2 * Math.PI * random.uniform());
+    return Math.max(0, Math.min(255, Math.floor(255 * (normal * std[i % 3] + mean[i % 3]))));
+  });
+  return memoryImages(data, IMAGE_SIZE, IMAGE_SIZE);
+}
+
+async function judge(images: MemoryImages, { backend }: Setting) {
+  using teacher = await loadTeacher(TEACHER_FILE, { backend });
+  const { count } = images;
+  const stride = IMAGE_SIZE * IMAGE_SIZE * 3;
+  const whole = new Float32Array(count * stride);
+  renderWhole(images, { start: 0, count }, [IMAGE_SIZE, IMAGE_SIZE], NORMALISATION, whole);
+  const logits = await teacher.logits(whole);
+  let [right, confidence] = [0, 0];
+  for (let i = 0; i < count; i++) {
+    const row = logits.subarray(i * teacher.classes, (i + 1) * teacher.classes);
+    const most = row.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+    const sum = row.reduce((total, logit) => total + Math.exp(logit - most), 0);
+    right += Number(row[i] === most);
+    confidence += Math.exp(row[i] - most) / sum;
+  }
+  const { network } = teacher;
+  const stored = network?.stored();
+  if (network === undefined || stored === undefined) throw new Error('no batch norms');
+  const held = holdTo(stored, 1);
+  const order = new RandomSequence(1, STREAM.training, 0).distinct(count, count);
+  const terms: number[] = [];
+  for (let at = 0; at + BN_BATCH <= count; at += BN_BATCH) {
+    const batch = new Float32Array(BN_BATCH * stride);
+    order.slice(at, at + BN_BATCH).forEach((image, i) => {
+      batch.set(whole.subarray(image * stride, (image + 1) * stride), i * stride);
+    });
+    const tensor = tf.tensor4d(batch, [BN_BATCH, IMAGE_SIZE, IMAGE_SIZE, 3]);
+    terms.push(normTerm({ network, held, firstBn: 10 }, tensor));
+    tensor.dispose();
+  }
+  release(held);
+  const bn = terms.reduce((sum, term) => sum + term, 0) / terms.length;
+  return { accuracy: right / count, confidence: confidence / count, bn };
+}

@@ -78,7 +78,7 @@ class HiddenCodec:
             members = np.flatnonzero(classes == own)
             stream = np.frombuffer(data[at : at + length], np.uint8)
             indices = read_stream(stream, tables, self.rank, len(members), self._states)
-            step = self._step * 2 ** ((int(own) - 2) / 2)
+            step = self._step * 2 ** ((int(own) - 4) / 2)
             values[members] = dequantised(indices, self._shifts, step, self._states)
             at += length
         if at != len(data):

@@ -1,6 +1,6 @@
 import { float16ToFloat32, float32ToFloat16 } from '../../core/half.js';
 import type { Kernels } from '../../kernels/types.js';
-import { STEP_CLASSES } from './config.js';
+import { MIDDLE_CLASS, STEP_CLASSES } from './config.js';
 import type { Eigenbasis } from './eigenbasis.js';
 
 /** Hidden states as coefficients: what their encoder needs of a basis. */
@@ -97,6 +97,6 @@ export function stepClasses(sensitivities: Float64Array, reference: number): Uin
   return Uint8Array.from(sensitivities, (own) => {
     // Classes are half octaves of the step, so octaves of the sensitivity.
     const octaves = own > 0 ? Math.log2(reference / own) : STEP_CLASSES;
-    return Math.min(Math.max(Math.round(CLASS_GAIN * octaves) + 2, 0), STEP_CLASSES - 1);
+    return Math.min(Math.max(Math.round(CLASS_GAIN * octaves) + MIDDLE_CLASS, 0), STEP_CLASSES - 1);
   });
 }

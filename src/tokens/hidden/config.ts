@@ -8,7 +8,7 @@ export interface HiddenCodecConfig {
   readonly width: number;
   /** Coefficients stored per label. */
   readonly rank: number;
-  /** Step of class 2; see {@link stepOf}. */
+  /** Step of class 4; see {@link stepOf}. */
   readonly step: number;
   /** Of the trellis. */
   readonly states: 4 | 8;
@@ -20,13 +20,18 @@ export interface HiddenCodecConfig {
 
 /** Classes of steps; a label's class is stored in 3 bits. */
 export const STEP_CLASSES = 8;
+/**
+ * The class of a label of median sensitivity. Few are coarser: a label whose distribution is nearly certain does not change
+ * by small errors, but by large ones.
+ */
+export const MIDDLE_CLASS = 4;
 /** Widest hidden state; the largest models of today have 18,432. */
 const MAX_WIDTH = 2 ** 16;
 /** Tables of a row are told apart by a byte, and a trellis has two of them. */
 const MAX_BINS = 128;
 
 export function stepOf(step: number, stepClass: number): number {
-  return step * 2 ** ((stepClass - 2) / 2);
+  return step * 2 ** ((stepClass - MIDDLE_CLASS) / 2);
 }
 
 export function checkHiddenConfig(

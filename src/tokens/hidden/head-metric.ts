@@ -84,19 +84,20 @@ export class HeadMetric {
     return { rows, rank, squares };
   }
 
-  /** Mean KL(p || q) of the distributions of `states` from those of `others`. */
-  async divergence(states: Float32Array, others: Float32Array): Promise<number> {
+  /** KL(p || q) of each label's distribution from that of its counterpart in `others`. */
+  async divergences(states: Float32Array, others: Float32Array): Promise<Float64Array> {
     const { vocabulary, width } = this.#head;
-    let sum = 0;
+    const out = new Float64Array(states.length / width);
     for await (const { probabilities, start, count } of this.#softmaxes(states)) {
       const part = others.subarray(start * width, (start + count) * width);
       const logits = await this.#logits(part, count);
       for (let row = 0; row < count; row++) {
         const p = probabilities.subarray(row * vocabulary, (row + 1) * vocabulary);
-        sum += divergenceFrom(p, logits.subarray(row * vocabulary, (row + 1) * vocabulary));
+        const own = logits.subarray(row * vocabulary, (row + 1) * vocabulary);
+        out[start + row] = Math.max(divergenceFrom(p, own), 0);
       }
     }
-    return Math.max((sum * width) / states.length, 0);
+    return out;
   }
 
   async *#softmaxes(states: Float32Array) {

@@ -21,7 +21,7 @@ export const HIDDEN_CODEC = 'hidden';
 export const HIDDEN_DECODING =
   'hidden states as docs/tokens.md has them: per group of 128 labels the class of each, then an rANS stream per class of ' +
   'indices [rank, labels] with the tables of `tables` and `bins`; state = mean + values @ (basis * scales), values as of ' +
-  'the codec transform with steps of step * 2^((class - 2) / 2); logits are its products with the output matrix';
+  'the codec transform with steps of step * 2^((class - 4) / 2); logits are its products with the output matrix';
 
 /** Labels that are coded together: those of a group are decoded to read one. */
 export const HIDDEN_GROUP = 128;

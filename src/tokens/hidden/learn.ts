@@ -12,9 +12,9 @@ import {
   statesOf,
   stepClasses,
 } from './coefficients.js';
-import type { HiddenCodecConfig } from './config.js';
+import { type HiddenCodecConfig, MIDDLE_CLASS } from './config.js';
 import { eigenbasis } from './eigenbasis.js';
-import { HiddenEncoder } from './encoder.js';
+import { HiddenEncoder, MOST_TIMES } from './encoder.js';
 import { HeadMetric, type SensitivityBasis } from './head-metric.js';
 import { HiddenCodec, hiddenTensors, readHiddenModel } from './hidden-codec.js';
 import { headDigest, type OutputHead } from './output-head.js';
@@ -61,7 +61,7 @@ export async function learnHidden(
   const sensitivity: SensitivityBasis =
     rank === head.width ? all : await metric.sensitivityBasis(space.basis);
   const codec = learnCodec(tuning, space, { step, head, labels, storeHead, kernels });
-  return new HiddenEncoder(codec, { metric, space, sensitivity, reference }, kernels);
+  return new HiddenEncoder(codec, { metric, space, sensitivity, reference, kl }, kernels);
 }
 
 async function learnSpace(
@@ -112,12 +112,22 @@ async function findStep(
     const { indices, shifts } = quantisePooled(kept, classes, step, bins, kernels);
     const found = valuesOf(indices, classes, step, shifts, kernels);
     const decoded = await statesOf(found, own, kernels);
-    const distance = await metric.divergence(states, decoded);
+    const distance = meanOf(await metric.divergences(states, decoded), classes, kl);
     const change = Math.log(kl / Math.max(distance, kl / 64));
     if (Math.abs(change) < STEP_TOLERANCE) break;
     step *= Math.exp(change / STEP_POWER);
   }
   return step;
+}
+
+/** The mean, as it will be when labels that diverge too much are coded finer. */
+function meanOf(distances: Float64Array, classes: Uint8Array, kl: number): number {
+  const most = MOST_TIMES * kl;
+  const sum = distances.reduce(
+    (all, own, i) => all + (classes[i] > MIDDLE_CLASS ? Math.min(own, most) : own),
+    0,
+  );
+  return sum / distances.length;
 }
 
 function rankFor({ deviations }: CoefficientSpace, step: number): number {

@@ -257,6 +257,12 @@ export {
   planLabels,
   type TeacherPlan,
 } from './planner/plan.js';
+export {
+  planTokens,
+  type TokenKindPlan,
+  type TokenPlan,
+  type TokenPlanRequest,
+} from './planner/tokens.js';
 // Stores
 export type { TimeLimits } from './store/attempt.js';
 export type { CacheOptions } from './store/block-cache.js';

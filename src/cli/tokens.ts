@@ -8,6 +8,7 @@ import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
 import { reportedStep } from './progress.js';
+import { addTokensPlan } from './tokens-plan.js';
 
 type ImportFlags = Omit<ImportTokensOptions, 'source' | 'signal' | 'onProgress'> & {
   readonly json?: boolean;
@@ -19,6 +20,7 @@ export function addTokens(program: Command, io: CliIo): void {
   addLabel(tokens, io);
   addImport(tokens, io);
   addExport(tokens, io);
+  addTokensPlan(tokens, io);
 }
 
 type LabelFlags = Omit<LabelTextsOptions, 'source' | 'signal' | 'onProgress'> & {

@@ -57,7 +57,7 @@ export type {
   PackedCodes,
 } from './codecs/codec.js';
 export type { ClampedConfig, CommonConfig } from './codecs/config.js';
-export type { RatioChoice } from './codecs/descriptor.js';
+export type { Pilot, RatioChoice } from './codecs/descriptor.js';
 export type { FixedCodec } from './codecs/fixed.js';
 export type { LabelwiseCodec } from './codecs/labelwise.js';
 export type { MeanChoice } from './codecs/mean.js';
@@ -227,7 +227,11 @@ export {
 } from './loader/verify-labels.js';
 export { type AppendLabelsOptions, appendLabels } from './pipeline/append.js';
 // Packing
-export type { TotalRatioChoice } from './pipeline/archive-size.js';
+export type {
+  TotalBytesChoice,
+  TotalRatioChoice,
+  TotalSizeChoice,
+} from './pipeline/archive-size.js';
 export { cacheLabels } from './pipeline/cache-labels.js';
 export type {
   CacheLabelsOptions,
@@ -242,6 +246,7 @@ export {
   diffArchives,
   type LabelComparison,
 } from './pipeline/diff.js';
+export type { WeighedEpochs } from './pipeline/kept-epochs.js';
 export type { LabelFilter } from './pipeline/label-filter.js';
 export { openArchive } from './pipeline/open-archive.js';
 export { type PackResult, packLogits } from './pipeline/pack.js';

@@ -64,6 +64,17 @@ export function tauAt(schedule: TauSchedule, epoch: number): number {
   return schedule[low][1];
 }
 
+/** Each temperature of a schedule, and the share of the epochs that have it. */
+export function temperaturesOf(
+  schedule: TauSchedule,
+  epochs: number,
+): readonly { readonly tau: number; readonly share: number }[] {
+  return schedule.map(([first, tau], i) => {
+    const end = schedule[i + 1]?.[0] ?? epochs;
+    return { tau, share: (end - first) / epochs };
+  });
+}
+
 /** Checks a manifest's schedule, or a caller's. */
 export function checkTauSchedule(
   check: FieldChecker,

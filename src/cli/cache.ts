@@ -6,7 +6,7 @@ import type {
   CacheLabelsResult,
   CacheProgress,
 } from '../pipeline/cache-options.js';
-import { addCodecOptions, type CodecFlags, codecOf, givesSize } from './codec-options.js';
+import { addCodecOptions, type CodecFlags, codecOf, givesSize, keepOf } from './codec-options.js';
 import { addFilterOptions, type FilterFlags, filterOf } from './filter-options.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
@@ -21,6 +21,7 @@ import {
 } from './options.js';
 import { packProgress } from './pack.js';
 import { type FitFlags, fitOf, reportSkipped } from './pack-images.js';
+import { pilotLines, reuseLines } from './planned.js';
 import { phaseProgress } from './progress.js';
 import { addTeacherOptions, descriptionOf, type TeacherFlags } from './teacher-options.js';
 
@@ -122,15 +123,14 @@ export function addCache(program: Command, io: CliIo): void {
 }
 
 async function optionsOf(flags: CacheFlags, named: boolean): Promise<CacheLabelsOptions> {
-  const { teacher, images, epochs, keep, out, full, tau, steps, seed, minCrop, flip, cutmix } =
-    flags;
+  const { teacher, images, epochs, out, full, tau, steps, seed, minCrop, flip, cutmix } = flags;
   // Without codec options the logits are kept as they are: they can be packed at any ratio later.
   return {
     ...{
       teacher,
       images,
       epochs,
-      keep,
+      keep: keepOf(flags),
       out,
       full,
       passes: flags.passes,
@@ -171,7 +171,7 @@ function cacheProgress(io: CliIo): (progress: CacheProgress) => void {
 }
 
 function describe(result: CacheLabelsResult, { out }: CacheFlags): string {
-  const { labels, epochs, images, classes, bytes, agreement, packed } = result;
+  const { labels, epochs, images, classes, bytes, agreement, packed, weighed } = result;
   const full = 2 * labels * classes;
   const lines = [
     `${labels} labels (${epochs} epochs x ${images} images) of ${classes} classes in ${out}`,
@@ -180,6 +180,7 @@ function describe(result: CacheLabelsResult, { out }: CacheFlags): string {
   if (packed !== undefined) {
     const { codec, divergence } = packed;
     lines.push(`${CODECS.words(codec)}: KL ${divergence.kl.toExponential(2)} nats`);
+    lines.push(...reuseLines({ ...packed, weighed }), ...pilotLines(packed.pilot));
   } else {
     lines.push(`compress them with: softpack pack ${out} --ratio 40 --out <dir>`);
   }

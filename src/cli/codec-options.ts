@@ -3,13 +3,14 @@ import type { CodecRegistry } from '../codecs/codec-registry.js';
 import type { CodecParameter } from '../codecs/descriptor.js';
 import { CODECS, type CodecChoice } from '../codecs/registry.js';
 import { SoftpackError } from '../errors.js';
-import type { TotalRatioChoice } from '../pipeline/archive-size.js';
+import type { TotalSizeChoice } from '../pipeline/archive-size.js';
 import { positiveInteger, positiveNumber } from './options.js';
 
 /** Besides these, the parameters of every codec, by name. */
 export interface CodecFlags {
   readonly codec: string;
   readonly ratio?: number;
+  readonly megabytes?: number;
 }
 
 export function addCodecOptions(command: Command, codecs: CodecRegistry = CODECS): Command {
@@ -23,7 +24,8 @@ export function addCodecOptions(command: Command, codecs: CodecRegistry = CODECS
       '-r, --ratio <x>',
       'compression ratio of the whole archive relative to float16',
       positiveNumber,
-    );
+    )
+    .option('-m, --megabytes <n>', 'size of the whole archive, MB of 1024^2 bytes', positiveNumber);
   const names = new Set(parametersOf(codecs).map(({ parameter }) => parameter.name));
   for (const name of names) command.addOption(optionOf(name, codecs));
   return command;
@@ -54,14 +56,31 @@ function optionOf(name: string, codecs: CodecRegistry): Option {
   if (values.length > 0) {
     return new Option(`--${name} <value>`, words.join('; ')).choices([...new Set(values)]);
   }
-  return new Option(`--${name} <n>`, words.join('; ')).argParser(positiveInteger);
+  const isGoal = owned.some(({ parameter }) => parameter.kind === 'goal');
+  const parser = isGoal ? positiveNumber : positiveInteger;
+  return new Option(`--${name} <n>`, words.join('; ')).argParser(parser);
 }
 
 /** Whether the command line says anything about the size of the codec. */
 export function givesSize(flags: CodecFlags, codecs: CodecRegistry = CODECS): boolean {
-  const sizes = parametersOf(codecs).filter(({ parameter }) => parameter.kind === 'size');
-  const sized = sizes.some(({ parameter }) => given(flags, parameter.name) !== undefined);
-  return flags.ratio !== undefined || sized;
+  const sizes = parametersOf(codecs).filter(({ parameter }) => parameter.kind !== 'form');
+  return (
+    isTotal(flags) || sizes.some(({ parameter }) => given(flags, parameter.name) !== undefined)
+  );
+}
+
+function isTotal({ ratio, megabytes }: CodecFlags): boolean {
+  return ratio !== undefined || megabytes !== undefined;
+}
+
+/** Epochs to store as asked for; weighed where a codec of few bits per label is to fit a size. */
+export function keepOf(
+  flags: CodecFlags & { readonly keep?: number; readonly prune?: number },
+  codecs: CodecRegistry = CODECS,
+): number | 'auto' | undefined {
+  const isOpen = flags.keep === undefined && flags.prune === undefined;
+  const weighs = codecs.find(flags.codec)?.weighsEpochs === true;
+  return isOpen && weighs && isTotal(flags) ? 'auto' : flags.keep;
 }
 
 function given(flags: CodecFlags, name: string): unknown {
@@ -72,8 +91,8 @@ function given(flags: CodecFlags, name: string): unknown {
 export function codecOf(
   flags: CodecFlags,
   codecs: CodecRegistry = CODECS,
-): CodecChoice | TotalRatioChoice {
-  const { codec: name, ratio } = flags;
+): CodecChoice | TotalSizeChoice {
+  const { codec: name, ratio, megabytes } = flags;
   const all = parametersOf(codecs);
   const own = all.filter(({ codec }) => codec === name).map(({ parameter }) => parameter);
   const stray = all.find(
@@ -86,14 +105,19 @@ export function codecOf(
       field: `--${stray.parameter.name}`,
     });
   }
-  const sizes = own.filter(({ kind }) => kind === 'size').map((parameter) => parameter.name);
-  const present = sizes.filter((size) => given(flags, size) !== undefined);
-  const sized = present.length === sizes.length && ratio === undefined;
-  const byRatio = present.length === 0 && ratio !== undefined && sizes.length > 0;
-  if (!sized && !byRatio) {
-    const parameters = sizes.map((size) => `--${size}`).join(' and ');
-    const expected = sizes.length === 0 ? 'no size' : `either --ratio, or ${parameters}`;
-    throw new SoftpackError('INVALID_ARGUMENT', `codec ${name} takes ${expected}`, {
+  const named = (kind: CodecParameter['kind']) =>
+    own.filter((parameter) => parameter.kind === kind).map((parameter) => parameter.name);
+  const [sizes, goals] = [named('size'), named('goal')];
+  const isGiven = (parameter: string) => given(flags, parameter) !== undefined;
+  const reached = goals.filter(isGiven).length;
+  const total = [ratio, megabytes].filter((value) => value !== undefined).length;
+  const anySize = sizes.some(isGiven);
+  // One way of saying how large it is.
+  const ways = total + reached + (anySize ? 1 : 0);
+  const isSized = anySize ? sizes.every(isGiven) : ways === 1 || sizes.length + goals.length === 0;
+  const hasSize = sizes.length + goals.length > 0;
+  if (ways > 1 || !isSized || (total > 0 && !hasSize)) {
+    throw new SoftpackError('INVALID_ARGUMENT', `codec ${name} takes ${waysOf(sizes, goals)}`, {
       field: '--ratio',
     });
   }
@@ -101,7 +125,17 @@ export function codecOf(
   const values = parameters.filter(([, value]) => value !== undefined);
   return {
     name,
-    ...(byRatio ? { totalRatio: ratio } : {}),
+    ...(ratio === undefined ? {} : { totalRatio: ratio }),
+    ...(megabytes === undefined ? {} : { totalBytes: Math.floor(megabytes * 2 ** 20) }),
     ...Object.fromEntries(values),
   } as CodecChoice;
+}
+
+/** What the sizes of a codec are chosen by, in words. */
+function waysOf(sizes: readonly string[], goals: readonly string[]): string {
+  if (sizes.length + goals.length === 0) return 'no size';
+  const ways = ['--ratio', '--megabytes', ...goals.map((goal) => `--${goal}`)];
+  const all = sizes.map((size) => `--${size}`).join(' and ');
+  const others = sizes.length === 0 ? [] : [all];
+  return `one of ${[...ways, ...others].join(', ')}`;
 }

@@ -3,7 +3,7 @@ import { CODECS } from '../codecs/registry.js';
 import { SoftpackError } from '../errors.js';
 import { type PackResult, packLogits } from '../pipeline/pack.js';
 import type { PackOptions, PackProgress } from '../pipeline/pack-options.js';
-import { addCodecOptions, type CodecFlags, codecOf } from './codec-options.js';
+import { addCodecOptions, type CodecFlags, codecOf, keepOf } from './codec-options.js';
 import { addFilterOptions, type FilterFlags, filterOf } from './filter-options.js';
 import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
@@ -14,6 +14,7 @@ import {
   positiveNumber,
   tauScheduleOption,
 } from './options.js';
+import { pilotLines, reuseLines } from './planned.js';
 import { phaseProgress } from './progress.js';
 
 interface PackFlags extends CodecFlags, FilterFlags, LogitsFlags {
@@ -66,7 +67,7 @@ export function addPack(program: Command, io: CliIo): void {
         ...(flags.prune === undefined
           ? {}
           : { prune: { ratio: flags.prune, batchSize: flags.batch } }),
-        keep: flags.keep,
+        keep: keepOf(flags),
         filter: filterWithImages(flags),
         tau: flags.tau,
         tauSchedule: flags.tauSchedule,
@@ -105,7 +106,8 @@ function jsonOf({ training, ...result }: PackResult) {
   return { ...result, stepsPerSecond: training?.stepsPerSecond };
 }
 
-function describe({ codec, labels, classes, bytes, ratio, divergence }: PackResult, out: string) {
+function describe(result: PackResult, out: string) {
+  const { codec, labels, classes, bytes, ratio, divergence } = result;
   const size = (name: string, value: number) => `  ${name.padEnd(12)}${formatBytes(value)}`;
   return [
     `${labels} labels of ${classes} classes in ${out}, ${CODECS.words(codec)}`,
@@ -117,5 +119,7 @@ function describe({ codec, labels, classes, bytes, ratio, divergence }: PackResu
     `ratio to float16: ${ratio.codes.toFixed(1)} by codes, ${ratio.total.toFixed(1)} in total`,
     `decoded labels: KL ${divergence.kl.toExponential(2)} nats, ` +
       `same top class in ${(100 * divergence.top1).toFixed(1)} %`,
+    ...reuseLines(result),
+    ...pilotLines(result.pilot),
   ].join('\n');
 }

@@ -65,7 +65,7 @@ export class CodecRegistry<
     const given = Object.entries(choice).filter(([, value]) => value !== undefined);
     const known = Object.fromEntries(given) as AnyChoice & Partial<RatioChoice>;
     const descriptor = this.of(known);
-    if (known.ratio !== undefined && descriptor.parameters.every(({ kind }) => kind !== 'size')) {
+    if (known.ratio !== undefined && descriptor.parameters.every(({ kind }) => kind === 'form')) {
       throw noSize(descriptor.name, 'ratio');
     }
     return descriptor.sized(known, context) as Sized;

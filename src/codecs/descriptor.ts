@@ -34,8 +34,11 @@ export interface CodecParameter {
   readonly name: string;
   /** For help and docs, without the codec's name. */
   readonly words: string;
-  /** `size`: all of them are given, or a ratio instead. `form`: may be left out. */
-  readonly kind: 'size' | 'form';
+  /**
+   * `size`: all of them are given, or a ratio instead. `goal`: one is given, or a ratio instead; any positive number. `form`:
+   * may be left out.
+   */
+  readonly kind: 'size' | 'goal' | 'form';
   /** Values of a form; absent for whole numbers. */
   readonly values?: readonly string[];
   /** Not an option of the command line. */
@@ -86,6 +89,12 @@ export interface ByteRequest<Sized extends NamedChoice> {
   readonly form?: Partial<Omit<Sized, 'name'>>;
 }
 
+/** Labels at a temperature: `share` of all epochs have it. */
+export interface LabelTemperature {
+  readonly tau: number;
+  readonly share: number;
+}
+
 /** Takes logits [labels, classes], which are its own from then on, and what is known of these labels. */
 export type LogitsVisitor = (logits: Float32Array, context: LabelContext) => void | Promise<void>;
 
@@ -95,6 +104,8 @@ export interface CodecTraining {
   readonly samples: number;
   readonly labels: number;
   readonly tau: number;
+  /** Temperatures that labels will be decoded at, if not `tau` alone. */
+  readonly temperatures?: readonly LabelTemperature[];
   /** Floor of the clamp head. */
   readonly eps: number;
   /** Probabilities [count, classes] at `tau` to learn from; asked for once, and only by codecs that learn. */
@@ -103,8 +114,8 @@ export interface CodecTraining {
   readonly scan: (
     visit: (firstSample: number, probabilities: Float32Array) => void,
   ) => Promise<void>;
-  /** Shows the labels of `draw` as logits, some at a time. */
-  readonly drawLogits: (visit: LogitsVisitor) => Promise<void>;
+  /** Shows the labels of `draw` as logits, some at a time; or at most `heldOut` of another draw. */
+  readonly drawLogits: (visit: LogitsVisitor, heldOut?: number) => Promise<void>;
   /** Shows every label that will be stored as logits. */
   readonly scanLogits: (visit: LogitsVisitor) => Promise<void>;
   readonly kernels: Kernels;
@@ -115,8 +126,25 @@ export interface CodecTraining {
   readonly onProgress?: (done: number, total: number, error?: number) => void;
 }
 
+/** What a codec reached on labels of a draw that it did not learn from (unless it learnt from all that there are). */
+export interface Pilot {
+  /** Of a stored label: codes and tensors. */
+  readonly bitsPerLabel: number;
+  /** Mean KL divergence of decoded labels at their temperatures, nats. */
+  readonly kl: number;
+  /** Mean squared error of a label's centred logits, summed over classes. */
+  readonly distortion: number;
+  /**
+   * Least bits per label at this distortion if labels were independent Gaussian vectors of the same covariance: the
+   * reverse water-filling of its eigenvalues. A codec that knows more of its labels may need fewer.
+   */
+  readonly gaussianBits: number;
+}
+
 export interface TrainedCodec {
   readonly codec: Codec;
+  /** Only of codecs that find their settings by one. */
+  readonly pilot?: Pilot;
   /** Only of codecs that are trained by steps. */
   readonly training?: VqaeTraining;
 }
@@ -134,6 +162,8 @@ export interface CodecDescriptor<
   readonly name: Sized['name'];
   readonly parameters: readonly CodecParameter[];
   readonly docs: CodecDocs;
+  /** Stores few bits per label: where a size is asked for, it is worth weighing to store fewer epochs. */
+  readonly weighsEpochs?: boolean;
   /** Trained by steps, whose number is an option. */
   readonly steps?: boolean;
   /** A label depends on its sample's id alone, so that rows cannot be batches of other samples (pruning). */

@@ -1,4 +1,4 @@
-import { SoftpackError } from '../errors.js';
+import { isSoftpackError, SoftpackError } from '../errors.js';
 import type { ByteRequest, NamedChoice } from './descriptor.js';
 
 /** Bits per label that leave the codes `ratio` times smaller than float16. */
@@ -31,6 +31,32 @@ export function requireRatio(ratio: number): void {
 export function unreachableRatio(expected: string, found: number): SoftpackError {
   const details = { field: 'ratio', expected, found };
   return new SoftpackError('INVALID_ARGUMENT', 'compression ratio out of reach', details);
+}
+
+/** For labels that cannot be stored in `found` bits each, as they take `least`. */
+export function unreachableRate(least: number, found: number): SoftpackError {
+  return new SoftpackError('INVALID_ARGUMENT', 'these labels take more bits, tensors included', {
+    field: 'codec.rate',
+    expected: `at least ${upwards(least)} bits per label`,
+    found: Number(found.toPrecision(3)),
+    cause: { least } satisfies LeastRate,
+  });
+}
+
+interface LeastRate {
+  readonly least: number;
+}
+
+/** The least rate that an error of {@link unreachableRate} tells. */
+export function leastRateOf(error: unknown): number | undefined {
+  if (!isSoftpackError(error) || error.field !== 'codec.rate') return undefined;
+  return (error.cause as Partial<LeastRate> | undefined)?.least;
+}
+
+/** Three digits, rounded up: a rate that is said to be enough must be. */
+export function upwards(value: number): number {
+  const unit = 10 ** (Math.floor(Math.log10(value)) - 2);
+  return Number((Math.ceil(value / unit) * unit).toPrecision(3));
 }
 
 /** The choice of the largest integer in [least, high] that fits the budget; undefined if not even `least` does. */

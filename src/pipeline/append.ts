@@ -10,7 +10,7 @@ import { loadKernels } from '../kernels/load.js';
 import type { Kernels } from '../kernels/types.js';
 import { probabilitySource } from '../labels/probabilities.js';
 import type { LabelSource } from '../labels/source.js';
-import type { TotalRatioChoice } from './archive-size.js';
+import type { TotalSizeChoice } from './archive-size.js';
 import { asOne } from './as-one.js';
 import { boundSource } from './bound-source.js';
 import { openArchive } from './open-archive.js';
@@ -37,7 +37,7 @@ export interface AppendLabelsOptions
    * Codec of these labels; default the one of the archive's last part as it was trained for it, if the archive has what it
    * needs to encode: of `vqae` it has not, nor of other samples if the codec has data per sample.
    */
-  readonly codec?: CodecChoice | TotalRatioChoice;
+  readonly codec?: CodecChoice | TotalSizeChoice;
   /** Temperatures of these epochs; default that of the archive's last one. */
   readonly tauSchedule?: TauScheduleChoice;
   /**

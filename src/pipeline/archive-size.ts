@@ -2,6 +2,8 @@ import { type PlannedLabels, predictArchive } from '../archive/size.js';
 import type { CodecRegistry } from '../codecs/codec-registry.js';
 import type { NamedChoice } from '../codecs/descriptor.js';
 import type { CodecChoice } from '../codecs/registry.js';
+import { leastRateOf } from '../codecs/size-search.js';
+import { argument } from '../core/check.js';
 import { isSoftpackError, SoftpackError } from '../errors.js';
 
 /** A codec whose size is chosen so that the whole archive, every byte counted, reaches a compression ratio. */
@@ -13,6 +15,18 @@ export interface TotalRatioChoice {
   /** Parameters of the codec that are no sizes, e.g. `values` of `topk`. */
   readonly [form: string]: unknown;
 }
+
+/** A codec whose size is chosen so that the whole archive takes at most so many bytes. */
+export interface TotalBytesChoice {
+  /** Default: `vqae`. */
+  readonly name?: string;
+  readonly totalBytes: number;
+  /** Parameters of the codec that are no sizes. */
+  readonly [form: string]: unknown;
+}
+
+/** The size of a whole archive, from which that of the codec follows. */
+export type TotalSizeChoice = TotalRatioChoice | TotalBytesChoice;
 
 /** Bytes by which a manifest may exceed its prediction: the codec's own settings and the digits of numbers. */
 const UNPREDICTED = 512;
@@ -48,32 +62,99 @@ export function choiceForBytes(
   return codecs.forBytes(name, { labels, budget: budget - UNPREDICTED, form, bytesOf });
 }
 
-export function isTotalRatio(choice: CodecChoice | TotalRatioChoice): choice is TotalRatioChoice {
-  return 'totalRatio' in choice && choice.totalRatio !== undefined;
+export function isTotalSize(choice: CodecChoice | TotalSizeChoice): choice is TotalSizeChoice {
+  const { totalRatio, totalBytes } = choice as Partial<TotalRatioChoice & TotalBytesChoice>;
+  return totalRatio !== undefined || totalBytes !== undefined;
+}
+
+/** Bytes that the whole archive may take. @param full bytes of the uncompressed labels. */
+export function budgetOf(choice: TotalSizeChoice, full: number): number {
+  const { totalRatio, totalBytes } = choice as Partial<TotalRatioChoice & TotalBytesChoice>;
+  if (totalBytes !== undefined) {
+    argument.that(
+      totalRatio === undefined,
+      totalRatio,
+      'codec.totalRatio',
+      'no totalBytes with it',
+    );
+    return argument.positive(totalBytes, 'codec.totalBytes');
+  }
+  const ratio = totalRatio ?? Number.NaN;
+  if (!(ratio >= 1)) throw badRatio('not a compression ratio', 'at least 1', ratio);
+  return full / ratio;
+}
+
+/** The codec's name, and its parameters that are no sizes. */
+export function formOf({ name, totalRatio: _, totalBytes: _bytes, ...form }: TotalSizeChoice) {
+  return { name, form };
 }
 
 /**
- * The parameters that reach the ratio asked for; `INVALID_ARGUMENT` with the highest reachable one if none do.
+ * The parameters that reach the size asked for; `INVALID_ARGUMENT` with the smallest reachable one if none do.
  *
  * @param full bytes of the uncompressed labels.
  */
-export function choiceForRatio(
-  { name: asked, totalRatio, ...form }: TotalRatioChoice,
+export function choiceForTotal(
+  choice: TotalSizeChoice,
   labels: PlannedLabels,
   full: number,
   codecs: CodecRegistry,
 ): CodecChoice {
-  const name = asked ?? codecs.names[0];
-  if (!(totalRatio >= 1)) throw badRatio('not a compression ratio', 'at least 1', totalRatio);
-  const at = (ratio: number) => choiceForBytes(name, labels, full / ratio, form, codecs);
-  const found = at(totalRatio);
+  const { name = codecs.names[0], form } = formOf(choice);
+  const budget = budgetOf(choice, full);
+  const at = (bytes: number) => choiceForBytes(name, labels, bytes, form, codecs);
+  const found = at(budget);
   if (found !== undefined) return found as CodecChoice;
-  const highest = highestRatio(totalRatio, (ratio) => at(ratio) !== undefined);
+  const highest = highestRatio(full / budget, (ratio) => at(full / ratio) !== undefined);
+  throw unreachableTotal(choice, name, highest, full);
+}
+
+/** @param highest ratio that the codec reaches. */
+function unreachableTotal(
+  choice: TotalSizeChoice,
+  name: string,
+  highest: number,
+  full: number,
+): SoftpackError {
+  const message = `no ${name} archive of these labels is this small`;
+  const enough = '(another codec or more labels may reach more)';
+  if (typeof choice.totalBytes === 'number') {
+    return new SoftpackError('INVALID_ARGUMENT', message, {
+      field: 'codec.totalBytes',
+      expected: `at least ${Math.ceil(full / highest)} ${enough}`,
+      found: choice.totalBytes,
+    });
+  }
   const expected =
     highest < 1
       ? 'more labels (the files of an archive alone are larger than these), or sizes of the codec instead of a ratio'
-      : `at most ${Math.floor(10 * highest) / 10} (another codec or more labels may reach more)`;
-  throw badRatio(`no ${name} archive of these labels is this small`, expected, totalRatio);
+      : `at most ${Math.floor(10 * highest) / 10} ${enough}`;
+  return badRatio(message, expected, Number(choice.totalRatio));
+}
+
+/**
+ * A codec may find that labels take more bits than its share of the size asked for: then that size is out of reach, and this
+ * the error that tells what is not; `undefined` for other errors.
+ *
+ * @param choice what was to reach it.
+ */
+export function unreachableSize(
+  error: unknown,
+  asked: CodecChoice | TotalSizeChoice,
+  choice: CodecChoice,
+  labels: PlannedLabels,
+  full: number,
+  codecs: CodecRegistry,
+): SoftpackError | undefined {
+  const rate = leastRateOf(error);
+  if (rate === undefined || !isTotalSize(asked)) return undefined;
+  const { name } = codecs.of(choice);
+  const { form } = formOf(asked);
+  const highest = highestRatio(full / budgetOf(asked, full), (ratio) => {
+    const found = choiceForBytes(name, labels, full / ratio, form, codecs);
+    return ((found as { readonly rate?: number } | undefined)?.rate ?? 0) >= rate;
+  });
+  return unreachableTotal(asked, name, highest, full);
 }
 
 /** By bisection, to a thousandth. */

@@ -7,6 +7,7 @@ import type { ImageSource } from '../images/source.js';
 import { loadTeacher } from '../nn/teachers/load.js';
 import type { Teacher } from '../nn/teachers/teacher.js';
 import type { CacheLabelsOptions } from './cache-options.js';
+import { numberOf } from './kept-epochs.js';
 import { matchClasses } from './match-classes.js';
 import { DEFAULT_TAU } from './pack-options.js';
 
@@ -38,7 +39,7 @@ export function identityOf(
   teacher: TeacherFacts,
   images: ImageSource,
   fingerprint: JsonObject,
-  { teacher: path, epochs, keep = epochs, augmentation, ...options }: CacheLabelsOptions,
+  { teacher: path, epochs, keep, augmentation, ...options }: CacheLabelsOptions,
 ): LabelsIdentity {
   const { tauSchedule: asked } = options;
   const { tau = (asked && firstTau(asked)) ?? DEFAULT_TAU } = options;
@@ -49,7 +50,7 @@ export function identityOf(
   } = augmentation ?? {};
   return {
     ...{ classes: teacher.classes, samples: images.count, epochs, tau },
-    ...(keep === epochs ? {} : { storedEpochs: keep }),
+    ...storedOf(numberOf(keep), epochs),
     ...(asked === undefined ? {} : { tauSchedule: tauScheduleOf(asked, epochs, tau) }),
     augmentation: {
       generator: 'philox4x32-10',
@@ -61,6 +62,14 @@ export function identityOf(
     images: { id: images.id, count: images.count, fit: fitOf(images) ?? null, fingerprint },
     ...matchClasses(path, teacher, images),
   };
+}
+
+/** What an archive says of how many of its epochs it stores. */
+export function storedOf(
+  keep: number | undefined,
+  epochs: number,
+): Pick<LabelsIdentity, 'storedEpochs'> {
+  return keep === undefined || keep === epochs ? {} : { storedEpochs: keep };
 }
 
 export type TeacherFacts = Omit<Teacher, 'logits' | typeof Symbol.dispose>;

@@ -13,10 +13,11 @@ import { imagesFingerprint } from '../images/fingerprint.js';
 import { requireOutside } from '../images/outside.js';
 import type { ImageSource } from '../images/source.js';
 import { ferkdOptions } from '../labels/ferkd.js';
-import type { TotalRatioChoice } from './archive-size.js';
+import type { TotalSizeChoice } from './archive-size.js';
 import { asOne } from './as-one.js';
-import { factsOf, identityOf, imagesFor, type LabelsIdentity } from './cache-identity.js';
+import { factsOf, identityOf, imagesFor, type LabelsIdentity, storedOf } from './cache-identity.js';
 import type { CacheLabelsOptions, CacheLabelsResult } from './cache-options.js';
+import { weighedEpochs } from './kept-epochs.js';
 import { type OpenFilter, unknownClasses } from './label-filter.js';
 import { labelViews } from './label-views.js';
 import { openArchive } from './open-archive.js';
@@ -37,8 +38,9 @@ import { TemporaryLabels } from './temporary-labels.js';
  *   `NO_SPACE` if the labels do not fit the disk.
  */
 export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLabelsResult> {
-  const { epochs, keep = epochs, out, training, onProgress, signal } = options;
-  argument.count(keep, 'keep', 1, epochs);
+  const { out, training, onProgress, signal } = options;
+  const { epochs, keep = epochs } = options;
+  if (keep !== 'auto') argument.count(keep, 'keep', 1, epochs);
   const codec = options.codec?.name === 'none' ? undefined : options.codec;
   const temporary =
     codec === undefined || options.full !== undefined ? undefined : new TemporaryLabels(out);
@@ -47,9 +49,14 @@ export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLab
   await problems.check(() => temporary?.requireOwn());
   const teacher = await problems.need(() => factsOf(options));
   const images = await problems.need(() => imagesFor(teacher, options));
-  const left = images.skipped && { skipped: images.skipped };
   const content = await problems.need(() => imagesFingerprint(images, signal));
-  const identity = await problems.need(() => identityOf(teacher, images, content, options));
+  const whole = await problems.need(() => identityOf(teacher, images, content, options));
+  const weighed = await problems.need(() => weighedEpochs(whole, { ...options, ...whole, codec }));
+  const identity = { ...whole, ...storedOf(weighed?.keep, epochs) };
+  const left = {
+    ...(images.skipped && { skipped: images.skipped }),
+    ...(weighed && { weighed: weighed.weighed }),
+  };
   const filter = await problems.check(async () => filterOf(options, identity));
   if (codec !== undefined) await checkCodec({ codec, training }, identity, problems);
   problems.throwAll();
@@ -64,7 +71,7 @@ export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLab
     return { ...(await packAsLabelled({ ...options, filter }, codec, identity, images)), ...left };
   }
   const full = codec === undefined ? out : (options.full ?? temporary?.directory ?? out);
-  await requireSpace(full, 2 * images.count * keep * teacher.classes);
+  await requireSpace(full, 2 * images.count * (identity.storedEpochs ?? epochs) * teacher.classes);
   await temporary?.create();
   const labelled = await label(full, identity, images, options);
   const packed =
@@ -88,7 +95,7 @@ const TWO_PASS_BYTES = 2 ** 30;
 /** Labels that are there already are packed; codecs that look at all labels first need them twice. */
 function passesOf(
   { passes, full }: CacheLabelsOptions,
-  codec: CodecChoice | TotalRatioChoice,
+  codec: CodecChoice | TotalSizeChoice,
   { samples, epochs, storedEpochs = epochs, classes }: LabelsIdentity,
   temporary: TemporaryLabels | undefined,
 ): 1 | 2 {
@@ -99,7 +106,7 @@ function passesOf(
 /** Trains the codec on a first draw of labels, and encodes all of them as they come. */
 async function packAsLabelled(
   { filter, ...options }: Omit<CacheLabelsOptions, 'filter'> & { readonly filter?: OpenFilter },
-  codec: CodecChoice | TotalRatioChoice,
+  codec: CodecChoice | TotalSizeChoice,
   { targets, ...identity }: LabelsIdentity,
   images: ImageSource,
 ): Promise<CacheLabelsResult> {

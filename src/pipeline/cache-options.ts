@@ -7,7 +7,7 @@ import type { ImageFit } from '../images/decode.js';
 import type { ImageSource } from '../images/source.js';
 import type { BackendName } from '../nn/backend/name.js';
 import type { TeacherDescription } from '../nn/teachers/description.js';
-import type { TotalRatioChoice } from './archive-size.js';
+import type { TotalSizeChoice } from './archive-size.js';
 import type { LabelFilter } from './label-filter.js';
 import type { PackResult } from './pack.js';
 import type { PackProgress } from './pack-options.js';
@@ -30,8 +30,11 @@ export interface CacheLabelsOptions {
   readonly fit?: ImageFit;
   /** Epochs that the archive serves. */
   readonly epochs: number;
-  /** Epochs that are labelled, default all: epoch e has the labels and views of epoch e mod `keep`. */
-  readonly keep?: number;
+  /**
+   * Epochs that are labelled, default all: epoch e has the labels and views of epoch e mod `keep`. `auto`: as many as the
+   * size asked for suits best.
+   */
+  readonly keep?: number | 'auto';
   /**
    * Augmentation of the views; the defaults are the usual recipe of ImageNet's soft labels, see
    * {@link defaultAugmentation}, resized as the teacher's description says.
@@ -40,7 +43,7 @@ export interface CacheLabelsOptions {
   /** Directory of the archive to write; an interrupted run is resumed. */
   readonly out: string;
   /** Codec of the labels; default: the teacher's logits are kept uncompressed, in half floats. */
-  readonly codec?: CodecChoice | TotalRatioChoice;
+  readonly codec?: CodecChoice | TotalSizeChoice;
   /**
    * With a codec: change labels before it sees them, as FerKD does, by the class folders of the images; uncompressed
    * labels of `full` stay the teacher's.
@@ -86,6 +89,8 @@ export interface CacheLabelsResult {
   readonly bytes: ArchiveBytes;
   /** Number of files that look like images and were left out, and the first of them. */
   readonly skipped?: ImageSource['skipped'];
+  /** What epochs were weighed, if their number was left open. */
+  readonly weighed?: PackResult['weighed'];
   /** Result of the compression, if a codec was asked for. */
   readonly packed?: PackResult;
 }

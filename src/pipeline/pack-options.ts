@@ -6,7 +6,7 @@ import type { VqaeTrainingOptions } from '../codecs/vqae/options.js';
 import type { Kernels } from '../kernels/types.js';
 import type { LabelKind } from '../labels/inspection.js';
 import type { LabelSource } from '../labels/source.js';
-import type { TotalRatioChoice } from './archive-size.js';
+import type { TotalSizeChoice } from './archive-size.js';
 import type { LabelFilter } from './label-filter.js';
 import type { KeptCodec } from './partial-pack.js';
 import type { PruneOptions } from './pruned-source.js';
@@ -30,10 +30,10 @@ export interface PackOptions {
   /** Directory to write: new, empty, or with the unfinished archive of the same run, which is resumed. */
   readonly out: string;
   /**
-   * By its parameters; by `ratio`, the least compression of its codes relative to float16; or by `totalRatio`, that of the
-   * whole archive.
+   * By its parameters; by `ratio`, the least compression of its codes relative to float16; or by `totalRatio` or
+   * `totalBytes`, the ratio or the bytes of the whole archive.
    */
-  readonly codec: CodecChoice | TotalRatioChoice;
+  readonly codec: CodecChoice | TotalSizeChoice;
   /** @internal A codec that was trained before, with its encoder, in place of training one. */
   readonly trained?: KeptCodec;
   /** @internal The codecs to choose from; default: softpack's own. */
@@ -42,9 +42,10 @@ export interface PackOptions {
   readonly prune?: PruneOptions;
   /**
    * Store the labels of the first `keep` epochs only: epoch e of the archive has those of epoch e mod `keep`, views and
-   * all. Default all epochs, or as many as an archive that is packed again stores.
+   * all. `auto`: as many as the size asked for suits best, see {@link keptEpochs}. Default all epochs, or as many as an
+   * archive that is packed again stores.
    */
-  readonly keep?: number;
+  readonly keep?: number | 'auto';
   /** Change labels before the codec sees them: FerKD's adaptation. */
   readonly filter?: LabelFilter;
   /** Temperature of the labels, default 20, or the archive's own, or the first of the schedule. */

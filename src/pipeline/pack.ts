@@ -6,10 +6,16 @@ import { trainingLabels } from '../archive/identity.js';
 import { type PartRecord, partFolder } from '../archive/parts.js';
 import { callRecord, type Provenance } from '../archive/provenance.js';
 import type { Pruning } from '../archive/pruning.js';
+import type { PlannedLabels } from '../archive/size.js';
 import type { ArchiveSpec } from '../archive/spec.js';
-import { firstTau, type TauSchedule, tauScheduleOf } from '../archive/tau-schedule.js';
+import {
+  firstTau,
+  type TauSchedule,
+  tauScheduleOf,
+  temperaturesOf,
+} from '../archive/tau-schedule.js';
 import type { Codec } from '../codecs/codec.js';
-import type { NamedChoice } from '../codecs/descriptor.js';
+import type { NamedChoice, Pilot } from '../codecs/descriptor.js';
 import { CODECS, type CodecChoice } from '../codecs/registry.js';
 import type { VqaeTraining } from '../codecs/vqae/trainer.js';
 import type { WriterLock } from '../container/lock.js';
@@ -23,7 +29,10 @@ import type { LabelDivergence } from '../labels/divergence.js';
 import { requireLogits } from '../labels/inspection.js';
 import { probabilitySource } from '../labels/probabilities.js';
 import type { LabelSource } from '../labels/source.js';
+import { unreachableSize } from './archive-size.js';
+import { asOne } from './as-one.js';
 import { boundSource } from './bound-source.js';
+import { numberOf, type WeighedEpochs, weighedEpochs } from './kept-epochs.js';
 import { filtered } from './label-filter.js';
 import { openArchive } from './open-archive.js';
 import { OutputFolder } from './output-folder.js';
@@ -48,6 +57,9 @@ export interface PackResult {
   readonly codec: { readonly name: string; readonly config: Readonly<Record<string, unknown>> };
   /** Number of labels in the source, kept or pruned. */
   readonly labels: number;
+  /** Epochs that the archive serves, and those that it stores. */
+  readonly epochs: number;
+  readonly storedEpochs: number;
   readonly classes: number;
   /** On disk, by part. */
   readonly bytes: ArchiveBytes;
@@ -57,13 +69,17 @@ export interface PackResult {
   readonly divergence: LabelDivergence;
   /** Training of the VQAE, the only codec trained in steps. */
   readonly training?: Pick<VqaeTraining, 'curve' | 'revived' | 'stepsPerSecond'>;
+  /** Of a codec that finds its settings by a pilot, if it was trained in this run. */
+  readonly pilot?: Pilot;
+  /** What epochs were weighed, if their number was left open. */
+  readonly weighed?: readonly WeighedEpochs[];
 }
 
 /** What an archive says of its rows besides their labels. */
-export type SourceRows = Pick<PackSource, 'sides' | 'pruning' | 'views'>;
+export type SourceRows = Pick<PackSource, 'sides' | 'pruning' | 'views' | 'keep'>;
 /** Labels of a source that an archive stores, and what it says of the others. */
 type StoredPart = Pick<ArchiveSpec, 'epochs' | 'storedEpochs' | 'pruning'>;
-type SpecOptions = Omit<PackOptions, 'tauSchedule'> &
+type SpecOptions = Omit<PackOptions, 'tauSchedule' | 'keep'> &
   StoredPart &
   Pick<ArchiveSpec, 'columns' | 'tauSchedule' | 'views'>;
 
@@ -78,7 +94,8 @@ export async function packLogits(options: PackOptions): Promise<PackResult> {
   }
   const path = options.source;
   await using source = await problems.need(() => openPackSource(path, kernels, options));
-  const { labels, origin, tau, tauSchedule, keep, ...rows } = source;
+  const { labels, origin, tau, tauSchedule, ...rows } = source;
+  const { keep } = rows;
   await problems.check(() => requireStored(path, keep, options));
   const settled = source.settled ? { labels: 'logits' as const } : {};
   const logits = logitsOf(labels, options.source, options);
@@ -91,7 +108,7 @@ export async function packLogits(options: PackOptions): Promise<PackResult> {
 
 /** An archive has no labels of epochs that it serves without storing them. */
 function requireStored(path: string, stored: number | undefined, { keep }: PackOptions): void {
-  if (stored === undefined || keep === undefined || keep <= stored) return;
+  if (stored === undefined || keep === undefined || keep === 'auto' || keep <= stored) return;
   throw new SoftpackError('INVALID_ARGUMENT', `${path} stores fewer epochs than that`, {
     field: 'keep',
     expected: `at most ${stored}`,
@@ -138,8 +155,11 @@ export async function packSource(
   rows: SourceRows = {},
 ): Promise<PackResult> {
   const { sides, views } = rows;
+  const { eps = DEFAULT_EPS } = asked;
   const { tau = (asked.tauSchedule && firstTau(asked.tauSchedule)) ?? DEFAULT_TAU } = asked;
-  const options = { ...asked, tau };
+  const weighed = await problems.need(() => weighedEpochs(all, asked, rows));
+  const keep = weighed?.keep ?? numberOf(asked.keep) ?? rows.keep;
+  const options = { ...asked, tau, keep: keep === all.epochs ? undefined : keep };
   const { labels: adapted, filter } = await problems.need(() => filtered(all, options, rows));
   const { source, ...part } = await problems.need(() =>
     storedPart(withViews(adapted, views), options, rows),
@@ -150,17 +170,20 @@ export async function packSource(
   const parts = await Promise.all(
     (split ?? [{ source, sides, tau, first: 0, spec: { ...part, views } }]).map(async (labels) => {
       const { columns } = labels.sides ?? {};
-      const { tauSchedule: _, ...rest } = options;
+      const { tauSchedule: _, keep: _keep, ...rest } = options;
       const taus = split === undefined ? { tauSchedule } : {};
       const spec: SpecOptions = { ...rest, tau: labels.tau, ...taus, ...labels.spec, columns };
       const { classes, samples } = all;
       const served = split === undefined ? all : { classes, samples, epochs: spec.epochs };
       const full = fullBytes(served, part.pruning);
+      const planned = plannedLabels(labels.source, spec);
       const choice =
         options.trained === undefined
-          ? await choiceOf(full, labels.source, spec, problems)
+          ? await checkedChoice({ ...spec, tau: labels.tau, eps }, planned, full, problems)
           : (options.codec as CodecChoice);
-      return { ...labels, spec, choice };
+      const unreachable = (error: unknown) =>
+        unreachableSize(error, options.codec, choice, planned, full, options.codecs ?? CODECS);
+      return { ...labels, spec, choice, unreachable };
     }),
   );
   problems.throwAll();
@@ -168,13 +191,16 @@ export async function packSource(
   const request = await requestOf(all, { ...options, filter });
   const result = await packParts(all, parts, { kernels, options, request, lock: folder.lock });
   await using archive = await openArchive(options.out);
-  return { ...resultOf(archive, result.divergence), training: result.training };
+  const { divergence, training, pilot } = result;
+  return { ...resultOf(archive, divergence), training, pilot, weighed: weighed?.weighed };
 }
 
 /** What to store in one folder, and how. */
 interface PartPlan extends PartLabels {
   readonly spec: SpecOptions;
   readonly choice: CodecChoice;
+  /** What an error says of the size that was asked for, if it tells that the codec cannot have it. */
+  readonly unreachable: (error: unknown) => SoftpackError | undefined;
 }
 
 interface PartContext {
@@ -184,7 +210,7 @@ interface PartContext {
   readonly lock: WriterLock;
 }
 
-type PartResult = Pick<PackResult, 'divergence' | 'training'>;
+type PartResult = Pick<PackResult, 'divergence' | 'training' | 'pilot'>;
 
 /** Further parts first: the manifest of the archive's own epochs, which lists them, makes it complete. */
 async function packParts(
@@ -223,7 +249,7 @@ async function packParts(
 
 async function packPart(
   all: LabelSource,
-  { source, sides, spec: specOptions, choice, tau }: PartPlan,
+  { source, sides, spec: specOptions, choice, tau, unreachable }: PartPlan,
   { kernels, options, request, lock }: PartContext,
   parts?: readonly PartRecord[],
 ): Promise<PartResult> {
@@ -238,8 +264,15 @@ async function packPart(
     await requireLogits(all, tau, name);
   }
   const checkpoints = partial.checkpoints;
+  const { tauSchedule, pruning, epochs } = specOptions;
+  const temperatures = tauSchedule && temperaturesOf(tauSchedule, pruning?.epochs ?? epochs);
   const trained =
-    known ?? (await trainCodec(viewed, kernels, { ...options, tau, codec: choice, checkpoints }));
+    known ??
+    (await trainCodec(viewed, kernels, {
+      ...{ ...options, tau, temperatures, codec: choice, checkpoints },
+    }).catch((error: unknown) => {
+      throw unreachable?.(error) ?? error;
+    }));
   using codec = (options.codecs ?? CODECS).load(trained.parts, kernels);
   const spec = { ...archiveSpec(source, codec, specOptions), request };
   const divergence = await writeArchive(viewed, codec, spec, {
@@ -249,7 +282,8 @@ async function packPart(
     signal: options.signal,
   });
   await PartialPack.remove(out);
-  return { divergence, training: trained.training as PackResult['training'] };
+  const { pilot } = trained;
+  return { divergence, training: trained.training as PackResult['training'], pilot };
 }
 
 function resultOf(archive: LabelArchive, divergence: LabelDivergence): PackResult {
@@ -258,7 +292,8 @@ function resultOf(archive: LabelArchive, divergence: LabelDivergence): PackResul
   const labels = trainingLabels({ ...manifest, epochs: archive.epochs, samples: archive.samples });
   const full = 2 * labels * classes;
   const ratio = { codes: full / bytes.codes, total: full / bytes.total };
-  return { codec: manifest.codec, labels, classes, bytes, ratio, divergence };
+  const { epochs, storedEpochs = epochs } = asOne(archive);
+  return { codec: manifest.codec, labels, epochs, storedEpochs, classes, bytes, ratio, divergence };
 }
 
 /** Removes what a killed run left next to a finished archive of `packLogits`, and describes the archive. */
@@ -273,24 +308,13 @@ export async function settleFinished(out: string, codecs = CODECS): Promise<Pack
   return resultOf(archive, divergenceOf(manifest.result ?? {}));
 }
 
-function choiceOf(
-  full: number,
+function plannedLabels(
   { classes, samples }: LabelSource,
-  options: SpecOptions,
-  problems: Problems,
-): Promise<CodecChoice> {
-  const { codec, codecs, tau = DEFAULT_TAU, eps = DEFAULT_EPS } = options;
-  const { training, trainingLabels } = options;
-  const { augmentation, classNames, teacher, images, pruning, columns } = options;
-  const known = { augmentation, classNames, teacher, images, pruning, columns };
+  { augmentation, classNames, teacher, images, pruning, columns, ...options }: SpecOptions,
+): PlannedLabels {
   const { epochs, storedEpochs, tauSchedule } = options;
-  const labels = { classes, samples, epochs, storedEpochs, tauSchedule, ...known };
-  return checkedChoice(
-    { codec, codecs, tau, eps, training, trainingLabels },
-    labels,
-    full,
-    problems,
-  );
+  const known = { augmentation, classNames, teacher, images, pruning, columns };
+  return { classes, samples, epochs, storedEpochs, tauSchedule, ...known };
 }
 
 /** Bytes of all labels that training uses, as half floats. */
@@ -303,7 +327,7 @@ function fullBytes(
 
 function scheduleOf(
   { epochs, pruning }: StoredPart,
-  { tauSchedule, tau = DEFAULT_TAU }: PackOptions,
+  { tauSchedule, tau = DEFAULT_TAU }: Pick<PackOptions, 'tauSchedule' | 'tau'>,
 ): TauSchedule | undefined {
   return tauSchedule && tauScheduleOf(tauSchedule, pruning?.epochs ?? epochs, tau);
 }
@@ -336,7 +360,7 @@ function storedPart(
   options: PackOptions,
   rows: SourceRows,
 ): StoredPart & { readonly source: LabelSource } {
-  const { keep } = options;
+  const keep = numberOf(options.keep);
   if (keep === undefined || keep === all.epochs) return pruned(all, options, rows);
   argument.count(keep, 'keep', 1, all.epochs);
   const batches = rows.pruning !== undefined;

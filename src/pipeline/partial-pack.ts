@@ -5,6 +5,7 @@ import { UNFINISHED_PACK } from '../archive/create.js';
 import type { Manifest } from '../archive/manifest.js';
 import { requireSame, requireSameHead } from '../archive/spec.js';
 import type { TrainingCheckpoints, TrainingState } from '../codecs/checkpoints.js';
+import type { Pilot } from '../codecs/descriptor.js';
 import { sha256 } from '../container/checksum.js';
 import { NO_FOLLOW, removeTemporaries } from '../container/durable.js';
 import { readTensorFile, type StoredTensor, writeTensorFile } from '../container/tensor-file.js';
@@ -24,6 +25,7 @@ const TRAINING_FILE = `${UNFINISHED_PACK}training.safetensors`;
 export interface KeptCodec {
   readonly parts: CodecParts;
   readonly training?: object;
+  readonly pilot?: Pilot;
 }
 
 /**
@@ -68,11 +70,17 @@ export class PartialPack implements AsyncDisposable {
     return FILES.some((name) => existsSync(join(directory, name)));
   }
 
-  async keepCodec({ parts, training }: KeptCodec): Promise<void> {
+  async keepCodec({ parts, training, pilot }: KeptCodec): Promise<void> {
     const tensors = new Map<string, StoredTensor>();
     for (const [name, tensor] of parts.tensors) tensors.set(`codec.${name}`, tensor);
     for (const [name, tensor] of parts.sampleTensors) tensors.set(`samples.${name}`, tensor);
-    const state = { request: this.#request, name: parts.name, config: parts.config, training };
+    const state = {
+      request: this.#request,
+      name: parts.name,
+      config: parts.config,
+      training,
+      pilot,
+    };
     await removeFile(join(this.#directory, METER_FILE));
     await writeState(join(this.#directory, CODEC_FILE), tensors, state);
     await removeFile(join(this.#directory, TRAINING_FILE));
@@ -172,9 +180,9 @@ async function readCodec(
         .filter(([name]) => name.startsWith(prefix))
         .map(([name, tensor]) => [name.slice(prefix.length), tensor as Tensor]),
     );
-  const { request, name, config, training } = kept.state;
+  const { request, name, config, training, pilot } = kept.state;
   const parts = { name, config, tensors: named('codec.'), sampleTensors: named('samples.') };
-  return { request, parts, training } as unknown as KeptCodec & { request: JsonObject };
+  return { request, parts, training, pilot } as unknown as KeptCodec & { request: JsonObject };
 }
 
 async function readTraining(

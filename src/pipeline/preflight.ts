@@ -12,7 +12,7 @@ import { isSoftpackError, SoftpackError } from '../errors.js';
 import { schemeOf } from '../store/address.js';
 import { onFile } from '../store/file-error.js';
 import { readHead } from '../store/local.js';
-import { choiceForRatio, isTotalRatio, type TotalRatioChoice } from './archive-size.js';
+import { choiceForTotal, isTotalSize, type TotalSizeChoice } from './archive-size.js';
 import { defaultTrainingLabels } from './training-labels.js';
 
 /** Everything that can be known to fail before the first label is read or made. */
@@ -119,7 +119,7 @@ function inside(field: string, path: string, where: string): SoftpackError {
 }
 
 export interface CodecRequest {
-  readonly codec: CodecChoice | TotalRatioChoice;
+  readonly codec: CodecChoice | TotalSizeChoice;
   readonly tau: number;
   readonly eps: number;
   readonly training?: VqaeTrainingOptions;
@@ -128,9 +128,9 @@ export interface CodecRequest {
 }
 
 /**
- * The codec's parameters, found if a ratio is given. Every objection to them is added to `problems`.
+ * The codec's parameters, found if the size of the archive is given. Every objection to them is added to `problems`.
  *
- * @param full bytes of the uncompressed labels that the ratio refers to.
+ * @param full bytes of the uncompressed labels that a ratio refers to.
  */
 export async function checkedChoice(
   { codec, tau, eps, training, trainingLabels, codecs = CODECS }: CodecRequest,
@@ -142,7 +142,7 @@ export async function checkedChoice(
     await problems.check(() => argument.count(trainingLabels, 'trainingLabels', 1));
   }
   const choice = await problems.need(() =>
-    isTotalRatio(codec) ? choiceForRatio(codec, labels, full, codecs) : codec,
+    isTotalSize(codec) ? choiceForTotal(codec, labels, full, codecs) : codec,
   );
   const { classes, samples, epochs } = labels;
   const context = {

@@ -1,5 +1,5 @@
 import type { TrainingCheckpoints } from '../codecs/checkpoints.js';
-import type { TrainedCodec } from '../codecs/descriptor.js';
+import type { LabelTemperature, TrainedCodec } from '../codecs/descriptor.js';
 import { CODECS, type CodecChoice } from '../codecs/registry.js';
 import type { Kernels } from '../kernels/types.js';
 import type { LabelSource } from '../labels/source.js';
@@ -16,6 +16,7 @@ import {
 export type TrainCodecOptions = Omit<PackOptions, 'codec'> & {
   readonly codec: CodecChoice;
   readonly checkpoints: TrainingCheckpoints;
+  readonly temperatures?: readonly LabelTemperature[];
 };
 
 /** A codec for the source's labels, with its encoder. */
@@ -24,12 +25,12 @@ export async function trainCodec(
   kernels: Kernels,
   options: TrainCodecOptions,
 ): Promise<KeptCodec> {
-  const { codec, training } = await trainOn(source, kernels, options);
+  const { codec, training, pilot } = await trainOn(source, kernels, options);
   try {
     const parts = codec.parts({ encoder: true });
-    if (training === undefined) return { parts };
+    if (training === undefined) return { parts, pilot };
     const { curve, revived, stepsPerSecond } = training;
-    return { parts, training: { curve, revived, stepsPerSecond } };
+    return { parts, pilot, training: { curve, revived, stepsPerSecond } };
   } finally {
     codec.dispose();
   }
@@ -45,6 +46,7 @@ function trainOn(
     eps = DEFAULT_EPS,
     training,
     trainingLabels,
+    temperatures,
     checkpoints,
     onProgress,
     signal,
@@ -62,11 +64,15 @@ function trainOn(
     classes,
     samples: source.samples,
     labels: source.epochs * source.samples,
-    tau,
-    eps,
+    ...{ tau, temperatures, eps },
     draw: () => drawTrainingLabels(source, { ...drawing, tau }),
     scan: (visit) => scanLabels(source, { tau, signal, visit }),
-    drawLogits: (visit) => visitDrawnLogits(source, drawing, visit),
+    drawLogits: (visit, heldOut) =>
+      visitDrawnLogits(
+        source,
+        heldOut === undefined ? drawing : { ...drawing, limit: heldOut, heldOut: true },
+        visit,
+      ),
     scanLogits: (visit) => scanLogits(source, visit, signal),
     kernels,
     training,

@@ -16,6 +16,8 @@ export function defaultTrainingLabels(classes: number): number {
 export interface TrainingLabelsOptions {
   /** Most labels to take. */
   readonly limit: number;
+  /** Draws other labels than training does. */
+  readonly heldOut?: boolean;
   readonly seed: number;
   readonly onProgress?: (done: number, total: number) => void;
   readonly signal?: AbortSignal;
@@ -70,11 +72,11 @@ interface DrawnLogits {
 
 async function* drawnLogits(
   source: LabelSource,
-  { limit, seed, onProgress, signal }: TrainingLabelsOptions,
+  { limit, seed, heldOut = false, onProgress, signal }: TrainingLabelsOptions,
 ): AsyncGenerator<DrawnLogits> {
   const total = source.epochs * source.samples;
   const count = Math.min(total, limit);
-  const random = new RandomSequence(seed, STREAM.codec, 1);
+  const random = new RandomSequence(seed, STREAM.codec, heldOut ? 2 : 1);
   const placeOf = (label: number): LabelPlace => ({
     epoch: Math.floor(label / source.samples),
     sample: label % source.samples,

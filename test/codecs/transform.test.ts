@@ -186,6 +186,13 @@ function rowsOf(labels: Float32Array, classes: number, positions: readonly numbe
   );
 }
 
+function softmax64(logits: Float32Array, tau: number): number[] {
+  const most = Math.max(...logits);
+  const powers = Array.from(logits, (own) => Math.exp((own - most) / tau));
+  const sum = powers.reduce((all, own) => all + own, 0);
+  return powers.map((own) => own / sum);
+}
+
 describe('a size', () => {
   const [epochs, samples, classes] = [3, 600, 40];
   const logits = syntheticLogits(epochs * samples, classes, 20);
@@ -213,6 +220,54 @@ describe('a size', () => {
     for (const file of ['codec.safetensors', 'codes-00000.safetensors']) {
       expect(await readFile(join(again, file))).toEqual(await readFile(join(out, file)));
     }
+  });
+
+  test('as a divergence is that of decoded labels at their temperatures', async () => {
+    const first = memoryLabelSource(logits.slice(0, samples * classes), {
+      ...{ epochs: 1, samples, classes },
+    });
+    const served = {
+      ...first,
+      epochs: 3,
+      read: (_: number, ...at: [number, number]) => first.read(0, ...at),
+    };
+    const out = directory.path('kl');
+    const tauSchedule = [8, 4, 2];
+    const codec = { name: 'transform', kl: 2e-3 } as const;
+    const { pilot } = await packLogits({ source: served, out, codec, tauSchedule, keep: 1 });
+    await using archive = await openArchive(out);
+    let sum = 0;
+    for (const [epoch, tau] of tauSchedule.entries()) {
+      const labels = await archive.labels(epoch, { start: 0, count: samples });
+      for (let i = 0; i < samples; i++) {
+        const own = softmax64(logits.subarray(i * classes, (i + 1) * classes), tau);
+        sum += own.reduce((kl, p, j) => kl + p * Math.log(p / labels[i * classes + j]), 0);
+      }
+    }
+    const reached = sum / (3 * samples);
+    expect(reached).toBeLessThan(1.001 * codec.kl);
+    expect(reached).toBeGreaterThan(0.9 * codec.kl);
+    expect(Math.abs((pilot?.kl ?? 0) / reached - 1)).toBeLessThan(1e-3);
+    expect(pilot?.gaussianBits).toBeGreaterThan(0);
+  });
+
+  test('as a divergence below any reachable one is refused with that, which then is reached', async () => {
+    const few = memoryLabelSource(logits.slice(0, 50 * classes), {
+      epochs: 1,
+      samples: 50,
+      classes,
+    });
+    const call = (kl: number) =>
+      packLogits({
+        source: few,
+        out: directory.path(`kl ${kl}`),
+        codec: { name: 'transform', kl },
+      });
+    const error = await call(1e-15).catch((reason: unknown) => reason);
+    expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', field: 'codec.kl', found: 1e-15 });
+    const [, least] = /at least (\S+) nats/.exec(String(error)) ?? [];
+    const { pilot } = await call(Number(least));
+    expect(pilot?.kl).toBeLessThanOrEqual(Number(least));
   });
 
   test('that these labels cannot have is refused with the least that they take', async () => {

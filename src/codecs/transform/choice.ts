@@ -11,14 +11,16 @@ interface TransformForm {
 }
 
 type TransformSize =
-  | { readonly rate: number; readonly step?: undefined }
-  | { readonly step: number; readonly rate?: undefined };
+  | { readonly rate: number; readonly step?: undefined; readonly kl?: undefined }
+  | { readonly step: number; readonly rate?: undefined; readonly kl?: undefined }
+  | { readonly kl: number; readonly rate?: undefined; readonly step?: undefined };
 
 export type TransformSized = Readonly<{ name: 'transform' }> & TransformForm & TransformSize;
 
 /**
- * By `rate`, the bits per label that codes and tensors together may take; by `ratio`, 16 bits a class over that rate; or by
- * the quantiser's `step` in logits.
+ * By `rate`, the bits per label that codes and tensors together may take; by `ratio`, 16 bits a class over that rate; by
+ * `kl`, the mean KL divergence that decoded labels may have, nats, measured at their temperatures on labels that the codec
+ * did not learn from; or by the quantiser's `step` in logits.
  */
 export type TransformChoice = Readonly<{ name: 'transform' }> &
   TransformForm &

@@ -4,6 +4,8 @@ import { type CommonConfig, checkCommon } from '../config.js';
 
 /** Most components: tables of a row are told apart by a byte, and a trellis has two of them. */
 export const MAX_COMPONENTS = 128;
+/** Rates are chosen in steps of 1/64 bit. */
+export const RATE_UNIT = 64;
 /** A block is the least that is decoded: short ones suit random access, long ones cost fewer bytes. */
 const LEAST_BLOCK = 256;
 const LARGEST_BLOCK = 2048;

@@ -4,18 +4,17 @@ import { largestFitting, requireRatio } from '../size-search.js';
 import { codecShape } from '../tensors.js';
 import type { TransformChoice, TransformSized } from './choice.js';
 import { DECODING, TransformCodec } from './codec.js';
-import { blockFor, MAX_COMPONENTS } from './config.js';
+import { blockFor, MAX_COMPONENTS, RATE_UNIT } from './config.js';
 import { drawLabels } from './drawn-labels.js';
 import { searchCodec } from './search.js';
 
-/** Rates are tried in steps of 1/64 bit. */
-const RATE_UNIT = 64;
 const STATES = [1, 4, 8] as const;
 
 export const TRANSFORM: CodecDescriptor<TransformSized, TransformChoice> = {
   name: 'transform',
   parameters: [
-    { name: 'rate', words: 'bits per label, tensors included', kind: 'size' },
+    { name: 'rate', words: 'bits per stored label, tensors included', kind: 'goal' },
+    { name: 'kl', words: 'mean KL divergence of decoded labels, nats', kind: 'goal' },
     { name: 'step', words: 'step of the quantiser', kind: 'form', libraryOnly: true },
     { name: 'components', words: 'components', kind: 'form', libraryOnly: true },
     { name: 'states', words: 'states of the trellis', kind: 'form', libraryOnly: true },
@@ -27,6 +26,7 @@ export const TRANSFORM: CodecDescriptor<TransformSized, TransformChoice> = {
     besides: 'basis and base vectors, 2 to 4 bits an entry, in the rate',
   },
   usesViews: true,
+  weighsEpochs: true,
   anyTau: () => true,
   sized(choice, { classes }) {
     if (!('ratio' in choice)) return choice;
@@ -34,11 +34,14 @@ export const TRANSFORM: CodecDescriptor<TransformSized, TransformChoice> = {
     requireRatio(ratio);
     return { ...form, rate: (16 * classes) / ratio };
   },
-  check({ rate, step, components, states, bases }, { classes }, checker) {
+  check({ rate, step, kl, components, states, bases }, { classes }, checker) {
     if (rate !== undefined) checker.positive(rate, 'rate');
     if (step !== undefined) checker.positive(step, 'step');
-    const one = (rate === undefined) !== (step === undefined);
-    checker.that(one, rate === undefined ? 'neither' : 'both', 'rate', 'either rate or step');
+    if (kl !== undefined) checker.positive(kl, 'kl');
+    const given = Object.entries({ rate, step, kl }).flatMap(([name, value]) =>
+      value === undefined ? [] : [name],
+    );
+    checker.that(given.length === 1, given.join(', ') || 'none', 'rate', 'one of rate, kl, step');
     if (components !== undefined) {
       checker.count(components, 'components', 1, Math.min(classes, MAX_COMPONENTS));
     }
@@ -47,8 +50,11 @@ export const TRANSFORM: CodecDescriptor<TransformSized, TransformChoice> = {
   },
   trainingBytes: (_, { classes }) => 4 * classes * classes,
   forBytes(request) {
-    const high = 16 * request.labels.classes * RATE_UNIT;
-    const { step: _, ...form } = request.form ?? {};
+    const { classes, samples } = request.labels;
+    // Float16 labels, and tensors of as many bits an entry: few labels take less than their basis.
+    const most = 16 * classes * (1 + (2 + MAX_COMPONENTS) / samples);
+    const high = Math.ceil(most * RATE_UNIT);
+    const { step: _, kl: _kl, ...form } = request.form ?? {};
     const at = (units: number): TransformSized => ({
       ...form,
       name: 'transform',
@@ -67,8 +73,7 @@ export const TRANSFORM: CodecDescriptor<TransformSized, TransformChoice> = {
   async train(choice, context) {
     this.check(choice, { ...context, training: undefined }, argumentChecker('transform'));
     const drawn = await drawLabels(context, choice.components ?? MAX_COMPONENTS);
-    const { codec } = await searchCodec(choice, drawn, context);
-    return { codec };
+    return searchCodec(choice, drawn, context);
   },
   load: (parts, kernels, options) => TransformCodec.fromParts(parts, kernels, options),
 };

@@ -22,12 +22,15 @@ export interface DrawnLabels {
   readonly rank: number;
   /** [rank], root mean squares of the coefficients. */
   readonly deviations: Float64Array;
+  /** Mean square of what lies outside of all components. */
+  readonly rest: number;
 }
 
 /** @param most components to find. */
 export async function drawLabels(context: CodecTraining, most: number): Promise<DrawnLabels> {
   const { classes, kernels } = context;
-  const { centred, mixes } = await readDrawn(context);
+  const centre = (logits: Float32Array) => centreLogits(logits, classes, context.tau, kernels);
+  const { values: centred, mixes } = await readLabels(context.drawLogits, centre);
   const count = centred.length / classes;
   const mean = subtractMean(centred, classes);
   const covariance = new Float32Array(classes * classes);
@@ -42,8 +45,13 @@ export async function drawLabels(context: CodecTraining, most: number): Promise<
   const squares = new Float64Array(rank);
   for (let i = 0; i < latents.length; i++) squares[i % rank] += latents[i] ** 2;
   const deviations = squares.map((sum) => Math.sqrt(sum / count));
+  const energy = centred.reduce((sum, value) => sum + value * value, 0) / count;
+  const rest = Math.max(
+    squares.reduce((left, sum) => left - sum / count, energy),
+    0,
+  );
   const mixed = mixes.partner.some((partner, i) => partner !== mixes.sample[i]);
-  return { count, centred, mixes, mixed, mean, components: kept, rank, deviations };
+  return { count, centred, mixes, mixed, mean, components: kept, rank, deviations, rest };
 }
 
 /** Products [rows, rank] of labels [rows, classes] with vectors [rank, classes]. */
@@ -61,20 +69,24 @@ export async function projected(
   return out;
 }
 
-async function readDrawn({ classes, tau, drawLogits, kernels }: CodecTraining) {
+/** The labels of a draw, all of them changed by `adapt`. */
+export async function readLabels(
+  draw: CodecTraining['scanLogits'],
+  adapt: (logits: Float32Array) => Float32Array,
+): Promise<{ readonly values: Float32Array; readonly mixes: Mixes }> {
   const pieces: Float32Array[] = [];
   const mixes: Mixes[] = [];
-  await drawLogits((logits, context) => {
-    pieces.push(centreLogits(logits, classes, tau, kernels));
+  await draw((logits, context) => {
+    pieces.push(adapt(logits));
     mixes.push(mixesOf(context));
   });
-  const centred = new Float32Array(pieces.reduce((sum, { length }) => sum + length, 0));
+  const values = new Float32Array(pieces.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
   for (const piece of pieces) {
-    centred.set(piece, at);
+    values.set(piece, at);
     at += piece.length;
   }
-  return { centred, mixes: joinedMixes(mixes) };
+  return { values, mixes: joinedMixes(mixes) };
 }
 
 function joinedMixes(mixes: readonly Mixes[]): Mixes {

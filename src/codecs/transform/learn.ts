@@ -1,23 +1,25 @@
-import type { RansModel, Trellis } from '../../kernels/rans.js';
+import type { Trellis } from '../../kernels/rans.js';
 import type { Kernels } from '../../kernels/types.js';
 import type { CodecTraining } from '../descriptor.js';
 import { thinned } from '../training.js';
 import { addPredictions } from './base-vectors.js';
 import { dequantiseBasis, quantiseBasis } from './basis.js';
 import { TransformCodec } from './codec.js';
-import { learnRowModel } from './coded-matrix.js';
+import { learnRowModel, type RowModel } from './coded-matrix.js';
 import { blockFor } from './config.js';
 import { type DrawnLabels, projected, thinnedMixes } from './drawn-labels.js';
-import { baseVectors, type LearntModel, modelOf } from './model.js';
+import { baseVectors, type LearntModel, modelOf, type TransformModel } from './model.js';
 import { quantiseLabels } from './pilot.js';
 import { dualOf } from './project.js';
-import { baseStep, roundToUnits, transposed, unitOf } from './quantiser.js';
+import { baseStep, costsOf, labelBits, roundToUnits, transposed, unitOf } from './quantiser.js';
 import { entropyBits } from './tables.js';
 
 /** Labels that entropy tables are learnt from. */
 const TABLE_LABELS = 16_384;
-/** Bytes of a block besides its stream: number of labels, offset. */
-const BLOCK_BESIDES = 6;
+/** Bytes of a block before its stream: its number of labels. Offsets are the archive's. */
+const BLOCK_HEAD = 2;
+/** Standard errors that a size estimated from some labels leaves room for. */
+const MARGIN = 3;
 
 export interface Settings {
   readonly components: number;
@@ -27,7 +29,7 @@ export interface Settings {
   readonly bases?: Float64Array;
 }
 
-/** A codec, and the bits that all labels and its tensors take. */
+/** A codec, and the most bits that all labels and its tensors take. */
 export interface Learnt {
   readonly codec: TransformCodec;
   readonly bits: number;
@@ -46,7 +48,14 @@ export async function learnCodec(
   const dual = dualOf(basis.components, rank, classes);
   const some = thinned(drawn.centred, TABLE_LABELS, classes);
   const count = some.length / classes;
-  const latents = await projected(some, dual, classes, kernels);
+  // As the codec will see them: less the mean that it stores.
+  const error = mean.map((value, j) => value - basis.mean[j]);
+  const latents = await projected(
+    some.map((value, i) => value + error[i % classes]),
+    dual,
+    classes,
+    kernels,
+  );
   const bases = exact && codedBases(exact, drawn.rank, rank, step);
   if (bases !== undefined) {
     const values = baseVectors(bases, rank, step);
@@ -54,7 +63,7 @@ export async function learnCodec(
   }
   const unit = unitOf(step, states);
   const scaled = latents.map((value) => value / unit);
-  const { indices, histograms, shifts } = quantiseLabels(scaled, rank, states, kernels);
+  const { histograms, shifts } = quantiseLabels(scaled, rank, states, kernels);
   const entropy = histograms.reduce((sum, own) => sum + entropyBits(own), 0) / count;
   const codes = learnRowModel(histograms, labels / count, states);
   const config = {
@@ -64,30 +73,81 @@ export async function learnCodec(
   };
   const learnt: LearntModel = { basis: coded, shifts, codes, ...(bases && { bases }) };
   const model = modelOf(learnt, config, kernels);
-  const piece = Math.min(config.labelsPerBlock, samples);
-  const bytes = codedBytes(indices, rank, piece, codes.model, kernels);
   let tensors = 0;
   for (const { data } of model.tensors.values()) tensors += data.length;
-  const codec = new TransformCodec(config, model, kernels);
-  return { codec, bits: (8 * bytes * labels) / count + 8 * tensors };
+  const indices = quantisedBy(model, scaled, kernels);
+  const rows = { samples, labels, labelsPerBlock: config.labelsPerBlock, rank };
+  const bits = codedBits(indices, rows, codes, kernels) + 8 * tensors;
+  return { codec: new TransformCodec(config, model, kernels), bits };
 }
 
-/** Bytes of labels in blocks of this many, with their lengths and offsets. */
-function codedBytes(
+/** Indices as the codec finds them, by its own tables. */
+function quantisedBy(
+  { codes, shifts }: TransformModel,
+  values: Float32Array,
+  kernels: Kernels,
+): Int16Array {
+  const out = new Int16Array(values.length);
+  const { trellis } = codes;
+  if (trellis === 1) roundToUnits(values, 1, out);
+  else {
+    const costs = costsOf(codes);
+    kernels.quantise({ values, unit: 1, shifts, costs, trellis, out, threads: 1 });
+  }
+  return out;
+}
+
+interface CodedRows {
+  /** Labels of a row, and of all rows. */
+  readonly samples: number;
+  readonly labels: number;
+  readonly labelsPerBlock: number;
+  readonly rank: number;
+}
+
+/** Most bits of all labels in blocks, by the indices of some or all of them. */
+function codedBits(
   indices: Int16Array,
-  rank: number,
-  labels: number,
-  model: RansModel,
+  { samples, labels, labelsPerBlock, rank }: CodedRows,
+  { model, bytes: tables }: RowModel,
   kernels: Kernels,
 ): number {
-  let [bytes, blocks] = [0, 0];
-  for (let begin = 0; begin < indices.length; begin += labels * rank) {
-    const values = transposed(indices.slice(begin, begin + labels * rank), rank);
-    const columns = values.length / rank;
-    bytes += kernels.encodeRans({ ...model, values, columns }).length;
-    blocks += columns / labels;
+  const count = indices.length / rank;
+  const size = ([begin, end]: Range) => {
+    const values = transposed(indices.slice(begin * rank, end * rank), rank);
+    return BLOCK_HEAD + kernels.encodeRans({ ...model, values, columns: end - begin }).length;
+  };
+  const sizeOf = (blocks: readonly Range[]) => blocks.reduce((sum, own) => sum + size(own), 0);
+  if (count === labels) {
+    const rows = blocksOf([0, labels], samples);
+    return 8 * sizeOf(rows.flatMap((row) => blocksOf(row, labelsPerBlock)));
   }
-  return bytes + BLOCK_BESIDES * Math.max(blocks, 1);
+  // Labels drawn from all rows, in blocks as long as those of one row: whole ones, and what is left.
+  const bytesOf = (length: number) => {
+    const own = Math.min(length, count);
+    const drawn = blocksOf([0, count - (count % own)], own);
+    return (sizeOf(drawn) / drawn.length / own) * length;
+  };
+  const [whole, left] = [Math.floor(samples / labelsPerBlock), samples % labelsPerBlock];
+  const row = (whole && whole * bytesOf(labelsPerBlock)) + (left && bytesOf(left));
+  const mean = (8 * row) / samples;
+  const bits = labelBits(indices, model, rank);
+  const average = bits.reduce((sum, own) => sum + own, 0) / count;
+  const variance = bits.reduce((sum, own) => sum + (own - average) ** 2, 0) / count;
+  // Entries of tables fit the labels that they were learnt from best: a nat for each is what others cost more.
+  const unseen = (1 - count / labels) * (tables.length * Math.LOG2E);
+  return (
+    labels * (mean + (MARGIN * Math.sqrt((1 - count / labels) * variance * count) + unseen) / count)
+  );
+}
+
+type Range = readonly [begin: number, end: number];
+
+function blocksOf([begin, end]: Range, length: number): readonly Range[] {
+  return Array.from({ length: Math.ceil((end - begin) / length) }, (_, i) => [
+    begin + i * length,
+    Math.min(begin + (i + 1) * length, end),
+  ]);
 }
 
 /** Base vectors [samples, of] as multiples of their step, [rank, samples]. */

@@ -116,6 +116,20 @@ export function countIndices(
   return histograms;
 }
 
+/** Bits of each label, by what its indices [labels, rank] cost. */
+export function labelBits(indices: Int16Array, model: RansModel, rank: number): Float64Array {
+  const { trellis } = model;
+  const [costs, slope] = [costsOf(model), slopeOf(trellis)];
+  const contexts = contextsOf(indices, { rank, trellis });
+  const each = trellis === 1 ? 1 : 2;
+  const bits = new Float64Array(indices.length / rank);
+  for (let i = 0; i < indices.length; i++) {
+    const row = each * (i % rank) + contexts[i];
+    bits[Math.floor(i / rank)] += costs[row * RANS_SYMBOLS + symbolOf(indices[i])] / slope;
+  }
+  return bits;
+}
+
 /** Mean distance of the values from what their indices stand for, towards zero, in 128ths of a unit. */
 export function learnShifts(
   values: Float32Array,

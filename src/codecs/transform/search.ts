@@ -1,11 +1,16 @@
 import { MEMORY } from '../../core/allocate.js';
-import { SoftpackError } from '../../errors.js';
+import { SoftpackError, throwIfAborted } from '../../errors.js';
 import type { Trellis } from '../../kernels/rans.js';
-import type { CodecTraining } from '../descriptor.js';
+import type { CodecTraining, Pilot } from '../descriptor.js';
+import { gaussianRate } from '../math/gaussian-rate.js';
+import { unreachableRate, upwards } from '../size-search.js';
 import { thinned } from '../training.js';
 import { BaseFit, mixesOf } from './base-vectors.js';
 import type { TransformSized } from './choice.js';
+import type { TransformCodec } from './codec.js';
+import { RATE_UNIT } from './config.js';
 import { type DrawnLabels, projected, thinnedMixes } from './drawn-labels.js';
+import { HeldOutLabels } from './held-out.js';
 import { type Learnt, learnCodec, type Settings } from './learn.js';
 import { type PilotLabels, type Trial, tryStep } from './pilot.js';
 import { centreLogits } from './project.js';
@@ -19,19 +24,30 @@ const HALVINGS = 12;
 const TRIALS = 6;
 /** Share of a rate within which it counts as reached. */
 const TOLERANCE = 0.01;
+/** The same of a divergence. */
+const KL_TRIALS = 10;
+const KL_TOLERANCE = 0.03;
 /** Bytes that fitting takes for each entry of a base vector. */
 const FIT_BYTES = 48;
 /** Labels saying zero that hold a base vector back. */
 const RIDGE = 0.5;
 
-/** The codec of this choice; the largest within its rate if it has one. */
+export interface Found {
+  readonly codec: TransformCodec;
+  readonly pilot: Pilot;
+}
+
+/** The codec of this choice: the largest within its rate, or the smallest within its divergence, if it has one. */
 export async function searchCodec(
   choice: TransformSized,
   drawn: DrawnLabels,
   context: CodecTraining,
-): Promise<Learnt> {
+): Promise<Found> {
   const search = await Search.of(choice, drawn, context);
-  return choice.rate === undefined ? search.learn(choice.step) : search.forRate(choice.rate);
+  if (choice.kl !== undefined) return search.forDivergence(choice.kl);
+  const learnt =
+    choice.rate === undefined ? search.learn(choice.step) : search.forRate(choice.rate);
+  return search.measured(await learnt);
 }
 
 class Search {
@@ -41,6 +57,7 @@ class Search {
   readonly #pilot: PilotLabels;
   /** [samples, rank]. */
   readonly #bases: Float64Array | undefined;
+  readonly #heldOut: HeldOutLabels;
 
   private constructor(
     choice: TransformSized,
@@ -48,12 +65,14 @@ class Search {
     context: CodecTraining,
     pilot: PilotLabels,
     bases: Float64Array | undefined,
+    heldOut: HeldOutLabels,
   ) {
     this.#choice = choice;
     this.#drawn = drawn;
     this.#context = context;
     this.#pilot = pilot;
     this.#bases = bases;
+    this.#heldOut = heldOut;
   }
 
   static async of(
@@ -66,7 +85,18 @@ class Search {
     const latents = await projected(some, drawn.components, classes, kernels);
     const mixes = thinnedMixes(drawn, some.length / classes);
     const bases = choice.bases === false ? undefined : await fitBases(drawn, context);
-    return new Search(choice, drawn, context, { latents, mixes, rank: drawn.rank }, bases);
+    const heldOut = await HeldOutLabels.draw(context);
+    const pilot = { latents, mixes, rank: drawn.rank };
+    return new Search(choice, drawn, context, pilot, bases, heldOut);
+  }
+
+  async measured({ codec, bits }: Learnt): Promise<Found & { readonly bits: number }> {
+    const { kl, distortion } = await this.#heldOut.measure(codec);
+    const { deviations, rest } = this.#drawn;
+    const variances = Array.from(deviations, (deviation) => deviation ** 2);
+    const gaussianBits = gaussianRate(variances, rest, distortion);
+    const bitsPerLabel = bits / this.#context.labels;
+    return { codec, bits, pilot: { bitsPerLabel, kl, distortion, gaussianBits } };
   }
 
   /** The codec of a step, with or without base vectors, whichever costs less. */
@@ -83,11 +113,54 @@ class Search {
     const budget = rate * this.#context.labels;
     const { bases } = this.#choice;
     const found = (bases === undefined ? [false, true] : [bases]).map((own) =>
-      this.#stepFor(budget, own),
+      this.#stepFor(own, (trial) => trial.bits <= budget),
     );
     const [first, second = first] = found;
     const start = second.error < first.error ? second : first;
     return this.#near(start, budget);
+  }
+
+  /** The coarsest step whose labels diverge by no more than this, nearly. */
+  async forDivergence(most: number): Promise<Found> {
+    const [finest, coarsest] = this.#steps();
+    let [fine, coarse] = [finest, coarsest];
+    let best: Found | undefined;
+    let step = this.#stepOfDivergence(most);
+    let least = Number.POSITIVE_INFINITY;
+    let last: { readonly step: number; readonly excess: number } | undefined;
+    // Errors grow about with the square of the step.
+    let slope = 2;
+    for (let i = 0; i < KL_TRIALS; i++) {
+      throwIfAborted(this.#context.signal);
+      // Where nothing else was near enough, the finest codec there is tells what can be reached.
+      if (i === KL_TRIALS - 1 && best === undefined) step = finest;
+      const found = await this.measured(await this.learn(step));
+      const { kl } = found.pilot;
+      least = Math.min(least, kl);
+      if (kl <= most) {
+        best?.codec.dispose();
+        [best, fine] = [found, step];
+      } else {
+        found.codec.dispose();
+        coarse = step;
+      }
+      if (kl <= most && (kl > (1 - KL_TOLERANCE) * most || step === coarsest)) break;
+      if (kl > most && step === finest) break;
+      const excess = Math.log(Math.max(kl, 1e-300) / ((1 - KL_TOLERANCE / 2) * most));
+      if (last !== undefined && last.step !== step) {
+        const own = (excess - last.excess) / Math.log(step / last.step);
+        if (own > 0.2 && own < 4) slope = own;
+      }
+      last = { step, excess };
+      step *= Math.exp(Math.min(Math.max(-excess / slope, -2), 2));
+      if (!(step > fine && step < coarse)) step = Math.sqrt(fine * coarse);
+    }
+    if (best !== undefined) return best;
+    throw new SoftpackError('INVALID_ARGUMENT', 'no step of this codec brings labels this near', {
+      field: 'codec.kl',
+      expected: `at least ${upwards(least)} nats`,
+      found: most,
+    });
   }
 
   get #states(): Trellis {
@@ -109,18 +182,40 @@ class Search {
     return learnCodec(this.#drawn, settings, this.#context);
   }
 
+  /** The finest and the coarsest step to try. */
+  #steps(): readonly [number, number] {
+    const { deviations, mean } = this.#drawn;
+    const deviation = Math.max(...deviations, 1e-6);
+    const size = mean.reduce((most, value) => Math.max(most, Math.abs(value)), deviation);
+    return [deviation / 2000, size * 20];
+  }
+
   /** The finest step whose labels fit, without a trellis, which is about as fine. */
-  #stepFor(budget: number, bases: boolean): Trial {
-    const deviation = Math.max(...this.#drawn.deviations, 1e-6);
-    let [low, high] = [Math.log(deviation / 2000), Math.log(deviation * 20)];
+  #stepFor(bases: boolean, fits: (trial: Trial) => boolean): Trial {
+    let [low, high] = this.#steps().map(Math.log);
     let best = this.#try(Math.exp(high), bases, 1);
     for (let i = 0; i < HALVINGS; i++) {
       const middle = (low + high) / 2;
       const trial = this.#try(Math.exp(middle), bases, 1);
-      if (trial.bits > budget) low = middle;
+      if (!fits(trial)) low = middle;
       else [high, best] = [middle, trial];
     }
     return best;
+  }
+
+  /** About the step of labels that diverge by this: an error e of centred logits makes |e|^2 / (2 classes tau^2) nats. */
+  #stepOfDivergence(most: number): number {
+    const { classes, tau, temperatures = [{ tau, share: 1 }] } = this.#context;
+    const inverse = temperatures.reduce((sum, own) => sum + own.share / own.tau ** 2, 0);
+    const errorAt = (trial: Trial) => ((trial.error + this.#drawn.rest) * inverse) / (2 * classes);
+    let [low, high] = this.#steps().map(Math.log);
+    for (let i = 0; i < HALVINGS; i++) {
+      const middle = (low + high) / 2;
+      const bases = this.#choice.bases ?? false;
+      if (errorAt(this.#try(Math.exp(middle), bases, 1)) > most) high = middle;
+      else low = middle;
+    }
+    return Math.exp(low);
   }
 
   /** The codec nearest below the budget, by the secant method on logarithms. */
@@ -129,11 +224,9 @@ class Search {
     let [slope, step] = [-1, start.step];
     let best: Learnt | undefined;
     let last: { readonly step: number; readonly excess: number } | undefined;
-    let least = Number.POSITIVE_INFINITY;
     for (let i = 0; i < TRIALS; i++) {
       const { rank } = this.#try(step, start.bases, this.#states);
       const learnt = await this.#learn({ step, rank, bases: start.bases });
-      least = Math.min(least, learnt.bits);
       const fits = learnt.bits <= budget;
       if (fits && learnt.bits > (best?.bits ?? -1)) {
         best?.codec.dispose();
@@ -151,11 +244,18 @@ class Search {
       step *= Math.exp(Math.min(Math.max(-excess / slope, -2), 2));
     }
     if (best !== undefined) return best;
-    throw new SoftpackError('INVALID_ARGUMENT', 'these labels take more bits, tensors included', {
-      field: 'codec.rate',
-      expected: `at least ${(least / this.#context.labels).toPrecision(3)} bits per label`,
-      found: (budget / this.#context.labels).toPrecision(3),
-    });
+    const smallest = await this.#smallest();
+    if (smallest.bits <= budget) return smallest;
+    smallest.codec.dispose();
+    const { labels } = this.#context;
+    const rate = Math.ceil((RATE_UNIT * smallest.bits) / labels) / RATE_UNIT;
+    throw unreachableRate(rate, budget / labels);
+  }
+
+  /** What any rate is enough for that is enough for any codec, nearly: labels that say next to nothing. */
+  #smallest(): Promise<Learnt> {
+    const { components: rank = 1, bases = false } = this.#choice;
+    return this.#learn({ step: this.#steps()[1], rank, bases });
   }
 }
 

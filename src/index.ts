@@ -251,6 +251,7 @@ export type { LabelFilter } from './pipeline/label-filter.js';
 export { openArchive } from './pipeline/open-archive.js';
 export { type PackResult, packLogits } from './pipeline/pack.js';
 export type { PackOptions, PackProgress } from './pipeline/pack-options.js';
+export { type PilotOptions, type PilotResult, pilotLabels } from './pipeline/pilot.js';
 export type { PruneOptions } from './pipeline/pruned-source.js';
 export { type RepairReport, repairArchive } from './pipeline/repair.js';
 export { type VerifyArchiveOptions, type VerifyReport, verifyArchive } from './pipeline/verify.js';

@@ -62,6 +62,15 @@ export function choiceForBytes(
   return codecs.forBytes(name, { labels, budget: budget - UNPREDICTED, form, bytesOf });
 }
 
+/** Bytes that suffice for an archive of this codec for sure. */
+export function budgetOfChoice(
+  choice: NamedChoice,
+  labels: PlannedLabels,
+  codecs: CodecRegistry,
+): number {
+  return archiveBytes(choice, labels, codecs) + UNPREDICTED;
+}
+
 export function isTotalSize(choice: CodecChoice | TotalSizeChoice): choice is TotalSizeChoice {
   const { totalRatio, totalBytes } = choice as Partial<TotalRatioChoice & TotalBytesChoice>;
   return totalRatio !== undefined || totalBytes !== undefined;

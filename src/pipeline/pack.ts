@@ -15,6 +15,7 @@ import {
   temperaturesOf,
 } from '../archive/tau-schedule.js';
 import type { Codec } from '../codecs/codec.js';
+import type { CodecRegistry } from '../codecs/codec-registry.js';
 import type { NamedChoice, Pilot } from '../codecs/descriptor.js';
 import { CODECS, type CodecChoice } from '../codecs/registry.js';
 import type { VqaeTraining } from '../codecs/vqae/trainer.js';
@@ -49,7 +50,7 @@ import { openPackSource, type PackSource } from './pack-source.js';
 import { type KeptCodec, PartialPack, requireSameRequest } from './partial-pack.js';
 import { checkedChoice, Problems, requireOutput } from './preflight.js';
 import { prunedSource } from './pruned-source.js';
-import { trainCodec } from './train-codec.js';
+import { type TrainCodecOptions, trainCodec } from './train-codec.js';
 import { withMixes } from './with-mixes.js';
 import { divergenceOf, writeArchive } from './write-archive.js';
 
@@ -87,10 +88,25 @@ type SpecOptions = Omit<PackOptions, 'tauSchedule' | 'keep'> &
 export async function packLogits(options: PackOptions): Promise<PackResult> {
   const problems = new Problems();
   await problems.check(() => requirePackOutput(options));
+  return withLogits(options, problems, packSource);
+}
+
+/** Opens the source of logits for {@link packSource} or the like. @internal */
+export async function withLogits<T>(
+  options: PackOptions,
+  problems: Problems,
+  use: (
+    all: LabelSource,
+    kernels: Kernels,
+    asked: PackOptions,
+    problems: Problems,
+    rows?: SourceRows,
+  ) => Promise<T>,
+): Promise<T> {
   const kernels = options.kernels ?? loadKernels();
   if (typeof options.source !== 'string') {
     const all = { provenance: provenanceOf(options), ...options };
-    return packSource(logitsOf(options.source, 'source', options), kernels, all, problems);
+    return use(logitsOf(options.source, 'source', options), kernels, all, problems);
   }
   const path = options.source;
   await using source = await problems.need(() => openPackSource(path, kernels, options));
@@ -103,7 +119,7 @@ export async function packLogits(options: PackOptions): Promise<PackResult> {
   const own = options.tau === undefined ? { tau, tauSchedule } : { tau };
   const provenance = provenanceOf(options, source.provenance);
   const all = { ...origin, ...own, keep, provenance, ...given(options), ...settled };
-  return await packSource(logits, kernels, all, problems, rows);
+  return await use(logits, kernels, all, problems, rows);
 }
 
 /** An archive has no labels of epochs that it serves without storing them. */
@@ -154,6 +170,22 @@ export async function packSource(
   problems: Problems,
   rows: SourceRows = {},
 ): Promise<PackResult> {
+  const { parts, options, filter, weighed } = await planParts(all, asked, problems, rows);
+  await using folder = await OutputFolder.open(options.out);
+  const request = await requestOf(all, { ...options, filter });
+  const result = await packParts(all, parts, { kernels, options, request, lock: folder.lock });
+  await using archive = await openArchive(options.out);
+  const { divergence, training, pilot } = result;
+  return { ...resultOf(archive, divergence), training, pilot, weighed: weighed?.weighed };
+}
+
+/** Finds what to store, and how, and every objection to it that is known before a label is read. @internal */
+export async function planParts(
+  all: LabelSource,
+  asked: PackOptions,
+  problems: Problems,
+  rows: SourceRows = {},
+) {
   const { sides, views } = rows;
   const { eps = DEFAULT_EPS } = asked;
   const { tau = (asked.tauSchedule && firstTau(asked.tauSchedule)) ?? DEFAULT_TAU } = asked;
@@ -183,22 +215,18 @@ export async function packSource(
           : (options.codec as CodecChoice);
       const unreachable = (error: unknown) =>
         unreachableSize(error, options.codec, choice, planned, full, options.codecs ?? CODECS);
-      return { ...labels, spec, choice, unreachable };
+      return { ...labels, spec, choice, planned, unreachable };
     }),
   );
   problems.throwAll();
-  await using folder = await OutputFolder.open(options.out);
-  const request = await requestOf(all, { ...options, filter });
-  const result = await packParts(all, parts, { kernels, options, request, lock: folder.lock });
-  await using archive = await openArchive(options.out);
-  const { divergence, training, pilot } = result;
-  return { ...resultOf(archive, divergence), training, pilot, weighed: weighed?.weighed };
+  return { parts, options, filter, weighed };
 }
 
 /** What to store in one folder, and how. */
 interface PartPlan extends PartLabels {
   readonly spec: SpecOptions;
   readonly choice: CodecChoice;
+  readonly planned: PlannedLabels;
   /** What an error says of the size that was asked for, if it tells that the codec cannot have it. */
   readonly unreachable: (error: unknown) => SoftpackError | undefined;
 }
@@ -249,33 +277,19 @@ async function packParts(
 
 async function packPart(
   all: LabelSource,
-  { source, sides, spec: specOptions, choice, tau, unreachable }: PartPlan,
+  part: PartPlan,
   { kernels, options, request, lock }: PartContext,
   parts?: readonly PartRecord[],
 ): Promise<PartResult> {
-  const { out } = options;
+  const { out, codecs = CODECS } = options;
+  const { source, sides } = part;
   await using partial = await PartialPack.open(out, request);
   const known = partial.codec ?? (await finishedParts(out, request)) ?? options.trained;
-  const viewed = (options.codecs ?? CODECS).of(choice).usesViews
-    ? withMixes(source, specOptions, sides)
-    : source;
-  if (known === undefined && options.labels === undefined) {
-    const name = typeof options.source === 'string' ? options.source : 'source';
-    await requireLogits(all, tau, name);
-  }
-  const checkpoints = partial.checkpoints;
-  const { tauSchedule, pruning, epochs } = specOptions;
-  const temperatures = tauSchedule && temperaturesOf(tauSchedule, pruning?.epochs ?? epochs);
-  const trained =
-    known ??
-    (await trainCodec(viewed, kernels, {
-      ...{ ...options, tau, temperatures, codec: choice, checkpoints },
-    }).catch((error: unknown) => {
-      throw unreachable?.(error) ?? error;
-    }));
-  using codec = (options.codecs ?? CODECS).load(trained.parts, kernels);
-  const spec = { ...archiveSpec(source, codec, specOptions), request };
-  const divergence = await writeArchive(viewed, codec, spec, {
+  const { checkpoints } = partial;
+  const trained = known ?? (await trainPart(all, part, kernels, { ...options, checkpoints }));
+  using codec = codecs.load(trained.parts, kernels);
+  const spec = { ...archiveSpec(source, codec, part.spec), request };
+  const divergence = await writeArchive(viewed(part, codecs), codec, spec, {
     ...{ out, lock, partial, sides, parts },
     fresh: partial.codec === undefined ? trained : undefined,
     onProgress: (done, total) => options.onProgress?.({ phase: 'encode', done, total }),
@@ -284,6 +298,33 @@ async function packPart(
   await PartialPack.remove(out);
   const { pilot } = trained;
   return { divergence, training: trained.training as PackResult['training'], pilot };
+}
+
+/** The labels of a part, with what is mixed into their views if the codec looks at that. */
+function viewed({ source, spec, sides, choice }: PartPlan, codecs: CodecRegistry): LabelSource {
+  return codecs.of(choice).usesViews ? withMixes(source, spec, sides) : source;
+}
+
+/** The codec of a part, learnt from its labels. @internal */
+export async function trainPart(
+  all: LabelSource,
+  part: PartPlan,
+  kernels: Kernels,
+  options: PackOptions & Pick<TrainCodecOptions, 'checkpoints'>,
+): Promise<KeptCodec> {
+  const { spec, choice: codec, tau, unreachable } = part;
+  if (options.labels === undefined) {
+    const name = typeof options.source === 'string' ? options.source : 'source';
+    await requireLogits(all, tau, name);
+  }
+  const { tauSchedule, pruning, epochs } = spec;
+  const temperatures = tauSchedule && temperaturesOf(tauSchedule, pruning?.epochs ?? epochs);
+  const settings = { ...options, tau, temperatures, codec };
+  try {
+    return await trainCodec(viewed(part, options.codecs ?? CODECS), kernels, settings);
+  } catch (error) {
+    throw unreachable(error) ?? error;
+  }
 }
 
 function resultOf(archive: LabelArchive, divergence: LabelDivergence): PackResult {

@@ -1,10 +1,12 @@
 import type { ArchiveBytes } from '../archive/archive.js';
-import { predictArchive } from '../archive/size.js';
+import { type PlannedLabels, predictArchive } from '../archive/size.js';
 import type { CodecRegistry } from '../codecs/codec-registry.js';
 import type { NamedChoice, PaperLabels } from '../codecs/descriptor.js';
 import { CODECS } from '../codecs/registry.js';
-import type { Problem } from '../core/check.js';
+import { argument, type Problem } from '../core/check.js';
 import { isSoftpackError, SoftpackError } from '../errors.js';
+import { budgetOfChoice } from '../pipeline/archive-size.js';
+import { keptEpochs, type WeighedEpochs } from '../pipeline/kept-epochs.js';
 import { defaultTrainingLabels } from '../pipeline/training-labels.js';
 import { planForBytes, pruneForBytes, vqaeLevelSet } from './choose.js';
 import { fullBytes, prunedBytes } from './formulas.js';
@@ -14,8 +16,14 @@ export type PlanRequest = {
   /** Distilled images per class. */
   readonly ipc: number;
   readonly epochs: number;
-  /** Size of the teacher's file. */
+  /** Size of the teacher's file; default 4 bytes per parameter. */
   readonly teacherBytes?: number;
+  /** Of the teacher. */
+  readonly teacherParameters?: number;
+  /** Plan this codec only. */
+  readonly codec?: string;
+  /** Epochs to store; default all, or with codecs that store few bits per label as many as {@link keptEpochs} weighs. */
+  readonly keep?: number;
   /** Size of an image as it is shipped. */
   readonly imageBytes: number;
   /** Labels per batch, for label pruning. */
@@ -23,12 +31,18 @@ export type PlanRequest = {
 } & (
   | { /** Full labels over the whole archive. */ readonly ratio: number }
   | { /** Size of the whole archive. */ readonly bytes: number }
+  | { /** Bits per stored label of the transform codec, tensors included. */ readonly rate: number }
 );
 
 export interface CodecPlan {
   readonly name: string;
   readonly parameters: string;
+  /** Of a stored label. */
   readonly bitsPerLabel: number;
+  /** Epochs stored, if not all. */
+  readonly storedEpochs?: number;
+  /** What epochs were weighed, if their number was left open. */
+  readonly weighed?: readonly WeighedEpochs[];
   /** Predicted, on disk. */
   readonly bytes: ArchiveBytes;
   /** Size by the paper's formula, without container and metadata; absent if it has none. */
@@ -73,6 +87,8 @@ export interface TeacherPlan {
   readonly forwardPasses: number;
   /** The ratio above which an archive is smaller than the teacher. */
   readonly smallerFrom: number;
+  /** The teacher in one byte per parameter, and the ratio above which an archive is smaller than that. */
+  readonly int8?: { readonly bytes: number; readonly smallerFrom: number };
   /** Epochs of labels that fit into the teacher's size at the ratio asked for. */
   readonly epochsAtBudget?: number;
 }
@@ -82,32 +98,46 @@ export function planLabels(request: PlanRequest): LabelPlan;
 /** @internal */
 export function planLabels(request: PlanRequest, codecs: CodecRegistry): LabelPlan;
 export function planLabels(request: PlanRequest, codecs: CodecRegistry = CODECS): LabelPlan {
-  const { classes, ipc, epochs, imageBytes, teacherBytes, batch } = request;
+  const { classes, ipc, epochs, imageBytes, batch, keep } = request;
+  if (keep !== undefined) argument.count(keep, 'keep', 1, epochs);
   const samples = ipc * classes;
   const labels = { classes, samples, epochs };
   const set = { classes, labels: samples * epochs };
   const full = fullBytes(set);
-  const budget = 'ratio' in request ? full / request.ratio : request.bytes;
+  const budget = budgetFor(request, labels, full, codecs);
   if (!(budget > 0 && full / budget >= 1)) {
+    const [field, found] =
+      'ratio' in request
+        ? ['ratio', request.ratio]
+        : ['rate' in request ? 'rate' : 'bytes', budget];
     throw new SoftpackError('INVALID_ARGUMENT', 'not a size below that of full labels', {
-      field: 'ratio' in request ? 'ratio' : 'bytes',
-      expected: 'ratio' in request ? 'at least 1' : `at most ${full}`,
-      found: 'ratio' in request ? request.ratio : budget,
+      ...{ field, expected: field === 'ratio' ? 'at least 1' : `at most ${full}`, found },
     });
   }
-  const described = (codec: NamedChoice): CodecPlan => describePlan(codec, labels, set, codecs);
-  const scalable = codecs.scalable.map((name) =>
-    attempt(name, () => {
-      const plan = planForBytes(name, labels, budget, {}, codecs);
-      return plan === undefined ? TOO_LARGE : described(plan.codec);
-    }),
-  );
+  const storedIn = (name: string): Stored => {
+    if (keep !== undefined) return { keep };
+    if ('rate' in request || codecs.find(name)?.weighsEpochs !== true) return { keep: epochs };
+    return keptEpochs({ name, totalBytes: budget }, labels, full, codecs);
+  };
+  const planned = (name: string) => {
+    const stored = storedIn(name);
+    const own = storing(labels, stored.keep);
+    const plan = planForBytes(name, own, budget, {}, codecs);
+    return plan === undefined ? TOO_LARGE : describePlan(plan.codec, own, stored, codecs);
+  };
+  const asked = (name: string) => request.codec === undefined || request.codec === name;
+  const whole = storing(labels, keep ?? epochs);
+  const none = () => describePlan({ name: 'none' }, whole, { keep: keep ?? epochs }, codecs);
+  if (request.codec !== undefined) codecs.of({ name: request.codec });
   const attempts = [
-    ...scalable,
-    attempt('prune', () => prunedPlan(labels, set, batch, budget)),
-    attempt('none', () => described({ name: 'none' })),
+    ...codecs.scalable.filter(asked).map((name) => attempt(name, () => planned(name))),
+    ...(asked('prune') && keep === undefined
+      ? [attempt('prune', () => prunedPlan(labels, set, batch, budget))]
+      : []),
+    ...(asked('none') ? [attempt('none', none)] : []),
   ];
-  const levelSet = vqaeLevelSet(labels, budget).map(({ codec, bytes, suggested }) => {
+  const settings = asked('vqae') ? vqaeLevelSet(whole, budget) : [];
+  const levelSet = settings.map(({ codec, bytes, suggested }) => {
     const { dh, dc, k } = codec;
     return { dh, dc, k, bytes, suggested };
   });
@@ -119,10 +149,34 @@ export function planLabels(request: PlanRequest, codecs: CodecRegistry = CODECS)
     impossible: attempts.filter((plan) => 'reason' in plan),
     levelSet,
     images: samples * imageBytes,
-    ...(teacherBytes === undefined
-      ? {}
-      : { teacher: teacherPlan(teacherBytes, samples, epochs, full, budget) }),
+    ...teacherPlan(request, samples, full, budget),
   };
+}
+
+/** Epochs that a codec's archive stores. */
+interface Stored extends Pick<CodecPlan, 'weighed'> {
+  readonly keep: number;
+}
+
+function storing(labels: LabelPlan['labels'], keep: number): PlannedLabels {
+  return keep === labels.epochs ? labels : { ...labels, storedEpochs: keep };
+}
+
+/** Bytes of the whole archive that are asked for. */
+function budgetFor(
+  request: PlanRequest,
+  labels: LabelPlan['labels'],
+  full: number,
+  codecs: CodecRegistry,
+): number {
+  if ('ratio' in request) return full / request.ratio;
+  if ('bytes' in request) return request.bytes;
+  const { rate, codec: name, keep = labels.epochs } = request;
+  const rated = name === undefined ? undefined : codecs.find(name);
+  const has = rated?.parameters.some((own) => own.name === 'rate') === true;
+  argument.that(has, name ?? 'no codec', 'codec', 'transform, whose size is a rate');
+  const choice: object = { name, rate: argument.positive(rate, 'rate') };
+  return budgetOfChoice(choice as NamedChoice, storing(labels, keep), codecs);
 }
 
 const TOO_LARGE = 'no setting of it is this small';
@@ -140,11 +194,12 @@ function attempt(name: string, plan: () => CodecPlan | string): CodecPlan | Impo
 
 function describePlan(
   codec: NamedChoice,
-  labels: LabelPlan['labels'],
-  set: PaperLabels,
+  labels: PlannedLabels,
+  { keep, weighed }: Stored,
   codecs: CodecRegistry,
 ): CodecPlan {
   const shape = codecs.shape(codec, labels);
+  const set: PaperLabels = { classes: labels.classes, labels: labels.samples * keep };
   const trainingLabels = defaultTrainingLabels(labels.classes);
   const context = {
     ...labels,
@@ -158,6 +213,8 @@ function describePlan(
     name: codec.name,
     parameters: parametersOf(codec),
     bitsPerLabel: shape.bitsPerLabel,
+    ...(keep === labels.epochs ? {} : { storedEpochs: keep }),
+    ...(weighed && { weighed }),
     bytes: predictArchive(shape, labels),
     formula: codecs.of(codec).paperBytes?.(codec, set),
     ...(problems.length === 0 ? {} : { problem: problems.map(problemText).join('; ') }),
@@ -189,18 +246,26 @@ function prunedPlan(
 }
 
 function teacherPlan(
-  bytes: number,
+  { epochs, teacherParameters, teacherBytes }: PlanRequest,
   samples: number,
-  epochs: number,
   full: number,
   budget: number,
-): TeacherPlan {
+): { readonly teacher?: TeacherPlan } {
+  const bytes = teacherBytes ?? (teacherParameters && 4 * teacherParameters);
+  if (bytes === undefined) return {};
+  const int8 = teacherParameters && {
+    bytes: teacherParameters,
+    smallerFrom: full / teacherParameters,
+  };
   return {
-    bytes,
-    forwardPassesAnEpoch: samples,
-    forwardPasses: samples * epochs,
-    smallerFrom: full / bytes,
-    epochsAtBudget: Math.floor((bytes / budget) * epochs),
+    teacher: {
+      bytes,
+      forwardPassesAnEpoch: samples,
+      forwardPasses: samples * epochs,
+      smallerFrom: full / bytes,
+      ...(int8 && { int8 }),
+      epochsAtBudget: Math.floor((bytes / budget) * epochs),
+    },
   };
 }
 

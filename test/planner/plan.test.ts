@@ -74,4 +74,43 @@ describe('planLabels', () => {
       expect.objectContaining({ code: 'INVALID_ARGUMENT', field }),
     );
   });
+
+  test('weighs the epochs of codecs of few bits per label, and tells', () => {
+    const { codecs, budget } = planLabels({ ...paper, ratio: 400 });
+    const transform = codecs.find(({ name }) => name === 'transform');
+    expect(transform?.storedEpochs).toBe(79);
+    expect(transform?.weighed?.map(({ epochs }) => epochs)).toEqual([300, 150, 79, 60, 30]);
+    expect(transform?.bytes.total).toBeLessThanOrEqual(budget);
+    expect(transform?.bytes.total).toBeGreaterThan(0.99 * budget);
+    expect(codecs.find(({ name }) => name === 'vqae')?.storedEpochs).toBeUndefined();
+  });
+
+  test('stores as many epochs as it is told, with every codec', () => {
+    const { codecs, budget } = planLabels({ ...paper, ratio: 400, keep: 30 });
+    for (const { name, storedEpochs, bytes, weighed } of codecs) {
+      expect([name, storedEpochs, weighed]).toEqual([name, 30, undefined]);
+      if (name !== 'none') expect(bytes.total).toBeLessThanOrEqual(budget);
+    }
+    const most = () => planLabels({ ...paper, ratio: 400, keep: 301 });
+    expect(most).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT', field: 'keep' }));
+  });
+
+  test('of one codec, by bits per label too', () => {
+    const plan = planLabels({ ...paper, codec: 'transform', rate: 100, keep: 60 });
+    expect(plan.codecs.map(({ name }) => name)).toEqual(['transform']);
+    expect(plan.codecs[0].bitsPerLabel).toBeCloseTo(100, 0);
+    expect(plan.levelSet).toEqual([]);
+    for (const change of [{ codec: 'vqae', rate: 100 }, { rate: 100 }, { codec: 'no', ratio: 4 }]) {
+      const call = () => planLabels({ ...paper, ...change } as PlanRequest);
+      expect(call).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT', field: 'codec' }));
+    }
+  });
+
+  test('says what the teacher is worth in a byte per parameter', () => {
+    const { teacher } = planLabels({ ...paper, ratio: 40, teacherParameters: 11_700_000 });
+    expect(teacher).toMatchObject({
+      bytes: 46_800_000,
+      int8: { bytes: 11_700_000, smallerFrom: 6e9 / 11_700_000 },
+    });
+  });
 });

@@ -32,7 +32,7 @@ export function addDemo(program: Command, io: CliIo): void {
     .option('--train-teacher', 'train the teacher here instead of using the one that comes along')
     .addOption(
       new Option(
-        '--images <method>',
+        '-i, --images <method>',
         'distil the images by this method first, instead of taking the real ones',
       ).choices(SYNTHESIS_METHODS),
     )

@@ -64,5 +64,6 @@ async function runStudent(job: StudentJob, signal: AbortSignal) {
 }
 
 function send(message: StudentMessage): void {
-  process.send?.(message);
+  // A parent that has stopped listening wants no more.
+  if (process.connected) process.send?.(message);
 }

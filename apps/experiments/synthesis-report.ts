@@ -4,7 +4,7 @@ import sharp from 'sharp';
 import { formatBytes } from '#src/cli/format.js';
 import { SYNTHESIS_METHODS } from '#src/synthesis/options.js';
 import { distil } from '../demo/distilled.js';
-import { emojiSamples } from '../demo/emoji.js';
+import { EMOJI_SETS, emojiSamples } from '../demo/emoji.js';
 import { IMAGE_SIZE } from '../demo/recipe.js';
 import { TEACHER_FILE } from '../demo/teacher.js';
 import { deviationOf, meanOf } from '../report/experiments.js';
@@ -71,8 +71,15 @@ function markdown(
   const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
   const table = (headings: readonly string[], cells: readonly (readonly string[])[]) =>
     [line(headings), line(headings.map(() => '---')), ...cells.map(line)].join('\n');
-  const coded = [...new Set(rows.flatMap(({ students }) => Object.keys(students)))];
-  const withCoded = rows.filter(({ students }) => Object.keys(students).length > 1);
+  const credits = EMOJI_SETS.slice(0, -1)
+    .map((set) => `${set.package} (${set.licence})`)
+    .join(', ');
+  // A run may be stopped at any time: a column is shown when it has all methods.
+  const made = rows.filter(({ images }) => methodsOf(rows).some((method) => method === images));
+  const coded = [...new Set(rows.flatMap(({ students }) => Object.keys(students)))].filter((name) =>
+    made.every(({ students }) => students[name] !== undefined),
+  );
+  const withCoded = coded.length > 1 ? rows.filter(({ students }) => coded[1] in students) : [];
   const codedCells = withCoded.map(({ images, students }) => [
     images,
     ...coded.map((name) => spread(students[name])),
@@ -86,13 +93,20 @@ function markdown(
     ].join('\n'),
     table(HEADINGS, rows.map(cellsOf)),
     'The batch-norm term is the mean over batches of 91 random classes of whole images, against the statistics in the teacher. "In the making" are the batches and statistics that images were optimised for: all images of SRe2L and CDA, single classes of LPLD. Times contain LPLD\'s statistics.',
-    '## Labels of these images, compressed',
-    table(['images', ...coded], codedCells),
-    'Student top-1 in %, mean and deviation over seeds; ratios count every byte of an archive.',
+    ...(withCoded.length === 0 ? [] : compressed(table(['images', ...coded], codedCells))),
     '## Ten classes',
     `![ten classes](sheet.png)`,
     `Columns: ${names.join(', ')}. Rows: a designer's image (google), ${methodsOf(rows).join(', ')}.`,
+    `The images, and those that crops are of: ${credits}.`,
   ].join('\n\n')}\n`;
+}
+
+function compressed(table: string): readonly string[] {
+  return [
+    '## Labels of these images, compressed',
+    table,
+    'Student top-1 in %, mean and deviation over seeds; ratios count every byte of an archive.',
+  ];
 }
 
 /** Of the rows that are there. */

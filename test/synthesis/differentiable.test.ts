@@ -2,6 +2,7 @@ import { cp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as tf from '@tensorflow/tfjs';
+import sharp from 'sharp';
 import { beforeAll, expect, test } from 'vitest';
 import { selectBackend } from '#src/nn/backend/select.js';
 import type { TeacherDescription } from '#src/nn/teachers/description.js';
@@ -132,4 +133,22 @@ test('images are made for layers models; graph models are told to take statistic
     ...{ code: 'INVALID_ARGUMENT', field: 'statistics', found: '0 batch norms' },
     expected: 'a file with those of its 1 convolutions, or a teacher with batch norms',
   });
+});
+
+test('images of a torchvision ResNet may be wider than high, and are the same on every run', async () => {
+  const teacher = join(models, 'resnet-bottleneck.pth');
+  const make = (name: string) =>
+    synthesise({
+      ...{ method: 'sre2l', teacher, backend: 'wasm', ipc: 1, iterations: 3 },
+      ...{ description: { ...description, size: [9, 12] }, out: temporary.path(name) },
+    });
+  expect(await make('wide')).toMatchObject({ images: CLASSES, jobs: 1 });
+  await make('wide-again');
+  const [a, b] = await Promise.all(
+    ['wide', 'wide-again'].map((name) =>
+      readFile(join(temporary.path(name), '00003', 'class00003_id00000.png')),
+    ),
+  );
+  expect(a.equals(b)).toBe(true);
+  expect(await sharp(a).metadata()).toMatchObject({ width: 12, height: 9 });
 });

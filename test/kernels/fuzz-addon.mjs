@@ -12,6 +12,8 @@ const f32 = (length) => new Float32Array(length).fill(0.5);
 const u8 = (length) => new Uint8Array(length);
 const u16 = (length) => new Uint16Array(length);
 const i16 = (length) => new Int16Array(length);
+const i8 = (length) => new Int8Array(length);
+const f64 = (length) => new Float64Array(length);
 const u32 = (length) => new Uint32Array(length);
 /** One table, in which every value is 0. */
 const frequencies = () => u16(256).fill(4096, 128, 129);
@@ -54,6 +56,9 @@ const CALLS = {
     ...[u32(9).map((_, i) => i), 3, 2, 0, 0, u32(2).fill(3)],
     ...[Uint32Array.of(4, 7, 1, 2, 0, 8), f32(6), null, u32(4), u8(200), 5, u32(0), u32(1)],
   ],
+  centreLogits: () => [f32(6), f32(3), 3, 87, f32(6), 1],
+  quantise: () => [f32(6), i8(2), f64(1024), 0.5, 4, i16(6), 1],
+  dequantise: () => [i16(6), i8(2), 0.5, 8, f32(6), 2],
   info: () => [],
   statusText: () => [3],
   openModule: () => ['/nonexistent/module.so'],
@@ -69,6 +74,10 @@ const CALLS = {
   'Decoder.dispose': () => [],
   'Decoder.method': () => [],
   'Decoder.bytes': () => [],
+  'new LatentDecoder': () => [f32(6), f32(3), 3, true],
+  'LatentDecoder.decode': () => [f32(4), 2, f32(6), 0, 1],
+  'LatentDecoder.decodeAsync': () => [f32(4), 2, u16(6), 1, 2],
+  'LatentDecoder.dispose': () => [],
 };
 
 const TYPES = [
@@ -79,6 +88,7 @@ const TYPES = [
   Uint32Array,
   Int32Array,
   Int16Array,
+  Int8Array,
   DataView,
 ];
 

@@ -17,7 +17,7 @@ it('the addon does its work or throws, whatever its methods are called with', ()
   });
   expect([status, signal, stderr]).toEqual([0, null, '']);
   const outcomes = Object.entries(JSON.parse(stdout) as Record<string, { done: number }>);
-  expect(outcomes.length).toBe(27);
+  expect(outcomes.length).toBe(34);
   for (const [name, { done }] of outcomes) expect([name, done > 10]).toEqual([name, true]);
 });
 
@@ -69,6 +69,38 @@ const OPERATIONS: readonly (readonly [
       ...{ views: Int32Array.of(0, 0, 0, 2, 2, 0, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0) },
       ...{ weights: f32(1), out: f32(12), normalisation: { mean: [0, 0, 0], std: [1, 1, 1] } },
     }),
+  ],
+  [
+    'centreLogits',
+    (kernels, args) => kernels.centreLogits(args),
+    () => ({ logits: f32(6), classes: 3, depth: 87, mean: f32(3), out: f32(6), threads: 1 }),
+  ],
+  [
+    'quantise',
+    (kernels, args) => kernels.quantise(args),
+    () => ({
+      ...{ values: f32(6), unit: 0.5, shifts: new Int8Array(2), costs: new Float64Array(1024) },
+      ...{ trellis: 4, out: new Int16Array(6), threads: 1 },
+    }),
+  ],
+  [
+    'dequantise',
+    (kernels, args) => kernels.dequantise(args),
+    () => ({
+      ...{ indices: new Int16Array(6), shifts: new Int8Array(2), unit: 0.5, trellis: 8 },
+      ...{ out: f32(6), threads: 2 },
+    }),
+  ],
+  [
+    'createLatentDecoder',
+    (kernels, args) => kernels.createLatentDecoder(args),
+    () => ({ basis: f32(6), bias: f32(3), fastest: true }),
+  ],
+  [
+    'decodeLatents',
+    (kernels, args) =>
+      kernels.createLatentDecoder({ basis: f32(6), bias: f32(3) }).decodeAsync(args),
+    () => ({ latents: f32(4), tau: 2, out: f32(6), threads: 1 }),
   ],
   ['createEncoder', (kernels, args) => kernels.createEncoder(args), () => ({ ...ENCODER })],
   ['createDecoder', (kernels, args) => kernels.createDecoder(args), () => ({ ...DECODER })],

@@ -29,7 +29,7 @@ export async function withPredictions(
   if (!existsSync(file('predictor.json'))) {
     const latents = new Float32Array(epochs * samples * COMPONENTS);
     for (let epoch = 0; epoch < epochs; epoch++) {
-      const centred = centreLogits(await labels.read(epoch, 0, samples), classes, tau);
+      const centred = centreLogits(await labels.read(epoch, 0, samples), classes, tau, kernels);
       latents.set(
         await projected(centred, components, classes, kernels, 1),
         epoch * samples * COMPONENTS,
@@ -53,7 +53,7 @@ export async function withPredictions(
   const rest = {
     ...boundSource(labels),
     async read(epoch, start, count) {
-      const centred = centreLogits(await labels.read(epoch, start, count), classes, tau);
+      const centred = centreLogits(await labels.read(epoch, start, count), classes, tau, kernels);
       const predicted = predictions(epoch, start, count);
       return centred.map((value, i) => value - predicted[i]);
     },
@@ -76,7 +76,7 @@ async function componentsOf(labels, learnt, tau, kernels) {
   const covariance = new Float32Array(classes * classes);
   const shape = { rows: classes, inner: samples, columns: classes, transposeA: true };
   for (let epoch = 0; epoch < learnt; epoch++) {
-    const centred = centreLogits(await labels.read(epoch, 0, samples), classes, tau);
+    const centred = centreLogits(await labels.read(epoch, 0, samples), classes, tau, kernels);
     kernels.project({ a: centred, b: centred, out: covariance, ...shape, accumulate: true });
   }
   const random = new RandomSequence(0, STREAM.codec);

@@ -11,7 +11,7 @@ def transform(config, tensors):
     names = ("classes", "components", "bases", "states", "labelsPerBlock", "step", "tau")
     classes, components, bases, states, per_block, step, tau = (config[name] for name in names)
     whole = all(isinstance(value, int) for value in (classes, components, bases, per_block))
-    if not whole or states not in (1, 4, 8) or not 1 <= components <= min(classes, 128) or bases < 0 or not 0 < step < np.inf:
+    if not whole or states not in (1, 4, 8) or not 1 <= components <= min(classes, 256) or bases < 0 or not 0 < step < np.inf:
         raise ValueError("config")
     steps = tensors["steps"].astype(np.float32)
     shifts = (tensors["shifts"].astype(np.float32) - 128) / 128

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Codec, LabelContext } from '#src/codecs/codec.js';
 import { CODECS, type CodecChoice } from '#src/codecs/registry.js';
+import { learnTables, readTables } from '#src/codecs/transform/tables.js';
 import type { CodecParts, Tensor } from '#src/core/codec-parts.js';
 import { errorCode } from '#src/errors.js';
 import { loadKernels } from '#src/kernels/load.js';
@@ -90,6 +91,34 @@ function expectReference(made: Trained, tau = TAU): void {
   }
 }
 
+test('rows share tables where there are more rows than tables', () => {
+  const histograms = Array.from({ length: 262 }, (_, row) => {
+    const own = new Float64Array(256);
+    own[1 + (row % 255)] = 1e6 + row;
+    return own;
+  });
+  const { indices, tables, bytes } = learnTables(histograms, 1);
+  expect(tables.count).toBe(255);
+  expect(new Set(indices).size).toBe(255);
+  expect(Math.max(...indices)).toBe(254);
+  expect(indices[255]).toBe(indices[0]);
+  expect(readTables('tables', bytes).frequencies).toEqual(tables.frequencies);
+  const [half, ...all] = histograms.map((own) => own.slice());
+  half[1] = 0;
+  half[2] = half[3] = 1e6;
+  const distinct = [half, ...all.slice(0, 254), ...pairs(4)];
+  expect(learnTables(distinct, 1).tables.count).toBe(256);
+});
+
+/** Histograms of two equally frequent values. */
+function pairs(count: number): Float64Array[] {
+  return Array.from({ length: count }, (_, i) => {
+    const own = new Float64Array(256);
+    own[10 * i + 5] = own[10 * i + 11] = 1e6;
+    return own;
+  });
+}
+
 describe('labels are those of a decoder in float64', () => {
   test.each([1, 4, 8] as const)(
     'with a trellis of %i states, at any temperature',
@@ -131,6 +160,13 @@ describe('labels are those of a decoder in float64', () => {
     const logits = syntheticLogits(300, 8);
     const made = await trained(logits, 8, { step: 0.004, components: 7 });
     using _codec = made.codec;
+    expectReference(made);
+  });
+
+  test('with more rows of tables than a byte tells apart', async () => {
+    const made = await trained(syntheticLogits(300, 150), 150, { step: 0.2, components: 140 });
+    using _codec = made.codec;
+    expect(made.codec).toMatchObject({ config: { components: 140, states: 4 } });
     expectReference(made);
   });
 

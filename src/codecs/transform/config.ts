@@ -2,8 +2,8 @@ import type { FieldChecker } from '../../core/check.js';
 import type { Trellis } from '../../kernels/rans.js';
 import { type CommonConfig, checkCommon } from '../config.js';
 
-/** Most components: tables of a row are told apart by a byte, and a trellis has two of them. */
-export const MAX_COMPONENTS = 128;
+/** Labels of an ImageNet teacher have up to 200 components worth their bits at 40x. */
+export const MAX_COMPONENTS = 256;
 /** Rates are chosen in steps of 1/64 bit. */
 export const RATE_UNIT = 64;
 /** A block is the least that is decoded: short ones suit random access, long ones cost fewer bytes. */

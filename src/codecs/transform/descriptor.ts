@@ -8,6 +8,10 @@ import { blockFor, MAX_COMPONENTS, RATE_UNIT } from './config.js';
 import { drawLabels } from './drawn-labels.js';
 import { searchCodec } from './search.js';
 
+/** Components that an unknown number of them is taken for. */
+const USUAL_COMPONENTS = 64;
+/** Components worth their bits are hardly more than bits: few need not be found to be searched. */
+const FEW_COMPONENTS = 128;
 const STATES = [1, 4, 8] as const;
 
 export const TRANSFORM: CodecDescriptor<TransformSized, TransformChoice> = {
@@ -62,7 +66,7 @@ export const TRANSFORM: CodecDescriptor<TransformSized, TransformChoice> = {
     });
     return largestFitting(request, high, at);
   },
-  shape({ rate, components = MAX_COMPONENTS / 2 }, { classes }) {
+  shape({ rate, components = USUAL_COMPONENTS }, { classes }) {
     // Without a rate sizes are known once labels were seen: about two bits a component, four an entry of the basis.
     const bits = rate ?? 2 * components;
     const basis = rate === undefined ? Math.ceil((components * classes) / 2) : 0;
@@ -72,7 +76,9 @@ export const TRANSFORM: CodecDescriptor<TransformSized, TransformChoice> = {
   },
   async train(choice, context) {
     this.check(choice, { ...context, training: undefined }, argumentChecker('transform'));
-    const drawn = await drawLabels(context, choice.components ?? MAX_COMPONENTS);
+    const few = choice.rate !== undefined && choice.rate < FEW_COMPONENTS;
+    const most = few ? FEW_COMPONENTS : MAX_COMPONENTS;
+    const drawn = await drawLabels(context, choice.components ?? most);
     return searchCodec(choice, drawn, context);
   },
   load: (parts, kernels, options) => TransformCodec.fromParts(parts, kernels, options),

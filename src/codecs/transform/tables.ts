@@ -24,6 +24,8 @@ const MAX_WEIGHT = 60;
 /** Escapes count as at least this many values: tables learnt from a part of all values meet some that are new. */
 const ESCAPE_COUNT = 0.5;
 const TABLE_HEAD_BYTES = 3;
+/** Rows name their table by a byte. */
+const MAX_TABLES = 256;
 
 export function symbolOf(value: number): number {
   return value > -128 && value < 128 ? value + 128 : ESCAPE;
@@ -64,15 +66,40 @@ interface Group {
   /** Bits of its values and of its table. */
   bits: number;
   members: number[];
+  /** Listed symbols. */
+  first: number;
+  last: number;
 }
 
 function groupOf(histogram: Histogram, members: number[], repeats: number): Group {
   const [first, last] = listedValues(histogram);
-  const own = 8 * (TABLE_HEAD_BYTES + last + 1 - first);
-  return { histogram, bits: repeats * entropyBits(histogram) + own, members };
+  const bits = bitsOf(repeats * entropyBits(histogram), first, last);
+  return { histogram, bits, members, first, last };
 }
 
-/** Merges the pair that saves most, until none does. */
+/** Bits of values, and of the table that lists those between two. */
+function bitsOf(values: number, first: number, last: number): number {
+  return values + 8 * (TABLE_HEAD_BYTES + last + 1 - first);
+}
+
+/** What a table for both groups would save. */
+function saving(a: Group, b: Group, repeats: number): number {
+  const empty = (group: Group) => group.histogram[group.first] === 0;
+  const first = empty(a) ? b.first : empty(b) ? a.first : Math.min(a.first, b.first);
+  const last = empty(a) ? b.last : empty(b) ? a.last : Math.max(a.last, b.last);
+  let [total, sum] = [0, 0];
+  const add = (count: number) => {
+    if (count === 0) return;
+    total += count;
+    sum += count * Math.log2(count);
+  };
+  add(a.histogram[ESCAPE] + b.histogram[ESCAPE]);
+  for (let i = first; i <= last; i++) add(a.histogram[i] + b.histogram[i]);
+  const values = total === 0 ? 0 : total * Math.log2(total) - sum;
+  return a.bits + b.bits - bitsOf(repeats * values, first, last);
+}
+
+/** Merges the pair that saves most, or costs least while there are too many tables, until none saves. */
 function mergedGroups(histograms: readonly Histogram[], repeats: number): readonly Group[] {
   const groups = histograms.map((histogram, i) => groupOf(histogram, [i], repeats));
   const joined = (a: Group, b: Group) =>
@@ -82,10 +109,10 @@ function mergedGroups(histograms: readonly Histogram[], repeats: number): readon
       repeats,
     );
   const savings = groups.map((a, i) =>
-    groups.map((b, j) => (j < i ? a.bits + b.bits - joined(a, b).bits : Number.NEGATIVE_INFINITY)),
+    groups.map((b, j) => (j < i ? saving(a, b, repeats) : Number.NEGATIVE_INFINITY)),
   );
   for (;;) {
-    let [best, at, other] = [0, -1, -1];
+    let [best, at, other] = [groups.length > MAX_TABLES ? Number.NEGATIVE_INFINITY : 0, -1, -1];
     for (const [i, row] of savings.entries()) {
       for (let j = 0; j < i; j++) if (row[j] > best) [best, at, other] = [row[j], i, j];
     }
@@ -98,7 +125,7 @@ function mergedGroups(histograms: readonly Histogram[], repeats: number): readon
     for (const [i, group] of groups.entries()) {
       const [high, low] = [Math.max(i, other), Math.min(i, other)];
       if (high !== low) {
-        savings[high][low] = group.bits + merged.bits - joined(group, merged).bits;
+        savings[high][low] = saving(group, merged, repeats);
       }
     }
   }

@@ -153,7 +153,7 @@ export {
   type TokenLayout,
 } from './interop/open-tokens.js';
 export type { Agreement } from './interop/order-proof.js';
-export type { LlamaTeacherOptions } from './interop/tokens/llama-teacher.js';
+export type { LlamaTeacherOptions, PromptedText } from './interop/tokens/llama-teacher.js';
 export { readOutputHead } from './interop/tokens/output-head.js';
 // Kernels
 export type { AugmentArgs, Rendering } from './kernels/augment-args.js';

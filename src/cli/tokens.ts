@@ -5,10 +5,12 @@ import { type LabelTextsOptions, labelTexts } from '../interop/label-texts.js';
 import { TOKEN_LAYOUTS } from '../interop/open-tokens.js';
 import { TAILS, TOKEN_PRESETS } from '../tokens/config.js';
 import { formatBytes } from './format.js';
+import { addInspect } from './inspect.js';
 import { type CliIo, print } from './io.js';
 import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
 import { reportedStep } from './progress.js';
 import { addTokensPlan } from './tokens-plan.js';
+import { addVerify } from './verify.js';
 
 type ImportFlags = Omit<ImportTokensOptions, 'source' | 'signal' | 'onProgress'> & {
   readonly json?: boolean;
@@ -21,6 +23,9 @@ export function addTokens(program: Command, io: CliIo): void {
   addImport(tokens, io);
   addExport(tokens, io);
   addTokensPlan(tokens, io);
+  // As for any archive: here is where users of labels of texts look for them.
+  addInspect(tokens, io);
+  addVerify(tokens, io);
 }
 
 type LabelFlags = Omit<LabelTextsOptions, 'source' | 'signal' | 'onProgress'> & {
@@ -31,7 +36,10 @@ function addLabel(tokens: Command, io: CliIo): void {
   tokens
     .command('label')
     .description('Label texts with a GGUF model, by node-llama-cpp.')
-    .argument('<file>', 'a text per line, or JSON lines with "text"')
+    .argument(
+      '<file>',
+      'a text per line, or JSON lines with "text", or with "prompt" and "answer": then the answer is labelled',
+    )
     .requiredOption('--model <file>', 'GGUF model')
     .requiredOption('-o, --out <dir>', 'archive to write; interrupted labelling is resumed')
     .addOption(
@@ -56,6 +64,7 @@ function addLabel(tokens: Command, io: CliIo): void {
 function addImport(tokens: Command, io: CliIo): void {
   tokens
     .command('import')
+    .alias('pack')
     .description(
       'Store labels of llama.cpp, vLLM, DeepSpec, DistillKit, Megatron-LM, axolotl or own arrays as an archive.',
     )

@@ -4,10 +4,14 @@ import { invalidFile } from '../errors.js';
 import { readLocalFile } from '../store/local.js';
 import type { TokenPreset } from '../tokens/config.js';
 import { type PackTokensResult, packTokens } from '../tokens/pack-tokens.js';
-import { type LlamaTeacherOptions, openLlamaTeacher } from './tokens/llama-teacher.js';
+import {
+  type LlamaTeacherOptions,
+  openLlamaTeacher,
+  type PromptedText,
+} from './tokens/llama-teacher.js';
 
 export interface LabelTextsOptions extends Omit<LlamaTeacherOptions, 'texts'> {
-  /** File of a text per line, or of JSON lines with `text`. */
+  /** File of a text per line, or of JSON lines with `text`, or with `prompt` and `answer`, of which the answer is labelled. */
   readonly source: string;
   /** Archive to write; labelling that was interrupted is resumed. */
   readonly out: string;
@@ -44,7 +48,7 @@ export async function labelTexts(
   });
 }
 
-function textsOf(file: string, bytes: Uint8Array): readonly string[] {
+function textsOf(file: string, bytes: Uint8Array): readonly (string | PromptedText)[] {
   const lines = decodeText(file, 'content', bytes).split(/\r?\n/);
   const texts = lines.flatMap((line, i) => {
     if (line.trim() === '') return [];
@@ -54,8 +58,17 @@ function textsOf(file: string, bytes: Uint8Array): readonly string[] {
   throw invalidFile(file, 'content', 'no texts', { expected: 'a text per line' });
 }
 
-function textOf(file: string, field: string, line: string): string {
+function textOf(file: string, field: string, line: string): string | PromptedText {
   const value = parseJson(file, field, Buffer.from(line));
-  if (isJsonObject(value) && typeof value.text === 'string' && value.text !== '') return value.text;
-  throw invalidFile(file, field, 'no text', { expected: '{"text": "..."}', found: value });
+  if (isJsonObject(value)) {
+    const { text, prompt, answer } = value;
+    if (isText(text) && prompt === undefined && answer === undefined) return text;
+    if (isText(prompt) && isText(answer) && text === undefined) return { prompt, answer };
+  }
+  const expected = '{"text": "..."} or {"prompt": "...", "answer": "..."}';
+  throw invalidFile(file, field, 'no text', { expected, found: value });
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string' && value !== '';
 }

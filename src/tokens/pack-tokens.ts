@@ -10,7 +10,12 @@ import { listRows } from './listed-rows.js';
 import { encodeSequence } from './sequence-block.js';
 import { TOKEN_DECODING, type TokenCodec } from './token-codec.js';
 import type { TokenSequence, TokenSource } from './token-source.js';
-import { type CountedSource, changed, trainTokenCodec } from './train-tokens.js';
+import {
+  type CountedSource,
+  changed,
+  type TrainedTokenCodec,
+  trainTokenCodec,
+} from './train-tokens.js';
 
 /** A kind of label and what differs from it. */
 export interface TokenCodecChoice extends Partial<Omit<TokenCodecConfig, 'vocabulary' | 'seed'>> {
@@ -40,8 +45,9 @@ export interface PackTokensResult extends CountedSource {
 const PIECE_BYTES = 2 ** 20;
 
 /**
- * Stores a teacher's labels of texts as an archive of one block per sequence. The source is read three times: to count,
- * to learn from sequences spread over it, and to encode; a sequence is in memory at a time. Killed at any moment and
+ * Stores a teacher's labels of texts as an archive of one block per sequence. The source's sequences are listed three
+ * times: to count, to learn from some that are spread over it, and to encode. The labels of each are read once, but again
+ * for those learnt from if they exceed 64 MiB as stored; one sequence's are in memory at a time. Killed at any moment and
  * started again it ends with the same bytes.
  */
 export async function packTokens(options: PackTokensOptions): Promise<PackTokensResult> {
@@ -49,8 +55,8 @@ export async function packTokens(options: PackTokensOptions): Promise<PackTokens
   const kernels = options.kernels ?? loadKernels();
   const config = configFor(choice, source.vocabulary, seed);
   const counted = await countSequences(source, signal);
-  const codec = await trainTokenCodec(source, counted, config, kernels, signal);
-  await writeSequences(specOf(codec, counted, options), codec, counted, options);
+  const trained = await trainTokenCodec(source, counted, config, kernels, signal);
+  await writeSequences(specOf(trained.codec, counted, options), trained, counted, options);
   return { ...counted, out };
 }
 
@@ -127,7 +133,7 @@ function specOf(
 
 async function writeSequences(
   spec: ArchiveSpec,
-  codec: TokenCodec,
+  { codec, listed: known }: TrainedTokenCodec,
   { sequences }: CountedSource,
   { source, out, signal, onProgress }: PackTokensOptions,
 ): Promise<void> {
@@ -150,7 +156,9 @@ async function writeSequences(
       continue;
     }
     const { vocabulary } = codec.config;
-    const listed = await listRows(own, vocabulary, { ...codec.config, sequence });
+    const listed =
+      known.get(sequence) ?? (await listRows(own, vocabulary, { ...codec.config, sequence }));
+    known.delete(sequence);
     const block = await encodeSequence(own, listed, codec);
     blocks.push(block);
     bytes += block.length;

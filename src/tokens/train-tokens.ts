@@ -22,6 +22,15 @@ export interface CountedSource {
   readonly tokens: number;
 }
 
+/** Memory for listed labels, at least: all that a codec learns from, but for hundreds of ids per label. */
+const KEPT_BYTES = 2 ** 26;
+
+export interface TrainedTokenCodec {
+  readonly codec: TokenCodec;
+  /** What the labels that it learnt from list, by number of sequence: the teacher need not be asked again. */
+  readonly listed: Map<number, ListedRows>;
+}
+
 /** Learns how ids are renamed and, with `vq`, codebooks of the values, from sequences spread over the whole source. */
 export async function trainTokenCodec(
   source: TokenSource,
@@ -29,7 +38,7 @@ export async function trainTokenCodec(
   config: TokenCodecConfig,
   kernels: Kernels,
   signal?: AbortSignal,
-): Promise<TokenCodec> {
+): Promise<TrainedTokenCodec> {
   checkTokenConfig(config, argumentChecker('tokens'));
   // Sequences are taken until they have their share of the labels so far: none is more than one behind.
   const share = Math.min(1, TRAINING_LABELS / labels);
@@ -37,7 +46,8 @@ export async function trainTokenCodec(
   const counts = new Float64Array(config.vocabulary);
   const tailSums = config.tail === 'prior' ? new Float64Array(config.vocabulary) : undefined;
   const vectors: Float32Array[] = [];
-  let sequence = 0;
+  const kept = new Map<number, ListedRows>();
+  let [sequence, keptBytes] = [0, 0];
   for await (const own of source.sequences(signal)) {
     const wanted = taken <= share * passed;
     passed += own.rows;
@@ -45,6 +55,8 @@ export async function trainTokenCodec(
       taken += own.rows;
       const listed = await listRows(own, config.vocabulary, { ...config, sequence, tailSums });
       count(listed, counts);
+      if (keptBytes < KEPT_BYTES) kept.set(sequence, listed);
+      keptBytes += bytesOf(listed);
       if (config.values === 'vq') vectors.push(valueVectors(listed, config));
     }
     sequence++;
@@ -53,7 +65,12 @@ export async function trainTokenCodec(
   const renaming = Renaming.byFrequency(counts);
   const values = config.values === 'vq' ? await learnValues(vectors, config, kernels) : {};
   const prior = tailSums === undefined ? {} : { prior: priorOf(tailSums) };
-  return new TokenCodec(config, { renaming, ...values, ...prior }, kernels);
+  const codec = new TokenCodec(config, { renaming, ...values, ...prior }, kernels);
+  return { codec, listed: kept };
+}
+
+function bytesOf({ counts, ids, logProbs, samples }: ListedRows): number {
+  return counts.byteLength + ids.byteLength + logProbs.byteLength + samples.byteLength;
 }
 
 export function changed(expected: number, found: number): SoftpackError {

@@ -37,10 +37,17 @@ interface LlamaNext {
   readonly probabilities?: ReadonlyMap<number, number>;
 }
 
+/** A text whose beginning is given: only what follows it is labelled. */
+export interface PromptedText {
+  readonly prompt: string;
+  /** Its tokens come behind the prompt's: each is tokenised on its own. */
+  readonly answer: string;
+}
+
 export interface LlamaTeacherOptions {
   /** File of the model (GGUF). */
   readonly model: string;
-  readonly texts: readonly string[];
+  readonly texts: readonly (string | PromptedText)[];
   /** Most tokens of a text; default: 2,048, or what the model was trained for. Longer ones are refused. */
   readonly contextSize?: number;
   /** Default: 1; more help where nothing else runs. */
@@ -85,19 +92,19 @@ export async function openLlamaTeacher(
     const context = await model.createContext({ contextSize: most, sequences: 1, threads });
     const evaluation = new Evaluation(context.getSequence());
     const ids = texts.map((text, i) => idsOf(model, text, i, most));
-    const vocabulary = await evaluation.vocabulary(ids[0][0]);
+    const vocabulary = await evaluation.vocabulary(ids[0].tokens[0]);
     const close = () => llama.dispose();
     return {
       vocabulary,
       async *sequences(signal) {
-        for (const [i, tokens] of ids.entries()) {
+        for (const [i, { tokens, first }] of ids.entries()) {
           throwIfAborted(signal);
           const name = `text ${i}`;
           const read = (start: number, count: number) =>
-            evaluation.labels(tokens, start, count, vocabulary, signal);
+            evaluation.labels(tokens, first + start, count, vocabulary, signal);
           const labels = { kind: 'logits', width: vocabulary, read } as const;
           // What follows the last token is not in the text, but the teacher's opinion of it is a label.
-          yield { name, tokens, first: 0, rows: tokens.length, labels };
+          yield { name, tokens, first, rows: tokens.length - first, labels };
         }
       },
       close,
@@ -109,16 +116,25 @@ export async function openLlamaTeacher(
   }
 }
 
-function idsOf(model: LlamaModel, text: string, i: number, most: number): Int32Array {
+interface TextIds {
+  readonly tokens: Int32Array;
+  /** Position of the first label, which is of the token behind it: the last one of the prompt. */
+  readonly first: number;
+}
+
+function idsOf(model: LlamaModel, text: string | PromptedText, i: number, most: number): TextIds {
   const { bos, shouldPrependBosToken } = model.tokens;
-  const ids = Int32Array.from(model.tokenize(text));
+  const { prompt, answer } = typeof text === 'string' ? { prompt: '', answer: text } : text;
+  const asked = prompt === '' ? [] : model.tokenize(prompt);
+  const ids = [...asked, ...model.tokenize(answer)];
   const begin = shouldPrependBosToken && bos !== null && ids[0] !== bos ? [bos] : [];
-  const whole = Int32Array.from([...begin, ...ids]);
-  if (whole.length >= 1 && whole.length <= most) return whole;
+  const tokens = Int32Array.from([...begin, ...ids]);
+  const first = asked.length === 0 ? 0 : begin.length + asked.length - 1;
+  if (tokens.length >= 1 && tokens.length <= most) return { tokens, first };
   throw new SoftpackError('INVALID_ARGUMENT', 'text does not fit the context', {
     field: `text ${i}`,
     expected: `1 to ${most} tokens`,
-    found: whole.length,
+    found: tokens.length,
   });
 }
 

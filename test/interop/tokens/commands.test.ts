@@ -124,3 +124,14 @@ test('own logits are stored with ids of their tail, and such labels stay in the 
   const cut = await softpack(['tokens', 'import', source, ...flags, '-o', temporary.path('cut')]);
   expect(cut.err).toContain('[INVALID_FILE]');
 });
+
+test('pack, inspect and verify are where the other commands of tokens are', async () => {
+  const out = temporary.path('packed');
+  const packed = await softpack(['tokens', 'pack', vllm, '--vocabulary', '8', '-o', out]);
+  expect(packed.out).toContain('3 labels of 2 texts');
+  const inspected = await softpack(['tokens', 'inspect', out]);
+  expect(inspected.out).toBe((await softpack(['inspect', out])).out);
+  expect(inspected.out).toContain('3 of 2 texts');
+  const verified = await softpack(['tokens', 'verify', out, '--json']);
+  expect(JSON.parse(verified.out)).toMatchObject({ damage: [] });
+});

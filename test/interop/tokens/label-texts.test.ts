@@ -55,6 +55,8 @@ test('labels are those of the model behind each token of the text', async () => 
   const result = await labelTexts(options, async () => stub(counts));
   expect(result).toMatchObject({ sequences: 3, labels: 14 + 12 + 11, tokens: 37 });
   expect(counts.disposed).toBe(1);
+  // Each position once, also those that the codec learns from; one token tells the size of the vocabulary.
+  expect(counts.evaluated).toBe(37 + 1);
   await using archive = await openTokenArchive(out);
   const labels = await archive.labels(1);
   let history = 0;
@@ -106,4 +108,25 @@ test('refuses texts that do not fit, files without any, and a package that is no
     code: 'TOOL_MISSING',
     message: expect.stringContaining('npm install node-llama-cpp'),
   });
+});
+
+test('of a prompt and its answer only what follows the prompt is labelled', async () => {
+  const line = JSON.stringify({ prompt: 'why? ', answer: 'so it is' });
+  const prompted = await temporary.file('prompted.jsonl', line);
+  const options = { model: MODEL, codec: 'topk', top: 5 } as const;
+  const [out, plain] = [temporary.path('prompted'), temporary.path('plain')];
+  await labelTexts({ ...options, source: prompted, out }, async () => stub());
+  const whole = await temporary.file('whole.txt', 'why? so it is');
+  await labelTexts({ ...options, source: whole, out: plain }, async () => stub());
+  await using archive = await openTokenArchive(out);
+  await using all = await openTokenArchive(plain);
+  const labels = await archive.labels(0);
+  // From the last token of the prompt on: its label is of the answer's first one.
+  expect(labels).toMatchObject({ first: 4, positions: 9 });
+  expect(labels.next[0]).toBe('s'.charCodeAt(0) % V);
+  expect(labels.next[8]).toBe(-1);
+  expect(await archive.text(0)).toEqual({ ...(await all.text(0)), first: 4, labels: 9 });
+  const same = await all.labels(0, { start: 4 });
+  expect(labels.ids).toEqual(same.ids);
+  expect(labels.probabilities).toEqual(same.probabilities);
 });

@@ -1,6 +1,6 @@
 import type { LabelArchive } from '../archive/archive.js';
+import { commonAugmentation } from '../archive/parted-archive.js';
 import { renderingOf } from '../augment/spec.js';
-import { loadCodec } from '../codecs/registry.js';
 import { argument, FieldChecker } from '../core/check.js';
 import { SoftpackError } from '../errors.js';
 import type { ImageSource } from '../images/source.js';
@@ -78,9 +78,8 @@ export async function exportLabels(options: ExportOptions): Promise<ExportResult
   await requireOutput('out', out, [{ what: 'the archive', path: source }]);
   requireUnpruned(archive);
   const images = path === undefined ? undefined : await openImagesOf(archive, path, { split });
-  requireOnePart(archive);
-  using codec = loadCodec(archive.codecParts, loadKernels());
-  const rows = new LabelRows(archive, codec);
+  requireOneKind(archive);
+  using rows = new LabelRows(archive, loadKernels());
   const settings = settingsOf(archive, options);
   if (to !== 'sre2l') rows.requireTau(settings.tau);
   const names = to === 'sre2l' ? [] : namesOf(requireImages(images, to));
@@ -120,13 +119,16 @@ function requireUnpruned({ manifest }: LabelArchive): void {
   });
 }
 
-function requireOnePart({ parts }: LabelArchive): void {
-  if (parts.length === 1) return;
-  throw new SoftpackError('UNSUPPORTED', 'labels of several codecs and temperatures', {
-    field: 'source',
-    expected: 'an archive without parts: export each part alone, or pack them into one',
-    found: `${parts.length} parts`,
-  });
+/** Parts may differ in codec and temperature; views and columns are read as those of one archive. */
+function requireOneKind(archive: LabelArchive): void {
+  commonAugmentation(archive);
+  const columnsOf = ({ manifest }: LabelArchive) =>
+    manifest.columns.map(({ name, dtype }) => `${name} ${dtype}`).join(', ');
+  const [expected, ...others] = archive.parts.map(columnsOf);
+  const found = others.find((columns) => columns !== expected);
+  if (found === undefined) return;
+  const details = { field: 'source', expected, found };
+  throw new SoftpackError('UNSUPPORTED', 'parts of this archive have other columns', details);
 }
 
 function requireImages(images: ImageSource | undefined, to: ExportLayout): ImageSource {

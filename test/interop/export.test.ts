@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { appendArchive } from '#src/archive/append.js';
 import { type LabelArchive, openArchive } from '#src/archive/archive.js';
 import { createArchive } from '#src/archive/create.js';
 import { NoneCodec } from '#src/codecs/none.js';
@@ -10,6 +11,7 @@ import { float16ToFloat32 } from '#src/core/half.js';
 import { type ExportOptions, exportLabels } from '#src/interop/export.js';
 import { type ImportOptions, importLabels } from '#src/interop/import.js';
 import { torchOrders } from '#src/interop/random-sampler.js';
+import { openArchive as openDecoding } from '#src/pipeline/open-archive.js';
 import { packLogits } from '#src/pipeline/pack.js';
 import { temporaryDirectory } from '../temporary.js';
 import { expectedOf, plain, sample } from './fixture.js';
@@ -181,6 +183,65 @@ describe('tinyvit', () => {
     const source = await imported(sample('sre2l-plain'));
     await expect(exported(source, { to: 'tinyvit', images })).rejects.toMatchObject({
       ...{ code: 'UNSUPPORTED', field: 'augmentation', found: 'crops and flips' },
+    });
+  });
+});
+
+describe('archives of parts', () => {
+  test('give the labels of all, of several codecs, which come in again', async () => {
+    const source = await imported(sample('sre2l-plain'));
+    const packed = path('packed');
+    await packLogits({ source, out: packed, codec: { name: 'topk', k: 5 } });
+    await appendArchive(source, packed);
+    const { out, result } = await exported(source, { to: 'sre2l' });
+    expect(result).toMatchObject({ labels: 40, epochs: 4, images: 10 });
+    await using again = await openDecoding(await imported(out));
+    await using parted = await openDecoding(source);
+    expect([again.epochs, parted.parts.length, again.parts.length]).toEqual([4, 2, 1]);
+    for (let epoch = 0; epoch < 4; epoch++) {
+      const all = { start: 0, count: 10 };
+      const [found, wanted] = [await again.labels(epoch, all), await parted.labels(epoch, all)];
+      const worst = Math.max(...wanted.map((value, i) => Math.abs(value - found[i])));
+      expect(worst).toBeLessThan(2e-3);
+      for (const name of ['crop', 'flip']) {
+        expect(await again.readRow(epoch, name)).toEqual(await parted.readRow(epoch, name));
+      }
+    }
+  });
+
+  test('of samples, too', async () => {
+    const source = await imported(sample('sre2l-plain'));
+    const alone = await exported(source, { to: 'sre2l', batch: 20 });
+    await using own = await openDecoding(source);
+    const labels = await own.labels(1, { start: 0, count: 10 });
+    const more = await imported(sample('sre2l-plain'));
+    const appended = await imported(sample('sre2l-plain'));
+    await appendArchive(appended, more, { add: 'samples' });
+    await using both = await openDecoding(appended);
+    expect([...(await both.labels(1, { start: 10, count: 10 }))]).toEqual([...labels]);
+    const { out, result } = await exported(appended, { to: 'sre2l', batch: 20 });
+    expect(result).toMatchObject({ labels: 40, epochs: 2, images: 20 });
+    // One batch per epoch: the rows of each archive, in an order of 20.
+    const orders = torchOrders(20, 42, 2);
+    const single = torchOrders(10, 42, 2);
+    for (let epoch = 0; epoch < 2; epoch++) {
+      const [order, orderAlone] = [orders.next().value, single.next().value];
+      const rows = async (folder: string) =>
+        (await contentOf(join(folder, `epoch_${epoch}`, 'batch_0.tar'))) as [number[][]];
+      const [crops] = await rows(out);
+      const [cropsAlone] = await rows(alone.out);
+      const bySample = new Map([...orderAlone].map((id, i) => [id, cropsAlone[i]]));
+      for (const [i, id] of [...order].entries()) expect(crops[i]).toEqual(bySample.get(id % 10));
+    }
+  });
+
+  test('are refused where their views or columns differ', async () => {
+    const source = await imported(sample('sre2l-plain'));
+    const other = await imported(sample('sre2l-plain'), { size: [10, 10] });
+    await appendArchive(source, other);
+    await expect(exported(source, { to: 'sre2l' })).rejects.toMatchObject({
+      code: 'UNSUPPORTED',
+      field: 'augmentation',
     });
   });
 });

@@ -1,8 +1,11 @@
 import type { LabelArchive } from '../../archive/archive.js';
 import { errorInRow, labelsOfRow } from '../../archive/read-labels.js';
 import type { Codec } from '../../codecs/codec.js';
+import { loadCodec } from '../../codecs/registry.js';
+import { allocate } from '../../core/allocate.js';
 import { float16ToFloat32, float32ToFloat16 } from '../../core/half.js';
 import { SoftpackError } from '../../errors.js';
+import type { Kernels } from '../../kernels/types.js';
 import { softmaxRows } from '../../labels/temperature.js';
 
 /** Labels decoded at a time. */
@@ -11,7 +14,57 @@ const CHUNK = 4096;
 const MAX_HALF = 65504;
 
 /** Labels of an archive's epochs as half floats [samples, classes]; those that it keeps uncompressed bit by bit. */
-export class LabelRows {
+export class LabelRows implements Disposable {
+  readonly #archive: LabelArchive;
+  readonly #codecs: readonly Codec[];
+  readonly #parts: readonly PartRows[];
+
+  constructor(archive: LabelArchive, kernels: Kernels) {
+    this.#archive = archive;
+    this.#codecs = archive.parts.map(({ codecParts }) => loadCodec(codecParts, kernels));
+    this.#parts = archive.parts.map((part, i) => new PartRows(part, this.#codecs[i]));
+  }
+
+  /** Logits: softmax(z / tau) gives the archive's labels at its tau. Centred where they were not kept as logits. */
+  logits(epoch: number): Promise<Uint16Array> {
+    return this.#joined(epoch, (part, own) => part.logits(own));
+  }
+
+  /**
+   * Probabilities at `tau`, which must be the archive's unless it keeps logits: sharpening decoded labels would
+   * raise the codec's error to the power of the ratio.
+   */
+  probabilities(epoch: number, tau: number): Promise<Uint16Array> {
+    return this.#joined(epoch, (part, own) => part.probabilities(own, tau));
+  }
+
+  /** `UNSUPPORTED` if there are no probabilities at `tau`. */
+  requireTau(tau: number): void {
+    for (const part of this.#parts) part.requireTau(tau);
+  }
+
+  [Symbol.dispose](): void {
+    for (const codec of this.#codecs) codec.dispose();
+  }
+
+  async #joined(
+    epoch: number,
+    read: (part: PartRows, epoch: number) => Promise<Uint16Array>,
+  ): Promise<Uint16Array> {
+    const parts = this.#archive.partsOf(epoch);
+    const [first] = parts;
+    if (parts.length === 1) return read(this.#parts[first.index], first.epoch);
+    const { samples, classes } = this.#archive;
+    const all = new Uint16Array(allocate(2 * samples * classes, `epoch ${epoch}`));
+    for (const { index, epoch: own, samples: range } of parts) {
+      all.set(await read(this.#parts[index], own), range[0] * classes);
+    }
+    return all;
+  }
+}
+
+/** Labels of one part. */
+class PartRows {
   readonly #archive: LabelArchive;
   readonly #codec: Codec;
   readonly #stored: string | undefined;
@@ -23,7 +76,6 @@ export class LabelRows {
     this.#stored = name === 'none' ? String(Reflect.get(config, 'store')) : undefined;
   }
 
-  /** Logits: softmax(z / tau) gives the archive's labels at its tau. Centred where they were not kept as logits. */
   async logits(epoch: number): Promise<Uint16Array> {
     const { classes } = this.#archive;
     if (this.#stored === 'logits') return this.#halves(epoch);
@@ -35,10 +87,6 @@ export class LabelRows {
     });
   }
 
-  /**
-   * Probabilities at `tau`, which must be the archive's unless it keeps logits: sharpening decoded labels would
-   * raise the codec's error to the power of the ratio.
-   */
   async probabilities(epoch: number, tau: number): Promise<Uint16Array> {
     const { classes } = this.#archive;
     if (this.#stored === 'logits') {
@@ -50,7 +98,6 @@ export class LabelRows {
     return this.#stored === undefined ? this.#decoded(epoch, () => {}, tau) : this.#halves(epoch);
   }
 
-  /** `UNSUPPORTED` if there are no probabilities at `tau`. */
   requireTau(tau: number): void {
     if (this.#codec.anyTau || this.#codec.tau === tau) return;
     throw new SoftpackError('UNSUPPORTED', 'labels were decoded at another temperature', {

@@ -1,4 +1,5 @@
 import type { LabelArchive } from '../../archive/archive.js';
+import { wholeColumns } from '../../archive/parted-archive.js';
 import { Augmenter } from '../../augment/augmenter.js';
 import { findRecordedColumns, type RecordedRows } from '../../augment/recorded.js';
 import {
@@ -47,13 +48,13 @@ export async function exportedViews(
   archive: LabelArchive,
   images: ImageSource | undefined,
 ): Promise<ExportedViews> {
-  const { augmentation, columns } = archive.manifest;
+  const { augmentation } = archive.manifest;
   if (augmentation === null) {
     throw unsupported('augmentation', 'labels have no views', 'recorded or seeded views', 'none');
   }
   const spec = parseAnyAugmentationSpec(augmentation, 'manifest.json: augmentation');
   if (spec.generator !== 'recorded') return seededViews(archive, spec, await sizesOf(images));
-  const recorded = findRecordedColumns(columns, archive.samples);
+  const recorded = findRecordedColumns(wholeColumns(archive), archive.samples);
   const has = (name: string) => recorded.some((column) => column.name === name);
   const shares = recorded.find(({ name }) => name === 'crop')?.dtype === 'F32';
   const sizes = shares ? undefined : await sizesOf(images);

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { hashFile, sha256 } from '../container/checksum.js';
+import { hashFile, sha256, type Xxh64 } from '../container/checksum.js';
 import { replaceFile } from '../container/durable.js';
 import { decodeTensorFile, encodeTensorFile } from '../container/tensor-file.js';
 import type { CodecParts, CodeLayout, Tensor } from '../core/codec-parts.js';
@@ -42,30 +42,33 @@ export function planCodecFile(
   codec: CodecParts,
   config: JsonObject,
   words: { readonly packing: string; readonly decoding: string },
+  xxh64: Xxh64,
 ): PlannedFile {
-  return planTensorFile(file, codec.tensors, {
-    format: 'softpack codec',
-    codec: codec.name,
-    config: JSON.stringify(config),
+  const metadata = {
+    ...{ format: 'softpack codec', codec: codec.name, config: JSON.stringify(config) },
     ...words,
-  });
+  };
+  return planTensorFile(file, codec.tensors, metadata, xxh64);
 }
 
-export function planSamplesFile(file: string, codec: CodecParts): PlannedFile | undefined {
+export function planSamplesFile(
+  file: string,
+  codec: CodecParts,
+  xxh64: Xxh64,
+): PlannedFile | undefined {
   if (codec.sampleTensors.size === 0) return undefined;
-  return planTensorFile(file, codec.sampleTensors, {
-    format: 'softpack samples',
-    codec: codec.name,
-    rows: 'one row a sample, in order, the same for all epochs',
-  });
+  const rows = 'one row a sample, in order, the same for all epochs';
+  const metadata = { format: 'softpack samples', codec: codec.name, rows };
+  return planTensorFile(file, codec.sampleTensors, metadata, xxh64);
 }
 
 function planTensorFile(
   file: string,
   tensors: ReadonlyMap<string, Tensor>,
   metadata: Readonly<Record<string, string>>,
+  xxh64: Xxh64,
 ): PlannedFile {
-  const bytes = encodeTensorFile(file, tensors, metadata);
+  const bytes = encodeTensorFile(file, tensors, metadata, xxh64);
   return { record: { file, bytes: bytes.length, sha256: sha256(bytes) }, bytes };
 }
 

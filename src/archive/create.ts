@@ -45,7 +45,7 @@ export async function createArchive(
   spec: ArchiveSpec,
   options: CreateArchiveOptions = {},
 ): Promise<ArchiveWriter> {
-  const plan = planArchive(spec);
+  const plan = planArchive(spec, await loadXxh64());
   await makeDirectory(directory);
   const lock = options.lock ?? (await WriterLock.acquire(directory));
   try {

@@ -1,3 +1,4 @@
+import type { Xxh64 } from '../container/checksum.js';
 import { FieldChecker } from '../core/check.js';
 import type { CodecParts, CodeLayout } from '../core/codec-parts.js';
 import { canonicalJson, type JsonObject, type JsonValue } from '../core/json.js';
@@ -76,7 +77,7 @@ export interface ArchivePlan {
 }
 
 /** `INVALID_ARGUMENT` naming the field of the spec that is wrong. */
-export function planArchive(spec: ArchiveSpec): ArchivePlan {
+export function planArchive(spec: ArchiveSpec, xxh64: Xxh64): ArchivePlan {
   const { classes, samples, epochs, tau, codec, layout, classNames } = spec;
   const check = new FieldChecker('archive spec', 'INVALID_ARGUMENT');
   const config = check.object(canonicalJson(codec.config, 'codec.config'), 'codec.config');
@@ -85,8 +86,8 @@ export function planArchive(spec: ArchiveSpec): ArchivePlan {
     packing: packingWords(layout, samples),
     decoding: check.text(spec.decoding, 'decoding'),
   };
-  const codecFile = planCodecFile(CODEC_FILE, codec, config, words);
-  const samplesFile = planSamplesFile(SAMPLES_FILE, codec);
+  const codecFile = planCodecFile(CODEC_FILE, codec, config, words, xxh64);
+  const samplesFile = planSamplesFile(SAMPLES_FILE, codec, xxh64);
   const codes: Column = { name: 'codes', dtype: 'U8', rowBytes: codesRowBytes(layout, samples) };
   const given = {
     ...{ classes, samples, epochs, storedEpochs: spec.storedEpochs, tau },

@@ -1,4 +1,5 @@
 import { loadXxh64 } from '../container/checksum.js';
+import { PAD_PREFIX, type SafetensorsLayout } from '../container/safetensors.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
 import {
   type DamagedBytes,
@@ -6,7 +7,7 @@ import {
   type KnownFile,
   type VerifyFileOptions,
   verifyShardFile,
-  verifyWholeFile,
+  verifyTensorFile,
 } from '../container/verify-file.js';
 import { inLanes } from '../core/lanes.js';
 import { errorCode, SoftpackError, type SoftpackErrorCode } from '../errors.js';
@@ -160,10 +161,13 @@ async function verifyFilesOf(store: ByteStore, manifest: Manifest, options: Veri
     verified += bytes;
   };
   for (const record of small) {
-    const found = await verifyWholeFile(store, record, { onBytes: count, signal });
+    const found = await verifyTensorFile(store, record, { onBytes: count, signal });
+    const rows = record === samplesFile ? found.layout : undefined;
+    const labelsOf = ({ bytes }: DamagedBytes) =>
+      rows === undefined ? all : sampleLabels(manifest, rows, bytes);
     damage.set(
       record.file,
-      found.map((one) => ({ file: record.file, ...one, labels: all })),
+      found.damage.map((one) => ({ file: record.file, ...one, labels: labelsOf(one) })),
     );
   }
   const isTableGood = shardTable === undefined || damage.get(shardTable.file)?.length === 0;
@@ -187,6 +191,27 @@ function smallLabels(manifest: Manifest): readonly DamagedLabels[] {
   const { samples } = manifest;
   const whole = { file: '', epochs: [0, storedEpochs(manifest)], samples: [0, samples] } as const;
   return allLabels(manifest, whole);
+}
+
+/** Labels of the samples whose side data lie in some bytes of their file. */
+function sampleLabels(
+  manifest: Manifest,
+  { tensors, dataOffset }: SafetensorsLayout,
+  [begin, end]: DamagedBytes['bytes'],
+): readonly DamagedLabels[] {
+  const { samples: count } = manifest;
+  const hit = [...tensors.values()].flatMap(({ name, shape, begin: at, end: until }) => {
+    const [from, to] = [Math.max(begin - dataOffset, at), Math.min(end - dataOffset, until)];
+    const each = (until - at) / shape[0];
+    if (name.startsWith(PAD_PREFIX) || from >= to) return [];
+    return [[Math.floor((from - at) / each), Math.ceil((to - at) / each)] as const];
+  });
+  if (hit.length === 0) return [];
+  const samples = [
+    Math.min(...hit.map(([first]) => first)),
+    Math.min(count, Math.max(...hit.map(([, last]) => last))),
+  ] as const;
+  return allLabels(manifest, { file: '', epochs: [0, storedEpochs(manifest)], samples });
 }
 
 interface KnownShards {

@@ -8,6 +8,7 @@ import {
   type SafetensorsLayout,
   tensorBytes,
 } from './safetensors.js';
+import { BLOCK_SUMS } from './tensor-blocks.js';
 
 interface Alignment {
   /** The data section starts at a multiple of this. */
@@ -63,7 +64,8 @@ export function planSafetensors(
   };
   for (const { name, dtype, shape } of tensors) {
     const bytes = tensorBytes(dtype, shape);
-    const reserved = ['__metadata__', '__proto__'].includes(name) || name.startsWith(PAD_PREFIX);
+    const isPad = name.startsWith(PAD_PREFIX) && name !== BLOCK_SUMS;
+    const reserved = ['__metadata__', '__proto__'].includes(name) || isPad;
     if (bytes === undefined || reserved || Object.hasOwn(header, name)) {
       throw new SoftpackError(
         'INVALID_ARGUMENT',

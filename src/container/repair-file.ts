@@ -9,6 +9,7 @@ import { onFile } from '../store/file-error.js';
 import { localStore } from '../store/local.js';
 import { BLOCK_BYTES, loadXxh64, sha256 } from './checksum.js';
 import { createTemporary, replaceFile, syncDirectory, writeFully } from './durable.js';
+import { mendedFile } from './mended-file.js';
 import type { OpenShard } from './shard-file.js';
 import { type DamagedBytes, damageOf, verifyWholeFile } from './verify-file.js';
 
@@ -66,17 +67,24 @@ export class FolderRepair {
     return { repaired: this.#repaired.sort(byName), unrepaired: this.#unrepaired.sort(byName) };
   }
 
-  /** A small file, which is fetched as a whole. False if it stays damaged. */
+  /** A small file, which is fetched as a whole unless it has checksums of blocks. False if it stays damaged. */
   whole(record: RecordedFile): Promise<boolean> {
     return this.#file(record, async () => {
       const options = { signal: this.#signal };
       if ((await verifyWholeFile(this.#own, record, options)).length === 0) return undefined;
-      const file = await this.#source.open(record.file);
+      const path = join(this.#directory, record.file);
+      const copy = new CopiedFile(this.#source, record.file);
+      const mended = await mendedFile(record, this.#own, copy, this.#signal);
+      if (mended !== undefined) {
+        await replaceFile(path, mended);
+        return copy.bytes;
+      }
+      const file = await copy.opened();
       const bytes = new Uint8Array(allocate(record.bytes, file.name));
       await file.read(0, bytes, options);
       requireContent(file.name, record.sha256, sha256(bytes));
-      await replaceFile(join(this.#directory, record.file), bytes);
-      return bytes.length;
+      await replaceFile(path, bytes);
+      return copy.bytes;
     });
   }
 

@@ -4,9 +4,16 @@ import type { Dtype } from '../core/dtypes.js';
 import { SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
 import { openLocalFile } from '../store/local.js';
-import { hashFile, requireSha256, requireSize } from './checksum.js';
+import {
+  BLOCK_BYTES,
+  blockCount,
+  hashFile,
+  requireSha256,
+  requireSize,
+  type Xxh64,
+} from './checksum.js';
 import { replaceFile } from './durable.js';
-import { planSafetensors } from './plan.js';
+import { alignmentOf, type PlannedTensor, planSafetensors, type SafetensorsPlan } from './plan.js';
 import {
   PAD_PREFIX,
   parseSafetensorsHeader,
@@ -14,6 +21,7 @@ import {
   type SafetensorsLayout,
   tensorBytes,
 } from './safetensors.js';
+import { BLOCK_SUMS, blockSums, tensorBlocksOf } from './tensor-blocks.js';
 
 /** Safetensors files that are written and read whole: codecs, side data, network weights, images in memory. */
 
@@ -30,11 +38,16 @@ export interface TensorFile {
   readonly metadata: ReadonlyMap<string, string>;
 }
 
-/** The bytes of a file of these tensors; equal input gives equal bytes. `name` is for error messages. */
+/**
+ * The bytes of a file of these tensors; equal input gives equal bytes. `name` is for error messages.
+ *
+ * @param xxh64 for checksums of blocks, if there are several.
+ */
 export function encodeTensorFile(
   name: string,
   tensors: ReadonlyMap<string, StoredTensor>,
   metadata: Readonly<Record<string, string>>,
+  xxh64?: Xxh64,
 ): Uint8Array<ArrayBuffer> {
   for (const [tensor, { dtype, shape, data }] of tensors) {
     const expected = tensorBytes(dtype, shape);
@@ -50,13 +63,34 @@ export function encodeTensorFile(
     dtype,
     shape,
   }));
-  const { header, layout } = planSafetensors(planned, metadata);
+  const { header, layout } =
+    xxh64 === undefined ? planSafetensors(planned, metadata) : planWithSums(planned, metadata);
   const bytes = new Uint8Array(layout.fileBytes);
   bytes.set(header);
   for (const [tensor, { data }] of tensors) {
     bytes.set(data, layout.dataOffset + (layout.tensors.get(tensor)?.begin ?? 0));
   }
+  const place = tensorBlocksOf(layout);
+  if (place !== undefined && xxh64 !== undefined) {
+    bytes.set(blockSums(bytes, place, xxh64), place.tableOffset);
+  }
   return bytes;
+}
+
+function planWithSums(
+  tensors: readonly PlannedTensor[],
+  metadata: Readonly<Record<string, string>>,
+): SafetensorsPlan {
+  const plain = planSafetensors(tensors, metadata);
+  if (plain.layout.fileBytes - plain.layout.dataOffset <= BLOCK_BYTES) return plain;
+  const sums = (blocks: number) => [
+    ...tensors,
+    { name: BLOCK_SUMS, dtype: 'U64', shape: [blocks] } as const,
+  ];
+  const alignment = alignmentOf(tensors);
+  const { layout } = planSafetensors(sums(0), metadata, alignment);
+  const covered = layout.tensors.get(BLOCK_SUMS)?.begin ?? 0;
+  return planSafetensors(sums(blockCount(covered)), metadata, alignment);
 }
 
 /** Writes the file in one go, replacing what was there. */

@@ -2,7 +2,9 @@ import { createHash } from 'node:crypto';
 import { errorCode, errorMessage, isSoftpackError, show, throwIfAborted } from '../errors.js';
 import type { ByteFile, ByteStore } from '../store/byte-store.js';
 import { BLOCK_BYTES, loadXxh64 } from './checksum.js';
+import type { SafetensorsLayout } from './safetensors.js';
 import type { OpenShard } from './shard-file.js';
+import { damagedBlocks, readTensorBlocks } from './tensor-blocks.js';
 
 /** Verification that goes on after the first damage: all of a file's is found, none is thrown. */
 
@@ -39,6 +41,8 @@ export interface VerifyFileOptions {
   readonly onBytes?: (bytes: number) => void;
   readonly signal?: AbortSignal;
 }
+
+const BLOCK_PROBLEM = 'stored bytes do not match their checksum';
 
 /** Failures that say nothing about the bytes of a file. */
 const NOT_DAMAGE = new Set(['ABORTED', 'CHANGED', 'NETWORK_FAILED', 'OUT_OF_MEMORY']);
@@ -95,6 +99,37 @@ export async function verifyWholeFile(
     await eachBlock(file, [0, file.size], options, (block) => hash.update(block), damage);
     const content = contentDamage(known, file.size, hash.digest('hex'));
     return damage.length > 0 || content === undefined ? damage : [content];
+  } finally {
+    await file.close();
+  }
+}
+
+/** The same of a file of tensors, by its blocks if they have checksums, and where its tensors lie if it can be told. */
+export async function verifyTensorFile(
+  store: ByteStore,
+  known: KnownFile,
+  options: VerifyFileOptions = {},
+): Promise<{ readonly damage: readonly DamagedBytes[]; readonly layout?: SafetensorsLayout }> {
+  const damage = await verifyWholeFile(store, known, options);
+  if (damage[0]?.kind !== 'content') return { damage };
+  const file = await store.open(known.file);
+  try {
+    const found = await readTensorBlocks(file);
+    if (found === undefined) return { damage };
+    const { place, table, layout } = found;
+    const blocks = (await damagedBlocks(file, place, table)).map(
+      (one): DamagedBytes => ({
+        kind: 'block',
+        problem: BLOCK_PROBLEM,
+        ...one,
+        expected: one.expected.toString(16),
+        found: one.found.toString(16),
+      }),
+    );
+    return blocks.length > 0 ? { damage: blocks, layout } : { damage };
+  } catch (error) {
+    damageOf(error, [0, 0]);
+    return { damage };
   } finally {
     await file.close();
   }
@@ -181,7 +216,7 @@ async function blockDamage(
     const begin = dataOffset + i * BLOCK_BYTES;
     damage.push({
       kind: 'block',
-      problem: 'stored bytes do not match their checksum',
+      problem: BLOCK_PROBLEM,
       block: i,
       bytes: [begin, begin + block.length],
       expected: expected.toString(16),

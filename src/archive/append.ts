@@ -11,6 +11,7 @@ import { nameIn } from '../store/address.js';
 import type { ByteStore } from '../store/byte-store.js';
 import { onFile } from '../store/file-error.js';
 import { openStore } from '../store/open-store.js';
+import { syncFile } from '../store/sync-file.js';
 import { type AppendAxis, Appending, type Placed, requireEpochs } from './appending.js';
 import { listedParts, readManifest, readManifestBytes, recordedFiles } from './files.js';
 import type { FileRecord } from './identity.js';
@@ -124,7 +125,7 @@ async function copyFile(
       await onFile(path, () => writeFully(handle, part, at));
       onBytes(part.length);
     }
-    await onFile(path, () => handle.sync());
+    await onFile(path, () => syncFile(handle));
   } finally {
     await handle.close();
     await from.close();

@@ -9,6 +9,7 @@ import { errorCode } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
 import { onFile } from '../store/file-error.js';
 import { openLocalFile } from '../store/local.js';
+import { syncFile } from '../store/sync-file.js';
 import type { LogPlan, StoredPiece } from './log-records.js';
 import { openShard, planShard, readOffsets } from './shard.js';
 import type { ShardLog } from './shard-log.js';
@@ -40,7 +41,7 @@ export async function sealShard(
         await sink.push(new Uint8Array(offsets.buffer));
       }
       hashes = await sink.end();
-      await onFile(path, () => handle.sync());
+      await onFile(path, () => syncFile(handle));
     } finally {
       await onFile(path, () => handle.close());
     }

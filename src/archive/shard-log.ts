@@ -5,6 +5,7 @@ import { NO_FOLLOW, writeFully } from '../container/durable.js';
 import { SoftpackError } from '../errors.js';
 import { onFile } from '../store/file-error.js';
 import { asByteFile, openFileSize } from '../store/local.js';
+import { syncFile } from '../store/sync-file.js';
 import {
   encodeRecord,
   endOf,
@@ -174,7 +175,7 @@ export class ShardLog {
   async sync(): Promise<void> {
     const handle = this.#handle;
     if (handle === undefined || !this.#unsynced) return;
-    await onFile(this.#path, () => handle.datasync());
+    await onFile(this.#path, () => syncFile(handle, 'data'));
     this.#unsynced = false;
   }
 

@@ -65,7 +65,8 @@ async function images(): Promise<readonly BackendState[]> {
 }
 
 function absent(name: string, error: unknown): BackendState {
-  return { name, state: 'absent', reason: errorMessage(error) };
+  const { field } = error as { readonly field?: string };
+  return { name, state: 'absent', reason: errorMessage(error).replace(`${field}: `, '') };
 }
 
 interface BackendState {

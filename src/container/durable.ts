@@ -4,6 +4,7 @@ import { type FileHandle, lstat, mkdir, open, readdir, rename, rm } from 'node:f
 import { basename, dirname, join, resolve } from 'node:path';
 import { errorCode } from '../errors.js';
 import { fileError, onFile } from '../store/file-error.js';
+import { syncFile } from '../store/sync-file.js';
 
 /** One `write` of the file system stays below the 2 GiB that Linux moves at most. */
 const MAX_WRITE = 1 << 30;
@@ -41,7 +42,7 @@ export async function syncDirectory(path: string): Promise<void> {
   try {
     const handle = await open(path, 'r');
     try {
-      await handle.sync();
+      await syncFile(handle);
     } finally {
       await handle.close();
     }
@@ -100,7 +101,7 @@ export async function replaceFile(path: string, bytes: Uint8Array): Promise<void
   try {
     try {
       await writeFully(handle, bytes, 0);
-      await handle.sync();
+      await syncFile(handle);
     } finally {
       await handle.close();
     }

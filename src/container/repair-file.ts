@@ -7,6 +7,7 @@ import { nameIn } from '../store/address.js';
 import type { ByteFile, ByteStore } from '../store/byte-store.js';
 import { onFile } from '../store/file-error.js';
 import { localStore } from '../store/local.js';
+import { syncFile } from '../store/sync-file.js';
 import { BLOCK_BYTES, loadXxh64, sha256 } from './checksum.js';
 import { createTemporary, replaceFile, syncDirectory, writeFully } from './durable.js';
 import { mendedFile } from './mended-file.js';
@@ -138,7 +139,7 @@ export class FolderRepair {
       try {
         const found = await this.#write(handle, path, shard, own, copy);
         requireContent(copy.name, record.sha256, found);
-        await onFile(path, () => handle.sync());
+        await onFile(path, () => syncFile(handle));
       } finally {
         await onFile(path, () => handle.close());
       }

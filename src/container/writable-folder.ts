@@ -6,6 +6,7 @@ import { fileError, onFile } from '../store/file-error.js';
 import { localStore, openLocalFile } from '../store/local.js';
 import type { OpenStoreOptions } from '../store/open-store.js';
 import { s3WritableStore } from '../store/s3-writer.js';
+import { syncFile } from '../store/sync-file.js';
 import { requireKey, type WritableStore } from '../store/writable-store.js';
 import { hashFile } from './checksum.js';
 import {
@@ -118,7 +119,7 @@ async function writeTemporary<T>(
   try {
     try {
       await write(handle);
-      await handle.sync();
+      await syncFile(handle);
     } finally {
       await handle.close();
     }

@@ -1,4 +1,4 @@
-import { errorMessage, isSoftpackError, SoftpackError } from '../errors.js';
+import { errorCode, errorMessage, isSoftpackError, SoftpackError } from '../errors.js';
 
 /**
  * A package that softpack does not depend on, loaded when a task needs it.
@@ -17,8 +17,10 @@ export async function optionalPackage<T>(
     return await load();
   } catch (cause) {
     if (isSoftpackError(cause)) throw cause;
-    const reason = errorMessage(cause).split('\n')[0];
-    const message = `${purpose} need ${name}: ${reason}; npm install ${name}`;
+    const [first] = errorMessage(cause).split('\n');
+    const missing = /MODULE_NOT_FOUND$/.test(errorCode(cause) ?? '');
+    const reason = missing ? ', which is not installed' : `, which does not load (${first})`;
+    const message = `${purpose} need ${name}${reason}: npm install ${name}`;
     throw new SoftpackError('TOOL_MISSING', message, { field: name, cause });
   }
 }

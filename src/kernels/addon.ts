@@ -371,7 +371,7 @@ function buildProblem(): string {
   const log = inPackage('build-addon.log');
   if (!existsSync(log)) return `none is built (no ${BUILDS[0]})`;
   const lines = readFileSync(log, 'utf8').split('\n');
-  const cause = lines.find((line) => /error|not found/i.test(line)) ?? 'no reason given';
+  const cause = lines.find((line) => /error|ERR!|not found/i.test(line)) ?? lines[0];
   return `building failed: ${cause.trim()}, see ${log}`;
 }
 

@@ -28,7 +28,7 @@ let opened: { readonly path: string; readonly kernels: Kernels } | undefined;
 export function findCuda(): CudaState {
   const addon = findAddon();
   if (addon.state !== 'ready') {
-    return { state: 'absent', reason: `needs the addon, which is ${addon.state}: ${addon.reason}` };
+    return { state: 'absent', reason: `needs the addon (cpu), which is ${addon.state}` };
   }
   const own = process.env.SOFTPACK_CUDA_MODULE;
   const path = own || fileURLToPath(new URL(`../../${FILE}`, import.meta.url));

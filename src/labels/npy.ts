@@ -3,6 +3,7 @@ import { createOutput, writeFully } from '../container/durable.js';
 import { excerpt, invalidFile, SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
 import { onFile } from '../store/file-error.js';
+import { syncFile } from '../store/sync-file.js';
 import { FLOAT_BYTES, type FloatDtype } from './elements.js';
 
 /** NumPy's array file: magic, version, header length, a Python dict, then the bare array. */
@@ -255,7 +256,7 @@ export class NpyWriter implements AsyncDisposable {
       throw new SoftpackError('INCOMPLETE', 'array is not whole', details);
     }
     await onFile(this.#path, async () => {
-      await this.#handle.sync();
+      await syncFile(this.#handle);
       await this.#handle.close();
       await rename(this.#temporary, this.#path);
     });

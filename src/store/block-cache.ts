@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, open, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, open, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { loadXxh64 } from '../core/xxh64.js';
@@ -191,7 +191,7 @@ export class BlockCache {
         if (done === bytes.length && header.equals(bytes.subarray(0, HEADER_BYTES))) {
           const now = Date.now();
           if (now - mtimeMs > USED_MS) {
-            await handle.utimes(now / 1000, now / 1000).catch(() => undefined);
+            await utimes(path, now / 1000, now / 1000).catch(() => undefined);
           }
           return data;
         }

@@ -8,6 +8,7 @@ import {
 } from '../../container/durable.js';
 import { errorCode, SoftpackError } from '../../errors.js';
 import { onFile } from '../../store/file-error.js';
+import { syncFile } from '../../store/sync-file.js';
 
 /**
  * A new folder of files that appears under its name once all of them are written: the scripts that read it count
@@ -64,7 +65,7 @@ export class NewFolder implements AsyncDisposable {
     const file = await this.open(name);
     try {
       await this.append(file, bytes, 0);
-      await onFile(this.#path, () => file.sync());
+      await onFile(this.#path, () => syncFile(file));
     } finally {
       await file.close();
     }

@@ -2,6 +2,7 @@ import type { LabelArchive } from '../../archive/archive.js';
 import { viewOf } from '../../container/torch/zip.js';
 import { toHalf } from '../../core/half.js';
 import { throwIfAborted } from '../../errors.js';
+import { syncFile } from '../../store/sync-file.js';
 import type { NewFolder } from './folder.js';
 import type { LabelRows } from './label-rows.js';
 import { topClasses } from './top-classes.js';
@@ -63,7 +64,7 @@ export async function writeTinyVit(folder: NewFolder, options: TinyVitExport): P
         }
         await folder.append(file, records, start * (4 + 4 * top));
       }
-      await file.sync();
+      await syncFile(file);
     } finally {
       await file.close();
     }

@@ -1,3 +1,4 @@
+import { syncFile } from '../../store/sync-file.js';
 import type { NewFolder } from '../exports/folder.js';
 
 /** Writes values as the lines of a new file of the folder, one in memory at a time. Returns their number. */
@@ -15,7 +16,7 @@ export async function writeJsonLines(
       at += bytes.length;
       count += 1;
     }
-    await file.sync();
+    await syncFile(file);
     return count;
   } finally {
     await file.close();

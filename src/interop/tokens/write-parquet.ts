@@ -1,4 +1,5 @@
 import { optionalPackage } from '../../core/optional-package.js';
+import { syncFile } from '../../store/sync-file.js';
 import type { NewFolder } from '../exports/folder.js';
 
 /** What is used of hyparquet-writer. */
@@ -72,7 +73,7 @@ export async function writeParquet(
       columns: columns.map(([{ name: column }]) => ({ name: column })),
       schema: [{ name: 'schema', num_children: columns.length }, ...columns.flat()],
     });
-    await file.sync();
+    await syncFile(file);
   } finally {
     await file.close();
   }

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 
 const json = (file: string) =>
-  JSON.parse(readFileSync(new URL(`../${file}`, import.meta.url), 'utf8'));
+  JSON.parse(readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8'));
 
 it('runs no install script that downloads', () => {
   // onnxruntime-node's would fetch CUDA libraries from another host. npm 10 and later run the scripts of a package that the

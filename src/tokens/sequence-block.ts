@@ -128,9 +128,9 @@ export function locateLabels(
   count: number,
 ): LabelPlace {
   const position = offsetsAt + 32 * furtherGroups(rows);
-  const skip = start % TOKEN_GROUP;
-  const first = (start - skip) / TOKEN_GROUP;
-  const begins = new Uint32Array(count === 0 ? 0 : tokenGroups(skip + count));
+  const first = Math.floor(start / TOKEN_GROUP);
+  const skip = count === 0 ? 0 : start % TOKEN_GROUP;
+  const begins = new Uint32Array(tokenGroups(skip + count));
   // The first group of the sequence has no offset: it begins at 0.
   const reader = new BitReader(bytes, offsetsAt + 32 * Math.max(first - 1, 0));
   for (let i = first === 0 ? 1 : 0; i < begins.length; i++) begins[i] = reader.read(32);

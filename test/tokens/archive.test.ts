@@ -136,6 +136,7 @@ it('labels without a text, and masks', async () => {
   const { out } = await packed('head-tail', own.source);
   await using archive = await openTokenArchive(out);
   expect(await archive.text(0)).toEqual({ first: 0, labels: 70 });
+  expect((await archive.labels(0, { start: 65, count: 0 })).ids).toHaveLength(0);
   const { counts, next } = await archive.labels(0, { start: 65, count: 4 });
   expect(Array.from(counts ?? [])).toEqual([1, 0, 1, 0]);
   expect(Array.from(next)).toEqual([-1, -1, -1, -1]);

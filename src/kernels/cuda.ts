@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { STATUSES } from './abi.js';
-import { type Addon, findAddon } from './addon.js';
+import type { Addon } from './addon.js';
+import { findAddon } from './find-addon.js';
 import { createNativeKernels } from './native/kernels.js';
 import type { Kernels } from './types.js';
 

@@ -1,7 +1,7 @@
 import { SoftpackError } from '../errors.js';
-import { findAddon } from './addon.js';
 import { findCuda } from './cuda.js';
 import { withFallback } from './fallback.js';
+import { findAddon } from './find-addon.js';
 import { createCpuKernels } from './native/kernels.js';
 import { referenceKernels } from './reference/kernels.js';
 import type { Kernels } from './types.js';

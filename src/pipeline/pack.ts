@@ -7,21 +7,13 @@ import { type PartRecord, partFolder } from '../archive/parts.js';
 import { callRecord, type Provenance } from '../archive/provenance.js';
 import type { Pruning } from '../archive/pruning.js';
 import type { PlannedLabels } from '../archive/size.js';
-import type { ArchiveSpec } from '../archive/spec.js';
-import {
-  firstTau,
-  type TauSchedule,
-  tauScheduleOf,
-  temperaturesOf,
-} from '../archive/tau-schedule.js';
-import type { Codec } from '../codecs/codec.js';
+import { firstTau, type TauSchedule, temperaturesOf } from '../archive/tau-schedule.js';
 import type { CodecRegistry } from '../codecs/codec-registry.js';
 import type { NamedChoice, Pilot } from '../codecs/descriptor.js';
 import { CODECS, type CodecChoice } from '../codecs/registry.js';
 import type { VqaeTraining } from '../codecs/vqae/trainer.js';
 import type { WriterLock } from '../container/lock.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
-import { argument } from '../core/check.js';
 import type { JsonObject } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
@@ -32,7 +24,6 @@ import { probabilitySource } from '../labels/probabilities.js';
 import type { LabelSource } from '../labels/source.js';
 import { unreachableSize } from './archive-size.js';
 import { asOne } from './as-one.js';
-import { boundSource } from './bound-source.js';
 import { numberOf, type WeighedEpochs, weighedEpochs } from './kept-epochs.js';
 import { filtered } from './label-filter.js';
 import { openArchive } from './open-archive.js';
@@ -46,10 +37,11 @@ import {
   withViews,
 } from './pack-parts.js';
 import { requestOf } from './pack-request.js';
-import { openPackSource, type PackSource } from './pack-source.js';
+import { openPackSource } from './pack-source.js';
+import { archiveSpec, plannedLabels, type SpecOptions, scheduleOf } from './pack-spec.js';
 import { type KeptCodec, PartialPack, requireSameRequest } from './partial-pack.js';
 import { checkedChoice, Problems, requireOutput } from './preflight.js';
-import { prunedSource } from './pruned-source.js';
+import { type SourceRows, storedPart } from './stored-part.js';
 import { type TrainCodecOptions, trainCodec } from './train-codec.js';
 import { withMixes } from './with-mixes.js';
 import { divergenceOf, writeArchive } from './write-archive.js';
@@ -75,14 +67,6 @@ export interface PackResult {
   /** What epochs were weighed, if their number was left open. */
   readonly weighed?: readonly WeighedEpochs[];
 }
-
-/** What an archive says of its rows besides their labels. */
-export type SourceRows = Pick<PackSource, 'sides' | 'pruning' | 'views' | 'keep'>;
-/** Labels of a source that an archive stores, and what it says of the others. */
-type StoredPart = Pick<ArchiveSpec, 'epochs' | 'storedEpochs' | 'pruning'>;
-type SpecOptions = Omit<PackOptions, 'tauSchedule' | 'keep'> &
-  StoredPart &
-  Pick<ArchiveSpec, 'columns' | 'tauSchedule' | 'views'>;
 
 /** Trains a codec on logits and writes them, compressed, into an archive. Streams: a file is never whole in memory. */
 export async function packLogits(options: PackOptions): Promise<PackResult> {
@@ -349,28 +333,12 @@ export async function settleFinished(out: string, codecs = CODECS): Promise<Pack
   return resultOf(archive, divergenceOf(manifest.result ?? {}));
 }
 
-function plannedLabels(
-  { classes, samples }: LabelSource,
-  { augmentation, classNames, teacher, images, pruning, columns, ...options }: SpecOptions,
-): PlannedLabels {
-  const { epochs, storedEpochs, tauSchedule } = options;
-  const known = { augmentation, classNames, teacher, images, pruning, columns };
-  return { classes, samples, epochs, storedEpochs, tauSchedule, ...known };
-}
-
 /** Bytes of all labels that training uses, as half floats. */
 function fullBytes(
   { samples, epochs, classes }: Pick<LabelSource, 'samples' | 'epochs' | 'classes'>,
   pruning?: Pruning,
 ): number {
   return 2 * classes * trainingLabels({ samples, epochs, pruning });
-}
-
-function scheduleOf(
-  { epochs, pruning }: StoredPart,
-  { tauSchedule, tau = DEFAULT_TAU }: Pick<PackOptions, 'tauSchedule' | 'tau'>,
-): TauSchedule | undefined {
-  return tauSchedule && tauScheduleOf(tauSchedule, pruning?.epochs ?? epochs, tau);
 }
 
 /** A part per temperature if the codec's labels have only one, and the schedule several. */
@@ -394,79 +362,4 @@ async function finishedParts(out: string, request?: JsonObject): Promise<KeptCod
   await using archive = await openArchive(out);
   if (request !== undefined) requireSameRequest(archive.manifest, request);
   return { parts: archive.codecParts };
-}
-
-function storedPart(
-  all: LabelSource,
-  options: PackOptions,
-  rows: SourceRows,
-): StoredPart & { readonly source: LabelSource } {
-  const keep = numberOf(options.keep);
-  if (keep === undefined || keep === all.epochs) return pruned(all, options, rows);
-  argument.count(keep, 'keep', 1, all.epochs);
-  const batches = rows.pruning !== undefined;
-  if (batches || options.prune !== undefined) {
-    const message = batches
-      ? 'rows are batches: all are kept'
-      : 'batches of all epochs cannot be pruned';
-    throw new SoftpackError('INVALID_ARGUMENT', message, {
-      field: 'keep',
-      expected: batches ? 'nothing' : 'nothing, or no prune',
-      found: keep,
-    });
-  }
-  return { source: { ...boundSource(all), epochs: keep }, epochs: all.epochs, storedEpochs: keep };
-}
-
-function pruned(
-  source: LabelSource,
-  { prune, codec, codecs = CODECS }: PackOptions,
-  { sides, pruning: own, views }: SourceRows,
-): StoredPart & { readonly source: LabelSource } {
-  if (prune === undefined && own === undefined) return { source, epochs: source.epochs };
-  if (codecs.of(codec).perSample) {
-    throw new SoftpackError(
-      'UNSUPPORTED',
-      'labels of this codec depend on the sample: no batches to prune',
-      { field: own === undefined ? 'prune' : 'codec' },
-    );
-  }
-  if (prune === undefined) return { source, epochs: source.epochs, pruning: own };
-  if (views !== undefined) {
-    throw new SoftpackError('UNSUPPORTED', 'batches have the views of the epochs from 0 on', {
-      field: 'prune',
-      expected: 'labels of an archive that is no part of another',
-    });
-  }
-  if (sides !== undefined) {
-    throw new SoftpackError('UNSUPPORTED', 'rows of recorded views belong to epochs, not batches', {
-      field: 'prune',
-      expected: 'labels without recorded views',
-      found: sides.columns.map(({ name }) => name).join(', '),
-    });
-  }
-  const { source: kept, pruning } = prunedSource(source, prune);
-  return { source: kept, epochs: kept.epochs, pruning };
-}
-
-function archiveSpec(source: LabelSource, codec: Codec, options: SpecOptions): ArchiveSpec {
-  return {
-    classes: source.classes,
-    samples: source.samples,
-    epochs: options.epochs,
-    storedEpochs: options.storedEpochs,
-    tau: codec.tau,
-    tauSchedule: options.tauSchedule,
-    codec: codec.parts(),
-    layout: codec.layout,
-    decoding: codec.decoding,
-    augmentation: options.augmentation ?? null,
-    classNames: options.classNames,
-    teacher: options.teacher,
-    images: options.images,
-    pruning: options.pruning,
-    columns: options.columns,
-    provenance: options.provenance,
-    views: options.views,
-  };
 }

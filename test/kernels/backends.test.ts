@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, expect, it } from 'vitest';
-import { ADDON_VERSION, type Addon, findAddon } from '#src/kernels/addon.js';
+import { ADDON_VERSION, type Addon } from '#src/kernels/addon.js';
+import { findAddon } from '#src/kernels/find-addon.js';
 import { kernelStatus, loadKernels } from '#src/kernels/load.js';
 import { cpu, errorOf } from './support.js';
 

@@ -13,7 +13,7 @@ const POWERS = Float64Array.from({ length: 152 }, (_, n) => 2 ** -n);
 export function expOf(x: number): number {
   if (Number.isNaN(x)) return x;
   if (x < -104) return 0;
-  const n = Math.trunc(x * 1.4426950408889634 - 0.5);
+  const n = Math.trunc(x * Math.LOG2E - 0.5);
   // ln 2 in two parts, the first exact in 32 bits.
   const r = x - n * 0.6931471803691238 - n * 1.9082149292705877e-10;
   let sum = TERMS[0];

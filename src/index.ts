@@ -303,6 +303,7 @@ export {
   type PackHiddenResult,
   packHidden,
 } from './tokens/hidden/pack-hidden.js';
+export type { CountedSource } from './tokens/pack-sequences.js';
 export {
   type PackTokensOptions,
   type PackTokensResult,
@@ -317,5 +318,4 @@ export {
   type TokenLabels,
 } from './tokens/token-archive.js';
 export type { DenseRows, SparseRows, TokenSequence, TokenSource } from './tokens/token-source.js';
-export type { CountedSource } from './tokens/train-tokens.js';
 export { type TokenWindow, tokenWindows, type WindowOptions } from './tokens/windows.js';

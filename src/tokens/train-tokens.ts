@@ -7,6 +7,7 @@ import { STAGE_CODES } from '../kernels/tokens.js';
 import type { Kernels } from '../kernels/types.js';
 import { checkTokenConfig, type TokenCodecConfig } from './config.js';
 import { type ListedRows, listRows } from './listed-rows.js';
+import { type CountedSource, changed } from './pack-sequences.js';
 import { Renaming } from './renaming.js';
 import { ResidualVq } from './residual-vq.js';
 import { TokenCodec, type TokenModel, valueVectors, vectorWidth } from './token-codec.js';
@@ -14,13 +15,6 @@ import type { TokenSource } from './token-source.js';
 
 /** Labels that a codec learns from: 256 codewords a stage need few, renaming profits from more. */
 const TRAINING_LABELS = 32_768;
-
-export interface CountedSource {
-  readonly sequences: number;
-  readonly labels: number;
-  /** Tokens of all texts. */
-  readonly tokens: number;
-}
 
 /** Memory for listed labels, at least: all that a codec learns from, but for hundreds of ids per label. */
 const KEPT_BYTES = 2 ** 26;
@@ -71,11 +65,6 @@ export async function trainTokenCodec(
 
 function bytesOf({ counts, ids, logProbs, samples }: ListedRows): number {
   return counts.byteLength + ids.byteLength + logProbs.byteLength + samples.byteLength;
-}
-
-export function changed(expected: number, found: number): SoftpackError {
-  const details = { field: 'source', expected: `${expected} sequences`, found };
-  return new SoftpackError('INVALID_ARGUMENT', 'the source gave other sequences before', details);
 }
 
 /** Ids that no tail has are as probable as one label's tail in all would make them. */

@@ -1,13 +1,16 @@
-import { createArchive } from '../../archive/create.js';
-import type { ArchiveSpec } from '../../archive/spec.js';
-import { joinBlocks } from '../../core/blocks.js';
 import { argument } from '../../core/check.js';
-import { SoftpackError, throwIfAborted } from '../../errors.js';
+import { SoftpackError } from '../../errors.js';
 import { loadKernels } from '../../kernels/load.js';
 import type { Kernels } from '../../kernels/types.js';
+import {
+  type CountedSource,
+  changed,
+  countSequences,
+  requireText,
+  type SequenceFailure,
+  writeSequences,
+} from '../pack-sequences.js';
 import type { TokenSequence, TokenSource } from '../token-source.js';
-import { type CountedSource, changed } from '../train-tokens.js';
-import type { HiddenEncoder } from './encoder.js';
 import { encodeHiddenSequence } from './hidden-block.js';
 import { HIDDEN_DECODING } from './hidden-codec.js';
 import { learnHidden } from './learn.js';
@@ -39,8 +42,6 @@ export interface PackHiddenResult extends CountedSource {
 const TRAINING_LABELS = 16_384;
 /** Labels of one sequence that are learnt from. */
 const TRAINING_ROWS = 512;
-/** Bytes of sequences that are written together, at least. */
-const PIECE_BYTES = 2 ** 20;
 
 /**
  * Stores a teacher's hidden states of texts as an archive of one block per sequence. The source is gone through three
@@ -53,48 +54,27 @@ export async function packHidden(options: PackHiddenOptions): Promise<PackHidden
   argument.number(kl, 'kl', 1e-6, 10);
   checkHead(head);
   argument.count(head.vocabulary, 'head.vocabulary', source.vocabulary, source.vocabulary);
-  const counted = await countHidden(source, head, signal);
+  const check = (own: TokenSequence) => requireHidden(own, source.vocabulary, head.width);
+  const counted = await countSequences(source, check, signal);
   const states = await trainingStates(source, counted, head, signal);
   const learning = { head, kl, labels: counted.labels, storeHead, kernels };
   const encoder = await learnHidden(states, learning);
-  await writeSequences(specOf(encoder, counted, options), encoder, counted, options);
+  await writeSequences(encoder.codec.parts(), HIDDEN_DECODING, counted, options, (own) => {
+    const read = (from: number, count: number) => readHidden(own, from, count);
+    return encodeHiddenSequence(own, own.rows, read, encoder);
+  });
   return { ...counted, out };
 }
 
-async function countHidden(
-  source: TokenSource,
-  { width }: OutputHead,
-  signal?: AbortSignal,
-): Promise<CountedSource> {
-  let [sequences, labels, tokens] = [0, 0, 0];
-  for await (const sequence of source.sequences(signal)) {
-    requireHidden(sequence, source.vocabulary, width);
-    sequences++;
-    labels += sequence.rows;
-    tokens += sequence.tokens?.length ?? 0;
-  }
-  if (labels > 0) return { sequences, labels, tokens };
-  const details = { field: 'source', expected: 'at least 1', found: 0 };
-  throw new SoftpackError('TOO_FEW_LABELS', 'the source has no labels', details);
-}
-
-function requireHidden(
-  { name, tokens, first, rows, mask, labels }: TokenSequence,
-  vocabulary: number,
-  width: number,
-): void {
-  const check = (valid: boolean, expected: string, found: unknown) => {
-    if (valid) return;
+function requireHidden(sequence: TokenSequence, vocabulary: number, width: number): void {
+  const { name, labels } = sequence;
+  const fail: SequenceFailure = (expected, found) => {
     const details = { field: name, expected, found };
     throw new SoftpackError('INVALID_ARGUMENT', 'not hidden states of a text', details);
   };
-  check(labels.kind === 'hidden', 'hidden states', labels.kind);
-  if (labels.kind === 'hidden') check(labels.width === width, `${width} wide`, labels.width);
-  const fits = tokens === undefined || first + rows <= tokens.length;
-  check(fits, `labels of ${tokens?.length} positions`, `${rows} from position ${first} on`);
-  const strange = tokens?.find((id) => id < 0 || id >= vocabulary);
-  check(strange === undefined, `ids below ${vocabulary}`, strange);
-  check(mask === undefined || mask.length === rows, `a mask of ${rows}`, mask?.length);
+  if (labels.kind !== 'hidden') fail('hidden states', labels.kind);
+  if (labels.width !== width) fail(`${width} wide`, labels.width);
+  requireText(sequence, vocabulary, fail);
 }
 
 async function readHidden(
@@ -141,60 +121,4 @@ async function trainingStates(
     at += part.length;
   }
   return out;
-}
-
-function specOf(
-  { codec }: HiddenEncoder,
-  { sequences, labels, tokens }: CountedSource,
-  { teacher }: PackHiddenOptions,
-): ArchiveSpec {
-  return {
-    classes: codec.config.vocabulary,
-    samples: sequences,
-    epochs: 1,
-    tau: 1,
-    codec: codec.parts(),
-    layout: { kind: 'blocks', labelsPerBlock: 1 },
-    decoding: HIDDEN_DECODING,
-    augmentation: null,
-    teacher,
-    request: { tokens: { labels, tokens } },
-  };
-}
-
-async function writeSequences(
-  spec: ArchiveSpec,
-  encoder: HiddenEncoder,
-  { sequences }: CountedSource,
-  { source, out, signal, onProgress }: PackHiddenOptions,
-): Promise<void> {
-  await using writer = await createArchive(out, spec, { resume: true });
-  let [start, sequence, bytes] = [0, 0, 0];
-  let blocks: Uint8Array[] = [];
-  const flush = async () => {
-    if (blocks.length > 0) {
-      const piece = { epoch: 0, start, count: blocks.length };
-      await writer.write(piece, { codes: joinBlocks(blocks) });
-    }
-    [start, blocks, bytes] = [sequence, [], 0];
-  };
-  for await (const own of source.sequences(signal)) {
-    throwIfAborted(signal);
-    if (sequence >= sequences) throw changed(sequences, sequence + 1);
-    if (writer.has({ epoch: 0, start: sequence, count: 1 })) {
-      await flush();
-      start = ++sequence;
-      continue;
-    }
-    const read = (from: number, count: number) => readHidden(own, from, count);
-    const block = await encodeHiddenSequence(own, own.rows, read, encoder);
-    blocks.push(block);
-    bytes += block.length;
-    sequence++;
-    if (bytes >= PIECE_BYTES) await flush();
-    onProgress?.(sequence, sequences);
-  }
-  await flush();
-  if (sequence !== sequences) throw changed(sequences, sequence);
-  await writer.finish();
 }

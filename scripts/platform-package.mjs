@@ -10,6 +10,7 @@
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -79,7 +80,8 @@ function compile(name, { zig }) {
     `-DCMAKE_JS_INC=${require('node-api-headers').include_dir}`,
     '-DCMAKE_MODULE_LINKER_FLAGS=-Wl,-s',
   ]);
-  run('cmake', ['--build', build, '--target', 'softpack_addon', '--parallel']);
+  const jobs = String(availableParallelism());
+  run('cmake', ['--build', build, '--target', 'softpack_addon', '--parallel', jobs]);
   return path.join(build, 'softpack.node');
 }
 

@@ -19,8 +19,8 @@ export interface LabelRange {
   readonly count?: number;
 }
 
-/** Sequences of an archive, whatever their labels are. */
-export class StoredSequences {
+/** Sequences of an archive; which labels they have its kinds say. */
+export class StoredSequences implements AsyncDisposable {
   readonly #archive: LabelArchive;
   #last: { readonly sequence: number; readonly row: Uint8Array } | undefined;
 
@@ -46,7 +46,7 @@ export class StoredSequences {
   }
 
   /** Labels of a sequence as `decode` makes them, with what every kind of label has. */
-  async labels<T>(
+  protected async labelsOf<T>(
     sequence: number,
     { start = 0, count }: LabelRange,
     decode: (bytes: Uint8Array, head: SequenceHead, start: number, count: number) => T,
@@ -65,6 +65,10 @@ export class StoredSequences {
   close(): Promise<void> {
     this.#last = undefined;
     return this.#archive.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   /** What follows each of some labels in the text; -1 behind its end and without a text. */

@@ -1,3 +1,4 @@
+import type { LabelArchive } from '../archive/archive.js';
 import { openArchive } from '../archive/archive.js';
 import { allocate } from '../core/allocate.js';
 import { SoftpackError } from '../errors.js';
@@ -32,46 +33,25 @@ export interface TokenArchive extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-class ListedArchive implements TokenArchive {
-  readonly #stored: StoredSequences;
+class ListedArchive extends StoredSequences implements TokenArchive {
   readonly #codec: TokenCodec;
 
-  constructor(stored: StoredSequences, codec: TokenCodec) {
-    this.#stored = stored;
+  constructor(archive: LabelArchive, codec: TokenCodec) {
+    super(archive);
     this.#codec = codec;
-  }
-
-  get vocabulary(): number {
-    return this.#stored.vocabulary;
-  }
-
-  get sequences(): number {
-    return this.#stored.sequences;
   }
 
   get width(): number {
     return this.#codec.width;
   }
 
-  text(sequence: number): Promise<TokenText> {
-    return this.#stored.text(sequence);
-  }
-
   async labels(sequence: number, range: LabelRange = {}): Promise<TokenLabels> {
     const { width } = this;
     const { tail } = this.#codec;
-    const { own, shared } = await this.#stored.labels(sequence, range, (...args) =>
+    const { own, shared } = await this.labelsOf(sequence, range, (...args) =>
       this.#decode(...args),
     );
     return { ...shared, kind: 'listed', width, ...own, tail };
-  }
-
-  close(): Promise<void> {
-    return this.#stored.close();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
   }
 
   #decode(bytes: Uint8Array, head: SequenceHead, start: number, count: number) {
@@ -98,10 +78,7 @@ export async function openTokenArchive(from: string | ByteStore): Promise<TokenA
         found: archive.codecParts.name,
       });
     }
-    return new ListedArchive(
-      new StoredSequences(archive),
-      TokenCodec.fromParts(archive.codecParts, loadKernels()),
-    );
+    return new ListedArchive(archive, TokenCodec.fromParts(archive.codecParts, loadKernels()));
   } catch (error) {
     await archive.close();
     throw error;

@@ -1,3 +1,4 @@
+import type { LabelArchive } from '../../archive/archive.js';
 import { openArchive } from '../../archive/archive.js';
 import { argument } from '../../core/check.js';
 import { SoftpackError } from '../../errors.js';
@@ -41,21 +42,12 @@ export interface HiddenArchive extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-class StoredHidden implements HiddenArchive {
-  readonly #stored: StoredSequences;
+class StoredHidden extends StoredSequences implements HiddenArchive {
   readonly #codec: HiddenCodec;
 
-  constructor(stored: StoredSequences, codec: HiddenCodec) {
-    this.#stored = stored;
+  constructor(archive: LabelArchive, codec: HiddenCodec) {
+    super(archive);
     this.#codec = codec;
-  }
-
-  get vocabulary(): number {
-    return this.#stored.vocabulary;
-  }
-
-  get sequences(): number {
-    return this.#stored.sequences;
   }
 
   get width(): number {
@@ -66,16 +58,12 @@ class StoredHidden implements HiddenArchive {
     return this.#codec.config.head;
   }
 
-  text(sequence: number): Promise<TokenText> {
-    return this.#stored.text(sequence);
-  }
-
   async labels(sequence: number, range: LabelRange = {}): Promise<HiddenLabels> {
     const { width } = this;
     const decode = (
       ...args: [Uint8Array, Parameters<typeof decodeHiddenRows>[1], number, number]
     ) => decodeHiddenRows(...args, this.#codec);
-    const { own: hidden, shared } = await this.#stored.labels(sequence, range, decode);
+    const { own: hidden, shared } = await this.labelsOf(sequence, range, decode);
     return { ...shared, kind: 'hidden', width, hidden };
   }
 
@@ -94,14 +82,6 @@ class StoredHidden implements HiddenArchive {
       found: 'none',
     });
   }
-
-  close(): Promise<void> {
-    return this.#stored.close();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
-  }
 }
 
 /**
@@ -119,7 +99,7 @@ export async function openHiddenArchive(from: string | ByteStore): Promise<Hidde
       });
     }
     const codec = HiddenCodec.fromParts(archive.codecParts, loadKernels());
-    return new StoredHidden(new StoredSequences(archive), codec);
+    return new StoredHidden(archive, codec);
   } catch (error) {
     await archive.close();
     throw error;

@@ -13,6 +13,7 @@ import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { gaussianRate } from '#src/codecs/math/gaussian-rate.js';
 import { CODECS } from '#src/codecs/registry.js';
 import { centreLogits } from '#src/codecs/transform/project.js';
 import { loadKernels } from '#src/kernels/load.js';
@@ -23,10 +24,10 @@ import { cacheLabels } from '#src/pipeline/cache-labels.js';
 import { openPackSource } from '#src/pipeline/pack-source.js';
 import { trainCodec } from '#src/pipeline/train-codec.js';
 import { withMixes } from '#src/pipeline/with-mixes.js';
-import { gaussianBound, LabelSpectrum } from './fidelity/bound.mjs';
 import { writeCollages } from './fidelity/collages.mjs';
 import { fetchPackages } from './fidelity/packages.mjs';
 import { withPredictions } from './fidelity/predictions.mjs';
+import { LabelSpectrum } from './fidelity/spectrum.mjs';
 import { writeTeacher } from './fidelity/teacher.mjs';
 
 const { values: flags } = parseArgs({
@@ -215,7 +216,7 @@ function rows() {
       const { bases = 0, embedding = bases, ...others } = tensorBytes;
       const tensors = Object.values(others).reduce((sum, bytes) => sum + bytes, 0);
       const error = own.nmse * spectrum.energy;
-      const bound = gaussianBound(spectrum.variances, error);
+      const bound = gaussianRate(spectrum.variances, 0, error);
       table.push({
         codec: name.replace(/, \d$/, ''),
         ...own,

@@ -1,5 +1,4 @@
-// The rate-distortion function of Gaussian vectors with the labels' covariance: what no codec of single labels can do better
-// if they are Gaussian.
+// What the rate-distortion function of Gaussian vectors needs to know of labels: no codec of single ones does better if they are Gaussian.
 import { EigenvalueDecomposition, Matrix } from 'ml-matrix';
 
 /** Variances along the principal axes of labels, and the mean energy of a label, its mean included. */
@@ -45,17 +44,4 @@ export class LabelSpectrum {
     const variances = realEigenvalues.map((value) => Math.max(value, 0));
     return { variances, energy: this.#energy / this.#count };
   }
-}
-
-/** Bits per label at a mean squared error, by reverse water-filling. */
-export function gaussianBound(variances, error) {
-  let [low, high] = [0, Math.max(...variances)];
-  for (let i = 0; i < 100; i++) {
-    const level = (low + high) / 2;
-    const reached = variances.reduce((sum, own) => sum + Math.min(own, level), 0);
-    if (reached > error) high = level;
-    else low = level;
-  }
-  const bitsOf = (own) => (own > low ? Math.log2(own / low) / 2 : 0);
-  return variances.reduce((sum, own) => sum + bitsOf(own), 0);
 }

@@ -1,4 +1,4 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createArchive } from '#src/archive/create.js';
 import { type ArchiveIdentity, archiveIdOf } from '#src/archive/identity.js';
@@ -55,11 +55,14 @@ export async function writeSmall(
   if (end === spec.epochs) await writer.finish();
 }
 
-/** Every file of a directory, by name; bytes as Latin-1 text, which compares quickly and prints shortly. */
+/** Every file of a directory and its folders, by name; bytes as Latin-1 text, which compares quickly and prints shortly. */
 export async function readTree(directory: string): Promise<Map<string, string>> {
-  const names = (await readdir(directory)).sort();
-  const files = await Promise.all(names.map((name) => readFile(join(directory, name), 'latin1')));
-  return new Map(names.map((name, i) => [name, files[i]]));
+  const files = new Map<string, string>();
+  for (const name of (await readdir(directory, { recursive: true })).sort()) {
+    const path = join(directory, name);
+    if ((await stat(path)).isFile()) files.set(name, await readFile(path, 'latin1'));
+  }
+  return files;
 }
 
 /** The same files, whatever call made them: provenance, and the checksum that covers it, are left out. */

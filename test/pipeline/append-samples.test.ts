@@ -1,4 +1,4 @@
-import { cp, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { cp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { appendArchive } from '#src/archive/append.js';
@@ -17,7 +17,7 @@ import { packLogits } from '#src/pipeline/pack.js';
 import type { PackOptions } from '#src/pipeline/pack-options.js';
 import { repairArchive } from '#src/pipeline/repair.js';
 import { verifyArchive } from '#src/pipeline/verify.js';
-import { dataOffset } from '../archive/fixture.js';
+import { dataOffset, readTree } from '../archive/fixture.js';
 import { softpack } from '../cli/softpack.js';
 import { syntheticLogits } from '../codecs/labels.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -63,20 +63,11 @@ async function row(from: string | LabelArchive, epoch: number, ids?: readonly nu
   return [...(await own.labels(epoch, Uint32Array.from(all)))];
 }
 
-async function treeOf(folder: string): Promise<Map<string, string>> {
-  const files = new Map<string, string>();
-  for (const name of (await readdir(folder, { recursive: true })).sort()) {
-    const path = join(folder, name);
-    if ((await stat(path)).isFile()) files.set(name, await readFile(path, 'latin1'));
-  }
-  return files;
-}
-
 describe('appendArchive of samples', () => {
   test('gives the labels of one archive of all: samples after epochs, epochs after samples', async () => {
     const path = await archive(2, [0, 13]);
     await appendArchive(path, await archive(2, [0, 13], {}, 2));
-    const before = await treeOf(path);
+    const before = await readTree(path);
     await using reader = await openArchive(path);
     const old = await row(reader, 3);
     await appendArchive(path, await archive(4, [13, 20]), { add: 'samples' });
@@ -96,7 +87,7 @@ describe('appendArchive of samples', () => {
     // Who had it open goes on; nothing that was there changed.
     expect(reader.samples).toBe(13);
     expect(await row(reader, 3)).toEqual(old);
-    const after = await treeOf(path);
+    const after = await readTree(path);
     for (const [name, bytes] of before) {
       if (name !== 'manifest.json') expect(after.get(name)).toBe(bytes);
     }
@@ -190,10 +181,10 @@ describe('appendArchive of samples', () => {
     ['batches', {}, { prune: { ratio: 2, batchSize: 4 } }, { code: 'UNSUPPORTED' }],
   ])('refuses labels of %s', async (_, own, other, error) => {
     const path = await archive(2, [0, 8], own);
-    const before = await treeOf(path);
+    const before = await readTree(path);
     const more = await archive(2, [8, 16], other);
     await expect(appendArchive(path, more, { add: 'samples' })).rejects.toMatchObject(error);
-    expect(await treeOf(path)).toEqual(before);
+    expect(await readTree(path)).toEqual(before);
   });
 
   test('refuses other epochs, and says that samples are no epochs', async () => {
@@ -340,7 +331,7 @@ describe('appendLabels of samples', () => {
     await using opened = await openArchive(broken);
     expect(opened.samples).toBe(13);
     await appendLabels({ ...options, archive: broken });
-    expect(await treeOf(broken)).toEqual(await treeOf(whole));
+    expect(await readTree(broken)).toEqual(await readTree(whole));
   });
 });
 

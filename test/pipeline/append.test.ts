@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
-import { cp, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -18,7 +18,7 @@ import { openArchive } from '#src/pipeline/open-archive.js';
 import { packLogits } from '#src/pipeline/pack.js';
 import type { PackOptions } from '#src/pipeline/pack-options.js';
 import { verifyArchive } from '#src/pipeline/verify.js';
-import { dataOffset } from '../archive/fixture.js';
+import { dataOffset, readTree } from '../archive/fixture.js';
 import { softpack } from '../cli/softpack.js';
 import { syntheticLogits } from '../codecs/labels.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -64,22 +64,13 @@ async function labelsOf(path: string): Promise<Float32Array[]> {
   return found;
 }
 
-async function treeOf(folder: string): Promise<Map<string, string>> {
-  const files = new Map<string, string>();
-  for (const name of (await readdir(folder, { recursive: true })).sort()) {
-    const path = join(folder, name);
-    if ((await stat(path)).isFile()) files.set(name, await readFile(path, 'latin1'));
-  }
-  return files;
-}
-
 describe('appendArchive', () => {
   test('adds epochs of any codec and temperature, again and again', async () => {
     const path = await archive(3);
     const second = await archive(2, { codec: { name: 'vqae', dh: 4, dc: 2, k: 4 }, tau: 5 });
     const third = await archive(4, { codec: { name: 'none' }, tauSchedule: [9, 3], keep: 2 });
     const [a, b, c] = [await labelsOf(path), await labelsOf(second), await labelsOf(third)];
-    const before = await treeOf(path);
+    const before = await readTree(path);
     await appendArchive(path, second);
     await appendArchive(path, third);
     expect(await labelsOf(path)).toEqual([...a, ...b, ...c]);
@@ -89,7 +80,7 @@ describe('appendArchive', () => {
     expect(opened.parts).toHaveLength(3);
     expect((await verifyArchive(path)).damage).toEqual([]);
     // Only the manifest is another.
-    const after = await treeOf(path);
+    const after = await readTree(path);
     for (const [name, bytes] of before) {
       if (name !== 'manifest.json') expect(after.get(name)).toBe(bytes);
     }
@@ -162,19 +153,19 @@ describe('appendArchive', () => {
     ],
   ])('refuses labels of %s, with both values', async (_, change, field) => {
     const path = await archive(2);
-    const before = await treeOf(path);
+    const before = await readTree(path);
     await expect(appendArchive(path, await archive(1, change))).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
       field: expect.stringContaining(field),
       expected: expect.anything(),
       found: expect.anything(),
     });
-    expect(await treeOf(path)).toEqual(before);
+    expect(await readTree(path)).toEqual(before);
   });
 
   test('refuses batches, unfinished archives, and damage', async () => {
     const path = await archive(2);
-    const before = await treeOf(path);
+    const before = await readTree(path);
     const pruned = await archive(2, { prune: { ratio: 2, batchSize: 4 } });
     for (const [a, b] of [
       [path, pruned],
@@ -199,8 +190,8 @@ describe('appendArchive', () => {
     expect((await verifyArchive(path)).damage).toEqual([]);
     const good = await archive(1);
     await appendArchive(path, good);
-    const after = await treeOf(path);
-    expect(after.size).toBe(before.size + (await treeOf(good)).size);
+    const after = await readTree(path);
+    expect(after.size).toBe(before.size + (await readTree(good)).size);
   });
 
   test('takes archives of version 1, as they are', async () => {
@@ -356,7 +347,7 @@ describe('appendLabels', () => {
     const other = directory.path('other');
     await cp(broken, other, { recursive: true });
     await appendLabels({ ...options, archive: broken });
-    expect(await treeOf(broken)).toEqual(await treeOf(whole));
+    expect(await readTree(broken)).toEqual(await readTree(whole));
     await appendLabels({ ...options, codec: { name: 'topk', k: 1 }, archive: other });
     expect(await labelsOf(other)).toHaveLength(5);
     expect((await verifyArchive(other)).damage).toEqual([]);

@@ -1,4 +1,4 @@
-import { cp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { mergeArchives } from '#src/archive/merge.js';
@@ -12,7 +12,7 @@ import { openArchive } from '#src/pipeline/open-archive.js';
 import { packLogits } from '#src/pipeline/pack.js';
 import { repairArchive } from '#src/pipeline/repair.js';
 import { verifyArchive } from '#src/pipeline/verify.js';
-import { dataOffset } from '../archive/fixture.js';
+import { dataOffset, readTree } from '../archive/fixture.js';
 import { softpack } from '../cli/softpack.js';
 import { syntheticLogits } from '../codecs/labels.js';
 import { WebServer } from '../store/web-server.js';
@@ -39,16 +39,6 @@ function labelsAt(epoch: number, tau: number): Float32Array {
   const labels = logits.slice(at, at + SAMPLES * CLASSES);
   softmaxRows(labels, SAMPLES, CLASSES, tau, labels);
   return labels;
-}
-
-async function treeOf(folder: string): Promise<Map<string, string>> {
-  const names = (await readdir(folder, { recursive: true })).sort();
-  const files = new Map<string, string>();
-  for (const name of names) {
-    const path = join(folder, name);
-    if ((await stat(path)).isFile()) files.set(name, await readFile(path, 'latin1'));
-  }
-  return files;
 }
 
 describe('a codec of probabilities with a schedule', () => {
@@ -82,7 +72,7 @@ describe('a codec of probabilities with a schedule', () => {
   });
 
   test('counts every byte on disk, and all labels', async () => {
-    const files = await treeOf(parted);
+    const files = await readTree(parted);
     const onDisk = [...files.values()].reduce((sum, { length }) => sum + length, 0);
     expect(packed.bytes.total).toBe(onDisk);
     const { codes, codec, metadata, container } = packed.bytes;
@@ -92,11 +82,11 @@ describe('a codec of probabilities with a schedule', () => {
   });
 
   test('is found finished by a rerun, and refused for another request', async () => {
-    const before = await treeOf(parted);
+    const before = await readTree(parted);
     const options = { source, out: parted, codec: scalar, acceptFinished: true };
     const again = await packLogits({ ...options, tauSchedule: schedule });
     expect(again.divergence).toEqual(packed.divergence);
-    expect(await treeOf(parted)).toEqual(before);
+    expect(await readTree(parted)).toEqual(before);
     const other = packLogits({ ...options, tauSchedule: [20, 10] });
     await expect(other).rejects.toMatchObject({ code: 'ALREADY_EXISTS' });
   });
@@ -113,7 +103,7 @@ describe('a codec of probabilities with a schedule', () => {
     await expect(aborted).rejects.toMatchObject({ code: 'ABORTED' });
     await expect(openArchive(out)).rejects.toMatchObject({ code: 'INCOMPLETE' });
     await packLogits(options);
-    expect(await treeOf(out)).toEqual(await treeOf(parted));
+    expect(await readTree(out)).toEqual(await readTree(parted));
   });
 
   test('shares few stored epochs among the parts, views and all', async () => {
@@ -187,13 +177,13 @@ test('a copy has the parts, and an interrupted one is resumed', async () => {
   await expect(stopped).rejects.toMatchObject({ code: 'ABORTED' });
   const { files, copied, bytes } = await copyArchive(parted, to);
   expect(copied).toBeLessThan(bytes);
-  expect(files).toBe((await treeOf(parted)).size);
-  expect(await treeOf(to)).toEqual(await treeOf(parted));
+  expect(files).toBe((await readTree(parted)).size);
+  expect(await readTree(to)).toEqual(await readTree(parted));
 });
 
 test('parts are read from a server', async () => {
   const web = await WebServer.start();
-  for (const [name, bytes] of await treeOf(parted)) {
+  for (const [name, bytes] of await readTree(parted)) {
     web.files.set(`labels/${name}`, Buffer.from(bytes, 'latin1'));
   }
   await using archive = await openArchive(`${web.url}/labels`);
@@ -226,7 +216,7 @@ describe('trust', () => {
     const out = directory.path('damaged');
     await cp(parted, out, { recursive: true });
     const whole = await verifyArchive(out);
-    expect(whole).toMatchObject({ kind: 'archive', files: (await treeOf(out)).size, damage: [] });
+    expect(whole).toMatchObject({ kind: 'archive', files: (await readTree(out)).size, damage: [] });
     const path = join(out, 'part-00001', 'codes-00000.safetensors');
     const bytes = await readFile(path);
     bytes[dataOffset(bytes) + 3] ^= 1;
@@ -249,13 +239,13 @@ describe('trust', () => {
     expect(report.repaired.map(({ file }) => file).sort()).toEqual(
       more.damage.map(({ file }) => file),
     );
-    expect(await treeOf(out)).toEqual(await treeOf(parted));
+    expect(await readTree(out)).toEqual(await readTree(parted));
     await rm(join(out, 'part-00002'), { recursive: true });
     expect((await verifyArchive(out)).damage).toMatchObject([
       { file: 'part-00002/manifest.json', kind: 'missing', labels: [{ epochs: [5, 6] }] },
     ]);
     expect((await repairArchive(out, parted)).unrepaired).toEqual([]);
-    expect(await treeOf(out)).toEqual(await treeOf(parted));
+    expect(await readTree(out)).toEqual(await readTree(parted));
   });
 
   test('a part of another archive does not fit', async () => {

@@ -27,6 +27,7 @@ interface Flags {
   readonly seeds?: number;
   readonly ipc?: readonly number[];
   readonly studentIpc?: readonly number[];
+  readonly ratios?: readonly number[];
   readonly backend: 'auto' | BackendName;
   readonly report?: boolean;
 }
@@ -53,6 +54,7 @@ const program = new Command('experiments')
     'train students for these only; compare labels for the others',
     list,
   )
+  .option('--ratios <list>', 'of `synthesis`: of compressed labels; 10,20,40,100,200', list)
   .addOption(
     new Option('--backend <name>', 'of TensorFlow.js')
       .choices(['auto', 'tensorflow', 'wasm'])

@@ -9,7 +9,7 @@ import { IMAGE_SIZE } from '../demo/recipe.js';
 import { TEACHER_FILE } from '../demo/teacher.js';
 import { deviationOf, meanOf } from '../report/experiments.js';
 import type { Setting } from './labels.js';
-import type { SynthesisRow } from './synthesis.js';
+import { CODED_METHODS, type SynthesisRow } from './synthesis.js';
 
 export interface SynthesisRun {
   readonly command: string;
@@ -42,13 +42,13 @@ const HEADINGS = [
 ];
 
 function cellsOf(row: SynthesisRow): readonly string[] {
-  const { accuracy, confidence, bn, own, seconds, cpuSeconds, bytes, students } = row;
+  const { accuracy, confidence, bn, own, seconds, cpuSeconds, bytes, full } = row;
   return [
     row.images,
     `${(100 * accuracy).toFixed(1)} %`,
     confidence.toFixed(2),
     bn.toFixed(0),
-    spread(students.full),
+    spread(full),
     own === undefined ? '-' : `${own.noise.toFixed(0)}, ${own.made.toFixed(0)}`,
     bytes === undefined ? '-' : formatBytes(bytes),
     seconds === undefined ? '-' : seconds.toFixed(0),
@@ -68,32 +68,20 @@ function markdown(
   names: readonly string[],
   { emoji, scale }: Setting,
 ): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
-  const table = (headings: readonly string[], cells: readonly (readonly string[])[]) =>
-    [line(headings), line(headings.map(() => '---')), ...cells.map(line)].join('\n');
   const credits = EMOJI_SETS.slice(0, -1)
     .map((set) => `${set.package} (${set.licence})`)
     .join(', ');
-  // A run may be stopped at any time: a column is shown when it has all methods.
-  const made = rows.filter(({ images }) => methodsOf(rows).some((method) => method === images));
-  const coded = [...new Set(rows.flatMap(({ students }) => Object.keys(students)))].filter((name) =>
-    made.every(({ students }) => students[name] !== undefined),
-  );
-  const withCoded = coded.length > 1 ? rows.filter(({ students }) => coded[1] in students) : [];
-  const codedCells = withCoded.map(({ images, students }) => [
-    images,
-    ...coded.map((name) => spread(students[name])),
-  ]);
   return `${[
     '# Distilled images',
     [
       `- Command: \`${command}\``,
-      `- Machine: ${machine}; TensorFlow.js on ${backend}; wall times with other work on the same processors`,
-      `- ${emoji.classes.length} classes, one image per class, the committed teacher; students learn ${scale.epochs} epochs of labels at temperature 20, are seeded 0, 1, ... and tested on the designer whom no network has seen`,
+      `- Machine: ${machine}; TensorFlow.js on ${backend}; wall times contain waiting for other work on the same processors`,
+      `- ${emoji.classes.length} classes, the committed teacher; students learn ${scale.epochs} epochs of labels at temperature 20, are seeded 0, 1, ... and tested on the designer whom no network has seen`,
     ].join('\n'),
-    table(HEADINGS, rows.map(cellsOf)),
-    'The batch-norm term is the mean over batches of 91 random classes of whole images, against the statistics in the teacher. "In the making" are the batches and statistics that images were optimised for: all images of SRe2L and CDA, single classes of LPLD. Times contain LPLD\'s statistics.',
-    ...(withCoded.length === 0 ? [] : compressed(table(['images', ...coded], codedCells))),
+    ...[...new Set(rows.map(({ ipc }) => ipc))].flatMap((ipc) => section(ipc, rows)),
+    '## What the columns mean',
+    'The batch-norm term is the mean over batches of 91 random whole images, against the statistics in the teacher. "In the making" are the batches and statistics that images were optimised for: all images of SRe2L and CDA, single classes of LPLD. Times of LPLD contain its statistics at the first number of images per class, which the others share.',
+    'Compressed labels: student top-1 in %, mean and deviation over seeds; ratios are in total, every byte of an archive counted. `transform` stores labels of fewer epochs where bytes are few, and these serve all.',
     '## Ten classes',
     `![ten classes](sheet.png)`,
     `Columns: ${names.join(', ')}. Rows: a designer's image (google), ${methodsOf(rows).join(', ')}.`,
@@ -101,12 +89,37 @@ function markdown(
   ].join('\n\n')}\n`;
 }
 
-function compressed(table: string): readonly string[] {
+/** The tables of one number of images per class: the images, and their labels compressed. */
+function section(ipc: number, rows: readonly SynthesisRow[]): readonly string[] {
+  const here = rows.filter((row) => row.ipc === ipc);
   return [
-    '## Labels of these images, compressed',
-    table,
-    'Student top-1 in %, mean and deviation over seeds; ratios count every byte of an archive.',
+    `## IPC ${ipc}`,
+    table(HEADINGS, here.map(cellsOf)),
+    ...(here.every(({ coded }) => coded.length === 0) ? [] : [codedTable(here)]),
   ];
+}
+
+function codedTable(rows: readonly SynthesisRow[]): string {
+  const all = rows.flatMap(({ coded }) => coded);
+  const ratios = [...new Set(all.map(({ ratio }) => ratio))].toSorted((a, b) => a - b);
+  const methods = CODED_METHODS.filter((name) => all.some(({ method }) => method === name));
+  const cells = rows
+    .filter(({ coded }) => coded.length > 0)
+    .flatMap(({ images, full, coded }) =>
+      methods.map((name, i) => [
+        ...(i === 0 ? [images, spread(full)] : ['', '']),
+        name.split(',')[0],
+        ...ratios.map((ratio) =>
+          spread(coded.find((at) => at.method === name && at.ratio === ratio)?.top1),
+        ),
+      ]),
+    );
+  return table(['images', 'full', 'labels', ...ratios.map((ratio) => `${ratio}x`)], cells);
+}
+
+function table(headings: readonly string[], cells: readonly (readonly string[])[]): string {
+  const line = (row: readonly string[]) => `| ${row.join(' | ')} |`;
+  return [line(headings), line(headings.map(() => '---')), ...cells.map(line)].join('\n');
 }
 
 /** Of the rows that are there. */
@@ -116,6 +129,7 @@ function methodsOf(rows: readonly SynthesisRow[]) {
 
 async function sheet(setting: Setting, rows: readonly SynthesisRow[]) {
   const { emoji, workspace, backend, signal } = setting;
+  const [{ ipc }] = rows;
   const classes = emoji.classes.length;
   const chosen = Array.from({ length: SHEET_CLASSES }, (_, i) =>
     Math.floor(((i + 0.5) * classes) / SHEET_CLASSES),
@@ -129,7 +143,7 @@ async function sheet(setting: Setting, rows: readonly SynthesisRow[]) {
   const google = emojiSamples(emoji, [0]);
   const tiles = [await Promise.all(chosen.map((k) => enlarge(google.pixels(k), emoji.size)))];
   for (const method of methodsOf(rows)) {
-    const common = { emoji, dir: workspace.dir, method, teacher: TEACHER_FILE, ipc: 1, seed: 0 };
+    const common = { emoji, dir: workspace.dir, method, teacher: TEACHER_FILE, ipc, seed: 0 };
     const { images } = await distil({ ...common, backend, signal });
     tiles.push(await Promise.all(chosen.map((k) => enlarge(images.pixels(k), IMAGE_SIZE))));
   }

@@ -28,6 +28,8 @@ export type ImageSetName =
 
 export interface SynthesisRow {
   readonly images: ImageSetName;
+  /** Images per class. */
+  readonly ipc: number;
   /** The teacher on whole images: share classified correctly, and mean probability of the class. */
   readonly accuracy: number;
   readonly confidence: number;
@@ -39,59 +41,101 @@ export interface SynthesisRow {
   readonly seconds?: number;
   readonly cpuSeconds?: number;
   readonly bytes?: number;
-  /** Top-1 of students, one per seed, by the labels they learned from. */
-  readonly students: Readonly<Record<string, readonly number[]>>;
+  /** Top-1 of students of full labels, one per seed. */
+  readonly full: readonly number[];
+  readonly coded: readonly CodedStudents[];
+}
+
+/** Top-1 of students of compressed labels, one per seed. */
+export interface CodedStudents {
+  readonly method: CodedName;
+  /** Bytes of the full labels over those of the archive, in total. */
+  readonly ratio: number;
+  readonly top1: readonly number[];
 }
 
 export interface SynthesisFlags {
+  /** Images per class, one table for each. */
+  readonly ipc?: readonly number[];
+  /** Of compressed labels. */
+  readonly ratios?: readonly number[];
   readonly seeds?: number;
   readonly report?: boolean;
   readonly say: (text: string) => void;
 }
 
+export const CODED_METHODS = ['VQAE', 'LPLD', 'transform, reuse, tau 20'] as const;
+export type CodedName = (typeof CODED_METHODS)[number];
+
+const IPCS = [1, 2];
+const RATIOS = [10, 20, 40, 100, 200];
 const REAL = ['google', 'openmoji', 'fluent'] as const;
-const CONTROLS = [...REAL, 'random real', 'noise'] as const;
+/** Sets whose labels are compressed, and the only ones of more than one image a class. */
+const CODED_SETS = [...SYNTHESIS_METHODS, 'random real'] as const;
 const BN_BATCH = 91;
-/** LPLD's and the VQAE's labels, at these ratios in total bytes. */
-const CODED: readonly (readonly [MethodName, number])[] = [
-  ['VQAE', 40],
-  ['LPLD', 40],
-  ['VQAE', 100],
-  ['LPLD', 100],
-];
 
 /**
- * One row per set of images, those of the table's bars first: all students of full labels, then those of coded labels as far as
- * the run gets.
+ * One row per set of images: all students of full labels of an IPC first, those of the table's bars among them, then
+ * those of coded labels as far as the run gets.
  */
 export async function synthesisRows(
   computing: Setting,
-  { seeds = 2, report = false, say }: SynthesisFlags,
+  { ipc: ipcs = IPCS, ratios = RATIOS, seeds = 2, report = false, say }: SynthesisFlags,
 ): Promise<readonly SynthesisRow[]> {
   const workspace = new Workspace(computing.workspace.dir, { knownOnly: report });
   const setting = { ...computing, workspace };
-  const names: readonly ImageSetName[] = [...SYNTHESIS_METHODS, ...CONTROLS];
-  const sets = new Map<ImageSetName, LabelSet>();
-  const rows = new Map<ImageSetName, SynthesisRow>();
-  for (const name of names) {
-    const measured = await known(() => measureSet(name, setting));
-    if (measured === undefined) continue;
-    const students = { full: await studentsOf('none', 1, measured.set, seeds, setting) };
-    sets.set(name, measured.set);
-    rows.set(name, { ...measured.row, students });
-    say(`${name}: students ${percents(students.full)}`);
-  }
-  for (const [method, ratio] of CODED) {
-    for (const name of [...SYNTHESIS_METHODS, 'random real'] as const) {
-      const [set, row] = [sets.get(name), rows.get(name)];
-      if (set === undefined || row === undefined) continue;
-      const top1 = await studentsOf(method, ratio, set, seeds, setting);
-      if (top1.length === 0) continue;
-      rows.set(name, { ...row, students: { ...row.students, [`${method} ${ratio}x`]: top1 } });
-      say(`${name}, ${method} at ${ratio}x: ${percents(top1)}`);
+  const rows: SynthesisRow[] = [];
+  for (const ipc of ipcs) {
+    const found = await rowsAt(ipc, seeds, setting, say);
+    for (const ratio of ratios) {
+      for (const method of CODED_METHODS) await addCoded(found, method, ratio, seeds, setting, say);
     }
+    rows.push(...found.map(({ row }) => row));
   }
-  return [...rows.values()];
+  return rows;
+}
+
+interface MeasuredSet {
+  readonly set: LabelSet;
+  row: SynthesisRow;
+}
+
+async function rowsAt(
+  ipc: number,
+  seeds: number,
+  setting: Setting,
+  say: SynthesisFlags['say'],
+): Promise<MeasuredSet[]> {
+  const names: readonly ImageSetName[] =
+    ipc === 1 ? [...SYNTHESIS_METHODS, ...REAL, 'random real', 'noise'] : CODED_SETS;
+  const found: MeasuredSet[] = [];
+  for (const name of names) {
+    const measured = await known(() => measureSet(name, ipc, setting));
+    if (measured === undefined) continue;
+    const full = await studentsOf('none', 1, measured.set, seeds, setting);
+    found.push({ set: measured.set, row: { ...measured.row, full, coded: [] } });
+    say(`IPC ${ipc}, ${name}: students ${percents(full)}`);
+  }
+  return found;
+}
+
+/** Adds the students of one method's labels at one ratio to all rows. */
+async function addCoded(
+  found: readonly MeasuredSet[],
+  method: CodedName,
+  ratio: number,
+  seeds: number,
+  setting: Setting,
+  say: SynthesisFlags['say'],
+): Promise<void> {
+  for (const measured of found) {
+    const { set, row } = measured;
+    if (!CODED_SETS.some((name) => name === row.images)) continue;
+    const top1 = await studentsOf(method, ratio, set, seeds, setting);
+    if (top1.length === 0) continue;
+    measured.row = { ...row, coded: [...row.coded, { method, ratio, top1 }] };
+    say(`IPC ${row.ipc}, ${row.images}, ${method} at ${ratio}x: ${percents(top1)}`);
+  }
 }
 
 function percents(top1: readonly number[]): string {
@@ -116,12 +160,12 @@ async function studentsOf(
   return top1;
 }
 
-async function measureSet(name: ImageSetName, setting: Setting) {
-  const made = await imagesNamed(name, setting);
+async function measureSet(name: ImageSetName, ipc: number, setting: Setting) {
+  const made = await imagesNamed(name, ipc, setting);
   const hash = createHash('sha256').update(made.images.data).digest('hex');
-  const set: LabelSet = { family: 'residual', ipc: 1, made: { images: made.images, hash } };
+  const set: LabelSet = { family: 'residual', ipc, made: { images: made.images, hash } };
   const { images: _, ...facts } = made;
-  const row = { images: name, ...facts, ...(await judge(imagesOf(setting, set), setting)) };
+  const row = { images: name, ipc, ...facts, ...(await judge(imagesOf(setting, set), setting)) };
   return { row, set };
 }
 
@@ -129,42 +173,42 @@ interface NamedImages extends Pick<SynthesisRow, 'own' | 'seconds' | 'cpuSeconds
   readonly images: MemoryImages;
 }
 
-async function imagesNamed(name: ImageSetName, setting: Setting): Promise<NamedImages> {
+async function imagesNamed(
+  name: ImageSetName,
+  ipc: number,
+  setting: Setting,
+): Promise<NamedImages> {
   const { emoji } = setting;
   const classes = emoji.classes.length;
   const random = new RandomSequence(0, STREAM.training, 0);
   if (name === 'noise') return { images: noiseImages(classes, random) };
-  if (name === 'random real' || REAL.some((real) => real === name)) {
-    const all = emojiSamples(emoji, [0, 1, 2]);
-    const setOf = () =>
-      name === 'random real'
-        ? random.below(REAL.length)
-        : REAL.findIndex((real) => name.startsWith(real));
-    const chosen = Array.from({ length: classes }, (_, i) => all.pixels(setOf() * classes + i));
-    return { images: memoryImages(Buffer.concat(chosen), emoji.size, emoji.size) };
-  }
-  return distilled(name as SynthesisMethod, setting);
+  const one = REAL.findIndex((real) => name === real);
+  if (one < 0 && name !== 'random real') return distilled(name as SynthesisMethod, ipc, setting);
+  const setsOf = () => (one < 0 ? random.distinct(ipc, REAL.length) : [one]);
+  const sets = Array.from({ length: classes }, setsOf);
+  const all = emojiSamples(emoji, [0, 1, 2]);
+  const chosen = Array.from({ length: ipc * classes }, (_, i) => {
+    const target = i % classes;
+    return all.pixels(sets[target][Math.floor(i / classes)] * classes + target);
+  });
+  return { images: memoryImages(Buffer.concat(chosen), emoji.size, emoji.size) };
 }
 
 /** Its time is that of the run that made the images, which a resumed run takes from the workspace. */
-async function distilled(method: SynthesisMethod, setting: Setting): Promise<NamedImages> {
+async function distilled(
+  method: SynthesisMethod,
+  ipc: number,
+  setting: Setting,
+): Promise<NamedImages> {
   const { workspace, emoji, backend, signal, onProgress } = setting;
   const make = () =>
     distil({
-      ...{
-        emoji,
-        dir: workspace.dir,
-        method,
-        teacher: TEACHER_FILE,
-        ipc: 1,
-        backend,
-        seed: 0,
-        signal,
-      },
+      ...{ emoji, dir: workspace.dir, method, teacher: TEACHER_FILE },
+      ...{ ipc, backend, seed: 0, signal },
       onProgress: ({ done, total, step }) =>
         onProgress(`${method}: job ${done} of ${total}, iteration ${step?.iteration ?? 0}`),
     });
-  const parameters = { method, images: emoji.hash, ipc: 1, seed: 0 };
+  const parameters = { method, images: emoji.hash, ipc, seed: 0 };
   const taken = await workspace.step('distilled', parameters, async () => {
     const [start, cpu] = [performance.now(), process.cpuUsage()];
     const { result, folder } = await make();
@@ -184,9 +228,8 @@ function noiseImages(classes: number, random: RandomSequence): MemoryImages {
   const stride = IMAGE_SIZE * IMAGE_SIZE * 3;
   const { mean, std } = NORMALISATION;
   const data = Uint8Array.from({ length: classes * stride }, (_, i) => {
-    const radius = Math.sqrt(-2 * Math.log(1 - random.uniform()));
-    const normal = radius * Math.cos(2 * Math.PI * random.uniform());
-    return Math.max(0, Math.min(255, Math.floor(255 * (normal * std[i % 3] + mean[i % 3]))));
+    const value = random.normal() * std[i % 3] + mean[i % 3];
+    return Math.max(0, Math.min(255, Math.floor(255 * value)));
   });
   return memoryImages(data, IMAGE_SIZE, IMAGE_SIZE);
 }
@@ -194,17 +237,18 @@ function noiseImages(classes: number, random: RandomSequence): MemoryImages {
 async function judge(images: MemoryImages, { backend }: Setting) {
   using teacher = await loadTeacher(TEACHER_FILE, { backend });
   const { count } = images;
+  const { classes } = teacher;
   const stride = IMAGE_SIZE * IMAGE_SIZE * 3;
   const whole = new Float32Array(count * stride);
   renderWhole(images, { start: 0, count }, [IMAGE_SIZE, IMAGE_SIZE], NORMALISATION, whole);
   const logits = await teacher.logits(whole);
   let [right, confidence] = [0, 0];
   for (let i = 0; i < count; i++) {
-    const row = logits.subarray(i * teacher.classes, (i + 1) * teacher.classes);
+    const row = logits.subarray(i * classes, (i + 1) * classes);
     const most = row.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
     const sum = row.reduce((total, logit) => total + Math.exp(logit - most), 0);
-    right += Number(row[i] === most);
-    confidence += Math.exp(row[i] - most) / sum;
+    right += Number(row[i % classes] === most);
+    confidence += Math.exp(row[i % classes] - most) / sum;
   }
   const { network } = teacher;
   const stored = network?.stored();

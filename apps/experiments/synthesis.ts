@@ -182,9 +182,11 @@ async function imagesNamed(
   const classes = emoji.classes.length;
   const random = new RandomSequence(0, STREAM.training, 0);
   if (name === 'noise') return { images: noiseImages(classes, random) };
-  const one = REAL.findIndex((real) => name === real);
-  if (one < 0 && name !== 'random real') return distilled(name as SynthesisMethod, ipc, setting);
-  const setsOf = () => (one < 0 ? random.distinct(ipc, REAL.length) : [one]);
+  const one = REAL.find((real) => real === name);
+  if (one === undefined && name !== 'random real')
+    return distilled(name as SynthesisMethod, ipc, setting);
+  const setsOf = () =>
+    one === undefined ? random.distinct(ipc, REAL.length) : [REAL.indexOf(one)];
   const sets = Array.from({ length: classes }, setsOf);
   const all = emojiSamples(emoji, [0, 1, 2]);
   const chosen = Array.from({ length: ipc * classes }, (_, i) => {

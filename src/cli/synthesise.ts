@@ -13,10 +13,14 @@ import {
   positiveInteger,
   positiveNumber,
   type Slice,
+  shareOf,
   slice,
 } from './options.js';
 import { phaseProgress } from './progress.js';
 import { addTeacherOptions, descriptionOf, type TeacherFlags } from './teacher-options.js';
+
+/** Batch-norm term of noise over its cross-entropy, both as they enter the loss; the published weight gave 2. */
+const BALANCED = [0.2, 10] as const;
 
 interface SynthesiseFlags extends TeacherFlags {
   readonly method: SynthesisMethod;
@@ -37,6 +41,10 @@ interface SynthesiseFlags extends TeacherFlags {
   readonly iterations?: number;
   readonly lr?: number;
   readonly bnWeight?: number;
+  readonly firstBn?: number;
+  readonly minCrop?: number;
+  readonly curriculum?: number;
+  readonly jitter?: number;
   readonly statistics?: string;
   readonly json?: boolean;
 }
@@ -91,6 +99,22 @@ export function addSynthesise(program: Command, io: CliIo): void {
       'of the distance from the batch norms (default: 0.01)',
       positiveNumber,
     )
+    .option('--first-bn <x>', 'of the first batch norm among all (default: 10)', positiveNumber)
+    .option(
+      '--min-crop <x>',
+      'smallest share of an image in a view (default: 0.08)',
+      positiveNumber,
+    )
+    .option(
+      '--curriculum <x>',
+      'share of the steps in which views shrink to it (default: 1 of cda, else 0)',
+      shareOf,
+    )
+    .option(
+      '--jitter <n>',
+      'largest shift of a view, pixels (default: 1/7 of the side)',
+      nonNegativeInteger,
+    )
     .option(
       '--statistics <file>',
       'of softpack statistics; lpld and models without batch norms need it',
@@ -106,8 +130,11 @@ export function addSynthesise(program: Command, io: CliIo): void {
       const result = await synthesise({
         ...optionsOf(flags),
         description,
-        onProgress: (progress) =>
-          show('synthesise', shareDone(progress), progress.total, noteOf(progress)),
+        onProgress: (progress) => {
+          show('synthesise', shareDone(progress), progress.total, noteOf(progress));
+          const warning = unbalanced(progress);
+          if (warning !== undefined) io.stderr.write(`${warning}\n`);
+        },
         signal: io.signal,
       });
       print(io, flags.json ? JSON.stringify(result) : describe(result, flags));
@@ -129,6 +156,17 @@ function noteOf({ confidence, step }: SynthesisProgress): string | undefined {
   }
   const { job, iteration, iterations, crossEntropy, bn } = step;
   return `job ${job}, ${iteration + 1}/${iterations}, CE ${crossEntropy.toFixed(2)}, BN ${bn.toFixed(0)}`;
+}
+
+/** Said of the noise that a run begins with: a term that is many times the other decides alone. */
+function unbalanced({ done, step }: SynthesisProgress): string | undefined {
+  if (step === undefined || done > 0 || step.iteration > 0) return undefined;
+  const { bn, bnWeight, crossEntropy } = step;
+  const share = (bnWeight * bn) / crossEntropy;
+  const [least, most] = BALANCED;
+  if (share >= least && share <= most) return undefined;
+  const better = (bnWeight * 2) / share;
+  return `batch norms weigh ${share.toPrecision(2)} times the cross-entropy of noise, usual are ${least} to ${most}: consider --bn-weight ${better.toPrecision(1)}`;
 }
 
 /** Whole jobs, and the part of the one under way. */

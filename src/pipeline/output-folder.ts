@@ -7,24 +7,23 @@ import { WriterLock } from '../container/lock.js';
 export class OutputFolder implements AsyncDisposable {
   readonly lock: WriterLock;
   readonly #path: string;
-  readonly #made: boolean;
+  readonly #own: boolean;
 
-  private constructor(path: string, made: boolean, lock: WriterLock) {
+  private constructor(path: string, own: boolean, lock: WriterLock) {
     this.#path = path;
-    this.#made = made;
+    this.#own = own;
     this.lock = lock;
   }
 
-  /** `LOCKED` if another run writes there. */
-  static async open(path: string): Promise<OutputFolder> {
-    const made = !existsSync(path);
+  /** `own`: of runs alone, so that an empty one is left by a killed run. `LOCKED` if another run writes there. */
+  static async open(path: string, { own = !existsSync(path) } = {}): Promise<OutputFolder> {
     await makeDirectory(path);
-    return new OutputFolder(path, made, await WriterLock.acquire(path));
+    return new OutputFolder(path, own, await WriterLock.acquire(path));
   }
 
-  /** A folder that this run made and had no use for is removed. */
+  /** A folder that a run made and had no use for is removed. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.lock.release();
-    if (this.#made) await rmdir(this.#path).catch(() => undefined);
+    if (this.#own) await rmdir(this.#path).catch(() => undefined);
   }
 }

@@ -39,7 +39,7 @@ export interface SynthesiseOptions {
   /** Default `png`. */
   readonly format?: PixelFormat;
   readonly seed?: number;
-  /** Images of each class that are tried, drawn at random. Default 300. */
+  /** RDED, as the next three: images of each class that are tried, drawn at random. Default 300. */
   readonly candidates?: number;
   /** Times that each image is tried, with other crops each time, for classes of few images. Default 1. */
   readonly draws?: number;
@@ -49,12 +49,20 @@ export interface SynthesiseOptions {
   readonly factor?: number;
   /** RDED: crops per forward pass of the teacher, default 128. Others: images of different classes optimised together, default 100. */
   readonly batch?: number;
-  /** Steps from noise to an image. Default 4000, or 1000 for images up to 64 pixels. */
+  /** Others, as all further ones: steps from noise to an image. Default 4000, or 1000 for images up to 64 pixels. */
   readonly iterations?: number;
   /** Default 0.25. */
   readonly lr?: number;
   /** Weight of the distance from the batch norms' statistics. Default 0.01. */
   readonly bnWeight?: number;
+  /** Weight of the first batch norm among all. Default 10. */
+  readonly firstBn?: number;
+  /** Smallest share of an image that a view shows. Default 0.08. */
+  readonly minCrop?: number;
+  /** Share of the iterations over which the smallest view falls from the whole image to `minCrop`. Default 1 of CDA, else 0. */
+  readonly curriculum?: number;
+  /** Largest cyclic shift of a view, pixels. Default a seventh of the side. */
+  readonly jitter?: number;
   /** Makes every `count`-th job only, from `index` on. All shards may write to one folder, at the same time. */
   readonly shard?: { readonly index: number; readonly count: number };
   readonly onProgress?: (progress: SynthesisProgress) => void;
@@ -79,6 +87,7 @@ export interface SynthesisStep {
   readonly crossEntropy: number;
   /** Distance of the batch norms' inputs from their statistics, before its weight. */
   readonly bn: number;
+  readonly bnWeight: number;
 }
 
 export interface SynthesisResult {

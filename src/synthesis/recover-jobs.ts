@@ -32,7 +32,7 @@ export async function recoverSynthesiser(
   method: RecoverMethod,
   options: SynthesiseOptions,
 ): Promise<Synthesiser> {
-  requireRecoverOptions(options);
+  requireRecoverOptions(options, Math.min(...teacher.size));
   const { ipc, seed = 0, batch = 100, signal, statistics: file } = options;
   const { size, normalisation } = teacher;
   const recipe = recoverRecipe(method, Math.min(...size), options);
@@ -48,7 +48,7 @@ export async function recoverSynthesiser(
     async make(job, onStep) {
       const { targets, images } = plan[job];
       const onIteration = (step: Losses & { readonly iteration: number }) =>
-        onStep({ job, iterations: recipe.iterations, ...step });
+        onStep({ job, ...step, iterations: recipe.iterations, bnWeight: recipe.bnWeight });
       const context = { network, size, normalisation, recipe, seed, signal, onIteration };
       const held = { groups: targets.length, statistics: statistics(targets) };
       const made = await recover(context, { job, images, ...held });
@@ -69,14 +69,19 @@ export async function recoverSynthesiser(
   };
 }
 
-function requireRecoverOptions(options: SynthesiseOptions): void {
+function requireRecoverOptions(options: SynthesiseOptions, side: number): void {
   const { ipc, seed = 0, batch = 100, iterations, lr, bnWeight } = options;
+  const { firstBn, minCrop, curriculum, jitter } = options;
   argument.count(ipc, 'ipc', 1, 99_999);
   argument.count(seed, 'seed', 0);
   argument.count(batch, 'batch', 1, 2 ** 16);
   if (iterations !== undefined) argument.count(iterations, 'iterations', 1);
   if (lr !== undefined) argument.positive(lr, 'lr');
   if (bnWeight !== undefined) argument.number(bnWeight, 'bnWeight', 0, 1e6);
+  if (firstBn !== undefined) argument.number(firstBn, 'firstBn', 0, 1e6);
+  if (minCrop !== undefined) argument.number(minCrop, 'minCrop', 0.001, 1);
+  if (curriculum !== undefined) argument.number(curriculum, 'curriculum', 0, 1);
+  if (jitter !== undefined) argument.count(jitter, 'jitter', 0, side - 1);
 }
 
 interface PlannedJob extends Pick<RecoverJob, 'images'> {

@@ -23,6 +23,13 @@ import { classFolders, ImageTree } from './tree.js';
 
 /** Images decoded at a time. */
 const DECODES = 4;
+/** Options that only RDED has, and those of the others alone. */
+const RDED_OPTIONS = ['candidates', 'draws', 'crops', 'factor'] as const;
+const RECOVER_OPTIONS = [
+  ...['iterations', 'lr', 'bnWeight', 'firstBn', 'minCrop', 'curriculum', 'jitter'],
+  'statistics',
+] as const;
+
 /**
  * Distils images with a teacher, from a data set or from noise, and writes them as one folder per class. A job is some classes; its
  * images follow from options, seed and classes alone, so that runs are resumed, and shards joined by copying their folders together,
@@ -34,6 +41,7 @@ const DECODES = 4;
 export async function synthesise(options: SynthesiseOptions): Promise<SynthesisResult> {
   const { out, shard = { index: 0, count: 1 }, format = 'png', signal, onProgress } = options;
   argument.oneOf(options.method, 'method', SYNTHESIS_METHODS);
+  requireOptionsOf(options);
   argument.count(shard.count, 'shard.count', 1);
   argument.count(shard.index, 'shard.index', 0, shard.count - 1);
   if (format !== 'png') argument.count(format.jpeg, 'format.jpeg', 1, 100);
@@ -49,7 +57,7 @@ export async function synthesise(options: SynthesiseOptions): Promise<SynthesisR
   const { jobs } = synthesiser;
   const records = await JobRecords.open(out, request, jobs);
   const part = `shard-${shard.index}-of-${shard.count}`;
-  await using _folder = await OutputFolder.open(join(records.folder, part));
+  await using _folder = await OutputFolder.open(join(records.folder, part), { own: true });
   const tree = new ImageTree(out, classFolders(classNames, range), teacher.size, format);
   const own = Array.from({ length: jobs }, (_, job) => job).filter(
     (job) => job % shard.count === shard.index,
@@ -65,6 +73,22 @@ export async function synthesise(options: SynthesiseOptions): Promise<SynthesisR
     onProgress?.({ done: done + 1, total, confidence: meanConfidence(made.images) });
   }
   return summarise(records, jobs, request);
+}
+
+/** An option of another method has no effect: whoever gives it expects one. */
+function requireOptionsOf(options: SynthesiseOptions): void {
+  const { method } = options;
+  const others: readonly string[] = method === 'rded' ? RECOVER_OPTIONS : RDED_OPTIONS;
+  const given = Object.entries(options).find(
+    ([name, value]) => value !== undefined && others.includes(name),
+  );
+  if (given === undefined) return;
+  const [field, found] = given;
+  throw new SoftpackError('INVALID_ARGUMENT', `${method} has no such option`, {
+    field,
+    expected: method === 'rded' ? 'method sre2l, cda or lpld' : 'method rded',
+    found,
+  });
 }
 
 /** What a run disposes of at its end; Node.js 20 has no `DisposableStack`. */
@@ -146,23 +170,28 @@ async function summarise(
   const perJob: JsonObject[] = [];
   for (const job of done) {
     const { images, ...facts } = await records.read(job);
-    perJob.push(facts);
     const check = new FieldChecker(records.folder, 'INVALID_FILE');
-    for (const image of check.list(images, `job ${job}`)) made.push(check.object(image, 'image'));
+    const own = check.list(images, `job ${job}`).map((image) => check.object(image, 'image'));
+    perJob.push({ ...facts, ...reached(own) });
+    made.push(...own);
   }
+  const result = { ...reached(made), jobs, jobsDone: done.length };
+  if (done.length === jobs) await records.finish({ request, result, jobs: perJob, images: made });
+  return result;
+}
+
+/** What the teacher makes of some images, seeing them whole, and their size. */
+function reached(images: readonly JsonObject[]) {
   const mean = (value: (image: JsonObject) => number) =>
-    made.reduce((sum, image) => sum + value(image), 0) / Math.max(made.length, 1);
-  const result = {
-    images: made.length,
-    classes: new Set(made.map(({ target }) => target)).size,
-    bytes: made.reduce((sum, { bytes }) => sum + Number(bytes), 0),
+    images.reduce((sum, image) => sum + value(image), 0) / Math.max(images.length, 1);
+  return {
+    images: images.length,
+    classes: new Set(images.map(({ target }) => target)).size,
+    bytes: images.reduce((sum, { bytes }) => sum + Number(bytes), 0),
     accuracy: mean(({ correct }) => Number(correct)),
     confidence: mean(({ crossEntropy }) => Math.exp(-Number(crossEntropy))),
     crossEntropy: mean(({ crossEntropy }) => Number(crossEntropy)),
-    ...{ jobs, jobsDone: done.length },
   };
-  if (done.length === jobs) await records.finish({ request, result, jobs: perJob, images: made });
-  return result;
 }
 
 /** Images of someone else must not be mixed with distilled ones. */

@@ -108,7 +108,9 @@ test('a stopped or killed run goes on to the bytes of a whole one', async () => 
   const part = join(out, 'bee', 'class00001_id00001.png');
   await writeFile(`${part}.tmp-0123456789abcdef`, (await readFile(part)).subarray(0, 40));
   await rm(part);
+  await mkdir(join(out, '.synthesis', 'shard-0-of-1'));
   await distil('resumed');
+  expect(await readdir(join(out, '.synthesis'))).not.toContain('shard-0-of-1');
   await distil('fresh');
   expect(await contentOf('resumed')).toEqual(await contentOf('fresh'));
 });
@@ -132,6 +134,8 @@ test('what cannot be made is refused with the numbers, before anything is writte
     return String(error);
   };
   expect(await refusal({ factor: 2 })).toMatch(/at least 8 crops.*4 in class 0/);
+  expect(await refusal({ lr: 0.1 })).toMatch(/lr.*no such option.*sre2l, cda or lpld.*0\.1/);
+  expect(await refusal({ method: 'cda', crops: 5 })).toMatch(/crops.*cda has.*method rded/);
   expect(await refusal({ ipc: 5 })).toMatch(/at least 5 crops.*too few in 5 classes/);
   expect(await refusal({ classes: [2, 9] })).toMatch(/classes\[1\].*from 3 to 5.*9/);
   const classNames = [...FOLDERS.slice(0, 4), 'fox'];

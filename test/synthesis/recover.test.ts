@@ -13,6 +13,7 @@ import type { SynthesisProgress } from '#src/synthesis/options.js';
 import { recoverRecipe, smallestCrop } from '#src/synthesis/recipe.js';
 import { recover, viewOf } from '#src/synthesis/recover.js';
 import { synthesise } from '#src/synthesis/synthesise.js';
+import { softpack } from '../cli/softpack.js';
 import { nativeTensorflow } from '../nn/native.js';
 import { temporaryDirectory } from '../temporary.js';
 
@@ -281,6 +282,57 @@ test("CDA's views begin as the whole image and end as SRe2L's", () => {
     jitter: 32,
     iterations: 4000,
   });
+});
+
+test('a record tells the recipe and what each job reached; choices that no image allows are refused', async () => {
+  const common = { method: 'cda', teacher, backend: 'wasm', ipc: 1, iterations: 3 } as const;
+  const make = (name: string, change = {}) =>
+    synthesise({ ...common, batch: 3, out: temporary.path(name), ...change });
+  const own = { minCrop: 1, jitter: 0, firstBn: 2, curriculum: 0.5 };
+  const result = await make('own', own);
+  const record = JSON.parse(await readFile(join(temporary.path('own'), 'synthesis.json'), 'utf8'));
+  expect(record.request).toMatchObject({ ...own, lr: 0.25, iterations: 3 });
+  expect(record.jobs).toHaveLength(2);
+  const images: { bytes: number; crossEntropy: number }[] = record.images.slice(0, 3);
+  const [{ bytes, confidence, iterations, whole }] = record.jobs;
+  expect(bytes).toBe(images.reduce((sum, image) => sum + image.bytes, 0));
+  expect(confidence).toBeCloseTo(
+    images.reduce((sum, image) => sum + Math.exp(-image.crossEntropy), 0) / 3,
+    12,
+  );
+  expect(iterations).toBe(3);
+  expect(whole.bn).toBeGreaterThan(0);
+  expect(result.bytes).toBe(record.jobs[0].bytes + record.jobs[1].bytes);
+  for (const [field, value] of [
+    ['minCrop', 0],
+    ['jitter', SIZE],
+    ['firstBn', -1],
+    ['curriculum', 1.5],
+  ] as const) {
+    await expect(make('refused', { [field]: value })).rejects.toMatchObject({
+      ...{ code: 'INVALID_ARGUMENT', field, found: value },
+    });
+  }
+  await expect(readdir(temporary.path('refused'))).rejects.toThrow('ENOENT');
+});
+
+test('the command says when one term of the loss is many times the other', async () => {
+  const make = async (name: string, weight: string) => {
+    const args = ['--method', 'sre2l', '--teacher', teacher, '--backend', 'wasm', '--ipc', '1'];
+    const more = ['--iterations', '2', '--bn-weight', weight, '-o', temporary.path(name)];
+    return softpack(['synthesise', ...args, ...more]);
+  };
+  const first = async (name: string) => {
+    const text = await readFile(join(temporary.path(name), 'synthesis.json'), 'utf8');
+    return JSON.parse(text).jobs[0].first as { readonly bn: number; readonly crossEntropy: number };
+  };
+  const loud = await make('loud', '1e4');
+  const { bn, crossEntropy } = await first('loud');
+  const advised = Number(/consider --bn-weight (\S+)/.exec(loud.err)?.[1]);
+  expect((advised * bn) / crossEntropy).toBeGreaterThan(1);
+  expect((advised * bn) / crossEntropy).toBeLessThan(4);
+  const quiet = await make('quiet', String(advised));
+  expect([quiet.code, quiet.err]).toEqual([0, expect.not.stringContaining('--bn-weight')]);
 });
 
 async function contentOf(name: string): Promise<ReadonlyMap<string, string>> {

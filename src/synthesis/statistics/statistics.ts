@@ -77,15 +77,11 @@ export async function featureStatistics(
         Array.from({ length: settings.views }, (_, view) => ({ group, image, view })),
       ),
     );
-    if (!parts.has(job)) {
-      const before = done;
-      const found = await momentsOf(context, own, tries, (some) =>
-        options.onProgress?.({ done: before + some, total: views }),
-      );
-      await parts.write(job, found);
-    }
+    const before = done;
+    const report = (some: number) => options.onProgress?.({ done: before + some, total: views });
+    if (parts.has(job)) report(tries.length);
+    else await parts.write(job, await momentsOf(context, own, tries, report));
     done += tries.length;
-    options.onProgress?.({ done, total: views });
   }
   const moments = await pool(parts, jobs.length, channels, perClass);
   await writeStatistics(options.out, request, taps, moments);

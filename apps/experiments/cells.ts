@@ -12,6 +12,10 @@ export type ExperimentName =
   | 'reuse'
   | 'ablation'
   | 'kept'
+  | 'tau20'
+  | 'harder'
+  | 'second'
+  | 'longer'
   | 'figure2'
   | 'figure3'
   | 'controls';
@@ -33,8 +37,14 @@ export interface Experiment {
   readonly name: ExperimentName;
   readonly title: string;
   readonly cells: readonly Cell[];
+  /** Measured when it is named, not with all. */
+  readonly byName?: boolean;
 }
 
+/** Beside half an image: how much a view shows at least, and epochs of a longer training. */
+const SMALL_CROP = 0.08;
+const MANY_EPOCHS = 200;
+const PAST_PAPER = [200, 400, 1000, 2000];
 const LOW_RATIOS = [10, 20, 30, 40];
 const HIGH_RATIOS = [100, 200];
 
@@ -48,6 +58,10 @@ export function experiments(scale: Scale): readonly Experiment[] {
   const against = (ratios: readonly number[], change: Partial<Cell> = {}) =>
     ratios.flatMap((ratio) => [cell('LPLD', ratio, change), cell('VQAE', ratio, change)]);
   const full = (change: Partial<Cell> = {}) => cell('none', 1, change);
+  const pastPaper = (change: Partial<Cell>) => [
+    cell('none, LPQLD temperatures', 1, change),
+    ...PAST_PAPER.map((ratio) => cell('transform, reuse', ratio, change)),
+  ];
   const table1 = scale.ipcs.flatMap((ipc) => [
     full({ set: set(ipc) }),
     ...against(LOW_RATIOS, { set: set(ipc) }),
@@ -91,21 +105,33 @@ export function experiments(scale: Scale): readonly Experiment[] {
         ...baselines,
       ],
     },
-    { name: 's9', title: 'Table S9: 100x and 200x', cells: s9 },
+    {
+      name: 's9',
+      title: 'Table S9: 100x and 200x, and reuse at the same bytes',
+      cells: [
+        ...s9,
+        ...scale.ipcs.flatMap((ipc) => [
+          cell('none, LPQLD temperatures', 1, { set: set(ipc) }),
+          ...HIGH_RATIOS.flatMap((ratio) =>
+            (['VQAE, reuse', 'transform, reuse'] as const).map((name) =>
+              cell(name, ratio, { set: set(ipc) }),
+            ),
+          ),
+        ]),
+      ],
+    },
     {
       name: 'reuse',
       title: "Past 100x: the transform codec and reused epochs, at LPQLD's temperatures",
       cells: [
         ...scale.ipcs.flatMap((ipc) => [
           cell('none, LPQLD temperatures', 1, { set: set(ipc) }),
-          ...(ipc === scale.ipcs[0] ? [400, 1000, 2000, 200, 100] : [400, 1000]).map((ratio) =>
-            cell('transform, reuse', ratio, { set: set(ipc) }),
+          ...(ipc === scale.ipcs[0] ? [400, 1000, 2000, 200, 100] : [400, 1000, 2000, 200]).map(
+            (ratio) => cell('transform, reuse', ratio, { set: set(ipc) }),
           ),
         ]),
         ...[200, 400, 100].map((ratio) => cell('VQAE, reuse', ratio)),
         cell('LPQLD', 200),
-        cell('transform, reuse, tau 20', 400),
-        cell('none', 1),
         cell('LPQLD', 100),
         ...HIGH_RATIOS.map((ratio) => cell('VQAE, LPQLD temperatures', ratio)),
         cell('mean per class', 1),
@@ -114,6 +140,7 @@ export function experiments(scale: Scale): readonly Experiment[] {
     },
     {
       name: 'ablation',
+      byName: true,
       title: 'The transform codec with one part switched off',
       cells: [
         cell('none, LPQLD temperatures', 1),
@@ -135,11 +162,43 @@ export function experiments(scale: Scale): readonly Experiment[] {
     },
     {
       name: 'kept',
+      byName: true,
       title: "Full labels of fewer epochs, reused, at LPQLD's temperatures",
       cells: [
         cell('none, LPQLD temperatures', 1),
         ...[2, 5, 10, 20].map((ratio) => cell('none, reuse', ratio)),
       ],
+    },
+    {
+      name: 'tau20',
+      byName: true,
+      title: 'Past 100x at tau 20 throughout',
+      cells: [
+        cell('none', 1),
+        cell('transform, reuse, tau 20', 400),
+        cell('VQAE, reuse, tau 20', 400),
+        cell('VQAE', 100),
+        cell('VQAE', 400),
+        ...[200, 1000].map((ratio) => cell('transform, reuse, tau 20', ratio)),
+      ],
+    },
+    {
+      name: 'harder',
+      byName: true,
+      title: `Past 100x with views that show ${100 * SMALL_CROP} % of an image and more`,
+      cells: pastPaper({ set: { ...set(scale.ipcs[0]), smallestCrop: SMALL_CROP } }),
+    },
+    {
+      name: 'second',
+      byName: true,
+      title: 'Past 100x with a second student',
+      cells: pastPaper({ student: 'residual' }),
+    },
+    {
+      name: 'longer',
+      byName: true,
+      title: `Past 100x in ${MANY_EPOCHS} epochs`,
+      cells: pastPaper({ set: { ...set(scale.ipcs[0]), epochs: MANY_EPOCHS } }),
     },
     { name: 'table1', title: 'Table 1: label pruning and VQAE at 10x to 40x', cells: table1 },
     {

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import type { AugmentationSpec } from '#src/augment/spec.js';
 import { MANIFEST_FILE } from '#src/container/shard-file.js';
 import { type MemoryImages, memoryImages } from '#src/images/memory.js';
 import type { BackendName } from '#src/nn/backend/name.js';
@@ -72,6 +73,10 @@ async function demoTeacherTop1(emoji: EmojiImages): Promise<number> {
 export interface LabelSet {
   readonly family: Family;
   readonly ipc: number;
+  /** Instead of the scale's. */
+  readonly epochs?: number;
+  /** Smallest share of an image that a view shows, instead of the demo's half. */
+  readonly smallestCrop?: number;
   /** Other images than the designers' own. */
   readonly made?: MadeImages;
 }
@@ -106,8 +111,8 @@ export async function fullLabels(set: LabelSet, setting: Setting): Promise<strin
       fingerprint: { family: set.family },
       backend,
       images: imagesOf(setting, set),
-      augmentation: demoAugmentation(DATA_SEED),
-      epochs: scale.epochs,
+      augmentation: augmentationOf(set),
+      epochs: epochsOf(set, scale),
       classes: emoji.classes.length,
       tau: TAU,
       out,
@@ -119,8 +124,20 @@ export async function fullLabels(set: LabelSet, setting: Setting): Promise<strin
   });
 }
 
-export function labelParameters({ family, ipc, made }: LabelSet, { scale, emoji }: Setting) {
+export function labelParameters(set: LabelSet, { scale, emoji }: Setting) {
+  const { family, ipc, made, smallestCrop } = set;
   const recipe = teacherRecipe(family, scale);
   const images = made?.hash ?? emoji.hash;
-  return { images, scale: scale.name, recipe, ipc, epochs: scale.epochs, tau: TAU };
+  const epochs = epochsOf(set, scale);
+  return { images, scale: scale.name, recipe, ipc, epochs, tau: TAU, smallestCrop };
+}
+
+/** Epochs of a set's labels, and of its students. */
+export function epochsOf({ epochs }: LabelSet, scale: Scale): number {
+  return epochs ?? scale.epochs;
+}
+
+/** The views that a set's labels belong to. */
+export function augmentationOf({ smallestCrop }: LabelSet): AugmentationSpec {
+  return demoAugmentation(DATA_SEED, smallestCrop);
 }

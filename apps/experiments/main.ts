@@ -90,7 +90,9 @@ async function run(name: string, flags: Flags): Promise<void> {
     const file = await writeSynthesis(join(flags.out, SYNTHESIS), setting, runOf(setting), rows);
     return say(file);
   }
-  const chosen = experiments(scale).filter((experiment) => [experiment.name, 'all'].includes(name));
+  const chosen = experiments(scale).filter((experiment) =>
+    name === 'all' ? !experiment.byName : experiment.name === name,
+  );
   const options = { studentIpcs: flags.studentIpc ?? scale.ipcs, students: flags.seeds };
   const out = join(flags.out, scale.name);
   const report = () => writeReport(out, chosen, setting, options);

@@ -2,7 +2,7 @@ import { CODECS } from '#src/codecs/registry.js';
 import { isSoftpackError } from '#src/errors.js';
 import type { ExperimentRow } from '../report/experiments.js';
 import type { Cell } from './cells.js';
-import type { Setting } from './labels.js';
+import { epochsOf, type Setting } from './labels.js';
 import { type Method, methodAt, pack } from './methods.js';
 import { student, subsetAt, subsetStudent } from './student.js';
 
@@ -33,7 +33,7 @@ export async function measure(
   );
   const pruned = method.prune && `, first 1/${+method.prune.ratio.toFixed(1)} of batches`;
   const { keep } = method;
-  const kept = keep === undefined ? '' : `, ${keep} of ${setting.scale.epochs} epochs`;
+  const kept = keep === undefined ? '' : `, ${keep} of ${epochsOf(cell.set, setting.scale)} epochs`;
   return {
     ...rowOf(cell),
     codec: `${CODECS.words(packed.codec)}${pruned ?? ''}${kept}`,
@@ -69,7 +69,7 @@ async function measureSubset(
   const { samples, bytes } = subsetAt(cell.ratio, cell.set, setting);
   const top1 = await eachSeed(seeds, (seed) => subsetStudent(cell.ratio, cell.set, seed, setting));
   const { scale, emoji } = setting;
-  const full = 2 * emoji.classes.length ** 2 * cell.set.ipc * scale.epochs;
+  const full = 2 * emoji.classes.length ** 2 * cell.set.ipc * epochsOf(cell.set, scale);
   const reached = { codes: full / bytes, total: full / bytes };
   return { ...rowOf(cell), codec: `none, ${samples} samples`, bytes, reached, top1 };
 }

@@ -10,7 +10,7 @@ import { archiveSource } from '#src/pipeline/archive-source.js';
 import { type PackResult, packLogits } from '#src/pipeline/pack.js';
 import type { PruneOptions } from '#src/pipeline/pruned-source.js';
 import { planForBytes, pruneForBytes, type ScalableCodec } from '#src/planner/choose.js';
-import { fullLabels, type LabelSet, labelParameters, type Setting } from './labels.js';
+import { epochsOf, fullLabels, type LabelSet, labelParameters, type Setting } from './labels.js';
 import { type Scale, STUDENT_TRAINING } from './recipe.js';
 
 /** Ways to store labels, by the names of the tables. */
@@ -23,6 +23,7 @@ export type MethodName =
   | 'none, LPQLD temperatures'
   | 'VQAE, LPQLD temperatures'
   | 'VQAE, reuse'
+  | 'VQAE, reuse, tau 20'
   | TransformName
   | 'none, reuse'
   | 'PCA'
@@ -104,13 +105,14 @@ function keptEpochs(bitsPerSample: number, epochs: number): number {
 export function methodAt(
   name: MethodName,
   ratio: number,
-  { ipc }: LabelSet,
+  set: LabelSet,
   { scale, emoji }: Setting,
 ): Method | undefined {
   const classes = emoji.classes.length;
-  const samples = ipc * classes;
-  const labels = { classes, samples, epochs: scale.epochs };
-  const budget = (2 * classes * samples * scale.epochs) / ratio;
+  const samples = set.ipc * classes;
+  const epochs = epochsOf(set, scale);
+  const labels = { classes, samples, epochs };
+  const budget = (2 * classes * samples * epochs) / ratio;
   const batchSize = STUDENT_TRAINING.batch;
   const scalable = SCALABLE[name];
   if (scalable !== undefined) return named(name, planForBytes(scalable, labels, budget));
@@ -123,13 +125,14 @@ export function methodAt(
       const plan = planForBytes('vqae', labels, budget);
       return plan && { name, codec: plan.codec, temperatures: true };
     }
-    case 'VQAE, reuse': {
-      const keep = Math.min(VQAE_KEPT_EPOCHS, scale.epochs);
+    case 'VQAE, reuse':
+    case 'VQAE, reuse, tau 20': {
+      const keep = Math.min(VQAE_KEPT_EPOCHS, epochs);
       const codec = fullSizedVqae({ ...labels, epochs: keep }, budget);
-      return codec && { name, codec, keep, temperatures: true };
+      return codec && { name, codec, keep, temperatures: name === 'VQAE, reuse' };
     }
     case 'none, reuse': {
-      const keep = Math.max(1, Math.round(scale.epochs / ratio));
+      const keep = Math.max(1, Math.round(epochs / ratio));
       return { name, codec: { name: 'none' }, keep, temperatures: true };
     }
     case 'transform':
@@ -140,8 +143,8 @@ export function methodAt(
     case 'transform, reuse, basis of 8 bits':
     case 'transform, reuse, tau 20': {
       const codec = { name: 'transform', totalRatio: ratio, ...TRANSFORM_FORMS[name] } as const;
-      const reused = keptEpochs((8 * budget) / samples, scale.epochs);
-      const keep = name === 'transform' ? scale.epochs : reused;
+      const reused = keptEpochs((8 * budget) / samples, epochs);
+      const keep = name === 'transform' ? epochs : reused;
       const method = { name, codec, keep, temperatures: name !== 'transform, reuse, tau 20' };
       const plain = name === 'transform, reuse, basis of 8 bits';
       return plain ? { ...method, plainBasisWithin: budget } : method;
@@ -176,14 +179,14 @@ export function methodAt(
     case 'VQAE + LPLD': {
       const wanted = name === 'LPQLD' ? Math.min(LPQLD_PRUNING, ratio / 2) : COMPOSED_PRUNING;
       const perEpoch = Math.floor(samples / batchSize);
-      const batches = Math.max(1, Math.floor((scale.epochs * perEpoch) / wanted));
+      const batches = Math.max(1, Math.floor((epochs * perEpoch) / wanted));
       const pool = { classes, samples: batchSize, epochs: batches };
       const form = { values: 'logits', rest: 'zero' } as const;
       const plan =
         name === 'LPQLD'
           ? planForBytes('topk', pool, budget, form)
           : planForBytes('vqae', pool, budget);
-      const prune = { ratio: (scale.epochs * perEpoch) / batches, batchSize };
+      const prune = { ratio: (epochs * perEpoch) / batches, batchSize };
       return plan && { name, codec: plan.codec, prune, temperatures: name === 'LPQLD' };
     }
     default:

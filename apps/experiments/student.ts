@@ -19,7 +19,14 @@ import { type EpochBatch, trainStudent } from '#src/training/distill.js';
 import { evaluateTop1 } from '#src/training/evaluate.js';
 import { demoAugmentation, IMAGE_SIZE, NORMALISATION, TAU } from '../demo/recipe.js';
 import { heldOutImages } from '../demo/teacher.js';
-import { fullLabels, imagesOf, type LabelSet, labelParameters, type Setting } from './labels.js';
+import {
+  epochsOf,
+  fullLabels,
+  imagesOf,
+  type LabelSet,
+  labelParameters,
+  type Setting,
+} from './labels.js';
 import { codecSteps, keyOf, type Method, type PackStep, pack } from './methods.js';
 import { decayEvery, STUDENT_TRAINING, STUDENTS, type StudentName } from './recipe.js';
 
@@ -93,16 +100,16 @@ export async function subsetStudent(
 /** Number of samples whose full labels fit the bytes of a ratio, and those bytes. */
 export function subsetAt(
   ratio: number,
-  { ipc }: LabelSet,
+  set: LabelSet,
   { scale, emoji }: Setting,
 ): { readonly samples: number; readonly bytes: number } {
   const classes = emoji.classes.length;
-  const all = ipc * classes;
+  const all = set.ipc * classes;
+  const epochs = epochsOf(set, scale);
   const shape = CODECS.shape({ name: 'none' }, { classes, samples: all });
-  const bytesOf = (samples: number) =>
-    predictArchive(shape, { classes, samples, epochs: scale.epochs }).total;
+  const bytesOf = (samples: number) => predictArchive(shape, { classes, samples, epochs }).total;
   let samples = Math.floor(all / ratio);
-  while (samples > 1 && bytesOf(samples) > (2 * classes * all * scale.epochs) / ratio) samples--;
+  while (samples > 1 && bytesOf(samples) > (2 * classes * all * epochs) / ratio) samples--;
   return { samples, bytes: bytesOf(samples) };
 }
 
@@ -139,8 +146,9 @@ function augmentationSeed({ manifest }: { readonly manifest: { readonly augmenta
   return (manifest.augmentation as { readonly seed: number }).seed;
 }
 
-function stepsOf({ ipc }: LabelSet, { scale, emoji }: Setting): number {
-  return scale.epochs * Math.floor((ipc * emoji.classes.length) / STUDENT_TRAINING.batch);
+function stepsOf(set: LabelSet, { scale, emoji }: Setting): number {
+  const perEpoch = Math.floor((set.ipc * emoji.classes.length) / STUDENT_TRAINING.batch);
+  return epochsOf(set, scale) * perEpoch;
 }
 
 async function train(
@@ -154,7 +162,8 @@ async function train(
   const { scale, emoji, signal, onProgress } = setting;
   const { lr, warmup, weightDecay } = STUDENT_TRAINING;
   const steps = stepsOf(set, setting);
-  const decay = temperatureDecay({ start: TAU, every: decayEvery(scale.epochs) });
+  const epochs = epochsOf(set, scale);
+  const decay = temperatureDecay({ start: TAU, every: decayEvery(epochs) });
   const config = { inputSize: IMAGE_SIZE, ...STUDENTS[name], classes: emoji.classes.length };
   using network = ConvNet.create(config, seed);
   const losses = await trainStudent({
@@ -170,7 +179,7 @@ async function train(
     onProgress: ({ step, loss }) =>
       onProgress(`student: step ${step} of ${steps}, KL ${loss.toPrecision(3)}`),
   });
-  const last = losses.slice(-Math.max(1, Math.floor(steps / scale.epochs)));
+  const last = losses.slice(-Math.max(1, Math.floor(steps / epochs)));
   const loss = last.reduce((sum, value) => sum + value, 0) / last.length;
   return { top1: await evaluateTop1(network, heldOutImages(emoji)), loss };
 }

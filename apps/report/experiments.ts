@@ -43,18 +43,26 @@ export interface Report extends RunFacts {
   }[];
 }
 
-/** `report` with the experiments of `earlier` that it lacks, in the order of `names`. */
+/** `report` with the experiments and rows of `earlier` that it lacks, each with its own run, in the order of `names`. */
 export function withEarlier(report: Report, earlier: Report, names: readonly string[]): Report {
   const { command, machine, backend, teachers } = earlier;
   const run = { command, machine, backend, teachers };
-  const known = new Set(report.experiments.map(({ name }) => name));
-  const kept = earlier.experiments
-    .filter(({ name }) => !known.has(name))
-    .map((experiment) => ({ run, ...experiment }));
+  const known = new Set(
+    report.experiments.flatMap(({ name, rows }) => rows.map((row) => name + identityOf(row))),
+  );
+  const kept = earlier.experiments.flatMap((experiment) => {
+    const rows = experiment.rows.filter((row) => !known.has(experiment.name + identityOf(row)));
+    return rows.length === 0 ? [] : [{ run, ...experiment, rows }];
+  });
   const experiments = [...report.experiments, ...kept].toSorted(
     (a, b) => names.indexOf(a.name) - names.indexOf(b.name),
   );
   return { ...report, experiments };
+}
+
+/** What a row measures, without what was found. */
+function identityOf({ method, family, student, ipc, ratio, codec }: ExperimentRow): string {
+  return JSON.stringify([method, family, student, ipc, ratio ?? codec]);
 }
 
 /** Every file of a report by name: JSON, Markdown, figures as SVG, and one page with all of them. */
@@ -162,7 +170,7 @@ interface Figure {
 
 async function figuresOf(report: Report): Promise<Figure[]> {
   const rowsOf = (name: string) =>
-    report.experiments.find((experiment) => experiment.name === name)?.rows ?? [];
+    report.experiments.flatMap((experiment) => (experiment.name === name ? experiment.rows : []));
   const figures: Figure[] = [];
   const add = async (
     file: string,

@@ -127,3 +127,19 @@ test('experiments of an earlier run are kept, with how they were made', async ()
     'Command: one. Machine: old; TensorFlow.js on wasm. Teachers, top-1 held out: residual 25.0 %.',
   );
 });
+
+test('rows of an earlier run that this one lacks are kept beside its own', async () => {
+  const old = row('VQAE', 40, { top1: [0.9] });
+  const other = row('PCA', 40, { top1: [0.7], ipc: 2 });
+  const earlier = { ...report, command: 'one', experiments: [] as Report['experiments'] };
+  const merged = withEarlier(
+    report,
+    { ...earlier, experiments: [{ name: 'figure2', title: 'Figure 2', rows: [old, other] }] },
+    ['figure2', 'figure3'],
+  );
+  const found = merged.experiments.filter(({ name }) => name === 'figure2');
+  expect(found.map((experiment) => experiment.rows)).toEqual([rows, [other]]);
+  expect(found[1].run?.command).toBe('one');
+  const text = (await reportFiles(merged)).get('results.md') ?? '';
+  expect(text).toContain('Command: one.');
+});

@@ -9,7 +9,7 @@
 // fidelity/predictor.py (torch) leaves over is coded without them.
 // All codecs learn from the first epochs. Bits are those of real bitstreams of the others; tensors are counted apart.
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
@@ -20,15 +20,12 @@ import { loadKernels } from '#src/kernels/load.js';
 import { DivergenceMeter } from '#src/labels/divergence.js';
 import { softmaxRows } from '#src/labels/temperature.js';
 import { boundSource } from '#src/pipeline/bound-source.js';
-import { cacheLabels } from '#src/pipeline/cache-labels.js';
 import { openPackSource } from '#src/pipeline/pack-source.js';
 import { trainCodec } from '#src/pipeline/train-codec.js';
 import { withMixes } from '#src/pipeline/with-mixes.js';
-import { writeCollages } from './fidelity/collages.mjs';
-import { fetchPackages } from './fidelity/packages.mjs';
+import { makeLabels, SIDE, TAU } from './fidelity/labels.mjs';
 import { withPredictions } from './fidelity/predictions.mjs';
 import { LabelSpectrum } from './fidelity/spectrum.mjs';
-import { writeTeacher } from './fidelity/teacher.mjs';
 
 const { values: flags } = parseArgs({
   options: {
@@ -43,7 +40,6 @@ const { values: flags } = parseArgs({
 });
 const [collages, epochs, heldOut] = [flags.collages, flags.epochs, flags['held-out']].map(Number);
 const learnt = epochs - heldOut;
-const [SIDE, TAU, SEED] = [224, 20, 1];
 /** The paper's settings at 60, 140 and 360 bits. */
 const VQAES = [
   { dh: 1000, dc: 100, k: 64 },
@@ -57,14 +53,14 @@ const FORMS = [
 ];
 /** Share of the autoencoder's KL within which another codec's counts as equal. */
 const TOLERANCE = 0.01;
-const python = process.env.SOFTPACK_PYTHON ?? 'python3';
 const at = (...names) => path.join(flags.dir, ...names);
 const kernels = loadKernels();
 const machine = { processor: os.cpus()[0].model, isa: kernels.isa, node: process.version };
 const shape = { collages, epochs, heldOut, tau: TAU, steps: Number(flags.steps) };
 
-await makeLabels();
-const source = await openPackSource(at('labels'), kernels, {});
+const python = process.env.SOFTPACK_PYTHON ?? 'python3';
+const folder = await makeLabels({ dir: flags.dir, python, collages, epochs });
+const source = await openPackSource(folder, kernels, {});
 const labels = withMixes(source.labels, source.origin, source.sides);
 const plain = { labels, add() {} };
 const predicted = flags.predictor
@@ -87,22 +83,6 @@ if (flags.json !== undefined) {
   await writeFile(flags.json, `${JSON.stringify(record, null, 2)}\n`);
 }
 await source[Symbol.asyncDispose]();
-
-async function makeLabels() {
-  await mkdir(flags.dir, { recursive: true });
-  if (existsSync(at('labels', 'manifest.json'))) return;
-  const { weights, photographs } = await fetchPackages(flags.dir, python);
-  await writeTeacher(weights, SIDE, at('teacher.onnx'));
-  if (!existsSync(at('images'))) {
-    await writeCollages(photographs, collages, SEED, at('images.partial'));
-    await rename(at('images.partial'), at('images'));
-  }
-  await cacheLabels({
-    teacher: at('teacher.onnx'),
-    description: { preprocessing: 'tf', layout: 'nchw', output: 'logits' },
-    ...{ images: at('images'), out: at('labels'), epochs, tau: TAU, workers: 1 },
-  });
-}
 
 async function kept(name, otherwise) {
   return existsSync(at(name)) ? JSON.parse(await readFile(at(name), 'utf8')) : otherwise;

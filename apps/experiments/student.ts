@@ -17,9 +17,10 @@ import { ConvNet } from '#src/nn/convnet.js';
 import { archiveSource } from '#src/pipeline/archive-source.js';
 import { type EpochBatch, trainStudent } from '#src/training/distill.js';
 import { evaluateTop1 } from '#src/training/evaluate.js';
-import { demoAugmentation, IMAGE_SIZE, NORMALISATION, TAU } from '../demo/recipe.js';
+import { IMAGE_SIZE, NORMALISATION, TAU } from '../demo/recipe.js';
 import { heldOutImages } from '../demo/teacher.js';
 import {
+  augmentationOf,
   epochsOf,
   fullLabels,
   imagesOf,
@@ -125,7 +126,7 @@ async function* subsetBatches(
   const images = imagesOf(setting, set);
   const random = new RandomSequence(seed, STREAM.training, 1);
   const subset = random.distinct(count, images.count);
-  const augmenter = new Augmenter(demoAugmentation(Number(augmentationSeed(full))), images);
+  const augmenter = new Augmenter(augmentationOf(set), images);
   const { batch } = STUDENT_TRAINING;
   const { classes, epochs } = full;
   for (let step = 0; step < stepsOf(set, setting); step++) {
@@ -140,10 +141,6 @@ async function* subsetBatches(
     softmaxRows(ys, batch, classes, TAU, ys);
     yield { xs, ys };
   }
-}
-
-function augmentationSeed({ manifest }: { readonly manifest: { readonly augmentation: unknown } }) {
-  return (manifest.augmentation as { readonly seed: number }).seed;
 }
 
 function stepsOf(set: LabelSet, { scale, emoji }: Setting): number {

@@ -1,9 +1,11 @@
+import { pathToFileURL } from 'node:url';
 import type { Command } from 'commander';
+import { packageFile } from '../core/package-files.js';
 import { SoftpackError } from '../errors.js';
 import type { CliIo } from './io.js';
 
 /** The demo is an application on top of the library: built in a checkout, absent from the npm package. */
-const APP = new URL('../apps/demo/command.js', import.meta.url).href;
+const APP = pathToFileURL(packageFile('dist/apps/demo/command.js')).href;
 
 interface DemoApp {
   addDemo(program: Command, io: CliIo): void;

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
+import { packageFile } from '../core/package-files.js';
 import { errorMessage, SoftpackError } from '../errors.js';
 import { loadLibvips } from '../images/libvips.js';
 import { kernelStatus } from '../kernels/load.js';
@@ -30,7 +30,7 @@ export function addDoctor(program: Command, io: CliIo): void {
     });
 }
 
-const BUILD_SCRIPT = fileURLToPath(new URL('../../scripts/build-addon.mjs', import.meta.url));
+const BUILD_SCRIPT = packageFile('scripts/build-addon.mjs');
 
 /** What the install script does; installers that ask before they run one skip it. */
 async function buildAddon(): Promise<void> {

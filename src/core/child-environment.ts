@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
+import { packageFile } from './package-files.js';
 
 /** Shared with scripts/build-cuda.mjs, which runs without this module. */
-const LIST = new URL('../../assets/child-environment.json', import.meta.url);
+const LIST = packageFile('assets/child-environment.json');
 
 interface AllowList {
   readonly names: readonly string[];

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { packageFile } from '../core/package-files.js';
 import { STATUSES } from './abi.js';
 import type { Addon } from './addon.js';
 import { findAddon } from './find-addon.js';
@@ -32,7 +32,7 @@ export function findCuda(): CudaState {
     return { state: 'absent', reason: `needs the addon (cpu), which is ${addon.state}` };
   }
   const own = process.env.SOFTPACK_CUDA_MODULE;
-  const path = own || fileURLToPath(new URL(`../../${FILE}`, import.meta.url));
+  const path = own || packageFile(FILE);
   if (!existsSync(path)) {
     const reason = own
       ? `SOFTPACK_CUDA_MODULE names ${own}, which does not exist`

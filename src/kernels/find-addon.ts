@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
+import { packageFile } from '../core/package-files.js';
 import { errorMessage } from '../errors.js';
 import { abiDifference } from './abi.js';
 import { ADDON_VERSION, type Addon, type AddonInfo } from './addon.js';
@@ -75,10 +75,8 @@ function loadAddon(): AddonState {
   return { state: 'absent', reason: `there is no addon (${absent}): ${REBUILD}` };
 }
 
-const inPackage = (file: string) => fileURLToPath(new URL(`../../${file}`, import.meta.url));
-
 function builtFiles(): readonly string[] {
-  return BUILDS.map(inPackage).filter((path) => existsSync(path));
+  return BUILDS.map(packageFile).filter((path) => existsSync(path));
 }
 
 function installedFiles(require: NodeJS.Require): readonly string[] {
@@ -93,7 +91,7 @@ function installedFiles(require: NodeJS.Require): readonly string[] {
 
 /** Why there is no build: an installer that runs no scripts of packages leaves no log. */
 function buildProblem(): string {
-  const log = inPackage('build-addon.log');
+  const log = packageFile('build-addon.log');
   if (!existsSync(log)) return `none is built (no ${BUILDS[0]})`;
   const lines = readFileSync(log, 'utf8').split('\n');
   const cause = lines.find((line) => /error|ERR!|not found/i.test(line)) ?? lines[0];

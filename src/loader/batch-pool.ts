@@ -1,5 +1,7 @@
-import { Piscina } from 'piscina';
-import { PoolTasks } from '../core/pool-tasks.js';
+import { pathToFileURL } from 'node:url';
+import type { Piscina } from 'piscina';
+import { moduleFile } from '../core/package-files.js';
+import { newPool, PoolTasks } from '../core/pool-tasks.js';
 import { errorFromData, errorMessage, isSoftpackError, SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import { type BatchArrays, BatchMaker, type BatchSetup, type BatchTask } from './batch-maker.js';
@@ -47,7 +49,7 @@ let shared: { readonly pool: Piscina; users: number } | undefined;
 /** Ids of the loaders that are open on any pool. */
 const openLoaders = new Set<string>();
 
-const WORKER = new URL('./worker.js', import.meta.url).href;
+const WORKER = pathToFileURL(moduleFile('loader/worker.js')).href;
 
 /** Makes batches on threads of the shared pool, or of the caller's own. */
 export class ThreadBatchPool implements BatchPool {
@@ -124,7 +126,7 @@ export class ThreadBatchPool implements BatchPool {
 
 function acquireShared(): Piscina {
   shared ??= {
-    pool: new Piscina({
+    pool: newPool({
       minThreads: 0,
       maxThreads: MAX_THREADS,
       idleTimeout: Number.POSITIVE_INFINITY,

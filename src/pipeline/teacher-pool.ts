@@ -1,7 +1,9 @@
 import { availableParallelism } from 'node:os';
-import { Piscina } from 'piscina';
+import { pathToFileURL } from 'node:url';
+import type { Piscina } from 'piscina';
 import type { AugmentationSpec } from '../augment/spec.js';
-import { PoolTasks } from '../core/pool-tasks.js';
+import { moduleFile } from '../core/package-files.js';
+import { newPool, PoolTasks } from '../core/pool-tasks.js';
 import {
   type ErrorData,
   errorFromData,
@@ -88,8 +90,8 @@ export class TeacherPool implements AsyncDisposable {
     };
     this.#workers = workers;
     this.batch = options.batch ?? defaultBatch(augmentation);
-    this.#pool = new Piscina({
-      filename: new URL('./label-worker.js', import.meta.url).href,
+    this.#pool = newPool({
+      filename: pathToFileURL(moduleFile('pipeline/label-worker.js')).href,
       name: 'labelViews',
       minThreads: workers,
       maxThreads: workers,

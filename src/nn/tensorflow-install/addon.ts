@@ -1,12 +1,12 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { packageFile } from '../../core/package-files.js';
 import { SoftpackError } from '../../errors.js';
 import type { FetchOptions } from './fetch.js';
 import { ADDON, BINDING_FOLDER } from './location.js';
 import { diskFull, errorLines, runTool } from './tools.js';
 
-const DEFAULTS = fileURLToPath(new URL('../../../native/tensorflow/defaults.cc', import.meta.url));
+const DEFAULTS = packageFile('native/tensorflow/defaults.cc');
 
 /** One set of names for all threads, inserted into without a lock: each thread must have its own. */
 const SHARED_NAMES = 'static std::set<std::string> ATTR_NAME_SET;';

@@ -1,14 +1,13 @@
 import { copyFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { packageFile } from '../../core/package-files.js';
 import { SoftpackError } from '../../errors.js';
 import { BINDING_PACKAGE, ENGINE_PACKAGES } from './location.js';
 import { BINDING_VERSION, requirementsOfExtra, type TensorflowPlan } from './plan.js';
 import { diskFull, errorLines, runTool } from './tools.js';
 import type { WheelFacts } from './wheel.js';
 
-const native = (path: string) =>
-  fileURLToPath(new URL(`../../../native/tensorflow/${path}`, import.meta.url));
+const native = (path: string) => packageFile(`native/tensorflow/${path}`);
 /** Exact versions of NVIDIA's libraries and the hashes of their wheels. */
 const LIBRARIES = native('nvidia.txt');
 /** The binding and its dependencies, each in one version with the hash of its archive. */

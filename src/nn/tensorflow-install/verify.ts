@@ -1,6 +1,6 @@
 import { fork } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { childEnvironment } from '../../core/child-environment.js';
+import { moduleFile } from '../../core/package-files.js';
 import { SoftpackError } from '../../errors.js';
 import type { VerifyMessage } from './verify-process.js';
 
@@ -9,7 +9,7 @@ export interface VerifiedTensorflow {
   readonly devices: readonly string[];
 }
 
-const PROCESS = fileURLToPath(new URL('./verify-process.js', import.meta.url));
+const PROCESS = moduleFile('nn/tensorflow-install/verify-process.js');
 
 /**
  * Loads an installation in a separate process, multiplies matrices and takes two training steps; throws

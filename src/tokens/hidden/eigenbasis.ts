@@ -1,4 +1,5 @@
-import { CholeskyDecomposition, EigenvalueDecomposition, Matrix } from 'ml-matrix';
+import type { Matrix } from 'ml-matrix';
+import { matrixLibrary } from '../../codecs/math/matrix-library.js';
 
 /** Coefficients that do not vary together, whose errors cost the same. */
 export interface Eigenbasis {
@@ -25,6 +26,7 @@ export function eigenbasis(
   width: number,
   labels: number,
 ): Eigenbasis {
+  const { CholeskyDecomposition, EigenvalueDecomposition } = matrixLibrary();
   const metric = symmetric(fisher, width);
   const trace = metric.trace();
   // A matrix of zeros has no metric at all: every direction is as good.
@@ -49,7 +51,8 @@ export function eigenbasis(
 }
 
 function symmetric(values: Float64Array, width: number): Matrix {
-  const out = new Matrix(width, width);
+  const { Matrix: Dense } = matrixLibrary();
+  const out = new Dense(width, width);
   for (let i = 0; i < width; i++) {
     for (let j = 0; j < width; j++) {
       out.set(i, j, (values[i * width + j] + values[j * width + i]) / 2);

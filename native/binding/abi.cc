@@ -75,7 +75,8 @@ Napi::Object AbiTable(Napi::Env env) {
                                   {"outOfMemory", kSoftpackOutOfMemory},
                                   {"unsupportedMethod", kSoftpackUnsupportedMethod},
                                   {"deviceLost", kSoftpackDeviceLost},
-                                  {"notFinite", kSoftpackNotFinite}}));
+                                  {"notFinite", kSoftpackNotFinite},
+                                  {"deviceRefused", kSoftpackDeviceRefused}}));
   abi.Set("view", Table(env, {{"image", kSoftpackViewImage},
                               {"crop", kSoftpackViewCrop},
                               {"flip", kSoftpackViewFlip},

@@ -22,7 +22,7 @@ namespace {
 
 // Raised with every change to a method here or to its arguments, together with ADDON_VERSION of
 // src/kernels/addon.ts, which refuses an addon of another version.
-constexpr uint32_t kAddonVersion = 8;
+constexpr uint32_t kAddonVersion = 9;
 
 using Reader = Work (*)(Arguments& arguments);
 
@@ -148,14 +148,14 @@ void DefineOperations(Napi::Env env, const SoftpackBackend* backend, Napi::Objec
   target.Set("Decoder", Decoder::Define(env, backend));
 }
 
-// openModule(path: string): {state: string, reason: string,
-//                            device?: {name, capability, memoryBytes},
-//                            operations?: the methods above}
+// openModule(path: string, start: boolean): {state: string, reason: string,
+//                                            device?: {name, capability, memoryBytes},
+//                                            operations?: the methods above}
 Napi::Value OpenModule(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   if (!info[0].IsString()) throw Napi::TypeError::New(env, "path: expected a string");
   const DeviceModule& module = DeviceModule::Open(info[0].As<Napi::String>().Utf8Value());
-  const DeviceState state = module.State();
+  const DeviceState state = module.State(info[1].ToBoolean().Value());
   Napi::Object result = Napi::Object::New(env);
   result["state"] = Napi::String::New(env, state.name);
   result["reason"] = Napi::String::New(env, state.reason);

@@ -73,16 +73,18 @@ void DeviceModule::Load(const std::string&) {
 
 #endif
 
-DeviceState DeviceModule::State() const {
+DeviceState DeviceModule::State(bool start) const {
   if (table_ == nullptr) return {refused_, reason_, {}};
   DeviceState state = {"ready", "", {}};
-  const int status = table_->probe(&state.info);
+  int status = table_->probe(&state.info);
+  if (start && status == kSoftpackOk) status = table_->start();
   if (status == kSoftpackOk) {
     const SoftpackDeviceInfo& info = state.info;
     state.reason = std::string(info.name) + ", compute capability " +
                    std::to_string(info.capability_major) + "." +
                    std::to_string(info.capability_minor) + ", " +
                    std::to_string(info.memory_bytes >> 20) + " MiB";
+    if (info.refused[0] != '\0') state.reason += std::string("; last refused: ") + info.refused;
   } else {
     state.name = status == kSoftpackNoDevice ? "no-device" : "lost";
     state.reason = table_->last_error();

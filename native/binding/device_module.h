@@ -21,8 +21,9 @@ class DeviceModule {
   // The same object for the same path, on every thread.
   static const DeviceModule& Open(const std::string& path);
 
-  // Asks the device every time: one that was ready may be lost.
-  DeviceState State() const;
+  // Asks the device every time: one that was ready may be lost. `start`: creates its context and
+  // loads the kernels, without which `ready` is said of a device that may have no use for them.
+  DeviceState State(bool start) const;
   // Null if the library does not load or has another version.
   const SoftpackDeviceModule* table() const { return table_; }
 

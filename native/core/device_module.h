@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define SOFTPACK_MODULE_VERSION 1u
+#define SOFTPACK_MODULE_VERSION 2u
 #define SOFTPACK_MODULE_SYMBOL "SoftpackOpenModule"
 
 typedef struct SoftpackDeviceInfo {
@@ -28,6 +28,7 @@ typedef struct SoftpackDeviceInfo {
   uint32_t driver_version;  // 1000 * major + 10 * minor, as CUDA counts
   uint32_t runtime_version;
   uint64_t memory_bytes;
+  char refused[512];  // why an operation was last refused, for people, or empty
 } SoftpackDeviceInfo;
 
 typedef struct SoftpackDeviceModule {
@@ -35,9 +36,12 @@ typedef struct SoftpackDeviceModule {
   uint32_t size;  // sizeof(SoftpackDeviceModule) when the module was built
   const SoftpackBackend* backend;
 
-  // Whether operations can run here: done, kSoftpackNoDevice or kSoftpackDeviceLost. Starts the
-  // device on its first call.
+  // Whether there is a device that operations can run on: done, kSoftpackNoDevice or
+  // kSoftpackDeviceLost. Creates no context.
   int (*probe)(SoftpackDeviceInfo* info);
+  // The same after a context exists and the kernels were found to run in it; every operation begins
+  // with it.
+  int (*start)(void);
   // Why the last call on this thread failed, for people; never null.
   const char* (*last_error)(void);
 
@@ -46,10 +50,12 @@ typedef struct SoftpackDeviceModule {
   int (*memory_read)(const void* memory, void* to, uint64_t bytes);
   void (*memory_destroy)(void* memory);
 
-  // From now on this thread's operations are put on `stream` (a cudaStream_t), and those whose
-  // arrays all lie in device memory return before they are done; wrong codes are then reported by
-  // `finish`. Null ends that.
+  // From now on this thread's operations are put on `stream` (a cudaStream_t of the device; null is
+  // CUDA's default stream), and those whose arrays all lie in device memory return before they are
+  // done; wrong codes are then reported by `finish`. The thread's device stays what it is.
   int (*use_stream)(void* stream);
+  // Waits for that stream and ends its use; the status of its work.
+  int (*end_stream)(void);
   // Waits for this thread's stream and returns the status of its work.
   int (*finish)(void);
 
@@ -60,6 +66,16 @@ typedef struct SoftpackDeviceModule {
   // the device's time since.
   int (*memory_copy)(void* to, const void* from, uint64_t bytes);
   int (*stopwatch)(int stop, float* milliseconds);
+
+  // Bytes of device memory that a call works in, if all its arrays lie in device memory.
+  int (*decode_workspace_bytes)(const SoftpackDecoder* decoder, const SoftpackDecodeArgs* args,
+                                uint64_t* bytes);
+  int (*decode_kl_workspace_bytes)(const SoftpackDecoder* decoder, const SoftpackDecodeKlArgs* args,
+                                   uint64_t* bytes);
+  // From now on operations on this thread's stream work in `memory` alone (aligned to 256 bytes):
+  // they allocate and free nothing, wait for nothing, and can be captured into a CUDA graph, which
+  // holds the memory, the decoder and the call's arrays as long as it is used. Null ends that.
+  int (*use_workspace)(void* memory, uint64_t bytes);
 } SoftpackDeviceModule;
 
 typedef const SoftpackDeviceModule* (*SoftpackOpenModuleFunction)(void);

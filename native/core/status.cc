@@ -22,6 +22,8 @@ extern "C" const char* SoftpackStatusText(int status) {
       return "native code failed unexpectedly";
     case kSoftpackNotFinite:
       return "a label's values are beyond float32: the decoder's tensors are too large";
+    case kSoftpackDeviceRefused:
+      return "the device refused an operation";
     default:
       return "unknown status";
   }

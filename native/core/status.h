@@ -25,6 +25,8 @@ enum SoftpackStatus {
   kSoftpackFailed = 8,
   // A decoder's tensors give values that float32 cannot hold, so the label is none.
   kSoftpackNotFinite = 9,
+  // The device refused one operation, e.g. a launch, and goes on.
+  kSoftpackDeviceRefused = 10,
 };
 
 // A static sentence for people; never null.

@@ -224,7 +224,7 @@ __global__ void __launch_bounds__(kThreads) BfloatLabelsKernel(LabelsParams para
 }  // namespace
 
 bool BfloatLabelsFit(uint64_t classes) {
-  return Facts().capability >= kClusterCapability && classes <= kRegisterClasses;
+  return Facts().instructions >= kClusterCapability && classes <= kRegisterClasses;
 }
 
 void RunBfloatLabels(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,

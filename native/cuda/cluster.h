@@ -9,14 +9,18 @@ namespace softpack {
 
 // The most blocks that any Hopper device runs as one cluster.
 constexpr unsigned kMostClusterBlocks = 8;
+// First architecture with clusters. Older PTX has none on any device.
 constexpr int kClusterCapability = 90;
 
 #ifdef SOFTPACK_CUDA_EMULATION
 
-inline void ClusterSync() { softpack_emulation::ClusterBarrier(); }
+inline void ClusterSync() {
+  if (softpack_emulation::ImageVersion() >= kClusterCapability) softpack_emulation::ClusterBarrier();
+}
 
 // The counterpart, in block `rank` of the cluster, of this block's `mine`.
 inline float ReadOfCluster(const float* mine, unsigned rank) {
+  if (softpack_emulation::ImageVersion() < kClusterCapability) return 0.0f;
   const char* const here = static_cast<const char*>(softpack_emulation::CurrentShared());
   const char* const there = static_cast<const char*>(softpack_emulation::ClusterShared(rank));
   return *reinterpret_cast<const float*>(there + (reinterpret_cast<const char*>(mine) - here));

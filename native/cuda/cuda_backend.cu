@@ -57,11 +57,29 @@ int DecoderInfo(const SoftpackDecoder* decoder, SoftpackDecoderInfo* info) {
 }
 
 int Decode(const SoftpackDecoder* decoder, const SoftpackDecodeArgs* args) {
-  return Of(decoder).Decode(*args);
+  Operation operation(args->threads);
+  return Of(decoder).Decode(operation, *args);
 }
 
 int DecodeKl(const SoftpackDecoder* decoder, const SoftpackDecodeKlArgs* args) {
-  return Of(decoder).DecodeKl(*args);
+  Operation operation(args->threads);
+  return Of(decoder).DecodeKl(operation, *args);
+}
+
+int DecodeWorkspaceBytes(const SoftpackDecoder* decoder, const SoftpackDecodeArgs* args,
+                         uint64_t* bytes) {
+  Operation operation{Operation::Measure()};
+  const int status = Of(decoder).Decode(operation, *args);
+  *bytes = WorkspaceBytes(operation.taken());
+  return status;
+}
+
+int DecodeKlWorkspaceBytes(const SoftpackDecoder* decoder, const SoftpackDecodeKlArgs* args,
+                           uint64_t* bytes) {
+  Operation operation{Operation::Measure()};
+  const int status = Of(decoder).DecodeKl(operation, *args);
+  *bytes = WorkspaceBytes(operation.taken());
+  return status;
 }
 
 void DestroyDecoder(SoftpackDecoder* decoder) { delete reinterpret_cast<CudaDecoder*>(decoder); }
@@ -95,8 +113,9 @@ int UseStreamOf(void* stream) { return UseStream(static_cast<cudaStream_t>(strea
 
 int CreateStream(void** stream) {
   *stream = nullptr;
-  const int status = ProbeDevice(nullptr);
+  const int status = StartDevice();
   if (status != kSoftpackOk) return status;
+  const CurrentDevice device;
   cudaStream_t created = nullptr;
   const cudaError_t error = cudaStreamCreateWithFlags(&created, cudaStreamNonBlocking);
   *stream = created;
@@ -137,17 +156,22 @@ constexpr SoftpackDeviceModule kModule = {
     sizeof(SoftpackDeviceModule),
     &kBackend,
     ProbeDevice,
+    StartDevice,
     LastError,
     CreateMemory,
     WriteMemory,
     ReadMemory,
     DestroyMemory,
     UseStreamOf,
+    EndStream,
     FinishStream,
     CreateStream,
     DestroyStream,
     CopyOnStream,
     StopwatchOf,
+    DecodeWorkspaceBytes,
+    DecodeKlWorkspaceBytes,
+    UseWorkspace,
 };
 
 }  // namespace

@@ -19,7 +19,7 @@ constexpr uint64_t kRegisterChunk = 65536;
 // Bytes copied to the host at a time.
 constexpr uint64_t kMostCrossing = 64 << 20;
 constexpr unsigned kThreads = 256;
-// First compute capability whose tensor cores multiply bfloat16.
+// First architecture whose tensor cores multiply bfloat16.
 constexpr int kBfloatCapability = 80;
 // Number of rows from L2 that cost about as much as the product on tensor cores.
 constexpr uint64_t kMostFixedStages = 40;
@@ -65,14 +65,14 @@ uint32_t ChooseMethodHere(const SoftpackDecoderSpec& spec) {
   const uint32_t chosen = ChooseMethod(spec, nullptr);
   if (spec.precision != kSoftpackPrecisionFastest) return chosen;
   const bool fixed = chosen == kSoftpackMethodFixed && spec.stages <= kMostFixedStages;
-  if (fixed || Facts().capability < kBfloatCapability) return chosen;
+  if (fixed || Facts().instructions < kBfloatCapability) return chosen;
   return kSoftpackMethodBfloat;
 }
 
 }  // namespace
 
 int CudaDecoder::Create(const SoftpackDecoderSpec& spec) {
-  int status = ProbeDevice(nullptr);
+  int status = StartDevice();
   if (status != kSoftpackOk) return status;
   // Labels are not inspected one by one here, unlike on the CPU.
   if (spec.head != kSoftpackHeadIdentity && MayOverflow(spec)) return kSoftpackUnsupportedMethod;
@@ -88,7 +88,7 @@ int CudaDecoder::Create(const SoftpackDecoderSpec& spec) {
 int CudaDecoder::CreateTables(const SoftpackDecoderSpec& spec) {
   const bool bfloat = MultipliesBfloat();
   if (method_ > kSoftpackMethodSplit) return kSoftpackInvalidArgument;
-  if (bfloat && Facts().capability < kBfloatCapability) return kSoftpackUnsupportedMethod;
+  if (bfloat && Facts().instructions < kBfloatCapability) return kSoftpackUnsupportedMethod;
   Operation operation(0);
   bits_ = spec.bits;
   head_ = {spec.head,
@@ -236,6 +236,9 @@ Working CudaDecoder::TakeWorking(Operation& operation, uint64_t chunk, bool slic
     return working;
   }
   const bool bfloat = MultipliesBfloat();
+  if (method_ == kSoftpackMethodLatent) {
+    working.vectors = operation.Take<float>(chunk * tables_.latent);
+  }
   if (bfloat) working.latents = operation.Take<uint16_t>(BfloatLatents(tables_, chunk));
   const bool whole = RowsFitRegisters() || (bfloat && BfloatLabelsFit(tables_.classes));
   if (!whole) working.values = operation.Take<float>(chunk * tables_.stride);
@@ -260,7 +263,7 @@ void CudaDecoder::UseRows(Operation& operation, const LabelChunk& chunk, const R
     case kSoftpackMethodFixed:
       return RunFixed(operation, tables_, chunk, target, use, values);
     case kSoftpackMethodLatent:
-      RunLatentValues(operation, tables_, chunk, values);
+      RunLatentValues(operation, tables_, chunk, working.vectors, values);
       return RunRows(operation, tables_, target, use, values);
     default:
       if (BfloatLabelsFit(tables_.classes)) {
@@ -271,8 +274,7 @@ void CudaDecoder::UseRows(Operation& operation, const LabelChunk& chunk, const R
   }
 }
 
-int CudaDecoder::Decode(const SoftpackDecodeArgs& args) const {
-  Operation operation(args.threads);
+int CudaDecoder::Decode(Operation& operation, const SoftpackDecodeArgs& args) const {
   const uint64_t label_bytes = tables_.classes * SoftpackDtypeBytes(args.out_type);
   const bool out_here = operation.OnDevice(args.out);
   uint64_t chunk = ChunkLabels(args.labels.count);
@@ -301,9 +303,8 @@ int CudaDecoder::Decode(const SoftpackDecodeArgs& args) const {
   return operation.Finish();
 }
 
-int CudaDecoder::DecodeKl(const SoftpackDecodeKlArgs& args) const {
+int CudaDecoder::DecodeKl(Operation& operation, const SoftpackDecodeKlArgs& args) const {
   if (head_.kind == kSoftpackHeadIdentity) return kSoftpackInvalidArgument;
-  Operation operation(args.threads);
   const uint64_t classes = tables_.classes;
   const bool logits_here = operation.OnDevice(args.logits);
   const bool gradient_here = args.gradient == nullptr || operation.OnDevice(args.gradient);

@@ -92,14 +92,16 @@ __device__ inline float LatentElement(const DecoderTables& tables, const LabelCh
 // Memory between the steps of a chunk, as its method needs it.
 struct Working {
   float* values = nullptr;
-  uint16_t* latents = nullptr;
+  float* vectors = nullptr;     // latent: [count, latent]
+  uint16_t* latents = nullptr;  // bfloat, split
 };
 
 class CudaDecoder {
  public:
   int Create(const SoftpackDecoderSpec& spec);
-  int Decode(const SoftpackDecodeArgs& args) const;
-  int DecodeKl(const SoftpackDecodeKlArgs& args) const;
+  // `operation` carries them out, or measures what they work in.
+  int Decode(Operation& operation, const SoftpackDecodeArgs& args) const;
+  int DecodeKl(Operation& operation, const SoftpackDecodeKlArgs& args) const;
   SoftpackDecoderInfo Info() const;
 
  private:
@@ -176,9 +178,9 @@ class LabelSource {
   float* weights_ = nullptr;
 };
 
-// values[count, stride]: v without the head.
+// values[count, stride]: v without the head. `latents`: [count, latent].
 void RunLatentValues(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
-                     float* values);
+                     float* latents, float* values);
 // `latents`: BfloatLatents elements.
 void RunBfloatValues(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
                      uint16_t* latents, float* values);

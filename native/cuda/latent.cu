@@ -29,8 +29,7 @@ __global__ void GatherKernel(GatherParams params) {
 }  // namespace
 
 void RunLatentValues(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
-                     float* values) {
-  float* const latents = operation.Take<float>(chunk.count * tables.latent);
+                     float* latents, float* values) {
   operation.Run("looking codewords up", GatherKernel,
                 {static_cast<unsigned>(chunk.count), kThreads}, {tables, chunk, latents});
   ProductParams product = {};

@@ -355,7 +355,7 @@ void Run(Operation& operation, const TensorParams& params) {
 }  // namespace
 
 bool TensorNearestFits(uint64_t width, uint64_t levels) {
-  return Facts().capability >= kBfloatCapability && levels >= kLeastLevels &&
+  return Facts().instructions >= kBfloatCapability && levels >= kLeastLevels &&
          StepsOf(width) <= kMostSteps;
 }
 

@@ -62,7 +62,7 @@ void FreeBlocks(Lane& lane) {
 
 void Close(Lane& lane) {
   FreeBlocks(lane);
-  cudaFree(lane.fault);
+  if (lane.workspace == nullptr) cudaFree(lane.fault);
   cudaFreeHost(lane.fault_copy);
   for (StagingSlot& slot : lane.slots) {
     cudaFreeHost(slot.pinned);
@@ -75,6 +75,10 @@ void Close(Lane& lane) {
 
 // Next time one block, instead of the several that this operation needed.
 void Tidy(Lane& lane) {
+  if (lane.workspace != nullptr) {
+    lane.used = kAlignment;  // the report of kernels lies before it
+    return;
+  }
   uint64_t total = 0;
   for (const Lane::Block& block : lane.blocks) total += block.bytes;
   if (lane.blocks.size() > 1 || total > kMostKept) {
@@ -127,10 +131,10 @@ int ReadFault(Lane& lane) {
 }  // namespace
 
 Operation::Operation(uint32_t threads) : threads_(threads) {
-  status_ = ProbeDevice(nullptr);
+  status_ = StartDevice();
   if (!ok()) return;
-  // The current device is per thread: another library or a new thread may have another one.
-  Check(cudaSetDevice(Facts().ordinal), "choosing the device");
+  device_.emplace();
+  Check(device_->error(), "choosing the device");
   lane_ = Borrow();
   if (ok()) Check(Open(*lane_), "opening a stream");
 }
@@ -142,7 +146,9 @@ Operation::~Operation() {
     slot.host = nullptr;
   }
   // After a failure, work may still be running in memory that the next operation will use.
-  if (!ok() && DeviceState() == kSoftpackOk) cudaStreamSynchronize(lane_->stream);
+  if (!ok() && lane_->workspace == nullptr && DeviceState() == kSoftpackOk) {
+    cudaStreamSynchronize(lane_->stream);
+  }
   if (DeviceState() == kSoftpackOk) Tidy(*lane_);
   Return(lane_);
 }
@@ -155,6 +161,24 @@ void* Operation::TakeBytes(uint64_t count, uint64_t size) {
   }
   const uint64_t bytes =
       (std::max<uint64_t>(count * size, 1) + kAlignment - 1) / kAlignment * kAlignment;
+  taken_ += bytes;
+  // No memory: nothing is read or written, so that an address of the right alignment will do.
+  if (measures_) return reinterpret_cast<void*>(static_cast<uintptr_t>(taken_));
+  return lane_->workspace == nullptr ? TakeFromBlock(bytes) : TakeFromWorkspace(bytes);
+}
+
+void* Operation::TakeFromWorkspace(uint64_t bytes) {
+  if (lane_->workspace_bytes - lane_->used < bytes) {
+    RefuseArgument("the workspace is too small for this call");
+    Fail(kSoftpackOutOfMemory);
+    return nullptr;
+  }
+  void* const taken = lane_->workspace + lane_->used;
+  lane_->used += bytes;
+  return taken;
+}
+
+void* Operation::TakeFromBlock(uint64_t bytes) {
   if (lane_->blocks.empty() || lane_->blocks.back().bytes - lane_->used < bytes) {
     const uint64_t block = std::max(bytes, kLeastBlock);
     void* memory = nullptr;
@@ -170,9 +194,21 @@ void* Operation::TakeBytes(uint64_t count, uint64_t size) {
 
 bool Operation::OnDevice(const void* array) {
   if (!ok() || array == nullptr) return false;
+  if (measures_) return true;
   cudaPointerAttributes attributes = {};
   Check(cudaPointerGetAttributes(&attributes, array), "asking where an array lies");
-  return attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged;
+  // A kernel that touches another device's memory loses this one for the process.
+  if (attributes.type == cudaMemoryTypeDevice && attributes.device != Facts().ordinal) {
+    Fail(RefuseArgument("an array lies on another device than the one that kernels run on"));
+    return false;
+  }
+  const bool here =
+      attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged;
+  // Copies through pinned buffers allocate and wait.
+  if (ok() && !here && lane_->workspace != nullptr) {
+    Fail(RefuseArgument("with a workspace, every array has to lie in device memory"));
+  }
+  return here;
 }
 
 StagingSlot* Operation::NextSlot() {
@@ -211,6 +247,7 @@ void Operation::MoveBytes(char* to, const char* from, uint64_t bytes) {
 }
 
 void Operation::CopyIn(void* device, const void* host, uint64_t bytes) {
+  if (!Works()) return;
   crossed_ = true;
   for (uint64_t start = 0; ok() && start < bytes; start += Lane::kSlotBytes) {
     StagingSlot* const slot = NextSlot();
@@ -226,6 +263,7 @@ void Operation::CopyIn(void* device, const void* host, uint64_t bytes) {
 }
 
 void Operation::CopyOut(void* host, const void* device, uint64_t bytes) {
+  if (!Works()) return;
   crossed_ = true;
   for (uint64_t start = 0; ok() && start < bytes; start += Lane::kSlotBytes) {
     StagingSlot* const slot = NextSlot();
@@ -241,7 +279,7 @@ void Operation::CopyOut(void* host, const void* device, uint64_t bytes) {
 }
 
 void Operation::Clear(void* device, int value, uint64_t bytes) {
-  if (ok()) Check(cudaMemsetAsync(device, value, bytes, lane_->stream), "clearing memory");
+  if (Works()) Check(cudaMemsetAsync(device, value, bytes, lane_->stream), "clearing memory");
 }
 
 int Operation::Finish() {
@@ -255,20 +293,53 @@ int Operation::Finish() {
 }
 
 int UseStream(cudaStream_t stream) {
-  if (stream_lane != nullptr) {
-    const int status = FinishStream();
-    if (status != kSoftpackDeviceLost) Close(*stream_lane);
-    delete stream_lane;
-    stream_lane = nullptr;
-  }
-  if (stream == nullptr) return kSoftpackOk;
-  const int status = ProbeDevice(nullptr);
+  int status = EndStream();
+  if (status == kSoftpackOk) status = StartDevice();
   if (status != kSoftpackOk) return status;
-  stream_lane = new (std::nothrow) Lane;
-  if (stream_lane == nullptr) return kSoftpackOutOfMemory;
-  stream_lane->stream = stream;
-  stream_lane->borrowed = true;
-  return kSoftpackOk;
+  std::unique_ptr<Lane> lane(new (std::nothrow) Lane);
+  if (lane == nullptr) return kSoftpackOutOfMemory;
+  lane->stream = stream;
+  lane->borrowed = true;
+  // Now, as a stream that is captured later allows no allocation.
+  const CurrentDevice device;
+  status = StatusOf(device.error(), "choosing the device");
+  if (status == kSoftpackOk) status = StatusOf(Open(*lane), "opening a stream");
+  if (status == kSoftpackOk)
+    stream_lane = lane.release();
+  else if (status != kSoftpackDeviceLost)
+    Close(*lane);
+  return status;
+}
+
+int EndStream() {
+  if (stream_lane == nullptr) return kSoftpackOk;
+  const int status = FinishStream();
+  if (status != kSoftpackDeviceLost) Close(*stream_lane);
+  delete stream_lane;
+  stream_lane = nullptr;
+  return status;
+}
+
+uint64_t WorkspaceBytes(uint64_t taken) { return kAlignment + taken; }
+
+int UseWorkspace(void* memory, uint64_t bytes) {
+  if (stream_lane == nullptr) return RefuseArgument("a workspace needs a stream (use_stream)");
+  if (memory != nullptr && (bytes < kAlignment || reinterpret_cast<uintptr_t>(memory) % kAlignment)) {
+    return RefuseArgument("a workspace is aligned to 256 bytes and has as many at least");
+  }
+  if (const int status = FinishStream(); status != kSoftpackOk) return status;
+  const CurrentDevice device;
+  Lane& lane = *stream_lane;
+  if (lane.workspace == nullptr) {
+    FreeBlocks(lane);
+    cudaFree(lane.fault);
+  }
+  lane.workspace = static_cast<char*>(memory);
+  lane.workspace_bytes = bytes;
+  lane.used = memory == nullptr ? 0 : kAlignment;
+  lane.fault = static_cast<uint32_t*>(memory);
+  if (memory == nullptr) return StatusOf(Open(lane), "opening a stream");
+  return StatusOf(cudaMemsetAsync(memory, 0, sizeof(uint32_t), lane.stream), "clearing memory");
 }
 
 int FinishStream() {

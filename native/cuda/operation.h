@@ -8,6 +8,7 @@
 #define SOFTPACK_CUDA_OPERATION_H_
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "cuda/device.h"
@@ -32,6 +33,9 @@ struct Lane {
 
   cudaStream_t stream = nullptr;
   bool borrowed = false;  // the stream is the caller's
+  // The caller's memory, in place of blocks and of `fault`; null without.
+  char* workspace = nullptr;
+  uint64_t workspace_bytes = 0;
   StagingSlot slots[kSlots];
   int next_slot = 0;
 
@@ -40,7 +44,7 @@ struct Lane {
     uint64_t bytes;
   };
   std::vector<Block> blocks;
-  uint64_t used = 0;  // of the last block
+  uint64_t used = 0;  // of the last block, or of the workspace
 
   uint32_t* fault = nullptr;       // on the device: the greatest status that a kernel reported
   uint32_t* fault_copy = nullptr;  // pinned
@@ -52,6 +56,9 @@ struct Lane {
 class Operation {
  public:
   explicit Operation(uint32_t threads = 1);
+  // Adds up what is taken and does nothing else, as if every array were on the device.
+  struct Measure {};
+  explicit Operation(Measure) : status_(StartDevice()), threads_(1), measures_(true) {}
   ~Operation();
   Operation(const Operation&) = delete;
   Operation& operator=(const Operation&) = delete;
@@ -90,12 +97,18 @@ class Operation {
   template <class Params>
   void Run(const char* doing, void (*kernel)(Params), const LaunchShape& shape,
            const Params& params) {
+    if (!Works()) return;
+    constexpr size_t kWithoutAsking = 48 << 10;
+    if (shape.shared > kWithoutAsking) {
+      Check(AllowMostShared(reinterpret_cast<const void*>(kernel)), doing);
+    }
     if (ok()) Check(Launch(kernel, shape, lane_->stream, params), doing);
   }
 
   void Clear(void* device, int value, uint64_t bytes);
 
-  cudaStream_t stream() const { return lane_->stream; }
+  // Bytes taken, each array with its padding; of a Measure.
+  uint64_t taken() const { return taken_; }
   uint32_t threads() const { return threads_; }
   // Flag by which kernels report invalid codes.
   uint32_t* fault() const { return lane_ == nullptr ? nullptr : lane_->fault; }
@@ -104,21 +117,33 @@ class Operation {
   int Finish();
 
  private:
+  bool Works() const { return ok() && !measures_; }
   void* TakeBytes(uint64_t count, uint64_t size);
+  void* TakeFromBlock(uint64_t bytes);
+  void* TakeFromWorkspace(uint64_t bytes);
   StagingSlot* NextSlot();
   void Drain(StagingSlot& slot);
   void MoveBytes(char* to, const char* from, uint64_t bytes);
 
+  std::optional<CurrentDevice> device_;
   Lane* lane_ = nullptr;
   int status_ = kSoftpackOk;
   uint32_t threads_;
+  bool measures_ = false;
+  uint64_t taken_ = 0;
   bool crossed_ = false;  // host memory takes part
 };
 
-// The stream that this thread's operations are put on, or null.
+// Puts this thread's operations on a stream of the caller's.
 int UseStream(cudaStream_t stream);
+// Waits for it and goes back to streams of this module's; as FinishStream.
+int EndStream();
 // Waits for it; the greatest status that its kernels reported.
 int FinishStream();
+
+// Bytes of a workspace of operations that take `taken`.
+uint64_t WorkspaceBytes(uint64_t taken);
+int UseWorkspace(void* memory, uint64_t bytes);
 
 int CopyOnStream(void* to, const void* from, uint64_t bytes);
 int Stopwatch(bool stop, float* milliseconds);

@@ -34,7 +34,7 @@ template <class Params>
 cudaError_t Launch(void (*kernel)(Params), const LaunchShape& shape, cudaStream_t,
                    const Params& params) {
   return EmulatedLaunch([&] { kernel(params); }, shape.grid, shape.block, shape.shared,
-                        shape.cluster);
+                        shape.cluster, reinterpret_cast<const void*>(kernel));
 }
 
 #else
@@ -50,12 +50,6 @@ __device__ __forceinline__ T* SharedMemory() {
 template <class Params>
 cudaError_t Launch(void (*kernel)(Params), const LaunchShape& shape, cudaStream_t stream,
                    Params params) {
-  constexpr size_t kWithoutAsking = 48 << 10;
-  if (shape.shared > kWithoutAsking) {
-    const cudaError_t error = cudaFuncSetAttribute(
-        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shape.shared));
-    if (error != cudaSuccess) return error;
-  }
   cudaLaunchConfig_t config = {};
   config.gridDim = shape.grid;
   config.blockDim = shape.block;

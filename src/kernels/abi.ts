@@ -24,6 +24,7 @@ export const STATUSES = {
   unsupportedMethod: 5,
   deviceLost: 7,
   notFinite: 9,
+  deviceRefused: 10,
 } as const;
 
 type Table = Readonly<Record<string, number>>;

@@ -4,7 +4,7 @@ import type { LabelArray } from './types.js';
  * Raised with every change to the methods below or their arguments, together with kAddonVersion of
  * native/binding/addon.cc: an addon built from other sources is refused instead of failing somewhere later.
  */
-export const ADDON_VERSION = 8;
+export const ADDON_VERSION = 9;
 
 /** The whole native interface: the CPU's operations and access to other backends. */
 export interface Addon extends NativeOperations, NativeCoding {
@@ -13,7 +13,8 @@ export interface Addon extends NativeOperations, NativeCoding {
   readonly abi: unknown;
   info(): AddonInfo;
   statusText(status: number): string;
-  openModule(path: string): NativeModule;
+  /** `start` creates the device's context and loads the module's kernels; without it neither is done. */
+  openModule(path: string, start: boolean): NativeModule;
 }
 
 /** Quantisation and entropy coding, which only the CPU does: native/core/quantiser.h, rans.h and token_labels.h. */

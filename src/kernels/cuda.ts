@@ -25,8 +25,11 @@ const BUILD = 'npm run build:cuda (docs/cuda.md)';
 
 let opened: { readonly path: string; readonly kernels: Kernels } | undefined;
 
-/** The CUDA backend, or why there is none. Searches and opens its module only when called. */
-export function findCuda(): CudaState {
+/**
+ * The CUDA backend, or why there is none. Searches and opens its module only when called. `start` creates the GPU's
+ * context and loads the kernels into it; without, `ready` means that there is a GPU of their kind.
+ */
+export function findCuda(options: { readonly start: boolean }): CudaState {
   const addon = findAddon();
   if (addon.state !== 'ready') {
     return { state: 'absent', reason: `needs the addon (cpu), which is ${addon.state}` };
@@ -39,7 +42,7 @@ export function findCuda(): CudaState {
       : `the module is not built (no ${FILE}): ${BUILD}`;
     return { state: 'absent', reason };
   }
-  const { state, reason, operations, device } = addon.addon.openModule(path);
+  const { state, reason, operations, device } = addon.addon.openModule(path, options.start);
   if (state !== 'ready' || operations === undefined) {
     const hint = state === 'incompatible' ? `; build it again: ${BUILD}` : '';
     return { state: state === 'ready' ? 'incompatible' : state, reason: `${reason}${hint}` };
@@ -58,8 +61,9 @@ export function findCuda(): CudaState {
   return { state, reason, kernels: opened.kernels };
 }
 
-/** The device remembers why it was lost; other failures are described by their status. */
+/** The device remembers why it was lost or refused a call; other failures are described by their status. */
 function describeStatus(addon: Addon, path: string, status: number): string {
   const text = addon.statusText(status);
-  return status === STATUSES.deviceLost ? `${text} (${addon.openModule(path).reason})` : text;
+  const remembered = status === STATUSES.deviceLost || status === STATUSES.deviceRefused;
+  return remembered ? `${text} (${addon.openModule(path, false).reason})` : text;
 }

@@ -14,14 +14,16 @@ import type {
 /** Failures after which another backend may succeed. */
 const PASSING: readonly number[] = [
   STATUSES.deviceLost,
+  STATUSES.deviceRefused,
   STATUSES.outOfMemory,
   STATUSES.unsupportedMethod,
 ];
 
 /**
  * `first` as long as it works, `second` after: what `auto` gives where there is a GPU. A call that fails because the
- * device is lost, out of memory or without a unit is done again by `second`; after a loss everything is. Both give
- * the same bytes (see kernels.ts), so a loss shows in speed and in one process warning only. The exception: a call
+ * device is lost, refuses it, is out of memory or without a unit is done again by `second`; after a loss everything
+ * is. Both give the same bytes (see kernels.ts), so a loss shows in speed and in one process warning only, and so do
+ * refused calls. The exception: a call
  * that reads what it writes (`accumulate`, a gradient in place of its logits) cannot be done again and throws.
  */
 export function withFallback(first: Kernels, second: () => Kernels): Kernels {
@@ -60,6 +62,7 @@ class Fallback {
   readonly first: Kernels;
   readonly #second: () => Kernels;
   #lost = false;
+  #refused = false;
   #made: Kernels | undefined;
 
   constructor(first: Kernels, second: () => Kernels) {
@@ -99,6 +102,13 @@ class Fallback {
   /** Returns if the second backend may try; throws otherwise. */
   pass(error: unknown, once: boolean): void {
     if (!(error instanceof NativeFailure) || !PASSING.includes(error.status)) throw error;
+    if (error.status === STATUSES.deviceRefused && !this.#refused) {
+      this.#refused = true;
+      process.emitWarning(`calls that the GPU refuses are done on the CPU: ${error.message}`, {
+        type: 'SoftpackWarning',
+        code: 'SOFTPACK_DEVICE_REFUSED',
+      });
+    }
     if (error.status === STATUSES.deviceLost && !this.#lost) {
       this.#lost = true;
       process.emitWarning(`continuing without the GPU: ${error.message}`, {

@@ -41,7 +41,7 @@ export function loadKernels(options: LoadKernelsOptions = {}): Kernels {
   if (found.state === 'ready') {
     const cpu = createCpuKernels(found.addon, found.isa);
     if (backend === 'cpu') return cpu;
-    const cuda = findCuda();
+    const cuda = findCuda({ start: true });
     return cuda.state === 'ready' ? withFallback(cuda.kernels, () => cpu) : cpu;
   }
   // A wrong SOFTPACK_ISA or an old build is a mistake to report, not a limit to work around.
@@ -60,7 +60,7 @@ export function loadKernels(options: LoadKernelsOptions = {}): Kernels {
 }
 
 function cudaKernels(): Kernels {
-  const cuda = findCuda();
+  const cuda = findCuda({ start: true });
   if (cuda.state === 'ready') return cuda.kernels;
   const code = cuda.state === 'lost' ? 'DEVICE_LOST' : 'BACKEND_UNAVAILABLE';
   throw new SoftpackError(code, `the CUDA backend is ${cuda.state}: ${cuda.reason}`, {
@@ -68,9 +68,9 @@ function cudaKernels(): Kernels {
   });
 }
 
-/** One entry per backend. */
+/** One entry per backend. Takes no memory of a GPU: a context is created when its kernels are first loaded. */
 export function kernelStatus(): readonly KernelStatus[] {
-  const { state, reason } = findCuda();
+  const { state, reason } = findCuda({ start: false });
   return [
     cpuStatus(),
     { name: 'cuda', state, reason },

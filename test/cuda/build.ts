@@ -53,7 +53,8 @@ export function nativeTestPrograms(sanitize: '' | 'thread' = ''): string {
 }
 
 const NATIVE_SOURCES = ['native', 'test/native', 'CMakeLists.txt'];
-const PROGRAM = /\.so$|^native_cuda_check$|^cuda_emulation_test$|^softpack_kernels_test$/;
+const PROGRAM =
+  /\.so$|^native_cuda_check$|^cuda_emulation_test$|^cuda_device_test$|^softpack_kernels_test$/;
 
 /** Makes `target` equal to this checkout's native sources and writes only the files that differ. */
 function mirrorSources(target: string): void {

@@ -54,6 +54,20 @@ describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
     BUILD_TIMEOUT,
   );
 
+  it.each(['80', '75'])(
+    'use no instruction that their image lacks, on a device that has it: PTX %s on Blackwell',
+    (image) => {
+      const { stdout, stderr, status } = check(
+        { SOFTPACK_EMULATION: `blackwell,image:${image}` },
+        '--brief',
+      );
+      expect(stderr).toBe('');
+      expect(stdout).toMatch(/compute capability 12\.0[\s\S]*\n\d{3,} checks, 0 failed/);
+      expect(status).toBe(0);
+    },
+    BUILD_TIMEOUT,
+  );
+
   it('report a missing driver as no device', () => {
     const { stdout, status } = check({ SOFTPACK_EMULATION: 'absent' });
     expect(stdout).toMatch(/no device: .*CUDA error 35/);
@@ -87,6 +101,31 @@ describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
     },
     BUILD_TIMEOUT,
   );
+
+  const device = (name: string, emulation = 'ready', env: NodeJS.ProcessEnv = {}) =>
+    run(path.join(programs, 'cuda_device_test'), [name], {
+      SOFTPACK_EMULATION: emulation,
+      ...env,
+    });
+
+  it.each([
+    ['status'],
+    ['no-image', 'ready,noimage:209'],
+    ['other-device'],
+    ['chosen-device', 'ready', { SOFTPACK_CUDA_DEVICE: '1' }],
+    ['unknown-device', 'ready', { SOFTPACK_CUDA_DEVICE: '2' }],
+    ['unknown-device', 'ready', { SOFTPACK_CUDA_DEVICE: '-1' }],
+    ['unknown-device', 'ready', { SOFTPACK_CUDA_DEVICE: '0x' }],
+    ['refused', 'ready,refuse:5'],
+    ['sticky', 'ready,launch:5,code:214'],
+    ['sticky', 'ready,launch:5,code:719'],
+    ['shared-memory'],
+    ['default-stream'],
+    ['captured'],
+    ['captured-fault'],
+  ] as const)('hold with their surroundings: %s, %s', (name, emulation, env) => {
+    expect(device(name, emulation, env)).toBe('ok\n');
+  });
 
   it('lie in memory where their headers say, by brute force', () => {
     expect(run(path.join(programs, 'cuda_emulation_test'), ['layout'])).toBe('0 failed\n');

@@ -59,7 +59,7 @@ describe.skipIf(lacking !== undefined)('the CUDA backend', () => {
   const OPEN = `print(cuda()); print(errorOf(() => loadKernels({ backend: 'cuda' }))); print(loadKernels().name);`;
 
   it.each([
-    ['version', 'incompatible', /version is 2, this addon needs 1.*build:cuda/],
+    ['version', 'incompatible', /version is 3, this addon needs 2.*build:cuda/],
     ['abi', 'incompatible', /ABI is \d+, this addon needs \d+/],
     ['short', 'incompatible', /lacks operations/],
     ['no-device', 'no-device', /missing driver \(CUDA error 35\)/],
@@ -71,6 +71,36 @@ describe.skipIf(lacking !== undefined)('the CUDA backend', () => {
       'cpu',
     ]);
     expect(stderr).toBe('');
+  });
+
+  it('is asked for its state without a context, and refused once none can be created', () => {
+    const { lines } = runWith('no-start', OPEN);
+    const reason = expect.stringMatching(/lack of kernels \(CUDA error 209\)/);
+    expect(lines).toEqual([
+      { name: 'cuda', state: 'ready', reason: expect.anything() },
+      { code: 'BACKEND_UNAVAILABLE', message: reason },
+      'cpu',
+    ]);
+  });
+
+  it('goes on after a call that the device refuses: auto does it on the CPU, with one warning', () => {
+    const { lines, stderr } = runWith(
+      'refuses:1',
+      `const kernels = loadKernels(); print(product(kernels)); print(product(kernels)); print(kernels.name);`,
+    );
+    expect(lines).toEqual([31, 31, 'cuda']);
+    expect(stderr.match(/SOFTPACK_DEVICE_REFUSED/g)).toHaveLength(1);
+    const strict = runWith(
+      'refuses:1',
+      `const kernels = loadKernels({ backend: 'cuda' }); print(errorOf(() => product(kernels))); print(product(kernels));`,
+    );
+    expect(strict.lines).toEqual([
+      {
+        code: 'NATIVE_FAILED',
+        message: expect.stringMatching(/refused an operation.*a fake refusal/),
+      },
+      31,
+    ]);
   });
 
   it('is absent where there is no module, and says what to type', () => {

@@ -10,9 +10,16 @@
 //
 // "Device" memory is ordinary memory on a list, so that kernels fault under the address sanitizer
 // and the backend can still distinguish device from host pointers.
-// SOFTPACK_EMULATION=<device>[,<fault>] chooses what the runtime reports: `absent` (no driver),
-// `ready` (the default, Hopper's kind) or `ampere`; and a call after which every call fails:
-// `launch:<n>` with an illegal address, `malloc:<n>` once, out of memory.
+// SOFTPACK_EMULATION=<device>[,<option>...] chooses what the runtime reports: `absent` (no driver),
+// `ready` (the default, Hopper's kind), `ampere`, or `blackwell`; and
+//   image:<v>     the architecture of the kernels' image, 90 or less: instructions that it lacks do
+//                 nothing, as in the kernels themselves
+//   noimage:<c>   there is none: CUDA error c
+//   launch:<n>    from the n-th launch on every call fails with `code:<c>`, an illegal address by
+//                 default
+//   refuse:<n>    the n-th launch is refused, the next ones go on
+//   malloc:<n>    the n-th allocation is out of memory
+// There are two devices, alike.
 #ifndef SOFTPACK_TESTING_CUDA_EMULATION_H_
 #define SOFTPACK_TESTING_CUDA_EMULATION_H_
 
@@ -69,6 +76,15 @@ void WarpMultiply(const uint32_t (&a)[4], const uint32_t (&b)[2], float (&sums)[
 void* ClusterShared(unsigned rank);
 unsigned ClusterRank();
 unsigned Lane();
+// Of the image that kernels come from.
+int ImageVersion();
+
+// What tests see of the runtime: contexts created so far, and waits for a stream or an event.
+int Contexts();
+int Waits();
+// Until the next call, as while a stream of this process is captured: allocations, their ends and
+// waits fail.
+void Capture(bool on);
 
 int Run(const std::function<void()>& kernel, dim3 grid, dim3 block, size_t shared,
         unsigned cluster);
@@ -127,7 +143,9 @@ enum cudaError_t {
   cudaErrorMemoryAllocation = 2,
   cudaErrorInsufficientDriver = 35,
   cudaErrorNoDevice = 100,
+  cudaErrorInvalidDevice = 101,
   cudaErrorIllegalAddress = 700,
+  cudaErrorStreamCaptureUnsupported = 900,
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum cudaMemoryType {
@@ -138,6 +156,11 @@ enum cudaMemoryType {
 };
 struct cudaPointerAttributes {
   cudaMemoryType type;
+  int device;
+};
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+struct cudaFuncAttributes {
+  int ptxVersion;
 };
 struct cudaDeviceProp {
   char name[256];
@@ -162,6 +185,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
 cudaError_t cudaDriverGetVersion(int* version);
 cudaError_t cudaRuntimeGetVersion(int* version);
 cudaError_t cudaGetLastError();
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* kernel);
+cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value);
 cudaError_t cudaMalloc(void** memory, size_t bytes);
 cudaError_t cudaFree(void* memory);
 cudaError_t cudaMallocHost(void** memory, size_t bytes);
@@ -180,6 +205,6 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to);
 // Replaces cudaLaunchKernelExC.
 cudaError_t EmulatedLaunch(const std::function<void()>& kernel, dim3 grid, dim3 block,
-                           size_t shared, unsigned cluster);
+                           size_t shared, unsigned cluster, const void* address);
 
 #endif  // SOFTPACK_TESTING_CUDA_EMULATION_H_

@@ -46,7 +46,7 @@ class Timing {
         rounds_(labels < kLabelsABatch ? 1 : kRounds) {}
   ~Timing() {
     for (void* const memory : memory_) module_.memory_destroy(memory);
-    module_.use_stream(nullptr);
+    module_.end_stream();
     module_.stream_destroy(stream_);
   }
 

@@ -4,6 +4,8 @@
 //   abi            a table of operations of another version
 //   short          a table that ends before `decode`
 //   no-device      no device, with a reason
+//   no-start       a device whose context cannot be created
+//   refuses:<n>    the n-th operation is refused, the next ones go on
 //   dies:<n>       from the n-th operation on the device is lost
 //   full:<n>       the n-th operation runs out of memory, the next ones go on
 //   throws:<n>     the n-th operation throws std::bad_alloc, as no backend should
@@ -44,6 +46,10 @@ int Meet() {
     last_error = "a fake illegal address (CUDA error 700)";
     return kSoftpackDeviceLost;
   }
+  if (number == NumberOf("refuses:")) {
+    last_error = "a fake refusal";
+    return kSoftpackDeviceRefused;
+  }
   if (number == NumberOf("full:")) {
     last_error = "a fake lack of memory";
     return kSoftpackOutOfMemory;
@@ -67,12 +73,21 @@ int Probe(SoftpackDeviceInfo* info) {
     std::snprintf(info->name, sizeof info->name, "a fake device");
     info->capability_major = 9;
     info->memory_bytes = uint64_t{1} << 30;
+    if (operations >= NumberOf("refuses:") && NumberOf("refuses:") > 0) {
+      std::snprintf(info->refused, sizeof info->refused, "a fake refusal");
+    }
   }
   if (Plan() == "no-device") {
     last_error = "a fake missing driver (CUDA error 35)";
     return kSoftpackNoDevice;
   }
   return dead ? kSoftpackDeviceLost : kSoftpackOk;
+}
+
+int Start() {
+  if (Plan() != "no-start") return Probe(nullptr);
+  last_error = "a fake lack of kernels (CUDA error 209)";
+  return kSoftpackNoDevice;
 }
 
 const char* LastError() { return last_error; }
@@ -90,6 +105,7 @@ int Read(const void* memory, void* to, uint64_t bytes) {
   return kSoftpackOk;
 }
 int UseStream(void*) { return kSoftpackOk; }
+int EndStream() { return kSoftpackOk; }
 int Finish() { return kSoftpackOk; }
 
 SoftpackBackend MakeBackend() {
@@ -120,13 +136,18 @@ extern "C" __attribute__((visibility("default"))) const SoftpackDeviceModule* So
       sizeof(SoftpackDeviceModule),
       &backend,
       Probe,
+      Start,
       LastError,
       CreateMemory,
       Write,
       Read,
       std::free,
       UseStream,
+      EndStream,
       Finish,
+      nullptr,
+      nullptr,
+      nullptr,
       nullptr,
       nullptr,
       nullptr,

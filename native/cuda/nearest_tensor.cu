@@ -294,10 +294,19 @@ __device__ inline void Finish(const TensorParams& params, uint64_t row, Blocks b
   }
 }
 
+// Blocks that a multiprocessor has registers for: a thread holds `steps` fragments of its vectors.
+// The compiler needs a few registers more but for A100 and H100.
+constexpr int LeastBlocks(int steps) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ != 800 && __CUDA_ARCH__ != 900
+  constexpr int kThree = 1, kTwo = 4;  // steps up to which there are so many
+#else
+  constexpr int kThree = 2, kTwo = 5;
+#endif
+  return steps <= kThree ? 3 : steps <= kTwo ? 2 : 1;
+}
+
 template <int kSteps>
-__global__ void __launch_bounds__(kThreads, kSteps < 3   ? 3
-                                            : kSteps < 6 ? 2
-                                                         : 1)
+__global__ void __launch_bounds__(kThreads, LeastBlocks(kSteps))
     TensorNearestKernel(TensorParams params) {
   unsigned char* const shared = SharedMemory<unsigned char>();
   const uint64_t first_row =

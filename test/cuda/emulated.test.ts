@@ -108,7 +108,7 @@ describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
       ...env,
     });
 
-  it.each([
+  it.each<[name: string, emulation?: string, env?: NodeJS.ProcessEnv]>([
     ['status'],
     ['no-image', 'ready,noimage:209'],
     ['other-device'],
@@ -123,7 +123,7 @@ describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
     ['default-stream'],
     ['captured'],
     ['captured-fault'],
-  ] as const)('hold with their surroundings: %s, %s', (name, emulation, env) => {
+  ])('hold with their surroundings: %s, %s', (name, emulation, env) => {
     expect(device(name, emulation, env)).toBe('ok\n');
   });
 

@@ -115,7 +115,9 @@ test('statistics are those of all values at once, of all images and of each clas
 
 test('a stopped run goes on to the bytes of a whole one, and a finished one is left as it is', async () => {
   const small = { batch: 1, views: 6 };
-  await take('whole.safetensors', small);
+  const seen: number[] = [];
+  await take('whole.safetensors', { ...small, onProgress: ({ done }) => seen.push(done) });
+  expect([seen[0], seen.indexOf(120), seen.at(-1)]).toEqual([0, seen.length - 1, 120]);
   const stop = new AbortController();
   const onProgress = ({ done }: { done: number }) => done > 50 && stop.abort();
   const stopped = take('again.safetensors', { ...small, onProgress, signal: stop.signal });

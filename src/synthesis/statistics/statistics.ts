@@ -71,6 +71,7 @@ export async function featureStatistics(
   };
   const jobs = jobsOf(groups, settings);
   let done = 0;
+  options.onProgress?.({ done, total: views });
   for (const [job, own] of jobs.entries()) {
     const tries = own.flatMap((group) =>
       groups[group].flatMap((image) =>

@@ -5,7 +5,7 @@ import { nonNegativeInteger } from '#src/cli/options.js';
 import { packProgress } from '#src/cli/pack.js';
 import { phaseProgress, seconds } from '#src/cli/progress.js';
 import { SYNTHESIS_METHODS, type SynthesisMethod } from '#src/synthesis/options.js';
-import type { DemoReport } from '../report/demo-page.js';
+import type { DemoReport, TransformReport } from '../report/demo-page.js';
 import type { DemoProgress } from './run.js';
 
 interface DemoFlags {
@@ -14,6 +14,7 @@ interface DemoFlags {
   readonly backend: 'auto' | 'tensorflow' | 'wasm';
   readonly trainTeacher?: boolean;
   readonly images?: SynthesisMethod;
+  readonly transform?: boolean;
 }
 
 export function addDemo(program: Command, io: CliIo): void {
@@ -36,6 +37,10 @@ export function addDemo(program: Command, io: CliIo): void {
         'distil the images by this method first, instead of taking the real ones',
       ).choices(SYNTHESIS_METHODS),
     )
+    .option(
+      '--transform',
+      'train a third student, from labels that the transform codec makes 400 times smaller',
+    )
     .action(async (flags: DemoFlags) => {
       // TensorFlow.js takes seconds to load: only for the commands that use it.
       const { runDemo } = await import('./run.js');
@@ -56,6 +61,7 @@ function demoProgress(io: CliIo): (progress: DemoProgress) => void {
     distil: 'distilling images',
     label: "the teacher's labels",
     students: 'two students',
+    third: 'a third student',
   };
   const show = phaseProgress(names, io.stderr);
   const onPack = packProgress(io);
@@ -81,6 +87,7 @@ function table({
   seed,
   backend,
   images,
+  transform,
 }: DemoReport) {
   const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
   const rows: readonly (readonly [string, string])[] = [
@@ -97,7 +104,16 @@ function table({
     ['top-1 teacher', percent(top1.teacher)],
     ['top-1 full labels', percent(top1.full)],
     ['top-1 archive', percent(top1.archive)],
+    ...(transform === undefined ? [] : transformRows(transform)),
     ['time', `${seconds(took)}, seed ${seed}, backend ${backend}`],
   ];
   return rows.map(([name, value]) => `${name.padEnd(20)}${value}`).join('\n');
+}
+
+function transformRows({ bytes, ratio, kl, keep, epochs, top1 }: TransformReport) {
+  const size = `${formatBytes(bytes.total)} in total, ${ratio.total.toFixed(1)}x`;
+  return [
+    ['transform', `${size}, ${keep} of ${epochs} epochs, KL ${kl.toExponential(2)} nats`],
+    ['top-1 transform', `${(100 * top1).toFixed(1)} %`],
+  ] as const;
 }

@@ -82,6 +82,9 @@ export const TAU = 20;
 /** The archive: compression ratio of its codes relative to float16, and training steps of its codec. */
 export const CODEC = { ratio: 40, steps: 1000 } as const;
 
+/** The second archive, if one is asked for: its ratio in total bytes, past the paper's. */
+export const TRANSFORM_RATIO = 400;
+
 export function teacherConfig(classes: number, recipe: TeacherRecipe = TEACHER): ConvNetConfig {
   return { inputSize: IMAGE_SIZE, widths: recipe.widths, blocks: recipe.blocks, classes };
 }

@@ -8,11 +8,19 @@ import { labelViews } from '#src/pipeline/label-views.js';
 import { type PackResult, packLogits } from '#src/pipeline/pack.js';
 import type { PackProgress } from '#src/pipeline/pack-options.js';
 import type { SynthesisMethod } from '#src/synthesis/options.js';
-import { type DemoReport, demoPage } from '../report/demo-page.js';
+import { type DemoReport, demoPage, type TransformReport } from '../report/demo-page.js';
 import { type Distilled, distil } from './distilled.js';
 import { type EmojiImages, loadEmoji } from './emoji.js';
 import { labelExamples } from './examples.js';
-import { CODEC, DISTILLED_IPC, demoAugmentation, STORED_SIZE, STUDENT, TAU } from './recipe.js';
+import {
+  CODEC,
+  DISTILLED_IPC,
+  demoAugmentation,
+  STORED_SIZE,
+  STUDENT,
+  TAU,
+  TRANSFORM_RATIO,
+} from './recipe.js';
 import { runStudent, type StudentResult } from './students.js';
 import { type DemoTeacher, demoTeacher, trainingSamples } from './teacher.js';
 
@@ -26,6 +34,8 @@ export interface DemoOptions {
   readonly trainTeacher?: boolean;
   /** Distil the images that students learn from by this method, instead of taking the designers' own. */
   readonly images?: SynthesisMethod;
+  /** Train a third student, from an archive of the transform codec. */
+  readonly transform?: boolean;
   readonly onProgress?: (progress: DemoProgress) => void;
   readonly signal?: AbortSignal;
 }
@@ -33,7 +43,7 @@ export interface DemoOptions {
 /** Current step of the demo; `total` is 1 for steps without a measure. */
 export type DemoProgress =
   | {
-      readonly phase: 'install' | 'decode' | 'teacher' | 'distil' | 'label';
+      readonly phase: 'install' | 'decode' | 'teacher' | 'distil' | 'label' | 'third';
       readonly done: number;
       readonly total: number;
       readonly note?: string;
@@ -77,13 +87,20 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
       onProgress?.({ phase: 'teacher', done: step, total: steps, note: `loss ${loss.toFixed(3)}` }),
   });
   const run = join(dir, `${options.images === undefined ? '' : `${options.images}-`}seed-${seed}`);
-  const paths = { full: join(run, 'full'), archive: join(run, 'archive') };
+  const paths = {
+    full: join(run, 'full'),
+    archive: join(run, 'archive'),
+    transform: join(run, 'transform'),
+  };
   const distilled = await imagesFor(emoji, teacher, backend, options);
   const images = distilled?.images ?? trainingSamples(emoji);
   await label(emoji, images, teacher, backend, paths.full, options);
   const packed = await pack(paths, seed, options);
   throwIfAborted(signal);
   const students = await trainBoth(paths, distilled?.folder, backend, options);
+  const third = options.transform
+    ? await transformed(paths, distilled?.folder, backend, options)
+    : undefined;
   const report: DemoReport = {
     classes: packed.classes,
     labels: packed.labels,
@@ -92,6 +109,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
     kl: packed.divergence.kl,
     top1: { teacher: teacher.top1, full: students.full.top1, archive: students.archive.top1 },
     ...(options.images === undefined ? {} : { images: options.images }),
+    ...(third && { transform: third }),
     seconds: (performance.now() - start) / 1000,
     seed,
     backend,
@@ -190,6 +208,33 @@ async function trainBoth(
     );
   const [full, archive] = await Promise.all([student('full'), student('archive')]);
   return { full, archive };
+}
+
+/** Packs the labels once more, past the paper's ratios, and trains a student from them. */
+async function transformed(
+  paths: { readonly full: string; readonly transform: string },
+  distilled: string | undefined,
+  backend: BackendName,
+  { dir, seed, signal, onProgress }: DemoOptions,
+): Promise<TransformReport> {
+  await rm(paths.transform, { recursive: true, force: true });
+  const { bytes, ratio, divergence, epochs, storedEpochs } = await packLogits({
+    source: paths.full,
+    out: paths.transform,
+    codec: { name: 'transform', totalRatio: TRANSFORM_RATIO },
+    keep: 'auto',
+    signal,
+    onProgress: (progress) => onProgress?.({ phase: 'pack', pack: progress }),
+  });
+  const { top1 } = await runStudent(
+    { archive: paths.transform, dir, size: STORED_SIZE, distilled, backend, seed },
+    {
+      signal,
+      onProgress: (done, total, loss) =>
+        onProgress?.({ phase: 'third', done, total, note: `KL ${loss.toPrecision(3)}` }),
+    },
+  );
+  return { bytes, ratio, kl: divergence.kl, epochs, keep: storedEpochs, top1 };
 }
 
 async function page(

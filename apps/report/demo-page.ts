@@ -25,6 +25,16 @@ export interface DemoReport {
   readonly backend: string;
   /** Method that the images were distilled by, if they were. */
   readonly images?: string;
+  /** Of the second archive, if there is one. */
+  readonly transform?: TransformReport;
+}
+
+/** An archive of the transform codec, and the student from it. */
+export interface TransformReport extends Pick<DemoReport, 'bytes' | 'ratio' | 'kl'> {
+  /** Epochs that it serves, and those that it stores. */
+  readonly epochs: number;
+  readonly keep: number;
+  readonly top1: number;
 }
 
 export interface LabelExample {
@@ -108,12 +118,22 @@ Bars, in percent: full label above, decoded label below.</p>
 `;
 }
 
+function percent(share: number): string {
+  return `${(100 * share).toFixed(1)} %`;
+}
+
+function transformRow({ ratio, bytes, top1 }: TransformReport): readonly [string, string] {
+  const size = `${ratio.total.toFixed(1)}× in total, ${formatBytes(bytes.total)}`;
+  return [`Top-1, student from the transform codec, ${size}`, percent(top1)];
+}
+
 function figures({ report, heldOut, codec }: DemoPage): string {
-  const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+  const { transform } = report;
   const rows: readonly (readonly [string, string])[] = [
     [`Top-1 on ${heldOut}, teacher`, percent(report.top1.teacher)],
     ['Top-1, student on full labels', percent(report.top1.full)],
     ['Top-1, student from the archive', percent(report.top1.archive)],
+    ...(transform === undefined ? [] : [transformRow(transform)]),
     ['Label KL, mean', `${report.kl.toExponential(2)} nats`],
     ['Codec', codec],
     ['Seed, backend, time', `${report.seed}, ${report.backend}, ${report.seconds.toFixed(0)} s`],

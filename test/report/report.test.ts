@@ -55,6 +55,15 @@ test('the page is one file that holds every figure, with text escaped', async ()
   expect(html).not.toMatch(/<script|<link|src="(?!data:)|href="http/);
 });
 
+test('the page has a row for the student of a second archive', async () => {
+  const bytes = { codes: 40_000, codec: 30_000, metadata: 1_000, container: 2_000, total: 73_000 };
+  const ratio = { codes: 700, total: 411 };
+  const transform = { bytes, ratio, kl: 2e-4, epochs: 24, keep: 8, top1: 0.377 };
+  const html = await demoPage({ ...page, report: { ...page.report, transform } });
+  for (const figure of ['411.0×', '73.0 kB', '37.7 %']) expect(html).toContain(figure);
+  expect(await demoPage(page)).not.toContain('transform codec');
+});
+
 describe('charts', () => {
   test('take the ink of the page', async () => {
     const svg = await lineChart(

@@ -49,7 +49,7 @@ const POOLED = SIDE / STUDENT_SIDE;
 const STUDENT = { inputSize: STUDENT_SIDE, widths: [32, 64, 128], blocks: [0, 0, 0] };
 const TRAINING = { lr: 0.02, warmup: 50, weightDecay: 0.05 };
 const BATCH = 64;
-/** LPQLD halves nothing, it steps down: as often as in its 300 epochs. */
+/** Temperatures of a training, about as many as in LPQLD's 300 epochs. */
 const DECAYS = 10;
 /** Views are of [0, 1], less the middle. */
 const NORMALISATION = { mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25] };
@@ -96,21 +96,31 @@ async function agreement({ archive: folder, ratio, kept }, seed) {
   const file = path.join(work, `student-${ratio}x-${seed}.json`);
   if (existsSync(file)) return JSON.parse(await readFile(file, 'utf8')).agreement;
   const start = performance.now();
-  await using archive = await openArchive(folder);
-  await using loader = createLoader({ archive, batchSize: BATCH, seed, dropLast: true });
-  const { classes } = archive;
-  using network = ConvNet.create({ ...STUDENT, classes }, seed);
-  const steps = epochs * Math.floor(collages / BATCH);
-  await trainStudent({
-    ...{ network, steps, tau: TAU, ...TRAINING, batches: withViews(loader, kept) },
-    temperature: temperatureDecay({ start: TAU, every: Math.round(epochs / DECAYS) }),
-    studentTemperature: 'fitted',
-  });
-  const found = await evaluateTop1(network, test);
+  const found = await trained(folder, kept, seed);
   const seconds = Math.round((performance.now() - start) / 1000);
   await writeFile(file, JSON.stringify({ agreement: found, seconds }));
   console.error(`${ratio}x, seed ${seed}: ${(100 * found).toFixed(1)} % (${seconds} s)`);
   return found;
+}
+
+async function trained(folder, kept, seed) {
+  const archive = await openArchive(folder);
+  const loader = createLoader({ archive, batchSize: BATCH, seed, dropLast: true });
+  const network = ConvNet.create({ ...STUDENT, classes: archive.classes }, seed);
+  const steps = epochs * Math.floor(collages / BATCH);
+  const warmup = Math.min(TRAINING.warmup, Math.floor(steps / 10));
+  try {
+    await trainStudent({
+      ...{ network, steps, tau: TAU, ...TRAINING, warmup, batches: withViews(loader, kept) },
+      temperature: temperatureDecay({ start: TAU, every: Math.ceil(epochs / DECAYS) }),
+      studentTemperature: 'fitted',
+    });
+    return await evaluateTop1(network, test);
+  } finally {
+    network.dispose();
+    await loader.close();
+    await archive.close();
+  }
 }
 
 /** Batches of labels with the views that they belong to. */

@@ -1,9 +1,9 @@
 import type { ThreadOptions } from './thread-options.js';
 
-/** Per channel (x - mean) / std on x in [0, 1]; what the teacher and student expect. */
+/** What teacher and student expect: (x - mean) / std of every pixel x in [0, 1], 3 values each: red, green, blue. */
 export interface Normalisation {
-  readonly mean: readonly [number, number, number];
-  readonly std: readonly [number, number, number];
+  readonly mean: readonly number[];
+  readonly std: readonly number[];
 }
 
 /**

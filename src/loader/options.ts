@@ -94,10 +94,10 @@ export interface Batch {
   readonly sampleIds: Uint32Array;
   /** [batch, height, width, 3] float32; empty for a loader without images. */
   readonly xs: Float32Array;
-  readonly xsShape: readonly [number, number, number, number];
+  readonly xsShape: [number, number, number, number];
   /** [batch, classes] float32 probabilities; empty if labels are delivered as codes. */
   readonly ys: Float32Array;
-  readonly ysShape: readonly [number, number];
+  readonly ysShape: [number, number];
   /** Only if labels are delivered as codes. */
   readonly codes?: PackedCodes;
   /** Gives the batch's slot back; nothing to do for fresh arrays. */

@@ -13,7 +13,7 @@ const TINY = 1e-30;
  *
  * `logits` and `labels` are [batch, classes]; rows of `labels` sum to 1. No gradient flows to the labels.
  */
-export function kdLoss(logits: tf.Tensor2D, labels: tf.Tensor2D, tau: number): tf.Scalar {
+export function kdLoss(logits: tf.Tensor, labels: tf.Tensor, tau: number): tf.Scalar {
   const batch = logits.shape[0];
   const divergence = tf.customGrad((z, y, save) => {
     const student = tf.logSoftmax((z as tf.Tensor).div(tau));

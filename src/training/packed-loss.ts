@@ -52,15 +52,15 @@ export class PackedLoss implements Disposable {
   }
 
   /** A scalar to minimise; `logits` are the student's, [batch, classes]. */
-  loss(logits: tf.Tensor2D, { row, labels, part = 0, tau: ofLabels }: PackedCodes): tf.Scalar {
+  loss(logits: tf.Tensor, { row, labels, part = 0, tau: ofLabels }: PackedCodes): tf.Scalar {
     const codec = this.#codecOf(part);
     if (ofLabels !== undefined && ofLabels !== codec.tau) throw otherTau(codec.tau, ofLabels);
     const [batch, classes] = logits.shape;
-    if (batch !== labels.length || classes !== codec.classes) {
+    if (logits.rank !== 2 || batch !== labels.length || classes !== codec.classes) {
       throw new SoftpackError('INVALID_ARGUMENT', 'logits and codes do not match', {
         field: 'logits',
         expected: [labels.length, codec.classes],
-        found: [batch, classes],
+        found: logits.shape,
       });
     }
     const divergence = tf.customGrad((z, save) => {

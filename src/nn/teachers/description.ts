@@ -56,8 +56,8 @@ export interface TeacherDescription extends Rendering {
   /** Sets `mean`, `std` and `channels`; `torch` also the defaults of `resample` and `round`. */
   readonly preprocessing?: Preprocessing;
   /** Normalisation of pixels in [0, 1], red green blue: the network sees (pixel - mean) / std. One number applies to all three. */
-  readonly mean?: readonly [number, number, number] | readonly [number];
-  readonly std?: readonly [number, number, number] | readonly [number];
+  readonly mean?: readonly number[];
+  readonly std?: readonly number[];
   /** Order in which the network takes them; default `rgb`, or `grey` if it has one channel. */
   readonly channels?: Channels;
   /** Needed only if the input's shape fits both. */

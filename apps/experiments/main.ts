@@ -17,6 +17,7 @@ import { FULL, QUICK, type Scale } from './recipe.js';
 import { knownRows, runCells } from './run.js';
 import { synthesisRows } from './synthesis.js';
 import { writeSynthesis } from './synthesis-report.js';
+import { table2 } from './tokens/main.js';
 import { Workspace } from './workspace.js';
 
 interface Flags {
@@ -30,11 +31,15 @@ interface Flags {
   readonly ratios?: readonly number[];
   readonly backend: 'auto' | BackendName;
   readonly report?: boolean;
+  readonly model?: string;
+  readonly states?: string;
 }
 
 /** The only one whose rows are sets of images. */
 const SYNTHESIS = 'synthesis';
-const NAMES = ['all', ...experiments(FULL).map(({ name }) => name), SYNTHESIS];
+/** The only one on labels of a language model. */
+const TABLE2 = 'table2';
+const NAMES = ['all', ...experiments(FULL).map(({ name }) => name), SYNTHESIS, TABLE2];
 const NOTE_INTERVAL = 15_000;
 const REPORT_INTERVAL = 60_000;
 
@@ -60,6 +65,11 @@ const program = new Command('experiments')
       .choices(['auto', 'tensorflow', 'wasm'])
       .default('auto'),
   )
+  .option('--model <file>', 'of `table2`: a GGUF model whose answers are the task')
+  .option(
+    '--states <dir>',
+    'of `table2`: hidden.npy, head.npy, tokens.npy, lengths.npy instead of a model',
+  )
   .option('--report', 'measure nothing: write the report of what is known')
   .action(run);
 
@@ -73,6 +83,11 @@ async function run(name: string, flags: Flags): Promise<void> {
   const scale: Scale = { ...base, ipcs: flags.ipc ?? base.ipcs };
   const { dir, jobs } = flags;
   await mkdir(dir, { recursive: true });
+  if (name === TABLE2) {
+    const { name: backend } = await selectBackend({ backend: flags.backend });
+    const context = { workspace: new Workspace(dir), run: runOf({ backend }), say, signal };
+    return say(await table2(flags, context));
+  }
   const { categories } = scale;
   const emoji = await loadEmoji({ dir, size: STORED_SIZE, categories, signal });
   const { name: backend } = await selectBackend({ backend: flags.backend });
@@ -152,7 +167,7 @@ async function earlierReport(out: string): Promise<Report | undefined> {
   return text === undefined ? undefined : (JSON.parse(text) as Report);
 }
 
-function runOf({ backend }: Setting) {
+function runOf({ backend }: Pick<Setting, 'backend'>) {
   return {
     command: `npm run experiments -- ${argumentsOf(process.argv)}`,
     machine: `${availableParallelism()} x ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}`,
@@ -162,7 +177,7 @@ function runOf({ backend }: Setting) {
 
 /** Options that determine what is measured, without those of the report and of paths. */
 function argumentsOf(argv: readonly string[]): string {
-  const folders = ['-d', '--dir', '-o', '--out'];
+  const folders = ['-d', '--dir', '-o', '--out', '--model', '--states'];
   return argv
     .slice(2)
     .filter(

@@ -14,10 +14,10 @@ interface Llama {
   dispose(): Promise<void>;
 }
 
-interface LlamaModel {
+export interface LlamaModel {
   readonly trainContextSize: number;
   readonly tokens: { readonly bos: number | null; readonly shouldPrependBosToken: boolean };
-  tokenize(text: string): readonly number[];
+  tokenize(text: string, specialTokens?: boolean): readonly number[];
   createContext(options: object): Promise<LlamaContext>;
 }
 
@@ -25,7 +25,7 @@ interface LlamaContext {
   getSequence(): LlamaSequence;
 }
 
-interface LlamaSequence {
+export interface LlamaSequence {
   clearHistory(): Promise<void>;
   /** Per token, the probability of every id behind it. */
   controlledEvaluate(
@@ -35,6 +35,15 @@ interface LlamaSequence {
 
 interface LlamaNext {
   readonly probabilities?: ReadonlyMap<number, number>;
+}
+
+/** A model on the processor, and one state of it. */
+export interface LoadedLlama {
+  readonly model: LlamaModel;
+  readonly sequence: LlamaSequence;
+  /** Most tokens of a text. */
+  readonly contextSize: number;
+  close(): Promise<void>;
 }
 
 /** A text whose beginning is given: only what follows it is labelled. */
@@ -64,16 +73,15 @@ const CONTEXT = 2048;
 const ALL = { generateNext: { probabilities: true } } as const;
 
 /**
- * Opens a GGUF model as a teacher of texts, on the processor; texts are evaluated when their labels are asked for, a piece
- * at a time. Equal texts give equal labels on one machine with one version of the package.
+ * Loads a GGUF model.
  *
  * @throws `TOOL_MISSING` saying what to type if node-llama-cpp is not installed.
  */
-export async function openLlamaTeacher(
-  options: LlamaTeacherOptions,
+export async function loadLlama(
+  options: Omit<LlamaTeacherOptions, 'texts'>,
   load: () => Promise<unknown> = () => optionalPackage(PACKAGE, 'GGUF models'),
-): Promise<LlamaTeacher> {
-  const { model: modelPath, texts, threads = 1 } = options;
+): Promise<LoadedLlama> {
+  const { model: modelPath, threads = 1 } = options;
   argument.count(threads, 'threads', 1, 1024);
   const { getLlama } = (await load()) as LlamaPackage;
   const llama = await getLlama({
@@ -87,13 +95,32 @@ export async function openLlamaTeacher(
       const details = { field: modelPath, found: errorMessage(cause), cause };
       throw new SoftpackError('INVALID_FILE', 'llama.cpp cannot load the model', details);
     });
-    const most = options.contextSize ?? Math.min(CONTEXT, model.trainContextSize);
-    argument.count(most, 'contextSize', 2, model.trainContextSize);
-    const context = await model.createContext({ contextSize: most, sequences: 1, threads });
-    const evaluation = new Evaluation(context.getSequence());
-    const ids = texts.map((text, i) => idsOf(model, text, i, most));
-    const vocabulary = await evaluation.vocabulary(ids[0].tokens[0]);
+    const contextSize = options.contextSize ?? Math.min(CONTEXT, model.trainContextSize);
+    argument.count(contextSize, 'contextSize', 2, model.trainContextSize);
+    const context = await model.createContext({ contextSize, sequences: 1, threads });
     const close = () => llama.dispose();
+    return { model, sequence: context.getSequence(), contextSize, close };
+  } catch (error) {
+    await llama.dispose();
+    throw error;
+  }
+}
+
+/**
+ * Opens a GGUF model as a teacher of texts, on the processor; texts are evaluated when their labels are asked for, a piece
+ * at a time. Equal texts give equal labels on one machine with one version of the package.
+ *
+ * @throws `TOOL_MISSING` saying what to type if node-llama-cpp is not installed.
+ */
+export async function openLlamaTeacher(
+  options: LlamaTeacherOptions,
+  load?: () => Promise<unknown>,
+): Promise<LlamaTeacher> {
+  const { model, sequence, contextSize, close } = await loadLlama(options, load);
+  try {
+    const evaluation = new Evaluation(sequence);
+    const ids = options.texts.map((text, i) => idsOf(model, text, i, contextSize));
+    const vocabulary = await evaluation.vocabulary(ids[0].tokens[0]);
     return {
       vocabulary,
       async *sequences(signal) {
@@ -111,7 +138,7 @@ export async function openLlamaTeacher(
       [Symbol.asyncDispose]: close,
     };
   } catch (error) {
-    await llama.dispose();
+    await close();
     throw error;
   }
 }

@@ -1,0 +1,78 @@
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { throwIfAborted } from '#src/errors.js';
+import type { LlamaSequence } from '#src/interop/tokens/llama-teacher.js';
+import type { TokenSource } from '#src/tokens/token-source.js';
+import { type Answer, answer, type OwnAnswer } from './answer.js';
+import type { Task } from './prompts.js';
+
+/** Answers on disk, a file for each: an interrupted run goes on where it stopped. */
+export class Answers {
+  readonly #dir: string;
+  readonly #vocabulary: number;
+
+  constructor(dir: string, vocabulary: number) {
+    this.#dir = dir;
+    this.#vocabulary = vocabulary;
+  }
+
+  /** Makes those of a task that are missing. */
+  async make(
+    task: Task,
+    most: number,
+    sequence: LlamaSequence,
+    onProgress: (done: number, made: number) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    await mkdir(this.#dir, { recursive: true });
+    let made = 0;
+    for (const [i, prompt] of task.prompts.entries()) {
+      throwIfAborted(signal);
+      if ((await this.read(i)) !== undefined) continue;
+      await this.#write(i, await answer(sequence, task, prompt, i, most));
+      onProgress(i + 1, ++made);
+    }
+  }
+
+  /** `undefined`: not made yet. */
+  async read(i: number): Promise<OwnAnswer | undefined> {
+    const bytes = await readFile(this.#file(i)).catch(() => undefined);
+    if (bytes === undefined) return undefined;
+    const data = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length);
+    const [length, first, rows] = new Int32Array(data, 0, 3);
+    const [mass] = new Float32Array(data, 12, 1);
+    const tokens = new Int32Array(data, 16, length);
+    const logs = new Float32Array(data, 16 + 4 * length, rows * this.#vocabulary);
+    return { tokens, first, rows, logs, mass };
+  }
+
+  async #write(i: number, { tokens, first, rows, logs, mass }: OwnAnswer): Promise<void> {
+    const parts = [Int32Array.of(tokens.length, first, rows), Float32Array.of(mass), tokens, logs];
+    const bytes = Buffer.concat(
+      parts.map(({ buffer, byteOffset, byteLength }) =>
+        Buffer.from(buffer as ArrayBuffer, byteOffset, byteLength),
+      ),
+    );
+    await writeFile(`${this.#file(i)}.tmp`, bytes);
+    await rename(`${this.#file(i)}.tmp`, this.#file(i));
+  }
+
+  #file(i: number): string {
+    return join(this.#dir, `${String(i).padStart(6, '0')}.bin`);
+  }
+}
+
+/** Answers as labels to pack. */
+export function sourceOf(answers: readonly Answer[], vocabulary: number): TokenSource {
+  return {
+    vocabulary,
+    async *sequences() {
+      for (const [i, { tokens, first, rows, logs }] of answers.entries()) {
+        const read = async (start: number, count: number) =>
+          logs.subarray(start * vocabulary, (start + count) * vocabulary);
+        const labels = { kind: 'logits', width: vocabulary, read } as const;
+        yield { name: `answer ${i}`, tokens, first, rows, labels };
+      }
+    },
+  };
+}

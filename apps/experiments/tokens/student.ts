@@ -1,0 +1,147 @@
+import * as tf from '@tensorflow/tfjs';
+import { STREAM } from '#src/core/philox.js';
+import { RandomSequence } from '#src/core/random.js';
+
+/** A transformer of texts, read a window at a time. */
+export interface StudentShape {
+  readonly vocabulary: number;
+  readonly width: number;
+  readonly layers: number;
+  readonly heads: number;
+  /** Positions of a text that are told apart. */
+  readonly positions: number;
+}
+
+/** Tokens of several texts, one after the other. */
+export interface StudentInput {
+  readonly tokens: Int32Array;
+  /** Text of each token: attention stays in it. */
+  readonly sequences: Int32Array;
+  /** Position of each token in its text. */
+  readonly offsets: Int32Array;
+}
+
+interface Layer {
+  readonly attention: tf.Variable;
+  readonly projection: tf.Variable;
+  readonly up: tf.Variable;
+  readonly down: tf.Variable;
+  readonly norms: readonly [tf.Variable, tf.Variable];
+}
+
+/** Added to the mean square before its root. */
+const EPSILON = 1e-5;
+/** Logits of what attention must not see. */
+const HIDDEN = -1e9;
+/** Standard deviation of initial embeddings. */
+const EMBEDDING = 0.02;
+
+/**
+ * A decoder with RMS norms before its parts, learned positions, GELU, and an output matrix that is the table of
+ * embeddings.
+ */
+export class TokenStudent implements Disposable {
+  readonly shape: StudentShape;
+  readonly variables: readonly tf.Variable[];
+  readonly #tokens: tf.Variable;
+  readonly #positions: tf.Variable;
+  readonly #layers: readonly Layer[];
+  readonly #norm: tf.Variable;
+
+  constructor(shape: StudentShape, seed: number) {
+    this.shape = shape;
+    const random = new RandomSequence(seed, STREAM.training, 1);
+    const variables: tf.Variable[] = [];
+    const matrix = (rows: number, columns: number, deviation: number) => {
+      const values = Float32Array.from(
+        { length: rows * columns },
+        () => deviation * random.normal(),
+      );
+      variables.push(tf.variable(tf.tensor2d(values, [rows, columns])));
+      return variables[variables.length - 1];
+    };
+    const scale = () => {
+      variables.push(tf.variable(tf.ones([width])));
+      return variables[variables.length - 1];
+    };
+    const { vocabulary, width, layers, positions } = shape;
+    const deviation = 1 / Math.sqrt(width);
+    // Parts that are added to the residual stream start small: as many are added as there are.
+    const added = deviation / Math.sqrt(2 * layers);
+    this.#tokens = matrix(vocabulary, width, EMBEDDING);
+    this.#positions = matrix(positions, width, EMBEDDING);
+    this.#layers = Array.from({ length: layers }, () => ({
+      attention: matrix(width, 3 * width, deviation),
+      projection: matrix(width, width, added),
+      up: matrix(width, 4 * width, deviation),
+      down: matrix(4 * width, width, added / 2),
+      norms: [scale(), scale()],
+    }));
+    this.#norm = scale();
+    this.variables = variables;
+  }
+
+  get parameters(): number {
+    return this.variables.reduce((sum, { size }) => sum + size, 0);
+  }
+
+  /** Logits of the token behind each, [tokens, vocabulary]. */
+  apply({ tokens, sequences, offsets }: StudentInput): tf.Tensor2D {
+    const last = this.shape.positions - 1;
+    const embedded = tf.gather(this.#tokens, tf.tensor1d(tokens, 'int32'));
+    const places = tf.tensor1d(
+      offsets.map((offset) => Math.min(offset, last)),
+      'int32',
+    );
+    const mask = maskOf(sequences);
+    let state = embedded.add(tf.gather(this.#positions, places)) as tf.Tensor2D;
+    for (const layer of this.#layers) {
+      state = state.add(this.#attend(norm(state, layer.norms[0]), mask, layer)) as tf.Tensor2D;
+      const up = tf.matMul(norm(state, layer.norms[1]), layer.up as tf.Variable<tf.Rank.R2>);
+      state = state.add(tf.matMul(gelu(up as tf.Tensor2D), layer.down as tf.Variable<tf.Rank.R2>));
+    }
+    return tf.matMul(norm(state, this.#norm), this.#tokens as tf.Variable<tf.Rank.R2>, false, true);
+  }
+
+  #attend(state: tf.Tensor2D, mask: tf.Tensor2D, layer: Layer): tf.Tensor2D {
+    const { heads, width } = this.shape;
+    const length = state.shape[0];
+    const size = width / heads;
+    const all = tf.matMul(state, layer.attention as tf.Variable<tf.Rank.R2>);
+    const [query, key, value] = tf
+      .split(all, 3, 1)
+      .map((part) => part.reshape([length, heads, size]).transpose([1, 0, 2]));
+    const logits = tf.matMul(query, key, false, true).div(Math.sqrt(size)).add(mask);
+    const mixed = tf.matMul(tf.softmax(logits), value);
+    const joined = mixed.transpose([1, 0, 2]).reshape([length, width]) as tf.Tensor2D;
+    return tf.matMul(joined, layer.projection as tf.Variable<tf.Rank.R2>);
+  }
+
+  dispose(): void {
+    tf.dispose(this.variables as tf.Variable[]);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+function norm(state: tf.Tensor2D, scale: tf.Variable): tf.Tensor2D {
+  const square = state.square().mean(1, true).add(EPSILON);
+  return state.mul(square.rsqrt()).mul<tf.Tensor2D>(scale);
+}
+
+/** The form of the logistic function. */
+function gelu(x: tf.Tensor2D): tf.Tensor2D {
+  return x.mul(tf.sigmoid(x.mul(1.702)));
+}
+
+/** [length, length], 0 where a token may look: itself and those before it in its text. */
+function maskOf(sequences: Int32Array): tf.Tensor2D {
+  const { length } = sequences;
+  const mask = new Float32Array(length * length).fill(HIDDEN);
+  for (let i = 0; i < length; i++) {
+    for (let j = i; j >= 0 && sequences[j] === sequences[i]; j--) mask[i * length + j] = 0;
+  }
+  return tf.tensor2d(mask, [length, length]);
+}

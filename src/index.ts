@@ -52,7 +52,6 @@ export type {
   DecodeLabelsKlArgs,
   DecodeOptions,
   LabelContext,
-  LabelViews,
   LossCodec,
   PackedCodes,
 } from './codecs/codec.js';
@@ -207,6 +206,7 @@ export {
   type TemperatureSchedule,
   temperatureDecay,
 } from './labels/temperature.js';
+export type { LabelViews, SizeOf, ViewPlaces, ViewUse } from './labels/views.js';
 // Loading
 export { DataLoader, type DataLoaderOptions } from './loader/data-loader.js';
 export { openImagesOf } from './loader/images-of.js';

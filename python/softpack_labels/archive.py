@@ -9,6 +9,7 @@ from .codecs import Codes, decoder, has_any_tau
 from .errors import SoftpackError
 from .files import DTYPES, Shard, read_tensors, shard_records
 from .manifest import check_part, extent_of, read_manifest
+from .predictive import view_numbers
 from .pruning import row_samples
 from .views import Views
 
@@ -199,7 +200,9 @@ class Archive:
         return out
 
     def _mixes(self, row, positions):
-        """(samples, partners, own shares) of labels at these positions of a stored row, as far as their codec uses them."""
+        """(samples, partners, own shares, what views show) of labels at these positions of a stored row, as far as their codec
+        uses them.
+        """
         config, views = self._codec[1], row
         samples = positions = np.asarray(positions, np.int64)
         whole = None
@@ -207,17 +210,20 @@ class Archive:
             views, whole = self.samples_of_row(row)
             whole = np.asarray(whole, np.int64)
             samples = whole[positions]
-        if not config.get("bases") or not config.get("views"):
-            return samples, samples, np.ones(len(samples), np.float32)
+        shown = "network" in config
+        if not shown and (not config.get("bases") or not config.get("views")):
+            return samples, samples, np.ones(len(samples), np.float32), None
         if self._views is None:
             self._views = Views(self, whole=False)
         listed = not self._views.seeded
-        partner, box, weight = self._views.mixes(*((row, positions) if listed else (views, samples)))
-        if listed and whole is not None:
-            partner = whole[partner]
+        at = (row, positions) if listed else (views, samples)
+        partner, box, weight = self._views.mixes(*at)
         height, width = self._views.size
         share = np.where(weight < 1, weight, 1 - box[:, 2] * box[:, 3] / (height * width)).astype(np.float32)
-        return samples, partner, np.where(partner == samples, np.float32(1), share)
+        numbers = view_numbers(self._views, *at, partner, box, share) if shown else None
+        if listed and whole is not None:
+            partner = whole[partner]
+        return samples, partner, np.where(partner == samples, np.float32(1), share), numbers
 
     @property
     def images(self):

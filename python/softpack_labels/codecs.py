@@ -21,6 +21,7 @@ def decoder(name, config, tensors, sample_tensors, shape):
         "none": _none,
         "mean": _mean,
         "transform": transform,
+        "predictive": transform,
     }
     if not isinstance(name, str) or name not in makers:
         return _unknown(name, makers)
@@ -42,7 +43,7 @@ def decoder(name, config, tensors, sample_tensors, shape):
 
 def has_any_tau(name, config):
     """Whether codes hold logits, which give labels at any temperature."""
-    return name == "transform" or (name, config.get("store", config.get("values"))) in (("none", "logits"), ("topk", "logits"))
+    return name in ("transform", "predictive") or (name, config.get("store", config.get("values"))) in (("none", "logits"), ("topk", "logits"))
 
 
 def _unknown(name, makers):

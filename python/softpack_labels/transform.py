@@ -1,8 +1,9 @@
-"""Decoder of the codec `transform`: coefficients of the logits' principal components, quantised and entropy coded."""
+"""Decoder of the codecs `transform` and `predictive`: coefficients of the logits' principal components, quantised and entropy coded."""
 
 import numpy as np
 
 from .errors import SoftpackError
+from .predictive import Network
 from .rans import NEXT, QUANTISER, RowTables, read_matrix, read_stream
 
 
@@ -19,6 +20,7 @@ def transform(config, tensors):
         raise ValueError("shapes")
     basis = read_matrix(tensors["basis"], 1 + components, classes) * steps[:, None]
     vectors = read_matrix(tensors["bases"], components, bases).T * np.float32(step / 2) if bases > 0 else None
+    network = Network(config["network"], components, tensors) if "network" in config else None
     tables = RowTables(tensors["tables"], components * (1 if states == 1 else 2))
     known = {}
 
@@ -39,8 +41,12 @@ def transform(config, tensors):
         if len(positions) and positions.max() >= values.shape[1]:
             raise SoftpackError("INVALID_ARGUMENT", "codes that no encoder writes", "codes", f"below {values.shape[1]}", positions.max())
         latents = dequantised(values[:, positions], shifts, step, states)
+        sample, partner, share, numbers = mixes
+        if network is not None:
+            if max(sample.max(initial=0), partner.max(initial=0)) >= network.samples:
+                raise SoftpackError("INVALID_FILE", "no such embedding", "codec.network", f"below {network.samples}")
+            latents += network(sample, partner, numbers)
         if vectors is not None:
-            sample, partner, share = mixes
             if max(sample.max(initial=0), partner.max(initial=0)) >= bases:
                 raise SoftpackError("INVALID_FILE", "no such base vector", "codec.bases", f"below {bases}")
             latents += share[:, None] * vectors[sample] + (1 - share)[:, None] * vectors[partner]

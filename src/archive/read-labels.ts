@@ -4,6 +4,7 @@ import { argument } from '../core/check.js';
 import { type SampleRange, sampleIds } from '../core/samples.js';
 import { errorAt, isSoftpackError } from '../errors.js';
 import type { LabelsOf } from '../labels/source.js';
+import type { ViewUse } from '../labels/views.js';
 import type { Manifest } from './manifest.js';
 import { type MixedRows, mixesOfRow } from './row-mixes.js';
 import { RowSamples, type RowsArchive } from './row-samples.js';
@@ -41,7 +42,7 @@ export function errorInRow(
 /** What decodes the codes of an archive: a codec, which this layer does not know. */
 export interface CodesDecoder {
   /** Whether labels depend on what is mixed into their views. */
-  readonly usesViews?: boolean;
+  readonly usesViews?: ViewUse;
   decodeAsync(args: {
     readonly row: Uint8Array;
     readonly labels: Uint32Array;
@@ -114,13 +115,13 @@ function runsOf(archive: CodesArchive, ids: Uint32Array): readonly (readonly num
 /**
  * Labels at some positions of a row, which is an epoch or, in a pruned archive, a batch.
  *
- * @param views tell what is mixed into their views, too.
+ * @param views tell what is mixed into their views, too, and what they show.
  */
 export async function labelsOfRow(
   archive: RowsArchive & MixedRows & Pick<CodesArchive, 'storedEpoch'>,
   row: number,
   positions: LabelsOf['samples'],
-  views = false,
+  views: ViewUse = false,
 ): Promise<LabelsOf> {
   const { pruning } = archive.manifest;
   const whole = pruning && (await new RowSamples(archive, pruning).at(row));
@@ -129,6 +130,9 @@ export async function labelsOfRow(
       ? { epoch: archive.storedEpoch(row), samples: positions }
       : { ...whole, samples: sampleIds(positions).map((position) => whole.samples[position]) };
   if (!views) return labels;
-  const augmentation = await mixesOfRow(archive, row, labels, positions, whole?.samples);
+  const augmentation = await mixesOfRow(archive, row, labels, positions, {
+    whole: whole?.samples,
+    views,
+  });
   return augmentation === undefined ? labels : { ...labels, augmentation };
 }

@@ -3,14 +3,7 @@ import type { CodecParts, CodeLayout } from '../core/codec-parts.js';
 import type { SampleRange } from '../core/samples.js';
 import { SoftpackError } from '../errors.js';
 import type { LabelArray, Precision, ThreadOptions } from '../kernels/types.js';
-
-/** What is mixed into the labelled views, one entry per label. */
-export interface LabelViews {
-  /** [labels]: global id of the sample that is mixed in; the label's own sample if none is. */
-  readonly partner: Uint32Array;
-  /** [labels]: share of the sample's own pixels, 0 to 1. */
-  readonly lambda: Float32Array;
-}
+import type { LabelViews, ViewUse } from '../labels/views.js';
 
 /** Facts about the labels that encoder and decoder both know, at no cost in bytes. */
 export interface LabelContext {
@@ -55,8 +48,11 @@ export interface Codec extends Disposable {
   readonly tau: number;
   /** Whether the codes hold logits, which give labels at any temperature. */
   readonly anyTau: boolean;
-  /** Whether labels depend on what is mixed into their views: encoding and decoding need `context.augmentation`. */
-  readonly usesViews?: boolean;
+  /**
+   * Whether labels depend on what is mixed into their views: encoding and decoding need `context.augmentation`; if `shown`,
+   * also its `placesIn`.
+   */
+  readonly usesViews?: ViewUse;
   /** Whether it has data of every sample, so that it encodes labels of no others. */
   readonly knowsSamples?: boolean;
   readonly layout: CodeLayout;

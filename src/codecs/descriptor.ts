@@ -1,6 +1,7 @@
 import type { FieldChecker } from '../core/check.js';
 import type { CodecParts, CodecShape } from '../core/codec-parts.js';
 import type { Kernels } from '../kernels/types.js';
+import type { ViewUse } from '../labels/views.js';
 import type { TrainingCheckpoints } from './checkpoints.js';
 import type { Codec, DecodeOptions, LabelContext } from './codec.js';
 import type { VqaeTrainingOptions } from './vqae/options.js';
@@ -168,8 +169,8 @@ export interface CodecDescriptor<
   readonly steps?: boolean;
   /** A label depends on its sample's id alone, so that rows cannot be batches of other samples (pruning). */
   readonly perSample?: boolean;
-  /** Labels are predicted from what is mixed into their views, where that is recorded. */
-  readonly usesViews?: boolean;
+  /** Labels are predicted from what is mixed into their views, where that is recorded; if `shown`, also from what they show. */
+  readonly usesViews?: ViewUse;
   /** Whether its codes hold logits, which give labels at any temperature; default no. */
   anyTau?(choice: Sized): boolean;
   /** Fills in parameters: those of the ratio asked for, and defaults. `INVALID_ARGUMENT` if none reach the ratio. */

@@ -4,6 +4,7 @@ import type { Codec, DecodeOptions } from './codec.js';
 import { CodecRegistry } from './codec-registry.js';
 import { MEAN } from './mean.js';
 import { NONE } from './none.js';
+import { PREDICTIVE } from './predictive/descriptor.js';
 import { PCA } from './principal/pca.js';
 import { RPCA } from './principal/rpca.js';
 import { SCALAR } from './scalar.js';
@@ -13,7 +14,18 @@ import { VQ } from './vq.js';
 import { VQAE } from './vqae/descriptor.js';
 
 /** softpack's codecs. */
-export const CODECS = CodecRegistry.of(VQAE, TOP_K, PCA, RPCA, VQ, SCALAR, TRANSFORM, NONE, MEAN);
+export const CODECS = CodecRegistry.of(
+  VQAE,
+  TOP_K,
+  PCA,
+  RPCA,
+  VQ,
+  SCALAR,
+  TRANSFORM,
+  PREDICTIVE,
+  NONE,
+  MEAN,
+);
 
 /**
  * A codec and its size: its parameters, or `ratio`, the least compression of its codes relative to float16. The

@@ -7,13 +7,14 @@ import { FLOAT_BYTES, type FloatDtype, floatsOf } from './elements.js';
 import { labelsFingerprint } from './fingerprint.js';
 import { settleLogits } from './logits.js';
 import { locateArray, type StoredArray } from './stored-array.js';
+import type { LabelViews } from './views.js';
 
 /** Some labels of a source: the epoch and the samples they belong to. */
 export interface LabelsOf {
   readonly epoch: number;
   readonly samples: { readonly start: number; readonly count: number } | Uint32Array;
   /** Sample that is mixed into each view, and the own share, where that is known and asked for. */
-  readonly augmentation?: { readonly partner: Uint32Array; readonly lambda: Float32Array };
+  readonly augmentation?: LabelViews;
 }
 
 /** Epoch and sample of one label. */

@@ -65,7 +65,7 @@ function viewSetupOf({ manifest, samples }: LabelArchive): ViewSetup | undefined
 
 /** The same for an archive whose labels are predicted from what is mixed into their views. */
 export function predictionSetupOf(archive: LabelArchive): ViewSetup | undefined {
-  if (CODECS.find(archive.codecParts.name)?.usesViews !== true) return undefined;
+  if (!CODECS.find(archive.codecParts.name)?.usesViews) return undefined;
   using codec = loadCodec(archive.codecParts, loadKernels());
   return codec.usesViews ? viewSetupOf(archive) : undefined;
 }

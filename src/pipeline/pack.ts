@@ -286,7 +286,8 @@ async function packPart(
 
 /** The labels of a part, with what is mixed into their views if the codec looks at that. */
 function viewed({ source, spec, sides, choice }: PartPlan, codecs: CodecRegistry): LabelSource {
-  return codecs.of(choice).usesViews ? withMixes(source, spec, sides) : source;
+  const { usesViews } = codecs.of(choice);
+  return usesViews ? withMixes(source, spec, sides, usesViews) : source;
 }
 
 /** The codec of a part, learnt from its labels. @internal */

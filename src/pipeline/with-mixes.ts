@@ -3,11 +3,12 @@ import type { Pruning } from '../archive/pruning.js';
 import { mixesOfRow } from '../archive/row-mixes.js';
 import { canonicalJson, type JsonObject } from '../core/json.js';
 import type { LabelSource } from '../labels/source.js';
+import type { ViewUse } from '../labels/views.js';
 import { boundSource } from './bound-source.js';
 import type { SideRows } from './pack-source.js';
 import { contextOf } from './training-labels.js';
 
-/** A source that also tells what is mixed into the views of its labels, as the archive made of it will. */
+/** A source that also tells what is mixed into the views of its labels and what they show, as the archive made of it will. */
 export function withMixes(
   source: LabelSource,
   {
@@ -20,6 +21,7 @@ export function withMixes(
     readonly pruning?: Pruning;
   },
   sides: SideRows | undefined,
+  use: ViewUse = true,
 ): LabelSource {
   if (augmentation === undefined || augmentation === null) return source;
   const { samples } = source;
@@ -36,7 +38,16 @@ export function withMixes(
       const labels = await contextOf(source, row, start, count);
       const whole = pruning && (await contextOf(source, row, 0, samples)).samples;
       const ids = whole instanceof Uint32Array ? whole : undefined;
-      const mixes = await mixesOfRow(rows, row, labels, { start, count }, ids);
+      const mixes = await mixesOfRow(
+        rows,
+        row,
+        labels,
+        { start, count },
+        {
+          whole: ids,
+          views: use,
+        },
+      );
       return mixes === undefined ? labels : { ...labels, augmentation: mixes };
     },
   };

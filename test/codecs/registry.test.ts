@@ -85,6 +85,15 @@ test('choices are as typed as their descriptors', () => {
   expectTypeOf<{ ratio: 40 }>().not.toExtend<SizedChoice>();
   expectTypeOf<Extract<SizedChoice, { name: 'vqae' }>>().toHaveProperty('dh');
   expectTypeOf<NonNullable<CodecChoice['name']>>().toEqualTypeOf<
-    'vqae' | 'topk' | 'pca' | 'rpca' | 'vq' | 'scalar' | 'transform' | 'none' | 'mean'
+    | 'vqae'
+    | 'topk'
+    | 'pca'
+    | 'rpca'
+    | 'vq'
+    | 'scalar'
+    | 'transform'
+    | 'predictive'
+    | 'none'
+    | 'mean'
   >();
 });

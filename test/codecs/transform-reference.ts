@@ -12,6 +12,11 @@ interface Config {
   readonly step: number;
   readonly states: 1 | 4 | 8;
   readonly bases: number;
+  readonly network?: {
+    readonly embeddings: number;
+    readonly innerBits: number;
+    readonly outerBits: number;
+  };
 }
 
 interface Walk {
@@ -145,12 +150,78 @@ function half(bits: number): number {
 /** Mixes of labels: sample, partner and share of the sample. */
 export type Mix = readonly [number, number, number];
 
+/** What a view shows: crops (top, left, height, width) as shares of their images, 1 if mirrored, a box as shares of the view. */
+export interface View {
+  readonly crops: readonly [readonly number[], readonly number[]];
+  readonly flips: readonly [number, number];
+  readonly box: readonly number[];
+}
+
+/** The 23 numbers of a view, in 64ths. */
+export function referenceNumbers({ crops, flips, box }: View, lambda: number): number[] {
+  const common = (a0: number, a1: number, b0: number, b1: number) =>
+    Math.max(0, Math.min(a1, b1) - Math.max(a0, b0));
+  const cut = box[2] * box[3] > 0;
+  const rounded = (value: number) => Math.round(64 * value);
+  const shares = crops.map(([top, left, height, width], image) =>
+    [0, 1, 2, 3].map((quarter) => {
+      const [y, x] = [quarter < 2 ? 0 : 0.5, quarter % 2 === 0 ? 0 : 0.5];
+      const edges = (from: number, start: number, length: number) =>
+        [from, from + 0.5].map((edge) => Math.min(1, Math.max(0, (edge - start) / length)));
+      const [y0, y1] = edges(y, top, height);
+      const across = edges(x, left, width);
+      const [x0, x1] = flips[image] === 1 ? [1 - across[1], 1 - across[0]] : across;
+      const inside =
+        common(y0, y1, box[0], box[0] + box[2]) * common(x0, x1, box[1], box[1] + box[3]);
+      const whole = common(y0, y1, 0, 1) * common(x0, x1, 0, 1);
+      if (cut) return rounded(image === 0 ? whole - inside : inside);
+      return rounded((image === 0 ? lambda : 1 - lambda) * whole);
+    }),
+  );
+  const places = crops.map(([top, left, height, width], image) => [
+    ...[top + height / 2 - 0.5, left + width / 2 - 0.5, height, width].map(rounded),
+    flips[image] === 1 ? 32 : -32,
+  ]);
+  return [...shares.flat(), ...places.flat(), ...box.map(rounded), rounded(lambda)];
+}
+
+/** Predictions of a network, by label and component. */
+function predictorOf({ network, components }: Config, data: (name: string) => Uint8Array) {
+  if (network === undefined) return () => new Array<number>(components).fill(0);
+  const { embeddings: samples, innerBits, outerBits } = network;
+  const embeddings = matrixOf(data('embeddings'), 128, samples);
+  const inner = matrixOf(data('inner'), 88, 256);
+  const outer = matrixOf(data('outer'), components, 289);
+  const scales = data('scales');
+  return ([sample, partner]: Mix, numbers: readonly number[]) => {
+    const sums = [sample, partner].map((id, image) =>
+      Array.from({ length: 32 }, (_, k) =>
+        [0, 1, 2, 3].reduce(
+          (sum, cell) => sum + numbers[4 * image + cell] * embeddings[32 * cell + k][id],
+          0,
+        ),
+      ),
+    );
+    const seen = [...sums.flat(), ...numbers.map((value) => 2 * value), 128];
+    const hidden = Array.from({ length: 256 }, (_, k) => {
+      const sum = seen.reduce((all, value, i) => all + value * inner[i][k], 0);
+      return Math.min(Math.max(Math.round(sum / 2 ** innerBits), 0), 2047);
+    });
+    const second = [...hidden, ...sums[0].map((value, k) => value + sums[1][k]), 128];
+    return outer.map((weights, j) => {
+      const sum = weights.reduce((all, weight, i) => all + weight * second[i], 0);
+      return (sum / 2 ** outerBits / 128) * half(scales[2 * j] + 256 * scales[2 * j + 1]);
+    });
+  };
+}
+
 /** Labels of a row at `tau`, [labels][classes]. */
 export function referenceLabels(
   parts: CodecParts,
   row: Uint8Array,
   mixes: readonly Mix[],
   tau: number,
+  views: readonly View[] = [],
 ): Float64Array[] {
   const config = parts.config as unknown as Config;
   const { classes, components, step, states, bases } = config;
@@ -163,6 +234,7 @@ export function referenceLabels(
   const contexts = states === 1 ? 1 : 2;
   const tables = readRows(data('tables'), components * contexts);
   const shifts = [...data('shifts')].map((shift) => (shift - 128) / 128);
+  const predict = predictorOf(config, data);
   const labels: Float64Array[] = [];
   for (const block of splitBlocks(row)) {
     const count = block[0] + 256 * block[1];
@@ -174,13 +246,16 @@ export function referenceLabels(
         states,
         step,
       );
-      const [sample, partner, share] = mixes[labels.length];
+      const mix = mixes[labels.length];
+      const [sample, partner, share] = mix;
+      const view = views[labels.length];
+      const predicted = predict(mix, view === undefined ? [] : referenceNumbers(view, share));
       const logits = Float64Array.from({ length: classes }, (_, k) => {
         let sum = basis[0][k];
         for (let j = 0; j < components; j++) {
           const own = vectors === undefined ? 0 : (vectors[j][sample] * step) / 2;
           const other = vectors === undefined ? 0 : (vectors[j][partner] * step) / 2;
-          sum += (latent[j] + share * own + (1 - share) * other) * basis[1 + j][k];
+          sum += (latent[j] + predicted[j] + share * own + (1 - share) * other) * basis[1 + j][k];
         }
         return sum;
       });

@@ -311,8 +311,10 @@ describe('appendLabels', () => {
     ]);
   });
 
-  test('predicts labels from the views that follow, of the transform codec', async () => {
-    const codec = { name: 'transform', rate: 30, bases: true } as const;
+  test.each([
+    { name: 'transform', rate: 30, bases: true },
+    { name: 'predictive', step: 1, network: true },
+  ] as const)('predicts labels from the views that follow, of codec $name', async (codec) => {
     const path = await archive(4, { augmentation: augmentation(1), codec });
     const { source, logits } = sourceOf(2, 4);
     await appendLabels({ archive: path, source, codec, views: 'following', tauSchedule: [10, 4] });

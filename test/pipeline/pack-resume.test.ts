@@ -106,6 +106,7 @@ describe('an interrupted pack', () => {
         prune: { ratio: 2, batchSize: 16 },
       },
     ],
+    ['predictive', { codec: { name: 'predictive', step: 1, network: true }, augmentation }],
     ['pruned pca', { codec: { name: 'pca', k: 3 }, prune: { ratio: 2, batchSize: 16 } }],
   ])(
     '%s goes on at its next row, without reading, training or encoding again',

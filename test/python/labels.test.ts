@@ -170,14 +170,21 @@ describe('labels', () => {
     await packLogits({ source, out: plain, codec: { ...codec, step: 0.01, states: 1 as const } });
     const prune = { ratio: 1.5, batchSize: 8 };
     await packLogits({ source, out: pruned, codec, augmentation, prune });
-    const jobs = [mixed, plain, pruned].flatMap((archive) => [
+    const shown = { name: 'predictive', step: 0.5, network: true, bases: true } as const;
+    const [seen, few] = ['seen', 'pruned-seen'].map(temporary.path);
+    await packLogits({ source, out: seen, codec: shown, augmentation, keep: 2 });
+    await packLogits({ source, out: few, codec: shown, augmentation, prune });
+    const archives = [mixed, plain, pruned, seen, few];
+    const jobs = archives.flatMap((archive) => [
       { kind: 'labels', archive, epochs: [0, 1, 2], samples: [7, 0, 3, 3] } as const,
       { kind: 'labels', archive, epochs: [0, 1, 2], tau: 1.5 } as const,
       { kind: 'fuzz', archive, seed: 8, count: 30 } as const,
     ]);
     const found = runJobs(jobs);
-    for (const [i, path] of [mixed, plain, pruned].entries()) {
+    for (const [i, path] of archives.entries()) {
       await using archive = await openDecoding(path);
+      const network = { embeddings: SAMPLES };
+      if (i > 2) expect(archive.codecParts.config).toMatchObject({ network });
       expect(archive.codecParts.config).toMatchObject({ views: path !== plain, bases: SAMPLES });
       const labels = found.slice(3 * i, 3 * i + 2).map((job) => job.labels as string[]);
       for (const epoch of [0, 1, 2]) {

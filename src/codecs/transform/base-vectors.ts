@@ -1,33 +1,9 @@
-import { sampleIds } from '../../core/samples.js';
-import type { LabelContext } from '../codec.js';
+import type { Mixes } from './mixes.js';
 
 /**
  * Base vectors: one latent vector per sample, of which a mix of two predicts a label: lambda b_i + (1 - lambda) b_k for
  * a view of sample i with the share 1 - lambda of sample k mixed in. Only the rest of the label is then coded.
  */
-
-/** The mixes of some labels. */
-export interface Mixes {
-  /** [labels]. */
-  readonly sample: Uint32Array;
-  readonly partner: Uint32Array;
-  /** [labels], share of `sample`. */
-  readonly lambda: Float32Array;
-}
-
-/** The mixes of labels [from, to) of a context: each its own sample alone if there is no record of its view. */
-export function mixesOf(
-  { samples, augmentation }: LabelContext,
-  from = 0,
-  to = Number.POSITIVE_INFINITY,
-): Mixes {
-  const sample = sampleIds(samples).slice(from, to);
-  return {
-    sample,
-    partner: augmentation?.partner.slice(from, to) ?? sample,
-    lambda: augmentation?.lambda.slice(from, to) ?? new Float32Array(sample.length).fill(1),
-  };
-}
 
 /** Iterations of the conjugate gradient: mixes of few labels each make the system well conditioned. */
 const ITERATIONS = 20;

@@ -1,6 +1,9 @@
 import type { Trellis } from '../../kernels/rans.js';
 import type { RatioChoice } from '../descriptor.js';
 
+/** `predictive` is `transform` that may also predict labels from what their views show of an embedding of each image. */
+export type TransformName = 'transform' | 'predictive';
+
 /** Left open: found by a pilot. */
 interface TransformForm {
   readonly components?: number;
@@ -10,12 +13,19 @@ interface TransformForm {
   readonly bases?: boolean;
 }
 
+/** The same. */
+interface PredictiveForm extends TransformForm {
+  /** Whether a network predicts labels. */
+  readonly network?: boolean;
+}
+
 type TransformSize =
   | { readonly rate: number; readonly step?: undefined; readonly kl?: undefined }
   | { readonly step: number; readonly rate?: undefined; readonly kl?: undefined }
   | { readonly kl: number; readonly rate?: undefined; readonly step?: undefined };
 
 export type TransformSized = Readonly<{ name: 'transform' }> & TransformForm & TransformSize;
+export type PredictiveSized = Readonly<{ name: 'predictive' }> & PredictiveForm & TransformSize;
 
 /**
  * By `rate`, the bits per label that codes and tensors together may take; by `ratio`, 16 bits a class over that rate; by
@@ -24,4 +34,8 @@ export type TransformSized = Readonly<{ name: 'transform' }> & TransformForm & T
  */
 export type TransformChoice = Readonly<{ name: 'transform' }> &
   TransformForm &
+  (RatioChoice | TransformSize);
+
+export type PredictiveChoice = Readonly<{ name: 'predictive' }> &
+  PredictiveForm &
   (RatioChoice | TransformSize);

@@ -3,6 +3,7 @@ import type { CodecParts, CodeLayout } from '../../core/codec-parts.js';
 import { sampleIds } from '../../core/samples.js';
 import type { LatentDecoder } from '../../kernels/latents.js';
 import type { Kernels, ThreadOptions } from '../../kernels/types.js';
+import type { ViewUse } from '../../labels/views.js';
 import {
   type Codec,
   type DecodeLabelsArgs,
@@ -12,9 +13,11 @@ import {
 } from '../codec.js';
 import { argumentChecker, configOf } from '../config.js';
 import { requireOut } from '../labelwise.js';
-import { addPredictions, type Mixes, mixesOf } from './base-vectors.js';
+import { addPredictions } from './base-vectors.js';
 import { Blocks } from './blocks.js';
+import type { TransformName } from './choice.js';
 import { checkTransformConfig, type TransformConfig } from './config.js';
+import { cutMixes, type Mixes, mixesOf } from './mixes.js';
 import { readTransformModel, type TransformModel } from './model.js';
 import { centreLogits, dualOf } from './project.js';
 import { type Costs, costsOf, roundToUnits, transposed, unitOf } from './quantiser.js';
@@ -43,7 +46,7 @@ interface EncoderState {
  * quantised with one step and entropy coded in blocks.
  */
 export class TransformCodec implements Codec {
-  readonly name = 'transform';
+  readonly name: TransformName;
   readonly config: TransformConfig;
   readonly layout: CodeLayout;
   readonly decoding = DECODING;
@@ -56,12 +59,14 @@ export class TransformCodec implements Codec {
   #encoder: EncoderState | undefined;
 
   constructor(
+    name: TransformName,
     config: TransformConfig,
     model: TransformModel,
     kernels: Kernels,
     { precision }: DecodeOptions = {},
   ) {
-    this.config = checkTransformConfig(config, argumentChecker('transform'));
+    this.name = name;
+    this.config = checkTransformConfig(config, argumentChecker(name));
     this.layout = { kind: 'blocks', labelsPerBlock: config.labelsPerBlock };
     this.#model = model;
     this.#kernels = kernels;
@@ -70,9 +75,10 @@ export class TransformCodec implements Codec {
   }
 
   static fromParts(parts: CodecParts, kernels: Kernels, options?: DecodeOptions): TransformCodec {
+    const name = parts.name === 'predictive' ? 'predictive' : 'transform';
     const config = configOf(parts, checkTransformConfig);
     const model = readTransformModel(parts, config, kernels);
-    return new TransformCodec(config, model, kernels, options);
+    return new TransformCodec(name, config, model, kernels, options);
   }
 
   get classes(): number {
@@ -83,12 +89,20 @@ export class TransformCodec implements Codec {
     return this.config.tau;
   }
 
-  get usesViews(): boolean {
-    return this.config.bases > 0 && this.config.views;
+  get usesViews(): ViewUse {
+    const { bases, views, network } = this.config;
+    return network !== undefined ? 'shown' : bases > 0 && views;
   }
 
   get knowsSamples(): boolean {
-    return this.config.bases > 0;
+    return this.#samples < Number.POSITIVE_INFINITY;
+  }
+
+  /** Samples that something is known of. */
+  get #samples(): number {
+    const { bases, network } = this.config;
+    const known = [bases, network?.embeddings ?? 0].filter((count) => count > 0);
+    return Math.min(...known);
   }
 
   async encode(
@@ -99,11 +113,12 @@ export class TransformCodec implements Codec {
     const { classes, components, labelsPerBlock } = this.config;
     const count = logits.length / classes;
     const blocks: Uint8Array[] = [];
+    const mixes = this.#mixesOf(context);
     for (let start = 0; start < count; start += labelsPerBlock) {
       const end = Math.min(start + labelsPerBlock, count);
       const part = logits.subarray(start * classes, end * classes);
       const latents = await this.#latentsOf(part, threads);
-      this.#predict(latents, context, start, end, -1);
+      this.#predict(latents, mixes, start, end, -1);
       const values = transposed(this.#indicesOf(latents, threads), components);
       blocks.push(this.#blocks.encode(values));
     }
@@ -192,30 +207,38 @@ export class TransformCodec implements Codec {
     return this.#encoder;
   }
 
-  /** Adds the predictions of labels [from, to) of a context to their latents, or subtracts them. */
+  /** Adds the predictions of labels [from, to) to their latents, or subtracts them. */
   #predict(
     latents: Float32Array,
-    context: LabelContext,
+    mixes: Mixes | undefined,
     from: number,
     to: number,
     sign: 1 | -1,
   ): void {
-    const { bases } = this.#model;
-    if (bases === undefined) return;
-    const mixes = this.#mixesOf(context, from, to);
-    addPredictions(latents, bases, this.config.components, mixes, sign);
+    if (mixes === undefined) return;
+    const { bases, network } = this.#model;
+    const own = cutMixes(mixes, from, to);
+    const { components } = this.config;
+    network?.addTo(latents, components, own, sign);
+    if (bases !== undefined) addPredictions(latents, bases, components, own, sign);
   }
 
-  #mixesOf(context: LabelContext, from: number, to: number): Mixes {
-    const { bases, views } = this.config;
+  /** As far as labels are predicted from them. */
+  #mixesOf(context: LabelContext): Mixes | undefined {
+    if (!this.knowsSamples) return undefined;
     const { augmentation } = context;
-    const check = argumentChecker('transform');
-    const known = !views || augmentation !== undefined;
+    const shown = this.config.network !== undefined;
+    const check = argumentChecker(this.name);
+    const known = !this.usesViews || augmentation !== undefined;
     check.that(known, 'none', 'context.augmentation', 'the mixes of the labels');
-    const mixes = mixesOf({ ...context, augmentation: views ? augmentation : undefined }, from, to);
+    const used = this.usesViews ? augmentation : undefined;
+    const mixes = mixesOf({ ...context, augmentation: used }, shown);
+    const told = !shown || mixes.places !== undefined;
+    check.that(told, 'none', 'context.augmentation.placesIn', 'what the views show');
+    const samples = this.#samples;
     for (const ids of [mixes.sample, mixes.partner]) {
-      const wrong = ids.find((id) => id >= bases);
-      check.that(wrong === undefined, wrong, 'context.samples', `less than ${bases}`);
+      const wrong = ids.find((id) => id >= samples);
+      check.that(wrong === undefined, wrong, 'context.samples', `less than ${samples}`);
     }
     return mixes;
   }
@@ -226,11 +249,12 @@ export class TransformCodec implements Codec {
     const positions = sampleIds(labels);
     requireOut(out, positions.length, classes);
     const blocks = splitBlocks(row);
+    const mixes = this.#mixesOf(context);
     for (let start = 0; start < positions.length; start += DECODE_CHUNK) {
       const end = Math.min(start + DECODE_CHUNK, positions.length);
       const latents = new Float32Array((end - start) * components);
       this.#blocks.gather(blocks, positions.subarray(start, end), latents, threads);
-      this.#predict(latents, context, start, end, 1);
+      this.#predict(latents, mixes, start, end, 1);
       yield { latents, out: out.subarray(start * classes, end * classes) };
     }
   }

@@ -24,6 +24,16 @@ export interface TransformConfig extends CommonConfig {
   /** Of the trellis; 1 for none. */
   readonly states: Trellis;
   readonly labelsPerBlock: number;
+  /** Only of the codec `predictive`; absent if no network predicts labels. */
+  readonly network?: NetworkConfig;
+}
+
+export interface NetworkConfig {
+  /** Number of samples with an embedding, by sample id. */
+  readonly embeddings: number;
+  /** Weights of the layers are multiples of 2^-bits. */
+  readonly innerBits: number;
+  readonly outerBits: number;
 }
 
 export function checkTransformConfig(
@@ -31,6 +41,7 @@ export function checkTransformConfig(
   check: FieldChecker,
 ): TransformConfig {
   const { classes, tau, bases, views, components, step, states, labelsPerBlock } = config;
+  const { network } = config;
   checkCommon(config, check);
   check.count(bases, 'bases', 0, 2 ** 32 - 1);
   check.flag(views, 'views');
@@ -38,7 +49,17 @@ export function checkTransformConfig(
   check.positive(step, 'step');
   check.that([1, 4, 8].includes(states), states, 'states', '1, 4 or 8');
   check.powerOfTwo(labelsPerBlock, 'labelsPerBlock', 1, 2 ** 16);
-  return { classes, tau, bases, views, components, step, states, labelsPerBlock };
+  if (network !== undefined) checkNetwork(network, check);
+  const own = network && { network };
+  return { classes, tau, bases, views, components, step, states, labelsPerBlock, ...own };
+}
+
+function checkNetwork(network: NetworkConfig, check: FieldChecker): void {
+  const known = typeof network === 'object' && network !== null;
+  check.that(known, network, 'network', 'an object');
+  check.count(network.embeddings, 'network.embeddings', 1, 2 ** 32 - 1);
+  check.count(network.innerBits, 'network.innerBits', 0, 24);
+  check.count(network.outerBits, 'network.outerBits', 0, 24);
 }
 
 export function blockFor(bitsPerLabel: number): number {

@@ -1,8 +1,8 @@
 import { argumentChecker } from '../config.js';
-import type { CodecDescriptor } from '../descriptor.js';
+import type { CodecDescriptor, CodecTraining, TrainedCodec } from '../descriptor.js';
 import { largestFitting, requireRatio } from '../size-search.js';
 import { codecShape } from '../tensors.js';
-import type { TransformChoice, TransformSized } from './choice.js';
+import type { PredictiveSized, TransformChoice, TransformSized } from './choice.js';
 import { DECODING, TransformCodec } from './codec.js';
 import { blockFor, MAX_COMPONENTS, RATE_UNIT } from './config.js';
 import { drawLabels } from './drawn-labels.js';
@@ -76,10 +76,18 @@ export const TRANSFORM: CodecDescriptor<TransformSized, TransformChoice> = {
   },
   async train(choice, context) {
     this.check(choice, { ...context, training: undefined }, argumentChecker('transform'));
-    const few = choice.rate !== undefined && choice.rate < FEW_COMPONENTS;
-    const most = few ? FEW_COMPONENTS : MAX_COMPONENTS;
-    const drawn = await drawLabels(context, choice.components ?? most);
-    return searchCodec(choice, drawn, context);
+    return trainTransform(choice, context);
   },
   load: (parts, kernels, options) => TransformCodec.fromParts(parts, kernels, options),
 };
+
+export async function trainTransform(
+  choice: TransformSized | PredictiveSized,
+  context: CodecTraining,
+): Promise<TrainedCodec> {
+  const few = choice.rate !== undefined && choice.rate < FEW_COMPONENTS;
+  const most = few ? FEW_COMPONENTS : MAX_COMPONENTS;
+  const shown = choice.name === 'predictive';
+  const drawn = await drawLabels(context, choice.components ?? most, shown);
+  return searchCodec(choice, drawn, context);
+}

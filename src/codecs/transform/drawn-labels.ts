@@ -2,7 +2,7 @@ import type { Kernels } from '../../kernels/types.js';
 import type { CodecTraining } from '../descriptor.js';
 import { principalComponents } from '../math/eigen.js';
 import { trainingRandom } from '../training.js';
-import { type Mixes, mixesOf } from './base-vectors.js';
+import { joinMixes, type Mixes, mixesOf, pickMixes } from './mixes.js';
 import { centreLogits } from './project.js';
 
 /** Components found besides those that may be kept: the last ones of an iteration are the slowest to settle. */
@@ -26,11 +26,15 @@ export interface DrawnLabels {
   readonly rest: number;
 }
 
-/** @param most components to find. */
-export async function drawLabels(context: CodecTraining, most: number): Promise<DrawnLabels> {
+/** @param most components to find. @param shown tell what views show, too. */
+export async function drawLabels(
+  context: CodecTraining,
+  most: number,
+  shown = false,
+): Promise<DrawnLabels> {
   const { classes, kernels } = context;
   const centre = (logits: Float32Array) => centreLogits(logits, classes, context.tau, kernels);
-  const { values: centred, mixes } = await readLabels(context.drawLogits, centre);
+  const { values: centred, mixes } = await readLabels(context.drawLogits, centre, shown);
   const count = centred.length / classes;
   const mean = subtractMean(centred, classes);
   const covariance = new Float32Array(classes * classes);
@@ -69,16 +73,17 @@ export async function projected(
   return out;
 }
 
-/** The labels of a draw, all of them changed by `adapt`. */
+/** The labels of a draw, all of them changed by `adapt`; with `shown` what their views show, too. */
 export async function readLabels(
   draw: CodecTraining['scanLogits'],
   adapt: (logits: Float32Array) => Float32Array,
+  shown = false,
 ): Promise<{ readonly values: Float32Array; readonly mixes: Mixes }> {
   const pieces: Float32Array[] = [];
   const mixes: Mixes[] = [];
   await draw((logits, context) => {
     pieces.push(adapt(logits));
-    mixes.push(mixesOf(context));
+    mixes.push(mixesOf(context, shown));
   });
   const values = new Float32Array(pieces.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
@@ -86,21 +91,7 @@ export async function readLabels(
     values.set(piece, at);
     at += piece.length;
   }
-  return { values, mixes: joinedMixes(mixes) };
-}
-
-function joinedMixes(mixes: readonly Mixes[]): Mixes {
-  const count = mixes.reduce((sum, { sample }) => sum + sample.length, 0);
-  const [sample, partner] = [new Uint32Array(count), new Uint32Array(count)];
-  const lambda = new Float32Array(count);
-  let at = 0;
-  for (const own of mixes) {
-    sample.set(own.sample, at);
-    partner.set(own.partner, at);
-    lambda.set(own.lambda, at);
-    at += own.sample.length;
-  }
-  return { sample, partner, lambda };
+  return { values, mixes: joinMixes(mixes) };
 }
 
 function subtractMean(labels: Float32Array, classes: number): Float32Array {
@@ -114,9 +105,5 @@ function subtractMean(labels: Float32Array, classes: number): Float32Array {
 /** The mixes of the labels that `thinned` leaves. */
 export function thinnedMixes({ mixes, count }: DrawnLabels, kept: number): Mixes {
   const places = Uint32Array.from({ length: kept }, (_, i) => Math.floor((i * count) / kept));
-  return {
-    sample: places.map((i) => mixes.sample[i]),
-    partner: places.map((i) => mixes.partner[i]),
-    lambda: Float32Array.from(places, (i) => mixes.lambda[i]),
-  };
+  return pickMixes(mixes, places);
 }

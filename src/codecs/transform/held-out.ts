@@ -5,6 +5,7 @@ import type { LabelContext } from '../codec.js';
 import type { CodecTraining, LabelTemperature } from '../descriptor.js';
 import type { TransformCodec } from './codec.js';
 import { readLabels } from './drawn-labels.js';
+import { viewsOf } from './mixes.js';
 import { centreLogits } from './project.js';
 
 /** Labels that a codec is measured on, and most bytes that they may take. */
@@ -39,15 +40,16 @@ export class HeldOutLabels {
     this.#temperatures = temperatures;
   }
 
-  static async draw(training: CodecTraining): Promise<HeldOutLabels> {
+  /** @param shown tell what views show, too. */
+  static async draw(training: CodecTraining, shown: boolean): Promise<HeldOutLabels> {
     const fitting = Math.floor(HELD_OUT_BYTES / (4 * training.classes));
     const most = Math.max(1, Math.min(HELD_OUT_LABELS, fitting));
     const { values, mixes } = await readLabels(
       (visit) => training.drawLogits(visit, most),
       (logits) => logits,
+      shown,
     );
-    const { sample, partner, lambda } = mixes;
-    const context = { epoch: 0, samples: sample, augmentation: { partner, lambda } };
+    const context = { epoch: 0, samples: mixes.sample, augmentation: viewsOf(mixes) };
     return new HeldOutLabels(values, context, training);
   }
 

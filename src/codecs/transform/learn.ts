@@ -1,12 +1,15 @@
 import type { Trellis } from '../../kernels/rans.js';
 import type { Kernels } from '../../kernels/types.js';
 import type { CodecTraining } from '../descriptor.js';
+import type { LearntNetwork } from '../predictive/learn.js';
+import type { Network } from '../predictive/network.js';
 import { thinned } from '../training.js';
 import { addPredictions } from './base-vectors.js';
 import { dequantiseBasis, quantiseBasis } from './basis.js';
+import type { TransformName } from './choice.js';
 import { TransformCodec } from './codec.js';
 import { learnRowModel, type RowModel } from './coded-matrix.js';
-import { blockFor } from './config.js';
+import { blockFor, type NetworkConfig } from './config.js';
 import { type DrawnLabels, projected, thinnedMixes } from './drawn-labels.js';
 import { baseVectors, type LearntModel, modelOf, type TransformModel } from './model.js';
 import { quantiseLabels } from './pilot.js';
@@ -22,11 +25,13 @@ const BLOCK_HEAD = 2;
 const MARGIN = 3;
 
 export interface Settings {
+  readonly name: TransformName;
   readonly components: number;
   readonly step: number;
   readonly states: Trellis;
   /** Base vectors of least squares, [samples, rank]. */
   readonly bases?: Float64Array;
+  readonly network?: LearntNetwork;
 }
 
 /** A codec, and the most bits that all labels and its tensors take. */
@@ -38,7 +43,7 @@ export interface Learnt {
 /** Learns everything that follows from the settings: basis, tables, shifts. */
 export async function learnCodec(
   drawn: DrawnLabels,
-  { components: rank, step, states, bases: exact }: Settings,
+  { name, components: rank, step, states, bases: exact, network: learntNetwork }: Settings,
   { classes, samples, labels, tau, kernels }: CodecTraining,
 ): Promise<Learnt> {
   const { mean, components, deviations } = drawn;
@@ -56,10 +61,13 @@ export async function learnCodec(
     classes,
     kernels,
   );
+  const mixes = thinnedMixes(drawn, count);
+  const network = learntNetwork?.rounded(rank, kernels);
+  network?.addTo(latents, rank, mixes, -1);
   const bases = exact && codedBases(exact, drawn.rank, rank, step);
   if (bases !== undefined) {
     const values = baseVectors(bases, rank, step);
-    addPredictions(latents, values, rank, thinnedMixes(drawn, count), -1);
+    addPredictions(latents, values, rank, mixes, -1);
   }
   const unit = unitOf(step, states);
   const scaled = latents.map((value) => value / unit);
@@ -70,15 +78,21 @@ export async function learnCodec(
     ...{ classes, tau, components: rank, step, states, views: drawn.mixed },
     bases: bases === undefined ? 0 : bases.length / rank,
     labelsPerBlock: blockFor(Math.max(entropy, 1)),
+    ...(network && { network: configOf(network) }),
   };
-  const learnt: LearntModel = { basis: coded, shifts, codes, ...(bases && { bases }) };
+  const predicted = { ...(bases && { bases }), ...(network && { network }) };
+  const learnt: LearntModel = { basis: coded, shifts, codes, ...predicted };
   const model = modelOf(learnt, config, kernels);
   let tensors = 0;
   for (const { data } of model.tensors.values()) tensors += data.length;
   const indices = quantisedBy(model, scaled, kernels);
   const rows = { samples, labels, labelsPerBlock: config.labelsPerBlock, rank };
   const bits = codedBits(indices, rows, codes, kernels) + 8 * tensors;
-  return { codec: new TransformCodec(config, model, kernels), bits };
+  return { codec: new TransformCodec(name, config, model, kernels), bits };
+}
+
+function configOf({ shape: { components: _, ...config } }: Network): NetworkConfig {
+  return config;
 }
 
 /** Indices as the codec finds them, by its own tables. */

@@ -1,8 +1,10 @@
 import type { CodecParts, Tensor } from '../../core/codec-parts.js';
 import type { RansModel } from '../../kernels/rans.js';
 import type { Kernels } from '../../kernels/types.js';
+import { Network } from '../predictive/network.js';
 import { invalidTensor, requireTensor } from '../tensors.js';
 import { type Basis, type CodedBasis, dequantiseBasis } from './basis.js';
+import { bytesOf, bytesTensor, halvesTensor } from './byte-tensors.js';
 import { decodeMatrix, encodeMatrix, type RowModel, readRowModel } from './coded-matrix.js';
 import type { TransformConfig } from './config.js';
 import { baseStep } from './quantiser.js';
@@ -16,6 +18,8 @@ export interface TransformModel {
   readonly codes: RansModel;
   /** [bases, components]; absent if labels are coded as they are. */
   readonly bases?: Float32Array;
+  /** Absent if labels are not predicted from what their views show. */
+  readonly network?: Network;
   readonly tensors: ReadonlyMap<string, Tensor>;
 }
 
@@ -26,6 +30,7 @@ export interface LearntModel {
   readonly codes: RowModel;
   /** [components, bases], in steps of base vectors. */
   readonly bases?: Int16Array;
+  readonly network?: Network;
 }
 
 export function modelOf(
@@ -43,6 +48,7 @@ export function modelOf(
   if (learnt.bases !== undefined) {
     tensors.set('bases', bytesTensor(encodeMatrix(learnt.bases, config.bases, kernels)));
   }
+  for (const [name, tensor] of learnt.network?.tensors ?? []) tensors.set(name, tensor);
   return {
     basis: dequantiseBasis(learnt.basis, { rank: components, classes }),
     shifts: learnt.shifts,
@@ -50,6 +56,7 @@ export function modelOf(
     ...(learnt.bases === undefined
       ? {}
       : { bases: baseVectors(learnt.bases, components, config.step) }),
+    ...(learnt.network && { network: learnt.network }),
     tensors,
   };
 }
@@ -72,7 +79,11 @@ export function readTransformModel(
   if (codes.length !== tables.length) {
     throw invalidTensor('tables', 'wrong length', codes.length, tables.length);
   }
+  const network = config.network && {
+    network: Network.read({ tensors }, { ...config.network, components }, kernels),
+  };
   const model = {
+    ...network,
     basis: dequantiseBasis({ values, steps }, { rank: components, classes }),
     shifts: Int8Array.from(stored, (shift) => shift - 128),
     codes: codes.model,
@@ -92,18 +103,4 @@ export function baseVectors(values: Int16Array, components: number, step: number
     for (let i = 0; i < count; i++) vectors[i * components + j] = values[j * count + i] * unit;
   }
   return vectors;
-}
-
-function bytesTensor(data: Uint8Array): Tensor {
-  return { dtype: 'U8', shape: [data.length], data };
-}
-
-function halvesTensor(halves: Uint16Array): Tensor {
-  const data = new Uint8Array(halves.buffer, halves.byteOffset, halves.byteLength).slice();
-  return { dtype: 'F16', shape: [halves.length], data };
-}
-
-/** The bytes of a tensor of any length. */
-function bytesOf(tensors: ReadonlyMap<string, Tensor>, name: string): Uint8Array {
-  return requireTensor(tensors, name, 'U8', [tensors.get(name)?.data.length ?? 0]);
 }

@@ -1,7 +1,8 @@
 import { RANS_SYMBOLS, type Trellis } from '../../kernels/rans.js';
 import type { Kernels } from '../../kernels/types.js';
-import { addPredictions, type Mixes } from './base-vectors.js';
+import { addPredictions } from './base-vectors.js';
 import { basisBits, quantiseBasis } from './basis.js';
+import type { Mixes } from './mixes.js';
 import {
   baseStep,
   type Costs,
@@ -26,6 +27,16 @@ export interface PilotLabels {
   readonly latents: Float32Array;
   readonly mixes: Mixes;
   readonly rank: number;
+}
+
+/** How labels are predicted. */
+export interface Candidate {
+  /** [count, rank]: what a network leaves over of the pilot's labels; absent without one. */
+  readonly rest?: Float32Array;
+  /** Bits of the network, without and for each component. */
+  readonly bits?: { readonly fixed: number; readonly each: number };
+  /** [samples, rank], of what is left over; rounded when a step is tried. */
+  readonly bases?: Float64Array;
 }
 
 /** What is known of all labels that will be stored. */
@@ -82,7 +93,7 @@ export interface Trial {
   readonly step: number;
   /** Components worth keeping. */
   readonly rank: number;
-  readonly bases: boolean;
+  readonly candidate: Candidate;
   /** Bits of all labels and side data together. */
   readonly bits: number;
   /** Mean squared error of a label, without what lies outside of all components. */
@@ -101,11 +112,13 @@ export function tryStep(
   { latents, mixes, rank }: PilotLabels,
   step: number,
   trellis: Trellis,
-  bases: Float32Array | undefined,
+  candidate: Candidate,
   kept?: number,
 ): Trial {
   const count = latents.length / rank;
-  const values = latents.slice();
+  const { rest = latents, bits: own = { fixed: 0, each: 0 } } = candidate;
+  const bases = candidate.bases && roundedBases(candidate.bases, step);
+  const values = rest.slice();
   if (bases !== undefined) addPredictions(values, bases, rank, mixes, -1);
   const energy = meanSquares(latents, rank);
   const unit = unitOf(step, trellis);
@@ -117,20 +130,28 @@ export function tryStep(
   const side = basisBits(quantiseBasis(mean, components, deviations, shape, step, labels), classes);
   const contexts = histograms.length / rank;
   const slope = slopeOf(trellis) * unit * unit;
-  let [bits, error] = [side[0], energy.reduce((sum, own) => sum + own, 0)];
+  let [bits, error] = [side[0] + own.fixed, energy.reduce((sum, own) => sum + own, 0)];
   let best = { rank: 1, bits: 0, error: 0, cost: Number.POSITIVE_INFINITY };
   const baseBits = bases === undefined ? undefined : bitsOfBases(bases, rank, step);
   for (let j = 0; j < rank; j++) {
     for (let c = 0; c < contexts; c++) {
       bits += (entropyBits(histograms[contexts * j + c]) * labels) / count;
     }
-    bits += side[1 + j] + (baseBits?.[j] ?? 0);
+    bits += side[1 + j] + own.each + (baseBits?.[j] ?? 0);
     error += errors[j] * unit * unit - energy[j];
     const cost = labels * error + slope * bits;
     const counts = kept === undefined ? cost < best.cost : j + 1 === kept;
     if (counts) best = { rank: j + 1, bits, error, cost };
   }
-  return { ...best, step, bases: bases !== undefined };
+  return { ...best, step, candidate };
+}
+
+function roundedBases(exact: Float64Array, step: number): Float32Array {
+  const unit = baseStep(step);
+  const values = Float32Array.from(exact);
+  const indices = new Int16Array(values.length);
+  roundToUnits(values, 1 / unit, indices);
+  return Float32Array.from(indices, (index) => index * unit);
 }
 
 function bitsOfBases(bases: Float32Array, rank: number, step: number): Float64Array {

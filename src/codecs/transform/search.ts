@@ -3,18 +3,19 @@ import { SoftpackError, throwIfAborted } from '../../errors.js';
 import type { Trellis } from '../../kernels/rans.js';
 import type { CodecTraining, Pilot } from '../descriptor.js';
 import { gaussianRate } from '../math/gaussian-rate.js';
+import { type LearntNetwork, learnPredictor } from '../predictive/learn.js';
 import { unreachableRate, upwards } from '../size-search.js';
 import { thinned } from '../training.js';
-import { BaseFit, mixesOf } from './base-vectors.js';
-import type { TransformSized } from './choice.js';
+import { BaseFit } from './base-vectors.js';
+import type { PredictiveSized, TransformSized } from './choice.js';
 import type { TransformCodec } from './codec.js';
 import { RATE_UNIT } from './config.js';
 import { type DrawnLabels, projected, thinnedMixes } from './drawn-labels.js';
 import { HeldOutLabels } from './held-out.js';
 import { type Learnt, learnCodec, type Settings } from './learn.js';
-import { type PilotLabels, type Trial, tryStep } from './pilot.js';
+import { mixesOf } from './mixes.js';
+import { type Candidate, type PilotLabels, type Trial, tryStep } from './pilot.js';
 import { centreLogits } from './project.js';
-import { baseStep, roundToUnits } from './quantiser.js';
 
 /** Labels that steps are tried on. */
 const PILOT_LABELS = 2048;
@@ -39,7 +40,7 @@ export interface Found {
 
 /** The codec of this choice: the largest within its rate, or the smallest within its divergence, if it has one. */
 export async function searchCodec(
-  choice: TransformSized,
+  choice: TransformSized | PredictiveSized,
   drawn: DrawnLabels,
   context: CodecTraining,
 ): Promise<Found> {
@@ -51,32 +52,31 @@ export async function searchCodec(
 }
 
 class Search {
-  readonly #choice: TransformSized;
+  readonly #choice: TransformSized | PredictiveSized;
   readonly #drawn: DrawnLabels;
   readonly #context: CodecTraining;
   readonly #pilot: PilotLabels;
-  /** [samples, rank]. */
-  readonly #bases: Float64Array | undefined;
+  readonly #predictors: readonly Predictor[];
   readonly #heldOut: HeldOutLabels;
 
   private constructor(
-    choice: TransformSized,
+    choice: TransformSized | PredictiveSized,
     drawn: DrawnLabels,
     context: CodecTraining,
     pilot: PilotLabels,
-    bases: Float64Array | undefined,
+    predictors: readonly Predictor[],
     heldOut: HeldOutLabels,
   ) {
     this.#choice = choice;
     this.#drawn = drawn;
     this.#context = context;
     this.#pilot = pilot;
-    this.#bases = bases;
+    this.#predictors = predictors;
     this.#heldOut = heldOut;
   }
 
   static async of(
-    choice: TransformSized,
+    choice: TransformSized | PredictiveSized,
     drawn: DrawnLabels,
     context: CodecTraining,
   ): Promise<Search> {
@@ -84,10 +84,10 @@ class Search {
     const some = thinned(drawn.centred, PILOT_LABELS, classes);
     const latents = await projected(some, drawn.components, classes, kernels);
     const mixes = thinnedMixes(drawn, some.length / classes);
-    const bases = choice.bases === false ? undefined : await fitBases(drawn, context);
-    const heldOut = await HeldOutLabels.draw(context);
     const pilot = { latents, mixes, rank: drawn.rank };
-    return new Search(choice, drawn, context, pilot, bases, heldOut);
+    const predictors = await predictorsOf(choice, drawn, context, pilot);
+    const heldOut = await HeldOutLabels.draw(context, choice.name === 'predictive');
+    return new Search(choice, drawn, context, pilot, predictors, heldOut);
   }
 
   async measured({ codec, bits }: Learnt): Promise<Found & { readonly bits: number }> {
@@ -99,25 +99,21 @@ class Search {
     return { codec, bits, pilot: { bitsPerLabel, kl, distortion, gaussianBits } };
   }
 
-  /** The codec of a step, with or without base vectors, whichever costs less. */
+  /** The codec of a step with the predictor that costs least. */
   learn(step: number): Promise<Learnt> {
-    const { bases } = this.#choice;
-    const trials = (bases === undefined ? [false, true] : [bases]).map((own) =>
-      this.#try(step, own, this.#states),
-    );
-    const [first, second = first] = trials;
-    return this.#learn(second.cost < first.cost ? second : first);
+    const trials = this.#predictors.map((own) => this.#try(step, own, this.#states));
+    return this.#learn(leastOf(trials, ({ cost }) => cost));
   }
 
   async forRate(rate: number): Promise<Learnt> {
     const budget = rate * this.#context.labels;
-    const { bases } = this.#choice;
-    const found = (bases === undefined ? [false, true] : [bases]).map((own) =>
+    const found = this.#predictors.map((own) =>
       this.#stepFor(own, (trial) => trial.bits <= budget),
     );
-    const [first, second = first] = found;
-    const start = second.error < first.error ? second : first;
-    return this.#near(start, budget);
+    return this.#near(
+      leastOf(found, ({ error }) => error),
+      budget,
+    );
   }
 
   /** The coarsest step whose labels diverge by no more than this, nearly. */
@@ -167,17 +163,19 @@ class Search {
     return this.#choice.states ?? 4;
   }
 
-  #try(step: number, withBases: boolean, trellis: Trellis): Trial {
-    const bases = withBases && this.#bases ? roundedBases(this.#bases, step) : undefined;
+  #try(step: number, candidate: Predictor, trellis: Trellis): OwnTrial {
     const { components } = this.#choice;
     const set = { ...this.#context, ...this.#drawn };
-    return tryStep(set, this.#pilot, step, trellis, bases, components);
+    const trial = tryStep(set, this.#pilot, step, trellis, candidate, components);
+    return { ...trial, candidate };
   }
 
-  #learn({ step, rank, bases }: Pick<Trial, 'step' | 'rank' | 'bases'>): Promise<Learnt> {
+  #learn({ step, rank, candidate }: Tried): Promise<Learnt> {
+    const { bases, network } = candidate;
     const settings: Settings = {
-      ...{ components: rank, step, states: this.#states },
-      ...(bases && this.#bases !== undefined ? { bases: this.#bases } : {}),
+      ...{ name: this.#choice.name, components: rank, step, states: this.#states },
+      ...(bases && { bases }),
+      ...(network && { network }),
     };
     return learnCodec(this.#drawn, settings, this.#context);
   }
@@ -191,12 +189,12 @@ class Search {
   }
 
   /** The finest step whose labels fit, without a trellis, which is about as fine. */
-  #stepFor(bases: boolean, fits: (trial: Trial) => boolean): Trial {
+  #stepFor(candidate: Predictor, fits: (trial: Trial) => boolean): OwnTrial {
     let [low, high] = this.#steps().map(Math.log);
-    let best = this.#try(Math.exp(high), bases, 1);
+    let best = this.#try(Math.exp(high), candidate, 1);
     for (let i = 0; i < HALVINGS; i++) {
       const middle = (low + high) / 2;
-      const trial = this.#try(Math.exp(middle), bases, 1);
+      const trial = this.#try(Math.exp(middle), candidate, 1);
       if (!fits(trial)) low = middle;
       else [high, best] = [middle, trial];
     }
@@ -211,22 +209,22 @@ class Search {
     let [low, high] = this.#steps().map(Math.log);
     for (let i = 0; i < HALVINGS; i++) {
       const middle = (low + high) / 2;
-      const bases = this.#choice.bases ?? false;
-      if (errorAt(this.#try(Math.exp(middle), bases, 1)) > most) high = middle;
+      const [simplest] = this.#predictors;
+      if (errorAt(this.#try(Math.exp(middle), simplest, 1)) > most) high = middle;
       else low = middle;
     }
     return Math.exp(low);
   }
 
   /** The codec nearest below the budget, by the secant method on logarithms. */
-  async #near(start: Trial, budget: number): Promise<Learnt> {
+  async #near(start: OwnTrial, budget: number): Promise<Learnt> {
     // Bits fall about as steps grow.
     let [slope, step] = [-1, start.step];
     let best: Learnt | undefined;
     let last: { readonly step: number; readonly excess: number } | undefined;
     for (let i = 0; i < TRIALS; i++) {
-      const { rank } = this.#try(step, start.bases, this.#states);
-      const learnt = await this.#learn({ step, rank, bases: start.bases });
+      const { candidate } = start;
+      const learnt = await this.#learn(this.#try(step, candidate, this.#states));
       const fits = learnt.bits <= budget;
       if (fits && learnt.bits > (best?.bits ?? -1)) {
         best?.codec.dispose();
@@ -254,9 +252,64 @@ class Search {
 
   /** What any rate is enough for that is enough for any codec, nearly: labels that say next to nothing. */
   #smallest(): Promise<Learnt> {
-    const { components: rank = 1, bases = false } = this.#choice;
-    return this.#learn({ step: this.#steps()[1], rank, bases });
+    const { components: rank = 1 } = this.#choice;
+    const [candidate] = this.#predictors;
+    return this.#learn({ step: this.#steps()[1], rank, candidate });
   }
+}
+
+/** A way to predict labels, and what it takes to learn a codec with it. */
+interface Predictor extends Candidate {
+  readonly network?: LearntNetwork;
+}
+
+interface OwnTrial extends Trial {
+  readonly candidate: Predictor;
+}
+
+type Tried = Pick<OwnTrial, 'step' | 'rank' | 'candidate'>;
+
+/** The predictors that a choice allows, the simplest first; never none. */
+async function predictorsOf(
+  choice: TransformSized | PredictiveSized,
+  drawn: DrawnLabels,
+  context: CodecTraining,
+  pilot: PilotLabels,
+): Promise<readonly Predictor[]> {
+  const fitted = choice.bases === false ? undefined : await fitBases(drawn, context);
+  const simple: Predictor[] = fitted === undefined ? [{}] : [{}, { bases: fitted }];
+  const learnt = await networkOf(choice, drawn, context, pilot);
+  const forced = choice.name === 'predictive' && choice.network === true && learnt.length > 0;
+  const all = forced ? learnt : [...simple, ...learnt];
+  const fitting = all.filter(
+    (own) => choice.bases === undefined || (own.bases !== undefined) === choice.bases,
+  );
+  return fitting.length > 0 ? fitting : all;
+}
+
+async function networkOf(
+  choice: TransformSized | PredictiveSized,
+  drawn: DrawnLabels,
+  context: CodecTraining,
+  { latents, mixes, rank }: PilotLabels,
+): Promise<readonly Predictor[]> {
+  if (choice.name !== 'predictive' || choice.network === false) return [];
+  const learnt = await learnPredictor(drawn, context, context.training?.seed ?? 0);
+  if (learnt === undefined) return [];
+  const { network, bases } = learnt;
+  const rest = latents.slice();
+  const rounded = network.rounded(rank, context.kernels);
+  rounded.addTo(rest, rank, mixes, -1);
+  const { outer, ...others } = Object.fromEntries(
+    Array.from(rounded.tensors, ([name, { data }]) => [name, 8 * data.length]),
+  );
+  const fixed = Object.values(others).reduce((sum, own) => sum + own, 0);
+  const own = { network, rest, bits: { fixed, each: outer / rank } };
+  return [own, { ...own, bases }];
+}
+
+function leastOf<Item>(items: readonly Item[], cost: (item: Item) => number): Item {
+  return items.reduce((least, own) => (cost(own) < cost(least) ? own : least));
 }
 
 /** Base vectors of least squares for all labels; absent where no sample has several, and where they take much memory. */
@@ -277,12 +330,4 @@ async function fitBases(
     });
   }
   return fit.solve(RIDGE);
-}
-
-function roundedBases(exact: Float64Array, step: number): Float32Array {
-  const unit = baseStep(step);
-  const values = Float32Array.from(exact);
-  const indices = new Int16Array(values.length);
-  roundToUnits(values, 1 / unit, indices);
-  return Float32Array.from(indices, (index) => index * unit);
 }

@@ -22,6 +22,7 @@ const LAYERS = [
   'interop',
   'synthesis',
   'planner',
+  'report',
   'cli',
 ];
 /** Pairs that the order allows but the design does not: an archive stores any codec's parts, and any kind of images. */

@@ -1,9 +1,9 @@
 import { type Command, Option } from 'commander';
-import { formatBytes } from '#src/cli/format.js';
 import { type CliIo, print } from '#src/cli/io.js';
 import { nonNegativeInteger } from '#src/cli/options.js';
 import { packProgress } from '#src/cli/pack.js';
 import { phaseProgress, seconds } from '#src/cli/progress.js';
+import { formatBytes } from '#src/core/format.js';
 import { SYNTHESIS_METHODS, type SynthesisMethod } from '#src/synthesis/options.js';
 import type { DemoReport, TransformReport } from '../report/demo-page.js';
 import type { DemoProgress } from './run.js';

@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import sharp from 'sharp';
-import { formatBytes } from '#src/cli/format.js';
+import { formatBytes } from '#src/core/format.js';
 import { SYNTHESIS_METHODS } from '#src/synthesis/options.js';
 import { distil } from '../demo/distilled.js';
 import { EMOJI_SETS, emojiSamples } from '../demo/emoji.js';

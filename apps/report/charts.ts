@@ -1,41 +1,8 @@
-import * as vega from 'vega';
-import { compile, type TopLevelSpec } from 'vega-lite';
-import { formatBytes } from '#src/cli/format.js';
+import { formatBytes } from '#src/core/format.js';
+import { chartSvg, logAxis, SERIES_COLOURS } from '#src/report/vega.js';
 
-/** `currentColor` is the page's text colour, so that one SVG is legible in light and dark. */
-const INK = 'currentColor';
-/** Okabe and Ito's colours, distinguishable for colour-blind readers, on white and on black, and one of Tol's. */
-const SERIES_COLOURS = [
-  '#0072b2',
-  '#e69f00',
-  '#009e73',
-  '#cc79a7',
-  '#d55e00',
-  '#56b4e9',
-  '#8c8c00',
-  '#999999',
-  '#aa4499',
-] as const;
 /** Lines that cross stay apart in black and white too. */
 const SERIES_SHAPES = ['circle', 'square', 'triangle-up', 'diamond', 'cross', 'triangle-down'];
-
-const CONFIG = {
-  background: 'transparent',
-  font: 'system-ui, sans-serif',
-  view: { stroke: null },
-  axis: {
-    labelColor: INK,
-    titleColor: INK,
-    domainColor: INK,
-    tickColor: INK,
-    gridColor: '#8884',
-    labelFontSize: 12,
-    titleFontSize: 12,
-    titleFontWeight: 'normal',
-  },
-  legend: { labelColor: INK, titleColor: INK, labelFontSize: 12, orient: 'top', title: null },
-  text: { color: INK, fill: INK },
-} as const;
 
 export interface CurvePoint {
   readonly series: string;
@@ -57,7 +24,7 @@ export function lineChart(
   { x, y, logY = false, width = 420, height = 220 }: CurveOptions,
 ): Promise<string> {
   const series = [...new Set(points.map((point) => point.series))];
-  return svg({
+  return chartSvg({
     width,
     height,
     data: { values: [...points] },
@@ -69,6 +36,7 @@ export function lineChart(
         type: 'quantitative',
         title: y,
         scale: logY ? { type: 'log', nice: false } : { zero: false },
+        ...(logY ? { axis: logAxis(points.map((point) => point.y)) } : {}),
       },
       color: {
         field: 'series',
@@ -106,7 +74,7 @@ export function measuredChart(
   const colour = { domain: series, range: SERIES_COLOURS.slice(0, series.length) };
   const shape = { domain: series, range: series.map((_, i) => SERIES_SHAPES[i % 6]) };
   const legend = series.length > 1 ? { columns: 4, symbolOpacity: 1, labelLimit: 0 } : null;
-  return svg({
+  return chartSvg({
     width,
     height,
     data: { values },
@@ -129,6 +97,7 @@ export function measuredChart(
             type: 'quantitative',
             title: y,
             scale: logY ? { type: 'log', nice: false, padding: 8 } : { zero: false, padding: 8 },
+            ...(logY ? { axis: logAxis(points.map((point) => point.y)) } : {}),
           },
         },
       },
@@ -163,7 +132,7 @@ export function bytesChart(quantities: readonly Quantity[], width = 420): Promis
     Math.max(...values.map(({ bytes }) => bytes)),
   ];
   const domain = [low / 2, high * 6];
-  return svg({
+  return chartSvg({
     width,
     height: { step: 30 },
     data: { values },
@@ -185,14 +154,4 @@ export function bytesChart(quantities: readonly Quantity[], width = 420): Promis
       },
     ],
   });
-}
-
-async function svg(spec: Readonly<Record<string, unknown>>): Promise<string> {
-  const { spec: compiled } = compile({ ...spec, config: CONFIG } as unknown as TopLevelSpec);
-  const view = new vega.View(vega.parse(compiled), { renderer: 'none' });
-  try {
-    return await view.toSVG();
-  } finally {
-    view.finalize();
-  }
 }

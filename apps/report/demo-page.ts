@@ -1,4 +1,5 @@
-import { escapeHtml, formatBytes } from '#src/cli/format.js';
+import { formatBytes } from '#src/core/format.js';
+import { escapeHtml } from '#src/report/html.js';
 import { bytesChart, lineChart } from './charts.js';
 
 /** The figures of one run of the demo: `report.json`. */

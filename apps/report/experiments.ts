@@ -1,5 +1,6 @@
-import { escapeHtml, formatBytes } from '#src/cli/format.js';
+import { formatBytes } from '#src/core/format.js';
 import type { LabelDivergence } from '#src/labels/divergence.js';
+import { escapeHtml } from '#src/report/html.js';
 import { type MeasuredPoint, measuredChart } from './charts.js';
 
 /** One method at one size, measured. */

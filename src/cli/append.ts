@@ -4,9 +4,9 @@ import { appendArchive } from '../archive/append.js';
 import type { AppendAxis } from '../archive/appending.js';
 import { allEpochs, allSamples } from '../archive/parts.js';
 import { CODECS } from '../codecs/registry.js';
+import { formatBytes } from '../core/format.js';
 import { appendLabels } from '../pipeline/append.js';
 import { addCodecOptions, type CodecFlags, codecOf, givesSize } from './codec-options.js';
-import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 import { addLogitsOptions, type LogitsFlags, labelsOf } from './logits-options.js';
 import {

@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Rendering } from '../augment/replay.js';
 import { CODECS } from '../codecs/registry.js';
+import { formatBytes } from '../core/format.js';
 import type {
   CacheLabelsOptions,
   CacheLabelsResult,
@@ -8,7 +9,6 @@ import type {
 } from '../pipeline/cache-options.js';
 import { addCodecOptions, type CodecFlags, codecOf, givesSize, keepOf } from './codec-options.js';
 import { addFilterOptions, type FilterFlags, filterOf } from './filter-options.js';
-import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 import {
   nonNegativeInteger,

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
+import { formatBytes } from '../core/format.js';
 import { copyArchive } from '../pipeline/copy.js';
-import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 import { reportedStep } from './progress.js';
 

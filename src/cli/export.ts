@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander';
+import { formatBytes } from '../core/format.js';
 import {
   EXPORT_LAYOUTS,
   type ExportOptions,
@@ -7,7 +8,6 @@ import {
 } from '../interop/export.js';
 import { LAYOUT_NAMES } from '../interop/layouts/label-set.js';
 import type { DrawsPerEpoch } from '../interop/random-sampler.js';
-import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
 import { reportedStep } from './progress.js';

@@ -1,8 +1,8 @@
 import { type Command, Option } from 'commander';
+import { formatBytes } from '../core/format.js';
 import type { ImportOptions, ImportResult } from '../interop/import.js';
 import { CROPS, importLabels } from '../interop/import.js';
 import { LAYOUT_NAMES, LAYOUTS } from '../interop/layouts/label-set.js';
-import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 import {
   nonNegativeInteger,

@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { formatBytes } from '../core/format.js';
 import { show } from '../errors.js';
 import type { ImageFit } from '../images/decode.js';
 import { openImages } from '../images/open.js';
@@ -6,7 +7,6 @@ import { requireOutside } from '../images/outside.js';
 import type { ImageEncoding } from '../images/packed/manifest.js';
 import { packImages } from '../images/packed/pack.js';
 import type { ImageSource } from '../images/source.js';
-import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 import { positiveInteger } from './options.js';
 import { createProgress } from './progress.js';

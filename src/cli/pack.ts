@@ -1,11 +1,11 @@
 import type { Command } from 'commander';
 import { CODECS } from '../codecs/registry.js';
+import { formatBytes } from '../core/format.js';
 import { SoftpackError } from '../errors.js';
 import { type PackResult, packLogits } from '../pipeline/pack.js';
 import type { PackOptions, PackProgress } from '../pipeline/pack-options.js';
 import { addCodecOptions, type CodecFlags, codecOf, keepOf } from './codec-options.js';
 import { addFilterOptions, type FilterFlags, filterOf } from './filter-options.js';
-import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 import { addLogitsOptions, type LogitsFlags, labelsOf } from './logits-options.js';
 import {

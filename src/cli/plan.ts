@@ -1,10 +1,10 @@
 import { type Command, Option } from 'commander';
 import { CODECS } from '../codecs/registry.js';
+import { formatBytes } from '../core/format.js';
 import { SoftpackError } from '../errors.js';
 import { type PilotResult, pilotLabels } from '../pipeline/pilot.js';
 import { type LabelPlan, type PlanRequest, planLabels } from '../planner/plan.js';
 import { codecOf, keepOf } from './codec-options.js';
-import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 import { addLogitsOptions, type LogitsFlags, labelsOf } from './logits-options.js';
 import {

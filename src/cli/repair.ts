@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
+import { formatBytes } from '../core/format.js';
 import { SoftpackError } from '../errors.js';
 import { type RepairReport, repairArchive } from '../pipeline/repair.js';
-import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 import { reportedStep } from './progress.js';
 

@@ -18,12 +18,14 @@ import { addPack } from './pack.js';
 import { addPackImages } from './pack-images.js';
 import { addPlan } from './plan.js';
 import { addRepair } from './repair.js';
+import { addReport } from './report.js';
 import { addSign } from './sign.js';
 import { addStatistics } from './statistics.js';
 import { addSynthesise } from './synthesise.js';
 import { addTensorflow } from './tensorflow.js';
 import { addTokens } from './tokens.js';
 import { addVerify } from './verify.js';
+import { addView } from './view.js';
 
 const EXIT = { done: 0, failed: 1, usage: 2 } as const;
 
@@ -85,6 +87,8 @@ export async function createProgram(io: CliIo): Promise<Command> {
   addExport(program, io);
   addCat(program, io);
   addInspect(program, io);
+  addReport(program, io);
+  addView(program, io);
   addVerify(program, io);
   addRepair(program, io);
   addCopy(program, io);

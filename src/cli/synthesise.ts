@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { formatBytes } from '../core/format.js';
 import {
   SYNTHESIS_METHODS,
   type SynthesiseOptions,
@@ -6,7 +7,6 @@ import {
   type SynthesisProgress,
   type SynthesisResult,
 } from '../synthesis/options.js';
-import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 import {
   nonNegativeInteger,

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
+import { formatBytes } from '../core/format.js';
 import { planTokens, type TokenPlan, type TokenPlanRequest } from '../planner/tokens.js';
-import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 import { positiveInteger } from './options.js';
 

@@ -1,10 +1,10 @@
 import { type Command, Option } from 'commander';
+import { formatBytes } from '../core/format.js';
 import { type ExportTokensOptions, exportTokens, TOKEN_EXPORTS } from '../interop/export-tokens.js';
 import { type ImportTokensOptions, importTokens } from '../interop/import-tokens.js';
 import { type LabelTextsOptions, labelTexts } from '../interop/label-texts.js';
 import { TOKEN_LAYOUTS } from '../interop/open-tokens.js';
 import { TAILS, TOKEN_PRESETS } from '../tokens/config.js';
-import { formatBytes } from './format.js';
 import { addInspect } from './inspect.js';
 import { type CliIo, print } from './io.js';
 import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';

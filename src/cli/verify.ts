@@ -1,12 +1,12 @@
 import type { Command } from 'commander';
 import type { DamagedLabels } from '../archive/damaged-labels.js';
 import { MAX_KEY_BYTES, verifySignature } from '../container/signature.js';
+import { formatBytes } from '../core/format.js';
 import { SoftpackError } from '../errors.js';
 import type { LabelDivergence } from '../labels/divergence.js';
 import type { LabelsReport } from '../loader/verify-labels.js';
 import { type VerifyReport, verifyArchive } from '../pipeline/verify.js';
 import { readLocalFile } from '../store/local.js';
-import { formatBytes } from './format.js';
 import { type CliIo, print } from './io.js';
 import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
 import { reportedStep } from './progress.js';

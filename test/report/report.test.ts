@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { bytesChart, lineChart } from '#apps/report/charts.js';
 import { type DemoPage, demoPage } from '#apps/report/demo-page.js';
-import { formatBytes } from '#src/cli/format.js';
+import { formatBytes } from '#src/core/format.js';
 
 const page: DemoPage = {
   report: {

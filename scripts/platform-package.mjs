@@ -14,6 +14,7 @@ import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { findZig } from './zig.mjs';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const require = createRequire(import.meta.url);
@@ -74,7 +75,8 @@ function write(name) {
 function compile(name, { zig }) {
   if (zig === undefined) fail(`${name} is built on such a machine: name its file by --addon`);
   const build = path.join(root, 'build-platform', name);
-  const compiler = [...zigCommand(), 'c++', '-target', zig].join(';');
+  const command = findZig() ?? fail('no zig was found: pip install ziglang');
+  const compiler = [...command, 'c++', '-target', zig].join(';');
   run('cmake', [
     ...['-S', root, '-B', build, '-DCMAKE_SYSTEM_NAME=Linux', `-DCMAKE_CXX_COMPILER=${compiler}`],
     `-DCMAKE_JS_INC=${require('node-api-headers').include_dir}`,
@@ -83,15 +85,6 @@ function compile(name, { zig }) {
   const jobs = String(availableParallelism());
   run('cmake', ['--build', build, '--target', 'softpack_addon', '--parallel', jobs]);
   return path.join(build, 'softpack.node');
-}
-
-function zigCommand() {
-  const python = process.env.SOFTPACK_PYTHON ?? 'python3';
-  const commands = [['zig'], [python, '-m', 'ziglang']];
-  const found = commands.find(([program, ...args]) => {
-    return spawnSync(program, [...args, 'version'], { stdio: 'ignore' }).status === 0;
-  });
-  return found ?? fail('no zig was found: pip install ziglang');
 }
 
 /** Writes the packages of this version into package.json as optional dependencies: npm installs the one that fits. */

@@ -1,24 +1,15 @@
 // Kernels on pixels, over the vectors of a simd_<isa>.h; included by kernels_simd.h.
 //
 // resize_columns gathers: a pixel's two neighbours lie anywhere in the row, so each output pixel
-// loads both as 32-bit words and weighs the bytes pairwise in one multiply-add of 16-bit words.
+// loads both as 32-bit words (bytes_sse.h, bytes_neon.h).
 // blend_rows runs over whole vectors of a row, all channels alike. The filters do the same with any
 // number of source pixels.
-
-SOFTPACK_INLINE __m128i LoadPixel(const uint8_t* from) {
-  int32_t word;
-  __builtin_memcpy(&word, from, sizeof word);
-  return _mm_cvtsi32_si128(word);
-}
 
 void ResizeColumns(const uint8_t* row, const ColumnTap* taps, uint64_t pixels, int32_t* sums) {
   for (uint64_t i = 0; i < pixels; ++i) {
     const ColumnTap tap = taps[i];
-    const __m128i bytes = _mm_unpacklo_epi8(LoadPixel(row + tap.left), LoadPixel(row + tap.right));
-    const __m128i weights = _mm_set1_epi32(static_cast<int32_t>(tap.weights));
-    const __m128i weighed = _mm_madd_epi16(_mm_cvtepu8_epi16(bytes), weights);
     // The fourth sum is overwritten by the next pixel's first.
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(sums + 3 * i), weighed);
+    ResizePixel(row + tap.left, row + tap.right, tap.weights, sums + 3 * i);
   }
 }
 
@@ -48,28 +39,6 @@ void BlendRows(const int32_t* top, const int32_t* bottom, int32_t weight, uint64
     Store(rest + v * kLanes, Add(Times(value, scales[v]), shifts[v]));
   }
   for (uint32_t i = 0; j < length; ++i, ++j) out[j] = rest[i];
-}
-
-// The pixels of a tap times their weights; the fourth sum is of no use.
-SOFTPACK_INLINE void FilterPixel(const uint8_t* from, const float* weights, uint32_t count,
-                                 float* out) {
-  __m128 sum = _mm_setzero_ps();
-  for (uint32_t k = 0; k < count; ++k) {
-    const __m128 pixel = _mm_cvtepi32_ps(_mm_cvtepu8_epi32(LoadPixel(from + 3 * k)));
-    sum = _mm_add_ps(sum, _mm_mul_ps(pixel, _mm_set1_ps(weights[k])));
-  }
-  _mm_storeu_ps(out, sum);
-}
-
-SOFTPACK_INLINE void FilterPixel(const uint8_t* from, const int32_t* weights, uint32_t count,
-                                 int32_t* out) {
-  __m128i sum = _mm_set1_epi32(kFilterHalf);
-  for (uint32_t k = 0; k < count; ++k) {
-    const __m128i pixel = _mm_cvtepu8_epi32(LoadPixel(from + 3 * k));
-    sum = _mm_add_epi32(sum, _mm_mullo_epi32(pixel, _mm_set1_epi32(weights[k])));
-  }
-  const __m128i value = _mm_min_epi32(_mm_srai_epi32(sum, kFilterBits), _mm_set1_epi32(255));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), value);
 }
 
 template <class T>

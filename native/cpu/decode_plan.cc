@@ -15,9 +15,11 @@ constexpr uint64_t kTableCost = 4;
 constexpr double kFixedCost = 2.5;
 
 bool Fits(const SoftpackDecoderSpec& spec, uint64_t element_bytes) {
-  const double columns = static_cast<double>(PaddedClasses(spec.classes));
-  const double bytes = static_cast<double>(spec.stages) * spec.levels * columns * element_bytes +
-                       spec.base_rows * columns * sizeof(float);
+  const auto columns = static_cast<double>(PaddedClasses(spec.classes));
+  const double rows = static_cast<double>(spec.stages) * static_cast<double>(spec.levels);
+  const double bytes = (rows * static_cast<double>(element_bytes) +
+                        static_cast<double>(spec.base_rows) * sizeof(float)) *
+                       columns;
   return bytes <= static_cast<double>(spec.memory_cap == 0 ? kDefaultCap : spec.memory_cap);
 }
 

@@ -74,6 +74,9 @@ struct Available {
     if (HasAvx512Bfloat()) Add({"avx512_bf16", &kAvx512Kernels, &kAvx512BfloatUnit});
     if (HasAmxBfloat()) Add({"amx", &kAvx512Kernels, &kAmxBfloatUnit});
 #endif
+#ifdef SOFTPACK_NEON_KERNELS
+    Add({"neon", &kNeonKernels, nullptr});
+#endif
   }
 
   void Add(const Isa& isa) {

@@ -172,7 +172,7 @@ class FixedRows : public RowSource {
     for (uint64_t stage = run.first; stage < run.first + run.stages; ++stage) {
       half += ranges.Half(stage * shape_.columns + column);
     }
-    return half == 0 ? 0 : std::max(half / (32767.0 - run.stages), kLeastStep);
+    return half == 0 ? 0 : std::max(half / (32767.0 - static_cast<double>(run.stages)), kLeastStep);
   }
 
   void ChooseRuns(const SoftpackDecoderSpec& spec, const Ranges& ranges) {

@@ -9,7 +9,7 @@ constexpr uint32_t kHeadVectors = kHeadSums / kLanes;
 // Reads rows kHeadSums columns at a time.
 struct RowReader {
   explicit RowReader(const RowView& view)
-      : row(view), mask(view.width - 1), shift(__builtin_ctz(view.width)) {}
+      : row(view), mask(view.width - 1), shift(static_cast<uint32_t>(__builtin_ctz(view.width))) {}
 
   uint64_t Place(uint64_t j) const { return (j >> shift) * row.block_stride + (j & mask); }
 

@@ -276,6 +276,11 @@ extern const KernelTable kScalarKernels;
 extern const KernelTable kAvx2Kernels;
 extern const KernelTable kAvx512Kernels;
 #endif
+// Vectors of bytes in memory order are written for little-endian machines.
+#if defined(__aarch64__) && defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define SOFTPACK_NEON_KERNELS 1
+extern const KernelTable kNeonKernels;
+#endif
 
 }  // namespace softpack
 

@@ -77,7 +77,8 @@ int Project(const KernelTable& table, const SoftpackProjectArgs& args) {
       args.transpose_a ? MatrixView{args.a, 1, args.rows} : MatrixView{args.a, args.inner, 1};
   const MatrixView b =
       args.transpose_b ? MatrixView{args.b, 1, args.inner} : MatrixView{args.b, args.columns, 1};
-  const double work = static_cast<double>(args.rows) * args.columns * args.inner;
+  const double work = static_cast<double>(args.rows) * static_cast<double>(args.columns) *
+                      static_cast<double>(args.inner);
   const uint32_t threads = work < kWorthThreads ? 1 : ResolveThreads(args.threads);
   const Grid grid = ChooseGrid(table, args.rows, args.columns, threads);
   const uint64_t across = (args.columns + grid.block_columns - 1) / grid.block_columns;

@@ -1,5 +1,6 @@
-// core/quantiser.h in vectors: `Doubles` of quantiser_avx2.h or quantiser_avx512.h, a lane a label.
-// Included inside a target region and the namespace of its kernels.
+// core/quantiser.h in vectors: `Doubles` of quantiser_avx2.h, quantiser_avx512.h or
+// quantiser_neon.h, a lane a label. Included inside a target region and the namespace of its
+// kernels.
 
 // Sums of so many rows at once: each addition waits for the one before it in its row.
 constexpr uint32_t kCentredRows = 8;

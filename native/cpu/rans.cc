@@ -140,8 +140,8 @@ class RansWriter {
   }
 
   void AddEscape(int16_t value) {
-    const uint32_t folded = value < 0 ? -2 * int32_t{value} - 1 : 2 * int32_t{value};
-    AddVarint(folded, &escapes_);
+    const int32_t folded = value < 0 ? -2 * int32_t{value} - 1 : 2 * int32_t{value};
+    AddVarint(static_cast<uint32_t>(folded), &escapes_);
   }
 
   static void AddVarint(uint64_t value, std::vector<uint8_t>* bytes) {

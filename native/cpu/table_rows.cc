@@ -26,8 +26,9 @@ constexpr uint64_t kNarrowChunk = 16384;
 
 TableShape::TableShape(const SoftpackDecoderSpec& spec, uint64_t element_bytes)
     : stages(spec.stages), levels(spec.levels), columns(PaddedClasses(spec.classes)) {
-  const bool cached =
-      static_cast<double>(stages) * levels * columns * element_bytes <= kCachedTable;
+  const double rows = static_cast<double>(stages) * static_cast<double>(levels);
+  const double row_bytes = static_cast<double>(columns * element_bytes);
+  const bool cached = rows * row_bytes <= kCachedTable;
   const uint64_t row = cached ? kWideRow : kNarrowRow;
   width = kLine / element_bytes;
   while (2 * width * element_bytes <= row && columns % (2 * width) == 0) width *= 2;

@@ -18,7 +18,7 @@ function digestsOn(isa: string): Digests {
 
 let scalar: Digests | undefined;
 
-describe.each(['avx2', 'avx512', 'avx512_bf16', 'amx'])('%s', (isa) => {
+describe.each(['avx2', 'avx512', 'avx512_bf16', 'amx', 'neon'])('%s', (isa) => {
   it('gives the bytes of the scalar kernels', (context) => {
     expect(isas).toContain('scalar');
     if (!isas.includes(isa)) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/bits.h"
+#include "core/quantiser.h"
 #include "core/rans.h"
 #include "core/scalar_math.h"
 #include "core/thread_pool.h"
@@ -574,11 +575,57 @@ void TestRans(const Isa& isa) {
   }
 }
 
+// Both trellises on numbers of labels around those that an instruction set takes at a time, NaN and
+// infinities among the values.
+void TestQuantiser(const Isa& isa) {
+  std::mt19937 random(9);
+  for (const uint64_t labels : {0, 1, 3, 8, 21}) {
+    for (const uint64_t rank : {1, 7, 64}) {
+      const uint64_t classes = rank + 2;
+      auto logits = RandomFloats(random, labels * classes);
+      std::vector<float> centred(logits.size(), -1), expected_centred(logits.size(), -2);
+      CentreArgs centre{logits.data(), nullptr, expected_centred.data(), labels, classes, 1.5, 1};
+      Expect(Centre(kScalarKernels, centre) == kSoftpackOk, "centre returns");
+      centre.out = centred.data();
+      Expect(Centre(*isa.kernels, centre) == kSoftpackOk && SameBytes(centred, expected_centred),
+             std::string("centre ") + isa.name);
+
+      auto values = RandomFloats(random, labels * rank);
+      if (values.size() > 6) {
+        values[0] = NAN;
+        values[3] = INFINITY;
+        values[6] = -INFINITY;
+      }
+      std::vector<int8_t> shifts(rank);
+      for (int8_t& shift : shifts) shift = static_cast<int8_t>(random() % 40);
+      std::vector<double> costs(rank * 2 * kRansSymbols);
+      for (double& cost : costs) cost = static_cast<double>(random() % 1000) / 500;
+      for (const uint32_t trellis : {4, 8}) {
+        std::vector<int16_t> indices(values.size(), -1), expected(values.size(), -2);
+        QuantiseArgs args{values.data(), shifts.data(), costs.data(), expected.data(), labels,
+                          rank,          0.25,          trellis,      1};
+        Expect(Quantise(kScalarKernels, args) == kSoftpackOk, "quantise returns");
+        args.out = indices.data();
+        Expect(Quantise(*isa.kernels, args) == kSoftpackOk && SameBytes(indices, expected),
+               std::string("quantise ") + isa.name + " " + std::to_string(labels) + "x" +
+                   std::to_string(rank));
+        std::vector<float> back(values.size(), -1), expected_back(values.size(), -2);
+        DequantiseArgs there{expected.data(), shifts.data(), expected_back.data(), labels,
+                             rank,            0.25,          trellis,              1};
+        Expect(Dequantise(kScalarKernels, there) == kSoftpackOk, "dequantise returns");
+        there.out = back.data();
+        Expect(Dequantise(*isa.kernels, there) == kSoftpackOk && SameBytes(back, expected_back),
+               std::string("dequantise ") + isa.name);
+      }
+    }
+  }
+}
+
 int Run() {
   TestBits();
   TestThrowingTasks();
   TestThreadPool();
-  for (const char* const name : {"scalar", "avx2", "avx512", "avx512_bf16", "amx"}) {
+  for (const char* const name : {"scalar", "avx2", "avx512", "avx512_bf16", "amx", "neon"}) {
     const Isa* const isa = IsaNamed(name);
     if (isa == nullptr) {
       std::printf("skipped: %s (this processor has only: %s)\n", name, AvailableIsas());
@@ -590,6 +637,7 @@ int Run() {
     TestDecode(*isa);
     TestAugment(*isa);
     TestRans(*isa);
+    TestQuantiser(*isa);
     if (isa->bfloat != nullptr) TestBfloat(*isa);
     std::printf("done: %s\n", name);
   }

@@ -13,6 +13,8 @@ namespace {
 
 #include "cpu/avx2/simd_avx2.h"
 
+#include "cpu/sse/bytes_sse.h"
+
 #include "cpu/avx2/rans_avx2.h"
 
 #include "cpu/avx2/quantiser_avx2.h"

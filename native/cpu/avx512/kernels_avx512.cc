@@ -19,6 +19,8 @@ namespace {
 
 #include "cpu/avx512/simd_avx512.h"
 
+#include "cpu/sse/bytes_sse.h"
+
 // Streams of eight lanes.
 #include "cpu/avx2/rans_avx2.h"
 

@@ -48,14 +48,26 @@ export interface Report extends RunFacts {
 export function withEarlier(report: Report, earlier: Report, names: readonly string[]): Report {
   const { command, machine, backend, teachers } = earlier;
   const run = { command, machine, backend, teachers };
-  const known = new Set(
-    report.experiments.flatMap(({ name, rows }) => rows.map((row) => name + identityOf(row))),
+  const keysOf = ({ name, rows }: Report['experiments'][number]) =>
+    rows.map((row) => name + identityOf(row));
+  const trained = new Set(
+    earlier.experiments.flatMap(({ rows, ...experiment }) =>
+      keysOf({ ...experiment, rows: rows.filter(({ top1 }) => top1.length > 0) }),
+    ),
   );
+  // Labels that were only compared are no reason to drop those that students learnt from.
+  const measured = report.experiments.map((experiment) => ({
+    ...experiment,
+    rows: experiment.rows.filter(
+      (row) => row.top1.length > 0 || !trained.has(experiment.name + identityOf(row)),
+    ),
+  }));
+  const known = new Set(measured.flatMap(keysOf));
   const kept = earlier.experiments.flatMap((experiment) => {
     const rows = experiment.rows.filter((row) => !known.has(experiment.name + identityOf(row)));
     return rows.length === 0 ? [] : [{ run, ...experiment, rows }];
   });
-  const experiments = [...report.experiments, ...kept].toSorted(
+  const experiments = [...measured, ...kept].toSorted(
     (a, b) => names.indexOf(a.name) - names.indexOf(b.name),
   );
   return { ...report, experiments };

@@ -142,4 +142,13 @@ test('rows of an earlier run that this one lacks are kept beside its own', async
   expect(found[1].run?.command).toBe('one');
   const text = (await reportFiles(merged)).get('results.md') ?? '';
   expect(text).toContain('Command: one.');
+  // Labels that no student has learnt from here do not replace those of students.
+  const learnt = row('LPLD', 40, { top1: [0.1] });
+  const both = withEarlier(
+    report,
+    { ...earlier, experiments: [{ name: 'figure2', title: 'Figure 2', rows: [learnt] }] },
+    ['figure2', 'figure3'],
+  );
+  expect(both.experiments[0].rows).toEqual(rows.slice(0, 3));
+  expect(both.experiments[1].rows).toEqual([learnt]);
 });

@@ -9,7 +9,7 @@ import { selectBackend } from '#src/nn/backend/select.js';
 import { loadEmoji } from '../demo/emoji.js';
 import { STORED_SIZE } from '../demo/recipe.js';
 import { type Report, reportFiles, withEarlier } from '../report/experiments.js';
-import { type Experiment, experiments } from './cells.js';
+import { type Cell, type Experiment, experiments } from './cells.js';
 import { isJob, onEndOfParent, runJobs } from './jobs.js';
 import { type Setting, teacher } from './labels.js';
 import type { MeasureOptions } from './measure.js';
@@ -59,7 +59,11 @@ const program = new Command('experiments')
     'train students for these only; compare labels for the others',
     list,
   )
-  .option('--ratios <list>', 'of `synthesis`: of compressed labels; 10,20,40,100,200', list)
+  .option(
+    '--ratios <list>',
+    'of compressed labels, e.g. 400,1000; full ones are measured besides',
+    list,
+  )
   .addOption(
     new Option('--backend <name>', 'of TensorFlow.js')
       .choices(['auto', 'tensorflow', 'wasm'])
@@ -105,9 +109,10 @@ async function run(name: string, flags: Flags): Promise<void> {
     const file = await writeSynthesis(join(flags.out, SYNTHESIS), setting, runOf(setting), rows);
     return say(file);
   }
-  const chosen = experiments(scale).filter((experiment) =>
-    name === 'all' ? !experiment.byName : experiment.name === name,
-  );
+  const wanted = ({ ratio }: Cell) => ratio === 1 || flags.ratios?.includes(ratio) !== false;
+  const chosen = experiments(scale)
+    .filter((experiment) => (name === 'all' ? !experiment.byName : experiment.name === name))
+    .map((experiment) => ({ ...experiment, cells: experiment.cells.filter(wanted) }));
   const options = { studentIpcs: flags.studentIpc ?? scale.ipcs, students: flags.seeds };
   const out = join(flags.out, scale.name);
   const report = () => writeReport(out, chosen, setting, options);

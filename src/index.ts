@@ -217,7 +217,13 @@ export {
 } from './loader/kept-batches.js';
 export { createLoader, type LabelLoader } from './loader/loader.js';
 export type { LoaderMetrics } from './loader/metrics.js';
-export type { Batch, LoaderAddresses, LoaderOptions, LoaderProgress } from './loader/options.js';
+export type {
+  Batch,
+  LoaderAddresses,
+  LoaderOptions,
+  LoaderProgress,
+  ThreadPool,
+} from './loader/options.js';
 export type { LoaderState } from './loader/state.js';
 export type { TfDataset, TfDatasetOptions, TfLike } from './loader/tf-dataset.js';
 export {

@@ -1,3 +1,4 @@
+import type { Piscina } from 'piscina';
 import { errorInRow } from '../archive/read-labels.js';
 import { samplesByPart, scatterRows } from '../archive/samples-by-part.js';
 import type { PackedCodes } from '../codecs/codec.js';
@@ -157,7 +158,9 @@ export class BatchSource implements AsyncDisposable {
     const { options, setup } = this.#parts;
     const { workers = 1, pool } = options;
     this.#pool ??=
-      workers === 0 ? new LocalBatchPool(setup) : new ThreadBatchPool(setup, workers, pool);
+      workers === 0
+        ? new LocalBatchPool(setup)
+        : new ThreadBatchPool(setup, workers, pool as Piscina | undefined);
     return this.#pool;
   }
 }

@@ -1,4 +1,3 @@
-import type { Piscina } from 'piscina';
 import type { LabelArchive } from '../archive/archive.js';
 import type { Normalisation } from '../augment/replay.js';
 import type { PackedCodes } from '../codecs/codec.js';
@@ -43,8 +42,8 @@ export interface LoaderOptions {
   readonly precision?: Precision;
   /** Bytes that a decoder's tables may take in each worker; default 128 MiB. */
   readonly memoryCap?: number;
-  /** Threads to use, not closed by the loader; default: one pool that all loaders of the process share. */
-  readonly pool?: Piscina;
+  /** A pool of piscina to use, not closed by the loader; default: one pool that all loaders of the process share. */
+  readonly pool?: ThreadPool;
   /** Most batches made ahead of the consumer; default 2 more than `workers`, 1 without workers. */
   readonly prefetch?: number;
   /**
@@ -83,6 +82,12 @@ export interface LoaderProgress {
   /** Since the first batch was asked for. */
   readonly samplesPerSecond: number;
   readonly metrics: LoaderMetrics;
+}
+
+/** The part of a `Piscina` that tells it from other pools; its own types need `resolveJsonModule`. */
+export interface ThreadPool {
+  readonly threads: readonly unknown[];
+  run(task: unknown): Promise<unknown>;
 }
 
 export interface Batch {

@@ -98,7 +98,7 @@ export function numberOf(keep: PackOptions['keep']): number | undefined {
   return keep === 'auto' ? undefined : keep;
 }
 
-/** Epochs to store, if that is left open and there is a size to fit; batches and parts of a temperature are all stored. */
+/** @internal Epochs to store, if that is left open and there is a size to fit; batches and parts of a temperature are all stored. */
 export function weighedEpochs(
   { classes, samples, epochs }: Pick<LabelSource, 'classes' | 'samples' | 'epochs'>,
   options: Pick<

@@ -25,6 +25,7 @@ interface AppendFlags extends CodecFlags, LogitsFlags {
   readonly tauSchedule?: 'lpqld' | readonly number[];
   readonly steps: number;
   readonly seed: number;
+  readonly json?: boolean;
 }
 
 export function addAppend(program: Command, io: CliIo): void {
@@ -49,11 +50,12 @@ export function addAppend(program: Command, io: CliIo): void {
     .addOption(tauScheduleOption())
     .option('--steps <n>', 'training steps of the codec', positiveInteger, 1000)
     .option('--seed <n>', 'seed of the training', nonNegativeInteger, 0)
+    .option('--json', 'print the result as JSON')
     .action(async (dir: string, more: string, flags: AppendFlags) => {
       const file = await stat(more).catch(() => undefined);
       const named = command.getOptionValueSource('codec') !== 'default';
       if (file?.isFile()) await appendFile(dir, more, flags, named, io);
-      else await appendWhole(dir, more, axisOf(flags), io);
+      else await appendWhole(dir, more, flags, io);
     });
 }
 
@@ -61,7 +63,13 @@ function axisOf({ samples }: Pick<AppendFlags, 'samples'>): AppendAxis {
   return samples ? 'samples' : 'epochs';
 }
 
-async function appendWhole(dir: string, more: string, add: AppendAxis, io: CliIo): Promise<void> {
+async function appendWhole(
+  dir: string,
+  more: string,
+  flags: AppendFlags,
+  io: CliIo,
+): Promise<void> {
+  const add = axisOf(flags);
   const bar = reportedStep('Copying', io.stderr);
   const options = { add, signal: io.signal, onProgress: bar.report };
   const manifest = await appendArchive(dir, more, options);
@@ -69,7 +77,8 @@ async function appendWhole(dir: string, more: string, add: AppendAxis, io: CliIo
   const parts = 1 + (manifest.parts ?? []).length;
   const [epochs, samples] = [allEpochs(manifest), allSamples(manifest)];
   const all = add === 'samples' ? `${epochs} epochs x ${samples} samples` : `${epochs} epochs`;
-  print(io, `${dir}: ${all} in ${parts} parts`);
+  const text = `${dir}: ${all} in ${parts} parts`;
+  print(io, flags.json ? JSON.stringify({ epochs, samples, parts }) : text);
 }
 
 async function appendFile(
@@ -80,7 +89,7 @@ async function appendFile(
   io: CliIo,
 ): Promise<void> {
   const { tensor, views, tau, tauSchedule, steps, seed } = flags;
-  const { labels, codec, bytes } = await appendLabels({
+  const result = await appendLabels({
     ...{ archive: dir, source: more, add: axisOf(flags), tensor, views, tau, tauSchedule },
     labels: labelsOf(flags),
     ...(named || givesSize(flags) ? { codec: codecOf(flags) } : {}),
@@ -88,5 +97,7 @@ async function appendFile(
     onProgress: packProgress(io),
     signal: io.signal,
   });
-  print(io, `${labels} labels in ${formatBytes(bytes.total)} appended, ${CODECS.words(codec)}`);
+  const { labels, codec, bytes } = result;
+  const text = `${labels} labels in ${formatBytes(bytes.total)} appended, ${CODECS.words(codec)}`;
+  print(io, flags.json ? JSON.stringify(result) : text);
 }

@@ -24,7 +24,11 @@ export function addCat(program: Command, io: CliIo): void {
     )
     .argument('<dir>', 'archive, or its address')
     .requiredOption('-e, --epoch <n>', 'epoch, from 0, or a range as in Python: 0:3', epochs)
-    .option('-s, --samples <range>', 'samples, as in Python: 0:100', slice, { from: 0, to: 'end' })
+    .addOption(
+      new Option('-s, --samples <range>', 'samples, as in Python: 0:100')
+        .argParser(slice)
+        .default({ from: 0, to: 'end' }, 'all'),
+    )
     .option(
       '-t, --tau <t>',
       "temperature of the labels, if the codec stores logits; default: each epoch's",

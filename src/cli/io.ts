@@ -6,6 +6,10 @@ export interface Output {
   write(data: string | Uint8Array): unknown;
   once?(event: 'drain', listener: () => void): unknown;
   readonly isTTY?: boolean;
+  /** Characters per line of a terminal. */
+  readonly columns?: number;
+  /** Nobody wants to see progress. */
+  readonly quiet?: boolean;
 }
 
 /** The part of its process that a command uses. */

@@ -33,11 +33,10 @@ export function addLoaderBench(program: Command, io: CliIo): void {
     )
     .option('--split <name>', 'dataset split of the folder, e.g. train')
     .option('-b, --batch <n>', 'samples per batch', positiveInteger, 64)
-    .option(
-      '-w, --workers <list>',
-      'numbers of worker threads to try',
-      workerList,
-      defaultWorkers(),
+    .addOption(
+      new Option('-w, --workers <list>', 'numbers of worker threads to try')
+        .argParser(workerList)
+        .default(defaultWorkers(), defaultWorkers().join(',')),
     )
     .option('--seconds <s>', 'duration of each measurement', positiveNumber, 5)
     .option('--step <ms>', 'duration of a training step', nonNegativeInteger, 0)

@@ -3,6 +3,11 @@ import { mergeArchives } from '../archive/merge.js';
 import { type CliIo, print } from './io.js';
 import { reportedStep } from './progress.js';
 
+interface MergeFlags {
+  readonly out: string;
+  readonly json?: boolean;
+}
+
 export function addMerge(program: Command, io: CliIo): void {
   program
     .command('merge')
@@ -11,13 +16,15 @@ export function addMerge(program: Command, io: CliIo): void {
     )
     .argument('<dirs...>', 'folders or addresses, in the order of their epochs')
     .requiredOption('-o, --out <dir>', 'archive to write; an interrupted run is resumed')
-    .action(async (dirs: readonly string[], { out }: { readonly out: string }) => {
+    .option('--json', 'print the result as JSON')
+    .action(async (dirs: readonly string[], { out, json }: MergeFlags) => {
       const bar = reportedStep('Merging', io.stderr);
       const { epochs, samples, archiveId } = await mergeArchives(out, dirs, {
         signal: io.signal,
         onProgress: bar.report,
       });
       bar.finish();
-      print(io, `${epochs} epochs x ${samples} samples, archive ${archiveId}`);
+      const text = `${epochs} epochs x ${samples} samples, archive ${archiveId}`;
+      print(io, json ? JSON.stringify({ archiveId, epochs, samples }) : text);
     });
 }

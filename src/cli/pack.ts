@@ -50,7 +50,7 @@ export function addPack(program: Command, io: CliIo): void {
     .option('--keep <n>', 'store the first n epochs, which serve for all in turn', positiveInteger)
     .option(
       '-t, --tau <t>',
-      "temperature of the labels softmax(logits / tau); default 20, or an archive's own",
+      "temperature of the labels softmax(logits / tau); default: 20, or an archive's own",
       positiveNumber,
     )
     .addOption(tauScheduleOption())

@@ -51,7 +51,7 @@ export function addPlan(program: Command, io: CliIo): void {
     )
     .option(
       '-r, --ratio <x>',
-      'compression ratio of the whole archive relative to float16 (default 40)',
+      'compression ratio of the whole archive relative to float16; default: 40',
       positiveNumber,
     )
     .option('-m, --megabytes <n>', 'size of the whole archive, MB of 1024^2 bytes', positiveNumber)

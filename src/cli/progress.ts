@@ -17,9 +17,12 @@ const LINE_INTERVAL = 10_000;
 /** Milliseconds between redraws of a bar on a terminal. */
 const BAR_INTERVAL = 100;
 const BAR_WIDTH = 24;
+const LEAST_BAR = 8;
+const NAME_WIDTH = 28;
 
 /** Bars with ETA on a terminal; elsewhere one line every ten seconds and one when a step ends. */
 export function createProgress(stream: Output): Progress {
+  if (stream.quiet) return { step: () => ({ update() {}, finish() {} }) };
   return { step: (name, total) => new StepLine(stream, name, total) };
 }
 
@@ -92,9 +95,8 @@ class StepLine implements ProgressStep {
     const left = rest === undefined ? '' : `${seconds(rest)} left`;
     const percent = `${Math.round(100 * share)}%`.padStart(4);
     if (this.#stream.isTTY) {
-      const filled = Math.round(share * BAR_WIDTH);
-      const bar = '█'.repeat(filled) + '░'.repeat(BAR_WIDTH - filled);
-      this.#write(`\r\x1b[K${this.#name.padEnd(28)} ${bar}${percent}  ${left}  ${note}`);
+      const line = barLine(this.#name, share, left, note, this.#stream.columns ?? 80);
+      this.#write(`\r\x1b[K${line}`);
     } else {
       const parts = [percent.trim(), left, note].filter((part) => part !== '');
       this.#write(`${this.#name}: ${parts.join(', ')}\n`);
@@ -110,12 +112,42 @@ class StepLine implements ProgressStep {
   finish(note = ''): void {
     const took = seconds((performance.now() - this.#start) / 1000);
     const clear = this.#stream.isTTY ? '\r\x1b[K' : '';
-    this.#write(`${clear}${this.#name.padEnd(28)} ${took}${note && `  ${note}`}\n`);
+    const wide = (this.#stream.columns ?? 80) >= NAME_WIDTH + 20;
+    const name = wide ? this.#name.padEnd(NAME_WIDTH) : this.#name;
+    this.#write(`${clear}${name} ${took}${note && `  ${note}`}\n`);
   }
 
   #write(text: string): void {
     this.#stream.write(text);
   }
+}
+
+/** A line that fits the terminal: one that wraps is not redrawn in place. What is least needed goes first. */
+export function barLine(
+  name: string,
+  share: number,
+  left: string,
+  note: string,
+  columns: number,
+): string {
+  // The last column stays free: some terminals wrap as soon as it is written.
+  const room = columns - 1;
+  const percent = `${Math.round(100 * share)}%`.padStart(4);
+  const tails = [
+    `${percent}  ${left}  ${note}`.trimEnd(),
+    `${percent}  ${left}`.trimEnd(),
+    percent,
+  ];
+  for (const tail of tails) {
+    for (const title of [name.padEnd(NAME_WIDTH), name]) {
+      const width = Math.min(BAR_WIDTH, room - title.length - tail.length - 1);
+      if (width < LEAST_BAR) continue;
+      const filled = Math.round(share * width);
+      return `${title} ${'█'.repeat(filled)}${'░'.repeat(width - filled)}${tail}`;
+    }
+  }
+  const tail = tails.find((one) => name.length + one.length <= room) ?? percent;
+  return `${name.slice(0, Math.max(0, room - tail.length))}${tail}`;
 }
 
 /** `0.4 s`, `12 s`, `3 min 05 s` or `26 h 04 min`. */

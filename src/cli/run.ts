@@ -4,14 +4,16 @@ import { errorCode, errorMessage, errorName, isSoftpackError, stackOf } from '..
 import { addAppend } from './append.js';
 import { addCache } from './cache.js';
 import { addCat } from './cat.js';
+import { addCompletion } from './completion.js';
 import { addCopy } from './copy.js';
 import { addDemo } from './demo.js';
 import { addDiff } from './diff.js';
 import { addDoctor } from './doctor.js';
+import { EXAMPLES, RESUMED } from './examples.js';
 import { addExport } from './export.js';
 import { addImport } from './import.js';
 import { addInspect } from './inspect.js';
-import { type CliIo, ExitWith, Interruption, printable } from './io.js';
+import { type CliIo, ExitWith, Interruption, type Output, printable } from './io.js';
 import { addLoaderBench } from './loader-bench.js';
 import { addMerge } from './merge.js';
 import { addPack } from './pack.js';
@@ -27,20 +29,30 @@ import { addTokens } from './tokens.js';
 import { addVerify } from './verify.js';
 import { addView } from './view.js';
 
+const GO_ON = 'Run the same command to go on.\n';
+
 const EXIT = { done: 0, failed: 1, usage: 2 } as const;
 
 /** Runs one command, e.g. `['inspect', 'labels.softpack']`, and returns its exit code. Never throws. */
 export async function run(argv: readonly string[], io: CliIo): Promise<number> {
+  let running: Command | undefined;
   try {
     const program = await createProgram(io);
+    program.hook('preAction', (_, command) => {
+      running = command;
+    });
     await program.parseAsync(argv, { from: 'user' });
     return EXIT.done;
   } catch (error) {
     if (isCommanderError(error)) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
     const { aborted, reason } = io.signal;
-    if (aborted && reason instanceof Interruption) return reason.exitCode;
+    if (aborted && reason instanceof Interruption) {
+      const goesOn = running !== undefined && RESUMED.has(pathOf(running));
+      if (goesOn && reason.exitCode !== EXIT.done) io.stderr.write(GO_ON);
+      return reason.exitCode;
+    }
     if (error instanceof ExitWith) return error.exitCode;
-    report(error, io, argv.includes('--verbose'));
+    report(error, io, running?.opts().verbose === true);
     const usage = isSoftpackError(error) && error.code === 'INVALID_ARGUMENT';
     return usage ? EXIT.usage : EXIT.failed;
   }
@@ -64,10 +76,12 @@ function isCommanderError(error: unknown): error is CommanderError {
 }
 
 /** All commands. */
-export async function createProgram(io: CliIo): Promise<Command> {
+export async function createProgram(given: CliIo): Promise<Command> {
+  const stderr = new QuietableOutput(given.stderr);
+  const io = { ...given, stderr };
   const program = new Command('softpack')
     .description('Compress soft labels 10 to 400 times and decode them at training speed.')
-    .version(VERSION)
+    .version(VERSION, '--version')
     .showHelpAfterError('(run with --help for all options)')
     .exitOverride()
     .configureOutput({
@@ -100,12 +114,54 @@ export async function createProgram(io: CliIo): Promise<Command> {
   addDoctor(program, io);
   addTensorflow(program, io);
   addTokens(program, io);
+  addCompletion(program, io);
   for (const command of leaves(program)) {
-    command.option('--verbose', 'show where an error was thrown');
+    command
+      .option('-q, --quiet', 'show no progress, only results, warnings and errors')
+      .option('-v, --verbose', 'show where an error was thrown');
+    const examples = EXAMPLES[pathOf(command)] ?? [];
+    const lines = examples.map((line) => `\n  ${line}`).join('');
+    if (lines !== '') command.addHelpText('after', `\nExamples:${lines}`);
   }
+  program.hook('preAction', (_, command) => {
+    stderr.quiet = command.opts().quiet === true;
+  });
   return program;
 }
 
 function leaves(command: Command): readonly Command[] {
   return command.commands.length === 0 ? [command] : command.commands.flatMap(leaves);
+}
+
+/** Words after `softpack`, e.g. `tokens import`. */
+function pathOf(command: Command): string {
+  const above = command.parent;
+  if (above === null) return '';
+  return `${pathOf(above)} ${command.name()}`.trim();
+}
+
+/** Told by the options of a command, which are parsed after the commands have their streams, to show no progress. */
+class QuietableOutput implements Output {
+  readonly #output: Output;
+  quiet = false;
+
+  constructor(output: Output) {
+    this.#output = output;
+  }
+
+  get isTTY(): boolean | undefined {
+    return this.#output.isTTY;
+  }
+
+  get columns(): number | undefined {
+    return this.#output.columns;
+  }
+
+  write(data: string | Uint8Array): unknown {
+    return this.#output.write(data);
+  }
+
+  once(event: 'drain', listener: () => void): unknown {
+    return this.#output.once?.(event, listener);
+  }
 }

@@ -36,7 +36,7 @@ export function addTensorflow(program: Command, io: CliIo): void {
   group
     .command('uninstall')
     .description('Remove it, and the remains of interrupted installations.')
-    .option('-d, --dir <dir>', 'its folder; default as for install')
+    .option('-d, --dir <dir>', 'its folder; default: as for install')
     .action(async ({ dir }: { readonly dir?: string }) => {
       const { uninstallTensorflow } = await import('../nn/tensorflow-install/install.js');
       const removed = await uninstallTensorflow(dir);

@@ -1,13 +1,12 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { packageFile } from '../core/package-files.js';
 
 /** Pages are whole in themselves: style, scripts and data are inside, and nothing else may be fetched. */
 
-/** Scripts and styles of pages, next to the compiled sources. */
-const ASSETS = new URL('../../assets/report/', import.meta.url);
-
+/** A script or style of pages. */
 export function readAsset(name: string): string {
-  return readFileSync(new URL(name, ASSETS), 'utf8');
+  return readFileSync(packageFile(`assets/report/${name}`), 'utf8');
 }
 
 export interface Page {

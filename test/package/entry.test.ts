@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
@@ -43,4 +43,13 @@ it('is required by CommonJS as by ES modules, with the same classes', () => {
   // What Node.js 20.19, 22.12 and newer do; before, they said so.
   const out = execFileSync(process.execPath, ['-e', program], { cwd: root, encoding: 'utf8' });
   expect(out).toBe('function true\n');
+});
+
+it('asks one module where the package lies: a bundle moves the others', () => {
+  const places = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts'))
+    .filter((file) =>
+      /new URL\([^)]*import\.meta\.url/.test(readFileSync(join(root, 'src', file), 'utf8')),
+    );
+  expect(places).toEqual([]);
 });

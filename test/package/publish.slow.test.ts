@@ -87,5 +87,7 @@ it('holds documents, examples and changes, and neither tests nor maps without so
   for (const name of ['CHANGELOG.md', 'LICENSE', 'docs/format.md', 'examples/make-data.mjs']) {
     expect(files).toContain(name);
   }
-  expect(files.filter((name) => /\.(?:js|ts)\.map$|\.tsbuildinfo$|^(?:src|test)\//.test(name))).toEqual([]);
+  expect(
+    files.filter((name) => /\.(?:js|ts)\.map$|\.tsbuildinfo$|^(?:src|test)\//.test(name)),
+  ).toEqual([]);
 });

@@ -318,7 +318,11 @@ function addCodec(add, name, files, kernels) {
 }
 
 function decodeLabel(codec, row) {
-  const context = { epoch: 0, samples: { start: 0, count: 1 } };
+  const four = Float32Array.of(0, 0, 1, 1);
+  const [crop, flip, box] = [{ crop: four, otherCrop: four }, Uint8Array.of(1), four];
+  const placesIn = () => ({ ...crop, flip, otherFlip: flip, box });
+  const augmentation = { partner: Uint32Array.of(0), lambda: Float32Array.of(0.5), placesIn };
+  const context = { epoch: 0, samples: { start: 0, count: 1 }, augmentation };
   const out = new Float32Array(codec.classes);
   codec.decode({ row, labels: { start: 0, count: 1 }, context, out });
 }

@@ -4,11 +4,13 @@
 // FOLDER holds uncompressed logits (`softpack cache` without a codec; those of the demo are in its workspace). Errors are
 // divergences of all decoded labels from the teacher's; speeds are labels per second of processor time, medians of interleaved
 // rounds, slowest to fastest, on one thread: an epoch with its blocks still to decode, and batches of labels all over it with
-// blocks decoded before.
+// blocks decoded before. `predictive` finds the crops of its views first, as the loader does.
 import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { Augmenter } from '#src/augment/augmenter.js';
+import { mixesOf } from '#src/augment/mixes.js';
 import { CODECS } from '#src/codecs/registry.js';
 import { STREAM } from '#src/core/philox.js';
 import { RandomSequence } from '#src/core/random.js';
@@ -27,6 +29,16 @@ const { values } = parseArgs({
   },
 });
 const [CLASSES, COMPONENTS, LABELS, TAU] = [1000, 64, 4096, 20];
+/** Images that labels of views are of. */
+const IMAGES = 1024;
+const VIEWS = Augmenter.unsized(
+  {
+    generator: 'philox4x32-10',
+    ...{ seed: 1, size: [224, 224], crop: { scale: [0.08, 1], ratio: [3 / 4, 4 / 3] }, flip: 0.5 },
+    mix: { kind: 'cutmix', alpha: 1, probability: 1 },
+  },
+  IMAGES,
+);
 /** Labels of a loader's batch. */
 const BATCH = 128;
 const rounds = Number(values.rounds);
@@ -85,10 +97,23 @@ function teacherLogits() {
 /** A codec of these labels, and its works: each takes all labels once, on one thread. */
 async function contestantOf({ precision, ...choice }, logits, labels) {
   const kernels = loadKernels();
-  const all = { start: 0, count: LABELS };
-  const context = { epoch: 0, samples: all };
+  const all = Uint32Array.from({ length: LABELS }, (_, i) => i);
+  const viewed = choice.name === 'predictive';
+  const contextOf = (list) => {
+    if (!viewed) return { epoch: 0, samples: list };
+    const samples = list.map((i) => i % IMAGES);
+    return { epoch: 0, samples, augmentation: mixesOf(VIEWS, 0, samples) };
+  };
+  const context = contextOf(all);
   const visit = async (show) => show(logits.slice(), context);
-  const known = { classes: CLASSES, samples: LABELS, labels: LABELS, tau: TAU, eps: 1e-6, kernels };
+  const known = {
+    classes: CLASSES,
+    samples: viewed ? IMAGES : LABELS,
+    labels: LABELS,
+    tau: TAU,
+    eps: 1e-6,
+    kernels,
+  };
   const drawing = { drawLogits: visit, scanLogits: visit, draw: async () => labels.slice() };
   const training = { steps: Number(values.steps), threads: 1 };
   const { codec } = await CODECS.train(choice, { ...known, ...drawing, training });
@@ -96,13 +121,13 @@ async function contestantOf({ precision, ...choice }, logits, labels) {
   const out = new Float32Array(logits.length);
   const loaded = () => CODECS.load(codec.parts(), kernels, { precision });
   const decode = (own, list, to) =>
-    own.decode({ row, labels: list, context: { epoch: 0, samples: list }, out: to, threads: 1 });
+    own.decode({ row, labels: list, context: contextOf(list), out: to, threads: 1 });
   const kept = loaded();
   decode(kept, all, out);
   const divergence = labelDivergence(labels, out, CLASSES);
   const mixed = Uint32Array.from({ length: LABELS }, (_, i) => (2731 * i) % LABELS);
   const works = [
-    async () => () => codec.encode(logits, context, { threads: 1 }),
+    async () => () => codec.encode(logits, contextOf(all), { threads: 1 }),
     // Without blocks that a codec keeps, as an epoch begins; making the codec is no part of it.
     async () => {
       const fresh = loaded();
@@ -143,6 +168,7 @@ async function speed() {
     ['transform, 4 states', { ...form, states: 4 }],
     ['transform, 4 states, fastest', { ...form, states: 4, precision: 'fastest' }],
     ['transform, 8 states', { ...form, states: 8 }],
+    ['predictive, 4 states', { ...form, name: 'predictive', states: 4, network: true }],
     ['vqae (1000, 100, 64)', { name: 'vqae', dh: 1000, dc: 100, k: 64 }],
   ]) {
     contestants.set(name, await contestantOf(choice, logits, labels));

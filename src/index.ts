@@ -152,6 +152,7 @@ export {
   type TokenLayout,
 } from './interop/open-tokens.js';
 export type { Agreement } from './interop/order-proof.js';
+export type { AnswerOptions } from './interop/tokens/llama-answers.js';
 export type { LlamaTeacherOptions, PromptedText } from './interop/tokens/llama-teacher.js';
 export { readOutputHead } from './interop/tokens/output-head.js';
 // Kernels

@@ -38,7 +38,7 @@ function addLabel(tokens: Command, io: CliIo): void {
     .description('Label texts with a GGUF model, by node-llama-cpp.')
     .argument(
       '<file>',
-      'a text per line, or JSON lines with "text", or with "prompt" and "answer": then the answer is labelled',
+      'a text per line, or JSON lines with "text", or with "prompt" and "answer", which is labelled; without it the model answers',
     )
     .requiredOption('--model <file>', 'GGUF model')
     .requiredOption('-o, --out <dir>', 'archive to write; interrupted labelling is resumed')
@@ -46,13 +46,29 @@ function addLabel(tokens: Command, io: CliIo): void {
       new Option('--codec <name>', 'default: head-tail').choices(Object.keys(TOKEN_PRESETS)),
     )
     .option('-k, --top <n>', "ids kept per label; default: the codec's", positiveInteger)
-    .option('--seed <n>', 'of ids drawn from the tail; default: 0', nonNegativeInteger)
+    .option(
+      '--seed <n>',
+      'of answers and of ids drawn from the tail; default: 0',
+      nonNegativeInteger,
+    )
+    .option(
+      '--answer-tokens <n>',
+      "most tokens of the model's answers; default: 256",
+      positiveInteger,
+    )
+    .option('--answers <file>', 'keeps the answers; default: OUT.answers.jsonl')
     .option('--context-size <n>', 'most tokens of a text; default: 2048', positiveInteger)
     .option('--threads <n>', 'default: 1', positiveInteger)
     .option('--json', 'print the result as JSON')
     .action(async (source: string, { json, ...flags }: LabelFlags) => {
+      const drawn = reportedStep('drawing answers', io.stderr);
       const bar = reportedStep('labelling texts', io.stderr);
-      const options = { ...flags, source, onProgress: bar.report, signal: io.signal };
+      const shared = { ...flags, source, signal: io.signal };
+      const onAnswer = (done: number, total: number) => {
+        drawn.report(done, total);
+        if (done === total) drawn.finish();
+      };
+      const options = { ...shared, onAnswer, onProgress: bar.report };
       const result = await labelTexts(options);
       bar.finish();
       const { labels, sequences } = result;

@@ -64,6 +64,7 @@ export const STREAM = {
   synthesis: 5,
   tokens: 6,
   synthesisShift: 7,
+  answers: 8,
 } as const;
 export type Stream = (typeof STREAM)[keyof typeof STREAM];
 

@@ -11,7 +11,10 @@ import {
 } from './tokens/llama-teacher.js';
 
 export interface LabelTextsOptions extends Omit<LlamaTeacherOptions, 'texts'> {
-  /** File of a text per line, or of JSON lines with `text`, or with `prompt` and `answer`, of which the answer is labelled. */
+  /**
+   * File of a text per line, or of JSON lines with `text`, or with `prompt` and `answer`, of which the answer is labelled;
+   * without `answer` it is the teacher's own.
+   */
   readonly source: string;
   /** Archive to write; labelling that was interrupted is resumed. */
   readonly out: string;
@@ -19,11 +22,8 @@ export interface LabelTextsOptions extends Omit<LlamaTeacherOptions, 'texts'> {
   readonly codec?: TokenPreset;
   /** Ids kept per label; default: the codec's. */
   readonly top?: number;
-  /** Of ids drawn from the tail; default: 0. */
-  readonly seed?: number;
   /** Texts labelled, of all. */
   readonly onProgress?: (done: number, total: number) => void;
-  readonly signal?: AbortSignal;
 }
 
 const MAX_TEXT = 2 ** 29;
@@ -40,7 +40,8 @@ export async function labelTexts(
 ): Promise<PackTokensResult> {
   const { source, out, codec: name = 'head-tail', top, seed, onProgress, signal } = options;
   const texts = textsOf(source, await readLocalFile(source, MAX_TEXT));
-  await using teacher = await openLlamaTeacher({ ...options, texts }, load);
+  const answers = options.answers ?? `${out}.answers.jsonl`;
+  await using teacher = await openLlamaTeacher({ ...options, texts, answers }, load);
   return await packTokens({
     ...{ source: teacher, out, seed, onProgress, signal },
     codec: { name, ...(top === undefined ? {} : { k: top }) },
@@ -63,7 +64,8 @@ function textOf(file: string, field: string, line: string): string | PromptedTex
   if (isJsonObject(value)) {
     const { text, prompt, answer } = value;
     if (isText(text) && prompt === undefined && answer === undefined) return text;
-    if (isText(prompt) && isText(answer) && text === undefined) return { prompt, answer };
+    const known = answer === undefined || isText(answer);
+    if (isText(prompt) && known && text === undefined) return { prompt, answer };
   }
   const expected = '{"text": "..."} or {"prompt": "...", "answer": "..."}';
   throw invalidFile(file, field, 'no text', { expected, found: value });

@@ -138,7 +138,7 @@ function listDense(
   }
   const uniforms = drawsOf(seed, sequence, first + row, samples);
   const spare = top[top.length - 1] ?? 0;
-  out.samples.set(draw(probabilities, uniforms, spare), row * samples);
+  out.samples.set(drawIds(probabilities, uniforms, spare), row * samples);
 }
 
 /** Probabilities in float64; `wrong` is the first id whose logit is no number. */
@@ -187,7 +187,7 @@ function drawsOf(seed: number, sequence: number, position: number, count: number
 }
 
 /** Ids drawn in proportion to `weights`, one for each of the ascending `uniforms`; `spare` if all weights are 0. */
-function draw(weights: Float64Array, uniforms: Float64Array, spare: number): Uint32Array {
+export function drawIds(weights: Float64Array, uniforms: Float64Array, spare: number): Uint32Array {
   const drawn = new Uint32Array(uniforms.length).fill(spare);
   const total = uniforms.length === 0 ? 0 : weights.reduce((sum, weight) => sum + weight, 0);
   if (total === 0) return drawn;

@@ -1,5 +1,5 @@
 import { CounterRng, STREAM, unit } from '#src/core/philox.js';
-import type { LlamaSequence } from '#src/interop/tokens/llama-teacher.js';
+import type { LlamaSequence } from '#src/interop/tokens/llama-evaluation.js';
 import type { Prompt, Task } from './prompts.js';
 
 /** A text with the teacher's whole distribution at every token: its own answer to a prompt, or one that was given. */

@@ -1,7 +1,7 @@
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { throwIfAborted } from '#src/errors.js';
-import type { LlamaSequence } from '#src/interop/tokens/llama-teacher.js';
+import type { LlamaSequence } from '#src/interop/tokens/llama-evaluation.js';
 import type { TokenSource } from '#src/tokens/token-source.js';
 import { type Answer, answer, type OwnAnswer } from './answer.js';
 import type { Task } from './prompts.js';

@@ -1,8 +1,9 @@
-import { allocate } from '../../core/allocate.js';
 import { argument } from '../../core/check.js';
 import { optionalPackage } from '../../core/optional-package.js';
 import { errorMessage, SoftpackError, throwIfAborted } from '../../errors.js';
 import type { TokenSource } from '../../tokens/token-source.js';
+import { type AnswerOptions, drawAnswers, type TextIds } from './llama-answers.js';
+import { Evaluation, type LlamaSequence } from './llama-evaluation.js';
 
 /** What is used of node-llama-cpp. */
 export interface LlamaPackage {
@@ -18,23 +19,12 @@ export interface LlamaModel {
   readonly trainContextSize: number;
   readonly tokens: { readonly bos: number | null; readonly shouldPrependBosToken: boolean };
   tokenize(text: string, specialTokens?: boolean): readonly number[];
+  isEogToken(token: number): boolean;
   createContext(options: object): Promise<LlamaContext>;
 }
 
 interface LlamaContext {
   getSequence(): LlamaSequence;
-}
-
-export interface LlamaSequence {
-  clearHistory(): Promise<void>;
-  /** Per token, the probability of every id behind it. */
-  controlledEvaluate(
-    input: readonly (readonly [token: number, options: object])[],
-  ): Promise<readonly ({ readonly next?: LlamaNext } | undefined)[]>;
-}
-
-interface LlamaNext {
-  readonly probabilities?: ReadonlyMap<number, number>;
 }
 
 /** A model on the processor, and one state of it. */
@@ -49,11 +39,14 @@ export interface LoadedLlama {
 /** A text whose beginning is given: only what follows it is labelled. */
 export interface PromptedText {
   readonly prompt: string;
-  /** Its tokens come behind the prompt's: each is tokenised on its own. */
-  readonly answer: string;
+  /**
+   * Its tokens come behind the prompt's: each is tokenised on its own. Default: the teacher's own answer, drawn at
+   * temperature 1.
+   */
+  readonly answer?: string;
 }
 
-export interface LlamaTeacherOptions {
+export interface LlamaTeacherOptions extends AnswerOptions {
   /** File of the model (GGUF). */
   readonly model: string;
   readonly texts: readonly (string | PromptedText)[];
@@ -70,7 +63,6 @@ export interface LlamaTeacher extends TokenSource, AsyncDisposable {
 
 const PACKAGE = 'node-llama-cpp';
 const CONTEXT = 2048;
-const ALL = { generateNext: { probabilities: true } } as const;
 
 /**
  * Loads a GGUF model.
@@ -119,19 +111,24 @@ export async function openLlamaTeacher(
   const { model, sequence, contextSize, close } = await loadLlama(options, load);
   try {
     const evaluation = new Evaluation(sequence);
-    const ids = options.texts.map((text, i) => idsOf(model, text, i, contextSize));
-    const vocabulary = await evaluation.vocabulary(ids[0].tokens[0]);
+    const given = options.texts.map((text, i) => idsOf(model, text, i, contextSize));
+    const vocabulary = await evaluation.vocabulary(given[0].tokens[0]);
+    const asked = { model: options.model, vocabulary, contextSize, texts: given };
+    const isEnd = (token: number) => model.isEogToken(token);
+    const ids = await drawAnswers(asked, evaluation, isEnd, options);
     return {
       vocabulary,
       async *sequences(signal) {
-        for (const [i, { tokens, first }] of ids.entries()) {
+        for (const [i, { tokens, first, open }] of ids.entries()) {
           throwIfAborted(signal);
           const name = `text ${i}`;
           const read = (start: number, count: number) =>
             evaluation.labels(tokens, first + start, count, vocabulary, signal);
           const labels = { kind: 'logits', width: vocabulary, read } as const;
-          // What follows the last token is not in the text, but the teacher's opinion of it is a label.
-          yield { name, tokens, first, rows: tokens.length - first, labels };
+          // What follows the last token is not in the text, but the teacher's opinion of it is a label; behind its own answer
+          // it has none.
+          const rows = tokens.length - first - (open ? 1 : 0);
+          yield { name, tokens, first, rows, labels };
         }
       },
       close,
@@ -143,80 +140,23 @@ export async function openLlamaTeacher(
   }
 }
 
-interface TextIds {
-  readonly tokens: Int32Array;
-  /** Position of the first label, which is of the token behind it: the last one of the prompt. */
-  readonly first: number;
-}
-
 function idsOf(model: LlamaModel, text: string | PromptedText, i: number, most: number): TextIds {
   const { bos, shouldPrependBosToken } = model.tokens;
   const { prompt, answer } = typeof text === 'string' ? { prompt: '', answer: text } : text;
-  const asked = prompt === '' ? [] : model.tokenize(prompt);
-  const ids = [...asked, ...model.tokenize(answer)];
+  // A prompt is the caller's template, whose special tokens are meant; a text that spells one has its letters.
+  const asked = prompt === '' ? [] : model.tokenize(prompt, true);
+  const ids = [...asked, ...(answer === undefined ? [] : model.tokenize(answer))];
   const begin = shouldPrependBosToken && bos !== null && ids[0] !== bos ? [bos] : [];
   const tokens = Int32Array.from([...begin, ...ids]);
   const first = asked.length === 0 ? 0 : begin.length + asked.length - 1;
-  if (tokens.length >= 1 && tokens.length <= most) return { tokens, first };
+  // An answer to draw has a token or more.
+  const room = answer === undefined ? most - 1 : most;
+  if (tokens.length >= 1 && tokens.length <= room) {
+    return { tokens, first, open: answer === undefined };
+  }
   throw new SoftpackError('INVALID_ARGUMENT', 'text does not fit the context', {
     field: `text ${i}`,
-    expected: `1 to ${most} tokens`,
+    expected: `1 to ${room} tokens`,
     found: tokens.length,
   });
-}
-
-/** One state of the model, which goes on where the last piece of a text ended. */
-class Evaluation {
-  readonly #sequence: LlamaSequence;
-  #text: Int32Array | undefined;
-  #position = 0;
-
-  constructor(sequence: LlamaSequence) {
-    this.#sequence = sequence;
-  }
-
-  async vocabulary(token: number): Promise<number> {
-    const [probabilities] = await this.#evaluate(Int32Array.of(token));
-    return probabilities.size;
-  }
-
-  /** Log-probabilities behind `count` tokens from `start` on. */
-  async labels(
-    text: Int32Array,
-    start: number,
-    count: number,
-    vocabulary: number,
-    signal: AbortSignal | undefined,
-  ): Promise<Float32Array> {
-    if (this.#text !== text || this.#position > start) {
-      await this.#sequence.clearHistory();
-      this.#text = text;
-      this.#position = 0;
-    }
-    const out = new Float32Array(allocate(4 * count * vocabulary, 'labels'));
-    out.fill(Number.NEGATIVE_INFINITY);
-    // A token at a time: a piece of a text must not change the labels of another.
-    while (this.#position < start + count) {
-      throwIfAborted(signal);
-      const at = this.#position;
-      const [probabilities] = await this.#evaluate(text.subarray(at, at + 1));
-      this.#position += 1;
-      if (at < start) continue;
-      const row = out.subarray((at - start) * vocabulary, (at - start + 1) * vocabulary);
-      for (const [id, probability] of probabilities) row[id] = Math.log(probability);
-    }
-    return out;
-  }
-
-  async #evaluate(tokens: Int32Array): Promise<readonly ReadonlyMap<number, number>[]> {
-    const input = Array.from(tokens, (token) => [token, ALL] as const);
-    const results = await this.#sequence.controlledEvaluate(input);
-    return results.map((result) => {
-      const probabilities = result?.next?.probabilities;
-      if (probabilities !== undefined) return probabilities;
-      throw new SoftpackError('NATIVE_FAILED', 'llama.cpp gave no probabilities', {
-        field: PACKAGE,
-      });
-    });
-  }
 }

@@ -30,6 +30,7 @@ function stub(counts = { evaluated: 0, disposed: 0 }): LlamaPackage {
     trainContextSize: 100,
     tokens: { bos: null, shouldPrependBosToken: false },
     tokenize: (text: string) => Array.from(text, (letter) => letter.charCodeAt(0) % V),
+    isEogToken: (token: number) => token < 3,
     createContext: async () => ({ getSequence: sequence }),
   };
   const dispose = async () => {
@@ -102,7 +103,7 @@ test('refuses texts that do not fit, files without any, and a package that is no
   await expect(label({ contextSize: 101 })).rejects.toMatchObject({ field: 'contextSize' });
   const empty = await temporary.file('empty.txt', '\n \n');
   await expect(label({ source: empty })).rejects.toMatchObject({ code: 'INVALID_FILE' });
-  const textless = await temporary.file('textless.txt', '{"prompt": "x"}');
+  const textless = await temporary.file('textless.txt', '{"answer": "x"}');
   await expect(label({ source: textless })).rejects.toMatchObject({ code: 'INVALID_FILE' });
   await expect(labelTexts(options)).rejects.toMatchObject({
     code: 'TOOL_MISSING',
@@ -129,4 +130,78 @@ test('of a prompt and its answer only what follows the prompt is labelled', asyn
   const same = await all.labels(0, { start: 4 });
   expect(labels.ids).toEqual(same.ids);
   expect(labels.probabilities).toEqual(same.probabilities);
+});
+
+const PROMPTS = ['why?', 'what is this?', 'who?'].map((prompt) => JSON.stringify({ prompt }));
+const questions = await temporary.file('questions.jsonl', [...PROMPTS, TEXTS[0]].join('\n'));
+
+test('a prompt without an answer has the own one of the model, drawn token by token', async () => {
+  const options = {
+    source: questions,
+    model: MODEL,
+    codec: 'topk',
+    top: 5,
+    answerTokens: 20,
+  } as const;
+  const out = temporary.path('answered');
+  await labelTexts({ ...options, out }, async () => stub());
+  await using archive = await openTokenArchive(out);
+  let [ended, surprise, entropy, drawn] = [0, 0, 0, 0];
+  for (let sequence = 0; sequence < 3; sequence++) {
+    const { tokens = Int32Array.of(), first, labels } = await archive.text(sequence);
+    const length = JSON.parse(PROMPTS[sequence]).prompt.length;
+    expect(first).toBe(length - 1);
+    // A label of each token of the answer, and none behind it.
+    expect(labels).toBe(tokens.length - length);
+    const last = tokens[tokens.length - 1];
+    expect(labels === 20 || last < 3).toBe(true);
+    if (last < 3) ended++;
+    expect(tokens.subarray(length, -1).every((id) => id >= 3)).toBe(true);
+    let history = 0;
+    for (const [i, token] of tokens.entries()) {
+      if (i >= length) {
+        const all = probabilitiesOf(history);
+        surprise -= Math.log(all.get(token) ?? 0);
+        for (const p of all.values()) entropy -= p * Math.log(p);
+        drawn++;
+      }
+      history = (history * 7 + token) % 1009;
+    }
+  }
+  expect(ended).toBeGreaterThan(0);
+  // Draws of a distribution surprise as much as its entropy, here within three standard errors of about 1 / sqrt(drawn).
+  expect(Math.abs(surprise - entropy)).toBeLessThan(3 * Math.sqrt(drawn));
+  expect((await archive.text(3)).labels).toBe(TEXTS[0].length);
+});
+
+test('answers that were drawn are kept: what is killed draws only the others', async () => {
+  const options = { source: questions, model: MODEL, codec: 'sampled', answerTokens: 20 } as const;
+  const whole = temporary.path('answers-whole');
+  await labelTexts({ ...options, out: whole }, async () => stub());
+  const file = `${whole}.answers.jsonl`;
+  const lines = (await readFile(file, 'utf8')).split('\n');
+  expect(lines).toHaveLength(1 + 3 + 1);
+  const codes = (out: string) => readFile(join(out, 'codes-00000.safetensors'));
+  // As a kill leaves it: whole lines, and the beginning of one.
+  for (const [i, rest] of ['', '[12, 1'].entries()) {
+    const out = temporary.path(`answers-${i}`);
+    await temporary.file(`answers-${i}.answers.jsonl`, `${lines.slice(0, 3).join('\n')}\n${rest}`);
+    const done: number[] = [];
+    const onAnswer = (count: number) => done.push(count);
+    const counts = { evaluated: 0, disposed: 0 };
+    await labelTexts({ ...options, out, onAnswer }, async () => stub(counts));
+    expect(done).toEqual([1, 2, 3]);
+    expect(await codes(out)).toEqual(await codes(whole));
+    expect(await readFile(`${out}.answers.jsonl`, 'utf8')).toBe(lines.join('\n'));
+  }
+  const other = { ...options, out: temporary.path('other'), answers: file };
+  const refused = (changes: object) =>
+    expect(labelTexts({ ...other, ...changes }, async () => stub())).rejects;
+  await refused({ seed: 1 }).toMatchObject({ code: 'INVALID_ARGUMENT', field: file });
+  await refused({ answerTokens: 0 }).toMatchObject({ field: 'answerTokens' });
+  const strange = await temporary.file('strange.jsonl', `${lines[0]}\n[1, 64]\n`);
+  await refused({ answers: strange }).toMatchObject({
+    code: 'INVALID_FILE',
+    field: expect.stringContaining('line 2'),
+  });
 });

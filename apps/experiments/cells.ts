@@ -29,6 +29,8 @@ export interface Cell {
   readonly student: StudentName;
   /** Parameters to use instead of those that fit the ratio. */
   readonly codec?: SizedChoice;
+  /** Stored epochs to use instead of those that suit the ratio. */
+  readonly keep?: number;
   /** The scale's number of students, or one. */
   readonly students: 'several' | 'one';
 }
@@ -163,10 +165,12 @@ export function experiments(scale: Scale): readonly Experiment[] {
     {
       name: 'kept',
       byName: true,
-      title: "Full labels of fewer epochs, reused, at LPQLD's temperatures",
+      title: "Labels of fewer epochs, reused, at LPQLD's temperatures",
       cells: [
         cell('none, LPQLD temperatures', 1),
         ...[2, 5, 10, 20].map((ratio) => cell('none, reuse', ratio)),
+        ...[undefined, 5, 4].map((keep) => cell('transform, reuse', 1000, { keep })),
+        ...[undefined, 4, 3].map((keep) => cell('transform, reuse', 2000, { keep })),
       ],
     },
     {

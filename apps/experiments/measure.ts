@@ -21,10 +21,11 @@ export async function measure(
 ): Promise<ExperimentRow | 'too small'> {
   const trained = seedsOf(cell, setting, options);
   if (cell.method === 'random subset') return measureSubset(cell, setting, trained);
-  const method: Method | undefined =
+  const fitting: Method | undefined =
     cell.codec === undefined
       ? methodAt(cell.method, cell.ratio, cell.set, setting)
       : { name: cell.method, codec: cell.codec };
+  const method = fitting && cell.keep !== undefined ? { ...fitting, keep: cell.keep } : fitting;
   if (method === undefined) return 'too small';
   const packed = await pack(method, cell.set, setting).catch(tooSmall);
   if (packed === 'too small') return packed;
@@ -97,7 +98,8 @@ export async function known<T>(work: () => Promise<T>): Promise<T | undefined> {
   }
 }
 
-function rowOf({ method, set, student: name, ratio, codec }: Cell) {
+function rowOf({ method: of, set, student: name, ratio, codec, keep }: Cell) {
   const asked = codec === undefined ? { ratio } : {};
+  const method = keep === undefined ? of : `${of}, ${keep} epochs`;
   return { method, family: set.family, student: name, ipc: set.ipc, ...asked };
 }

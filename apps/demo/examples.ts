@@ -2,13 +2,16 @@ import sharp from 'sharp';
 import { Augmenter } from '#src/augment/augmenter.js';
 import { type PixelSource, renderViews } from '#src/augment/replay.js';
 import { parseAugmentationSpec } from '#src/augment/spec.js';
+import { retemper } from '#src/labels/temperature.js';
 import { openArchive } from '#src/pipeline/open-archive.js';
 import type { LabelExample } from '../report/demo-page.js';
 import type { EmojiImages } from './emoji.js';
 
 /** Views shown, spread over epochs and samples; classes listed for each. */
-const EXAMPLES = 9;
-const ROWS = 6;
+const EXAMPLES = 12;
+const ROWS = 5;
+/** Labels are shown sharper than students learn from them: at 20 all classes look alike. */
+export const SHOWN_TEMPERATURE = 2;
 /** No normalisation: pixels from 0 to 1. */
 const PIXELS = { mean: [0, 0, 0], std: [1, 1, 1] } as const;
 
@@ -29,6 +32,9 @@ export async function labelExamples(
     const sample = (i * 997 + 101) % full.samples;
     const one = { start: sample, count: 1 };
     const [before, after] = [await full.labels(epoch, one), await packed.labels(epoch, one)];
+    for (const label of [before, after]) {
+      retemper(label, full.classes, full.manifest.tau, SHOWN_TEMPERATURE);
+    }
     const likeliest = [...before.keys()].sort((a, b) => before[b] - before[a]).slice(0, ROWS);
     examples.push({
       name: emoji.classes[sample % emoji.classes.length].name,

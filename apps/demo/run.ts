@@ -11,7 +11,7 @@ import type { SynthesisMethod } from '#src/synthesis/options.js';
 import { type DemoReport, demoPage, type TransformReport } from '../report/demo-page.js';
 import { type Distilled, distil } from './distilled.js';
 import { type EmojiImages, loadEmoji } from './emoji.js';
-import { labelExamples } from './examples.js';
+import { labelExamples, SHOWN_TEMPERATURE } from './examples.js';
 import {
   CODEC,
   DISTILLED_IPC,
@@ -251,6 +251,7 @@ async function page(
     codec: `VQAE, dh ${dh}, dc ${dc}, k ${k}`,
     heldOut: `${emoji.sets[emoji.sets.length - 1]} (held out)`,
     examples: await labelExamples(emoji, images, paths),
+    temperature: SHOWN_TEMPERATURE,
     codecCurve: (packed.training?.curve ?? []).map(({ reconstruction }) => reconstruction),
     studentCurves: { full: students.full.losses, archive: students.archive.losses },
   });

@@ -57,23 +57,38 @@ export interface MeasuredOptions extends CurveOptions {
   readonly logX?: boolean;
   /** Positions of the axis labels. */
   readonly xValues?: readonly number[];
+  /** Number of the colour of a series; series of one method share theirs. Default: one each. */
+  readonly colourOf?: (series: string) => number;
 }
 
 /** Measured points joined by lines, one per series, with error bars of one standard deviation. */
 export function measuredChart(
   points: readonly MeasuredPoint[],
-  { x, y, logX = false, logY = false, xValues, width = 520, height = 300 }: MeasuredOptions,
+  options: MeasuredOptions,
 ): Promise<string> {
   const series = [...new Set(points.map((point) => point.series))];
+  const {
+    x,
+    y,
+    logX = false,
+    logY = false,
+    xValues,
+    width = 520,
+    height = 300,
+    colourOf = (name) => series.indexOf(name),
+  } = options;
   const values = points.map((point) => ({
     ...point,
     low: point.y - (point.deviation ?? 0),
     high: point.y + (point.deviation ?? 0),
   }));
   const xAxis = { grid: false, ...(xValues === undefined ? {} : { values: [...xValues] }) };
-  const colour = { domain: series, range: SERIES_COLOURS.slice(0, series.length) };
-  const shape = { domain: series, range: series.map((_, i) => SERIES_SHAPES[i % 6]) };
-  const legend = series.length > 1 ? { columns: 4, symbolOpacity: 1, labelLimit: 0 } : null;
+  const colours = series.map((name) => SERIES_COLOURS[colourOf(name) % SERIES_COLOURS.length]);
+  const colour = { domain: series, range: colours };
+  // Series of one colour differ in shape.
+  const shapes = colours.map((own, i) => colours.slice(0, i).filter((each) => each === own).length);
+  const shape = { domain: series, range: shapes.map((i) => SERIES_SHAPES[i % 6]) };
+  const legend = series.length > 1 ? { columns: 3, symbolOpacity: 1, labelLimit: 0 } : null;
   return chartSvg({
     width,
     height,

@@ -1,5 +1,5 @@
 import { formatBytes } from '#src/core/format.js';
-import { escapeHtml } from '#src/report/html.js';
+import { escapeHtml, factsTable, htmlPage } from '#src/report/html.js';
 import { bytesChart, lineChart } from './charts.js';
 
 /** The figures of one run of the demo: `report.json`. */
@@ -56,6 +56,8 @@ export interface DemoPage {
   readonly codec: string;
   readonly heldOut: string;
   readonly examples: readonly LabelExample[];
+  /** Of their figures. */
+  readonly temperature: number;
   readonly codecCurve: readonly number[];
   readonly studentCurves: { readonly full: readonly number[]; readonly archive: readonly number[] };
 }
@@ -86,37 +88,27 @@ export async function demoPage(page: DemoPage): Promise<string> {
     y: 'KL to the label, nats',
     logY: true,
   });
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>softpack demo</title>
-<style>${STYLE}</style>
-</head>
-<body>
-<main>
-<h1>Soft labels, hard-packed</h1>
+  const { total: ratio } = report.ratio;
+  return htmlPage({
+    title: 'softpack demo',
+    body: `<h1>Soft labels, hard-packed</h1>
 <p class="lead">${report.labels.toLocaleString('en')} soft labels of ${report.classes} classes in
 ${formatBytes(total)} instead of ${formatBytes(2 * report.labels * report.classes)}:
-<strong>${report.ratio.codes.toFixed(1)}×</strong> counting codes,
-<strong>${report.ratio.total.toFixed(1)}×</strong> counting every byte on disk.</p>
+<strong>${ratio.toFixed(1)}×</strong> counting every byte on disk, <strong>${report.ratio.codes.toFixed(1)}×</strong> counting codes alone.</p>
 ${figures(page)}
 <h2>Where the bytes are</h2>
-<figure>${bytes}</figure>
+<figure class="scroll">${bytes}</figure>
+<figcaption>Sizes on a logarithmic axis; the last four add up to the archive.</figcaption>
 <h2>Labels, full and decoded</h2>
-<p>Views as the teacher saw them (crop, flip, CutMix), with the classes it finds likeliest.
-Bars, in percent: full label above, decoded label below.</p>
-<div class="examples">${page.examples.map(example).join('\n')}</div>
+<p>Views as the teacher saw them (crop, flip, CutMix), with the classes it finds likeliest, in percent at temperature ${page.temperature}:
+at that of training all classes look alike. <span class="key full">full</span> <span class="key decoded">decoded</span></p>
+<div class="cards">${page.examples.map(example).join('\n')}</div>
 <h2>Training</h2>
 <div class="charts">
-<figure>${studentChart}<figcaption>Students: loss against the labels they learn from.</figcaption></figure>
-<figure>${codecChart}<figcaption>Codec: reconstruction error of ${escapeHtml(page.codec)}.</figcaption></figure>
-</div>
-</main>
-</body>
-</html>
-`;
+<div><figure class="scroll">${studentChart}</figure><figcaption>Students: loss against the labels they learn from.</figcaption></div>
+<div><figure class="scroll">${codecChart}</figure><figcaption>Codec: reconstruction error of ${escapeHtml(page.codec)}.</figcaption></div>
+</div>`,
+  });
 }
 
 function percent(share: number): string {
@@ -139,10 +131,7 @@ function figures({ report, heldOut, codec }: DemoPage): string {
     ['Codec', codec],
     ['Seed, backend, time', `${report.seed}, ${report.backend}, ${report.seconds.toFixed(0)} s`],
   ];
-  const cells = rows.map(
-    ([name, value]) => `<tr><th>${escapeHtml(name)}</th><td>${escapeHtml(value)}</td></tr>`,
-  );
-  return `<table>${cells.join('')}</table>`;
+  return factsTable(rows, 'results');
 }
 
 function example({ name, png, rows }: LabelExample): string {
@@ -156,7 +145,8 @@ function example({ name, png, rows }: LabelExample): string {
       `<span class="bars"><span>${bar('full', row.full)}</span><span>${bar('decoded', row.decoded)}</span></span></li>`,
   );
   const source = `data:image/png;base64,${Buffer.from(png).toString('base64')}`;
-  return `<section><img src="${source}" alt="${escapeHtml(name)}"><h3>${escapeHtml(name)}</h3><ul>${list.join('')}</ul></section>`;
+  const head = `<div class="head"><img class="small" src="${source}" alt=""><div class="name">${escapeHtml(name)}</div></div>`;
+  return `<article class="card">${head}<ul>${list.join('')}</ul></article>`;
 }
 
 /** At most 200 points, each the mean of its stretch, numbered by the last step in it. */
@@ -170,23 +160,3 @@ function thin(curve: readonly number[], points = 200): [number, number][] {
   }
   return thinned;
 }
-
-const STYLE = `
-:root { color-scheme: light dark; --ink: #1b1b1f; --paper: #fff; --soft: #6668; --full: #0072b2; --decoded: #e69f00; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e8e8ec; --paper: #16161a; --full: #56b4e9; } }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-main { max-width: 62rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
-h1 { font-size: 1.9rem; margin: 0 0 .5rem; } h2 { font-size: 1.25rem; margin: 2.5rem 0 .5rem; } h3 { font-size: .95rem; margin: .4rem 0; }
-.lead { font-size: 1.1rem; } table { border-collapse: collapse; } th { text-align: left; font-weight: normal; padding: .2rem 1.5rem .2rem 0; }
-td { font-variant-numeric: tabular-nums; } figure { margin: 0; overflow-x: auto; } figcaption { font-size: .85rem; opacity: .8; }
-.charts { display: flex; flex-wrap: wrap; gap: 2rem; }
-.examples { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1.5rem; }
-.examples section { border: 1px solid var(--soft); border-radius: .5rem; padding: .9rem; }
-.examples img { width: 96px; height: 96px; image-rendering: pixelated; border-radius: .3rem; }
-.examples ul { list-style: none; margin: 0; padding: 0; font-size: .8rem; }
-.examples li { display: grid; grid-template-columns: 8.5rem 1fr; align-items: center; margin: .25rem 0; }
-.class { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; padding-right: .5rem; }
-.bars > span { display: flex; align-items: center; gap: .35rem; line-height: 1.15; }
-.bar { height: .5rem; border-radius: 1px; display: inline-block; } .bar.full { background: var(--full); } .bar.decoded { background: var(--decoded); }
-.value { font-variant-numeric: tabular-nums; font-size: .72rem; opacity: .85; }
-`;

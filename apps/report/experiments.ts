@@ -1,6 +1,6 @@
 import { formatBytes } from '#src/core/format.js';
 import type { LabelDivergence } from '#src/labels/divergence.js';
-import { escapeHtml } from '#src/report/html.js';
+import { escapeHtml, htmlPage, htmlTable } from '#src/report/html.js';
 import { type MeasuredPoint, measuredChart } from './charts.js';
 
 /** One method at one size, measured. */
@@ -178,6 +178,7 @@ function markdown(report: Report): string {
 interface Figure {
   readonly file: string;
   readonly title: string;
+  readonly caption: string;
   readonly svg: string;
 }
 
@@ -188,10 +189,12 @@ async function figuresOf(report: Report): Promise<Figure[]> {
   const add = async (
     file: string,
     title: string,
+    caption: string,
     points: readonly MeasuredPoint[],
     options: Parameters<typeof measuredChart>[1],
   ) => {
-    if (points.length > 1) figures.push({ file, title, svg: await measuredChart(points, options) });
+    if (points.length < 2) return;
+    figures.push({ file, title, caption, svg: await measuredChart(points, options) });
   };
   const ratios = {
     x: 'compression, every byte counted',
@@ -205,26 +208,51 @@ async function figuresOf(report: Report): Promise<Figure[]> {
       TEMPERED,
     ),
   ];
-  await add('figure-2.svg', 'Figure 2: accuracy kept', kept, {
+  await add('figure-2.svg', 'Figure 2: accuracy kept', KEPT, kept, {
+    colourOf,
     ...ratios,
     xValues: [...ratios.xValues, 400, 1000, 2000],
     y: '% of the accuracy with full labels',
   });
   const compared = [...rowsOf('table3'), ...rowsOf('figure2')];
-  await add('fidelity.svg', 'Labels: divergence against compression', fidelity(compared), {
-    ...ratios,
-    y: 'KL to the full label, nats',
-    logY: true,
-  });
+  await add(
+    'fidelity.svg',
+    'Labels: divergence against compression',
+    DIVERGED,
+    fidelity(compared),
+    {
+      colourOf,
+      ...ratios,
+      y: 'KL to the full label, nats',
+      logY: true,
+    },
+  );
   const grid = rowsOf('figure3');
   const trained = grid.every(({ top1 }) => top1.length > 0);
-  await add('figure-3.svg', 'Figure 3: k and dc', storage(grid, trained), {
+  await add('figure-3.svg', 'Figure 3: k and dc', STORED, storage(grid, trained), {
     x: 'archive, MB',
     logX: true,
     y: trained ? 'student top-1, %' : 'KL to the full label, nats',
     logY: !trained,
   });
   return figures;
+}
+
+const KEPT =
+  'Accuracy of a student from the archive as a share of that of a student from full labels. Bars: one standard deviation over seeds.';
+const DIVERGED = 'Mean KL divergence of the decoded labels from the full ones; lower is better.';
+const STORED = 'Each point is one size of the codebook, each line one width of its codewords.';
+
+/** Methods of the charts: each has one colour in all of them. */
+const METHODS = [
+  ...['VQAE', 'transform, reuse', 'LPLD', 'LPQLD', 'top-K', 'PCA', 'RPCA', 'VQ', 'VQAE, reuse'],
+];
+
+/** Methods that are not listed share the last colour, a grey one. */
+function colourOf(series: string): number {
+  const method = series.replace(/, IPC \d+$/, '');
+  const at = METHODS.indexOf(method);
+  return at < 0 ? METHODS.length - 1 : at;
 }
 
 /** Full labels at LPQLD's temperatures, and methods at these temperatures that figure 2 shows. */
@@ -297,47 +325,16 @@ function standalone(svg: string): string {
 
 function page(report: Report, figures: readonly Figure[]): string {
   const tables = report.experiments.map(({ title, rows, run }) => {
-    const facts = run === undefined ? '' : `<p>${escapeHtml(runFacts(run).join('. '))}.</p>`;
-    const head = HEADINGS.map((heading) => `<th>${escapeHtml(heading)}</th>`).join('');
-    const body = rows.map(
-      (row) =>
-        `<tr>${cellsOf(row)
-          .map((cell) => `<td>${escapeHtml(cell)}</td>`)
-          .join('')}</tr>`,
-    );
-    return `<h2>${escapeHtml(title)}</h2>${facts}<div class="wide"><table><thead><tr>${head}</tr></thead><tbody>${body.join('\n')}</tbody></table></div>`;
+    const words = run === undefined ? '' : `<p>${escapeHtml(runFacts(run).join('. '))}.</p>`;
+    return `<h2>${escapeHtml(title)}</h2>${words}${htmlTable(HEADINGS, rows.map(cellsOf))}`;
   });
   const charts = figures.map(
-    ({ title, svg }) => `<h2>${escapeHtml(title)}</h2><figure>${svg}</figure>`,
+    ({ title, caption, svg }) =>
+      `<h2>${escapeHtml(title)}</h2><figure class="scroll">${svg}</figure><figcaption>${escapeHtml(caption)}</figcaption>`,
   );
   const list = facts(report).map((fact) => `<li>${escapeHtml(fact)}</li>`);
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>softpack: results on emoji labels</title>
-<style>${STYLE}</style>
-</head>
-<body>
-<main>
-<h1>Results on emoji labels</h1>
-<ul>${list.join('')}</ul>
-${charts.join('\n')}
-${tables.join('\n')}
-</main>
-</body>
-</html>
-`;
+  return htmlPage({
+    title: 'softpack: results on emoji labels',
+    body: `<h1>Results on emoji labels</h1>\n<ul>${list.join('')}</ul>\n${charts.join('\n')}\n${tables.join('\n')}`,
+  });
 }
-
-const STYLE = `
-:root { color-scheme: light dark; --ink: #1b1b1f; --paper: #fff; --line: #8884; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e8e8ec; --paper: #16161a; } }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 75rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
-h1 { font-size: 1.9rem; } h2 { font-size: 1.2rem; margin: 2.5rem 0 .6rem; }
-.wide, figure { overflow-x: auto; margin: 0; } table { border-collapse: collapse; font-size: .85rem; }
-th { text-align: left; font-weight: 600; white-space: nowrap; } th, td { padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--line); }
-td { font-variant-numeric: tabular-nums; white-space: nowrap; }
-`;

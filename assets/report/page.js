@@ -102,6 +102,7 @@
   // Texts
 
   const tokenText = (id) => data.vocabulary[id] ?? String(id);
+  const tokenName = (id) => (data.vocabulary[id] === undefined ? String(id) : `${JSON.stringify(data.vocabulary[id])} (${id})`);
 
   const textOf = ({ sequence, tokens = [], from, length, first, labels }) => {
     const expected = element('div', 'expected');
@@ -109,11 +110,10 @@
     const choose = (i) => {
       for (const [j, button] of buttons.entries()) if (button) button.classList.toggle('chosen', j === i);
       const items = labels[i].map(({ id, p }) => {
-        const name = data.vocabulary[id] === undefined ? `${id}` : `${JSON.stringify(tokenText(id))} (${id})`;
-        return element('li', '', `${name}  ${(100 * p).toFixed(p < 0.1 ? 2 : 1)} %`);
+        return element('li', '', `${tokenName(id)}: ${(100 * p).toFixed(p < 0.1 ? 2 : 1)} %`);
       });
       const next = tokens[first + i + 1 - from];
-      const follows = next === undefined ? '' : `; ${JSON.stringify(tokenText(next))} follows`;
+      const follows = next === undefined ? '' : `; ${tokenName(next)} follows`;
       expected.replaceChildren(`behind position ${first + i}${follows}`, element('ol', '', ...items));
     };
     const list = tokens.map((id, i) => {

@@ -81,11 +81,14 @@ export function htmlTable(head: readonly string[], rows: readonly (readonly stri
   return `<div class="wide" tabindex="0"><table class="data"><thead><tr>${cells('th', head)}</tr></thead><tbody>${body}</tbody></table></div>`;
 }
 
-/** Names and values, a line each. */
-export function factsTable(rows: readonly (readonly [name: string, value: string])[]): string {
+/** Names and values, a line each. @param kind `results` are as wide as their figures. */
+export function factsTable(
+  rows: readonly (readonly [name: string, value: string])[],
+  kind: 'facts' | 'results' = 'facts',
+): string {
   const lines = rows.map(
     ([name, value]) =>
       `<tr><th scope="row">${escapeHtml(name)}</th><td>${escapeHtml(value)}</td></tr>`,
   );
-  return `<table class="facts">${lines.join('\n')}</table>`;
+  return `<table class="${kind}">${lines.join('\n')}</table>`;
 }

@@ -66,7 +66,7 @@ export async function showLabels(
     shown.push({
       row,
       position,
-      ...placeOf(places[i], views),
+      ...placeOf(places[i], views, nameOf),
       tau,
       ...(views && { view: await views.render(row, position) }),
       ...(y && { kl: labelDivergence(y, q, classes).kl }),
@@ -91,17 +91,31 @@ export function classNamesOf(
   return (index) => names?.[index] ?? `class ${index}`;
 }
 
-function placeOf({ epoch, sample, mix }: Place, views: ViewImages | undefined) {
+function placeOf(
+  { epoch, sample, mix }: Place,
+  views: ViewImages | undefined,
+  nameOf: (index: number) => string,
+) {
   const mixed = mix !== undefined && mix.partner !== sample && mix.share < 1;
-  const partner = mixed && { sample: mix.partner, ...named(mix.partner, views), share: mix.share };
-  return { epoch, sample, ...named(sample, views), ...(partner && { partner }) };
+  const partner = mixed && {
+    sample: mix.partner,
+    ...named(mix.partner, views, nameOf),
+    share: mix.share,
+  };
+  return { epoch, sample, ...named(sample, views, nameOf), ...(partner && { partner }) };
 }
 
 /** Name of the class of a sample's image, if it is known. */
-function named(sample: number, views: ViewImages | undefined): { readonly name?: string } {
+function named(
+  sample: number,
+  views: ViewImages | undefined,
+  nameOf: (index: number) => string,
+): { readonly name?: string } {
   const { targets, classNames } = views?.images ?? {};
   const name = targets && classNames?.[targets[sample]];
-  return name === undefined ? {} : { name };
+  if (name === undefined) return {};
+  // Folders of distilled images are named by the numbers of their classes.
+  return { name: /^\d{5}$/.test(name) ? nameOf(Number(name)) : name };
 }
 
 function topOf(label: Float32Array): readonly number[] {

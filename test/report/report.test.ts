@@ -30,6 +30,7 @@ const page: DemoPage = {
       rows: [{ name: 'cat', full: 0.02, decoded: 0.01 }],
     },
   ],
+  temperature: 2,
   codecCurve: Array.from({ length: 1000 }, (_, i) => 1 / (1 + i)),
   studentCurves: { full: [3, 2, 1], archive: [3, 2.1, 1.1] },
 };

@@ -71,6 +71,36 @@ test.each([
   }
 });
 
+test('fewer bits than with base vectors, for labels of crops', async () => {
+  const shape = { epochs: 10, samples: 100, classes: 12 };
+  const all = viewedLogits(CUT_VIEWS, shape);
+  const each = shape.samples * shape.classes;
+  const samples = { start: 0, count: shape.samples };
+  const scanLogits: ReturnType<typeof trainingOn>['scanLogits'] = async (visit) => {
+    for (let epoch = 0; epoch < shape.epochs; epoch++) {
+      const augmentation = viewsIn(CUT_VIEWS, epoch, shape.samples);
+      await visit(all.slice(epoch * each, (epoch + 1) * each), { epoch, samples, augmentation });
+    }
+  };
+  const bytes: number[] = [];
+  for (const form of [{ network: false, bases: true }, { network: true }]) {
+    const { codec } = await CODECS.train(
+      { name: 'predictive', step: 1, components: 11, ...form },
+      {
+        ...{ classes: 12, samples: 100, labels: 1000, tau: TAU, eps: 1e-6, kernels: loadKernels() },
+        ...{ ...trainingOn(all, 12, TAU), scanLogits, drawLogits: scanLogits },
+      },
+    );
+    using own = codec;
+    const augmentation = viewsIn(CUT_VIEWS, 3, shape.samples);
+    const row = await own.encode(all.slice(3 * each, 4 * each), {
+      ...{ epoch: 3, samples, augmentation },
+    });
+    bytes.push(row.length);
+  }
+  expect(bytes[1]).toBeLessThan(0.8 * bytes[0]);
+});
+
 test('numbers of a view are shares of its pixels', () => {
   const side = 256;
   const cases: readonly (readonly [View, number])[] = [

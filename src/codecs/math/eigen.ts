@@ -70,7 +70,7 @@ export async function principalComponents(
   return { components, variances: Float64Array.from(order, (i) => Math.max(values[i], 0)), rank };
 }
 
-function symmetricEigen(matrix: Float32Array, size: number) {
+export function symmetricEigen(matrix: Float32Array, size: number) {
   const { EigenvalueDecomposition, Matrix } = matrixLibrary();
   const full = new Matrix(size, size);
   for (let i = 0; i < size; i++) {

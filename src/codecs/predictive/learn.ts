@@ -7,6 +7,7 @@ import { BaseFit } from '../transform/base-vectors.js';
 import { type DrawnLabels, projected } from '../transform/drawn-labels.js';
 import { joinMixes, type Mixes, mixesOf, pickMixes } from '../transform/mixes.js';
 import { centreLogits } from '../transform/project.js';
+import type { Turn } from '../transform/turn.js';
 import { Network } from './network.js';
 import { type FloatNetwork, trainNetwork } from './train.js';
 import { viewNumbers } from './views.js';
@@ -39,6 +40,16 @@ export class LearntNetwork {
   constructor(weights: FloatNetwork, deviations: Float64Array) {
     this.#weights = weights;
     this.#deviations = deviations;
+  }
+
+  /** Of the components of a turned basis, whose deviations are given. */
+  async turned(turn: Turn, deviations: Float64Array): Promise<LearntNetwork> {
+    const { outer } = this.#weights;
+    const [from, rank] = [this.#deviations, deviations.length];
+    const to = deviations.map((deviation) => Math.max(deviation, 1e-9));
+    const vectors = await turn.vectors(outer.map((weight, i) => weight * from[i % rank]));
+    const own = vectors.map((value, i) => value / to[i % rank]);
+    return new LearntNetwork({ ...this.#weights, outer: own }, to);
   }
 
   /** Of so many components. */

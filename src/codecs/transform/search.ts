@@ -1,24 +1,17 @@
-import { MEMORY } from '../../core/allocate.js';
 import { SoftpackError, throwIfAborted } from '../../errors.js';
 import type { Trellis } from '../../kernels/rans.js';
 import type { CodecTraining, Pilot } from '../descriptor.js';
 import { gaussianRate } from '../math/gaussian-rate.js';
-import { type LearntNetwork, learnPredictor } from '../predictive/learn.js';
 import { unreachableRate, upwards } from '../size-search.js';
-import { thinned } from '../training.js';
-import { BaseFit } from './base-vectors.js';
 import type { PredictiveSized, TransformSized } from './choice.js';
 import type { TransformCodec } from './codec.js';
 import { RATE_UNIT } from './config.js';
-import { type DrawnLabels, projected, thinnedMixes } from './drawn-labels.js';
+import type { DrawnLabels } from './drawn-labels.js';
 import { HeldOutLabels } from './held-out.js';
 import { type Learnt, learnCodec, type Settings } from './learn.js';
-import { mixesOf } from './mixes.js';
-import { type Candidate, type PilotLabels, type Trial, tryStep } from './pilot.js';
-import { centreLogits } from './project.js';
+import { type Trial, tryStep } from './pilot.js';
+import { type Predictor, predictorsOf } from './predictors.js';
 
-/** Labels that steps are tried on. */
-const PILOT_LABELS = 2048;
 /** Halvings of the range of steps. */
 const HALVINGS = 12;
 /** Trials with the codec itself, each nearer to the rate than the last. */
@@ -28,10 +21,6 @@ const TOLERANCE = 0.01;
 /** The same of a divergence. */
 const KL_TRIALS = 10;
 const KL_TOLERANCE = 0.03;
-/** Bytes that fitting takes for each entry of a base vector. */
-const FIT_BYTES = 48;
-/** Labels saying zero that hold a base vector back. */
-const RIDGE = 0.5;
 
 export interface Found {
   readonly codec: TransformCodec;
@@ -55,7 +44,6 @@ class Search {
   readonly #choice: TransformSized | PredictiveSized;
   readonly #drawn: DrawnLabels;
   readonly #context: CodecTraining;
-  readonly #pilot: PilotLabels;
   readonly #predictors: readonly Predictor[];
   readonly #heldOut: HeldOutLabels;
 
@@ -63,14 +51,12 @@ class Search {
     choice: TransformSized | PredictiveSized,
     drawn: DrawnLabels,
     context: CodecTraining,
-    pilot: PilotLabels,
     predictors: readonly Predictor[],
     heldOut: HeldOutLabels,
   ) {
     this.#choice = choice;
     this.#drawn = drawn;
     this.#context = context;
-    this.#pilot = pilot;
     this.#predictors = predictors;
     this.#heldOut = heldOut;
   }
@@ -80,14 +66,9 @@ class Search {
     drawn: DrawnLabels,
     context: CodecTraining,
   ): Promise<Search> {
-    const { classes, kernels } = context;
-    const some = thinned(drawn.centred, PILOT_LABELS, classes);
-    const latents = await projected(some, drawn.components, classes, kernels);
-    const mixes = thinnedMixes(drawn, some.length / classes);
-    const pilot = { latents, mixes, rank: drawn.rank };
-    const predictors = await predictorsOf(choice, drawn, context, pilot);
+    const predictors = await predictorsOf(choice, drawn, context);
     const heldOut = await HeldOutLabels.draw(context, choice.name === 'predictive');
-    return new Search(choice, drawn, context, pilot, predictors, heldOut);
+    return new Search(choice, drawn, context, predictors, heldOut);
   }
 
   async measured({ codec, bits }: Learnt): Promise<Found & { readonly bits: number }> {
@@ -165,8 +146,8 @@ class Search {
 
   #try(step: number, candidate: Predictor, trellis: Trellis): OwnTrial {
     const { components } = this.#choice;
-    const set = { ...this.#context, ...this.#drawn };
-    const trial = tryStep(set, this.#pilot, step, trellis, candidate, components);
+    const set = { ...this.#context, ...candidate.drawn };
+    const trial = tryStep(set, candidate.pilot, step, trellis, candidate, components);
     return { ...trial, candidate };
   }
 
@@ -177,7 +158,7 @@ class Search {
       ...(bases && { bases }),
       ...(network && { network }),
     };
-    return learnCodec(this.#drawn, settings, this.#context);
+    return learnCodec(candidate.drawn, settings, this.#context);
   }
 
   /** The finest and the coarsest step to try. */
@@ -258,76 +239,12 @@ class Search {
   }
 }
 
-/** A way to predict labels, and what it takes to learn a codec with it. */
-interface Predictor extends Candidate {
-  readonly network?: LearntNetwork;
-}
-
 interface OwnTrial extends Trial {
   readonly candidate: Predictor;
 }
 
 type Tried = Pick<OwnTrial, 'step' | 'rank' | 'candidate'>;
 
-/** The predictors that a choice allows, the simplest first; never none. */
-async function predictorsOf(
-  choice: TransformSized | PredictiveSized,
-  drawn: DrawnLabels,
-  context: CodecTraining,
-  pilot: PilotLabels,
-): Promise<readonly Predictor[]> {
-  const fitted = choice.bases === false ? undefined : await fitBases(drawn, context);
-  const simple: Predictor[] = fitted === undefined ? [{}] : [{}, { bases: fitted }];
-  const learnt = await networkOf(choice, drawn, context, pilot);
-  const forced = choice.name === 'predictive' && choice.network === true && learnt.length > 0;
-  const all = forced ? learnt : [...simple, ...learnt];
-  const fitting = all.filter(
-    (own) => choice.bases === undefined || (own.bases !== undefined) === choice.bases,
-  );
-  return fitting.length > 0 ? fitting : all;
-}
-
-async function networkOf(
-  choice: TransformSized | PredictiveSized,
-  drawn: DrawnLabels,
-  context: CodecTraining,
-  { latents, mixes, rank }: PilotLabels,
-): Promise<readonly Predictor[]> {
-  if (choice.name !== 'predictive' || choice.network === false) return [];
-  const learnt = await learnPredictor(drawn, context, context.training?.seed ?? 0);
-  if (learnt === undefined) return [];
-  const { network, bases } = learnt;
-  const rest = latents.slice();
-  const rounded = network.rounded(rank, context.kernels);
-  rounded.addTo(rest, rank, mixes, -1);
-  const { outer, ...others } = Object.fromEntries(
-    Array.from(rounded.tensors, ([name, { data }]) => [name, 8 * data.length]),
-  );
-  const fixed = Object.values(others).reduce((sum, own) => sum + own, 0);
-  const own = { network, rest, bits: { fixed, each: outer / rank } };
-  return [own, { ...own, bases }];
-}
-
 function leastOf<Item>(items: readonly Item[], cost: (item: Item) => number): Item {
   return items.reduce((least, own) => (cost(own) < cost(least) ? own : least));
-}
-
-/** Base vectors of least squares for all labels; absent where no sample has several, and where they take much memory. */
-async function fitBases(
-  drawn: DrawnLabels,
-  context: CodecTraining,
-): Promise<Float64Array | undefined> {
-  const { classes, labels, tau, kernels } = context;
-  if (labels < 2 * context.samples && !drawn.mixed) return undefined;
-  if (FIT_BYTES * context.samples * drawn.rank > MEMORY / 4) return undefined;
-  const fit = new BaseFit(drawn.rank);
-  if (drawn.count === labels) {
-    fit.add(await projected(drawn.centred, drawn.components, classes, kernels), drawn.mixes);
-  } else {
-    await context.scanLogits(async (logits, known) => {
-      const centred = centreLogits(logits, classes, tau, kernels, { mean: drawn.mean });
-      fit.add(await projected(centred, drawn.components, classes, kernels), mixesOf(known));
-    });
-  }
-  return fit.solve(RIDGE);
 }

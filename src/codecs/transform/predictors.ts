@@ -1,0 +1,126 @@
+import { MEMORY } from '../../core/allocate.js';
+import type { Kernels } from '../../kernels/types.js';
+import type { CodecTraining } from '../descriptor.js';
+import { type LearntNetwork, learnPredictor } from '../predictive/learn.js';
+import { thinned } from '../training.js';
+import { addPredictions, BaseFit } from './base-vectors.js';
+import type { PredictiveSized, TransformSized } from './choice.js';
+import { type DrawnLabels, projected, thinnedMixes } from './drawn-labels.js';
+import { mixesOf } from './mixes.js';
+import type { Candidate, PilotLabels } from './pilot.js';
+import { centreLogits } from './project.js';
+import { Turn } from './turn.js';
+
+/** Labels that steps are tried on. */
+const PILOT_LABELS = 2048;
+/** Labels that components of what is left over are found on. */
+const TURNED_LABELS = 16_384;
+/** Bytes that fitting takes for each entry of a base vector. */
+const FIT_BYTES = 48;
+/** Labels saying zero that hold a base vector back. */
+const RIDGE = 0.5;
+
+/** A way to predict labels, with the components that suit it. */
+export interface Predictor extends Candidate {
+  readonly network?: LearntNetwork;
+  /** With a network, in components of what it leaves over. */
+  readonly drawn: DrawnLabels;
+  readonly pilot: PilotLabels;
+}
+
+type Parts = Pick<Predictor, 'network' | 'bases'>;
+
+/** The predictors that a choice allows, the simplest first; never none. */
+export async function predictorsOf(
+  choice: TransformSized | PredictiveSized,
+  drawn: DrawnLabels,
+  context: CodecTraining,
+): Promise<readonly Predictor[]> {
+  const bases = choice.bases === false ? undefined : await fitBases(drawn, context);
+  const simple: Parts[] = bases === undefined ? [{}] : [{}, { bases }];
+  const networks = await networksOf(choice, drawn, context);
+  const forced = choice.name === 'predictive' && choice.network === true && networks.length > 0;
+  const all = forced ? networks : [...simple, ...networks];
+  const fitting = all.filter(
+    (own) => choice.bases === undefined || (own.bases !== undefined) === choice.bases,
+  );
+  const predictors: Predictor[] = [];
+  for (const parts of fitting.length > 0 ? fitting : all) {
+    predictors.push(await predictorOf(parts, drawn, context));
+  }
+  return predictors;
+}
+
+async function networksOf(
+  choice: TransformSized | PredictiveSized,
+  drawn: DrawnLabels,
+  context: CodecTraining,
+): Promise<readonly Parts[]> {
+  if (choice.name !== 'predictive' || choice.network === false) return [];
+  const learnt = await learnPredictor(drawn, context, context.training?.seed ?? 0);
+  if (learnt === undefined) return [];
+  const { network, bases } = learnt;
+  return [{ network }, { network, bases }];
+}
+
+async function predictorOf(
+  { bases: fitted, network: learnt }: Parts,
+  labels: DrawnLabels,
+  { classes, kernels }: CodecTraining,
+): Promise<Predictor> {
+  const { rank } = labels;
+  const pilotOf = async (own: DrawnLabels, most: number): Promise<PilotLabels> => {
+    const some = thinned(own.centred, most, classes);
+    const latents = await projected(some, own.components, classes, kernels);
+    return { latents, rank, mixes: thinnedMixes(own, some.length / classes) };
+  };
+  if (learnt === undefined) {
+    const pilot = await pilotOf(labels, PILOT_LABELS);
+    return { drawn: labels, pilot, ...(fitted && { bases: fitted }) };
+  }
+  const { latents: left, mixes } = await pilotOf(labels, TURNED_LABELS);
+  learnt.rounded(rank, kernels).addTo(left, rank, mixes, -1);
+  if (fitted !== undefined) addPredictions(left, Float32Array.from(fitted), rank, mixes, -1);
+  const turn = await Turn.to(left, rank, kernels);
+  const drawn = await turn.labels(labels);
+  const bases = fitted && Float64Array.from(await turn.vectors(Float32Array.from(fitted)));
+  const network = await learnt.turned(turn, drawn.deviations);
+  const pilot = await pilotOf(drawn, PILOT_LABELS);
+  return { drawn, pilot, network, ...restOf(network, pilot, kernels), ...(bases && { bases }) };
+}
+
+/** What a network leaves over of the pilot's labels, and what it costs. */
+function restOf(
+  network: LearntNetwork,
+  { latents, mixes, rank }: PilotLabels,
+  kernels: Kernels,
+): Required<Pick<Candidate, 'rest' | 'bits'>> {
+  const rest = latents.slice();
+  const rounded = network.rounded(rank, kernels);
+  rounded.addTo(rest, rank, mixes, -1);
+  const { outer, ...others } = Object.fromEntries(
+    Array.from(rounded.tensors, ([name, { data }]) => [name, 8 * data.length]),
+  );
+  const fixed = Object.values(others).reduce((sum, own) => sum + own, 0);
+  return { rest, bits: { fixed, each: outer / rank } };
+}
+
+/** Base vectors of least squares for all labels; absent where no sample has several, and where they take much memory. */
+async function fitBases(
+  drawn: DrawnLabels,
+  context: CodecTraining,
+): Promise<Float64Array | undefined> {
+  const { classes, labels, tau, kernels } = context;
+  if (labels < 2 * context.samples && !drawn.mixed) return undefined;
+  if (FIT_BYTES * context.samples * drawn.rank > MEMORY / 4) return undefined;
+  const fit = new BaseFit(drawn.rank);
+  if (drawn.count === labels) {
+    fit.add(await projected(drawn.centred, drawn.components, classes, kernels), drawn.mixes);
+  } else {
+    await context.scanLogits(async (logits, known) => {
+      const centred = centreLogits(logits, classes, tau, kernels, { mean: drawn.mean });
+      fit.add(await projected(centred, drawn.components, classes, kernels), mixesOf(known));
+    });
+  }
+  return fit.solve(RIDGE);
+}

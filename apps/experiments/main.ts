@@ -33,6 +33,7 @@ interface Flags {
   readonly report?: boolean;
   readonly model?: string;
   readonly states?: string;
+  readonly texts?: number;
 }
 
 /** The only one whose rows are sets of images. */
@@ -74,6 +75,7 @@ const program = new Command('experiments')
     '--states <dir>',
     'of `table2`: hidden.npy, head.npy, tokens.npy, lengths.npy instead of a model',
   )
+  .option('--texts <n>', 'of `table2`: no more than these, the first ones', Number)
   .option('--report', 'measure nothing: write the report of what is known')
   .action(run);
 

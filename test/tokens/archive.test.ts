@@ -373,3 +373,34 @@ it('bytes that are no sequence end in typed errors', async () => {
     }),
   );
 });
+
+it('asks a teacher of 151,936 ids for a few labels at a time, however long the text', async () => {
+  const [vocabulary, rows] = [151_936, 30];
+  const asked: number[] = [];
+  const top = (row: number) => Math.imul(row, 7919) % vocabulary;
+  const read = async (start: number, count: number) => {
+    asked.push(count);
+    const out = new Float32Array(count * vocabulary);
+    for (let i = 0; i < count; i++) out[i * vocabulary + top(start + i)] = 20;
+    return out;
+  };
+  const source = {
+    vocabulary,
+    async *sequences() {
+      const labels = { kind: 'logits', width: vocabulary, read } as const;
+      yield { name: 'long', first: 0, rows, labels };
+    },
+  };
+  const out = newFolder();
+  await packTokens({ source, out, codec: { name: 'tiny' } });
+  // Each label once, never more than 16 MiB of them.
+  expect(asked.reduce((sum, count) => sum + count, 0)).toBe(rows);
+  expect(Math.max(...asked) * vocabulary).toBeLessThanOrEqual(2 ** 22);
+  await using archive = await openTokenArchive(out);
+  const { ids, probabilities, width } = await archive.labels(0);
+  for (let t = 0; t < rows; t++) {
+    const at = ids.subarray(t * width, (t + 1) * width).indexOf(top(t));
+    expect(at).toBeGreaterThanOrEqual(0);
+    expect(probabilities[t * width + at]).toBeGreaterThan(0.99);
+  }
+});

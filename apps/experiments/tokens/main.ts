@@ -19,6 +19,8 @@ export interface Table2Flags {
   readonly model?: string;
   /** Folder of hidden states that were computed before. */
   readonly states?: string;
+  /** Texts that are used, the first ones. */
+  readonly texts?: number;
 }
 
 export interface Table2Context {
@@ -49,8 +51,8 @@ const FULL: Scale = {
 };
 const QUICK: Scale = {
   recipe: {
-    shape: { width: 128, layers: 2, heads: 4 },
-    ...{ epochs: 4, window: 512, learningRate: 2e-3 },
+    shape: { width: 64, layers: 2, heads: 4 },
+    ...{ epochs: 6, window: 512, learningRate: 2e-3 },
   },
   ...{ seeds: 1, vocabulary: 4096, prompts: 600 },
 };
@@ -84,11 +86,11 @@ export async function table2(flags: Table2Flags, context: Table2Context): Promis
 }
 
 async function labelledTexts(
-  { model: path, states }: Table2Flags,
+  { model: path, states, texts }: Table2Flags,
   { vocabulary, prompts }: Scale,
   { workspace, say, signal }: Table2Context,
 ): Promise<LabelledTexts> {
-  if (states !== undefined) return textsOfStates(states);
+  if (states !== undefined) return textsOfStates(states, texts);
   if (path === undefined) {
     throw new SoftpackError('INVALID_ARGUMENT', 'table2 needs a teacher', {
       field: '--model',
@@ -98,7 +100,7 @@ async function labelledTexts(
   }
   const { model, sequence, close } = await loadLlama({ model: path, contextSize: 256 });
   try {
-    const task = await wordNetTask(model, vocabulary, prompts);
+    const task = await wordNetTask(model, vocabulary, texts ?? prompts);
     const key = workspace.key('token-answers', { vocabulary, most: MOST });
     const answers = new Answers(join(workspace.dir, key), vocabulary);
     const start = performance.now();
@@ -110,15 +112,15 @@ async function labelledTexts(
       say(`    answer ${done} of ${task.prompts.length}, about ${seconds(left)} left`);
     };
     await answers.make(task, MOST, sequence, onProgress, signal);
-    const texts: Answer[] = [];
+    const all: Answer[] = [];
     let mass = 0;
     for (let i = 0; i < task.prompts.length; i++) {
       const own = await answers.read(i);
       if (own === undefined) continue;
-      texts.push(own);
+      all.push(own);
       mass += own.mass / task.prompts.length;
     }
-    return { texts, vocabulary, mass };
+    return { texts: all, vocabulary, mass };
   } finally {
     await close();
   }

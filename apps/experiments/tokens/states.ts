@@ -14,13 +14,16 @@ export interface LabelledTexts {
 }
 
 /** Labels whose mass is measured. */
-const MASS_LABELS = 512;
+const MASS_LABELS = 128;
 
 /**
  * Texts with a teacher's hidden states that were computed before: `hidden.npy` [tokens, width] behind the last norm,
  * `head.npy` [ids, width], `tokens.npy` and `lengths.npy` of the texts. Ids that do not occur in any text are left out.
  */
-export async function textsOfStates(folder: string): Promise<LabelledTexts> {
+export async function textsOfStates(
+  folder: string,
+  most = Number.POSITIVE_INFINITY,
+): Promise<LabelledTexts> {
   const file = (name: string) => join(folder, `${name}.npy`);
   const head = await readOutputHead(file('head'));
   await using labels = await openTokenLabels({
@@ -29,6 +32,7 @@ export async function textsOfStates(folder: string): Promise<LabelledTexts> {
   });
   const read: { readonly tokens: Int32Array; readonly hidden: Float32Array }[] = [];
   for await (const { tokens, rows, labels: own } of labels.sequences()) {
+    if (read.length >= most) break;
     if (own.kind !== 'hidden' || tokens === undefined) throw noStates(folder);
     read.push({ tokens: tokens.slice(), hidden: (await own.read(0, rows)).slice() });
   }

@@ -11,8 +11,9 @@ export type {
 export type { SampleRun } from './archive/compare-codes.js';
 export { type CreateArchiveOptions, createArchive } from './archive/create.js';
 export type { DamagedLabels } from './archive/damaged-labels.js';
+export type { FileRecord } from './archive/file-record.js';
 export type { Rectangle, ShardGrid } from './archive/grid.js';
-export type { ArchiveIdentity, Column, FileRecord, ViewEpochs } from './archive/identity.js';
+export type { ArchiveIdentity, Column, ViewEpochs } from './archive/identity.js';
 export type { Piece } from './archive/log-records.js';
 export type { ArchiveNotes, Manifest } from './archive/manifest.js';
 export { type MergeOptions, mergeArchives } from './archive/merge.js';
@@ -20,6 +21,7 @@ export type { PartRecord } from './archive/parts.js';
 export type { ArchiveRow } from './archive/pieces.js';
 export type { Pruning } from './archive/pruning.js';
 export type { CodesOfSamples, ReadLabelsOptions } from './archive/read-labels.js';
+export type { SampleBlocksRecord } from './archive/sample-record.js';
 export type { ShardRecord, Shards } from './archive/shards.js';
 export type { ArchiveSpec } from './archive/spec.js';
 export type { TauSchedule, TauScheduleChoice } from './archive/tau-schedule.js';
@@ -99,7 +101,13 @@ export {
   torchFileOf,
 } from './container/torch/write.js';
 export type { DamagedBytes, DamageKind } from './container/verify-file.js';
-export type { CodecParts, CodeLayout, Tensor } from './core/codec-parts.js';
+export type {
+  CodecParts,
+  CodeLayout,
+  SampleBlockOf,
+  SampleBlocks,
+  Tensor,
+} from './core/codec-parts.js';
 export type { TensorDtype } from './core/dtypes.js';
 export type { JsonObject, JsonValue } from './core/json.js';
 export type { SampleRange } from './core/samples.js';

@@ -7,7 +7,7 @@ import numpy as np
 
 from .codecs import Codes, decoder, has_any_tau
 from .errors import SoftpackError
-from .files import DTYPES, Shard, read_tensors, shard_records
+from .files import DTYPES, SampleBlocks, Shard, read_tensors, shard_records
 from .manifest import check_part, extent_of, read_manifest
 from .predictive import view_numbers
 from .pruning import row_samples
@@ -53,7 +53,8 @@ class Archive:
         codec = manifest["codec"]
         tensors = read_tensors(folder, manifest["codecFile"], verify)
         side = read_tensors(folder, manifest["samplesFile"], verify) if "samplesFile" in manifest else {}
-        self._codec = (codec["name"], codec["config"], tensors, side, (self.classes, self._bits))
+        blocks = SampleBlocks(folder, manifest, verify) if "sampleBlocks" in manifest else None
+        self._codec = (codec["name"], codec["config"], tensors, side, (self.classes, self._bits), blocks)
         self._decoders = {self.tau: decoder(*self._codec)}
         self._native, self._views = None, None
         if kernels != "numpy":

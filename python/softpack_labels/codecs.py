@@ -6,10 +6,10 @@ from .errors import SoftpackError
 from .transform import transform
 
 
-def decoder(name, config, tensors, sample_tensors, shape):
+def decoder(name, config, tensors, sample_tensors, shape, sample_block=None):
     """`shape`: (classes, bits per label) of the archive. A function (:class:`Codes`, samples) -> float32 [labels, classes]; of
     the layout `blocks` one of (bytes of a block, positions in it, (stored epoch, first sample, labels of the block), mixes).
-    A codec that is not known is reported when it is used.
+    A codec that is not known is reported when it is used. `sample_block`: bytes of a block of side data by its number.
     """
     makers = {
         "vqae": _vqae,
@@ -20,8 +20,8 @@ def decoder(name, config, tensors, sample_tensors, shape):
         "scalar": _scalar,
         "none": _none,
         "mean": _mean,
-        "transform": transform,
-        "predictive": transform,
+        "transform": lambda own, arrays: transform(own, arrays, sample_block),
+        "predictive": lambda own, arrays: transform(own, arrays, sample_block),
     }
     if not isinstance(name, str) or name not in makers:
         return _unknown(name, makers)

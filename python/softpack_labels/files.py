@@ -179,13 +179,39 @@ def shard_records(folder, manifest, verify):
     """Records of all shards as the manifest of version 1 has them, and shards of a row side by side."""
     if manifest["version"] == 1:
         return manifest["shards"], 1
-    record = manifest["shardTable"]
+    extent = (manifest.get("storedEpochs", manifest["epochs"]), manifest["samples"])
+    sides = (manifest["grid"]["epochs"], manifest["grid"]["samples"])
+    return _table_records(folder, manifest["shardTable"], sides, extent, "codes", verify)
+
+
+class SampleBlocks:
+    """Side data per sample: bytes of a block by its number. Files are opened when they are first needed."""
+
+    def __init__(self, folder, manifest, verify):
+        record = manifest["sampleBlocks"]
+        self._folder, self._verify, self._codec = folder, verify, manifest["codecFile"]["sha256"]
+        self.samples, self.per_block = record["samples"], record["samplesPerBlock"]
+        self._width = record["samplesPerFile"]
+        sides, extent = (1, self._width), (1, self.samples)
+        self._records, _ = _table_records(folder, record["table"], sides, extent, "samples", verify)
+        self._files = {}
+
+    def __call__(self, number):
+        sample = number * self.per_block
+        if not 0 <= sample < self.samples:
+            raise SoftpackError("INVALID_FILE", "no such block of side data", self._folder, f"below {self.samples} samples", sample)
+        index = sample // self._width
+        if index not in self._files:
+            self._files[index] = Shard(self._folder, self._records[index], self._codec, self._verify)
+        return self._files[index].block(0, number - index * self._width // self.per_block, self.per_block)
+
+
+def _table_records(folder, record, sides, extent, prefix, verify):
     path = os.path.join(folder, record["file"])
     tensors = read_tensors(folder, record, verify)
     table = tensors.get("shards")
-    stored = manifest.get("storedEpochs", manifest["epochs"])
-    tall, wide = manifest["grid"]["epochs"], manifest["grid"]["samples"]
-    down, across = -(-stored // tall), -(-manifest["samples"] // wide)
+    (tall, wide), (stored, samples) = sides, extent
+    down, across = -(-stored // tall), -(-samples // wide)
     if table is None or table.dtype != np.uint8 or table.shape != (down * across, 72):
         raise SoftpackError("INVALID_FILE", "not a table of shards", path, f"{down * across} records of 72 bytes")
     records = []
@@ -193,12 +219,12 @@ def shard_records(folder, manifest, verify):
         epoch, sample = i // across * tall, i % across * wide
         records.append(
             {
-                "file": f"codes-{i:05}.safetensors",
+                "file": f"{prefix}-{i:05}.safetensors",
                 "bytes": int(row[:8].view("<u8")[0]),
                 "sha256": row[8:40].tobytes().hex(),
                 "indexSha256": row[40:72].tobytes().hex(),
                 "epochs": [epoch, min(epoch + tall, stored)],
-                "samples": [sample, min(sample + wide, manifest["samples"])],
+                "samples": [sample, min(sample + wide, samples)],
             }
         )
     return records, across

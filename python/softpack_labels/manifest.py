@@ -17,9 +17,9 @@ MAX_RUNS = 65536
 MAX_PARTS = 1000
 PART = re.compile(r"part-[0-9]{5}")
 READER = 2
-FEATURES = {"pruned", "listed", "rendering", "tau-schedule", "views", "parts", "sample-parts"}
+FEATURES = {"pruned", "listed", "rendering", "tau-schedule", "views", "parts", "sample-parts", "sample-blocks"}
 IDENTITY = (
-    *("classes", "samples", "epochs", "storedEpochs", "views", "tau", "tauSchedule", "codec", "codecFile", "samplesFile", "layout"),
+    *("classes", "samples", "epochs", "storedEpochs", "views", "tau", "tauSchedule", "codec", "codecFile", "samplesFile", "sampleBlocks", "layout"),
     *("augmentation", "classNames", "teacher", "images", "pruning", "columns", "grid"),
 )
 
@@ -140,7 +140,10 @@ def _check(manifest, version):
     stored = manifest.count("storedEpochs", 1, epochs) if "storedEpochs" in manifest.value else epochs
     manifest.require(manifest.number("tau", 0) > 0, "tau", "above 0")
     features = manifest.fields("features").texts("required")
-    for feature, field in (("tau-schedule", "tauSchedule"), ("views", "views"), ("parts", "parts")):
+    for feature, field in (
+        *(("tau-schedule", "tauSchedule"), ("views", "views")),
+        *(("parts", "parts"), ("sample-blocks", "sampleBlocks")),
+    ):
         manifest.require((feature in features) == (field in manifest.value), field, "named by features.required")
     if "views" in features:
         views = manifest.fields("views")
@@ -157,6 +160,13 @@ def _check(manifest, version):
     for name in ("codecFile", "samplesFile"):
         if name == "codecFile" or name in manifest.value:
             manifest.fields(name).file_record()
+    if "sampleBlocks" in manifest.value:
+        blocks = manifest.fields("sampleBlocks")
+        count, each = blocks.count("samples", 1, MAX_COUNT), blocks.count("samplesPerBlock", 1, 1 << 16)
+        width = blocks.count("samplesPerFile", 1, MAX_COUNT)
+        blocks.require(width >= count or width % each == 0, "samplesPerFile", f"a multiple of {each}")
+        blocks.require(-(-count // width) <= MAX_SHARDS, "samplesPerFile", f"at most {MAX_SHARDS} files")
+        blocks.fields("table").file_record()
     layout = manifest.fields("layout")
     layout.text("kind")
     layout.require(layout.get("kind") in ("fixed", "blocks"), "kind", "fixed or blocks")

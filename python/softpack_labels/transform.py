@@ -6,8 +6,11 @@ from .errors import SoftpackError
 from .predictive import Network
 from .rans import NEXT, QUANTISER, RowTables, read_matrix, read_stream
 
+# Decoded blocks of base vectors that are kept: some 20 MB.
+KEPT_BLOCKS = 512
 
-def transform(config, tensors):
+
+def transform(config, tensors, sample_block=None):
     """(function of a block, bits per label): see :func:`softpack_labels.codecs.decoder`."""
     names = ("classes", "components", "bases", "states", "labelsPerBlock", "step", "tau")
     classes, components, bases, states, per_block, step, tau = (config[name] for name in names)
@@ -19,7 +22,11 @@ def transform(config, tensors):
     if steps.shape != (1 + components,) or not (np.isfinite(steps) & (steps > 0)).all() or shifts.shape != (components,):
         raise ValueError("shapes")
     basis = read_matrix(tensors["basis"], 1 + components, classes) * steps[:, None]
-    vectors = read_matrix(tensors["bases"], components, bases).T * np.float32(step / 2) if bases > 0 else None
+    vectors_of, unit = None, np.float32(step / 2)
+    if "basesPerBlock" in config:
+        vectors_of = _BlockedVectors(config, tensors["base_tables"], sample_block)
+    elif bases > 0:
+        vectors_of = (read_matrix(tensors["bases"], components, bases).T * unit).__getitem__
     network = Network(config["network"], components, tensors) if "network" in config else None
     tables = RowTables(tensors["tables"], components * (1 if states == 1 else 2))
     known = {}
@@ -46,15 +53,43 @@ def transform(config, tensors):
             if max(sample.max(initial=0), partner.max(initial=0)) >= network.samples:
                 raise SoftpackError("INVALID_FILE", "no such embedding", "codec.network", f"below {network.samples}")
             latents += network(sample, partner, numbers)
-        if vectors is not None:
+        if vectors_of is not None:
             if max(sample.max(initial=0), partner.max(initial=0)) >= bases:
                 raise SoftpackError("INVALID_FILE", "no such base vector", "codec.bases", f"below {bases}")
-            latents += share[:, None] * vectors[sample] + (1 - share)[:, None] * vectors[partner]
+            latents += share[:, None] * vectors_of(sample) + (1 - share)[:, None] * vectors_of(partner)
         logits = (latents @ basis[1:] + basis[0]).astype(np.float32)
         weights = np.exp((logits - logits.max(1, keepdims=True)) / np.float32(tau))
         return weights / weights.sum(1, keepdims=True)
 
     return decode, None
+
+
+class _BlockedVectors:
+    """Base vectors of samples, of which only the blocks that hold them are read."""
+
+    def __init__(self, config, tables, sample_block):
+        self._components, self._unit = config["components"], np.float32(config["step"] / 2)
+        self._each, self._bases, self._block = config["basesPerBlock"], config["bases"], sample_block
+        if sample_block is None or (sample_block.samples, sample_block.per_block) != (self._bases, self._each):
+            raise ValueError("sampleBlocks")
+        self._tables = RowTables(tables, self._components)
+        self._known = {}
+
+    def __call__(self, ids):
+        out = np.empty((len(ids), self._components), np.float32)
+        numbers = ids // self._each
+        for number in np.unique(numbers).tolist():
+            where = np.flatnonzero(numbers == number)
+            out[where] = self._values(number)[:, ids[where] - number * self._each].T * self._unit
+        return out
+
+    def _values(self, number):
+        if number not in self._known:
+            if len(self._known) >= KEPT_BLOCKS:
+                self._known.pop(next(iter(self._known)))
+            count = min(self._each, self._bases - number * self._each)
+            self._known[number] = read_stream(self._block(number), self._tables, self._components, count, 1)
+        return self._known[number]
 
 
 def dequantised(values, shifts, step, states):

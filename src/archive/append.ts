@@ -13,8 +13,8 @@ import { onFile } from '../store/file-error.js';
 import { openStore } from '../store/open-store.js';
 import { syncFile } from '../store/sync-file.js';
 import { type AppendAxis, Appending, type Placed, requireEpochs } from './appending.js';
+import type { FileRecord } from './file-record.js';
 import { listedParts, readManifest, readManifestBytes, recordedFiles } from './files.js';
-import type { FileRecord } from './identity.js';
 import { type Manifest, manifestBytes, withParts } from './manifest.js';
 import { partExtents } from './parts.js';
 

@@ -1,7 +1,7 @@
 import { loadXxh64 } from '../container/checksum.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
 import { argument, FieldChecker } from '../core/check.js';
-import type { CodecParts, Tensor } from '../core/codec-parts.js';
+import type { CodecParts, SampleBlockOf, SampleBlocks, Tensor } from '../core/codec-parts.js';
 import { inLanes } from '../core/lanes.js';
 import type { SampleRange } from '../core/samples.js';
 import { SoftpackError } from '../errors.js';
@@ -12,9 +12,17 @@ import { openStore } from '../store/open-store.js';
 import { subStore } from '../store/sub-store.js';
 import { requireSampleRows } from './agreement.js';
 import { readCodecFile } from './codec-files.js';
-import { archiveDigest, readManifest, readManifestBytes, requirePart, shardsOf } from './files.js';
+import type { FileRecord } from './file-record.js';
+import {
+  archiveDigest,
+  readManifest,
+  readManifestBytes,
+  requirePart,
+  shardsOf,
+  tableFiles,
+} from './files.js';
 import { labelAlignment, requireEpoch, storedEpochs } from './grid.js';
-import type { Column, FileRecord } from './identity.js';
+import type { Column } from './identity.js';
 import type { ArchiveBytes, LabelArchive, PartOfEpoch } from './label-archive.js';
 import type { Manifest } from './manifest.js';
 import { PartedArchive } from './parted-archive.js';
@@ -26,6 +34,8 @@ import {
   type ReadLabelsOptions,
   readLabels,
 } from './read-labels.js';
+import { SampleBlockReader } from './sample-block-reader.js';
+import type { SampleBlocksRecord } from './sample-record.js';
 import { ShardReader, type ShardReaderParts } from './shard-reader.js';
 import type { Shards } from './shards.js';
 import { tauAt } from './tau-schedule.js';
@@ -90,19 +100,27 @@ async function openOne(
     config: manifest.codec.config,
     tensors: await read(manifest.codecFile),
     sampleTensors: await read(manifest.samplesFile),
+    ...(manifest.sampleBlocks && { sampleBlocks: sizesOf(manifest.sampleBlocks) }),
   };
   const samplesFile = nameIn(source.name, manifest.samplesFile?.file ?? '');
   const check = new FieldChecker(samplesFile, 'INVALID_FILE');
   requireSampleRows(check, codecParts.sampleTensors, manifest.samples);
   const shards = await shardsOf(source, manifest, verify === 'block');
   const xxh64 = verify === 'block' ? await loadXxh64() : undefined;
-  const parts = { source, manifest, codecParts, shards, xxh64, decoderOf: options.decoderOf };
+  const sampleBlocks = await SampleBlockReader.open(source, manifest, xxh64);
+  const { decoderOf } = options;
+  const parts = { source, manifest, codecParts, shards, sampleBlocks, xxh64, decoderOf };
   return new SourceArchive(parts, manifestBytes);
+}
+
+function sizesOf({ samples, samplesPerBlock }: SampleBlocksRecord): SampleBlocks {
+  return { samples, samplesPerBlock };
 }
 
 interface ArchiveParts extends ShardReaderParts {
   readonly manifest: Manifest;
   readonly codecParts: CodecParts;
+  readonly sampleBlocks: SampleBlockReader | undefined;
   readonly decoderOf: OpenArchiveOptions['decoderOf'];
 }
 
@@ -114,12 +132,14 @@ class SourceArchive implements LabelArchive {
   readonly #manifestBytes: number;
   readonly #reader: ShardReader;
   readonly #decoderOf: OpenArchiveOptions['decoderOf'];
+  readonly #sampleBlocks: SampleBlockReader | undefined;
   #decoder: CodesDecoder | undefined;
   #closed = false;
 
   constructor(parts: ArchiveParts, manifestBytes: number) {
     const { source, manifest, codecParts, shards, decoderOf } = parts;
     this.#reader = new ShardReader(parts);
+    this.#sampleBlocks = parts.sampleBlocks;
     this.#source = source;
     this.manifest = manifest;
     this.shards = shards;
@@ -214,6 +234,17 @@ class SourceArchive implements LabelArchive {
     return { row: await this.#reader.read(this.#rowOf(epoch), column, first, end), first };
   }
 
+  async wholeCodec(): Promise<CodecParts> {
+    this.#requireOpen();
+    if (this.#sampleBlocks === undefined) return this.codecParts;
+    return { ...this.codecParts, sampleBlocks: await this.#sampleBlocks.whole() };
+  }
+
+  async sampleBlocks(...samples: readonly Uint32Array[]): Promise<SampleBlockOf | undefined> {
+    this.#requireOpen();
+    return this.#sampleBlocks?.of(...samples);
+  }
+
   #columnOf(name: string): Column {
     this.#requireOpen();
     const { columns } = this.manifest;
@@ -230,15 +261,18 @@ class SourceArchive implements LabelArchive {
   }
 
   bytes(): ArchiveBytes {
-    const { codecFile, columns, samplesFile, shardTable } = this.manifest;
+    const { columns } = this.manifest;
     const epochs = storedEpochs(this.manifest);
     const sum = (sizes: readonly number[]) => sizes.reduce((a, b) => a + b, 0);
     const { tensors, sampleTensors } = this.codecParts;
     const [own, ...others] = columns.map(({ rowBytes }) => rowBytes * epochs);
-    const codec = sum([...tensors.values(), ...sampleTensors.values()].map((t) => t.data.length));
+    const held = sum([...tensors.values(), ...sampleTensors.values()].map((t) => t.data.length));
+    // Containers of side data count as side data: their blocks have lengths of their own.
+    const codec = held + (this.#sampleBlocks?.bytes ?? 0);
     const metadata = sum(others) + this.#manifestBytes;
-    const files = [codecFile, samplesFile, shardTable].map((file) => file?.bytes ?? 0);
-    const total = this.#manifestBytes + sum(files) + this.shards.bytes;
+    const files = sum(tableFiles(this.manifest).map((file) => file.bytes));
+    const side = this.#sampleBlocks?.bytes ?? 0;
+    const total = this.#manifestBytes + files + side + this.shards.bytes;
     // Lengths of blocks are in their shards: where none was opened their containers count as codes.
     const codes = this.manifest.layout.kind === 'fixed' ? own : this.shards.bytes - sum(others);
     return { codes, codec, metadata, container: total - codes - codec - metadata, total };
@@ -254,6 +288,7 @@ class SourceArchive implements LabelArchive {
   async close(): Promise<void> {
     this.#closed = true;
     this.#reader.clear();
+    this.#sampleBlocks?.clear();
     this.#decoder?.dispose();
     this.#decoder = undefined;
   }

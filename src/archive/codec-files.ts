@@ -8,7 +8,7 @@ import type { JsonObject } from '../core/json.js';
 import { errorCode, SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
 import { openLocalFile } from '../store/local.js';
-import type { FileRecord } from './identity.js';
+import type { FileRecord } from './file-record.js';
 
 /** The files of a codec in an archive: its tensors, and side data per sample. */
 

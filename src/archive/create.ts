@@ -10,6 +10,7 @@ import { readLocalFileIfAny } from '../store/local.js';
 import { writePlannedFile } from './codec-files.js';
 import { type Manifest, parseManifest } from './manifest.js';
 import { isPartFolder } from './parts.js';
+import { writeSampleBlocks } from './sample-blocks.js';
 import {
   type ArchivePlan,
   type ArchiveSpec,
@@ -72,6 +73,7 @@ async function openWriter(
   const whole = provenance === undefined ? plan : { ...plan, provenance };
   await writePlannedFile(directory, plan.codecFile);
   if (plan.samplesFile !== undefined) await writePlannedFile(directory, plan.samplesFile);
+  if (plan.sampleBlocks !== undefined) await writeSampleBlocks(directory, plan.sampleBlocks);
   return ArchiveWriter.recover(directory, whole, xxh64, lock);
 }
 

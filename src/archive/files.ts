@@ -10,9 +10,11 @@ import type { ByteStore, ReadOptions } from '../store/byte-store.js';
 import { openSound } from '../store/open-sound.js';
 import { readStored } from '../store/read-stored.js';
 import { subStore } from '../store/sub-store.js';
-import type { ArchiveIdentity, FileRecord } from './identity.js';
+import type { FileRecord } from './file-record.js';
+import type { ArchiveIdentity } from './identity.js';
 import { type Manifest, parseManifest } from './manifest.js';
 import { type PartRecord, partExtent } from './parts.js';
+import { sampleShards } from './sample-blocks.js';
 import { listedShards, type Shards, tabledShards } from './shards.js';
 
 /** The files that say what an archive is: its manifest and its table of shards. */
@@ -48,12 +50,25 @@ export async function recordedFiles(
   source: ByteStore,
   manifest: Manifest,
 ): Promise<readonly FileRecord[]> {
-  const { codecFile, samplesFile, shardTable } = manifest;
+  const { sampleBlocks } = manifest;
   const shards = await shardsOf(source, manifest, true);
-  return [
-    ...[codecFile, samplesFile, shardTable].filter((record) => record !== undefined),
-    ...Array.from({ length: shards.count }, (_, i) => shards.at(i)),
-  ];
+  const side = sampleBlocks && (await sampleShards(source, sampleBlocks, true));
+  return [...tableFiles(manifest), ...(side === undefined ? [] : listed(side)), ...listed(shards)];
+}
+
+/** Files that the manifest itself records. */
+export function tableFiles({
+  codecFile,
+  samplesFile,
+  sampleBlocks,
+  shardTable,
+}: Manifest): readonly FileRecord[] {
+  const all = [codecFile, samplesFile, sampleBlocks?.table, shardTable];
+  return all.filter((record) => record !== undefined);
+}
+
+function listed({ count, at }: Shards): readonly FileRecord[] {
+  return Array.from({ length: count }, (_, i) => at(i));
 }
 
 /** An archive's own files, then those of each part, whose manifest comes last. */

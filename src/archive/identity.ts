@@ -5,21 +5,16 @@ import { elementBytes, isTensorDtype, TENSOR_DTYPES, type TensorDtype } from '..
 import { canonicalJson, type JsonObject, type JsonValue } from '../core/json.js';
 import { excerpt, SoftpackError } from '../errors.js';
 import { MAX_COUNT } from './agreement.js';
+import { checkFileRecord, type FileRecord } from './file-record.js';
 import type { ShardGrid } from './grid.js';
 import { batchesPerEpoch, isDrawn, type Pruning, SAMPLE_COLUMN } from './pruning.js';
+import { checkSampleBlocks, type SampleBlocksRecord } from './sample-record.js';
 import { checkTauSchedule, type TauSchedule } from './tau-schedule.js';
 
 /** What an archive is, apart from its labels: the part of the manifest that its id is the hash of. */
 
 export const CODEC_FILE = 'codec.safetensors';
 export const SAMPLES_FILE = 'samples.safetensors';
-
-export interface FileRecord {
-  readonly file: string;
-  readonly bytes: number;
-  /** Hex. */
-  readonly sha256: string;
-}
 
 /** Data with one row per epoch. Every archive has `codes`; codecs may add more columns. */
 export interface Column {
@@ -53,6 +48,8 @@ export interface ArchiveIdentity {
   readonly codecFile: FileRecord;
   /** Present if the codec keeps side data per sample. */
   readonly samplesFile?: FileRecord;
+  /** Present if it keeps side data of so many samples that they lie in files of their own. */
+  readonly sampleBlocks?: SampleBlocksRecord;
   readonly layout: CodeLayout;
   /** How every labelled view was made, including the seed; null if there is no record of it. */
   readonly augmentation: JsonObject | null;
@@ -111,6 +108,7 @@ export function checkIdentity(check: FieldChecker, json: JsonObject): ArchiveIde
     ...(samplesFile === undefined
       ? {}
       : { samplesFile: checkFileRecord(check, samplesFile, 'samplesFile') }),
+    ...sampleBlocksOf(check, json),
     layout,
     augmentation: augmentation === null ? null : check.object(augmentation, 'augmentation'),
     ...(classNames === undefined ? {} : { classNames: check.texts(classNames, 'classNames') }),
@@ -126,6 +124,16 @@ export function checkIdentity(check: FieldChecker, json: JsonObject): ArchiveIde
   const names = identity.classNames?.length ?? classes;
   check.that(names === classes, names, 'classNames', `${classes} names`);
   return { ...identity, ...tauSchedule, ...views };
+}
+
+function sampleBlocksOf(
+  check: FieldChecker,
+  { sampleBlocks: value }: JsonObject,
+): Pick<ArchiveIdentity, 'sampleBlocks'> {
+  if (value === undefined) return {};
+  const { table } = check.object(value, 'sampleBlocks');
+  const record = checkFileRecord(check, table, 'sampleBlocks.table');
+  return { sampleBlocks: checkSampleBlocks(check, value, record) };
 }
 
 function scheduleOf(
@@ -247,17 +255,4 @@ function columnsProblem(columns: readonly Column[], codesBytes: number): string 
     return 'unique names';
   const whole = columns.every(({ dtype, rowBytes }) => rowBytes % elementBytes(dtype) === 0);
   return whole ? undefined : 'rows of whole elements';
-}
-
-export function checkFileRecord(
-  check: FieldChecker,
-  value: JsonValue | undefined,
-  field: string,
-): FileRecord {
-  const record = check.object(value, field);
-  return {
-    file: check.fileName(record.file, `${field}.file`),
-    bytes: check.count(record.bytes, `${field}.bytes`, 0),
-    sha256: check.digest(record.sha256, `${field}.sha256`),
-  };
 }

@@ -1,4 +1,4 @@
-import type { CodecParts } from '../core/codec-parts.js';
+import type { CodecParts, SampleBlockOf } from '../core/codec-parts.js';
 import type { SampleRange } from '../core/samples.js';
 import type { Manifest } from './manifest.js';
 import type { CodesOfSamples, ReadLabelsOptions } from './read-labels.js';
@@ -40,6 +40,13 @@ export interface LabelArchive extends AsyncDisposable {
   readonly epochs: number;
   /** The codec of its own epochs; those of further parts have theirs. */
   readonly codecParts: CodecParts;
+  /** The same with all side data per sample, which `codecParts` has without their bytes if they lie in blocks. */
+  wholeCodec(): Promise<CodecParts>;
+  /**
+   * Reads the side data of some samples, if the codec keeps them in blocks: what `LabelContext.sampleBlocks` needs to decode
+   * labels of these samples.
+   */
+  sampleBlocks(...samples: readonly Uint32Array[]): Promise<SampleBlockOf | undefined>;
   /**
    * Rectangles of epochs x samples, each an archive with its own codec, temperature and views that counts its epochs and
    * samples from 0: first the archive's own. An archive without further parts is its only one.

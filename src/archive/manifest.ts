@@ -4,14 +4,9 @@ import { FieldChecker } from '../core/check.js';
 import { isJsonObject, type JsonObject, type JsonValue, parseJson } from '../core/json.js';
 import { errorAt, excerpt, invalidFile, SoftpackError } from '../errors.js';
 import { requireAgreement, requireRows } from './agreement.js';
+import { checkFileRecord, type FileRecord } from './file-record.js';
 import { rectangleAt, requireGrid, type ShardGrid, shardCount } from './grid.js';
-import {
-  type ArchiveIdentity,
-  archiveIdOf,
-  checkFileRecord,
-  checkIdentity,
-  type FileRecord,
-} from './identity.js';
+import { type ArchiveIdentity, archiveIdOf, checkIdentity } from './identity.js';
 import { checkParts, hasSampleParts, type PartRecord } from './parts.js';
 import { isDrawn, type Pruning } from './pruning.js';
 import { SHARD_TABLE_FILE, type ShardRecord } from './shards.js';
@@ -24,10 +19,19 @@ const FORMAT_VERSION = 2;
  * Features that a manifest may demand of its reader. `pruned`: rows are batches, see {@link Pruning}. `listed`:
  * of samples that a column lists. `rendering`: views are resized in another way than by default, which older readers do not know.
  * `tau-schedule`: epochs have temperatures of their own. `views`: stored epochs have the views of other numbers. `parts`:
- * further epochs lie in folders. `sample-parts`: so do further samples.
+ * further epochs lie in folders. `sample-parts`: so do further samples. `sample-blocks`: side data lie in files of their own.
  */
 const KNOWN_FEATURES: readonly string[] = [
-  ...['pruned', 'listed', 'rendering', 'tau-schedule', 'views', 'parts', 'sample-parts'],
+  ...[
+    'pruned',
+    'listed',
+    'rendering',
+    'tau-schedule',
+    'views',
+    'parts',
+    'sample-parts',
+    'sample-blocks',
+  ],
 ];
 
 /** How an archive was made: no part of its identity. */
@@ -93,12 +97,16 @@ function requiredFeatures({
   augmentation,
   tauSchedule,
   views,
+  sampleBlocks,
 }: ArchiveIdentity): readonly string[] {
   const rendering =
     augmentation !== null && ('resample' in augmentation || 'round' in augmentation);
   const rows = pruning === undefined ? [] : isDrawn(pruning) ? ['pruned'] : ['pruned', 'listed'];
   const taus = tauSchedule === undefined ? [] : ['tau-schedule'];
-  const others = views === undefined ? [] : ['views'];
+  const others = [
+    ...(views === undefined ? [] : ['views']),
+    ...(sampleBlocks === undefined ? [] : ['sample-blocks']),
+  ];
   return [...rows, ...(rendering ? ['rendering'] : []), ...taus, ...others];
 }
 
@@ -168,7 +176,10 @@ export function parseManifest(file: string, bytes: Uint8Array): Manifest {
 /** Older readers would pass over these fields, and give other labels or views. */
 function requireNamed(check: FieldChecker, manifest: Manifest): void {
   const { required } = manifest.features;
-  const fields = { 'tau-schedule': 'tauSchedule', views: 'views', parts: 'parts' } as const;
+  const fields = {
+    ...({ 'tau-schedule': 'tauSchedule', views: 'views', parts: 'parts' } as const),
+    'sample-blocks': 'sampleBlocks',
+  } as const;
   for (const [feature, field] of Object.entries(fields)) {
     const agrees = required.includes(feature) === (manifest[field] !== undefined);
     check.that(agrees, required, 'features.required', `${feature} if there is ${field}`);
@@ -210,7 +221,8 @@ function checkShardTable(
   const record = checkFileRecord(check, value, 'shardTable');
   check.that(record.file === SHARD_TABLE_FILE, record.file, 'shardTable.file', SHARD_TABLE_FILE);
   const names = [identity.codecFile.file, identity.samplesFile?.file];
-  const own = names.every((name) => name !== record.file && !/^codes-\d{5,}\./.test(name ?? ''));
+  const others = /^((codes|samples)-\d{5,}|samples\.shards)\./;
+  const own = names.every((name) => name !== record.file && !others.test(name ?? ''));
   check.that(own, names, 'codecFile.file', 'a file name of its own');
   try {
     requireGrid(identity, grid);

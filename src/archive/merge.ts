@@ -6,14 +6,16 @@ import type { ByteFile, ByteStore } from '../store/byte-store.js';
 import { openStore } from '../store/open-store.js';
 import { readCodecFile } from './codec-files.js';
 import { createArchive } from './create.js';
+import type { FileRecord } from './file-record.js';
 import { listedParts, readManifestBytes, shardsOf } from './files.js';
 import { type Rectangle, rectangleAt, shardCount, storedEpochs } from './grid.js';
-import { type ArchiveIdentity, archiveIdOf, type FileRecord } from './identity.js';
+import { type ArchiveIdentity, archiveIdOf } from './identity.js';
 import { type LogPlan, logName, type Piece, readPieces } from './log-records.js';
 import { type Manifest, parseManifest } from './manifest.js';
 import { hasSampleParts } from './parts.js';
 import type { ArchiveRow } from './pieces.js';
 import { callRecord } from './provenance.js';
+import { SampleBlockReader } from './sample-block-reader.js';
 import { openShard } from './shard.js';
 import { ShardReader } from './shard-reader.js';
 import { listedShards } from './shards.js';
@@ -186,6 +188,7 @@ async function specOf(
   const read = async (record: FileRecord) =>
     readCodecFile(await store.open(record.file), record, true);
   const { tensors, metadata } = await read(codecFile);
+  const side = await SampleBlockReader.open(store, identity, await loadXxh64());
   return {
     ...{ classes, samples, epochs, tau, layout, augmentation, request, provenance },
     ...{ classNames, teacher, images, pruning, columns: columns.slice(1) },
@@ -193,12 +196,14 @@ async function specOf(
       ...codec,
       tensors,
       sampleTensors: samplesFile === undefined ? new Map() : (await read(samplesFile)).tensors,
+      ...(side && { sampleBlocks: await side.whole() }),
     },
     decoding: metadata.get('decoding') ?? '',
     storedEpochs: rest.storedEpochs,
     tauSchedule: rest.tauSchedule,
     // Epochs that are put together are divided as a writer of all of them would.
     ...(epochs === identity.epochs ? { grid: rest.grid } : {}),
+    ...(identity.sampleBlocks && { samplesPerFile: identity.sampleBlocks.samplesPerFile }),
   };
 }
 

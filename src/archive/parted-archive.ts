@@ -45,6 +45,14 @@ export class PartedArchive implements LabelArchive {
     return this.parts[0].codecParts;
   }
 
+  wholeCodec() {
+    return this.parts[0].wholeCodec();
+  }
+
+  sampleBlocks(...samples: readonly Uint32Array[]) {
+    return this.parts[0].sampleBlocks(...samples);
+  }
+
   get shards() {
     return this.parts[0].shards;
   }

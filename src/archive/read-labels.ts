@@ -1,6 +1,7 @@
 import { BLOCK_BYTES } from '../container/checksum.js';
 import { allocate } from '../core/allocate.js';
 import { argument } from '../core/check.js';
+import type { SampleBlockOf } from '../core/codec-parts.js';
 import { type SampleRange, sampleIds } from '../core/samples.js';
 import { errorAt, isSoftpackError } from '../errors.js';
 import type { LabelsOf } from '../labels/source.js';
@@ -23,6 +24,8 @@ export interface CodesArchive extends RowsArchive {
   readonly samples: number;
   storedEpoch(epoch: number): number;
   fileOf(epoch: number, sample?: number): string;
+  /** Side data of samples, where the codec keeps them in blocks. */
+  sampleBlocks?(...samples: readonly Uint32Array[]): Promise<SampleBlockOf | undefined>;
   readCodes(
     epoch: number,
     samples: { readonly start: number; readonly count: number },
@@ -83,7 +86,7 @@ export async function readLabels(
     const [start, last] = [chosen[0], chosen[chosen.length - 1]];
     const { row, first } = await archive.readCodes(epoch, { start, count: last - start + 1 });
     const labels = chosen.map((id) => id - first);
-    const context = await labelsOfRow(archive, epoch, chosen, decoder.usesViews);
+    const context = await labelsOfRow(archive, epoch, chosen, decoder);
     const decoded = new Float32Array(allocate(4 * run.length * classes, `${run.length} labels`));
     const args = { row, labels, context, tau, out: decoded };
     await decoder.decodeAsync(args).catch((error: unknown) => {
@@ -115,13 +118,14 @@ function runsOf(archive: CodesArchive, ids: Uint32Array): readonly (readonly num
 /**
  * Labels at some positions of a row, which is an epoch or, in a pruned archive, a batch.
  *
- * @param views tell what is mixed into their views, too, and what they show.
+ * @param decoder what they are decoded by: what is mixed into their views is told if it uses that, and the side data of
+ *   samples if there are any.
  */
 export async function labelsOfRow(
-  archive: RowsArchive & MixedRows & Pick<CodesArchive, 'storedEpoch'>,
+  archive: RowsArchive & MixedRows & Pick<CodesArchive, 'storedEpoch' | 'sampleBlocks'>,
   row: number,
   positions: LabelsOf['samples'],
-  views: ViewUse = false,
+  decoder?: Pick<CodesDecoder, 'usesViews'>,
 ): Promise<LabelsOf> {
   const { pruning } = archive.manifest;
   const whole = pruning && (await new RowSamples(archive, pruning).at(row));
@@ -129,10 +133,18 @@ export async function labelsOfRow(
     whole === undefined
       ? { epoch: archive.storedEpoch(row), samples: positions }
       : { ...whole, samples: sampleIds(positions).map((position) => whole.samples[position]) };
-  if (!views) return labels;
-  const augmentation = await mixesOfRow(archive, row, labels, positions, {
-    whole: whole?.samples,
-    views,
-  });
-  return augmentation === undefined ? labels : { ...labels, augmentation };
+  if (decoder === undefined) return labels;
+  const augmentation = decoder.usesViews
+    ? await mixesOfRow(archive, row, labels, positions, {
+        whole: whole?.samples,
+        views: decoder.usesViews,
+      })
+    : undefined;
+  const partners = augmentation === undefined ? [] : [augmentation.partner];
+  const sampleBlocks = await archive.sampleBlocks?.(sampleIds(labels.samples), ...partners);
+  return {
+    ...labels,
+    ...(augmentation && { augmentation }),
+    ...(sampleBlocks && { sampleBlocks }),
+  };
 }

@@ -7,11 +7,18 @@ import { nameIn } from '../store/address.js';
 import type { ByteStore } from '../store/byte-store.js';
 import { localStore } from '../store/local.js';
 import { subStore } from '../store/sub-store.js';
-import { archiveDigest, readManifest, readManifestBytes, shardsOf } from './files.js';
+import { archiveDigest, readManifest, readManifestBytes, shardsOf, tableFiles } from './files.js';
 import { type Manifest, parseManifest } from './manifest.js';
 import type { PartRecord } from './parts.js';
+import { sampleShape, sampleShards } from './sample-blocks.js';
+import type { SampleBlocksRecord } from './sample-record.js';
 import { openShard } from './shard.js';
-import { DEFAULT_CONCURRENCY, type VerifyOptions, verifyShardOf } from './verify-archive.js';
+import {
+  DEFAULT_CONCURRENCY,
+  type VerifyOptions,
+  verifySampleFile,
+  verifyShardOf,
+} from './verify-archive.js';
 
 /**
  * Repair of an archive's files from a copy of it. What is trusted is the archive's own manifest, and through its hashes
@@ -69,11 +76,13 @@ async function repairFolder(
   repair: FolderRepair,
   { concurrency = DEFAULT_CONCURRENCY, onProgress, signal }: VerifyOptions,
 ): Promise<void> {
-  const { codecFile, samplesFile, shardTable } = manifest;
-  const isTableGood = shardTable === undefined || (await repair.whole(shardTable));
-  for (const record of [codecFile, samplesFile])
-    if (record !== undefined) await repair.whole(record);
-  if (!isTableGood) return;
+  const { shardTable, sampleBlocks } = manifest;
+  const sound = new Set<string>();
+  for (const record of tableFiles(manifest)) if (await repair.whole(record)) sound.add(record.file);
+  if (sampleBlocks !== undefined && sound.has(sampleBlocks.table.file)) {
+    await repairSampleBlocks(directory, manifest, sampleBlocks, repair, signal);
+  }
+  if (shardTable !== undefined && !sound.has(shardTable.file)) return;
   const shards = await shardsOf(localStore(directory), manifest, true);
   let done = 0;
   await inLanes(shards.count, concurrency, async (i) => {
@@ -86,4 +95,23 @@ async function repairFolder(
     done += record.bytes;
     onProgress?.(done, shards.bytes);
   });
+}
+
+async function repairSampleBlocks(
+  directory: string,
+  manifest: Manifest,
+  sampleBlocks: SampleBlocksRecord,
+  repair: FolderRepair,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const shards = await sampleShards(localStore(directory), sampleBlocks, true);
+  const shape = sampleShape(sampleBlocks, manifest.codecFile);
+  for (let i = 0; i < shards.count; i++) {
+    const record = shards.at(i);
+    await repair.shard(
+      record,
+      (own) => verifySampleFile(own, manifest, record, { signal }),
+      (file) => openShard(file, shape, shape.archiveId, record),
+    );
+  }
 }

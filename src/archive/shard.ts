@@ -62,7 +62,7 @@ export function blocksPerRow({ layout }: Shape, { samples: [from, to] }: Rectang
  * @param codesBytes of the `blocks` layout: all blocks of the rectangle together.
  */
 export function planShard(
-  identity: ArchiveIdentity,
+  identity: Shape,
   archiveId: string,
   rectangle: Rectangle,
   codesBytes = 0,

@@ -1,6 +1,7 @@
 import { MAX_SHARD_FILE_BYTES } from '../container/shard-file.js';
 import { encodeTensorFile, type StoredTensor } from '../container/tensor-file.js';
 import { invalidFile } from '../errors.js';
+import type { FileRecord } from './file-record.js';
 import {
   type Extent,
   type Rectangle,
@@ -9,7 +10,6 @@ import {
   shardCount,
   shardOf,
 } from './grid.js';
-import type { FileRecord } from './identity.js';
 
 /** A file with the labels of a rectangle. */
 export interface ShardRecord extends FileRecord, Rectangle {
@@ -56,9 +56,16 @@ export const SHARD_TABLE_WORDS = {
     '72 bytes per shard codes-NNNNN.safetensors, in order: its size (u64), its sha256, sha256 of its header and checksums',
 };
 
-/** The file of the shard table; its size depends on the number of shards alone. */
+function tableWords(file: string): typeof SHARD_TABLE_WORDS {
+  if (file === SHARD_TABLE_FILE) return SHARD_TABLE_WORDS;
+  const records = SHARD_TABLE_WORDS.records.replace('codes-', 'samples-');
+  return { ...SHARD_TABLE_WORDS, records };
+}
+
+/** The file of a shard table; its size depends on the number of shards alone. */
 export function encodeShardTable(
   records: readonly Pick<ShardRecord, 'bytes' | 'sha256' | 'indexSha256'>[],
+  file = SHARD_TABLE_FILE,
 ): Uint8Array<ArrayBuffer> {
   const data = Buffer.alloc(SHARD_RECORD_BYTES * records.length);
   for (const [i, { bytes, sha256, indexSha256 }] of records.entries()) {
@@ -68,7 +75,7 @@ export function encodeShardTable(
     data.write(indexSha256, at + 40, 'hex');
   }
   const tensor = { dtype: 'U8', shape: [records.length, SHARD_RECORD_BYTES], data } as const;
-  return encodeTensorFile(SHARD_TABLE_FILE, new Map([[TENSOR, tensor]]), SHARD_TABLE_WORDS);
+  return encodeTensorFile(file, new Map([[TENSOR, tensor]]), tableWords(file));
 }
 
 /** `INVALID_FILE` unless the file has a record for each shard of the grid. */

@@ -8,14 +8,9 @@ import {
 import { VERSION } from '../core/version.js';
 import type { ArchiveBytes } from './archive.js';
 import { packingWords } from './codec-files.js';
+import type { FileRecord } from './file-record.js';
 import { planGrid, rectangleAt, shardCount, storedEpochs } from './grid.js';
-import {
-  type ArchiveIdentity,
-  CODEC_FILE,
-  codesRowBytes,
-  type FileRecord,
-  SAMPLES_FILE,
-} from './identity.js';
+import { type ArchiveIdentity, CODEC_FILE, codesRowBytes, SAMPLES_FILE } from './identity.js';
 import { makeManifest, manifestBytes } from './manifest.js';
 import { planShard } from './shard.js';
 import { SHARD_RECORD_BYTES, SHARD_TABLE_FILE, SHARD_TABLE_WORDS } from './shards.js';

@@ -19,6 +19,7 @@ import {
 } from './identity.js';
 import type { Provenance } from './provenance.js';
 import type { Pruning } from './pruning.js';
+import { type PlannedSampleBlocks, planSampleBlocks } from './sample-blocks.js';
 import type { TauSchedule } from './tau-schedule.js';
 
 /** Everything about an archive that is known before its first row. */
@@ -57,6 +58,8 @@ export interface ArchiveSpec {
   readonly provenance?: object;
   /** Target size of shards, at most 1 GiB; default 256 MiB, and 2^20 labels. */
   readonly shardBytes?: number;
+  /** Samples whose side data lie in one file, if the codec keeps them in blocks; default 2^18. */
+  readonly samplesPerFile?: number;
   /** Sides of the shards in place of a size, e.g. tall in epochs and narrow in samples for many machines. */
   readonly grid?: ShardGrid;
 }
@@ -70,6 +73,7 @@ export interface ArchivePlan {
   readonly archiveId: string;
   readonly codecFile: PlannedFile;
   readonly samplesFile: PlannedFile | undefined;
+  readonly sampleBlocks: PlannedSampleBlocks | undefined;
   readonly request: JsonObject | undefined;
   readonly provenance: Provenance;
   /** The parts of the above that must be equal to resume an archive. */
@@ -88,6 +92,7 @@ export function planArchive(spec: ArchiveSpec, xxh64: Xxh64): ArchivePlan {
   };
   const codecFile = planCodecFile(CODEC_FILE, codec, config, words, xxh64);
   const samplesFile = planSamplesFile(SAMPLES_FILE, codec, xxh64);
+  const sampleBlocks = planSampleBlocks(codec, codecFile.record, xxh64, spec.samplesPerFile);
   const codes: Column = { name: 'codes', dtype: 'U8', rowBytes: codesRowBytes(layout, samples) };
   const given = {
     ...{ classes, samples, epochs, storedEpochs: spec.storedEpochs, tau },
@@ -96,6 +101,7 @@ export function planArchive(spec: ArchiveSpec, xxh64: Xxh64): ArchivePlan {
     codec: { name: codec.name, config },
     codecFile: codecFile.record,
     samplesFile: samplesFile?.record,
+    sampleBlocks: sampleBlocks?.record,
     layout,
     augmentation: spec.augmentation,
     classNames,
@@ -114,17 +120,18 @@ export function planArchive(spec: ArchiveSpec, xxh64: Xxh64): ArchivePlan {
   const head = planHead(identity, request);
   const made = { softpack: VERSION, ...spec.provenance };
   const provenance = check.object(canonicalJson(made, 'archive spec'), 'provenance');
-  return { identity, archiveId, codecFile, samplesFile, request, provenance, head };
+  const files = { codecFile, samplesFile, sampleBlocks };
+  return { identity, archiveId, ...files, request, provenance, head };
 }
 
 export function planHead(identity: ArchiveIdentity, request: JsonObject | undefined): JsonObject {
   const { classes, samples, epochs, storedEpochs, tau, codec, codecFile, samplesFile } = identity;
   const { layout, augmentation, classNames, teacher, images, pruning, columns, grid } = identity;
-  const { tauSchedule, views } = identity;
+  const { tauSchedule, views, sampleBlocks } = identity;
   const head = {
     ...{ classes, samples, epochs, storedEpochs, tau, tauSchedule, codec, codecFile, samplesFile },
     ...{ layout, augmentation, classNames, teacher, images, pruning, columns, grid, views },
-    request,
+    ...{ sampleBlocks, request },
   };
   return canonicalJson(head, 'archive') as JsonObject;
 }

@@ -15,10 +15,11 @@ import { nameIn } from '../store/address.js';
 import type { ByteStore } from '../store/byte-store.js';
 import { subStore } from '../store/sub-store.js';
 import { allLabels, type DamagedLabels, labelsIn } from './damaged-labels.js';
-import { archiveDigest, readManifest, requirePart, shardsOf } from './files.js';
+import { archiveDigest, readManifest, requirePart, shardsOf, tableFiles } from './files.js';
 import { type Rectangle, rectangleAt, shardCount, storedEpochs } from './grid.js';
 import { isManifestWhole, type Manifest, parseManifest } from './manifest.js';
 import { type PartRecord, partExtent } from './parts.js';
+import { sampleShape, sampleShards } from './sample-blocks.js';
 import { type OpenShard, openShard, readOffsets } from './shard.js';
 
 /** Verification of a whole archive: every block, file and hash, with all of the damage in one report. */
@@ -151,8 +152,8 @@ function changedManifest(size: number): ArchiveDamage {
 
 async function verifyFilesOf(store: ByteStore, manifest: Manifest, options: VerifyOptions) {
   const { concurrency = DEFAULT_CONCURRENCY, onProgress, signal } = options;
-  const { codecFile, samplesFile, shardTable } = manifest;
-  const small = [codecFile, samplesFile, shardTable].filter((file) => file !== undefined);
+  const { samplesFile, sampleBlocks, shardTable } = manifest;
+  const small = tableFiles(manifest);
   const all = smallLabels(manifest);
   const damage = new Map<string, readonly ArchiveDamage[]>();
   let verified = 0;
@@ -170,18 +171,30 @@ async function verifyFilesOf(store: ByteStore, manifest: Manifest, options: Veri
       found.damage.map((one) => ({ file: record.file, ...one, labels: labelsOf(one) })),
     );
   }
-  const isTableGood = shardTable === undefined || damage.get(shardTable.file)?.length === 0;
+  const isWhole = ({ file }: { readonly file: string }) => damage.get(file)?.length === 0;
+  const isTableGood = shardTable === undefined || isWhole(shardTable);
   const shards = isTableGood ? await shardsOf(store, manifest, false) : unknownShards(manifest);
-  const total = small.reduce((sum, { bytes }) => sum + bytes, shards.bytes);
+  const side =
+    sampleBlocks && isWhole(sampleBlocks.table)
+      ? await sampleShards(store, sampleBlocks, false)
+      : undefined;
+  const known = shards.bytes + (side?.bytes ?? 0);
+  const total = small.reduce((sum, { bytes }) => sum + bytes, known);
   const onBytes = (bytes: number) => {
     count(bytes);
     onProgress?.(verified, total);
   };
+  await inLanes(side?.count ?? 0, concurrency, async (i) => {
+    if (side === undefined) return;
+    const record = side.at(i);
+    damage.set(record.file, await verifySampleFile(store, manifest, record, { onBytes, signal }));
+  });
   await inLanes(shards.count, concurrency, async (i) => {
     const record = shards.at(i);
     damage.set(record.file, await verifyShardOf(store, manifest, record, { onBytes, signal }));
   });
-  const names = [...small, ...Array.from({ length: shards.count }, (_, i) => shards.at(i))];
+  const filesOf = ({ count, at }: KnownShards) => Array.from({ length: count }, (_, i) => at(i));
+  const names = [...small, ...(side === undefined ? [] : filesOf(side)), ...filesOf(shards)];
   const inOrder = names.flatMap(({ file }) => damage.get(file) ?? []);
   return { files: names.length, verified, damage: inOrder };
 }
@@ -212,6 +225,29 @@ function sampleLabels(
     Math.min(count, Math.max(...hit.map(([, last]) => last))),
   ] as const;
   return allLabels(manifest, { file: '', epochs: [0, storedEpochs(manifest)], samples });
+}
+
+/** Damage of one file of side data, with the labels of its samples. */
+export async function verifySampleFile(
+  store: ByteStore,
+  manifest: Manifest,
+  record: Rectangle & KnownFile,
+  options: VerifyFileOptions,
+): Promise<readonly ArchiveDamage[]> {
+  const { codecFile, sampleBlocks, pruning } = manifest;
+  if (sampleBlocks === undefined) throw new TypeError('an archive without side data in blocks');
+  const shape = sampleShape(sampleBlocks, codecFile);
+  const damage = await verifyShardOf(store, shape, record, options);
+  const epochs = [0, storedEpochs(manifest)] as const;
+  return damage.map((one) => ({
+    ...one,
+    // Rows of a pruned archive have labels of any sample.
+    labels: one.labels.flatMap(({ samples }) =>
+      pruning === undefined
+        ? allLabels(manifest, { file: '', epochs, samples })
+        : smallLabels(manifest),
+    ),
+  }));
 }
 
 interface KnownShards {

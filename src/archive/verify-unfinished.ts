@@ -12,6 +12,7 @@ import { rectangleAt, requireGrid, shardCount, storedEpochs } from './grid.js';
 import { archiveIdOf, checkIdentity } from './identity.js';
 import { type LogPlan, logName, readPieces } from './log-records.js';
 import type { Provenance } from './provenance.js';
+import { recordedSampleFiles } from './sample-blocks.js';
 import type { DividedIdentity } from './spec.js';
 import { MAX_UNFINISHED_BYTES, UNFINISHED_FILE } from './unfinished.js';
 import {
@@ -112,11 +113,12 @@ export async function verifyUnfinished(
 
 /** Files of the codec; a writer that resumes makes them again, so that they may be missing. */
 async function smallFiles(store: ByteStore, identity: DividedIdentity, { signal }: VerifyOptions) {
-  const { codecFile, samplesFile, samples } = identity;
+  const { codecFile, samplesFile, sampleBlocks, samples } = identity;
   const whole = { file: '', epochs: [0, storedEpochs(identity)], samples: [0, samples] } as const;
   const damage: ArchiveDamage[] = [];
   let [files, bytes] = [0, 0];
-  for (const record of [codecFile, samplesFile]) {
+  const side = sampleBlocks && (await recordedSampleFiles(store, sampleBlocks));
+  for (const record of [codecFile, samplesFile, ...(side ?? [])]) {
     if (record === undefined) continue;
     const found = await verifyWholeFile(store, record, { signal });
     if (found.some(({ kind }) => kind === 'missing')) continue;

@@ -14,6 +14,7 @@ import type { Piece } from './log-records.js';
 import { type Manifest, makeManifest, manifestBytes } from './manifest.js';
 import type { PartRecord } from './parts.js';
 import { type ArchiveRow, cutRow, requirePiece } from './pieces.js';
+import { sampleFiles } from './sample-record.js';
 import { encodeShardTable, SHARD_TABLE_FILE } from './shards.js';
 import type { ArchivePlan } from './spec.js';
 import { UNFINISHED_FILE } from './unfinished.js';
@@ -192,8 +193,13 @@ export class ArchiveWriter implements AsyncDisposable {
   /** Removes what killed writers and this one leave besides the archive. */
   async #removeLeftovers(): Promise<void> {
     await this.#shards.close();
-    const { codecFile, samplesFile } = this.#plan;
-    const files = [codecFile.record.file, samplesFile?.record.file ?? codecFile.record.file];
+    const { codecFile, samplesFile, sampleBlocks } = this.#plan;
+    const side = sampleBlocks === undefined ? [] : sampleFiles(sampleBlocks.record);
+    const files = [
+      codecFile.record.file,
+      samplesFile?.record.file ?? codecFile.record.file,
+      ...side,
+    ];
     const bases = [UNFINISHED_FILE, MANIFEST_FILE, LOCK_FILE, SHARD_TABLE_FILE, ...files];
     const isLeft = (name: string) =>
       this.#shards.isLeftover(name) || bases.some((base) => isTemporaryOf(name, base));

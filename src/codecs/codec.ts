@@ -1,5 +1,5 @@
 import { argument } from '../core/check.js';
-import type { CodecParts, CodeLayout } from '../core/codec-parts.js';
+import type { CodecParts, CodeLayout, SampleBlockOf } from '../core/codec-parts.js';
 import type { SampleRange } from '../core/samples.js';
 import { SoftpackError } from '../errors.js';
 import type { LabelArray, Precision, ThreadOptions } from '../kernels/types.js';
@@ -12,6 +12,11 @@ export interface LabelContext {
   readonly samples: SampleRange;
   /** Given to codecs that use views; absent if the archive has no record of them. */
   readonly augmentation?: LabelViews;
+  /**
+   * Side data of these samples and of those mixed in, for codecs that keep them in blocks and were loaded without them
+   * (`LabelArchive.sampleBlocks`).
+   */
+  readonly sampleBlocks?: SampleBlockOf;
 }
 
 /** Decoding options, only used by codecs with several decoding methods. */

@@ -60,6 +60,21 @@ export function splitBlocks(row: Uint8Array, field = 'codes'): readonly Uint8Arr
   );
 }
 
+/** Gives single blocks of a row that {@link emptyBlocks} or {@link joinBlocks} made; undefined for others. */
+export function blocksByNumber(row: Uint8Array): (block: number) => Uint8Array | undefined {
+  const view = new DataView(row.buffer, row.byteOffset, row.byteLength);
+  const count = view.getUint32(0, true);
+  const head = blocksHeadBytes(count);
+  return (block) => {
+    if (!(block >= 0 && block < count)) return undefined;
+    const [begin, end] = [
+      view.getUint32(4 * (block + 1), true),
+      view.getUint32(4 * (block + 2), true),
+    ];
+    return row.subarray(head + begin, head + end);
+  };
+}
+
 function notBlocks(field: string, found: string): SoftpackError {
   const expected = 'blocks with their ascending offsets';
   return new SoftpackError('INVALID_ARGUMENT', 'not a row of blocks', { field, expected, found });

@@ -29,7 +29,23 @@ export interface CodecParts {
   readonly tensors: ReadonlyMap<string, Tensor>;
   /** Side data with one row a sample, shared by all epochs (base vectors, embeddings); often empty. */
   readonly sampleTensors: ReadonlyMap<string, Tensor>;
+  /** Larger side data, of which a reader fetches what it needs. */
+  readonly sampleBlocks?: SampleBlocks;
 }
+
+/**
+ * Side data of samples in blocks of consecutive ones, coded independently of each other. What the bytes of a block mean
+ * is known to the codec alone.
+ */
+export interface SampleBlocks {
+  readonly samples: number;
+  readonly samplesPerBlock: number;
+  /** All blocks, as `core/blocks` has them; absent from an open archive, which reads those that labels need. */
+  readonly row?: Uint8Array;
+}
+
+/** A block of side data by its number; undefined if it was not read. */
+export type SampleBlockOf = (block: number) => Uint8Array | undefined;
 
 export interface ShapedTensor {
   readonly name: string;

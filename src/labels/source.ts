@@ -1,4 +1,5 @@
 import { allocate } from '../core/allocate.js';
+import type { SampleBlockOf } from '../core/codec-parts.js';
 import type { JsonObject } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
 import type { ByteFile } from '../store/byte-store.js';
@@ -15,6 +16,8 @@ export interface LabelsOf {
   readonly samples: { readonly start: number; readonly count: number } | Uint32Array;
   /** Sample that is mixed into each view, and the own share, where that is known and asked for. */
   readonly augmentation?: LabelViews;
+  /** Side data of these samples and of those mixed in, where a codec keeps them in blocks. */
+  readonly sampleBlocks?: SampleBlockOf;
 }
 
 /** Epoch and sample of one label. */

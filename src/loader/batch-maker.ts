@@ -10,6 +10,7 @@ import { type Normalisation, type PixelSource, renderViews } from '../augment/re
 import { type AnyAugmentationSpec, renderingOf } from '../augment/spec.js';
 import type { Codec, DecodeOptions } from '../codecs/codec.js';
 import { loadCodec } from '../codecs/registry.js';
+import { blocksByNumber } from '../core/blocks.js';
 import type { CodecParts } from '../core/codec-parts.js';
 import { concatenateIds } from '../core/samples.js';
 import type { ImageReader } from '../images/image-reader.js';
@@ -68,6 +69,8 @@ export interface BatchTask {
   readonly row: Uint8Array;
   /** The epoch's recorded views, shared. */
   readonly recorded: RecordedRows;
+  /** Side data of all samples, shared, if the codec keeps them in blocks. */
+  readonly sampleBlocks?: Uint8Array;
   /** [batch, classes], shared: labels that were decoded before. */
   readonly labels?: Float32Array;
   /** Decode labels alone, for several batches ahead. */
@@ -151,7 +154,7 @@ export class BatchMaker implements Disposable {
   }
 
   #decode(task: BatchTask): Float32Array {
-    const { part, epoch, tau, sampleIds, row, labels, into } = task;
+    const { part, epoch, tau, sampleIds, row, labels, into, sampleBlocks: side } = task;
     const { classes, codecs, views } = this.#setup;
     if (codecs === undefined) return new Float32Array(0);
     const out = into?.ys ?? new Float32Array(sampleIds.length * classes);
@@ -161,7 +164,8 @@ export class BatchMaker implements Disposable {
     }
     const mixed = views?.[part];
     const augmentation = mixed && mixesOf(augmentationsOf(mixed, task), epoch, sampleIds);
-    const context = { epoch, samples: sampleIds, augmentation };
+    const sampleBlocks = side && blocksByNumber(side);
+    const context = { epoch, samples: sampleIds, augmentation, sampleBlocks };
     const codec = this.#codecOf(part, codecs[part]);
     codec.decode({ row, labels: sampleIds, context, tau, out, threads: 1 });
     return out;

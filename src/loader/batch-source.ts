@@ -65,12 +65,14 @@ export class BatchSource implements AsyncDisposable {
       if (parts.length === 1) return makeOfPart(parts[0], wanted);
       return this.#ofParts(parts, wanted, makeOfPart);
     };
-    const makeOfPart = async ({ part, codes: row, columns: recorded }: EpochRows, task: Wanted) => {
+    const makeOfPart = async (rowsOfPart: EpochRows, task: Wanted) => {
+      const { part, codes: row, columns: recorded, sampleBlocks } = rowsOfPart;
+      const known = { row, recorded, ...(sampleBlocks && { sampleBlocks }) };
       try {
         // Views are those of the labels' own epoch.
         const views = part.archive.storedEpoch(part.epoch);
         const of = { run, part: part.index, firstSample: part.samples[0], epoch: views, tau };
-        const made = await this.#poolInUse().make({ ...of, row, recorded, ...task }, where);
+        const made = await this.#poolInUse().make({ ...of, ...known, ...task }, where);
         counter.made(made.timing);
         return made;
       } catch (error) {

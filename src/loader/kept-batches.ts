@@ -63,7 +63,7 @@ export async function* prunedBatches(
       const row = rows.get(drawn) ?? archive.readRow(drawn);
       rows.set(drawn, row);
       const context = await batches.at(drawn);
-      const known = await labelsOfRow(archive, drawn, labels, codec.usesViews);
+      const known = await labelsOfRow(archive, drawn, labels, codec);
       const ys = new Float32Array(allocate(4 * batchSize * archive.classes, 'labels of a batch'));
       const args = { row: await row, labels, context: known, tau, out: ys };
       await codec.decodeAsync(args).catch((error) => {

@@ -108,6 +108,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
         const own = imageSetup?.views[part] ?? views?.[part];
         return own?.columns.map(({ name }) => name) ?? [];
       }),
+      this.#decodes,
     );
     this.#source = new BatchSource({
       ...{ options, plan: this.#plan, setup: this.#setup, rows: this.#rows },

@@ -6,6 +6,8 @@ export interface EpochRows {
   readonly codes: Uint8Array;
   /** Other columns, by name. */
   readonly columns: Readonly<Record<string, Uint8Array>>;
+  /** Side data of all samples, as `core/blocks` has them, if the codec keeps them in blocks. */
+  readonly sampleBlocks?: Uint8Array;
 }
 
 /** Rows of the epoch that is being delivered and of the one after it, which is read ahead. */
@@ -13,10 +15,14 @@ export class RowReader {
   readonly #archive: LabelArchive;
   readonly #columns: readonly (readonly string[])[];
   readonly #rows = new Map<number, Promise<readonly EpochRows[]>>();
+  /** By part. A shuffled epoch needs all of them, which take less than its codes. */
+  readonly #sampleBlocks = new Map<number, Promise<Uint8Array | undefined>>();
+  readonly #decodes: boolean;
   #readMs = 0;
 
-  /** @param columns to read besides the codes, for each part of the archive. */
-  constructor(archive: LabelArchive, columns: readonly (readonly string[])[]) {
+  /** @param columns to read besides the codes, for each part of the archive. @param decodes read side data, too. */
+  constructor(archive: LabelArchive, columns: readonly (readonly string[])[], decodes: boolean) {
+    this.#decodes = decodes;
     this.#archive = archive;
     this.#columns = columns;
   }
@@ -36,6 +42,7 @@ export class RowReader {
 
   clear(): void {
     this.#rows.clear();
+    this.#sampleBlocks.clear();
   }
 
   #start(epoch: number): Promise<readonly EpochRows[]> {
@@ -57,9 +64,18 @@ export class RowReader {
       const columns: Record<string, Uint8Array> = {};
       for (const name of this.#columns[index] ?? [])
         columns[name] = await archive.readRow(row, name);
-      all.push({ part, codes, columns });
+      const sampleBlocks = this.#decodes ? await this.#sideOf(part) : undefined;
+      all.push({ part, codes, columns, ...(sampleBlocks && { sampleBlocks }) });
     }
     this.#readMs += performance.now() - start;
     return all;
+  }
+
+  #sideOf({ archive, index }: PartOfEpoch): Promise<Uint8Array | undefined> {
+    const known = this.#sampleBlocks.get(index);
+    const reading = known ?? archive.wholeCodec().then(({ sampleBlocks }) => sampleBlocks?.row);
+    this.#sampleBlocks.set(index, reading);
+    reading.catch(() => this.#sampleBlocks.delete(index));
+    return reading;
   }
 }

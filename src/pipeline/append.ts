@@ -167,7 +167,7 @@ async function packOptionsOf(
     ...(codec === undefined
       ? {
           codec: sameCodec(last),
-          trained: { parts: last.codecParts },
+          trained: { parts: await last.wholeCodec() },
           tau: ownTau,
         }
       : { codec, tau: tau ?? lastTau }),

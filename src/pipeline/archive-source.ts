@@ -68,7 +68,7 @@ async function readPart(
     return;
   }
   const labels = { start: start - first, count };
-  const context = await labelsOfRow(archive, epoch, { start, count }, codec.usesViews);
+  const context = await labelsOfRow(archive, epoch, { start, count }, codec);
   const args = { row, labels, context, out };
   await codec.decodeAsync(args).catch((error: unknown) => {
     throw errorInRow(archive, epoch, error);

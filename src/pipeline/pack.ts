@@ -325,7 +325,8 @@ function resultOf(archive: LabelArchive, divergence: LabelDivergence): PackResul
 /** Removes what a killed run left next to a finished archive of `packLogits`, and describes the archive. */
 export async function settleFinished(out: string, codecs = CODECS): Promise<PackResult> {
   await using archive = await openArchive(out);
-  const { manifest, codecParts } = archive;
+  const { manifest } = archive;
+  const codecParts = await archive.wholeCodec();
   using codec = codecs.load(codecParts, loadKernels());
   const spec = { ...manifest, codec: codecParts, decoding: codec.decoding, columns: undefined };
   await using writer = await createArchive(out, spec, { resume: true });
@@ -362,5 +363,5 @@ async function finishedParts(out: string, request?: JsonObject): Promise<KeptCod
   if (!existsSync(join(out, MANIFEST_FILE))) return undefined;
   await using archive = await openArchive(out);
   if (request !== undefined) requireSameRequest(archive.manifest, request);
-  return { parts: archive.codecParts };
+  return { parts: await archive.wholeCodec() };
 }

@@ -17,6 +17,8 @@ import type { LabelPlace } from '../labels/source.js';
 import { onFile } from '../store/file-error.js';
 
 const CODEC_FILE = `${UNFINISHED_PACK}safetensors`;
+/** Tensor of side data in blocks. */
+const BLOCKS = 'blocks';
 const METER_FILE = `${UNFINISHED_PACK}jsonl`;
 /** State of a training in progress. */
 const TRAINING_FILE = `${UNFINISHED_PACK}training.safetensors`;
@@ -74,7 +76,10 @@ export class PartialPack implements AsyncDisposable {
     const tensors = new Map<string, StoredTensor>();
     for (const [name, tensor] of parts.tensors) tensors.set(`codec.${name}`, tensor);
     for (const [name, tensor] of parts.sampleTensors) tensors.set(`samples.${name}`, tensor);
+    const { samples, samplesPerBlock, row } = parts.sampleBlocks ?? {};
+    if (row !== undefined) tensors.set(BLOCKS, { dtype: 'U8', shape: [row.length], data: row });
     const state = {
+      ...(row && { sampleBlocks: { samples, samplesPerBlock } }),
       request: this.#request,
       name: parts.name,
       config: parts.config,
@@ -180,8 +185,11 @@ async function readCodec(
         .filter(([name]) => name.startsWith(prefix))
         .map(([name, tensor]) => [name.slice(prefix.length), tensor as Tensor]),
     );
-  const { request, name, config, training, pilot } = kept.state;
-  const parts = { name, config, tensors: named('codec.'), sampleTensors: named('samples.') };
+  const { request, name, config, training, pilot, sampleBlocks } = kept.state;
+  const row = kept.tensors.get(BLOCKS)?.data;
+  const side = row && { sampleBlocks: { ...(sampleBlocks as JsonObject), row } };
+  const tensors = { tensors: named('codec.'), sampleTensors: named('samples.') };
+  const parts = { name, config, ...tensors, ...side };
   return { request, parts, training, pilot } as unknown as KeptCodec & { request: JsonObject };
 }
 

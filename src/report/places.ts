@@ -22,7 +22,7 @@ export async function placesOf(
   const places: Place[] = [];
   for (const { part, positions: at, own } of samplesByPart(archive.partsOf(row), positions)) {
     const [first] = part.samples;
-    const labels = await labelsOfRow(part.archive, part.epoch, own, true);
+    const labels = await labelsOfRow(part.archive, part.epoch, own, { usesViews: true });
     const ids = sampleIds(labels.samples);
     for (const [i, position] of at.entries()) {
       const { partner, lambda } = labels.augmentation ?? {};

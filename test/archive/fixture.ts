@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { createArchive } from '#src/archive/create.js';
 import { type ArchiveIdentity, archiveIdOf } from '#src/archive/identity.js';
 import type { ArchiveSpec } from '#src/archive/spec.js';
-import type { Tensor } from '#src/core/codec-parts.js';
+import { joinBlocks } from '#src/core/blocks.js';
+import type { SampleBlocks, Tensor } from '#src/core/codec-parts.js';
 
 export function tensor(values: readonly number[], shape: readonly number[]): Tensor {
   return { dtype: 'F32', shape, data: new Uint8Array(Float32Array.from(values).buffer) };
@@ -32,6 +33,17 @@ export const SMALL: ArchiveSpec = {
   columns: [{ name: 'weight', dtype: 'F16', rowBytes: 22 }],
   shardBytes: 100,
 };
+
+/** Side data of samples in blocks of any bytes. */
+export function sideBlocks(
+  samples: number,
+  samplesPerBlock: number,
+  bytesOf: (block: number) => Uint8Array,
+): SampleBlocks {
+  const count = Math.ceil(samples / samplesPerBlock);
+  const row = joinBlocks(Array.from({ length: count }, (_, i) => bytesOf(i)));
+  return { samples, samplesPerBlock, row };
+}
 
 /** 143 bits of codes in 18 bytes, the last bit clear; different in every epoch. */
 export function smallRow(epoch: number): { codes: Uint8Array; weight: Uint8Array } {

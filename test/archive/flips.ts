@@ -1,15 +1,20 @@
 import { createArchive } from '#src/archive/create.js';
-import { readManifestBytes, shardsOf } from '#src/archive/files.js';
+import { readManifestBytes, shardsOf, tableFiles } from '#src/archive/files.js';
 import { type Manifest, parseManifest } from '#src/archive/manifest.js';
+import { sampleShards } from '#src/archive/sample-blocks.js';
 import type { Shards } from '#src/archive/shards.js';
 import type { ArchiveSpec } from '#src/archive/spec.js';
-import { verifyArchiveFiles, verifyShardOf } from '#src/archive/verify-archive.js';
+import {
+  verifyArchiveFiles,
+  verifySampleFile,
+  verifyShardOf,
+} from '#src/archive/verify-archive.js';
 import { verifyWholeFile } from '#src/container/verify-file.js';
 import { joinBlocks } from '#src/core/blocks.js';
 import { SoftpackError } from '#src/errors.js';
 import type { ByteStore } from '#src/store/byte-store.js';
 import { localStore } from '#src/store/local.js';
-import { readTree, SMALL } from './fixture.js';
+import { readTree, SMALL, sideBlocks } from './fixture.js';
 
 /** Small archives of every layout, in memory, and what verification says of each flipped bit of theirs. */
 
@@ -29,6 +34,16 @@ export const LAYOUTS: Readonly<Record<string, ArchiveSpec>> = {
     codec: samplesOf(24),
     samples: 24,
     layout: { kind: 'blocks', labelsPerBlock: 8 },
+  },
+  'side data in blocks': {
+    ...base,
+    codec: {
+      ...base.codec,
+      sampleTensors: new Map(),
+      sampleBlocks: sideBlocks(24, 3, (i) => new Uint8Array(5 + (i % 4)).fill(i)),
+    },
+    samples: 24,
+    samplesPerFile: 12,
   },
   'served epochs': { ...base, codec: samplesOf(24), samples: 24, epochs: 9, storedEpochs: epochs },
   'pruned with columns': {
@@ -110,8 +125,12 @@ export class FlippedArchive {
         (one) => one.file === file,
       );
       if (shard !== undefined) return verifyShardOf(this.store, manifest, shard, {});
-      const { codecFile, samplesFile, shardTable } = manifest;
-      const record = [codecFile, samplesFile, shardTable].find((one) => one?.file === file);
+      const { sampleBlocks } = manifest;
+      const side = sampleBlocks && (await sampleShards(this.store, sampleBlocks, false));
+      const sides = Array.from({ length: side?.count ?? 0 }, (_, i) => side?.at(i));
+      const own = sides.find((one) => one?.file === file);
+      if (own !== undefined) return verifySampleFile(this.store, manifest, own, {});
+      const record = tableFiles(manifest).find((one) => one.file === file);
       if (record === undefined) throw new Error(`no hash of ${file}`);
       const found = await verifyWholeFile(this.store, record);
       return found.map((one) => ({ ...one, file }));

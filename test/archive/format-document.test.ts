@@ -12,7 +12,7 @@ import { memoryLabelSource } from '#src/labels/source.js';
 import { packLogits } from '#src/pipeline/pack.js';
 import { syntheticLogits } from '../codecs/labels.js';
 import { temporaryDirectory } from '../temporary.js';
-import { SMALL, smallRow } from './fixture.js';
+import { SMALL, smallRow, writeSmall } from './fixture.js';
 
 /** The reader that docs/format.md prints, without a line of ours. */
 const text = readFileSync(fileURLToPath(new URL('../../docs/format.md', import.meta.url)), 'utf8');
@@ -120,6 +120,17 @@ describe('the reader of docs/format.md', () => {
     await appendArchive(path, await pack(directory.path('epochs'), 13, 4));
     await compare(path);
     await compare(more);
+  });
+
+  test('reads side data in blocks', async () => {
+    const path = directory.path('side');
+    const blocks = [4, 0, 9, 2, 1, 3].map((length, i) => new Uint8Array(length).fill(17 * i));
+    const sampleBlocks = { samples: 11, samplesPerBlock: 2, row: joinBlocks(blocks) };
+    const codec = { ...SMALL.codec, sampleTensors: new Map(), sampleBlocks };
+    await writeSmall(path, { ...SMALL, codec, samplesPerFile: 4 });
+    const hex = (i: number) => Buffer.from(blocks[i]).toString('hex');
+    const found = read(path, ['0', '3', '5', '10']);
+    expect(found).toEqual([`${hex(0)} 0`, ' 1', `${hex(2)} 1`, `${hex(5)} 0`]);
   });
 
   test('refuses a shard that was changed', async () => {

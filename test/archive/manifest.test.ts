@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { openArchive } from '#src/archive/archive.js';
-import { type ArchiveIdentity, archiveIdOf, type FileRecord } from '#src/archive/identity.js';
+import type { FileRecord } from '#src/archive/file-record.js';
+import { type ArchiveIdentity, archiveIdOf } from '#src/archive/identity.js';
 import {
   type Manifest,
   makeManifest,
@@ -87,7 +88,8 @@ describe('parseManifest', () => {
       expect.objectContaining({
         code: 'UNSUPPORTED',
         field: 'm.json: features.required',
-        expected: 'among pruned, listed, rendering, tau-schedule, views, parts, sample-parts',
+        expected:
+          'among pruned, listed, rendering, tau-schedule, views, parts, sample-parts, sample-blocks',
         found: 'entropy-coded',
       }),
     );

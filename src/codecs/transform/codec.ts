@@ -1,5 +1,5 @@
 import { joinBlocks, splitBlocks } from '../../core/blocks.js';
-import type { CodecParts, CodeLayout } from '../../core/codec-parts.js';
+import type { CodecParts, CodeLayout, SampleBlockOf } from '../../core/codec-parts.js';
 import { sampleIds } from '../../core/samples.js';
 import type { LatentDecoder } from '../../kernels/latents.js';
 import type { Kernels, ThreadOptions } from '../../kernels/types.js';
@@ -32,6 +32,12 @@ export const DECODING =
 const DECODE_CHUNK = 1024;
 /** Labels centred and projected at a time: some MB that stay in a cache. */
 const ENCODE_CHUNK = 512;
+
+/** What labels are predicted from. */
+interface Known {
+  readonly mixes: Mixes;
+  readonly sampleBlocks: SampleBlockOf | undefined;
+}
 
 /** What only the encoder needs, made from the model when it is first used. */
 interface EncoderState {
@@ -113,12 +119,12 @@ export class TransformCodec implements Codec {
     const { classes, components, labelsPerBlock } = this.config;
     const count = logits.length / classes;
     const blocks: Uint8Array[] = [];
-    const mixes = this.#mixesOf(context);
+    const known = this.#knownOf(context);
     for (let start = 0; start < count; start += labelsPerBlock) {
       const end = Math.min(start + labelsPerBlock, count);
       const part = logits.subarray(start * classes, end * classes);
       const latents = await this.#latentsOf(part, threads);
-      this.#predict(latents, mixes, start, end, -1);
+      this.#predict(latents, known, start, end, -1);
       const values = transposed(this.#indicesOf(latents, threads), components);
       blocks.push(this.#blocks.encode(values));
     }
@@ -142,12 +148,14 @@ export class TransformCodec implements Codec {
   }
 
   parts(): CodecParts {
-    const { tensors } = this.#model;
-    return { name: this.name, config: { ...this.config }, tensors, sampleTensors: new Map() };
+    const { tensors, sampleBlocks } = this.#model;
+    const side = { sampleTensors: new Map(), ...(sampleBlocks && { sampleBlocks }) };
+    return { name: this.name, config: { ...this.config }, tensors, ...side };
   }
 
   dispose(): void {
     this.#blocks.clear();
+    this.#model.vectors?.clear();
     this.#decoder?.dispose();
     this.#decoder = undefined;
   }
@@ -210,21 +218,23 @@ export class TransformCodec implements Codec {
   /** Adds the predictions of labels [from, to) to their latents, or subtracts them. */
   #predict(
     latents: Float32Array,
-    mixes: Mixes | undefined,
+    known: Known | undefined,
     from: number,
     to: number,
     sign: 1 | -1,
   ): void {
-    if (mixes === undefined) return;
-    const { bases, network } = this.#model;
+    if (known === undefined) return;
+    const { mixes, sampleBlocks } = known;
+    const { bases, network, vectors } = this.#model;
     const own = cutMixes(mixes, from, to);
     const { components } = this.config;
     network?.addTo(latents, components, own, sign);
     if (bases !== undefined) addPredictions(latents, bases, components, own, sign);
+    vectors?.addTo(latents, own, sampleBlocks, sign);
   }
 
   /** As far as labels are predicted from them. */
-  #mixesOf(context: LabelContext): Mixes | undefined {
+  #knownOf(context: LabelContext): Known | undefined {
     if (!this.knowsSamples) return undefined;
     const { augmentation } = context;
     const shown = this.config.network !== undefined;
@@ -240,7 +250,7 @@ export class TransformCodec implements Codec {
       const wrong = ids.find((id) => id >= samples);
       check.that(wrong === undefined, wrong, 'context.samples', `less than ${samples}`);
     }
-    return mixes;
+    return { mixes, sampleBlocks: context.sampleBlocks };
   }
 
   /** Latents of some labels at a time, predictions included, and the part of `out` that is theirs. */
@@ -249,12 +259,12 @@ export class TransformCodec implements Codec {
     const positions = sampleIds(labels);
     requireOut(out, positions.length, classes);
     const blocks = splitBlocks(row);
-    const mixes = this.#mixesOf(context);
+    const known = this.#knownOf(context);
     for (let start = 0; start < positions.length; start += DECODE_CHUNK) {
       const end = Math.min(start + DECODE_CHUNK, positions.length);
       const latents = new Float32Array((end - start) * components);
       this.#blocks.gather(blocks, positions.subarray(start, end), latents, threads);
-      this.#predict(latents, mixes, start, end, 1);
+      this.#predict(latents, known, start, end, 1);
       yield { latents, out: out.subarray(start * classes, end * classes) };
     }
   }

@@ -15,6 +15,8 @@ const BLOCK_BITS = 2 ** 17;
 export interface TransformConfig extends CommonConfig {
   /** Number of base vectors, by sample id; 0 for none. */
   readonly bases: number;
+  /** Present if they lie in blocks of so many samples, which a reader need not read whole. */
+  readonly basesPerBlock?: number;
   /** Whether labels are predicted from what is mixed into their views, too. */
   readonly views: boolean;
   /** Components kept. */
@@ -41,7 +43,7 @@ export function checkTransformConfig(
   check: FieldChecker,
 ): TransformConfig {
   const { classes, tau, bases, views, components, step, states, labelsPerBlock } = config;
-  const { network } = config;
+  const { basesPerBlock, network } = config;
   checkCommon(config, check);
   check.count(bases, 'bases', 0, 2 ** 32 - 1);
   check.flag(views, 'views');
@@ -50,7 +52,8 @@ export function checkTransformConfig(
   check.that([1, 4, 8].includes(states), states, 'states', '1, 4 or 8');
   check.powerOfTwo(labelsPerBlock, 'labelsPerBlock', 1, 2 ** 16);
   if (network !== undefined) checkNetwork(network, check);
-  const own = network && { network };
+  if (basesPerBlock !== undefined) check.count(basesPerBlock, 'basesPerBlock', 1, 2 ** 16);
+  const own = { ...(basesPerBlock && { basesPerBlock }), ...(network && { network }) };
   return { classes, tau, bases, views, components, step, states, labelsPerBlock, ...own };
 }
 

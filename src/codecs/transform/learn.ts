@@ -16,6 +16,7 @@ import { quantiseLabels } from './pilot.js';
 import { dualOf } from './project.js';
 import { baseStep, costsOf, labelBits, roundToUnits, transposed, unitOf } from './quantiser.js';
 import { entropyBits } from './tables.js';
+import { BASES_PER_BLOCK, BLOCKED_BASES } from './vector-blocks.js';
 
 /** Labels that entropy tables are learnt from. */
 const TABLE_LABELS = 16_384;
@@ -77,6 +78,9 @@ export async function learnCodec(
   const config = {
     ...{ classes, tau, components: rank, step, states, views: drawn.mixed },
     bases: bases === undefined ? 0 : bases.length / rank,
+    ...(bases !== undefined && bases.length / rank > BLOCKED_BASES
+      ? { basesPerBlock: BASES_PER_BLOCK }
+      : {}),
     labelsPerBlock: blockFor(Math.max(entropy, 1)),
     ...(network && { network: configOf(network) }),
   };
@@ -85,6 +89,8 @@ export async function learnCodec(
   const model = modelOf(learnt, config, kernels);
   let tensors = 0;
   for (const { data } of model.tensors.values()) tensors += data.length;
+  // In their files an offset takes as much again as in a row, and headers and checksums some kB per 6 MB.
+  tensors += 1.01 * (model.sampleBlocks?.row?.length ?? 0);
   const indices = quantisedBy(model, scaled, kernels);
   const rows = { samples, labels, labelsPerBlock: config.labelsPerBlock, rank };
   const bits = codedBits(indices, rows, codes, kernels) + 8 * tensors;

@@ -1,4 +1,4 @@
-import type { CodecParts, Tensor } from '../../core/codec-parts.js';
+import type { CodecParts, SampleBlocks, Tensor } from '../../core/codec-parts.js';
 import type { RansModel } from '../../kernels/rans.js';
 import type { Kernels } from '../../kernels/types.js';
 import { Network } from '../predictive/network.js';
@@ -8,6 +8,7 @@ import { bytesOf, bytesTensor, halvesTensor } from './byte-tensors.js';
 import { decodeMatrix, encodeMatrix, type RowModel, readRowModel } from './coded-matrix.js';
 import type { TransformConfig } from './config.js';
 import { baseStep } from './quantiser.js';
+import { encodeVectors, VectorBlocks } from './vector-blocks.js';
 
 /** What a codec has learnt, as its tensors hold it. */
 export interface TransformModel {
@@ -18,6 +19,9 @@ export interface TransformModel {
   readonly codes: RansModel;
   /** [bases, components]; absent if labels are coded as they are. */
   readonly bases?: Float32Array;
+  /** The same, of many samples: decoded as they are needed. */
+  readonly vectors?: VectorBlocks;
+  readonly sampleBlocks?: SampleBlocks;
   /** Absent if labels are not predicted from what their views show. */
   readonly network?: Network;
   readonly tensors: ReadonlyMap<string, Tensor>;
@@ -45,7 +49,12 @@ export function modelOf(
     ['shifts', bytesTensor(Uint8Array.from(learnt.shifts, (shift) => shift + 128))],
     ['tables', bytesTensor(learnt.codes.bytes)],
   ]);
-  if (learnt.bases !== undefined) {
+  const blocked =
+    learnt.bases === undefined || config.basesPerBlock === undefined
+      ? undefined
+      : encodeVectors(learnt.bases, config, kernels);
+  if (blocked !== undefined) tensors.set('base_tables', bytesTensor(blocked.tables.bytes));
+  else if (learnt.bases !== undefined) {
     tensors.set('bases', bytesTensor(encodeMatrix(learnt.bases, config.bases, kernels)));
   }
   for (const [name, tensor] of learnt.network?.tensors ?? []) tensors.set(name, tensor);
@@ -53,7 +62,11 @@ export function modelOf(
     basis: dequantiseBasis(learnt.basis, { rank: components, classes }),
     shifts: learnt.shifts,
     codes: learnt.codes.model,
-    ...(learnt.bases === undefined
+    ...(blocked && {
+      sampleBlocks: blocked.blocks,
+      vectors: new VectorBlocks(config, blocked.tables.model, blocked.blocks, kernels),
+    }),
+    ...(learnt.bases === undefined || blocked !== undefined
       ? {}
       : { bases: baseVectors(learnt.bases, components, config.step) }),
     ...(learnt.network && { network: learnt.network }),
@@ -62,7 +75,7 @@ export function modelOf(
 }
 
 export function readTransformModel(
-  { tensors }: Pick<CodecParts, 'tensors'>,
+  { tensors, sampleBlocks }: Pick<CodecParts, 'tensors' | 'sampleBlocks'>,
   config: TransformConfig,
   kernels: Kernels,
 ): TransformModel {
@@ -90,6 +103,15 @@ export function readTransformModel(
     tensors,
   };
   if (config.bases === 0) return model;
+  if (config.basesPerBlock !== undefined) {
+    const own = bytesOf(tensors, 'base_tables');
+    const { model: baseTables, length } = readRowModel('base_tables', own, components, 1);
+    if (length !== own.length) {
+      throw invalidTensor('base_tables', 'wrong length', length, own.length);
+    }
+    const vectors = new VectorBlocks(config, baseTables, sampleBlocks, kernels);
+    return { ...model, vectors, ...(sampleBlocks && { sampleBlocks }) };
+  }
   const stream = bytesOf(tensors, 'bases');
   const bases = decodeMatrix('bases', stream, components, config.bases, kernels);
   return { ...model, bases: baseVectors(bases, components, config.step) };

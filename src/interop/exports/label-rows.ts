@@ -127,7 +127,7 @@ class PartRows {
       const args = {
         row,
         labels,
-        context: await labelsOfRow(this.#archive, epoch, labels, this.#codec.usesViews),
+        context: await labelsOfRow(this.#archive, epoch, labels, this.#codec),
         ...{ tau, out },
       };
       await this.#codec.decodeAsync(args).catch((error: unknown) => {

@@ -1,0 +1,151 @@
+import { joinBlocks, splitBlocks } from '../../core/blocks.js';
+import type { SampleBlockOf, SampleBlocks } from '../../core/codec-parts.js';
+import type { RansModel } from '../../kernels/rans.js';
+import type { Kernels } from '../../kernels/types.js';
+import { argumentChecker } from '../config.js';
+import { invalidTensor } from '../tensors.js';
+import { addPredictions } from './base-vectors.js';
+import { learnRowModel, type RowModel } from './coded-matrix.js';
+import type { TransformConfig } from './config.js';
+import type { Mixes } from './mixes.js';
+import { baseStep } from './quantiser.js';
+import { histogramsOf, symbolOf } from './tables.js';
+
+/**
+ * Base vectors of many samples: blocks of [components, samples] that are coded independently, with the same tables, so that
+ * a label needs no more than those of its own sample and of the one mixed in.
+ */
+
+/** Samples from which on base vectors lie in blocks: fewer are some MB as vectors, and cost less in one stream. */
+export const BLOCKED_BASES = 2 ** 16;
+/** A block of 64 components takes some 6 kB, 128 bytes of them states of the coder. */
+export const BASES_PER_BLOCK = 256;
+/** Bytes of decoded blocks that are kept: labels of a shuffled batch come from any. */
+const KEPT_BYTES = 128 * 2 ** 20;
+
+export interface CodedVectors {
+  readonly tables: RowModel;
+  readonly blocks: SampleBlocks;
+}
+
+/** @param values [components, samples], in steps of base vectors. */
+export function encodeVectors(
+  values: Int16Array,
+  { bases: samples, basesPerBlock: samplesPerBlock = BASES_PER_BLOCK }: TransformConfig,
+  kernels: Kernels,
+): CodedVectors {
+  const rows = values.length / samples;
+  const histograms = histogramsOf(rows);
+  for (const [i, value] of values.entries()) {
+    histograms[Math.floor(i / samples)][symbolOf(value)]++;
+  }
+  const tables = learnRowModel(histograms, 1, 1);
+  const blocks: Uint8Array[] = [];
+  for (let begin = 0; begin < samples; begin += samplesPerBlock) {
+    const end = Math.min(begin + samplesPerBlock, samples);
+    const block = new Int16Array(rows * (end - begin));
+    for (let j = 0; j < rows; j++) {
+      block.set(values.subarray(j * samples + begin, j * samples + end), j * (end - begin));
+    }
+    blocks.push(kernels.encodeRans({ ...tables.model, values: block, columns: end - begin }));
+  }
+  return { tables, blocks: { samples, samplesPerBlock, row: joinBlocks(blocks) } };
+}
+
+type Shape = Pick<TransformConfig, 'bases' | 'basesPerBlock' | 'components' | 'step'>;
+
+/** Decodes base vectors as labels need them. */
+export class VectorBlocks {
+  readonly #shape: Shape;
+  readonly #perBlock: number;
+  readonly #model: RansModel;
+  readonly #kernels: Kernels;
+  /** All encoded blocks, if the codec was loaded with them. */
+  readonly #own: readonly Uint8Array[] | undefined;
+  /** [components, samples] by block; the least recently used first. */
+  readonly #known = new Map<number, Int16Array>();
+  #knownBytes = 0;
+
+  /** @param blocks as an archive has them. */
+  constructor(shape: Shape, model: RansModel, blocks: SampleBlocks | undefined, kernels: Kernels) {
+    const { bases, basesPerBlock = BASES_PER_BLOCK } = shape;
+    const expected = `${bases} samples in blocks of ${basesPerBlock}`;
+    const found = blocks && `${blocks.samples} samples in blocks of ${blocks.samplesPerBlock}`;
+    if (found !== expected) {
+      throw invalidTensor('sampleBlocks', 'not the base vectors', expected, found ?? 'nothing');
+    }
+    this.#shape = shape;
+    this.#perBlock = basesPerBlock;
+    this.#model = model;
+    this.#kernels = kernels;
+    this.#own = blocks?.row === undefined ? undefined : splitBlocks(blocks.row, 'sampleBlocks.row');
+  }
+
+  /** Adds predictions to latents [labels, components], or subtracts them; see {@link addPredictions}. */
+  addTo(latents: Float32Array, mixes: Mixes, given: SampleBlockOf | undefined, sign: 1 | -1): void {
+    const places = new Map<number, number>();
+    const placeOf = (id: number) => {
+      const place = places.get(id) ?? places.size;
+      places.set(id, place);
+      return place;
+    };
+    const [sample, partner] = [mixes.sample.map(placeOf), mixes.partner.map(placeOf)];
+    const vectors = this.#vectorsOf(places, given);
+    const own = { ...mixes, sample, partner };
+    addPredictions(latents, vectors, this.#shape.components, own, sign);
+  }
+
+  clear(): void {
+    this.#known.clear();
+    this.#knownBytes = 0;
+  }
+
+  /** [samples, components] of some samples, each at its place. Block by block: a small store never decodes one twice. */
+  #vectorsOf(places: ReadonlyMap<number, number>, given: SampleBlockOf | undefined): Float32Array {
+    const { components, step } = this.#shape;
+    const unit = baseStep(step);
+    const out = new Float32Array(places.size * components);
+    let number = -1;
+    let block: Int16Array = new Int16Array();
+    for (const id of Uint32Array.from(places.keys()).sort()) {
+      const own = Math.floor(id / this.#perBlock);
+      if (own !== number) [number, block] = [own, this.#blockOf(own, given)];
+      const [count, at] = [block.length / components, (places.get(id) ?? 0) * components];
+      const column = id - number * this.#perBlock;
+      for (let j = 0; j < components; j++) out[at + j] = block[j * count + column] * unit;
+    }
+    return out;
+  }
+
+  #blockOf(number: number, given: SampleBlockOf | undefined): Int16Array {
+    const known = this.#known.get(number) ?? this.#decode(number, given);
+    // Deleted first: it becomes the latest.
+    if (!this.#known.delete(number)) this.#knownBytes += known.byteLength;
+    this.#known.set(number, known);
+    for (const [oldest, { byteLength }] of this.#known) {
+      if (this.#knownBytes <= KEPT_BYTES) break;
+      this.#known.delete(oldest);
+      this.#knownBytes -= byteLength;
+    }
+    return known;
+  }
+
+  #decode(number: number, given: SampleBlockOf | undefined): Int16Array {
+    const bytes = this.#own?.[number] ?? given?.(number);
+    if (bytes === undefined) {
+      const expected = "the archive's sampleBlocks of these samples";
+      argumentChecker('transform').that(false, 'none', 'context.sampleBlocks', expected);
+      throw new TypeError('unreachable');
+    }
+    const { bases, components } = this.#shape;
+    const columns = Math.min(this.#perBlock, bases - number * this.#perBlock);
+    const out = new Int16Array(components * columns);
+    try {
+      this.#kernels.decodeRans({ ...this.#model, bytes, columns, out });
+    } catch (cause) {
+      const field = `sampleBlocks[${number}]`;
+      throw invalidTensor(field, 'damaged', 'a stream of its tables', String(cause));
+    }
+    return out;
+  }
+}

@@ -1,7 +1,7 @@
 // The public surface of the package: node scripts/api-report.mjs [--write]
-// Compares docs/api/*.api.md with what dist/*.d.ts export, and fails if a signature uses a type that is not exported.
+// Compares docs/api/*.api.md, and the names of the reference next to it (docs/api/*.md, with all comments), with what dist/*.d.ts export, and fails if a signature uses a type that is not exported.
 import { readFileSync, writeFileSync } from 'node:fs';
-import { basename, join, relative, resolve, sep } from 'node:path';
+import { join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 
@@ -21,6 +21,7 @@ const program = ts.createProgram(files, {
 });
 const checker = program.getTypeChecker();
 const printer = ts.createPrinter({ removeComments: true });
+const commenting = ts.createPrinter({ removeComments: false });
 
 const surfaces = new Map(
   Object.entries(ENTRIES).map(([name, entry]) => [name, exportsOf(resolve(ROOT, entry))]),
@@ -30,15 +31,21 @@ const forgotten = forgottenTypes();
 for (const line of forgotten) console.error(line);
 let failed = forgotten.length > 0;
 for (const [name, symbols] of surfaces) {
-  const path = join(ROOT, 'docs', 'api', `${name}.api.md`);
+  const surface = join(ROOT, 'docs', 'api', `${name}.api.md`);
+  const whole = join(ROOT, 'docs', 'api', `${name}.md`);
   const text = report(name, symbols);
-  if (process.argv.includes('--write')) writeFileSync(path, text);
-  else if (text !== readOr(path, '')) {
-    console.error(
-      `docs/api/${basename(path)}: the public surface has changed; npm run api records it`,
-    );
-    failed = true;
+  if (process.argv.includes('--write')) {
+    writeFileSync(surface, text);
+    writeFileSync(whole, reference(name, symbols));
+    continue;
   }
+  // Comments of the reference may be older; what it lists may not.
+  const listed = [...readOr(whole, '').matchAll(/^## (\w+)$/gm)].map(
+    ([, listedName]) => listedName,
+  );
+  if (text === readOr(surface, '') && String(listed) === String([...symbols.keys()])) continue;
+  console.error(`docs/api/${name}*.md: the public surface has changed; npm run api records it`);
+  failed = true;
 }
 process.exitCode = failed ? 1 : 0;
 
@@ -68,6 +75,34 @@ function report(name, symbols) {
   });
   const title = `# ${name}: public surface\n\nWritten by \`npm run api\`; \`npm run check\` compares it.\n`;
   return `${title}\n${blocks.join('\n')}`;
+}
+
+/** What users look up: the declaration of each name with its comments, behind an index. */
+function reference(name, symbols) {
+  const title = `# ${name.replace('-', '/')}: reference\n\nWritten by \`npm run api\` from the sources.\n`;
+  const kinds = new Map();
+  for (const [exportName, symbol] of symbols) {
+    const kind = kindOf(symbol);
+    kinds.set(kind, [...(kinds.get(kind) ?? []), `[${exportName}](#${exportName.toLowerCase()})`]);
+  }
+  const index = ['Functions', 'Classes', 'Constants', 'Types'].flatMap((kind) =>
+    kinds.has(kind) ? [`**${kind}**: ${kinds.get(kind).join(', ')}\n`] : [],
+  );
+  const blocks = [...symbols].map(([exportName, symbol]) => {
+    const text = (symbol.declarations ?? []).map((declaration) => {
+      if (isComputed(declaration)) return expanded(symbol);
+      const node = statementOf(declaration);
+      return commenting.printNode(ts.EmitHint.Unspecified, node, node.getSourceFile());
+    });
+    return `## ${exportName}\n\n\`\`\`ts\n${text.join('\n')}\n\`\`\`\n`;
+  });
+  return `${title}\n${index.join('\n')}\n${blocks.join('\n')}`;
+}
+
+function kindOf({ flags }) {
+  if (flags & ts.SymbolFlags.Function) return 'Functions';
+  if (flags & ts.SymbolFlags.Class) return 'Classes';
+  return flags & ts.SymbolFlags.Variable ? 'Constants' : 'Types';
 }
 
 function printed(node) {

@@ -1,9 +1,10 @@
-import { join } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import ts from 'typescript';
 import { expect, it } from 'vitest';
 import { createProgram } from '#src/cli/run.js';
-import { programOf, ROOT, type Snippet, snippets } from './snippets.js';
+import { documents, programOf, ROOT, type Snippet, snippets } from './snippets.js';
 
 const all = snippets();
 const programs = all.filter(({ language }) => /^(?:js|ts)$/.test(language));
@@ -94,3 +95,28 @@ it('are commands that softpack has, with options that it takes', async () => {
     expect(failure).toBeUndefined();
   }
 });
+
+it('link to files and headings that are there', () => {
+  const broken = documents().flatMap((document) => {
+    const text = readFileSync(join(ROOT, document), 'utf8').replaceAll(/```.*?```/gs, '');
+    const links = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link]) => link);
+    return links
+      .filter((link) => !/^https?:/.test(link) && !isThere(document, link))
+      .map((link) => `${document}: ${link}`);
+  });
+  expect(broken).toEqual([]);
+});
+
+function isThere(document: string, link: string): boolean {
+  const [path, heading] = link.split('#');
+  const target = path === '' ? join(ROOT, document) : join(ROOT, dirname(document), path);
+  if (!existsSync(target)) return false;
+  if (heading === undefined) return true;
+  const headings = [...readFileSync(target, 'utf8').matchAll(/^#+ (.*)$/gm)].map(([, title]) =>
+    title
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
+      .replaceAll(' ', '-'),
+  );
+  return headings.includes(heading);
+}

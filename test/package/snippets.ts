@@ -17,7 +17,8 @@ export interface Snippet {
   readonly notRun?: string;
 }
 
-const DOCUMENTS = [
+/** README and all documents. */
+export const documents = (): readonly string[] => [
   'README.md',
   'examples/README.md',
   ...readdirSync(join(ROOT, 'docs'))
@@ -32,7 +33,7 @@ const DOCUMENTS = [
  * - `<!-- not run: reason -->`
  */
 export function snippets(): readonly Snippet[] {
-  return DOCUMENTS.flatMap((document) => snippetsOf(document));
+  return documents().flatMap((document) => snippetsOf(document));
 }
 
 function snippetsOf(document: string): readonly Snippet[] {

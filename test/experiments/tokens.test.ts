@@ -1,12 +1,11 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, expect, test } from 'vitest';
 import { answer } from '#apps/experiments/tokens/answer.js';
-import { Answers, sourceOf } from '#apps/experiments/tokens/answers.js';
+import { Answers } from '#apps/experiments/tokens/answers.js';
+import { packTexts } from '#apps/experiments/tokens/packed.js';
 import { paired } from '#apps/experiments/tokens/paired.js';
 import { TokenStudent } from '#apps/experiments/tokens/student.js';
 import { judge, trainStudent } from '#apps/experiments/tokens/train.js';
-import { packTokens } from '#src/tokens/pack-tokens.js';
-import { openTokenArchive } from '#src/tokens/token-archive.js';
 import { temporaryDirectory } from '../temporary.js';
 
 const temporary = await temporaryDirectory();
@@ -102,16 +101,16 @@ test('a student sees neither later tokens nor other texts', async () => {
 test('students learn from labels, from the text and from the teacher', async () => {
   const texts = await answers(30);
   const out = temporary.path('labels');
-  await packTokens({ source: sourceOf(texts, V), out, codec: { name: 'topk', k: V } });
-  await using archive = await openTokenArchive(out);
+  const { signal } = new AbortController();
+  const shared = { seed: 0, vocabulary: V, signal };
+  await using packed = await packTexts(texts, { name: 'topk', k: V }, { ...shared, out });
   const recipe = {
     shape: { width: 8, layers: 1, heads: 2 },
     epochs: 4,
     window: 32,
     learningRate: 0.02,
   };
-  const { signal } = new AbortController();
-  const setting = { archive, answers: texts, recipe, onStep: () => {}, signal };
+  const setting = { packed, answers: texts, recipe, onStep: () => {}, signal };
   const perLabel = async (student: TokenStudent) => {
     const { kl } = await judge(student, texts);
     return kl.reduce((a, b) => a + b, 0) / texts.reduce((sum, { rows }) => sum + rows, 0);
@@ -126,6 +125,15 @@ test('students learn from labels, from the text and from the teacher', async () 
   // Labels of all ids are the teacher, up to float16.
   expect(whole).toBeCloseTo(online, 2);
   expect(await perLabel(told)).toBeGreaterThan(online);
+  // With an output matrix that changes nothing, log-probabilities are hidden states.
+  const states = texts.map((own) => ({ ...own, hidden: own.logs }));
+  const weights = Float32Array.from({ length: V * V }, (_, i) => (i % (V + 1) === 0 ? 1 : 0));
+  const head = { vocabulary: V, width: V, weights };
+  const choice = { name: 'hidden', kl: 0.001 } as const;
+  const hidden = temporary.path('hidden');
+  await using coded = await packTexts(states, choice, { ...shared, head, out: hidden });
+  using stated = await trainStudent('labels', 1, { ...setting, packed: coded });
+  expect(await perLabel(stated)).toBeCloseTo(online, 2);
 });
 
 test('differences are weighted by labels, and texts are drawn whole', () => {

@@ -12,6 +12,8 @@ export interface Answer {
   readonly rows: number;
   /** [rows, vocabulary]: log-probabilities among the ids of the task. */
   readonly logs: Float32Array;
+  /** [rows, width], behind the teacher's last norm, if they are known. */
+  readonly hidden?: Float32Array;
 }
 
 export interface OwnAnswer extends Answer {

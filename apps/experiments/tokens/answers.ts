@@ -2,7 +2,8 @@ import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { throwIfAborted } from '#src/errors.js';
 import type { LlamaSequence } from '#src/interop/tokens/llama-evaluation.js';
-import type { TokenSource } from '#src/tokens/token-source.js';
+import type { OutputHead } from '#src/tokens/hidden/output-head.js';
+import type { DenseRows, TokenSource } from '#src/tokens/token-source.js';
 import { type Answer, answer, type OwnAnswer } from './answer.js';
 import type { Task } from './prompts.js';
 
@@ -64,14 +65,37 @@ export class Answers {
 
 /** Answers as labels to pack. */
 export function sourceOf(answers: readonly Answer[], vocabulary: number): TokenSource {
+  return denseSource(
+    answers,
+    vocabulary,
+    { kind: 'logits', width: vocabulary },
+    ({ logs }) => logs,
+  );
+}
+
+/** Hidden states as labels to pack. */
+export function hiddenSourceOf(
+  answers: readonly Answer[],
+  { vocabulary, width }: OutputHead,
+): TokenSource {
+  const shape = { kind: 'hidden', width } as const;
+  return denseSource(answers, vocabulary, shape, ({ hidden }) => hidden ?? new Float32Array());
+}
+
+function denseSource(
+  answers: readonly Answer[],
+  vocabulary: number,
+  shape: Pick<DenseRows, 'kind' | 'width'>,
+  valuesOf: (answer: Answer) => Float32Array,
+): TokenSource {
   return {
     vocabulary,
     async *sequences() {
-      for (const [i, { tokens, first, rows, logs }] of answers.entries()) {
+      for (const [i, own] of answers.entries()) {
+        const { tokens, first, rows } = own;
         const read = async (start: number, count: number) =>
-          logs.subarray(start * vocabulary, (start + count) * vocabulary);
-        const labels = { kind: 'logits', width: vocabulary, read } as const;
-        yield { name: `answer ${i}`, tokens, first, rows, labels };
+          valuesOf(own).subarray(start * shape.width, (start + count) * shape.width);
+        yield { name: `answer ${i}`, tokens, first, rows, labels: { ...shape, read } };
       }
     },
   };

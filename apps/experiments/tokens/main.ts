@@ -61,7 +61,7 @@ const QUICK: Scale = {
 export async function table2(flags: Table2Flags, context: Table2Context): Promise<string> {
   const { say, signal, workspace, run } = context;
   const scale = flags.quick ? QUICK : FULL;
-  const { texts, vocabulary, mass } = await labelledTexts(flags, scale, context);
+  const { texts, vocabulary, mass, head } = await labelledTexts(flags, scale, context);
   const train = texts.filter((_, i) => i % FOLD !== 0);
   const test = texts.filter((_, i) => i % FOLD === 0);
   const labels = test.map(({ rows }) => rows);
@@ -78,7 +78,8 @@ export async function table2(flags: Table2Flags, context: Table2Context): Promis
   for (const fact of facts) say(fact);
   const out = join(flags.out, 'tokens');
   const seeds = flags.seeds ?? scale.seeds;
-  const setting = { workspace, train, test, vocabulary, recipe: scale.recipe, seeds, say, signal };
+  const { recipe } = scale;
+  const setting = { workspace, train, test, vocabulary, head, recipe, seeds, say, signal };
   await measureTable2(setting, async (rows) => {
     await writeTable2(out, { ...run, facts, labels }, rows);
   });

@@ -38,7 +38,9 @@ function markdown(
     row === undefined || base === undefined || row === base
       ? undefined
       : paired(row, base, labels, of);
-  const reference = excess(vq, 'kl')?.mean;
+  // A cost that may be none measures nothing.
+  const cost = excess(vq, 'kl');
+  const reference = cost !== undefined && cost.low > 0 ? cost.mean : undefined;
   const lines = rows.map((row) => {
     const kl = excess(row, 'kl');
     const share =

@@ -3,6 +3,7 @@ import * as tf from '@tensorflow/tfjs';
 import { SoftpackError } from '#src/errors.js';
 import { openTokenLabels } from '#src/interop/open-tokens.js';
 import { readOutputHead } from '#src/interop/tokens/output-head.js';
+import type { OutputHead } from '#src/tokens/hidden/output-head.js';
 import type { Answer } from './answer.js';
 
 export interface LabelledTexts {
@@ -11,6 +12,8 @@ export interface LabelledTexts {
   readonly vocabulary: number;
   /** Mean probability that the teacher gives to them. */
   readonly mass: number;
+  /** The teacher's output matrix of these ids, if hidden states are known. */
+  readonly head?: OutputHead;
 }
 
 /** Labels whose mass is measured. */
@@ -48,10 +51,13 @@ export async function textsOfStates(
       const states = tf.tensor2d(hidden.subarray(0, rows * head.width), [rows, head.width]);
       return tf.logSoftmax(tf.matMul(states, known, false, true)).dataSync() as Float32Array;
     });
-    return { tokens: tokens.map((id) => own.get(id) ?? 0), first: 0, rows, logs };
+    const states = hidden.subarray(0, rows * head.width);
+    return { tokens: tokens.map((id) => own.get(id) ?? 0), first: 0, rows, logs, hidden: states };
   });
+  const weights = known.dataSync() as Float32Array;
   tf.dispose([all, known]);
-  return { texts, vocabulary: ids.length, mass };
+  const vocabulary = ids.length;
+  return { texts, vocabulary, mass, head: { vocabulary, width: head.width, weights } };
 }
 
 function massOf(hidden: Float32Array, all: tf.Tensor2D, known: tf.Tensor2D): number {

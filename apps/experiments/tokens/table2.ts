@@ -2,19 +2,18 @@ import { createHash } from 'node:crypto';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { seconds } from '#src/cli/progress.js';
+import type { OutputHead } from '#src/tokens/hidden/output-head.js';
 import type { TokenCodecChoice } from '#src/tokens/pack-tokens.js';
-import { packTokens } from '#src/tokens/pack-tokens.js';
-import { openTokenArchive } from '#src/tokens/token-archive.js';
 import type { Workspace } from '../workspace.js';
 import type { Answer } from './answer.js';
-import { sourceOf } from './answers.js';
+import { type HiddenChoice, packTexts } from './packed.js';
 import { type Judged, judge, type Lesson, type Recipe, trainStudent } from './train.js';
 
 /** A row of the table: what a student learns from. */
 export interface TokenMethod {
   readonly name: string;
   readonly lesson: Lesson;
-  readonly codec?: TokenCodecChoice;
+  readonly codec?: TokenCodecChoice | HiddenChoice;
 }
 
 const VQ = { name: 'topk-vq' } as const;
@@ -30,6 +29,8 @@ const TOKEN_METHODS: readonly TokenMethod[] = [
   { name: 'top-20, VQ, uniform', lesson: 'labels', codec: { ...VQ, tail: 'uniform' } },
   { name: '50 sampled', lesson: 'labels', codec: { name: 'sampled' } },
   { name: '12 sampled', lesson: 'labels', codec: { name: 'sampled', samples: 12 } },
+  { name: '`hidden`, KL .005', lesson: 'labels', codec: { name: 'hidden', kl: 0.005 } },
+  { name: '`hidden`, KL .02', lesson: 'labels', codec: { name: 'hidden', kl: 0.02 } },
 ];
 
 export interface TokenRow {
@@ -45,6 +46,8 @@ export interface Table2Setting {
   readonly train: readonly Answer[];
   readonly test: readonly Answer[];
   readonly vocabulary: number;
+  /** Of hidden states; methods that need them are left out without it. */
+  readonly head?: OutputHead;
   readonly recipe: Recipe;
   readonly seeds: number;
   readonly say: (line: string) => void;
@@ -56,9 +59,10 @@ export async function measureTable2(
   setting: Table2Setting,
   onMeasured: (rows: readonly TokenRow[]) => Promise<void>,
 ): Promise<void> {
-  const { seeds, say } = setting;
+  const { seeds, say, head } = setting;
+  const methods = TOKEN_METHODS.filter(({ codec }) => codec?.name !== 'hidden' || head);
   const cells = Array.from({ length: seeds }, (_, seed) =>
-    TOKEN_METHODS.map((method) => ({ method, seed })),
+    methods.map((method) => ({ method, seed })),
   ).flat();
   const rows = new Map<string, TokenRow>();
   const start = performance.now();
@@ -83,25 +87,24 @@ export async function measureTable2(
 
 /** One student. */
 function cell({ name, lesson, codec }: TokenMethod, seed: number, setting: Table2Setting) {
-  const { workspace, train, test, vocabulary, recipe, say, signal } = setting;
+  const { workspace, train, test, vocabulary, head, recipe, say, signal } = setting;
   const texts = createHash('sha256');
   for (const { tokens } of [...train, ...test]) texts.update(tokens);
   const data = { texts: texts.digest('hex'), train: train.length, vocabulary };
   const parameters = { name, lesson, codec, seed, recipe, data };
   return workspace.step('token-student', parameters, async () => {
     // Those that learn from no labels read their texts from an archive all the same.
-    const choice = codec ?? { name: 'tiny' };
+    const choice = codec ?? ({ name: 'tiny' } as const);
     const key = workspace.key('token-labels', { choice, seed, data });
     const out = join(workspace.dir, 'archives', key);
-    await packTokens({ source: sourceOf(train, vocabulary), out, codec: choice, seed, signal });
-    await using archive = await openTokenArchive(out);
+    await using packed = await packTexts(train, choice, { out, seed, vocabulary, head, signal });
     let noted = performance.now();
     const onStep = (step: number, steps: number, loss: number) => {
       if (step > 1 && performance.now() - noted < 15_000) return;
       noted = performance.now();
       say(`    ${name}: step ${step} of ${steps}, loss ${loss.toFixed(3)}`);
     };
-    const learning = { archive, answers: train, recipe, onStep, signal };
+    const learning = { packed, answers: train, recipe, onStep, signal };
     using student = await trainStudent(lesson, seed, learning);
     const judged = await judge(student, test);
     return {

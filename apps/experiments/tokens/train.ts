@@ -2,12 +2,11 @@ import * as tf from '@tensorflow/tfjs';
 import { STREAM } from '#src/core/philox.js';
 import { RandomSequence } from '#src/core/random.js';
 import { throwIfAborted } from '#src/errors.js';
-import type { ListedTargets } from '#src/tokens/targets.js';
-import type { TokenArchive } from '#src/tokens/token-archive.js';
-import { tokenWindows } from '#src/tokens/windows.js';
+import type { TokenWindow, WindowOptions } from '#src/tokens/windows.js';
 import { AdamW } from '#src/training/optimiser.js';
 import { cosineSchedule } from '#src/training/schedule.js';
 import { tokenLoss } from '#src/training/token-loss.js';
+import type { TokenTargets } from '#src/training/token-targets.js';
 import type { Answer } from './answer.js';
 import { type StudentInput, type StudentShape, TokenStudent } from './student.js';
 
@@ -28,20 +27,24 @@ export interface Judged {
   readonly nll: readonly number[];
 }
 
+/** Texts with their labels, packed into windows. */
+export interface PackedTexts extends AsyncDisposable {
+  readonly vocabulary: number;
+  windows(options: WindowOptions): AsyncIterable<TokenWindow<TokenTargets>>;
+}
+
 /** A window as the student reads it. */
-type Window = StudentInput & { readonly targets: ListedTargets };
+type Window = StudentInput & { readonly targets: TokenTargets };
 
 /** Windows of some texts, with the position of each token in its text. */
 async function* windowsOf(
-  archive: TokenArchive,
+  packed: PackedTexts,
   length: number,
   order: readonly number[],
 ): AsyncGenerator<Window> {
   let [last, offset] = [-1, 0];
-  for await (const { tokens, sequences, targets } of tokenWindows(archive, {
-    length,
-    sequences: order,
-  })) {
+  const windows = packed.windows({ length, sequences: order });
+  for await (const { tokens, sequences, targets } of windows) {
     const offsets = Int32Array.from(sequences, (sequence) => {
       // A text that begins in one window goes on in the next.
       offset = sequence === last ? offset + 1 : 0;
@@ -53,7 +56,7 @@ async function* windowsOf(
 }
 
 export interface TrainSetting {
-  readonly archive: TokenArchive;
+  readonly packed: PackedTexts;
   readonly answers: readonly Answer[];
   readonly recipe: Recipe;
   readonly onStep: (step: number, steps: number, loss: number) => void;
@@ -64,11 +67,11 @@ export interface TrainSetting {
 export async function trainStudent(
   lesson: Lesson,
   seed: number,
-  { archive, answers, recipe, onStep, signal }: TrainSetting,
+  { packed, answers, recipe, onStep, signal }: TrainSetting,
 ): Promise<TokenStudent> {
   const { epochs, window, learningRate, shape } = recipe;
   const positions = answers.reduce((most, { tokens }) => Math.max(most, tokens.length), 1);
-  const student = new TokenStudent({ ...shape, positions, vocabulary: archive.vocabulary }, seed);
+  const student = new TokenStudent({ ...shape, positions, vocabulary: packed.vocabulary }, seed);
   const all = answers.reduce((sum, { tokens }) => sum + tokens.length, 0);
   const steps = epochs * Math.ceil(all / window);
   const schedule = cosineSchedule({ peak: learningRate, steps, warmup: Math.ceil(steps / 20) });
@@ -77,7 +80,7 @@ export async function trainStudent(
   for (let epoch = 0; epoch < epochs; epoch++) {
     const random = new RandomSequence(seed, STREAM.training, 2 + epoch);
     const order = Array.from(random.distinct(answers.length, answers.length));
-    for await (const own of windowsOf(archive, window, order)) {
+    for await (const own of windowsOf(packed, window, order)) {
       throwIfAborted(signal);
       optimizer.learningRate = schedule(step);
       const loss = tf.tidy(() => {

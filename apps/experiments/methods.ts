@@ -25,6 +25,7 @@ export type MethodName =
   | 'VQAE, reuse'
   | 'VQAE, reuse, tau 20'
   | TransformName
+  | 'predictive, reuse'
   | 'none, reuse'
   | 'PCA'
   | 'RPCA'
@@ -141,8 +142,10 @@ export function methodAt(
     case 'transform, reuse, dead zone':
     case 'transform, reuse, 8 states':
     case 'transform, reuse, basis of 8 bits':
-    case 'transform, reuse, tau 20': {
-      const codec = { name: 'transform', totalRatio: ratio, ...TRANSFORM_FORMS[name] } as const;
+    case 'transform, reuse, tau 20':
+    case 'predictive, reuse': {
+      const codecName = name === 'predictive, reuse' ? 'predictive' : 'transform';
+      const codec = { name: codecName, totalRatio: ratio, ...TRANSFORM_FORMS[name] } as const;
       const reused = keptEpochs((8 * budget) / samples, epochs);
       const keep = name === 'transform' ? epochs : reused;
       const method = { name, codec, keep, temperatures: name !== 'transform, reuse, tau 20' };

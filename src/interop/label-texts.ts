@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { isJsonObject, parseJson } from '../core/json.js';
 import { decodeText } from '../core/text.js';
 import { invalidFile } from '../errors.js';
@@ -40,7 +41,8 @@ export async function labelTexts(
 ): Promise<PackTokensResult> {
   const { source, out, codec: name = 'head-tail', top, seed, onProgress, signal } = options;
   const texts = textsOf(source, await readLocalFile(source, MAX_TEXT));
-  const answers = options.answers ?? `${out}.answers.jsonl`;
+  // Beside the archive, also if its name ends in a separator.
+  const answers = options.answers ?? `${resolve(out)}.answers.jsonl`;
   await using teacher = await openLlamaTeacher({ ...options, texts, answers }, load);
   return await packTokens({
     ...{ source: teacher, out, seed, onProgress, signal },

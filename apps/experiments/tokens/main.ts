@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { seconds } from '#src/cli/progress.js';
+import { argument } from '#src/core/check.js';
 import { SoftpackError } from '#src/errors.js';
 import { loadLlama } from '#src/interop/tokens/llama-teacher.js';
 import type { Workspace } from '../workspace.js';
@@ -60,6 +61,9 @@ const QUICK: Scale = {
 /** Table 2 of the paper: what labels of a language model teach, by how they are stored. */
 export async function table2(flags: Table2Flags, context: Table2Context): Promise<string> {
   const { say, signal, workspace, run } = context;
+  if (flags.seeds !== undefined) argument.count(flags.seeds, 'seeds', 1);
+  // One to learn from and one to test on.
+  if (flags.texts !== undefined) argument.count(flags.texts, 'texts', 2);
   const scale = flags.quick ? QUICK : FULL;
   const { texts, vocabulary, mass, head } = await labelledTexts(flags, scale, context);
   const train = texts.filter((_, i) => i % FOLD !== 0);

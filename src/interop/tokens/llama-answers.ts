@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto';
 import { appendFile, truncate } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { makeDirectory } from '../../container/durable.js';
 import { argument } from '../../core/check.js';
 import { isJsonObject, parseJson } from '../../core/json.js';
 import { CounterRng, STREAM, unit } from '../../core/philox.js';
@@ -123,6 +125,7 @@ async function keptAnswers(
   const whole = bytes.subarray(0, bytes.lastIndexOf(0x0a) + 1);
   if (whole.length < bytes.length) await onFile(file, () => truncate(file, whole.length));
   if (whole.length === 0) {
+    await makeDirectory(dirname(file));
     await onFile(file, () => appendFile(file, header));
     return [];
   }

@@ -176,8 +176,9 @@ test('a prompt without an answer has the own one of the model, drawn token by to
 
 test('answers that were drawn are kept: what is killed draws only the others', async () => {
   const options = { source: questions, model: MODEL, codec: 'sampled', answerTokens: 20 } as const;
-  const whole = temporary.path('answers-whole');
-  await labelTexts({ ...options, out: whole }, async () => stub());
+  // A folder that is not there, and a name that ends in a separator.
+  const whole = join(temporary.path('new'), 'answers-whole');
+  await labelTexts({ ...options, out: `${whole}/` }, async () => stub());
   const file = `${whole}.answers.jsonl`;
   const lines = (await readFile(file, 'utf8')).split('\n');
   expect(lines).toHaveLength(1 + 3 + 1);

@@ -6,6 +6,8 @@ import { openImages } from '../../dist/images/open.js';
 import { createLoader } from '../../dist/loader/loader.js';
 
 const [archivePath, imagesPath] = process.argv.slice(2);
+// Threads write to these; with the first of them the process opens a file that it keeps in reserve.
+if (!process.stdout.writable || !process.stderr.writable) process.exit(8);
 let threads = 0;
 let started = 0;
 process.on('worker', (worker) => {

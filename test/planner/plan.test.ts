@@ -9,7 +9,17 @@ describe('planLabels', () => {
     expect(plan.full).toBe(6e9);
     expect(plan.budget).toBe(1.5e8);
     const names = plan.codecs.map(({ name }) => name);
-    expect(names).toEqual(['vqae', 'topk', 'pca', 'rpca', 'vq', 'transform', 'prune', 'none']);
+    expect(names).toEqual([
+      'vqae',
+      'topk',
+      'pca',
+      'rpca',
+      'vq',
+      'transform',
+      'predictive',
+      'prune',
+      'none',
+    ]);
     for (const { name, bytes, formula } of plan.codecs) {
       const { codes, codec, metadata, container, total } = bytes;
       expect(codes + codec + metadata + container).toBe(total);

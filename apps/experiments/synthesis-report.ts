@@ -81,12 +81,19 @@ function markdown(
     ...[...new Set(rows.map(({ ipc }) => ipc))].flatMap((ipc) => section(ipc, rows)),
     '## What the columns mean',
     'The batch-norm term is the mean over batches of 91 random whole images, against the statistics in the teacher. "In the making" are the batches and statistics that images were optimised for: all images of SRe2L and CDA, single classes of LPLD. Times of LPLD contain its statistics at the first number of images per class, which the others share.',
-    'Compressed labels: student top-1 in %, mean and deviation over seeds; ratios are in total, every byte of an archive counted. `transform` stores labels of fewer epochs where bytes are few, and these serve all.',
+    'Compressed labels: student top-1 in %, mean and deviation over seeds; ratios are in total, every byte of an archive counted.',
+    ...(rows.some(withTransform)
+      ? ['`transform` stores labels of fewer epochs where bytes are few, and these serve all.']
+      : []),
     '## Ten classes',
     `![ten classes](sheet.png)`,
     `Columns: ${names.join(', ')}. Rows: a designer's image (google), ${methodsOf(rows).join(', ')}.`,
     `The images, and those that crops are of: ${credits}.`,
   ].join('\n\n')}\n`;
+}
+
+function withTransform({ coded }: SynthesisRow): boolean {
+  return coded.some(({ method }) => method.startsWith('transform'));
 }
 
 /** The tables of one number of images per class: the images, and their labels compressed. */

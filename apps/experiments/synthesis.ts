@@ -196,28 +196,31 @@ async function imagesNamed(
   return { images: memoryImages(Buffer.concat(chosen), emoji.size, emoji.size) };
 }
 
-/** Its time is that of the run that made the images, which a resumed run takes from the workspace. */
+/** Its time is that of the run that made the images, from the workspace; of images that several runs made it has none. */
 async function distilled(
   method: SynthesisMethod,
   ipc: number,
   setting: Setting,
 ): Promise<NamedImages> {
   const { workspace, emoji, backend, signal, onProgress } = setting;
+  let before: number | undefined;
   const make = () =>
     distil({
       ...{ emoji, dir: workspace.dir, method, teacher: TEACHER_FILE },
       ...{ ipc, backend, seed: 0, signal },
-      onProgress: ({ done, total, step }) =>
-        onProgress(`${method}: job ${done} of ${total}, iteration ${step?.iteration ?? 0}`),
+      onProgress: ({ done, total, step }) => {
+        before ??= done;
+        onProgress(`${method}: job ${done} of ${total}, iteration ${step?.iteration ?? 0}`);
+      },
     });
   const parameters = { method, images: emoji.hash, ipc, seed: 0 };
   const taken = await workspace.step('distilled', parameters, async () => {
     const [start, cpu] = [performance.now(), process.cpuUsage()];
     const { result, folder } = await make();
     const { user, system } = process.cpuUsage(cpu);
+    const seconds = (performance.now() - start) / 1000;
     return {
-      seconds: (performance.now() - start) / 1000,
-      cpuSeconds: (user + system) / 1e6,
+      ...(before === 0 ? { seconds, cpuSeconds: (user + system) / 1e6 } : {}),
       bytes: result.bytes,
       own: await wholeTerms(folder),
     };

@@ -117,7 +117,8 @@ export function labelsChart(
             type: 'quantitative',
             axis: logAxis(confidences, { grid: false }),
           },
-          ...{ title: 'probability of the likeliest class', scale: { type: 'log', nice: false } },
+          ...confidenceScale(confidences),
+          title: 'probability of the likeliest class',
         },
         y: {
           ...{ field: 'kl', type: 'quantitative', title: 'KL, nats' },
@@ -137,6 +138,13 @@ export function labelsChart(
       ]),
     },
   };
+}
+
+/** Logarithmic if probabilities differ much: few figures fit between those that differ little. */
+function confidenceScale(values: readonly number[]) {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  if (high < 4 * low) return { scale: { zero: false }, axis: { grid: false, tickCount: 5 } };
+  return { scale: { type: 'log', nice: false }, axis: logAxis(values, { grid: false }) };
 }
 
 export function codewordsChart(use: CodewordUse): Chart {
@@ -182,7 +190,9 @@ export interface MeasuredRate {
   readonly nmse: number;
 }
 
-export function rateChart(bound: readonly BoundPoint[], measured: readonly MeasuredRate[]): Chart {
+export function rateChart(bound: readonly BoundPoint[], rates: readonly MeasuredRate[]): Chart {
+  // Codecs without codes, such as means of classes, have no place on a logarithmic axis.
+  const measured = rates.filter(({ bits }) => bits > 0);
   const curve = bound.filter(({ bits }) => bits > 0);
   const x = {
     ...{ field: 'bits', type: 'quantitative', title: 'bits per label' },

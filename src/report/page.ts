@@ -83,7 +83,9 @@ function header({ name, facts, divergence }: ArchiveReport): string {
 
 function factRows({ facts }: ArchiveReport): readonly (readonly [string, string])[] {
   const { codec, tokens, classes, augmentation, parts, images, teacher, ratio } = facts;
+  const bytesOfCodes = facts.bytes.codes;
   const json = (value: unknown) => (value === null ? 'not recorded' : JSON.stringify(value));
+  const codesRatio = bytesOfCodes > 0 ? `, ${ratio.codes.toFixed(1)} by codes alone` : '';
   const partRows = parts.map(({ folder, epochs, codec: own, bytes }) => {
     const words = `epochs ${epochs[0]} to ${epochs[1] - 1}, ${CODECS.words(own)}, ${formatBytes(bytes.total)}`;
     return [`part ${folder}`, words] as const;
@@ -93,7 +95,7 @@ function factRows({ facts }: ArchiveReport): readonly (readonly [string, string]
     [tokens === null ? 'classes' : 'vocabulary', String(classes)],
     ['codec', CODECS.words(codec)],
     ['temperature', temperaturesInWords(facts)],
-    ['ratio', `${ratio.total.toFixed(1)} in total, ${ratio.codes.toFixed(1)} by codes alone`],
+    ['ratio', `${ratio.total.toFixed(1)} in total${codesRatio}`],
     ...partRows,
     ['views', viewsInWords(augmentation)],
     ['teacher', json(teacher)],

@@ -130,6 +130,9 @@ export async function archiveReport(
   const charts = await chartsOf(open, comparison);
   const missing = [
     ...(views === undefined ? ['Views: give the images by --images.'] : []),
+    ...(comparison?.labels.every(({ kl }) => kl <= 0)
+      ? ['Divergence: the compared labels are those of the full archive, exactly.']
+      : []),
     ...(full === undefined
       ? [
           'Full labels and the divergence from them: give the archive that this one was packed from by --full.',
@@ -154,7 +157,7 @@ async function chartsOf(
   comparison: Comparison | undefined,
 ): Promise<readonly Chart[]> {
   const charts: Chart[] = [];
-  if (comparison !== undefined) {
+  if (comparison?.labels.some(({ kl }) => kl > 0)) {
     const { labels, logits, divergence } = comparison;
     const nameOf = classNamesOf(archive, views);
     const word = archive.manifest.pruning === undefined ? 'epoch' : 'batch';

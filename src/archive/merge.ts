@@ -103,7 +103,10 @@ async function openParts(from: string | ByteStore): Promise<readonly Part[]> {
   const own = await openPart(store);
   const all = [own];
   if (hasSampleParts(own.manifest?.parts)) {
-    const details = { field: store.name, expected: 'parts that are epochs' };
+    const details = {
+      field: store.name,
+      expected: 'parts that are epochs; packLogits makes one archive of all samples',
+    };
     throw new SoftpackError('UNSUPPORTED', 'parts of further samples cannot be merged', details);
   }
   const parts = own.manifest === undefined ? [] : await listedParts(store, own.manifest);

@@ -96,7 +96,7 @@ export function requireCodesOfOnePart({ samples, manifest }: LabelArchive): void
   if (manifest.pruning !== undefined || samples === manifest.samples) return;
   throw new SoftpackError('UNSUPPORTED', 'samples were appended with codecs of their own', {
     field: 'labels',
-    expected: 'probabilities',
+    expected: 'probabilities, or one archive of all samples, which packLogits makes of this one',
     found: 'codes',
   });
 }

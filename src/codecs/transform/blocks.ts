@@ -6,12 +6,16 @@ import { unitOf } from './quantiser.js';
 
 /** Bytes of a block before its stream. */
 const BLOCK_HEAD = 2;
-/** Bytes of decoded blocks that are kept: labels of a batch come from many blocks of an epoch. */
-const KEPT_BYTES = 128 * 2 ** 20;
+/**
+ * Bytes of decoded blocks that are kept: a shuffled batch has labels of all blocks of an epoch, and decodes those again
+ * that are not. 1.28 million labels of 64 components take 164 MB.
+ */
+const KEPT_BYTES = 192 * 2 ** 20;
 
 interface KnownBlock {
   readonly bytes: Uint8Array;
-  readonly latents: Float32Array;
+  /** [components, labels]: half as large as what they stand for. */
+  readonly indices: Int16Array;
 }
 
 /** Blocks of a row: the number of labels, and a stream of their indices. */
@@ -47,21 +51,27 @@ export class Blocks {
     threads?: number,
   ): void {
     const { components, labelsPerBlock } = this.#config;
-    const found = new Map<number, Float32Array>();
-    for (let i = 0, next = 0; i < positions.length; i = next) {
+    const found = new Map<number, Int16Array>();
+    const count = positions.length;
+    const indices = new Int16Array(components * count);
+    for (let i = 0, next = 0; i < count; i = next) {
       const first = positions[i];
       const number = Math.floor(first / labelsPerBlock);
-      const block = found.get(number) ?? this.#latentsOf(row, number, threads);
+      const block = found.get(number) ?? this.#indicesOf(row, number);
       found.set(number, block);
       const begin = number * labelsPerBlock;
-      const end = begin + block.length / components;
-      for (next = i; next < positions.length && positions[next] === first + next - i; next++) {
-        if (positions[next] >= end) break;
+      const length = block.length / components;
+      for (next = i; next < count && positions[next] === first + next - i; next++) {
+        if (positions[next] >= begin + length) break;
       }
-      if (next === i) throw invalidCodes(`less than ${end - begin} labels`, first - begin);
-      const from = (first - begin) * components;
-      out.set(block.subarray(from, from + (next - i) * components), i * components);
+      if (next === i) throw invalidCodes(`less than ${length} labels`, first - begin);
+      const from = first - begin;
+      copyColumns(block.subarray(from), length, indices.subarray(i), count, next - i, components);
     }
+    const { step, states: trellis } = this.#config;
+    const unit = unitOf(step, trellis);
+    const { shifts } = this.#model;
+    this.#kernels.dequantise({ indices, shifts, unit, trellis, out, threads });
   }
 
   clear(): void {
@@ -69,38 +79,54 @@ export class Blocks {
     this.#knownBytes = 0;
   }
 
-  /** Latents [labels, components] of a block; those of the latest ones are kept. */
-  #latentsOf(row: readonly Uint8Array[], number: number, threads?: number): Float32Array {
+  /** Indices [components, labels] of a block; those of the latest ones are kept. */
+  #indicesOf(row: readonly Uint8Array[], number: number): Int16Array {
     const bytes = row[number];
     if (bytes === undefined) throw invalidCodes(`less than ${row.length} blocks`, number);
     const known = this.#known.get(number);
-    if (known !== undefined && Buffer.compare(known.bytes, bytes) === 0) return known.latents;
-    const latents = this.#decode(bytes, threads);
+    if (known !== undefined && Buffer.compare(known.bytes, bytes) === 0) return known.indices;
+    const block = { bytes: bytes.slice(), indices: this.#decode(bytes) };
     if (known !== undefined) this.#knownBytes -= sizeOf(known);
-    const block = { bytes: bytes.slice(), latents };
-    if (this.#knownBytes + sizeOf(block) > KEPT_BYTES) this.clear();
+    this.#known.delete(number);
     this.#known.set(number, block);
     this.#knownBytes += sizeOf(block);
-    return latents;
+    for (const [oldest, own] of this.#known) {
+      if (this.#knownBytes <= KEPT_BYTES) break;
+      this.#known.delete(oldest);
+      this.#knownBytes -= sizeOf(own);
+    }
+    return block.indices;
   }
 
-  #decode(bytes: Uint8Array, threads?: number): Float32Array {
+  #decode(bytes: Uint8Array): Int16Array {
     const labels = bytes.length < BLOCK_HEAD ? 0 : bytes[0] + 256 * bytes[1];
-    const { components, labelsPerBlock, step, states: trellis } = this.#config;
+    const { components, labelsPerBlock } = this.#config;
     if (labels < 1 || labels > labelsPerBlock) {
       throw invalidCodes(`a block of 1 to ${labelsPerBlock} labels`, labels);
     }
-    const indices = new Int16Array(components * labels);
+    const out = new Int16Array(components * labels);
     const stream = bytes.subarray(BLOCK_HEAD);
-    const { codes, shifts } = this.#model;
-    this.#kernels.decodeRans({ ...codes, bytes: stream, columns: labels, out: indices });
-    const out = new Float32Array(indices.length);
-    const unit = unitOf(step, trellis);
-    this.#kernels.dequantise({ indices, shifts, unit, trellis, out, threads });
+    this.#kernels.decodeRans({ ...this.#model.codes, bytes: stream, columns: labels, out });
     return out;
   }
 }
 
-function sizeOf({ bytes, latents }: KnownBlock): number {
-  return bytes.length + latents.byteLength;
+/** Copies the first `count` columns of every row of a matrix into another one. */
+function copyColumns(
+  from: Int16Array,
+  fromWidth: number,
+  to: Int16Array,
+  toWidth: number,
+  count: number,
+  rows: number,
+): void {
+  for (let j = 0; j < rows; j++) {
+    const [at, into] = [j * fromWidth, j * toWidth];
+    if (count === 1) to[into] = from[at];
+    else to.set(from.subarray(at, at + count), into);
+  }
+}
+
+function sizeOf({ bytes, indices }: KnownBlock): number {
+  return bytes.length + indices.byteLength;
 }

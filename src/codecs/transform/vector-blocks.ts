@@ -20,8 +20,8 @@ import { histogramsOf, symbolOf } from './tables.js';
 export const BLOCKED_BASES = 2 ** 16;
 /** A block of 64 components takes some 6 kB, 128 bytes of them states of the coder. */
 export const BASES_PER_BLOCK = 256;
-/** Bytes of decoded blocks that are kept: labels of a shuffled batch come from any. */
-const KEPT_BYTES = 128 * 2 ** 20;
+/** Bytes of decoded blocks that are kept, as of labels: those of a shuffled batch come from any. */
+const KEPT_BYTES = 192 * 2 ** 20;
 
 export interface CodedVectors {
   readonly tables: RowModel;

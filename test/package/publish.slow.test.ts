@@ -62,13 +62,17 @@ it.each([
   ['use.ts', 'esnext', 'bundler'],
   // CommonJS that requires ES modules, as Node.js 20.19, 22.12 and newer do.
   ['use.cts', 'nodenext', 'nodenext'],
-])('has types for %s, module %s, resolved by %s, without skipLibCheck', async (...how) => {
-  const [file, module, moduleResolution] = how;
-  await writeFile(join(folder, file), USE);
-  const flags = ['--noEmit', '--strict', '--target', 'es2022', '--types', 'node'];
-  const resolving = ['--module', module, '--moduleResolution', moduleResolution];
-  await output(bin(folder, 'tsc'), [...flags, ...resolving, file]);
-});
+])(
+  'has types for %s, module %s, resolved by %s, without skipLibCheck',
+  async (...how) => {
+    const [file, module, moduleResolution] = how;
+    await writeFile(join(folder, file), USE);
+    const flags = ['--noEmit', '--strict', '--target', 'es2022', '--types', 'node'];
+    const resolving = ['--module', module, '--moduleResolution', moduleResolution];
+    await output(bin(folder, 'tsc'), [...flags, ...resolving, file]);
+  },
+  180_000,
+);
 
 it('runs its command, and says what the demo needs', async () => {
   const softpack = bin(folder, 'softpack');

@@ -10,7 +10,7 @@ export type Provenance = JsonObject;
 
 /** Arguments that say where and how fast, or whom to tell: labels do not depend on them. */
 const CIRCUMSTANCES: ReadonlySet<string> = new Set([
-  ...['out', 'full', 'workers', 'threads', 'concurrency', 'acceptFinished'],
+  ...['out', 'full', 'passes', 'workers', 'threads', 'concurrency', 'acceptFinished'],
   ...['provenance'],
 ]);
 /** Longer lists are told by their length. */

@@ -6,9 +6,8 @@ import { createTemporary, syncDirectory, writeFully } from '../container/durable
 import { type ShardIndex, verifyShard } from '../container/shard-file.js';
 import { blocksHeadBytes } from '../core/blocks.js';
 import { errorCode } from '../errors.js';
-import type { ByteFile } from '../store/byte-store.js';
+import type { ByteFile, ByteStore } from '../store/byte-store.js';
 import { onFile } from '../store/file-error.js';
-import { openLocalFile } from '../store/local.js';
 import { syncFile } from '../store/sync-file.js';
 import type { LogPlan, StoredPiece } from './log-records.js';
 import { openShard, planShard, readOffsets } from './shard.js';
@@ -175,13 +174,13 @@ const UNUSABLE = new Set(['NOT_FOUND', 'INVALID_FILE', 'CORRUPT_DATA']);
 
 /** The record of a shard that is in place and valid throughout; `undefined` if it is missing or damaged. */
 export async function sealedShard(
-  directory: string,
-  { identity, archiveId, rectangle }: LogPlan,
+  store: Pick<ByteStore, 'open'>,
+  { identity, archiveId, rectangle }: Omit<LogPlan, 'shard'>,
   xxh64: Xxh64,
 ): Promise<ShardRecord | undefined> {
   let file: ByteFile | undefined;
   try {
-    file = await openLocalFile(join(directory, rectangle.file));
+    file = await store.open(rectangle.file);
     const shard = await openShard(file, identity, archiveId, rectangle);
     const sha256 = await verifyShard(shard, xxh64);
     await readOffsets(shard, identity, rectangle, undefined);

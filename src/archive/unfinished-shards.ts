@@ -5,6 +5,7 @@ import { isTemporaryOf } from '../container/durable.js';
 import { SoftpackError } from '../errors.js';
 import type { LabelPlace } from '../labels/source.js';
 import { onFile } from '../store/file-error.js';
+import { localStore } from '../store/local.js';
 import { rectangleAt, shardCount, shardOf, storedEpochs } from './grid.js';
 import { type LogPlan, logName, type Piece } from './log-records.js';
 import { sealedShard, sealShard } from './seal.js';
@@ -48,7 +49,7 @@ export class UnfinishedShards {
     for (let shard = 0; shard < this.#count; shard++) {
       const plan = this.#logPlan(shard);
       const record = names.has(plan.rectangle.file)
-        ? await sealedShard(this.#directory, plan, this.#xxh64)
+        ? await sealedShard(localStore(this.#directory), plan, this.#xxh64)
         : undefined;
       if (record !== undefined) this.#sealed.set(shard, record);
       else if (names.has(logName(plan.rectangle))) {

@@ -9,7 +9,7 @@ import { SoftpackError } from '../errors.js';
 import type { LabelPlace } from '../labels/source.js';
 import { onFile } from '../store/file-error.js';
 import { readLocalFileIfAny } from '../store/local.js';
-import { storedEpochs } from './grid.js';
+import { type ShardGrid, storedEpochs } from './grid.js';
 import type { Piece } from './log-records.js';
 import { type Manifest, makeManifest, manifestBytes } from './manifest.js';
 import type { PartRecord } from './parts.js';
@@ -79,6 +79,11 @@ export class ArchiveWriter implements AsyncDisposable {
       await writer.close();
       throw error;
     }
+  }
+
+  /** Sides of the shards. */
+  get grid(): ShardGrid {
+    return this.#plan.identity.grid;
   }
 
   /** The manifest of an archive that was finished before this writer was made, or by it. */

@@ -15,6 +15,17 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
     'softpack cache --teacher resnet50.onnx --preprocessing torch --images photos --epochs 300 --out full',
     'softpack cache --teacher resnet18.pth --images photos --epochs 300 --ratio 40 --out labels.softpack',
   ],
+  'cache plan': [
+    'softpack cache plan s3://bucket/labels --teacher resnet50.pth --images packed --epochs 300 --ratio 40 --grid 300x2048',
+  ],
+  'cache codec': ['softpack cache codec s3://bucket/labels'],
+  'cache run': [
+    'softpack cache run s3://bucket/labels --shard 3/64',
+    'softpack cache run /shared/labels --teacher /data/resnet50.pth --images /data/packed',
+  ],
+  'cache missing': ['softpack cache missing s3://bucket/labels'],
+  'cache status': ['softpack cache status s3://bucket/labels'],
+  'cache finalize': ['softpack cache finalize s3://bucket/labels --verify'],
   pack: [
     'softpack pack logits.npy --ratio 40 --tau 20 --out labels.softpack',
     'softpack pack full --codec transform --ratio 400 --out labels.softpack',
@@ -70,6 +81,16 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
 
 /** Commands that go on where they stopped when they are started again. */
 export const RESUMED: ReadonlySet<string> = new Set([
-  ...['demo', 'statistics', 'synthesise', 'cache', 'pack', 'pack-images', 'import'],
+  ...[
+    'demo',
+    'statistics',
+    'synthesise',
+    'cache',
+    'cache codec',
+    'cache run',
+    'pack',
+    'pack-images',
+    'import',
+  ],
   ...['copy', 'merge', 'tokens label', 'tokens import'],
 ]);

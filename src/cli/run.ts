@@ -82,6 +82,8 @@ export async function createProgram(given: CliIo): Promise<Command> {
   const program = new Command('softpack')
     .description('Compress soft labels 10 to 400 times and decode them at training speed.')
     .version(VERSION, '--version')
+    // Options before the name of a command are the program's, those after it the command's.
+    .enablePositionalOptions()
     .showHelpAfterError('(run with --help for all options)')
     .exitOverride()
     .configureOutput({
@@ -115,7 +117,7 @@ export async function createProgram(given: CliIo): Promise<Command> {
   addTensorflow(program, io);
   addTokens(program, io);
   addCompletion(program, io);
-  for (const command of leaves(program)) {
+  for (const command of runnable(program)) {
     command
       .option('-q, --quiet', 'show no progress, only results, warnings and errors')
       .option('-v, --verbose', 'show where an error was thrown');
@@ -129,8 +131,12 @@ export async function createProgram(given: CliIo): Promise<Command> {
   return program;
 }
 
-function leaves(command: Command): readonly Command[] {
-  return command.commands.length === 0 ? [command] : command.commands.flatMap(leaves);
+/** All commands that do something: those with commands below them do if they have options. */
+function runnable({ commands }: Command): readonly Command[] {
+  return commands.flatMap((command) => {
+    const does = command.commands.length === 0 || command.options.length > 0;
+    return [...(does ? [command] : []), ...runnable(command)];
+  });
 }
 
 /** Words after `softpack`, e.g. `tokens import`. */

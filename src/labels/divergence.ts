@@ -20,17 +20,24 @@ export interface LabelDivergence {
   readonly top1: number;
 }
 
-/** State of a {@link DivergenceMeter}: rows, then sums of KL, error, energy and agreeing rows. */
-export type DivergenceSums = readonly [number, number, number, number, number];
+/**
+ * State of a {@link DivergenceMeter}: rows, sums of KL, error and energy in units of 2^-60, and agreeing rows. Sums of whole
+ * numbers do not depend on their order: those of many machines merge to the same as those of one.
+ */
+export type DivergenceSums = readonly [bigint, bigint, bigint, bigint, bigint];
+
+const UNIT = 2 ** -60;
+
+function inUnits(value: number): bigint {
+  return BigInt(Math.round(value / UNIT));
+}
 
 /** Sums up divergences batch by batch: labels need never be in memory at once. */
 export class DivergenceMeter {
   readonly #classes: number;
-  #rows = 0;
-  #kl = 0;
-  #error = 0;
-  #energy = 0;
-  #agreeing = 0;
+  #sums: DivergenceSums = [0n, 0n, 0n, 0n, 0n];
+  /** A row had values that are not numbers: there is no sum. */
+  #spoiled = false;
 
   constructor(classes: number) {
     this.#classes = classes;
@@ -39,12 +46,18 @@ export class DivergenceMeter {
   /** A meter that goes on where another one gave its {@link sums}. */
   static from(classes: number, sums: DivergenceSums): DivergenceMeter {
     const meter = new DivergenceMeter(classes);
-    [meter.#rows, meter.#kl, meter.#error, meter.#energy, meter.#agreeing] = sums;
+    meter.merge(sums);
     return meter;
   }
 
   sums(): DivergenceSums {
-    return [this.#rows, this.#kl, this.#error, this.#energy, this.#agreeing];
+    return this.#sums;
+  }
+
+  /** Adds what another meter measured of other rows. */
+  merge([rows, kl, error, energy, agreeing]: DivergenceSums): void {
+    const own = this.#sums;
+    this.#sums = [own[0] + rows, own[1] + kl, own[2] + error, own[3] + energy, own[4] + agreeing];
   }
 
   /** Adds rows of labels y and of their decoded counterparts q. */
@@ -82,22 +95,28 @@ export class DivergenceMeter {
       if (labels[j] > labels[best]) best = j;
       if (decoded[j] > decoded[bestDecoded]) bestDecoded = j;
     }
-    this.#rows += 1;
-    this.#kl += kl;
     // Centring a row takes its mean out of the energy: |v - mean|^2 = |v|^2 - (sum v)^2 / n.
-    this.#energy += Math.max(0, sumOfSquares - (sum * sum) / this.#classes);
-    this.#error += Math.max(0, errorSumOfSquares - (errorSum * errorSum) / this.#classes);
-    this.#agreeing += best === bestDecoded ? 1 : 0;
+    const energy = Math.max(0, sumOfSquares - (sum * sum) / this.#classes);
+    const lost = Math.max(0, errorSumOfSquares - (errorSum * errorSum) / this.#classes);
+    const agreeing = best === bestDecoded ? 1n : 0n;
+    if (Number.isFinite(kl + lost + energy)) {
+      this.merge([1n, inUnits(kl), inUnits(lost), inUnits(energy), agreeing]);
+    } else {
+      this.#spoiled = true;
+      this.merge([1n, 0n, 0n, 0n, agreeing]);
+    }
   }
 
   /** Divergence of everything added so far; NaN before the first row. */
   result(): LabelDivergence {
+    const [rows, kl, error, energy, agreeing] = this.#sums.map(Number);
+    if (this.#spoiled) return { kl: Number.NaN, nmse: Number.NaN, top1: agreeing / rows };
     // Uniform labels have no energy; decoding them exactly is no error.
-    const exact = this.#rows > 0 && this.#error === 0;
+    const exact = rows > 0 && error === 0;
     return {
-      kl: this.#kl / this.#rows,
-      nmse: exact ? 0 : this.#error / this.#energy,
-      top1: this.#agreeing / this.#rows,
+      kl: (kl * UNIT) / rows,
+      nmse: exact ? 0 : error / energy,
+      top1: agreeing / rows,
     };
   }
 }

@@ -3,7 +3,6 @@ import { statfs } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { requireUnfinished } from '../archive/create.js';
 import type { Manifest } from '../archive/manifest.js';
-import { callRecord, type Provenance } from '../archive/provenance.js';
 import { CODECS, type CodecChoice } from '../codecs/registry.js';
 import { MANIFEST_FILE } from '../container/shard-file.js';
 import { argument } from '../core/check.js';
@@ -12,14 +11,13 @@ import { SoftpackError } from '../errors.js';
 import { imagesFingerprint } from '../images/fingerprint.js';
 import { requireOutside } from '../images/outside.js';
 import type { ImageSource } from '../images/source.js';
-import { ferkdOptions } from '../labels/ferkd.js';
 import type { TotalSizeChoice } from './archive-size.js';
 import { asOne } from './as-one.js';
 import { factsOf, identityOf, imagesFor, type LabelsIdentity, storedOf } from './cache-identity.js';
 import type { CacheLabelsOptions, CacheLabelsResult } from './cache-options.js';
 import { weighedEpochs } from './kept-epochs.js';
-import { type OpenFilter, unknownClasses } from './label-filter.js';
 import { labelViews } from './label-views.js';
+import { filterOf, type OnePassOptions, onePass, provenanceOf, teacherSource } from './one-pass.js';
 import { openArchive } from './open-archive.js';
 import { type PackResult, packLogits, settleFinished } from './pack.js';
 import { DEFAULT_EPS } from './pack-options.js';
@@ -27,7 +25,6 @@ import { codecRequest } from './pack-request.js';
 import { requireSameRequest } from './partial-pack.js';
 import { type CodecRequest, checkedChoice, Problems, requireOutput } from './preflight.js';
 import type { LabelsMade } from './teacher-pool.js';
-import { TeacherSource } from './teacher-source.js';
 import { TemporaryLabels } from './temporary-labels.js';
 
 /**
@@ -77,16 +74,11 @@ export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLab
   const packed =
     codec &&
     (await packLogits({
-      ...{ source: full, out, codec, filter, training, onProgress, signal },
+      ...{ source: full, out, codec, filter, training, grid: options.grid, onProgress, signal },
       ...{ provenance: provenanceOf(options), acceptFinished: true },
     }));
   await temporary?.remove();
   return { ...(await resultOf(options, identity, labelled, packed)), ...left };
-}
-
-/** The views that were made of the options have a field of their own in the manifest. */
-function provenanceOf({ augmentation: _, ...args }: CacheLabelsOptions): Provenance {
-  return callRecord('cacheLabels', args);
 }
 
 /** Uncompressed labels of more than this are not written to a disk that need not hold them. */
@@ -105,44 +97,23 @@ function passesOf(
 
 /** Trains the codec on a first draw of labels, and encodes all of them as they come. */
 async function packAsLabelled(
-  { filter, ...options }: Omit<CacheLabelsOptions, 'filter'> & { readonly filter?: OpenFilter },
+  options: OnePassOptions,
   codec: CodecChoice | TotalSizeChoice,
-  { targets, ...identity }: LabelsIdentity,
+  identity: LabelsIdentity,
   images: ImageSource,
 ): Promise<CacheLabelsResult> {
-  const { teacher: path, description, backend = 'auto', workers, batch, signal } = options;
-  const { out, training, onProgress } = options;
-  const { classes, samples, epochs, tau, augmentation, classNames, teacher } = identity;
-  const { storedEpochs: keep, tauSchedule } = identity;
-  const labels = { classes, samples, epochs, tau, augmentation, teacher, images: identity.images };
-  await using source = new TeacherSource({
-    ...{ teacher: path, description, backend, images, targets, augmentation, classes, epochs },
-    ...{ workers, batch, signal },
-    fingerprint: canonicalJson({ labels }, 'cache') as JsonObject,
-  });
+  const { out, onProgress, signal } = options;
+  await using source = teacherSource(options, identity, images);
+  const asked = onePass(options, codec, identity, source);
+  const provenance = provenanceOf(options);
   const packed = await packLogits({
-    ...{
-      source,
-      out,
-      codec,
-      filter,
-      tau,
-      tauSchedule,
-      keep,
-      training,
-      onProgress,
-      signal,
-      acceptFinished: true,
-    },
-    ...{ augmentation, classNames, teacher, images: identity.images },
-    provenance: provenanceOf(options),
-    ...(description?.output === 'logits' ? { labels: 'logits' } : {}),
+    ...{ ...asked, out, provenance, onProgress, signal, acceptFinished: true },
   });
-  return await resultOf(options, { ...identity, targets }, source.made, packed);
+  return await resultOf(options, identity, source.made, packed);
 }
 
 async function resultOf(
-  { out, epochs }: CacheLabelsOptions,
+  { out, epochs }: Pick<CacheLabelsOptions, 'out' | 'epochs'>,
   { samples, classes, teacher }: LabelsIdentity,
   { labels, agreement }: LabelsMade,
   packed: PackResult | undefined,
@@ -155,24 +126,6 @@ async function resultOf(
     bytes: archive.bytes(),
     ...(packed === undefined ? {} : { packed }),
   };
-}
-
-/** FerKD's adaptation needs a codec, or packing later, and the class of every image. */
-function filterOf(
-  { filter, codec, images }: CacheLabelsOptions,
-  { targets }: LabelsIdentity,
-): OpenFilter | undefined {
-  if (filter === undefined) return undefined;
-  if (targets === undefined) throw unknownClasses(images);
-  const { name, ...options } = filter;
-  if (codec !== undefined && codec.name !== 'none') {
-    return { name, ...ferkdOptions(options), targets };
-  }
-  throw new SoftpackError('INVALID_ARGUMENT', "uncompressed labels are kept as the teacher's", {
-    field: 'filter',
-    expected: 'a codec, or the filter of packLogits',
-    found: name,
-  });
 }
 
 /** Adds every objection to the codec for these labels. */

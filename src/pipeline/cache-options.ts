@@ -1,4 +1,5 @@
 import type { ArchiveBytes } from '../archive/archive.js';
+import type { ShardGrid } from '../archive/grid.js';
 import type { TauScheduleChoice } from '../archive/tau-schedule.js';
 import type { AugmentationSpec } from '../augment/spec.js';
 import type { CodecChoice } from '../codecs/registry.js';
@@ -64,6 +65,8 @@ export interface CacheLabelsOptions {
    * (2 bytes per class) on disk meanwhile, and makes none of them twice. Default: 1 if they exceed 1 GiB.
    */
   readonly passes?: 1 | 2;
+  /** With a codec: sides of the shards in epochs and samples; default: whole rows, as many as fit. */
+  readonly grid?: ShardGrid;
   readonly workers?: number;
   readonly batch?: number;
   /** Return the result of a finished archive of the same request instead of refusing it; default false. */

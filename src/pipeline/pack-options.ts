@@ -1,3 +1,4 @@
+import type { ShardGrid } from '../archive/grid.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import type { TauScheduleChoice } from '../archive/tau-schedule.js';
 import type { CodecRegistry } from '../codecs/codec-registry.js';
@@ -7,8 +8,8 @@ import type { Kernels } from '../kernels/types.js';
 import type { LabelKind } from '../labels/inspection.js';
 import type { LabelSource } from '../labels/source.js';
 import type { TotalSizeChoice } from './archive-size.js';
+import type { KeptCodec } from './kept-codec.js';
 import type { LabelFilter } from './label-filter.js';
-import type { KeptCodec } from './partial-pack.js';
 import type { PruneOptions } from './pruned-source.js';
 
 export const DEFAULT_TAU = 20;
@@ -57,6 +58,8 @@ export interface PackOptions {
   readonly training?: VqaeTrainingOptions;
   /** Most labels the codec is trained on; default as many as fit 128 MB, at most 32,768. */
   readonly trainingLabels?: number;
+  /** Sides of the shards in epochs and samples; default: whole rows, as many as fit. */
+  readonly grid?: ShardGrid;
   /** Recorded in the manifest as they are. */
   readonly augmentation?: ArchiveSpec['augmentation'];
   readonly classNames?: readonly string[];

@@ -29,7 +29,11 @@ export function scheduleOf(
 }
 
 /** What is written of an archive. */
-export function archiveSpec(source: LabelSource, codec: Codec, options: SpecOptions): ArchiveSpec {
+export function archiveSpec(
+  source: Pick<LabelSource, 'classes' | 'samples'>,
+  codec: Codec,
+  options: Omit<SpecOptions, 'source' | 'out' | 'codec'>,
+): ArchiveSpec {
   return {
     classes: source.classes,
     samples: source.samples,
@@ -48,5 +52,6 @@ export function archiveSpec(source: LabelSource, codec: Codec, options: SpecOpti
     columns: options.columns,
     provenance: options.provenance,
     views: options.views,
+    grid: options.grid,
   };
 }

@@ -24,6 +24,7 @@ import { probabilitySource } from '../labels/probabilities.js';
 import type { LabelSource } from '../labels/source.js';
 import { unreachableSize } from './archive-size.js';
 import { asOne } from './as-one.js';
+import type { KeptCodec } from './kept-codec.js';
 import { numberOf, type WeighedEpochs, weighedEpochs } from './kept-epochs.js';
 import { filtered } from './label-filter.js';
 import { openArchive } from './open-archive.js';
@@ -39,7 +40,7 @@ import {
 import { requestOf } from './pack-request.js';
 import { openPackSource } from './pack-source.js';
 import { archiveSpec, plannedLabels, type SpecOptions, scheduleOf } from './pack-spec.js';
-import { type KeptCodec, PartialPack, requireSameRequest } from './partial-pack.js';
+import { PartialPack, requireSameRequest } from './partial-pack.js';
 import { checkedChoice, Problems, requireOutput } from './preflight.js';
 import { type SourceRows, storedPart } from './stored-part.js';
 import { type TrainCodecOptions, trainCodec } from './train-codec.js';
@@ -284,8 +285,11 @@ async function packPart(
   return { divergence, training: trained.training as PackResult['training'], pilot };
 }
 
-/** The labels of a part, with what is mixed into their views if the codec looks at that. */
-function viewed({ source, spec, sides, choice }: PartPlan, codecs: CodecRegistry): LabelSource {
+/** The labels of a part, with what is mixed into their views if the codec looks at that. @internal */
+export function viewed(
+  { source, spec, sides, choice }: PartPlan,
+  codecs: CodecRegistry,
+): LabelSource {
   const { usesViews } = codecs.of(choice);
   return usesViews ? withMixes(source, spec, sides, usesViews) : source;
 }

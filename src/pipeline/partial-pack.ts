@@ -5,30 +5,17 @@ import { UNFINISHED_PACK } from '../archive/create.js';
 import type { Manifest } from '../archive/manifest.js';
 import { requireSame, requireSameHead } from '../archive/spec.js';
 import type { TrainingCheckpoints, TrainingState } from '../codecs/checkpoints.js';
-import type { Pilot } from '../codecs/descriptor.js';
-import { sha256 } from '../container/checksum.js';
-import { NO_FOLLOW, removeTemporaries } from '../container/durable.js';
-import { readTensorFile, type StoredTensor, writeTensorFile } from '../container/tensor-file.js';
-import type { CodecParts, Tensor } from '../core/codec-parts.js';
-import { isJsonObject, type JsonObject, parseJson } from '../core/json.js';
-import { isSoftpackError } from '../errors.js';
+import { NO_FOLLOW, removeTemporaries, replaceFile } from '../container/durable.js';
+import type { JsonObject } from '../core/json.js';
 import { DivergenceMeter, type DivergenceSums } from '../labels/divergence.js';
 import type { LabelPlace } from '../labels/source.js';
 import { onFile } from '../store/file-error.js';
+import { codecBytes, type KeptCodec, readCodec, readState, writeState } from './kept-codec.js';
 
 const CODEC_FILE = `${UNFINISHED_PACK}safetensors`;
-/** Tensor of side data in blocks. */
-const BLOCKS = 'blocks';
 const METER_FILE = `${UNFINISHED_PACK}jsonl`;
 /** State of a training in progress. */
 const TRAINING_FILE = `${UNFINISHED_PACK}training.safetensors`;
-
-/** A trained codec with its encoder, and the report of its training. */
-export interface KeptCodec {
-  readonly parts: CodecParts;
-  readonly training?: object;
-  readonly pilot?: Pilot;
-}
 
 /**
  * Work of an unfinished `packLogits`, next to the rows of its archive: the state of its training, then the trained codec
@@ -72,22 +59,10 @@ export class PartialPack implements AsyncDisposable {
     return FILES.some((name) => existsSync(join(directory, name)));
   }
 
-  async keepCodec({ parts, training, pilot }: KeptCodec): Promise<void> {
-    const tensors = new Map<string, StoredTensor>();
-    for (const [name, tensor] of parts.tensors) tensors.set(`codec.${name}`, tensor);
-    for (const [name, tensor] of parts.sampleTensors) tensors.set(`samples.${name}`, tensor);
-    const { samples, samplesPerBlock, row } = parts.sampleBlocks ?? {};
-    if (row !== undefined) tensors.set(BLOCKS, { dtype: 'U8', shape: [row.length], data: row });
-    const state = {
-      ...(row && { sampleBlocks: { samples, samplesPerBlock } }),
-      request: this.#request,
-      name: parts.name,
-      config: parts.config,
-      training,
-      pilot,
-    };
+  async keepCodec(codec: KeptCodec): Promise<void> {
     await removeFile(join(this.#directory, METER_FILE));
-    await writeState(join(this.#directory, CODEC_FILE), tensors, state);
+    const path = join(this.#directory, CODEC_FILE);
+    await replaceFile(path, codecBytes(path, codec, this.#request));
     await removeFile(join(this.#directory, TRAINING_FILE));
   }
 
@@ -113,7 +88,7 @@ export class PartialPack implements AsyncDisposable {
         this.#meters = await open(path, flags);
         await this.#meters.appendFile('\n'); // Ends what a killed run left of its last line.
       }
-      await this.#meters.appendFile(`${JSON.stringify({ epoch, sample, sums: meter.sums() })}\n`);
+      await this.#meters.appendFile(lineOf({ epoch, sample }, meter.sums()));
     });
   }
 
@@ -144,55 +119,6 @@ function removeFile(path: string): Promise<void> {
   return onFile(path, () => rm(path, { force: true }));
 }
 
-interface State {
-  readonly tensors: ReadonlyMap<string, StoredTensor>;
-  readonly state: JsonObject;
-}
-
-async function writeState(
-  path: string,
-  tensors: ReadonlyMap<string, StoredTensor>,
-  state: object,
-): Promise<void> {
-  const data = Buffer.from(JSON.stringify(state));
-  const all = new Map(tensors).set('state', { dtype: 'U8', shape: [data.length], data });
-  await writeTensorFile(path, all, { sha256: digest(all) });
-}
-
-/** `undefined` if the file is missing or damaged. */
-async function readState(path: string): Promise<State | undefined> {
-  try {
-    const { tensors, metadata } = await readTensorFile(path);
-    if (metadata.get('sha256') !== digest(tensors)) return undefined;
-    const state = parseJson(path, 'state', tensors.get('state')?.data ?? new Uint8Array());
-    return isJsonObject(state) && isJsonObject(state.request ?? null)
-      ? { tensors, state }
-      : undefined;
-  } catch (error) {
-    if (isSoftpackError(error)) return undefined;
-    throw error;
-  }
-}
-
-async function readCodec(
-  path: string,
-): Promise<(KeptCodec & { readonly request: JsonObject }) | undefined> {
-  const kept = await readState(path);
-  if (kept === undefined) return undefined;
-  const named = (prefix: string) =>
-    new Map(
-      [...kept.tensors]
-        .filter(([name]) => name.startsWith(prefix))
-        .map(([name, tensor]) => [name.slice(prefix.length), tensor as Tensor]),
-    );
-  const { request, name, config, training, pilot, sampleBlocks } = kept.state;
-  const row = kept.tensors.get(BLOCKS)?.data;
-  const side = row && { sampleBlocks: { ...(sampleBlocks as JsonObject), row } };
-  const tensors = { tensors: named('codec.'), sampleTensors: named('samples.') };
-  const parts = { name, config, ...tensors, ...side };
-  return { request, parts, training, pilot } as unknown as KeptCodec & { request: JsonObject };
-}
-
 async function readTraining(
   directory: string,
   request: JsonObject,
@@ -202,20 +128,19 @@ async function readTraining(
   return same ? (kept?.tensors as TrainingState) : undefined;
 }
 
-function digest(tensors: ReadonlyMap<string, StoredTensor>): string {
-  const sorted = [...tensors].sort(([a], [b]) => (a < b ? -1 : 1));
-  return sha256(...sorted.flatMap(([name, { data }]) => [Buffer.from(`${name}\0`), data]));
-}
-
 /** Not after. */
 function isBefore({ epoch, sample }: LabelPlace, next: LabelPlace): boolean {
   return epoch < next.epoch || (epoch === next.epoch && sample <= next.sample);
 }
 
+function lineOf({ epoch, sample }: LabelPlace, sums: DivergenceSums): string {
+  return `{"epoch":${epoch},"sample":${sample},"sums":[${sums.join(',')}]}\n`;
+}
+
 function parseSums(line: string): (LabelPlace & { readonly sums: DivergenceSums }) | undefined {
-  const match = /^\{"epoch":(\d+),"sample":(\d+),"sums":\[([-+\d.e,]+)\]\}$/.exec(line);
-  const sums = match?.[3].split(',').map(Number) ?? [];
-  if (match === null || sums.length !== 5 || !sums.every(Number.isFinite)) return undefined;
+  const match = /^\{"epoch":(\d+),"sample":(\d+),"sums":\[(-?\d+(?:,-?\d+){4})\]\}$/.exec(line);
+  if (match === null) return undefined;
+  const sums = match[3].split(',').map(BigInt);
   const [epoch, sample] = [Number(match[1]), Number(match[2])];
   return { epoch, sample, sums: sums as unknown as DivergenceSums };
 }

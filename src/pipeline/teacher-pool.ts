@@ -180,7 +180,8 @@ export class TeacherPool implements AsyncDisposable {
   }
 }
 
-function defaultBatch({ size: [height, width] }: AugmentationSpec): number {
+/** Images in one forward pass, if nothing is asked for. */
+export function defaultBatch({ size: [height, width] }: AugmentationSpec): number {
   const fitting = 2 ** Math.floor(Math.log2(BATCH_PIXELS / (height * width)));
   return Math.min(Math.max(fitting, 8), 128);
 }

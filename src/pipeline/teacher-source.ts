@@ -12,6 +12,12 @@ export interface TeacherSourceOptions extends TeacherPoolOptions {
   readonly signal?: AbortSignal;
 }
 
+/** Both are [first, after the last]. */
+interface Window {
+  readonly epochs: readonly [number, number];
+  readonly samples: readonly [number, number];
+}
+
 /**
  * A teacher as a source of logits: they are made when they are read, rounded to half floats as an archive keeps them.
  * A reader that goes on where its last read ended finds the next labels under way.
@@ -23,6 +29,10 @@ export class TeacherSource implements LabelSource {
   readonly dtype = 'F16';
   readonly #teachers: TeacherPool;
   readonly #options: TeacherSourceOptions;
+  /** Labels that the reader goes through, epoch by epoch. */
+  #window: Window;
+  /** Labels of a read, unless it ends a row. */
+  #step = 0;
   #ahead: { readonly key: string; readonly logits: Promise<Float32Array> } | undefined;
 
   constructor(options: TeacherSourceOptions) {
@@ -31,6 +41,7 @@ export class TeacherSource implements LabelSource {
     this.samples = images.count;
     this.classes = classes;
     this.#options = options;
+    this.#window = { epochs: [0, epochs], samples: [0, images.count] };
     this.#teachers = new TeacherPool(options);
   }
 
@@ -38,21 +49,30 @@ export class TeacherSource implements LabelSource {
     return this.#teachers.made;
   }
 
+  /** The next reads go through these labels alone: none beyond them is made ahead. */
+  goThrough(window: Window): void {
+    this.#window = window;
+  }
+
   async read(epoch: number, start: number, count: number): Promise<Float32Array> {
+    this.#step = start === this.#window.samples[0] ? count : Math.max(this.#step, count);
     const key = keyOf(epoch, start, count);
     const ahead = this.#ahead?.key === key ? this.#ahead : undefined;
     this.#ahead = undefined;
     const logits =
       ahead?.logits ?? this.#label(rangeTasks(epoch, start, count, this.#teachers.batch));
     // Labels of a reader that reads in order are made while it works on these.
-    this.#lookAhead(epoch, start + count, count);
+    this.#lookAhead(epoch, start + count);
     return logits;
   }
 
-  #lookAhead(epoch: number, end: number, count: number): void {
-    const [next, start] = end < this.samples ? [epoch, end] : [epoch + 1, 0];
-    if (next >= this.epochs || count < this.#teachers.batch) return;
-    const some = Math.min(count, this.samples - start);
+  #lookAhead(epoch: number, end: number): void {
+    const { epochs, samples } = this.#window;
+    const [next, start] = end < samples[1] ? [epoch, end] : [epoch + 1, samples[0]];
+    if (next >= epochs[1]) return;
+    // Reads here and there are followed by others.
+    if (this.#step < Math.min(this.#teachers.batch, samples[1] - samples[0])) return;
+    const some = Math.min(this.#step, samples[1] - start);
     const logits = this.#label(rangeTasks(next, start, some, this.#teachers.batch));
     logits.catch(() => undefined); // Reported to whoever reads them.
     this.#ahead = { key: keyOf(next, start, some), logits };

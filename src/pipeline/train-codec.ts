@@ -3,8 +3,8 @@ import type { LabelTemperature, TrainedCodec } from '../codecs/descriptor.js';
 import { CODECS, type CodecChoice } from '../codecs/registry.js';
 import type { Kernels } from '../kernels/types.js';
 import type { LabelSource } from '../labels/source.js';
+import type { KeptCodec } from './kept-codec.js';
 import { DEFAULT_EPS, DEFAULT_TAU, type PackOptions } from './pack-options.js';
-import type { KeptCodec } from './partial-pack.js';
 import {
   defaultTrainingLabels,
   drawTrainingLabels,

@@ -1,4 +1,5 @@
 import { createArchive } from '../archive/create.js';
+import type { ShardGrid } from '../archive/grid.js';
 import type { Piece } from '../archive/log-records.js';
 import type { PartRecord } from '../archive/parts.js';
 import type { ArchiveRow } from '../archive/pieces.js';
@@ -10,8 +11,9 @@ import { throwIfAborted } from '../errors.js';
 import type { DivergenceMeter, LabelDivergence } from '../labels/divergence.js';
 import type { LabelPlace, LabelSource } from '../labels/source.js';
 import { softmaxRows } from '../labels/temperature.js';
+import type { KeptCodec } from './kept-codec.js';
 import type { SideRows } from './pack-source.js';
-import type { KeptCodec, PartialPack } from './partial-pack.js';
+import type { PartialPack } from './partial-pack.js';
 import { contextOf } from './training-labels.js';
 
 export interface WriteArchiveOptions {
@@ -48,13 +50,12 @@ export async function writeArchive(
   const { epochs, samples, classes } = source;
   const { meter, ...from } = await partial.meterBefore(writer.next, classes);
   const sideColumns = sides && new SideColumns(sides, samples);
-  const chunk = chunkOf(codec, classes, sideColumns?.canCut === false ? samples : 1);
+  const chunk = chunkOf(codec, classes, sideColumns?.canCut === false ? samples : undefined);
   for (let { epoch, sample } = from; epoch < epochs; epoch++, sample = 0) {
-    for (let start = sample; start < samples; start += chunk) {
+    for (const piece of piecesOf(epoch, [sample, samples], writer.grid, chunk)) {
       throwIfAborted(signal);
-      const piece = { epoch, start, count: Math.min(chunk, samples - start) };
       const codes = await encodePiece(source, codec, piece, meter);
-      const next = start + piece.count;
+      const next = piece.start + piece.count;
       await partial.keepMeter(next < samples ? { epoch, sample: next } : after(epoch), meter);
       // Labels that are there already were only measured again.
       if (!writer.has(piece)) {
@@ -72,8 +73,26 @@ function after(epoch: number): LabelPlace {
   return { epoch: epoch + 1, sample: 0 };
 }
 
+/**
+ * The labels of an epoch as they are read, encoded and measured. Pieces end where shards do: whoever makes one shard alone
+ * makes the same pieces, in the same passes of the teacher.
+ */
+export function* piecesOf(
+  epoch: number,
+  [first, end]: readonly [number, number],
+  grid: ShardGrid,
+  chunk: number,
+): Generator<Piece> {
+  for (let start = first; start < end; ) {
+    const shardEnd = (Math.floor(start / grid.samples) + 1) * grid.samples;
+    const next = Math.min(end, shardEnd, start + chunk);
+    yield { epoch, start, count: next - start };
+    start = next;
+  }
+}
+
 /** Labels in a piece: whole bytes or blocks of codes, and at least `least`. */
-function chunkOf({ layout }: Codec, classes: number, least: number): number {
+export function chunkOf({ layout }: Codec, classes: number, least = 1): number {
   const unit = layout.kind === 'blocks' ? layout.labelsPerBlock : 8;
   const fitting = Math.max(1, Math.floor(CHUNK_BYTES / (4 * unit * classes)));
   return Math.max(unit * fitting, least);
@@ -105,7 +124,7 @@ class SideColumns {
 }
 
 /** JSON has no infinity: nmse is infinite if uniform labels are not decoded exactly. */
-function resultOf({ kl, nmse, top1 }: LabelDivergence): JsonObject {
+export function resultOf({ kl, nmse, top1 }: LabelDivergence): JsonObject {
   return { divergence: { kl, nmse: Number.isFinite(nmse) ? nmse : null, top1 } };
 }
 
@@ -120,7 +139,8 @@ export function divergenceOf({ divergence }: JsonObject): LabelDivergence {
   return { kl, nmse: nmse ?? Number.POSITIVE_INFINITY, top1 };
 }
 
-async function encodePiece(
+/** Codes of a piece; their divergence is added to `meter`. */
+export async function encodePiece(
   source: LabelSource,
   codec: Codec,
   { epoch, start, count }: Piece,

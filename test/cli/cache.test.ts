@@ -84,3 +84,43 @@ describe('softpack cache', () => {
     expect(existsSync(out)).toBe(false);
   });
 });
+
+describe('the steps of softpack cache for many machines', () => {
+  const job = temporary.path('job');
+  const step = (name: string, ...args: readonly string[]) =>
+    softpack(['cache', name, job, ...args]);
+  const views = ['--preprocessing', 'tf', '--codec', 'topk', '--k', '2', '--grid', '1x8'];
+
+  test('make an archive, each told what is missing', async () => {
+    const what = ['--teacher', teacher, '--images', images, '--epochs', '3'];
+    expect(await step('plan', ...what, ...views)).toMatchObject({ code: 0 });
+    const early = await step('run');
+    expect(early).toMatchObject({ code: 1 });
+    expect(early.err).toContain('softpack cache codec');
+    expect(await step('codec', '-w', '1')).toMatchObject({ code: 0 });
+    expect(await step('missing')).toMatchObject({ code: 1, out: '0-2\n' });
+    const one = await step('run', '-w', '1', '--shard', '1/3');
+    expect(one).toMatchObject({ code: 0, out: '1 shards made, 0 verified, 0 were there\n' });
+    expect(await step('missing')).toMatchObject({ code: 1, out: '0,2\n' });
+    const unfinished = await step('finalize');
+    expect(unfinished).toMatchObject({ code: 1 });
+    expect(unfinished.err).toContain('without 0,2');
+    expect(await step('run', '-w', '1')).toMatchObject({ code: 0 });
+    expect(await step('missing')).toMatchObject({ code: 0, out: '' });
+    expect(await step('finalize', '--verify')).toMatchObject({ code: 0 });
+    const { out } = await step('status', '--json');
+    expect(JSON.parse(out)).toMatchObject({ finished: true, labels: { total: 18, done: 18 } });
+    await using archive = await openArchive(job);
+    expect(archive.manifest).toMatchObject({ epochs: 3, grid: { epochs: 1, samples: 8 } });
+  });
+
+  test.each([
+    ['plan', [], '--teacher'],
+    ['run', ['--shard', '3/3'], '--shard'],
+    ['run', ['--shard', '1'], '--shard'],
+  ] as const)('%s %s is refused', async (name, args, words) => {
+    const run = await step(name, ...args);
+    expect(run).toMatchObject({ code: 2, out: '' });
+    expect(run.err).toContain(words);
+  });
+});

@@ -78,7 +78,8 @@ it('are commands that softpack has, with options that it takes', async () => {
   const io = { write: () => true };
   const program = await createProgram({ stdout: io, stderr: io, signal: AbortSignal.abort() });
   const quiet = (command: Command): void => {
-    if (command.commands.length === 0) command.action(() => undefined);
+    const isGroup = command.parent === null || command.options.length === 0;
+    if (command.commands.length === 0 || !isGroup) command.action(() => undefined);
     command.exitOverride().configureOutput({ writeErr: () => undefined });
     command.commands.forEach(quiet);
   };

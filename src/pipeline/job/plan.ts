@@ -1,0 +1,107 @@
+import { CODECS } from '../../codecs/registry.js';
+import { argument } from '../../core/check.js';
+import { VERSION } from '../../core/version.js';
+import { excerpt, SoftpackError } from '../../errors.js';
+import { imagesFingerprint } from '../../images/fingerprint.js';
+import { requireOutside } from '../../images/outside.js';
+import { schemeOf } from '../../store/address.js';
+import type { TeacherFacts } from '../cache-identity.js';
+import { factsOf, identityOf, imagesFor, storedOf } from '../cache-identity.js';
+import { weighedEpochs } from '../kept-epochs.js';
+import { filterOf, onePass, plannedSource, provenanceOf } from '../one-pass.js';
+import { requestOf } from '../pack-request.js';
+import { Problems } from '../preflight.js';
+import { defaultBatch } from '../teacher-pool.js';
+import { codecOf, identityJson, planOnly } from './labels.js';
+import {
+  findJob,
+  type Job,
+  type JobContent,
+  type JobLabelsOptions,
+  jobOf,
+  keepJob,
+  requireSameJob,
+} from './record.js';
+import type { JobStores } from './stores.js';
+
+/**
+ * Writes a job into its store: everything that decides the bytes of the archive. No label is made. Planning the same job
+ * again changes nothing.
+ *
+ * @throws What `cacheLabels` throws for the same options; `ALREADY_EXISTS` naming the first difference if another job is
+ *   there, or anything else; `UNSUPPORTED` for a store that cannot tell writers who was first, or a codec that looks at all
+ *   labels first.
+ */
+export async function planJob(
+  stores: JobStores,
+  options: JobLabelsOptions,
+  signal?: AbortSignal,
+): Promise<Job> {
+  const problems = new Problems();
+  const codec = await problems.need(() => codecOf(options));
+  await problems.check(() => requireOnePass(options));
+  if (schemeOf(stores.address) === undefined) {
+    await problems.check(() => requireOutside(stores.address, options.images));
+  }
+  const there = await problems.need(() => findJob(stores, { signal }));
+  if (there === undefined) await problems.check(() => requireFree(stores));
+  const asked = { ...options, out: stores.address };
+  const teacher = await problems.need(() => factsOf(asked));
+  const images = await problems.need(() => imagesFor(teacher, asked));
+  const print = await problems.need(() => imagesFingerprint(images, signal));
+  const whole = await problems.need(() => identityOf(teacher, images, print, asked));
+  const weighed = await problems.need(() => weighedEpochs(whole, { ...options, ...whole, codec }));
+  const identity = { ...whole, ...storedOf(weighed?.keep, options.epochs) };
+  const filter = await problems.need(() => filterOf(options, identity));
+  const source = plannedSource(identity);
+  const packing = { ...onePass({ ...options, filter }, codec, identity, source), out: '' };
+  await problems.check(() => requireCut(options, identity.samples));
+  await planOnly(source, packing, problems);
+  const { grid, batch = defaultBatch(identity.augmentation) } = options;
+  const content: JobContent = {
+    softpack: VERSION,
+    identity: identityJson(identity) as unknown as JobContent['identity'],
+    request: await requestOf(source, { ...packing, filter }),
+    ...{ grid, batch, backend: await pinnedBackend(teacher, options) },
+  };
+  const job = jobOf(content, options, provenanceOf({ ...options, filter }));
+  if (there !== undefined) requireSameJob(there, job);
+  await keepJob(stores, job, { signal });
+  return there ?? job;
+}
+
+function requireOnePass(options: JobLabelsOptions): void {
+  const { name, perSample } = CODECS.of(codecOf(options));
+  if (!perSample) return;
+  const message = 'this codec looks at all labels first: one machine makes such archives';
+  throw new SoftpackError('UNSUPPORTED', message, { field: 'codec', found: name });
+}
+
+/** Codes of 8 labels end with a byte whatever their size. */
+function requireCut({ grid }: JobLabelsOptions, samples: number): void {
+  if (grid === undefined) return;
+  argument.count(grid.epochs, 'grid.epochs', 1);
+  argument.count(grid.samples, 'grid.samples', 1);
+  const cut = grid.samples >= samples || grid.samples % 8 === 0;
+  argument.that(cut, grid.samples, 'grid.samples', 'a multiple of 8');
+}
+
+async function requireFree({ archive }: JobStores): Promise<void> {
+  const names = await archive.list();
+  if (names.length === 0) return;
+  throw new SoftpackError('ALREADY_EXISTS', 'something else is there', {
+    field: archive.name,
+    expected: 'nothing, or the same job',
+    found: excerpt(names.join(', ')),
+  });
+}
+
+/** What `auto` stands for on this machine: others must take the same. ONNX models know only that. */
+async function pinnedBackend(
+  { fingerprint }: TeacherFacts,
+  { backend = 'auto' }: JobLabelsOptions,
+): Promise<JobContent['backend']> {
+  if (backend !== 'auto' || fingerprint.kind === 'onnx') return backend;
+  const { selectBackend } = await import('../../nn/backend/select.js');
+  return (await selectBackend({ backend })).name;
+}

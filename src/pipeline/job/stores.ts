@@ -1,0 +1,52 @@
+import { randomBytes } from 'node:crypto';
+import { openWritableStore } from '../../container/writable-folder.js';
+import { nameIn } from '../../store/address.js';
+import type { S3Options } from '../../store/s3.js';
+import type { WritableStore, WriteOptions } from '../../store/writable-store.js';
+
+/**
+ * Where a job lies: the archive's files at the address itself, and in folders below it the job, its codec and what was
+ * measured, and a receipt per shard. All truth about the progress is here: engines only start steps.
+ */
+export interface JobStores {
+  /** For messages and scripts: a path or an address. */
+  readonly address: string;
+  readonly archive: WritableStore;
+  readonly job: WritableStore;
+  readonly receipts: WritableStore;
+}
+
+export interface JobStoreOptions {
+  /** For `s3://bucket/prefix`. */
+  readonly s3?: S3Options;
+}
+
+const JOB_FOLDER = 'job';
+const RECEIPTS_FOLDER = 'job/receipts';
+
+/** @param open opens each of the stores, at an address. */
+export async function openJobStores(
+  address: string,
+  { s3 }: JobStoreOptions = {},
+  open: (address: string) => Promise<WritableStore> = (at) => openWritableStore(at, { s3 }),
+): Promise<JobStores> {
+  return {
+    address,
+    archive: await open(address),
+    job: await open(nameIn(address, JOB_FOLDER)),
+    receipts: await open(nameIn(address, RECEIPTS_FOLDER)),
+  };
+}
+
+/** What a store that is full, or that refuses its writers, says at this. */
+const PROBE_BYTES = 65_536;
+
+/** Throws what writing would throw later, after hours of labelling. */
+export async function requireWritable({ job }: JobStores, options: WriteOptions): Promise<void> {
+  const key = `probe-${randomBytes(8).toString('hex')}`;
+  try {
+    await job.putIfAbsent(key, new Uint8Array(PROBE_BYTES), options);
+  } finally {
+    await job.delete(key).catch(() => undefined);
+  }
+}

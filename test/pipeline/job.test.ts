@@ -1,0 +1,111 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { cacheLabels } from '#src/pipeline/cache-labels.js';
+import { trainJobCodec } from '#src/pipeline/job/codec.js';
+import { finalizeJob } from '#src/pipeline/job/finalize.js';
+import { planJob } from '#src/pipeline/job/plan.js';
+import { runJob } from '#src/pipeline/job/run.js';
+import { jobStatus, numberRanges } from '#src/pipeline/job/status.js';
+import { openJobStores } from '#src/pipeline/job/stores.js';
+import { MemoryBucket } from '../store/memory-s3.js';
+import { temporaryDirectory } from '../temporary.js';
+import {
+  dies,
+  dying,
+  EPOCHS,
+  type Files,
+  filesIn,
+  filesOfBucket,
+  IMAGES,
+  inBucket,
+  jobOptions,
+  planned,
+  runAll,
+  SHARDS,
+  WORKER,
+} from './job.js';
+
+const temporary = await temporaryDirectory();
+const options = await jobOptions(temporary);
+
+let wanted: Files;
+beforeAll(async () => {
+  const out = temporary.path('one machine');
+  await cacheLabels({ ...options, out, passes: 1, workers: 1 });
+  wanted = await filesIn(out);
+});
+
+test("a job's archive in a folder has the bytes of one machine's", async () => {
+  const folder = temporary.path('parts');
+  const stores = await planned(await openJobStores(folder), options);
+  expect(await jobStatus(stores)).toMatchObject({
+    ...{ codec: true, finished: false, labels: { total: EPOCHS * IMAGES, done: 0 } },
+    shards: { total: SHARDS, done: 0 },
+  });
+  await runAll(stores, 2);
+  expect(await filesIn(folder)).toEqual(wanted);
+  expect(await jobStatus(stores)).toMatchObject({ finished: true, shards: { missing: [] } });
+  // Each step again finds nothing to do.
+  await planJob(stores, options);
+  expect(await trainJobCodec(stores, WORKER)).toBe(false);
+  expect(await runJob(stores, WORKER)).toEqual({ skipped: SHARDS, verified: 0, made: 0 });
+  await finalizeJob(stores, { verify: true });
+  expect(await filesIn(folder)).toEqual(wanted);
+});
+
+test('a worker that is killed leaves in a bucket what the next one completes, to the same bytes', async () => {
+  const bucket = new MemoryBucket();
+  const stores = await planned(await inBucket(bucket), options);
+  // Of a run: probe, its removal, what was measured, the shard, its receipt.
+  expect(await dies(dying(stores, 3, 'after'))).toBe(true);
+  expect(await dies(dying(stores, 5, 'before'))).toBe(true);
+  await expect(finalizeJob(stores)).rejects.toMatchObject({
+    ...{ code: 'INCOMPLETE', found: 'without 1-8' },
+  });
+  expect(await runJob(stores, WORKER)).toEqual({ skipped: 1, verified: 1, made: 7 });
+  for (const at of [0, 1, 2]) {
+    expect(await dies(dying(stores, at, at === 1 ? 'before' : 'after'))).toBe(true);
+  }
+  await finalizeJob(stores);
+  expect(filesOfBucket(bucket)).toEqual(wanted);
+});
+
+test('numbers are told in ranges', () => {
+  expect(numberRanges([])).toBe('');
+  expect(numberRanges([3, 17, 18, 19, 20])).toBe('3,17-20');
+  expect(numberRanges([0, 1, 3, 5, 6])).toBe('0-1,3,5-6');
+});
+
+describe('is refused before any label is made', () => {
+  test('another job in the same place', async () => {
+    const stores = await openJobStores(temporary.path('foreign'));
+    await planJob(stores, options);
+    const other = planJob(stores, { ...options, augmentation: { seed: 1 } });
+    await expect(other).rejects.toMatchObject({ code: 'ALREADY_EXISTS' });
+    await expect(other).rejects.toThrow('augmentation.seed');
+  });
+
+  test('a place with something else', async () => {
+    await temporary.file('something', 'x');
+    const stores = await openJobStores(temporary.path(''));
+    const plan = planJob(stores, options);
+    await expect(plan).rejects.toMatchObject({ code: 'ALREADY_EXISTS', found: 'something' });
+  });
+
+  test('work without a job, or without its codec', async () => {
+    const stores = await openJobStores(temporary.path('none'));
+    await expect(runJob(stores, WORKER)).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    await planJob(stores, options);
+    await expect(runJob(stores, WORKER)).rejects.toMatchObject({ code: 'INCOMPLETE' });
+  });
+
+  test.each([
+    ['no codec', { codec: undefined }, 'INVALID_ARGUMENT', 'codec'],
+    ['a codec that looks at all labels', { codec: { name: 'mean' } }, 'UNSUPPORTED', 'codec'],
+    ['a grid that cuts bytes', { grid: { epochs: 1, samples: 12 } }, 'INVALID_ARGUMENT', 'grid'],
+  ] as const)('%s', async (name, change, code, field) => {
+    const stores = await openJobStores(temporary.path(`refused ${name}`));
+    const plan = planJob(stores, { ...options, ...change });
+    await expect(plan).rejects.toMatchObject({ code });
+    await expect(plan).rejects.toThrow(field);
+  });
+});

@@ -33,6 +33,10 @@ export function failureOf(
     const message = 'server denies access; check the address and its credentials';
     return new SoftpackError('PERMISSION_DENIED', message, { field: name, found });
   }
+  if (status === 507) {
+    const message = 'no space left on the server; free some or choose another place';
+    return new SoftpackError('NO_SPACE', message, { field: name, found });
+  }
   if ([200, 206, 412, 416].includes(status)) return undefined;
   return networkFailed(name, 'unexpected answer', { expected: 'status 206', found });
 }

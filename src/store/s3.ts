@@ -218,6 +218,10 @@ export function failureOfSdk(
       status === 301 ? 'bucket is in another region; set AWS_REGION' : 'S3 refused the request';
     return { status, error: networkFailed(name, message, { found: `${kind}, status ${status}` }) };
   }
+  if (kind === 'NoSuchBucket') {
+    const message = 'no such bucket; create it, or check its name and AWS_ENDPOINT_URL';
+    return { status, error: new SoftpackError('NOT_FOUND', message, { field: name }) };
+  }
   if (status >= 300) {
     const headers = failure.$response?.headers ?? {};
     return { status, error: failureOf(name, { status, headers }) ?? cause };

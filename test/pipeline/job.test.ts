@@ -91,6 +91,23 @@ describe('is refused before any label is made', () => {
     await expect(plan).rejects.toMatchObject({ code: 'ALREADY_EXISTS', found: 'something' });
   });
 
+  test.each([
+    ['a bad credential', 403, 'PERMISSION_DENIED'],
+    ['a missing bucket', 404, 'NOT_FOUND'],
+    ['a full store', 507, 'NO_SPACE'],
+  ] as const)('%s', async (_, status, code) => {
+    const bucket = new MemoryBucket();
+    const stores = await planned(await inBucket(bucket), options);
+    bucket.fault = (kind, when) => {
+      if (when === 'after' || (status === 507 && kind !== 'Put')) return;
+      throw Object.assign(new Error('x'), { name: 'x', $metadata: { httpStatusCode: status } });
+    };
+    const empty = await inBucket(bucket, 'other');
+    await expect(planJob(empty, options)).rejects.toMatchObject({ code });
+    const onProgress = () => expect.unreachable();
+    await expect(runJob(stores, { ...WORKER, onProgress })).rejects.toMatchObject({ code });
+  });
+
   test('work without a job, or without its codec', async () => {
     const stores = await openJobStores(temporary.path('none'));
     await expect(runJob(stores, WORKER)).rejects.toMatchObject({ code: 'NOT_FOUND' });

@@ -40,9 +40,9 @@ export async function filesIn(folder: string): Promise<Files> {
   return new Map(await Promise.all(names.sort().map(read)));
 }
 
-export function inBucket(bucket: MemoryBucket): Promise<JobStores> {
+export function inBucket(bucket: MemoryBucket, prefix = 'a'): Promise<JobStores> {
   const fast = { region: 'x', retries: 3, backoffMs: 1 };
-  return openJobStores('s3://bucket/a', {}, (at) =>
+  return openJobStores(`s3://bucket/${prefix}`, {}, (at) =>
     s3WritableStore(at, fast, async () => bucket.sdk),
   );
 }

@@ -43,7 +43,7 @@ export async function reportPage(
     ...(charts.length === 0 ? [] : [chartsSection(charts, drawn !== undefined)]),
     `<footer>softpack ${escapeHtml(report.version)}</footer>`,
   ].join('\n');
-  const scripts = [...(drawn ? [drawn.runtime] : []), readAsset('page.js')];
+  const scripts = [...(drawn?.runtime ? [drawn.runtime] : []), readAsset('page.js')];
   return htmlPage({ title: `${name}: softpack`, body, data, scripts, live });
 }
 
@@ -51,7 +51,7 @@ const NO_CHARTS = 'Charts: npm install vega vega-lite. Their figures are in the 
 
 /** Undefined without Vega: the tables say the same. */
 async function drawCharts(charts: readonly Chart[]) {
-  if (charts.length === 0) return { specs: {}, runtime: '' };
+  if (charts.length === 0) return { specs: {}, runtime: undefined };
   try {
     const runtime = await vegaRuntime();
     const specs: Record<string, object> = {};

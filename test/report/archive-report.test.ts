@@ -1,4 +1,4 @@
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -29,6 +29,7 @@ import {
   trainCodec,
   writeArchive,
 } from '../loader/fixture.js';
+import { WebServer } from '../store/web-server.js';
 import { temporaryDirectory } from '../temporary.js';
 import { testTeacher } from '../tokens/sources.js';
 
@@ -38,6 +39,7 @@ const HOSTILE = `</script><script>globalThis.broken = 1</script><img src=x onerr
 const HOSTILE_FOLDER = '<b onclick=alert(1)>';
 const classNames = Array.from({ length: CLASSES }, (_, i) => (i === 0 ? HOSTILE : `name ${i}`));
 const directory = await temporaryDirectory();
+const web = await WebServer.start();
 const [full, packed] = [directory.path('full'), directory.path('packed')];
 
 beforeAll(async () => {
@@ -242,6 +244,16 @@ describe('the page', () => {
     expect(html).toContain('--images');
     expect(html).toContain('--full');
     expect(await page()).toBe(html);
+  });
+
+  it('is the same of an address, whose secrets it does not tell', async () => {
+    for (const name of await readdir(packed)) {
+      web.files.set(`packed/${name}`, await readFile(join(packed, name)));
+    }
+    const { out, err } = await softpack(['report', `${web.url}/packed?key=secret`, '-o', '-']);
+    expect(err).toBe('');
+    expect(out).toBe((await softpack(['report', packed, '-o', '-'])).out);
+    expect(out).not.toContain('secret');
   });
 
   it('shows views as the loader delivers them', async () => {

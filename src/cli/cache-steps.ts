@@ -5,7 +5,8 @@ import type { JobShare } from '../pipeline/job/run.js';
 import { type JobStatus, jobStatus, numberRanges } from '../pipeline/job/status.js';
 import { openJobStores } from '../pipeline/job/stores.js';
 import { addCodecOptions } from './codec-options.js';
-import { type CliIo, ExitWith, print } from './io.js';
+import { type CliIo, ExitWith, print, printable } from './io.js';
+import { ENGINES, type Engine, jobScript } from './job-scripts.js';
 import {
   addSourceOptions,
   addViewOptions,
@@ -33,6 +34,11 @@ interface JsonFlag {
   readonly json?: boolean;
 }
 
+interface PlanFlags extends LabelFlags, JsonFlag {
+  readonly for?: Engine;
+  readonly tasks: number;
+}
+
 function addPlanStep(cache: Command, io: CliIo): void {
   const command = cache
     .command('plan')
@@ -41,8 +47,10 @@ function addPlanStep(cache: Command, io: CliIo): void {
   addSourceOptions(command);
   addCodecOptions(command);
   addViewOptions(command)
+    .addOption(new Option('--for <engine>', 'print a script that runs the job').choices(ENGINES))
+    .option('--tasks <n>', 'processes that the script starts', positiveInteger, 16)
     .option('--json', 'print the job as JSON')
-    .action(async (address: string, flags: LabelFlags & JsonFlag) => {
+    .action(async (address: string, flags: PlanFlags) => {
       requireOptions(command);
       const options = await labelOptionsOf(flags, command);
       const { planJob } = await import('../pipeline/job/plan.js');
@@ -54,7 +62,10 @@ function addPlanStep(cache: Command, io: CliIo): void {
         `backend ${backend}, ${batch} images per pass`,
         `next: softpack cache codec ${address}`,
       ];
-      print(io, flags.json ? JSON.stringify(job) : text.join('\n'));
+      if (flags.for !== undefined) {
+        io.stderr.write(`${printable(text.join('\n'))}\n`);
+        print(io, jobScript(flags.for, address, flags.tasks));
+      } else print(io, flags.json ? JSON.stringify(job) : text.join('\n'));
     });
 }
 

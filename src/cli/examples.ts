@@ -17,6 +17,7 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   ],
   'cache plan': [
     'softpack cache plan s3://bucket/labels --teacher resnet50.pth --images packed --epochs 300 --ratio 40 --grid 300x2048',
+    'softpack cache plan /shared/labels --teacher resnet18.pth --images photos --epochs 300 --ratio 40 --for slurm > job.sh',
   ],
   'cache codec': ['softpack cache codec s3://bucket/labels'],
   'cache run': [

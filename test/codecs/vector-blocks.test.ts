@@ -1,10 +1,6 @@
-import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { createArchive } from '#src/archive/create.js';
-import type { ArchiveSpec } from '#src/archive/spec.js';
 import { loadCodec } from '#src/codecs/registry.js';
 import { addPredictions } from '#src/codecs/transform/base-vectors.js';
-import { decodeMatrix } from '#src/codecs/transform/coded-matrix.js';
 import type { TransformConfig } from '#src/codecs/transform/config.js';
 import { baseVectors } from '#src/codecs/transform/model.js';
 import { encodeVectors, VectorBlocks } from '#src/codecs/transform/vector-blocks.js';
@@ -14,6 +10,7 @@ import { RandomSequence } from '#src/core/random.js';
 import { createLoader, openArchive } from '#src/index.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { temporaryDirectory } from '../temporary.js';
+import { blockedArchive, UNBLOCKED } from './blocked-archive.js';
 
 const kernels = loadKernels();
 const random = new RandomSequence(11, 1);
@@ -78,52 +75,14 @@ describe('base vectors in blocks', () => {
   });
 });
 
-/** The golden archive of mixed views with its base vectors in blocks of 7. */
-async function blockedArchive(out: string): Promise<void> {
-  const golden = fileURLToPath(new URL('../golden/archives/transform', import.meta.url));
-  await using archive = await openArchive(golden);
-  const { manifest, codecParts } = archive;
-  const own = codecParts.config as unknown as TransformConfig;
-  const stream = codecParts.tensors.get('bases')?.data ?? new Uint8Array();
-  const matrix = decodeMatrix('bases', stream, own.components, own.bases, kernels);
-  const blocked = { ...own, basesPerBlock: 7 };
-  const coded = encodeVectors(matrix, blocked, kernels);
-  const tensors = new Map(codecParts.tensors);
-  tensors.delete('bases');
-  const { bytes } = coded.tables;
-  tensors.set('base_tables', { dtype: 'U8', shape: [bytes.length], data: bytes });
-  const codec: CodecParts = {
-    ...codecParts,
-    config: { ...blocked },
-    tensors,
-    sampleBlocks: coded.blocks,
-  };
-  const columns = manifest.columns.slice(1);
-  const spec: ArchiveSpec = {
-    ...manifest,
-    codec,
-    columns,
-    decoding: 'as before',
-    samplesPerFile: 14,
-  };
-  await using writer = await createArchive(out, spec);
-  for (let epoch = 0; epoch < archive.epochs; epoch++) {
-    const row: Record<string, Uint8Array> = { codes: await archive.readRow(epoch) };
-    for (const { name } of columns) row[name] = await archive.readRow(epoch, name);
-    await writer.writeRow(epoch, { ...row, codes: row.codes });
-  }
-  await writer.finish();
-}
-
 describe('an archive with base vectors in blocks', async () => {
   const temporary = await temporaryDirectory();
   const out = temporary.path('blocked');
-  const golden = fileURLToPath(new URL('../golden/archives/transform', import.meta.url));
 
   test('has the labels of the same archive without, by reader and loader', async () => {
     await blockedArchive(out);
     await using archive = await openArchive(out);
-    await using before = await openArchive(golden);
+    await using before = await openArchive(UNBLOCKED);
     await archive.verify();
     const all = { start: 0, count: archive.samples };
     for (let epoch = 0; epoch < archive.epochs; epoch++) {

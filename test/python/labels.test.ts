@@ -20,6 +20,7 @@ import { prunedBatches } from '#src/loader/kept-batches.js';
 import { createLoader } from '#src/loader/loader.js';
 import { openArchive, openArchive as openDecoding } from '#src/pipeline/open-archive.js';
 import { packLogits } from '#src/pipeline/pack.js';
+import { blockedArchive, UNBLOCKED } from '../codecs/blocked-archive.js';
 import { sample } from '../interop/fixture.js';
 import { RECORDED_SIDE, recordedArchive } from '../pipeline/recorded-archive.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -70,6 +71,25 @@ describe('labels', () => {
         }
       }
     }
+  });
+
+  test('are predicted from side data in blocks as from those in one stream', async () => {
+    const archive = temporary.path('blocked');
+    await blockedArchive(archive);
+    const samples = [13, 2, 19, 2];
+    const jobs = [UNBLOCKED, archive].flatMap((path) => [
+      { kind: 'labels', archive: path, epochs: [0, 1] } as const,
+      { kind: 'labels', archive: path, epochs: [0, 1], samples } as const,
+    ]);
+    const found = runJobs(jobs).map(({ labels }) => (labels as string[]).map(floatsOf));
+    const [whole, some, blocked, blockedSome] = found;
+    for (const epoch of [0, 1]) {
+      expect(worst(blocked[epoch], whole[epoch])).toBeLessThan(1e-6);
+      expect(worst(blockedSome[epoch], some[epoch])).toBeLessThan(1e-6);
+    }
+    await using opened = await openDecoding(archive);
+    const first = await opened.labels(0, list(...samples));
+    expect(worst(blockedSome[0], first)).toBeLessThan(1e-6);
   });
 
   test('come from archives of version 1, of many shards, and of epochs served again', async () => {

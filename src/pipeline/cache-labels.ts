@@ -17,7 +17,14 @@ import { factsOf, identityOf, imagesFor, type LabelsIdentity, storedOf } from '.
 import type { CacheLabelsOptions, CacheLabelsResult } from './cache-options.js';
 import { weighedEpochs } from './kept-epochs.js';
 import { labelViews } from './label-views.js';
-import { filterOf, type OnePassOptions, onePass, provenanceOf, teacherSource } from './one-pass.js';
+import {
+  filterOf,
+  type OnePassOptions,
+  onePass,
+  provenanceOf,
+  requireCut,
+  teacherSource,
+} from './one-pass.js';
 import { openArchive } from './open-archive.js';
 import { type PackResult, packLogits, settleFinished } from './pack.js';
 import { DEFAULT_EPS } from './pack-options.js';
@@ -54,6 +61,7 @@ export async function cacheLabels(options: CacheLabelsOptions): Promise<CacheLab
     ...(images.skipped && { skipped: images.skipped }),
     ...(weighed && { weighed: weighed.weighed }),
   };
+  await problems.check(() => requireCut(options, identity.samples));
   const filter = await problems.check(async () => filterOf(options, identity));
   if (codec !== undefined) await checkCodec({ codec, training }, identity, problems);
   problems.throwAll();

@@ -1,5 +1,6 @@
 import { callRecord, type Provenance } from '../archive/provenance.js';
 import type { CodecChoice } from '../codecs/registry.js';
+import { argument } from '../core/check.js';
 import { canonicalJson, type JsonObject } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
 import type { ImageSource } from '../images/source.js';
@@ -90,4 +91,23 @@ export function filterOf(
     expected: 'a codec, or the filter of packLogits',
     found: name,
   });
+}
+
+/** Codes of 8 labels end with a byte whatever their size. */
+export function requireCut(
+  { grid, codec }: Pick<OnePassOptions, 'grid' | 'codec'>,
+  samples: number,
+): void {
+  if (grid === undefined) return;
+  const compressed = codec !== undefined && codec.name !== 'none';
+  argument.that(
+    compressed,
+    'no codec',
+    'grid',
+    'a codec: uncompressed labels have shards of their own',
+  );
+  argument.count(grid.epochs, 'grid.epochs', 1);
+  argument.count(grid.samples, 'grid.samples', 1);
+  const cut = grid.samples >= samples || grid.samples % 8 === 0;
+  argument.that(cut, grid.samples, 'grid.samples', 'a multiple of 8');
 }

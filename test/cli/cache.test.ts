@@ -73,6 +73,13 @@ describe('softpack cache', () => {
     ['a share above 1', ['--flip', '2'], 2, '--flip'],
     ['no such description', ['--description', 'none.json'], 1, 'NOT_FOUND'],
     ['a description that is none', ['--description', 'list.json'], 1, 'INVALID_FILE'],
+    ['a grid of full labels', ['--preprocessing', 'tf', '--grid', '1x8'], 2, 'grid'],
+    [
+      'a grid that cuts bytes',
+      ['--preprocessing', 'tf', '--codec', 'topk', '--k', '2', '--grid', '1x3'],
+      2,
+      'grid.samples',
+    ],
     ['half a codec', ['--preprocessing', 'tf', '--dh', '4'], 2, '--ratio'],
   ] as const)('refuses %s', async (name, args, code, words) => {
     await writeFile(temporary.path('list.json'), '[1]');

@@ -1,5 +1,4 @@
 import { CODECS } from '../../codecs/registry.js';
-import { argument } from '../../core/check.js';
 import { VERSION } from '../../core/version.js';
 import { excerpt, SoftpackError } from '../../errors.js';
 import { imagesFingerprint } from '../../images/fingerprint.js';
@@ -8,7 +7,7 @@ import { schemeOf } from '../../store/address.js';
 import type { TeacherFacts } from '../cache-identity.js';
 import { factsOf, identityOf, imagesFor, storedOf } from '../cache-identity.js';
 import { weighedEpochs } from '../kept-epochs.js';
-import { filterOf, onePass, plannedSource, provenanceOf } from '../one-pass.js';
+import { filterOf, onePass, plannedSource, provenanceOf, requireCut } from '../one-pass.js';
 import { requestOf } from '../pack-request.js';
 import { Problems } from '../preflight.js';
 import { defaultBatch } from '../teacher-pool.js';
@@ -75,15 +74,6 @@ function requireOnePass(options: JobLabelsOptions): void {
   if (!perSample) return;
   const message = 'this codec looks at all labels first: one machine makes such archives';
   throw new SoftpackError('UNSUPPORTED', message, { field: 'codec', found: name });
-}
-
-/** Codes of 8 labels end with a byte whatever their size. */
-function requireCut({ grid }: JobLabelsOptions, samples: number): void {
-  if (grid === undefined) return;
-  argument.count(grid.epochs, 'grid.epochs', 1);
-  argument.count(grid.samples, 'grid.samples', 1);
-  const cut = grid.samples >= samples || grid.samples % 8 === 0;
-  argument.that(cut, grid.samples, 'grid.samples', 'a multiple of 8');
 }
 
 async function requireFree({ archive }: JobStores): Promise<void> {

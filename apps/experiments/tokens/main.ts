@@ -74,7 +74,7 @@ export async function table2(flags: Table2Flags, context: Table2Context): Promis
   const facts = [
     flags.states === undefined
       ? "The teacher's own answers, drawn at temperature 1, to nouns of WordNet"
-      : 'Texts that were given, with hidden states of the teacher computed before',
+      : 'Texts that were given with hidden states of the teacher (`--states`)',
     `${train.length} texts with ${count(train)} labels, tested on ${test.length} others with ${count(test)}`,
     `Distributions over ${vocabulary} ids, which have ${(100 * mass).toFixed(0)} % of the teacher's probability, renormalised`,
     `Students: transformers from scratch, ${shape.layers} layers, ${shape.width} dimensions, ${epochs} epochs of windows of ${window} tokens, AdamW at ${learningRate}; those of one seed start alike and see the same windows`,

@@ -108,6 +108,6 @@ function describe(facts: ArchiveFacts): string {
     line('per label', `${perLabel(bytes.codes)} B by codes, ${perLabel(bytes.total)} B in total`),
     line('ratio', `${ratio.codes.toFixed(1)} by codes, ${ratio.total.toFixed(1)} in total`),
     line('made by', madeBy(facts.provenance)),
-    line('id', facts.archiveId),
+    line('id', facts.id),
   ].join('\n');
 }

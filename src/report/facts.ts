@@ -14,6 +14,7 @@ export function archiveFacts(archive: LabelArchive) {
   const tokens = textsOf(manifest);
   const labels = tokens?.labels ?? trainingLabels({ ...manifest, epochs, samples });
   return {
+    id: archive.id,
     archiveId: manifest.archiveId,
     epochs,
     storedEpochs: manifest.storedEpochs ?? epochs,

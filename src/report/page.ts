@@ -101,7 +101,7 @@ function factRows({ facts }: ArchiveReport): readonly (readonly [string, string]
     ['teacher', json(teacher)],
     ['images', json(images)],
     ['made by', madeBy(facts.provenance)],
-    ['id', facts.archiveId],
+    ['id', facts.id],
   ];
 }
 

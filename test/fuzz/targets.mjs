@@ -69,6 +69,7 @@ export function makeTargets(work) {
   addTexts(add, onFile);
   addArchives(add);
   addHidden(add);
+  addSampleBlocks(add);
   addTrust(add);
   addHeaders(add);
   addTorch(add);
@@ -256,6 +257,28 @@ function addHidden(add) {
     const given = parseJson('manifest.json', 'codec.config', bytes);
     if (isJsonObject(given)) await load(codecFile, given);
   });
+}
+
+/** Side data in blocks: every file of an archive with them, read with and without checksums, and verified. */
+function addSampleBlocks(add) {
+  const folder = fileURLToPath(new URL('../golden/archives/transform-blocks', import.meta.url));
+  const files = new Map(readdirSync(folder).map((f) => [f, readFileSync(path.join(folder, f))]));
+  for (const [name, bytes] of files) {
+    const kind = name.endsWith('.json') ? 'json' : 'safetensors';
+    for (const verify of ['block', 'none']) {
+      add(`side data, ${name}, ${verify}`, kind, [bytes], async (given) => {
+        const store = memoryStore(new Map([...files, [name, given]]));
+        if (verify === 'block') await verifyArchive(store);
+        const archive = await openArchive(store, { verify });
+        try {
+          const count = Math.min(archive.samples, 64);
+          if (archive.classes <= MOST_CLASSES) await archive.labels(0, { start: 0, count });
+        } finally {
+          await archive.close();
+        }
+      });
+    }
+  }
 }
 
 /** Verification goes on after the first damage: it meets bytes that readers refuse before. */

@@ -40,7 +40,7 @@ class TokenArchive:
 
     def __init__(self, folder, verify=True):
         self._archive = Archive(folder, verify, "numpy")
-        name, config, tensors, _, _ = self._archive._codec
+        name, config, tensors, *_ = self._archive._codec
         if name not in ("tokens", "hidden"):
             raise SoftpackError("UNSUPPORTED", "not an archive of labels of tokens", "codec", "tokens or hidden", name)
         self.vocabulary, self.sequences = self._archive.classes, self._archive.samples

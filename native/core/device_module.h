@@ -52,7 +52,8 @@ typedef struct SoftpackDeviceModule {
 
   // From now on this thread's operations are put on `stream` (a cudaStream_t of the device; null is
   // CUDA's default stream), and those whose arrays all lie in device memory return before they are
-  // done; wrong codes are then reported by `finish`. The thread's device stays what it is.
+  // done; wrong codes are then reported by `finish` or `end_stream`. Ends the use of a stream
+  // before it. The thread's device stays what it is.
   int (*use_stream)(void* stream);
   // Waits for that stream and ends its use; the status of its work.
   int (*end_stream)(void);

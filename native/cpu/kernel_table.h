@@ -233,8 +233,8 @@ struct KernelTable {
                                uint64_t pixels, float* out);
   void (*filter_columns_fixed)(const uint8_t* row, const FilterTap* taps, const int32_t* weights,
                                uint64_t pixels, int32_t* out);
-  // out[j] = (the same sum over `count` rows of element j) * scale + shift. May read elements beyond
-  // `length`, up to a multiple of kPatternFloats.
+  // out[j] = (the same sum over `count` rows of element j) * scale + shift. May read elements
+  // beyond `length`, up to a multiple of kPatternFloats.
   void (*filter_rows_float)(const float* const* rows, const float* weights, uint64_t count,
                             uint64_t length, const PixelScale& scale, float* out);
   void (*filter_rows_fixed)(const int32_t* const* rows, const int32_t* weights, uint64_t count,

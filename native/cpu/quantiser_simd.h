@@ -115,9 +115,8 @@ SOFTPACK_INLINE void Collect(const SearchedValues& values, double context, const
                                 Candidate(values, Doubles::Plus(below, one), context, zero));
   const auto half = Doubles::Times(below, Doubles::Set(0.5));
   const Doubles::Mask is_odd = Doubles::Less(Doubles::Floor(half), half);
-  const Choice none = {
-      Doubles::Plus(Doubles::Times(values.size, values.size), Doubles::Set(*zero)),
-      Doubles::Set(0)};
+  const Choice none = {Doubles::Plus(Doubles::Times(values.size, values.size), Doubles::Set(*zero)),
+                       Doubles::Set(0)};
   *even = BetterOf(none, {Doubles::Blend(is_odd, own.cost, other.cost),
                           Doubles::Blend(is_odd, own.index, other.index)});
   *odd = {Doubles::Blend(is_odd, other.cost, own.cost),

@@ -15,7 +15,8 @@ constexpr int kClusterCapability = 90;
 #ifdef SOFTPACK_CUDA_EMULATION
 
 inline void ClusterSync() {
-  if (softpack_emulation::ImageVersion() >= kClusterCapability) softpack_emulation::ClusterBarrier();
+  if (softpack_emulation::ImageVersion() >= kClusterCapability)
+    softpack_emulation::ClusterBarrier();
 }
 
 // The counterpart, in block `rank` of the cluster, of this block's `mine`.

@@ -181,6 +181,7 @@ extern "C"
 #if defined(__GNUC__)
     __attribute__((visibility("default")))
 #endif
-    const SoftpackDeviceModule* SoftpackOpenModule(void) {
+    const SoftpackDeviceModule*
+    SoftpackOpenModule(void) {
   return &softpack::kModule;
 }

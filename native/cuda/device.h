@@ -10,10 +10,10 @@ namespace softpack {
 struct DeviceFacts {
   int ordinal;     // SOFTPACK_CUDA_DEVICE, else CUDA's current device when it was first asked
   int capability;  // 10 * major + minor
-  // The architecture that the kernels running here were compiled for, as capabilities count: that of
-  // the module's image for this device, or of the PTX that the driver translated. What the device
-  // has beyond it is missing from the kernels, so this number, not `capability`, says which of them
-  // have the instructions of tensor cores and clusters.
+  // The architecture that the kernels running here were compiled for, as capabilities count: that
+  // of the module's image for this device, or of the PTX that the driver translated. What the
+  // device has beyond it is missing from the kernels, so this number, not `capability`, says which
+  // of them have the instructions of tensor cores and clusters.
   int instructions;
   int multiprocessors;
   size_t shared_bytes;  // that one block may ask for

@@ -20,8 +20,8 @@ constexpr int kTileDepth = 8;
 constexpr int kTileThreads = 256;
 // Four floats more than a tile, so that the 8 by 4 elements a warp stores at a time meet 32 banks.
 constexpr int kTilePitch = kTile + 4;
-// Two blocks per multiprocessor leave a thread 128 registers, slightly too few for what the compiler
-// makes of it but on Hopper.
+// Two blocks per multiprocessor leave a thread 128 registers, slightly too few for what the
+// compiler makes of it but on Hopper.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900
 constexpr int kTileBlocks = 2;
 #else

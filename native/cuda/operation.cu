@@ -293,8 +293,8 @@ int Operation::Finish() {
 }
 
 int UseStream(cudaStream_t stream) {
-  int status = EndStream();
-  if (status == kSoftpackOk) status = StartDevice();
+  EndStream();
+  int status = StartDevice();
   if (status != kSoftpackOk) return status;
   std::unique_ptr<Lane> lane(new (std::nothrow) Lane);
   if (lane == nullptr) return kSoftpackOutOfMemory;
@@ -324,7 +324,8 @@ uint64_t WorkspaceBytes(uint64_t taken) { return kAlignment + taken; }
 
 int UseWorkspace(void* memory, uint64_t bytes) {
   if (stream_lane == nullptr) return RefuseArgument("a workspace needs a stream (use_stream)");
-  if (memory != nullptr && (bytes < kAlignment || reinterpret_cast<uintptr_t>(memory) % kAlignment)) {
+  if (memory != nullptr &&
+      (bytes < kAlignment || reinterpret_cast<uintptr_t>(memory) % kAlignment)) {
     return RefuseArgument("a workspace is aligned to 256 bytes and has as many at least");
   }
   if (const int status = FinishStream(); status != kSoftpackOk) return status;

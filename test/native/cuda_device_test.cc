@@ -70,9 +70,9 @@ class Call {
 
   std::vector<float> Labels() const {
     std::vector<float> labels(kLabels * data_.spec.classes);
-    Expect(Module().memory_read(args.out, labels.data(), labels.size() * sizeof(float)) ==
-               kSoftpackOk,
-           "labels are read");
+    Expect(
+        Module().memory_read(args.out, labels.data(), labels.size() * sizeof(float)) == kSoftpackOk,
+        "labels are read");
     return labels;
   }
 
@@ -120,7 +120,8 @@ void NoImage() {
 
 void OtherDevice() {
   Call call(kSoftpackMethodLatent);
-  const std::vector<float> expected = (Expect(call.Decode() == kSoftpackOk, "decode"), call.Labels());
+  const std::vector<float> expected =
+      (Expect(call.Decode() == kSoftpackOk, "decode"), call.Labels());
   void* foreign = nullptr;
   cudaSetDevice(1);
   cudaMalloc(&foreign, expected.size() * sizeof(float));
@@ -217,8 +218,9 @@ void CheckCaptured(uint32_t method) {
   const std::vector<float> expected = call.Labels();
   call.Poison();
   uint64_t bytes = 0;
-  Expect(Module().decode_workspace_bytes(call.decoder, &call.args, &bytes) == kSoftpackOk && bytes > 0,
-         "the workspace is measured");
+  Expect(
+      Module().decode_workspace_bytes(call.decoder, &call.args, &bytes) == kSoftpackOk && bytes > 0,
+      "the workspace is measured");
   Expect(call.Labels()[0] != call.Labels()[0], "which decodes nothing");
 
   constexpr uint64_t kGuard = 256;
@@ -277,11 +279,16 @@ void CapturedFault() {
 int main(int argc, char** argv) {
   using namespace softpack::testing;
   const std::map<std::string, void (*)()> cases = {
-      {"status", StatusCreatesNoContext}, {"no-image", NoImage},
-      {"other-device", OtherDevice},      {"chosen-device", ChosenDevice},
-      {"unknown-device", UnknownDevice},  {"refused", Refused},
-      {"sticky", Sticky},                 {"shared-memory", SharedMemory},
-      {"default-stream", DefaultStream},  {"captured", Captured},
+      {"status", StatusCreatesNoContext},
+      {"no-image", NoImage},
+      {"other-device", OtherDevice},
+      {"chosen-device", ChosenDevice},
+      {"unknown-device", UnknownDevice},
+      {"refused", Refused},
+      {"sticky", Sticky},
+      {"shared-memory", SharedMemory},
+      {"default-stream", DefaultStream},
+      {"captured", Captured},
       {"captured-fault", CapturedFault},
   };
   const auto found = cases.find(argc > 1 ? argv[1] : "");

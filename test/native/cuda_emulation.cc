@@ -400,7 +400,7 @@ struct Allocation {
   cudaMemoryType type;
   int device;
 };
-std::map<const char*, Allocation> memory;  // by its end
+std::map<const char*, Allocation> memory;     // by its end
 std::map<const void*, size_t> shared_limits;  // of kernels that were given one
 thread_local cudaError_t last_error = cudaSuccess;
 thread_local int current_device = 0;
@@ -571,7 +571,10 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   properties->minor = capability % 10;
   properties->multiProcessorCount = 20;
   properties->totalGlobalMem = size_t{1} << 30;
-  properties->sharedMemPerBlockOptin = (capability == 80 ? 163 : capability == 120 ? 99 : 227) << 10;
+  properties->sharedMemPerBlockOptin = (capability == 80    ? 163
+                                        : capability == 120 ? 99
+                                                            : 227)
+                                       << 10;
   properties->l2CacheSize = 1 << 20;
   return Checked();
 }

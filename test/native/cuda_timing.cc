@@ -183,14 +183,15 @@ class Timing {
       for (const uint32_t type : {kSoftpackFloat32, kSoftpackFloat16}) {
         const bool half = type == kSoftpackFloat16;
         Median(std::string("decode ") + methods[method] + (half ? " f16" : ""), name,
-               label_bytes + (half ? 2.0 : 4.0) * static_cast<double>(classes_), [&](uint64_t round) {
+               label_bytes + (half ? 2.0 : 4.0) * static_cast<double>(classes_),
+               [&](uint64_t round) {
                  labels.first = first(round);
                  const SoftpackDecodeArgs args{labels, out_, type, 1};
                  return backend_.decode(decoder, &args);
                });
       }
-      Median(std::string("decode_kl ") + methods[method], name, label_bytes + 8.0 * static_cast<double>(classes_),
-             [&](uint64_t round) {
+      Median(std::string("decode_kl ") + methods[method], name,
+             label_bytes + 8.0 * static_cast<double>(classes_), [&](uint64_t round) {
                labels.first = first(round);
                const SoftpackDecodeKlArgs args{labels,
                                                static_cast<const float*>(logits_),

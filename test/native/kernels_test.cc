@@ -602,16 +602,23 @@ void TestQuantiser(const Isa& isa) {
       for (double& cost : costs) cost = static_cast<double>(random() % 1000) / 500;
       for (const uint32_t trellis : {4, 8}) {
         std::vector<int16_t> indices(values.size(), -1), expected(values.size(), -2);
-        QuantiseArgs args{values.data(), shifts.data(), costs.data(), expected.data(), labels,
-                          rank,          0.25,          trellis,      1};
+        QuantiseArgs args{values.data(),
+                          shifts.data(),
+                          costs.data(),
+                          expected.data(),
+                          labels,
+                          rank,
+                          0.25,
+                          trellis,
+                          1};
         Expect(Quantise(kScalarKernels, args) == kSoftpackOk, "quantise returns");
         args.out = indices.data();
         Expect(Quantise(*isa.kernels, args) == kSoftpackOk && SameBytes(indices, expected),
                std::string("quantise ") + isa.name + " " + std::to_string(labels) + "x" +
                    std::to_string(rank));
         std::vector<float> back(values.size(), -1), expected_back(values.size(), -2);
-        DequantiseArgs there{expected.data(), shifts.data(), expected_back.data(), labels,
-                             rank,            0.25,          trellis,              1};
+        DequantiseArgs there{
+            expected.data(), shifts.data(), expected_back.data(), labels, rank, 0.25, trellis, 1};
         Expect(Dequantise(kScalarKernels, there) == kSoftpackOk, "dequantise returns");
         there.out = back.data();
         Expect(Dequantise(*isa.kernels, there) == kSoftpackOk && SameBytes(back, expected_back),

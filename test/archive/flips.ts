@@ -91,12 +91,19 @@ export class FlippedArchive {
   readonly #files: ReadonlyMap<string, Buffer>;
   readonly #manifest: Manifest;
   readonly #shards: Shards;
+  readonly #sampleFiles: Shards | undefined;
   readonly store: ByteStore;
 
-  private constructor(files: ReadonlyMap<string, Buffer>, manifest: Manifest, shards: Shards) {
+  private constructor(
+    files: ReadonlyMap<string, Buffer>,
+    manifest: Manifest,
+    shards: Shards,
+    sampleFiles: Shards | undefined,
+  ) {
     this.#files = files;
     this.#manifest = manifest;
     this.#shards = shards;
+    this.#sampleFiles = sampleFiles;
     this.store = memoryStore(files);
   }
 
@@ -104,10 +111,13 @@ export class FlippedArchive {
     const tree = await readTree(directory);
     const files = new Map([...tree].map(([name, text]) => [name, Buffer.from(text, 'latin1')]));
     const manifest = parseManifest('m', await readManifestBytes(localStore(directory)));
+    const store = localStore(directory);
+    const { sampleBlocks } = manifest;
     return new FlippedArchive(
       files,
       manifest,
-      await shardsOf(localStore(directory), manifest, true),
+      await shardsOf(store, manifest, true),
+      sampleBlocks && (await sampleShards(store, sampleBlocks, true)),
     );
   }
 
@@ -121,14 +131,13 @@ export class FlippedArchive {
     return this.flipped(file, bit, async () => {
       if (file === 'manifest.json') return this.#manifestDamage();
       const manifest = this.#manifest;
-      const shard = Array.from({ length: this.#shards.count }, (_, i) => this.#shards.at(i)).find(
-        (one) => one.file === file,
-      );
+      const listed = (shards?: Shards) =>
+        Array.from({ length: shards?.count ?? 0 }, (_, i) => shards?.at(i)).find(
+          (one) => one?.file === file,
+        );
+      const shard = listed(this.#shards);
       if (shard !== undefined) return verifyShardOf(this.store, manifest, shard, {});
-      const { sampleBlocks } = manifest;
-      const side = sampleBlocks && (await sampleShards(this.store, sampleBlocks, false));
-      const sides = Array.from({ length: side?.count ?? 0 }, (_, i) => side?.at(i));
-      const own = sides.find((one) => one?.file === file);
+      const own = listed(this.#sampleFiles);
       if (own !== undefined) return verifySampleFile(this.store, manifest, own, {});
       const record = tableFiles(manifest).find((one) => one.file === file);
       if (record === undefined) throw new Error(`no hash of ${file}`);

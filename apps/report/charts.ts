@@ -1,5 +1,5 @@
 import { formatBytes } from '#src/core/format.js';
-import { chartSvg, logAxis, SERIES_COLOURS } from '#src/report/vega.js';
+import { chartSvg, extentOf, logAxis, SERIES_COLOURS } from '#src/report/vega.js';
 
 /** Lines that cross stay apart in black and white too. */
 const SERIES_SHAPES = ['circle', 'square', 'triangle-up', 'diamond', 'cross', 'triangle-down'];
@@ -142,10 +142,7 @@ export function bytesChart(quantities: readonly Quantity[], width = 420): Promis
     .filter(({ bytes }) => bytes > 0)
     .map(({ name, bytes }) => ({ name, bytes, text: formatBytes(bytes) }));
   const y = { field: 'name', type: 'nominal', sort: null, title: null } as const;
-  const [low, high] = [
-    Math.min(...values.map(({ bytes }) => bytes)),
-    Math.max(...values.map(({ bytes }) => bytes)),
-  ];
+  const [low, high] = extentOf(values.map(({ bytes }) => bytes));
   const domain = [low / 2, high * 6];
   return chartSvg({
     width,

@@ -1,7 +1,7 @@
 import type { CodewordUse } from './codewords.js';
 import { type ComparedLabel, klBy } from './compare.js';
 import type { BoundPoint } from './gaussian-bound.js';
-import { type ChartSpec, GREEN, logAxis, MAIN_COLOUR, OTHER_COLOUR } from './vega.js';
+import { type ChartSpec, extentOf, GREEN, logAxis, MAIN_COLOUR, OTHER_COLOUR } from './vega.js';
 
 /** A chart with its words and its figures, which a page has as a table too. */
 export interface Chart {
@@ -112,11 +112,7 @@ export function labelsChart(
       mark: { type: 'point', filled: true, size: 26, color: MAIN_COLOUR },
       encoding: {
         x: {
-          ...{
-            field: 'confidence',
-            type: 'quantitative',
-            axis: logAxis(confidences, { grid: false }),
-          },
+          ...{ field: 'confidence', type: 'quantitative' },
           ...confidenceScale(confidences),
           title: 'probability of the likeliest class',
         },
@@ -142,7 +138,7 @@ export function labelsChart(
 
 /** Logarithmic if probabilities differ much: few figures fit between those that differ little. */
 function confidenceScale(values: readonly number[]) {
-  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const [low, high] = extentOf(values);
   if (high < 4 * low) return { scale: { zero: false }, axis: { grid: false, tickCount: 5 } };
   return { scale: { type: 'log', nice: false }, axis: logAxis(values, { grid: false }) };
 }

@@ -32,7 +32,8 @@ export async function reportPage(
     ...{ rows: facts.epochs, samples: facts.samples },
     ...{ examples, worst, texts },
     charts: drawn?.specs ?? {},
-    vocabulary: vocabularyOf(report, vocabulary),
+    // A server is asked for other texts, whose ids are not known yet.
+    vocabulary: live ? Object.fromEntries(vocabulary ?? []) : vocabularyOf(report, vocabulary),
   };
   const body = [
     header(report),

@@ -66,7 +66,9 @@ async function answer(
   const hosts = [ADDRESS, 'localhost'].map((name) => `${name}:${portOf(server)}`);
   if (!hosts.includes(headers.host ?? '')) return json(403, { error: 'not the host of this page' });
   if (method !== 'GET' && method !== 'HEAD') return json(405, { error: 'only GET' });
-  const { pathname, searchParams } = new URL(url, `http://${ADDRESS}`);
+  const base = `http://${ADDRESS}`;
+  if (!URL.canParse(url, base)) return json(400, { error: 'not an address' });
+  const { pathname, searchParams } = new URL(url, base);
   switch (pathname) {
     case '/':
       return { status: 200, type: 'text/html', body: page };

@@ -36,7 +36,7 @@ export interface ShownLabel {
   /** The likeliest classes. */
   readonly classes: readonly ShownClass[];
   /**
-   * For each of `temperatures`, ln sum_j p_j^(tau / T) over all classes: with them p_j at T is
+   * For each of `TEMPERATURES`, ln sum_j p_j^(tau / T) over all classes: with them p_j at T is
    * exp(ln p_j tau / T - sum) for the classes above.
    */
   readonly sums: { readonly full?: readonly number[]; readonly decoded: readonly number[] };

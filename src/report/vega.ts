@@ -45,10 +45,19 @@ const CONFIG = {
   text: { color: INK, fill: INK },
 } as const;
 
+/** The least and the largest value of any number of them: a call takes some 100,000 arguments at most. */
+export function extentOf(values: readonly number[]): readonly [low: number, high: number] {
+  let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (const value of values) {
+    low = Math.min(low, value);
+    high = Math.max(high, value);
+  }
+  return [low, high];
+}
+
 /** An axis of a logarithmic scale: figures at 1, 2 and 5 times the powers of ten, which are few enough to read. */
 export function logAxis(values: readonly number[], options: ChartSpec = {}): ChartSpec {
-  const known = values.filter((value) => value > 0);
-  const [low, high] = [Math.min(...known), Math.max(...known)];
+  const [low, high] = extentOf(values.filter((value) => value > 0));
   const decades = Math.log10(high / low);
   const steps = decades > 3 ? [1] : decades > 1 ? [1, 2, 5] : [1, 1.5, 2, 3, 4, 5, 6, 8];
   const ticks: number[] = [];

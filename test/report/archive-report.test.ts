@@ -3,21 +3,15 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { NoneCodec } from '#src/codecs/none.js';
-import type { CodecChoice } from '#src/codecs/registry.js';
 import { imageFolder } from '#src/images/folder.js';
 import { argMax } from '#src/labels/arg-max.js';
-import { type LabelShape, memoryLabelSource } from '#src/labels/source.js';
-import { retemper, softmaxRows } from '#src/labels/temperature.js';
+import { retemper } from '#src/labels/temperature.js';
 import { openArchive } from '#src/pipeline/open-archive.js';
-import { packLogits } from '#src/pipeline/pack.js';
 import { codewordUse } from '#src/report/codewords.js';
 import { compareLabels, drawLabels, klBy } from '#src/report/compare.js';
 import { gaussianBound } from '#src/report/gaussian-bound.js';
-import { reportPage } from '#src/report/page.js';
 import { archiveReport, openReport } from '#src/report/report.js';
 import { type ShownLabel, TEMPERATURES } from '#src/report/shown-label.js';
-import { readVocabulary } from '#src/report/vocabulary.js';
-import { packTokens } from '#src/tokens/pack-tokens.js';
 import { softpack } from '../cli/softpack.js';
 import {
   augmentation,
@@ -31,7 +25,6 @@ import {
 } from '../loader/fixture.js';
 import { WebServer } from '../store/web-server.js';
 import { temporaryDirectory } from '../temporary.js';
-import { testTeacher } from '../tokens/sources.js';
 
 /** A name that would end the page's script, its table and its attributes. */
 const HOSTILE = `</script><script>globalThis.broken = 1</script><img src=x onerror="broken = 1">'"&`;
@@ -291,84 +284,3 @@ interface PageData {
   readonly charts: Readonly<Record<string, unknown>>;
   readonly worst: readonly ShownLabel[];
 }
-
-describe('odd archives', () => {
-  /** The report of labels packed by a codec, next to the labels themselves. */
-  async function reportOf(name: string, shape: LabelShape, codec: CodecChoice) {
-    const { epochs, samples, classes } = shape;
-    const logits = Float32Array.from({ length: epochs * samples * classes }, (_, i) => Math.sin(i));
-    for (const [out, choice] of [
-      [`${name}-full`, { name: 'none' }],
-      [name, codec],
-    ] as const) {
-      const source = memoryLabelSource(logits, shape);
-      await packLogits({ source, out: directory.path(out), codec: choice, labels: 'logits' });
-    }
-    const options = { full: directory.path(`${name}-full`) };
-    await using open = await openReport(directory.path(name), options);
-    const report = await archiveReport(open, options);
-    return { report, page: await reportPage(report) };
-  }
-
-  it('of one label of one class have no divergence to draw', async () => {
-    const shape = { epochs: 1, samples: 1, classes: 1 };
-    const { report, page } = await reportOf('one', shape, { name: 'none' });
-    expect(report.charts).toEqual([]);
-    expect(report.divergence).toMatchObject({ kl: 0, top1: 1, labels: 1 });
-    expect(page).toContain('are those of the full archive, exactly');
-    expect(report.examples).toHaveLength(1);
-  });
-
-  it('without codes have no point on an axis of bits', async () => {
-    const shape = { epochs: 2, samples: 9, classes: 5 };
-    const { report, page } = await reportOf('means', shape, { name: 'mean' });
-    const rate = report.charts.find(({ id }) => id === 'rate');
-    const points = rate?.table.rows.filter(([name]) => name !== 'bound').map(([name]) => name);
-    expect(points).toEqual(['whole archive']);
-    expect(page).not.toContain('Infinity');
-  });
-});
-
-describe('texts', () => {
-  const teacher = testTeacher({ vocabulary: 60, lengths: [9, 4] });
-
-  it('have what the teacher expects behind each token', async () => {
-    const out = directory.path('texts');
-    await packTokens({ source: teacher.source, out, codec: { name: 'topk' } });
-    await using open = await openReport(out);
-    const { texts, charts } = await archiveReport(open);
-    expect(charts).toEqual([]);
-    expect(texts.map(({ sequence }) => sequence)).toEqual([0, 1]);
-    for (const { sequence, tokens, labels } of texts) {
-      expect(tokens).toEqual([...teacher.texts[sequence]]);
-      for (const [i, label] of labels.entries()) {
-        const row = teacher.logits[sequence].slice(60 * i, 60 * (i + 1));
-        softmaxRows(row, 1, 60, 1, row);
-        const order = [...row.keys()].sort((a, b) => row[b] - row[a]).slice(0, 5);
-        expect(label.map(({ id }) => id)).toEqual(order);
-        for (const { id, p } of label) expect(Math.abs(p / row[id] - 1)).toBeLessThan(0.05);
-      }
-    }
-  });
-
-  it('take no images and no full archive', async () => {
-    const { code, err } = await softpack(['report', directory.path('texts'), '--full', full]);
-    expect(code).toBe(2);
-    expect(err).toContain('labels are of texts');
-  });
-
-  it.each([
-    ['{"model": {"vocab": {"\u0120the": 2, "<b>": 0}}}', ' the'],
-    ['{"a": 1, "\u0120the": 2}', ' the'],
-    ['["a", "b", "\u2581the"]', ' the'],
-    ['{"model": {"vocab": [["a", -1.5], ["b", 0], ["\u2581the", -2]]}}', ' the'],
-  ])('are named by the vocabulary %s', async (json, text) => {
-    const file = await directory.file('vocabulary.json', json);
-    expect((await readVocabulary(file)).get(2)).toBe(text);
-  });
-
-  it.each(['3', '{"a": -1}', '[1, 2]', '{"a": "b"}'])('refuse %s as a vocabulary', async (json) => {
-    const file = await directory.file('vocabulary.json', json);
-    await expect(readVocabulary(file)).rejects.toMatchObject({ code: 'INVALID_FILE' });
-  });
-});

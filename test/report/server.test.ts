@@ -94,6 +94,7 @@ describe('a served archive', () => {
       expect((await ask(url, '/', { method: 'POST' })).status).toBe(405);
       const paths = ['/../../etc/passwd', '/%2e%2e/package.json', '//etc/passwd', '/manifest.json'];
       for (const path of paths) expect((await ask(url, path)).status).toBe(404);
+      expect((await ask(url, '//[')).status).toBe(400);
     });
   });
 

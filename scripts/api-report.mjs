@@ -1,5 +1,6 @@
 // The public surface of the package: node scripts/api-report.mjs [--write]
-// Compares docs/api/*.api.md, and the names of the reference next to it (docs/api/*.md, with all comments), with what dist/*.d.ts export, and fails if a signature uses a type that is not exported.
+// Compares docs/api/*.api.md, and the names of the reference next to it (docs/api/*.md, with all comments), with what
+// dist/*.d.ts export, and fails if a signature uses a type that is not exported.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -67,12 +68,7 @@ function isOurs(declaration) {
 }
 
 function report(name, symbols) {
-  const blocks = [...symbols].map(([exportName, symbol]) => {
-    const text = (symbol.declarations ?? []).map((declaration) =>
-      isComputed(declaration) ? expanded(symbol) : printed(statementOf(declaration)),
-    );
-    return `### ${exportName}\n\n\`\`\`ts\n${text.join('\n')}\n\`\`\`\n`;
-  });
+  const blocks = blocksOf(symbols, '###', printer);
   const title = `# ${name}: public surface\n\nWritten by \`npm run api\`; \`npm run check\` compares it.\n`;
   return `${title}\n${blocks.join('\n')}`;
 }
@@ -88,15 +84,18 @@ function reference(name, symbols) {
   const index = ['Functions', 'Classes', 'Constants', 'Types'].flatMap((kind) =>
     kinds.has(kind) ? [`**${kind}**: ${kinds.get(kind).join(', ')}\n`] : [],
   );
-  const blocks = [...symbols].map(([exportName, symbol]) => {
-    const text = (symbol.declarations ?? []).map((declaration) => {
-      if (isComputed(declaration)) return expanded(symbol);
-      const node = statementOf(declaration);
-      return commenting.printNode(ts.EmitHint.Unspecified, node, node.getSourceFile());
-    });
-    return `## ${exportName}\n\n\`\`\`ts\n${text.join('\n')}\n\`\`\`\n`;
-  });
+  const blocks = blocksOf(symbols, '##', commenting);
   return `${title}\n${index.join('\n')}\n${blocks.join('\n')}`;
+}
+
+/** The declarations of every name under a heading of its own. */
+function blocksOf(symbols, heading, writer) {
+  return [...symbols].map(([exportName, symbol]) => {
+    const text = (symbol.declarations ?? []).map((declaration) =>
+      isComputed(declaration) ? expanded(symbol) : printed(statementOf(declaration), writer),
+    );
+    return `${heading} ${exportName}\n\n\`\`\`ts\n${text.join('\n')}\n\`\`\`\n`;
+  });
 }
 
 function kindOf({ flags }) {
@@ -105,8 +104,8 @@ function kindOf({ flags }) {
   return flags & ts.SymbolFlags.Variable ? 'Constants' : 'Types';
 }
 
-function printed(node) {
-  return printer.printNode(ts.EmitHint.Unspecified, node, node.getSourceFile());
+function printed(node, writer) {
+  return writer.printNode(ts.EmitHint.Unspecified, node, node.getSourceFile());
 }
 
 /** Whether a type is computed from a value that users do not see, as the union of all codecs' choices is. */

@@ -88,7 +88,7 @@ it('holds documents, examples and changes, and neither tests nor maps without so
   const files = (await readdir(join(folder, 'node_modules/softpack'), { recursive: true })).map(
     (name) => name.replaceAll('\\', '/'),
   );
-  for (const name of ['CHANGELOG.md', 'LICENSE', 'docs/format.md', 'examples/make-data.mjs']) {
+  for (const name of ['CHANGELOG.md', 'LICENSE', 'docs/report.png', 'examples/make-data.mjs']) {
     expect(files).toContain(name);
   }
   expect(

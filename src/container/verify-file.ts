@@ -193,6 +193,7 @@ export async function verifyShardFile<S extends OpenShard>(
       const values = { expected: indexSha256, found: shard.indexSha256 };
       return { damage: [{ kind: 'structure', problem, bytes: [0, file.size], ...values }] };
     }
+    options.onBytes?.(shard.header.length + shard.table.length);
     return { damage: await blockDamage(shard, known, options), shard };
   } finally {
     await file.close();

@@ -84,6 +84,7 @@ test('blocks of the samples that are asked for, and no others, are read', async 
   const tree = await readTree(whole);
   const bytes = [...tree.values()].reduce((sum, { length }) => sum + length, 0);
   expect(archive.bytes().total).toBe(bytes);
+  expect(await verifyArchive(whole)).toMatchObject({ files: tree.size, bytes, damage: [] });
 });
 
 test('damage of side data is located by samples, and repaired from a copy', async () => {

@@ -7,7 +7,7 @@ import { distil } from '../demo/distilled.js';
 import { EMOJI_SETS, emojiSamples } from '../demo/emoji.js';
 import { IMAGE_SIZE } from '../demo/recipe.js';
 import { TEACHER_FILE } from '../demo/teacher.js';
-import { deviationOf, meanOf } from '../report/experiments.js';
+import { deviationOf, meanOf } from '../report/statistics.js';
 import type { Setting } from './labels.js';
 import { CODED_METHODS, type SynthesisRow } from './synthesis.js';
 

@@ -1,12 +1,11 @@
 import { expect, test } from 'vitest';
 import {
-  deviationOf,
   type ExperimentRow,
-  meanOf,
   type Report,
   reportFiles,
   withEarlier,
 } from '#apps/report/experiments.js';
+import { deviationOf, meanOf } from '#apps/report/statistics.js';
 
 function row(method: string, ratio: number, change: Partial<ExperimentRow> = {}): ExperimentRow {
   return {

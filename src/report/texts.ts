@@ -1,7 +1,10 @@
 import type { LabelArchive } from '../archive/archive.js';
+import { allocate } from '../core/allocate.js';
 import { STREAM } from '../core/philox.js';
 import { RandomSequence } from '../core/random.js';
 import { isSoftpackError } from '../errors.js';
+import { loadKernels } from '../kernels/load.js';
+import { softmaxRows } from '../labels/temperature.js';
 import type { ByteStore } from '../store/byte-store.js';
 import { openHiddenArchive } from '../tokens/hidden/hidden-archive.js';
 import { HIDDEN_CODEC } from '../tokens/hidden/hidden-codec.js';
@@ -63,10 +66,8 @@ export async function openTexts(
   return readerOf(archive, async (sequence, labels) => {
     if (head === undefined) return [];
     const count = Math.min(labels, HIDDEN_LABELS);
-    const { hidden, width, positions } = await archive.labels(sequence, { count });
-    return Array.from({ length: positions }, (_, i) =>
-      likeliest(hidden.subarray(i * width, (i + 1) * width), head),
-    );
+    const { hidden, positions } = await archive.labels(sequence, { count });
+    return likeliest(hidden, positions, head);
   });
 }
 
@@ -120,18 +121,19 @@ function topOf(ids: Int32Array, probabilities: Float32Array): readonly ShownToke
     .slice(0, TOP);
 }
 
-/** softmax of a state's logits, its largest probabilities. */
-function likeliest(state: Float32Array, head: OutputHead): readonly ShownToken[] {
-  const { vocabulary, width, weights } = head;
-  const logits = new Float64Array(vocabulary);
-  for (let id = 0; id < vocabulary; id++) {
-    let sum = 0;
-    for (let j = 0; j < width; j++) sum += state[j] * weights[id * width + j];
-    logits[id] = sum;
-  }
-  const largest = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-  const powers = logits.map((logit) => Math.exp(logit - largest));
-  const all = powers.reduce((a, b) => a + b, 0);
-  const order = Array.from(powers.keys()).sort((a, b) => powers[b] - powers[a]);
-  return order.slice(0, TOP).map((id) => ({ id, p: powers[id] / all }));
+/** The largest probabilities of each of some hidden states, [rows, width]. */
+async function likeliest(
+  states: Float32Array,
+  rows: number,
+  { vocabulary, width, weights }: OutputHead,
+): Promise<ShownText['labels']> {
+  if (rows === 0) return [];
+  const logits = new Float32Array(allocate(4 * rows * vocabulary, 'logits'));
+  const shape = { rows, inner: width, columns: vocabulary, transposeB: true };
+  await loadKernels().projectAsync({ a: states, b: weights, out: logits, ...shape });
+  softmaxRows(logits, rows, vocabulary, 1, logits);
+  const ids = Int32Array.from({ length: vocabulary }, (_, id) => id);
+  return Array.from({ length: rows }, (_, i) =>
+    topOf(ids, logits.subarray(i * vocabulary, (i + 1) * vocabulary)),
+  );
 }

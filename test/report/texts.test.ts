@@ -3,10 +3,13 @@ import { softmaxRows } from '#src/labels/temperature.js';
 import { reportPage } from '#src/report/page.js';
 import { archiveReport, openReport } from '#src/report/report.js';
 import { readVocabulary } from '#src/report/vocabulary.js';
+import { openHiddenArchive } from '#src/tokens/hidden/hidden-archive.js';
+import { packHidden } from '#src/tokens/hidden/pack-hidden.js';
 import { packTokens } from '#src/tokens/pack-tokens.js';
 import { softpack } from '../cli/softpack.js';
 import { temporaryDirectory } from '../temporary.js';
-import { testTeacher } from '../tokens/sources.js';
+import { hiddenDistribution, hiddenTeacher } from '../tokens/hidden-sources.js';
+import { ranked, testTeacher } from '../tokens/sources.js';
 
 const directory = await temporaryDirectory();
 
@@ -28,6 +31,27 @@ describe('texts', () => {
         const order = [...row.keys()].sort((a, b) => row[b] - row[a]).slice(0, 5);
         expect(label.map(({ id }) => id)).toEqual(order);
         for (const { id, p } of label) expect(Math.abs(p / row[id] - 1)).toBeLessThan(0.05);
+      }
+    }
+  });
+
+  it('of hidden states have the likeliest tokens of the output matrix, if it is stored', async () => {
+    const { source, head } = hiddenTeacher(61, 10, [40, 1, 0]);
+    for (const storeHead of [true, false]) {
+      const out = directory.path(`hidden-${storeHead}`);
+      await packHidden({ source, head, out, kl: 0.01, storeHead });
+      await using open = await openReport(out);
+      await using archive = await openHiddenArchive(out);
+      const { texts, missing } = await archiveReport(open);
+      expect(missing).toHaveLength(storeHead ? 0 : 1);
+      expect(texts.map(({ labels }) => labels.length)).toEqual(storeHead ? [16, 1, 0] : [0, 0, 0]);
+      for (const { sequence, labels } of texts) {
+        const { hidden } = await archive.labels(sequence);
+        for (const [t, label] of labels.entries()) {
+          const p = hiddenDistribution(head, hidden.subarray(10 * t, 10 * (t + 1)));
+          expect(label.map(({ id }) => id)).toEqual(ranked(p).slice(0, 5));
+          for (const shown of label) expect(shown.p).toBeCloseTo(p[shown.id], 5);
+        }
       }
     }
   });

@@ -33,7 +33,7 @@ function stubSequence() {
 }
 
 const TASK = { ids: Int32Array.from({ length: V }, (_, i) => i + 3), end: 1, prompts: [] };
-const PROMPT = { word: 'w', tokens: Int32Array.of(4, 0), teacher: [5, 6] };
+const PROMPT = { tokens: Int32Array.of(4, 0), teacher: [5, 6] };
 
 function answers(count: number) {
   return Promise.all(
@@ -105,10 +105,10 @@ test('students learn from labels, from the text and from the teacher', async () 
   const shared = { seed: 0, vocabulary: V, signal };
   await using packed = await packTexts(texts, { name: 'topk', k: V }, { ...shared, out });
   const recipe = {
-    shape: { width: 8, layers: 1, heads: 2 },
+    shape: { width: 16, layers: 1, heads: 2 },
     epochs: 4,
-    window: 32,
-    learningRate: 0.02,
+    window: 64,
+    learningRate: 0.025,
   };
   const setting = { packed, answers: texts, recipe, onStep: () => {}, signal };
   const perLabel = async (student: TokenStudent) => {
@@ -129,7 +129,7 @@ test('students learn from labels, from the text and from the teacher', async () 
   const states = texts.map((own) => ({ ...own, hidden: own.logs }));
   const weights = Float32Array.from({ length: V * V }, (_, i) => (i % (V + 1) === 0 ? 1 : 0));
   const head = { vocabulary: V, width: V, weights };
-  const choice = { name: 'hidden', kl: 0.001 } as const;
+  const choice = { name: 'hidden', kl: 0.0003 } as const;
   const hidden = temporary.path('hidden');
   await using coded = await packTexts(states, choice, { ...shared, head, out: hidden });
   using stated = await trainStudent('labels', 1, { ...setting, packed: coded });

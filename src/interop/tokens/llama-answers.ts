@@ -3,12 +3,12 @@ import { appendFile, truncate } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { makeDirectory } from '../../container/durable.js';
 import { argument } from '../../core/check.js';
-import { isJsonObject, parseJson } from '../../core/json.js';
+import { parseJson } from '../../core/json.js';
 import { CounterRng, STREAM, unit } from '../../core/philox.js';
 import { decodeText } from '../../core/text.js';
-import { invalidFile, isSoftpackError, SoftpackError, throwIfAborted } from '../../errors.js';
+import { invalidFile, SoftpackError, throwIfAborted } from '../../errors.js';
 import { onFile } from '../../store/file-error.js';
-import { readLocalFile } from '../../store/local.js';
+import { readLocalFileIfAny } from '../../store/local.js';
 import { drawIds } from '../../tokens/listed-rows.js';
 import type { Evaluation } from './llama-evaluation.js';
 
@@ -27,7 +27,7 @@ export interface AnswerOptions {
   readonly signal?: AbortSignal;
 }
 
-export interface TextIds {
+export interface TokenisedText {
   readonly tokens: Int32Array;
   /** Position of the first label, which is of the token behind it: the last one of the prompt. */
   readonly first: number;
@@ -40,7 +40,7 @@ export interface AskedTexts {
   readonly model: string;
   readonly vocabulary: number;
   readonly contextSize: number;
-  readonly texts: readonly TextIds[];
+  readonly texts: readonly TokenisedText[];
 }
 
 const ANSWER_TOKENS = 256;
@@ -56,7 +56,7 @@ export async function drawAnswers(
   evaluation: Evaluation,
   isEnd: (token: number) => boolean,
   options: AnswerOptions,
-): Promise<readonly TextIds[]> {
+): Promise<readonly TokenisedText[]> {
   const { answerTokens = ANSWER_TOKENS, seed = 0, answers, onAnswer, signal } = options;
   argument.count(answerTokens, 'answerTokens', 1, 2 ** 24);
   argument.count(seed, 'seed', 0);
@@ -67,7 +67,7 @@ export async function drawAnswers(
   const run = { model, seed, answerTokens, contextSize, prompts: hash.digest('hex') };
   const kept = answers === undefined ? [] : await keptAnswers(answers, run, vocabulary);
   const rng = new CounterRng(seed);
-  const all: TextIds[] = [];
+  const all: TokenisedText[] = [];
   let done = 0;
   for (const [i, text] of texts.entries()) {
     throwIfAborted(signal);
@@ -118,10 +118,7 @@ async function keptAnswers(
   vocabulary: number,
 ): Promise<readonly (readonly number[])[]> {
   const header = `${JSON.stringify({ answers: 1, ...run })}\n`;
-  const bytes = await readLocalFile(file, MAX_FILE).catch((error: unknown) => {
-    if (isSoftpackError(error) && error.code === 'NOT_FOUND') return new Uint8Array();
-    throw error;
-  });
+  const bytes = (await readLocalFileIfAny(file, MAX_FILE)) ?? new Uint8Array();
   const whole = bytes.subarray(0, bytes.lastIndexOf(0x0a) + 1);
   if (whole.length < bytes.length) await onFile(file, () => truncate(file, whole.length));
   if (whole.length === 0) {
@@ -135,8 +132,8 @@ async function keptAnswers(
     const ids = parseJson(file, `line ${i + 2}`, Buffer.from(line));
     const known = Array.isArray(ids) && ids.length > 0 && ids.every((id) => isId(id, vocabulary));
     if (known) return ids as readonly number[];
-    const found = isJsonObject(ids) ? 'an object' : line.slice(0, 200);
-    throw invalidFile(file, `line ${i + 2}`, 'no answer', { expected: 'a list of ids', found });
+    const details = { expected: 'a list of ids', found: line.slice(0, 200) };
+    throw invalidFile(file, `line ${i + 2}`, 'no answer', details);
   });
 }
 

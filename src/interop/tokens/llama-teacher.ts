@@ -2,7 +2,7 @@ import { argument } from '../../core/check.js';
 import { optionalPackage } from '../../core/optional-package.js';
 import { errorMessage, SoftpackError, throwIfAborted } from '../../errors.js';
 import type { TokenSource } from '../../tokens/token-source.js';
-import { type AnswerOptions, drawAnswers, type TextIds } from './llama-answers.js';
+import { type AnswerOptions, drawAnswers, type TokenisedText } from './llama-answers.js';
 import { Evaluation, type LlamaSequence } from './llama-evaluation.js';
 
 /** What is used of node-llama-cpp. */
@@ -140,7 +140,12 @@ export async function openLlamaTeacher(
   }
 }
 
-function idsOf(model: LlamaModel, text: string | PromptedText, i: number, most: number): TextIds {
+function idsOf(
+  model: LlamaModel,
+  text: string | PromptedText,
+  i: number,
+  most: number,
+): TokenisedText {
   const { bos, shouldPrependBosToken } = model.tokens;
   const { prompt, answer } = typeof text === 'string' ? { prompt: '', answer: text } : text;
   // A prompt is the caller's template, whose special tokens are meant; a text that spells one has its letters.

@@ -137,11 +137,15 @@ async function* withViews(loader, kept) {
 
 /** Pixels [epochs, collages, side, side, 3] of all views, at the students' size: made once. */
 async function viewsOf() {
-  const file = path.join(work, 'views.u8');
-  if (existsSync(file)) return new Uint8Array(await readFile(file));
   const source = await openPackSource(labels, kernels, {});
   const { augmentation } = source.origin;
+  const { samples, epochs: made } = source.labels;
   await source[Symbol.asyncDispose]();
+  if (samples !== collages || made !== epochs) {
+    throw new Error(`${flags.dir} has labels of ${samples} collages and ${made} epochs`);
+  }
+  const file = path.join(work, 'views.u8');
+  if (existsSync(file)) return new Uint8Array(await readFile(file));
   const images = await imagesIn('images');
   const augmenter = new Augmenter(augmentation, images);
   const all = new Uint8Array(epochs * collages * VALUES);

@@ -7,6 +7,7 @@ import { distil } from '../demo/distilled.js';
 import { EMOJI_SETS, emojiSamples } from '../demo/emoji.js';
 import { IMAGE_SIZE } from '../demo/recipe.js';
 import { TEACHER_FILE } from '../demo/teacher.js';
+import { markdownTable } from '../report/markdown-table.js';
 import { deviationOf, meanOf } from '../report/statistics.js';
 import type { Setting } from './labels.js';
 import { CODED_METHODS, type SynthesisRow } from './synthesis.js';
@@ -101,7 +102,7 @@ function section(ipc: number, rows: readonly SynthesisRow[]): readonly string[] 
   const here = rows.filter((row) => row.ipc === ipc);
   return [
     `## IPC ${ipc}`,
-    table(HEADINGS, here.map(cellsOf)),
+    markdownTable(HEADINGS, here.map(cellsOf)),
     ...(here.every(({ coded }) => coded.length === 0) ? [] : [codedTable(here)]),
   ];
 }
@@ -121,12 +122,7 @@ function codedTable(rows: readonly SynthesisRow[]): string {
         ),
       ]),
     );
-  return table(['images', 'full', 'labels', ...ratios.map((ratio) => `${ratio}x`)], cells);
-}
-
-function table(headings: readonly string[], cells: readonly (readonly string[])[]): string {
-  const line = (row: readonly string[]) => `| ${row.join(' | ')} |`;
-  return [line(headings), line(headings.map(() => '---')), ...cells.map(line)].join('\n');
+  return markdownTable(['images', 'full', 'labels', ...ratios.map((ratio) => `${ratio}x`)], cells);
 }
 
 /** Of the rows that are there. */

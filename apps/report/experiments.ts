@@ -2,6 +2,7 @@ import { formatBytes } from '#src/core/format.js';
 import type { LabelDivergence } from '#src/labels/divergence.js';
 import { escapeHtml, htmlPage, htmlTable } from '#src/report/html.js';
 import { type Figure, figuresOf } from './figures.js';
+import { markdownTable } from './markdown-table.js';
 import { deviationOf, meanOf } from './statistics.js';
 
 /** One method at one size, measured. */
@@ -150,15 +151,12 @@ function runFacts({ command, machine, backend, teachers }: RunFacts): string[] {
 }
 
 function markdown(report: Report): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
   const tables = report.experiments.map(({ title, rows, run }) =>
     [
       `## ${title}`,
       '',
       ...(run === undefined ? [] : [`${runFacts(run).join('. ')}.`, '']),
-      line(HEADINGS),
-      line(HEADINGS.map(() => '---')),
-      ...rows.map((row) => line(cellsOf(row))),
+      markdownTable(HEADINGS, rows.map(cellsOf)),
     ].join('\n'),
   );
   const list = facts(report).map((fact) => `- ${fact}`);

@@ -1,5 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { markdownTable } from '../../report/markdown-table.js';
 import { type Interval, paired } from './paired.js';
 import type { TokenRow } from './table2.js';
 
@@ -15,6 +16,7 @@ export interface Table2Run {
 
 /** What others are compared with. */
 const BASE = 'online distillation';
+
 /** Writes `results.md` and `results.json`; returns the table's path. */
 export async function writeTable2(
   out: string,
@@ -63,7 +65,7 @@ function markdown(
       `- Machine: ${machine}; TensorFlow.js on ${backend}`,
       ...facts.map((fact) => `- ${fact}`),
     ].join('\n'),
-    table(HEADINGS, lines),
+    markdownTable(HEADINGS, lines),
     'KL of the student from the teacher and NLL of the text in nats per label, of texts that were not learnt from. More than online: the mean over seeds of the difference from the student of the same seed that learnt from the teacher itself, with a 95 % interval over texts (bootstrap of whole texts, whose labels depend on each other; what another seed would change is not in it). Share: of what renormalised top-20 costs.',
   ].join('\n\n')}\n`;
 }
@@ -82,9 +84,4 @@ function words(interval: Interval | undefined): string {
   if (interval === undefined) return '-';
   const { mean, low, high } = interval;
   return `${mean.toFixed(4)} (${low.toFixed(4)} to ${high.toFixed(4)})`;
-}
-
-function table(headings: readonly string[], cells: readonly (readonly string[])[]): string {
-  const line = (row: readonly string[]) => `| ${row.join(' | ')} |`;
-  return [line(headings), line(headings.map(() => '---')), ...cells.map(line)].join('\n');
 }

@@ -13,6 +13,7 @@ import { type Cell, type Experiment, experiments } from './cells.js';
 import { isJob, onEndOfParent, runJobs } from './jobs.js';
 import { type Setting, teacher } from './labels.js';
 import type { MeasureOptions } from './measure.js';
+import { pace } from './pace.js';
 import { FULL, QUICK, type Scale } from './recipe.js';
 import { knownRows, runCells } from './run.js';
 import { synthesisRows } from './synthesis.js';
@@ -41,7 +42,6 @@ const SYNTHESIS = 'synthesis';
 /** The only one on labels of a language model. */
 const TABLE2 = 'table2';
 const NAMES = ['all', ...experiments(FULL).map(({ name }) => name), SYNTHESIS, TABLE2];
-const NOTE_INTERVAL = 15_000;
 const REPORT_INTERVAL = 60_000;
 
 const list = (text: string) => text.split(',').map(Number);
@@ -97,13 +97,11 @@ async function run(name: string, flags: Flags): Promise<void> {
   const { categories } = scale;
   const emoji = await loadEmoji({ dir, size: STORED_SIZE, categories, signal });
   const { name: backend } = await selectBackend({ backend: flags.backend });
-  let noted = performance.now();
+  const due = pace();
   const setting: Setting = {
     ...{ workspace: new Workspace(dir), scale, emoji, backend, signal },
     onProgress: (note) => {
-      if (performance.now() - noted < NOTE_INTERVAL) return;
-      noted = performance.now();
-      say(`    ${note}`);
+      if (due()) say(`    ${note}`);
     },
   };
   if (name === SYNTHESIS) {

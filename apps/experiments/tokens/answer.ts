@@ -1,5 +1,6 @@
 import { CounterRng, STREAM, unit } from '#src/core/philox.js';
 import type { LlamaSequence } from '#src/interop/tokens/llama-evaluation.js';
+import { drawIds } from '#src/tokens/listed-rows.js';
 import type { Prompt, Task } from './prompts.js';
 
 /** A text with the teacher's whole distribution at every token: its own answer to a prompt, or one that was given. */
@@ -21,7 +22,6 @@ export interface OwnAnswer extends Answer {
   readonly mass: number;
 }
 
-/** Draws of answers, apart from those of the codecs' samples. */
 const ANSWER_SEED = 20;
 const ASK = { generateNext: { probabilities: true } } as const;
 
@@ -43,17 +43,17 @@ export async function answer(
   let evaluated = await sequence.controlledEvaluate(asked);
   for (;;) {
     const all = evaluated[evaluated.length - 1]?.next?.probabilities ?? new Map<number, number>();
-    const row = new Float32Array(ids.length);
+    const row = new Float64Array(ids.length);
     for (const [id, probability] of all) {
       const at = own.get(id);
       if (at !== undefined) row[at] = probability;
     }
     const known = row.reduce((sum, p) => sum + p, 0);
     mass += known;
-    const uniform = unit(rng.words(number, drawn.length, STREAM.tokens, 0)[0]);
-    drawn.push(draw(row, uniform * known));
-    logs.push(row.map((p) => Math.log(Math.max(p / known, LEAST))));
-    const last = drawn[drawn.length - 1];
+    const [word] = rng.words(number, drawn.length, STREAM.answers, 0);
+    const [last] = drawIds(row, Float64Array.of(unit(word)), 0);
+    drawn.push(last);
+    logs.push(Float32Array.from(row, (p) => Math.log(Math.max(p / known, LEAST))));
     if (last === end || drawn.length === most) break;
     evaluated = await sequence.controlledEvaluate([[ids[last], ASK]]);
   }
@@ -70,14 +70,3 @@ export async function answer(
 
 /** Smaller ones are no probabilities of float32. */
 const LEAST = 1e-37;
-
-function draw(weights: Float32Array, goal: number): number {
-  let [below, last] = [0, 0];
-  for (let id = 0; id < weights.length; id++) {
-    if (weights[id] === 0) continue;
-    below += weights[id];
-    last = id;
-    if (below > goal) break;
-  }
-  return last;
-}

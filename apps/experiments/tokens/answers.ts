@@ -1,11 +1,16 @@
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { replaceFile } from '#src/container/durable.js';
 import { throwIfAborted } from '#src/errors.js';
 import type { LlamaSequence } from '#src/interop/tokens/llama-evaluation.js';
+import { readLocalFileIfAny } from '#src/store/local.js';
 import type { OutputHead } from '#src/tokens/hidden/output-head.js';
 import type { DenseRows, TokenSource } from '#src/tokens/token-source.js';
 import { type Answer, answer, type OwnAnswer } from './answer.js';
 import type { Task } from './prompts.js';
+
+/** Bytes of a file of one answer. */
+const MAX_FILE = 2 ** 28;
 
 /** Answers on disk, a file for each: an interrupted run goes on where it stopped. */
 export class Answers {
@@ -37,9 +42,9 @@ export class Answers {
 
   /** `undefined`: not made yet. */
   async read(i: number): Promise<OwnAnswer | undefined> {
-    const bytes = await readFile(this.#file(i)).catch(() => undefined);
+    const bytes = await readLocalFileIfAny(this.#file(i), MAX_FILE);
     if (bytes === undefined) return undefined;
-    const data = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length);
+    const data = bytes.buffer;
     const [length, first, rows] = new Int32Array(data, 0, 3);
     const [mass] = new Float32Array(data, 12, 1);
     const tokens = new Int32Array(data, 16, length);
@@ -54,8 +59,7 @@ export class Answers {
         Buffer.from(buffer as ArrayBuffer, byteOffset, byteLength),
       ),
     );
-    await writeFile(`${this.#file(i)}.tmp`, bytes);
-    await rename(`${this.#file(i)}.tmp`, this.#file(i));
+    await replaceFile(this.#file(i), bytes);
   }
 
   #file(i: number): string {
@@ -79,7 +83,10 @@ export function hiddenSourceOf(
   { vocabulary, width }: OutputHead,
 ): TokenSource {
   const shape = { kind: 'hidden', width } as const;
-  return denseSource(answers, vocabulary, shape, ({ hidden }) => hidden ?? new Float32Array());
+  return denseSource(answers, vocabulary, shape, ({ hidden }) => {
+    if (hidden === undefined) throw new TypeError('a text without hidden states');
+    return hidden;
+  });
 }
 
 function denseSource(

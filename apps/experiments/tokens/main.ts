@@ -1,8 +1,11 @@
 import { join } from 'node:path';
 import { seconds } from '#src/cli/progress.js';
+import { hashFile } from '#src/container/checksum.js';
 import { argument } from '#src/core/check.js';
 import { SoftpackError } from '#src/errors.js';
 import { loadLlama } from '#src/interop/tokens/llama-teacher.js';
+import { openLocalFile } from '#src/store/local.js';
+import { pace } from '../pace.js';
 import type { Workspace } from '../workspace.js';
 import type { Answer } from './answer.js';
 import { Answers } from './answers.js';
@@ -106,14 +109,16 @@ async function labelledTexts(
   const { model, sequence, close } = await loadLlama({ model: path, contextSize: 256 });
   try {
     const task = await wordNetTask(model, vocabulary, texts ?? prompts);
-    const key = workspace.key('token-answers', { vocabulary, most: MOST });
+    const key = workspace.key('token-answers', {
+      ...{ model: await sha256Of(path), vocabulary, most: MOST },
+    });
     const answers = new Answers(join(workspace.dir, key), vocabulary);
     const start = performance.now();
-    let noted = start;
+    const due = pace();
     const onProgress = (done: number, made: number) => {
-      if (made > 1 && performance.now() - noted < 15_000) return;
-      noted = performance.now();
-      const left = ((noted - start) / made / 1000) * (task.prompts.length - done);
+      if (!due()) return;
+      const each = (performance.now() - start) / made / 1000;
+      const left = each * (task.prompts.length - done);
       say(`    answer ${done} of ${task.prompts.length}, about ${seconds(left)} left`);
     };
     await answers.make(task, MOST, sequence, onProgress, signal);
@@ -128,5 +133,14 @@ async function labelledTexts(
     return { texts: all, vocabulary, mass };
   } finally {
     await close();
+  }
+}
+
+async function sha256Of(path: string): Promise<string> {
+  const file = await openLocalFile(path);
+  try {
+    return await hashFile(file);
+  } finally {
+    await file.close();
   }
 }

@@ -5,7 +5,6 @@ import type { LlamaModel } from '#src/interop/tokens/llama-teacher.js';
 
 /** What a task asks, in ids of its own vocabulary. */
 export interface Prompt {
-  readonly word: string;
   /** The word and a separator: all that a student reads of the prompt, as the rest of it is always the same. */
   readonly tokens: Int32Array;
   /** Ids of the teacher's whole prompt, chat template included. */
@@ -51,7 +50,7 @@ export async function wordNetTask(
       `<|im_start|>user\nDefine the noun ${word} in one sentence.<|im_end|>\n<|im_start|>assistant\n`,
       true,
     );
-    prompts.push({ word, tokens: Int32Array.from(tokens), teacher });
+    prompts.push({ tokens: Int32Array.from(tokens), teacher });
   }
   return { ids, end: own.get(END) ?? -1, prompts };
 }

@@ -10,13 +10,13 @@ export interface LabelledTexts {
   readonly texts: readonly Answer[];
   /** Ids that occur in the texts; distributions are over these. */
   readonly vocabulary: number;
-  /** Mean probability that the teacher gives to them. */
+  /** Mean probability that the teacher gives to them, of all labels or some. */
   readonly mass: number;
   /** The teacher's output matrix of these ids, if hidden states are known. */
   readonly head?: OutputHead;
 }
 
-/** Labels whose mass is measured. */
+/** Labels of the first text whose mass is measured. */
 const MASS_LABELS = 128;
 
 /**
@@ -42,16 +42,16 @@ export async function textsOfStates(
   const ids = [...new Set(read.flatMap(({ tokens }) => [...tokens]))].sort((a, b) => a - b);
   const own = new Map(ids.map((id, i) => [id, i]));
   const all = tf.tensor2d(head.weights, [head.vocabulary, head.width]);
-  const known = tf.gather(all, tf.tensor1d(ids, 'int32'));
+  const known = tf.tidy(() => tf.gather(all, tf.tensor1d(ids, 'int32')));
   const mass = massOf(read[0].hidden.subarray(0, MASS_LABELS * head.width), all, known);
   const texts = read.map(({ tokens, hidden }) => {
     // What follows the last token is not known.
     const rows = tokens.length - 1;
-    const logs = tf.tidy(() => {
-      const states = tf.tensor2d(hidden.subarray(0, rows * head.width), [rows, head.width]);
-      return tf.logSoftmax(tf.matMul(states, known, false, true)).dataSync() as Float32Array;
-    });
     const states = hidden.subarray(0, rows * head.width);
+    const logs = tf.tidy(() => {
+      const logits = tf.matMul(tf.tensor2d(states, [rows, head.width]), known, false, true);
+      return tf.logSoftmax(logits).dataSync() as Float32Array;
+    });
     return { tokens: tokens.map((id) => own.get(id) ?? 0), first: 0, rows, logs, hidden: states };
   });
   const weights = known.dataSync() as Float32Array;

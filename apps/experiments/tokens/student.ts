@@ -81,10 +81,6 @@ export class TokenStudent implements Disposable {
     this.variables = variables;
   }
 
-  get parameters(): number {
-    return this.variables.reduce((sum, { size }) => sum + size, 0);
-  }
-
   /** Logits of the token behind each, [tokens, vocabulary]. */
   apply({ tokens, sequences, offsets }: StudentInput): tf.Tensor2D {
     const last = this.shape.positions - 1;

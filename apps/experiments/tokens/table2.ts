@@ -2,8 +2,10 @@ import { createHash } from 'node:crypto';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { seconds } from '#src/cli/progress.js';
+import { bitsFor } from '#src/core/bits.js';
 import type { OutputHead } from '#src/tokens/hidden/output-head.js';
 import type { TokenCodecChoice } from '#src/tokens/pack-tokens.js';
+import { pace } from '../pace.js';
 import type { Workspace } from '../workspace.js';
 import type { Answer } from './answer.js';
 import { type HiddenChoice, packTexts } from './packed.js';
@@ -64,18 +66,19 @@ export async function measureTable2(
   const cells = Array.from({ length: seeds }, (_, seed) =>
     methods.map((method) => ({ method, seed })),
   ).flat();
+  const data = dataOf(setting);
+  const labels = setting.test.reduce((sum, own) => sum + own.rows, 0);
   const rows = new Map<string, TokenRow>();
   const start = performance.now();
   let fresh = 0;
   for (const [done, { method, seed }] of cells.entries()) {
     const before = performance.now();
-    const { bytes, judged } = await cell(method, seed, setting);
+    const { bytes, judged } = await cell(method, seed, data, setting);
     const took = (performance.now() - before) / 1000;
     if (took > 1) fresh++;
     const each = (performance.now() - start) / 1000 / Math.max(fresh, 1);
     const earlier = rows.get(method.name)?.judged ?? [];
     rows.set(method.name, { method: method.name, bytes, judged: [...earlier, judged] });
-    const labels = setting.test.reduce((sum, own) => sum + own.rows, 0);
     const kl = judged.kl.reduce((sum, own) => sum + own, 0) / labels;
     const left = seconds(each * (cells.length - done - 1));
     say(
@@ -85,12 +88,26 @@ export async function measureTable2(
   }
 }
 
+/** Values of a text's labels that tell its teacher from others. */
+const TELLING = 256;
+
+/** What tells texts and teacher from others; of hidden states as they were read, since a backend rounds distributions. */
+function dataOf({ train, test, vocabulary }: Table2Setting) {
+  const hash = createHash('sha256');
+  for (const { tokens, hidden, logs } of [...train, ...test]) {
+    hash.update(tokens).update((hidden ?? logs).subarray(0, TELLING));
+  }
+  return { texts: hash.digest('hex'), train: train.length, vocabulary };
+}
+
 /** One student. */
-function cell({ name, lesson, codec }: TokenMethod, seed: number, setting: Table2Setting) {
+function cell(
+  { name, lesson, codec }: TokenMethod,
+  seed: number,
+  data: ReturnType<typeof dataOf>,
+  setting: Table2Setting,
+) {
   const { workspace, train, test, vocabulary, head, recipe, say, signal } = setting;
-  const texts = createHash('sha256');
-  for (const { tokens } of [...train, ...test]) texts.update(tokens);
-  const data = { texts: texts.digest('hex'), train: train.length, vocabulary };
   const parameters = { name, lesson, codec, seed, recipe, data };
   return workspace.step('token-student', parameters, async () => {
     // Those that learn from no labels read their texts from an archive all the same.
@@ -98,11 +115,9 @@ function cell({ name, lesson, codec }: TokenMethod, seed: number, setting: Table
     const key = workspace.key('token-labels', { choice, seed, data });
     const out = join(workspace.dir, 'archives', key);
     await using packed = await packTexts(train, choice, { out, seed, vocabulary, head, signal });
-    let noted = performance.now();
+    const due = pace();
     const onStep = (step: number, steps: number, loss: number) => {
-      if (step > 1 && performance.now() - noted < 15_000) return;
-      noted = performance.now();
-      say(`    ${name}: step ${step} of ${steps}, loss ${loss.toFixed(3)}`);
+      if (due()) say(`    ${name}: step ${step} of ${steps}, loss ${loss.toFixed(3)}`);
     };
     const learning = { packed, answers: train, recipe, onStep, signal };
     using student = await trainStudent(lesson, seed, learning);
@@ -122,5 +137,5 @@ async function bytesOf(out: string, texts: readonly Answer[], vocabulary: number
   }
   const tokens = texts.reduce((sum, own) => sum + own.tokens.length, 0);
   const labels = texts.reduce((sum, own) => sum + own.rows, 0);
-  return (bytes - (tokens * Math.ceil(Math.log2(vocabulary))) / 8) / labels;
+  return (bytes - (tokens * bitsFor(vocabulary)) / 8) / labels;
 }

@@ -76,6 +76,10 @@ function demoProgress(io: CliIo): (progress: DemoProgress) => void {
   };
 }
 
+function percent(share: number): string {
+  return `${(100 * share).toFixed(1)} %`;
+}
+
 function table({
   classes,
   labels,
@@ -89,7 +93,6 @@ function table({
   images,
   transform,
 }: DemoReport) {
-  const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
   const rows: readonly (readonly [string, string])[] = [
     ['images', images === undefined ? "three designers' own" : `distilled by ${images}`],
     ['labels', `${labels} of ${classes} classes, ${formatBytes(2 * labels * classes)} as float16`],
@@ -114,6 +117,6 @@ function transformRows({ bytes, ratio, kl, keep, epochs, top1 }: TransformReport
   const size = `${formatBytes(bytes.total)} in total, ${ratio.total.toFixed(1)}x`;
   return [
     ['transform', `${size}, ${keep} of ${epochs} epochs, KL ${kl.toExponential(2)} nats`],
-    ['top-1 transform', `${(100 * top1).toFixed(1)} %`],
+    ['top-1 transform', percent(top1)],
   ] as const;
 }

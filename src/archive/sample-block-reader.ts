@@ -1,6 +1,7 @@
 import type { Xxh64 } from '../container/checksum.js';
 import { splitBlocks } from '../core/blocks.js';
 import type { SampleBlockOf, SampleBlocks } from '../core/codec-parts.js';
+import { LruCache } from '../core/lru-cache.js';
 import { SoftpackError } from '../errors.js';
 import type { ByteStore } from '../store/byte-store.js';
 import type { ArchiveIdentity, Column } from './identity.js';
@@ -20,9 +21,7 @@ export class SampleBlockReader {
   readonly #shards: Shards;
   readonly #column: Column;
   readonly #reader: ShardReader;
-  /** The blocks read last; the least recently used first. */
-  readonly #known = new Map<number, Uint8Array>();
-  #knownBytes = 0;
+  readonly #known = new LruCache<Uint8Array>(KEPT_BYTES, ({ length }) => length);
 
   private constructor(record: SampleBlocksRecord, parts: ShardReaderParts) {
     this.#record = record;
@@ -80,7 +79,7 @@ export class SampleBlockReader {
         // A copy: the run that it lies in may be far larger.
         const own = block.slice();
         found.set(first + i, own);
-        this.#keep(first + i, own);
+        this.#known.set(first + i, own);
       }
     }
     return (block) => found.get(block);
@@ -88,18 +87,7 @@ export class SampleBlockReader {
 
   clear(): void {
     this.#known.clear();
-    this.#knownBytes = 0;
     this.#reader.clear();
-  }
-
-  #keep(number: number, block: Uint8Array): void {
-    this.#known.set(number, block);
-    this.#knownBytes += block.length;
-    for (const [oldest, { length }] of this.#known) {
-      if (this.#knownBytes <= KEPT_BYTES) return;
-      this.#known.delete(oldest);
-      this.#knownBytes -= length;
-    }
   }
 
   #read(from: number, to: number): Promise<Uint8Array<SharedArrayBuffer>> {

@@ -1,3 +1,4 @@
+import { LruCache } from '../../core/lru-cache.js';
 import type { Kernels } from '../../kernels/types.js';
 import { invalidCodes } from '../labelwise.js';
 import type { TransformConfig } from './config.js';
@@ -23,9 +24,8 @@ export class Blocks {
   readonly #config: TransformConfig;
   readonly #model: TransformModel;
   readonly #kernels: Kernels;
-  /** Blocks decoded last, by number: of one epoch, mostly. */
-  readonly #known = new Map<number, KnownBlock>();
-  #knownBytes = 0;
+  /** Decoded blocks by number: of one epoch, mostly. */
+  readonly #known = new LruCache(KEPT_BYTES, sizeOf);
 
   constructor(config: TransformConfig, model: TransformModel, kernels: Kernels) {
     this.#config = config;
@@ -76,7 +76,6 @@ export class Blocks {
 
   clear(): void {
     this.#known.clear();
-    this.#knownBytes = 0;
   }
 
   /** Indices [components, labels] of a block; those of the latest ones are kept. */
@@ -86,15 +85,7 @@ export class Blocks {
     const known = this.#known.get(number);
     if (known !== undefined && Buffer.compare(known.bytes, bytes) === 0) return known.indices;
     const block = { bytes: bytes.slice(), indices: this.#decode(bytes) };
-    if (known !== undefined) this.#knownBytes -= sizeOf(known);
-    this.#known.delete(number);
     this.#known.set(number, block);
-    this.#knownBytes += sizeOf(block);
-    for (const [oldest, own] of this.#known) {
-      if (this.#knownBytes <= KEPT_BYTES) break;
-      this.#known.delete(oldest);
-      this.#knownBytes -= sizeOf(own);
-    }
     return block.indices;
   }
 

@@ -1,5 +1,6 @@
 import { joinBlocks, splitBlocks } from '../../core/blocks.js';
 import type { SampleBlockOf, SampleBlocks } from '../../core/codec-parts.js';
+import { LruCache } from '../../core/lru-cache.js';
 import type { RansModel } from '../../kernels/rans.js';
 import type { Kernels } from '../../kernels/types.js';
 import { argumentChecker } from '../config.js';
@@ -62,9 +63,8 @@ export class VectorBlocks {
   readonly #kernels: Kernels;
   /** All encoded blocks, if the codec was loaded with them. */
   readonly #own: readonly Uint8Array[] | undefined;
-  /** [components, samples] by block; the least recently used first. */
-  readonly #known = new Map<number, Int16Array>();
-  #knownBytes = 0;
+  /** [components, samples] by block. */
+  readonly #known = new LruCache<Int16Array>(KEPT_BYTES, ({ byteLength }) => byteLength);
 
   /** @param blocks as an archive has them. */
   constructor(shape: Shape, model: RansModel, blocks: SampleBlocks | undefined, kernels: Kernels) {
@@ -97,7 +97,6 @@ export class VectorBlocks {
 
   clear(): void {
     this.#known.clear();
-    this.#knownBytes = 0;
   }
 
   /** [samples, components] of some samples, each at its place. Block by block: a small store never decodes one twice. */
@@ -118,16 +117,11 @@ export class VectorBlocks {
   }
 
   #blockOf(number: number, given: SampleBlockOf | undefined): Int16Array {
-    const known = this.#known.get(number) ?? this.#decode(number, given);
-    // Deleted first: it becomes the latest.
-    if (!this.#known.delete(number)) this.#knownBytes += known.byteLength;
-    this.#known.set(number, known);
-    for (const [oldest, { byteLength }] of this.#known) {
-      if (this.#knownBytes <= KEPT_BYTES) break;
-      this.#known.delete(oldest);
-      this.#knownBytes -= byteLength;
-    }
-    return known;
+    const known = this.#known.get(number);
+    if (known !== undefined) return known;
+    const block = this.#decode(number, given);
+    this.#known.set(number, block);
+    return block;
   }
 
   #decode(number: number, given: SampleBlockOf | undefined): Int16Array {

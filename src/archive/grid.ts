@@ -26,7 +26,7 @@ export interface Extent {
 }
 
 /** The shard table has a record a shard and is read whole. */
-const MAX_GRID_SHARDS = 2 ** 20;
+export const MAX_GRID_SHARDS = 2 ** 20;
 const DEFAULT_SHARD_BYTES = 256 * 2 ** 20;
 /** More make a unit of work that is lost too dearly when its machine dies. */
 const DEFAULT_SHARD_LABELS = 2 ** 20;

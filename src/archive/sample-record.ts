@@ -2,7 +2,7 @@ import type { FieldChecker } from '../core/check.js';
 import type { JsonValue } from '../core/json.js';
 import { MAX_COUNT } from './agreement.js';
 import type { FileRecord } from './file-record.js';
-import { rectangleAt, type ShardGrid, shardCount } from './grid.js';
+import { MAX_GRID_SHARDS, rectangleAt, type ShardGrid, shardCount } from './grid.js';
 
 /** What a manifest records of side data per sample that lie in blocks. */
 export interface SampleBlocksRecord {
@@ -38,11 +38,10 @@ export function checkSampleBlocks(
   check.that(isCut, samplesPerFile, 'sampleBlocks.samplesPerFile', expected);
   const record = { samples, samplesPerBlock, samplesPerFile, table };
   const files = shardCount(sampleGrid(record), sampleExtent(record));
-  check.that(files <= MAX_FILES, files, 'sampleBlocks.samplesPerFile', `${MAX_FILES} files`);
+  const most = `${MAX_GRID_SHARDS} files`;
+  check.that(files <= MAX_GRID_SHARDS, files, 'sampleBlocks.samplesPerFile', most);
   return record;
 }
-
-const MAX_FILES = 2 ** 20;
 
 export function sampleGrid({ samplesPerFile }: Pick<SampleBlocksRecord, 'samplesPerFile'>) {
   return { epochs: 1, samples: samplesPerFile } satisfies ShardGrid;

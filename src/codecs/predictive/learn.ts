@@ -22,8 +22,6 @@ const FLOOR = 2e-4;
 const LARGEST = 60_000;
 /** Bytes that a label takes besides its latents. */
 const MIX_BYTES = 160;
-/** Labels saying zero that hold a base vector back. */
-const RIDGE = 0.5;
 
 /** A network, and base vectors of what it leaves over. */
 export interface LearntPredictor {
@@ -90,7 +88,7 @@ export async function learnPredictor(
   const fit = new BaseFit(rank);
   fit.add(latents, mixes);
   const bases = new Float64Array(samples * rank);
-  bases.set(fit.solve(RIDGE));
+  bases.set(fit.solve());
   return { network, bases };
 }
 

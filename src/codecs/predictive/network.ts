@@ -5,6 +5,7 @@ import { invalidTensor, requireTensor } from '../tensors.js';
 import { bytesOf, bytesTensor, halvesTensor } from '../transform/byte-tensors.js';
 import { decodeMatrix, encodeMatrix } from '../transform/coded-matrix.js';
 import { cutMixes, type Mixes } from '../transform/mixes.js';
+import { transposed } from '../transform/quantiser.js';
 import {
   EMBEDDING_STEP,
   type FloatNetwork,
@@ -64,7 +65,7 @@ export class Network {
   ) {
     this.shape = shape;
     this.tensors = tensors;
-    this.#embeddings = turned(embeddings, CELLS * NUMBERS, shape.embeddings);
+    this.#embeddings = transposed(embeddings, shape.embeddings);
     this.#inner = Float32Array.from(inner);
     this.#outer = Float32Array.from(outer);
     const unit = 2 ** -shape.outerBits / ONE;
@@ -95,7 +96,7 @@ export class Network {
     const scales = new Uint16Array(components);
     float32ToFloat16(Float32Array.from(deviations.subarray(0, components)), scales);
     const shape = { embeddings: samples, components, innerBits, outerBits };
-    const embeddings = turned(numbers, samples, CELLS * NUMBERS);
+    const embeddings = transposed(numbers, CELLS * NUMBERS);
     const tensors = new Map<string, Tensor>([
       ['embeddings', bytesTensor(encodeMatrix(embeddings, samples, kernels))],
       ['inner', bytesTensor(encodeMatrix(first, HIDDEN, kernels))],
@@ -256,13 +257,4 @@ function fitsOuter(weights: Int16Array): boolean {
     sums[Math.floor(i / OUTER_INPUTS)] += most * Math.abs(weights[i]);
   }
   return sums.every((sum) => sum < EXACT);
-}
-
-/** [rows, columns] of columns-first [columns, rows], or the other way round. */
-function turned(values: Int16Array, rows: number, columns: number): Int16Array {
-  const out = new Int16Array(values.length);
-  for (let i = 0; i < rows; i++) {
-    for (let j = 0; j < columns; j++) out[j * rows + i] = values[i * columns + j];
-  }
-  return out;
 }

@@ -4,6 +4,7 @@ import { throwIfAborted } from '../../errors.js';
 import type { Kernels } from '../../kernels/types.js';
 import { AdamW } from '../math/adamw.js';
 import { BaseFit } from '../transform/base-vectors.js';
+import { RowAdam } from './row-adam.js';
 import { CELLS, SHARE, VIEW_NUMBERS } from './views.js';
 
 /** Numbers of a cell's embedding. */
@@ -22,15 +23,11 @@ const LEAST_BATCH = 64;
 const BATCHES = 64;
 const RATE = 0.012;
 const DECAY = 0.01;
-/** Holds numbers that few labels tell of back: less is learnt by heart, and they cost less. */
-const EMBEDDING_DECAY = 0.3;
 /** Share of the updates in which rates rise. */
 const RISING = 0.15;
 const NOISE = 2 ** 16;
 /** Largest difference of embeddings from base vectors to begin with. */
 const START = 0.5;
-/** Labels saying zero that hold a base vector back. */
-const RIDGE = 0.5;
 /** Share of a running mean that a batch replaces. */
 const RENEWED = 0.02;
 
@@ -280,7 +277,7 @@ function startFrom(labels: PredictedLabels, embeddings: Float32Array, outer: Flo
     return numbers.reduce((sum, own) => sum + own, 0) / SHARE;
   });
   fit.add(latents, { sample, partner, lambda });
-  const bases = fit.solve(RIDGE);
+  const bases = fit.solve();
   const kept = Math.min(NUMBERS, components);
   outer.fill(0, HIDDEN * components, (HIDDEN + NUMBERS) * components);
   for (let k = 0; k < kept; k++) {
@@ -292,48 +289,5 @@ function startFrom(labels: PredictedLabels, embeddings: Float32Array, outer: Flo
       const base = bases[Math.floor(cell / CELLS) * components + k] ?? 0;
       embeddings[cell * NUMBERS + k] += base / deviation;
     }
-  }
-}
-
-/** AdamW that updates only rows with a gradient: those of other images have none in a batch. */
-class RowAdam {
-  readonly #values: Float32Array;
-  readonly #width: number;
-  readonly #mean: Float32Array;
-  readonly #square: Float32Array;
-  readonly #gradient: Float32Array;
-  readonly #touched = new Set<number>();
-  readonly #steps: Uint32Array;
-
-  constructor(values: Float32Array, width: number) {
-    this.#values = values;
-    this.#width = width;
-    this.#mean = new Float32Array(values.length);
-    this.#square = new Float32Array(values.length);
-    this.#gradient = new Float32Array(values.length);
-    this.#steps = new Uint32Array(values.length / width);
-  }
-
-  add(row: number, at: number, gradient: Float32Array, share: number): void {
-    const from = row * this.#width + at;
-    for (let k = 0; k < gradient.length; k++) this.#gradient[from + k] += share * gradient[k];
-    this.#touched.add(row);
-  }
-
-  update(rate: number): void {
-    for (const row of this.#touched) {
-      const steps = ++this.#steps[row];
-      const [b1, b2] = [0.9, 0.99];
-      const [c1, c2] = [1 - b1 ** steps, 1 - b2 ** steps];
-      for (let i = row * this.#width; i < (row + 1) * this.#width; i++) {
-        const g = this.#gradient[i];
-        const m = b1 * this.#mean[i] + (1 - b1) * g;
-        const v = b2 * this.#square[i] + (1 - b2) * g * g;
-        [this.#mean[i], this.#square[i], this.#gradient[i]] = [m, v, 0];
-        const kept = this.#values[i] * (1 - rate * EMBEDDING_DECAY);
-        this.#values[i] = kept - (rate * (m / c1)) / (Math.sqrt(v / c2) + 1e-10);
-      }
-    }
-    this.#touched.clear();
   }
 }

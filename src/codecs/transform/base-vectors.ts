@@ -7,6 +7,8 @@ import type { Mixes } from './mixes.js';
 
 /** Iterations of the conjugate gradient: mixes of few labels each make the system well conditioned. */
 const ITERATIONS = 20;
+/** Labels saying zero that hold a base vector back. */
+const RIDGE = 0.5;
 
 /** The normal equations of all labels, summed up label by label. */
 export class BaseFit {
@@ -61,8 +63,8 @@ export class BaseFit {
     }
   }
 
-  /** The vectors of least squares, held towards zero by `ridge` labels that say zero: [samples, rank]. */
-  solve(ridge: number): Float64Array {
+  /** The vectors of least squares, held back: [samples, rank]. */
+  solve(): Float64Array {
     const length = this.#samples * this.#rank;
     const x = new Float64Array(length);
     const residual = this.#right.slice(0, length);
@@ -70,7 +72,7 @@ export class BaseFit {
     const image = new Float64Array(length);
     let energy = this.#energies(residual, residual);
     for (let iteration = 0; iteration < ITERATIONS; iteration++) {
-      this.#multiply(direction, ridge, image);
+      this.#multiply(direction, image);
       const curvature = this.#energies(direction, image);
       const advance = energy.map((own, j) => (curvature[j] > 0 ? own / curvature[j] : 0));
       for (let i = 0; i < length; i++) {
@@ -94,10 +96,10 @@ export class BaseFit {
     return sums;
   }
 
-  #multiply(x: Float64Array, ridge: number, out: Float64Array): void {
+  #multiply(x: Float64Array, out: Float64Array): void {
     const rank = this.#rank;
     for (let sample = 0; sample < this.#samples; sample++) {
-      const factor = this.#diagonal[sample] + ridge;
+      const factor = this.#diagonal[sample] + RIDGE;
       for (let j = sample * rank; j < (sample + 1) * rank; j++) out[j] = factor * x[j];
     }
     const { first, second, weight } = this.#pairs;

@@ -17,8 +17,6 @@ const PILOT_LABELS = 2048;
 const TURNED_LABELS = 16_384;
 /** Bytes that fitting takes for each entry of a base vector. */
 const FIT_BYTES = 48;
-/** Labels saying zero that hold a base vector back. */
-const RIDGE = 0.5;
 
 /** A way to predict labels, with the components that suit it. */
 export interface Predictor extends Candidate {
@@ -122,5 +120,5 @@ async function fitBases(
       fit.add(await projected(centred, drawn.components, classes, kernels), mixesOf(known));
     });
   }
-  return fit.solve(RIDGE);
+  return fit.solve();
 }

@@ -154,7 +154,7 @@ export function learnShifts(
 /** Labels turned around at a time: rows of the result often lie 4 KB apart, which share the places of a cache. */
 const TURNED = 64;
 
-/** [labels, rank] to [rank, labels]. */
+/** [labels, rank] to [rank, labels]; the other way round, if `rank` is the number of labels. */
 export function transposed(indices: Int16Array, rank: number): Int16Array {
   const labels = indices.length / rank;
   const out = new Int16Array(indices.length);

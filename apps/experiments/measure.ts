@@ -3,7 +3,8 @@ import { isSoftpackError } from '#src/errors.js';
 import type { ExperimentRow } from '../report/experiments.js';
 import type { Cell } from './cells.js';
 import { epochsOf, type Setting } from './labels.js';
-import { type Method, methodAt, pack } from './methods.js';
+import { type Method, methodAt } from './methods.js';
+import { pack } from './pack.js';
 import { student, subsetAt, subsetStudent } from './student.js';
 
 export interface MeasureOptions {

@@ -28,7 +28,8 @@ import {
   labelParameters,
   type Setting,
 } from './labels.js';
-import { codecSteps, keyOf, type Method, type PackStep, pack } from './methods.js';
+import type { Method } from './methods.js';
+import { codecSteps, keyOf, type PackStep, pack } from './pack.js';
 import { decayEvery, STUDENT_TRAINING, STUDENTS, type StudentName } from './recipe.js';
 
 export interface StudentStep {

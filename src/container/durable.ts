@@ -82,7 +82,7 @@ export async function removeTemporaries(
   idleMs = 0,
 ): Promise<void> {
   for (const name of await onFile(folder, () => readdir(folder))) {
-    if (!bases.some((base) => isTemporaryOf(name, base))) continue;
+    if (!isTemporary(name) || !bases.some((base) => isTemporaryOf(name, base))) continue;
     const path = join(folder, name);
     if (idleMs > 0 && !(await isIdle(path, idleMs))) continue;
     await onFile(path, () => rm(path, { force: true }));

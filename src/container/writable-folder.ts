@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { type FileHandle, link, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errorCode, SoftpackError, throwIfAborted } from '../errors.js';
@@ -13,6 +14,7 @@ import {
   createTemporary,
   isTemporary,
   makeDirectory,
+  removeTemporaries,
   replaceFile,
   syncDirectory,
   writeFully,
@@ -73,6 +75,7 @@ function writableFolder(folder: string): WritableStore {
       };
       await writeTemporary(path, write, (temporary) => rename(temporary, path));
     },
+    sweep: (keys) => removeTemporaries(folder, keys),
     sha256Of: (key) => hashIfAny(join(folder, requireKey(key))),
     async delete(key) {
       const path = join(folder, requireKey(key));
@@ -149,6 +152,8 @@ async function linkIfAbsent(temporary: string, path: string): Promise<boolean> {
   } catch (cause) {
     const code = errorCode(cause) ?? '';
     if (code === 'EEXIST') return false;
+    // Swept away, as the file is there.
+    if (code === 'ENOENT' && existsSync(path)) return false;
     if (!NO_LINKS.has(code)) throw cause;
     const message = 'the file system has no links: writers would overwrite each other';
     throw new SoftpackError('UNSUPPORTED', message, { field: path, cause });

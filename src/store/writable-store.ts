@@ -36,6 +36,8 @@ export interface WritableStore extends ByteStore {
   ): Promise<void>;
   /** Hash of a file that is there; undefined if there is none, or its hash was not kept. */
   sha256Of(key: string, options?: WriteOptions): Promise<string | undefined>;
+  /** Removes what killed writers of these files left, once they are there; absent where that shows to no client. */
+  sweep?(keys: readonly string[]): Promise<void>;
   /** Nothing happens if there is none. */
   delete(key: string, options?: WriteOptions): Promise<void>;
 }

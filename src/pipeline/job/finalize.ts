@@ -67,6 +67,10 @@ export async function finalizeJob(
   for (const { sums } of receipts) meter.merge(sums);
   const divergence = meter.result();
   await publish(stores, archive, receipts, divergence, signal);
+  const { grid } = plan.identity;
+  await stores.archive.sweep?.(
+    receipts.map(({ shard }) => rectangleAt(grid, plan.identity, shard).file),
+  );
   const bytes = receipts.reduce((sum, receipt) => sum + receipt.bytes, 0);
   return { id: plan.archiveId, shards, bytes, divergence };
 }

@@ -68,6 +68,12 @@ export interface SizeContext {
   readonly labels: number;
 }
 
+/** Labels to store, as far as it depends on them what a codec learns from. */
+export interface ScanContext extends LabelCounts {
+  /** Whether views have parts of other images. */
+  readonly mixed: boolean;
+}
+
 /** Labels and settings that a choice must agree with. */
 export interface CheckContext extends SizeContext {
   readonly samples: number;
@@ -177,6 +183,8 @@ export interface CodecDescriptor<
   sized(choice: Choice, context: SizeContext): Sized;
   /** Reports every parameter that is out of range. */
   check(choice: Sized, context: CheckContext, checker: FieldChecker): void;
+  /** Whether training goes through all labels, if they are more than it draws; default: draws are all it sees. */
+  scans?(choice: Sized, labels: ScanContext): boolean;
   /** Labels that training needs; default: one. */
   labelsNeeded?(choice: Sized): number;
   /** Bytes of memory that training takes besides its labels. */

@@ -41,6 +41,8 @@ test("a job's archive in a folder has the bytes of one machine's", async () => {
     ...{ codec: true, finished: false, labels: { total: EPOCHS * IMAGES, done: 0 } },
     shards: { total: SHARDS, done: 0 },
   });
+  // A worker was killed while it wrote a shard.
+  await temporary.file('parts/codes-00001.safetensors.tmp-0123456789abcdef', 'half a shard');
   await runAll(stores, 2);
   expect(await filesIn(folder)).toEqual(wanted);
   expect(await jobStatus(stores)).toMatchObject({ finished: true, shards: { missing: [] } });
@@ -124,5 +126,33 @@ describe('is refused before any label is made', () => {
     const plan = planJob(stores, { ...options, ...change });
     await expect(plan).rejects.toMatchObject({ code });
     await expect(plan).rejects.toThrow(field);
+  });
+});
+
+describe('a codec that learns from all labels is refused if they are many', () => {
+  const augmentation = (mix: 'cutmix' | 'none') => ({
+    augmentation: { mix: mix === 'none' ? { kind: mix } : { kind: mix, alpha: 1, probability: 1 } },
+  });
+  // Of 21 images: 130,998 and 131,082 labels.
+  test.each([
+    [{ name: 'transform', rate: 8 }, 6238, 'cutmix', true],
+    [{ name: 'transform', rate: 8 }, 6242, 'cutmix', false],
+    [{ name: 'transform', rate: 8 }, 6242, 'none', false],
+    [{ name: 'transform', rate: 8, bases: false }, 6242, 'cutmix', true],
+    [{ name: 'predictive', rate: 8, bases: false }, 6242, 'cutmix', false],
+    [{ name: 'predictive', rate: 8, bases: false, network: false }, 6242, 'cutmix', true],
+    [{ name: 'topk', k: 2 }, 6242, 'cutmix', true],
+  ] as const)('%o of %i epochs, %s', async (codec, epochs, mix, taken) => {
+    const name = `scanned ${JSON.stringify(codec)} ${epochs} ${mix}`.replaceAll('"', '');
+    const stores = await openJobStores(temporary.path(name));
+    const plan = planJob(stores, {
+      ...options,
+      ...augmentation(mix),
+      codec,
+      epochs,
+      grid: undefined,
+    });
+    if (taken) await expect(plan).resolves.toMatchObject({ content: {} });
+    else await expect(plan).rejects.toMatchObject({ code: 'UNSUPPORTED' });
   });
 });

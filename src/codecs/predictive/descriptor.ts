@@ -27,6 +27,10 @@ export const PREDICTIVE: CodecDescriptor<PredictiveSized, PredictiveChoice> = {
     TRANSFORM.check(asTransform(choice), context, checker);
     if (choice.network !== undefined) checker.flag(choice.network, 'network');
   },
+  scans(choice, labels) {
+    const learns = choice.network !== false && labels.epochs > 1;
+    return learns || TRANSFORM.scans?.(asTransform(choice), labels) === true;
+  },
   trainingBytes: (choice, context) => TRANSFORM.trainingBytes?.(asTransform(choice), context) ?? 0,
   forBytes({ bytesOf, form, ...request }) {
     const { network, ...common } = form ?? {};

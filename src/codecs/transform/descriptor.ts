@@ -6,6 +6,7 @@ import type { PredictiveSized, TransformChoice, TransformSized } from './choice.
 import { DECODING, TransformCodec } from './codec.js';
 import { blockFor, MAX_COMPONENTS, RATE_UNIT } from './config.js';
 import { drawLabels } from './drawn-labels.js';
+import { fitsBases } from './predictors.js';
 import { searchCodec } from './search.js';
 
 /** Components that an unknown number of them is taken for. */
@@ -52,6 +53,12 @@ export const TRANSFORM: CodecDescriptor<TransformSized, TransformChoice> = {
     if (states !== undefined) checker.that(STATES.includes(states), states, 'states', '1, 4 or 8');
     if (bases !== undefined) checker.flag(bases, 'bases');
   },
+  scans(choice, { classes, samples, epochs, mixed }) {
+    const rank = Math.min(mostComponents(choice), classes);
+    return (
+      choice.bases !== false && fitsBases({ samples, labels: epochs * samples }, { mixed, rank })
+    );
+  },
   trainingBytes: (_, { classes }) => 4 * classes * classes,
   forBytes(request) {
     const { classes, samples } = request.labels;
@@ -85,9 +92,12 @@ export async function trainTransform(
   choice: TransformSized | PredictiveSized,
   context: CodecTraining,
 ): Promise<TrainedCodec> {
-  const few = choice.rate !== undefined && choice.rate < FEW_COMPONENTS;
-  const most = few ? FEW_COMPONENTS : MAX_COMPONENTS;
   const shown = choice.name === 'predictive';
-  const drawn = await drawLabels(context, choice.components ?? most, shown);
+  const drawn = await drawLabels(context, mostComponents(choice), shown);
   return searchCodec(choice, drawn, context);
+}
+
+function mostComponents({ components, rate }: TransformSized | PredictiveSized): number {
+  const few = rate !== undefined && rate < FEW_COMPONENTS;
+  return components ?? (few ? FEW_COMPONENTS : MAX_COMPONENTS);
 }

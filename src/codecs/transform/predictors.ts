@@ -103,14 +103,22 @@ function restOf(
   return { rest, bits: { fixed, each: outer / rank } };
 }
 
-/** Base vectors of least squares for all labels; absent where no sample has several, and where they take much memory. */
+/** Not where no sample has several labels, and where they take much memory. */
+export function fitsBases(
+  { samples, labels }: { readonly samples: number; readonly labels: number },
+  { mixed, rank }: Pick<DrawnLabels, 'mixed' | 'rank'>,
+): boolean {
+  if (labels < 2 * samples && !mixed) return false;
+  return FIT_BYTES * samples * rank <= MEMORY / 4;
+}
+
+/** Base vectors of least squares for all labels, if they can be fitted. */
 async function fitBases(
   drawn: DrawnLabels,
   context: CodecTraining,
 ): Promise<Float64Array | undefined> {
   const { classes, labels, tau, kernels } = context;
-  if (labels < 2 * context.samples && !drawn.mixed) return undefined;
-  if (FIT_BYTES * context.samples * drawn.rank > MEMORY / 4) return undefined;
+  if (!fitsBases(context, drawn)) return undefined;
   const fit = new BaseFit(drawn.rank);
   if (drawn.count === labels) {
     fit.add(await projected(drawn.centred, drawn.components, classes, kernels), drawn.mixes);

@@ -5,15 +5,13 @@ import { CODECS } from '../../codecs/registry.js';
 import { loadXxh64 } from '../../container/checksum.js';
 import { errorCode, SoftpackError } from '../../errors.js';
 import { loadKernels } from '../../kernels/load.js';
-import type { LabelSource } from '../../labels/source.js';
 import { nameIn } from '../../store/address.js';
 import type { ByteFile } from '../../store/byte-store.js';
-import { boundSource } from '../bound-source.js';
 import { codecBytes, codecIn, type KeptCodec } from '../kept-codec.js';
 import { trainPart } from '../pack.js';
 import type { PackProgress } from '../pack-options.js';
 import { archiveSpec } from '../pack-spec.js';
-import { type JobWorkerOptions, openJobLabels } from './labels.js';
+import { type JobWorkerOptions, openJobLabels, requireDrawn } from './labels.js';
 import { type Job, readJob } from './record.js';
 import { type JobStores, requireWritable } from './stores.js';
 
@@ -38,31 +36,12 @@ export async function trainJobCodec(
   await requireWritable(stores, { signal });
   await using labels = await openJobLabels(job, worker);
   const { source, part, asked } = labels;
+  requireDrawn(part, job.content.identity);
   const checkpoints = { keep: async () => {} };
   const settings = { ...asked, checkpoints, onProgress };
-  const drawn = { ...part, source: drawnOnly(part.source) };
-  const kept = await trainPart(source, drawn, loadKernels(), settings);
+  const kept = await trainPart(source, part, loadKernels(), settings);
   const bytes = codecBytes(CODEC_FILE, kept, job.content.request);
   return await stores.job.putIfAbsent(CODEC_FILE, bytes, { signal });
-}
-
-/** Labels that are made for the codec alone: two draws, one of them held out, and a glance. */
-const MOST_READ = 131_072;
-
-/** `UNSUPPORTED` for a codec that goes through all labels: the teacher would make them all, here. */
-function drawnOnly(source: LabelSource): LabelSource {
-  let read = 0;
-  return {
-    ...boundSource(source),
-    read(epoch, start, count) {
-      read += count;
-      if (read <= MOST_READ) return source.read(epoch, start, count);
-      const message = 'this codec looks at all labels first: one machine makes such archives';
-      const found = `${source.epochs * source.samples} labels`;
-      const details = { field: 'codec', expected: `at most ${MOST_READ} labels`, found };
-      return Promise.reject(new SoftpackError('UNSUPPORTED', message, details));
-    },
-  };
 }
 
 async function findCodec({ job: store }: JobStores): Promise<KeptCodec | undefined> {

@@ -1,5 +1,5 @@
 import { requireSame } from '../../archive/spec.js';
-import type { CodecChoice } from '../../codecs/registry.js';
+import { CODECS, type CodecChoice } from '../../codecs/registry.js';
 import { canonicalJson, type JsonObject } from '../../core/json.js';
 import { SoftpackError } from '../../errors.js';
 import { imagesFingerprint } from '../../images/fingerprint.js';
@@ -45,6 +45,29 @@ export async function planOnly(
     field: 'tauSchedule',
     expected: 'one temperature, or a codec of logits',
     found: `${parts.length} temperatures`,
+  });
+}
+
+/** Labels that a codec may go through, all of which the teacher makes for it alone. */
+const MOST_SCANNED = 131_072;
+
+/** `UNSUPPORTED` for a codec that goes through all of many labels. */
+export function requireDrawn(
+  { choice, source }: PlannedPart,
+  { augmentation }: Pick<LabelsIdentity, 'augmentation'>,
+): void {
+  const { classes, samples, epochs } = source;
+  const labels = epochs * samples;
+  const sized = CODECS.sized(choice, { classes, labels });
+  const seen = { classes, samples, epochs, mixed: augmentation.mix.kind !== 'none' };
+  const codec = CODECS.of(sized);
+  const many = labels > MOST_SCANNED && codec.scans?.(sized, seen) === true;
+  if (!many && codec.perSample !== true) return;
+  const message = 'this codec looks at all labels first: one machine makes such archives';
+  throw new SoftpackError('UNSUPPORTED', message, {
+    field: 'codec',
+    expected: many ? `at most ${MOST_SCANNED} labels` : 'a codec that learns from a draw of labels',
+    found: many ? `${codec.name}, ${labels} labels` : codec.name,
   });
 }
 

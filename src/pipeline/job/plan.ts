@@ -1,4 +1,3 @@
-import { CODECS } from '../../codecs/registry.js';
 import { VERSION } from '../../core/version.js';
 import { excerpt, SoftpackError } from '../../errors.js';
 import { imagesFingerprint } from '../../images/fingerprint.js';
@@ -11,7 +10,7 @@ import { filterOf, onePass, plannedSource, provenanceOf, requireCut } from '../o
 import { requestOf } from '../pack-request.js';
 import { Problems } from '../preflight.js';
 import { defaultBatch } from '../teacher-pool.js';
-import { codecOf, identityJson, planOnly } from './labels.js';
+import { codecOf, identityJson, planOnly, requireDrawn } from './labels.js';
 import {
   findJob,
   type Job,
@@ -38,7 +37,6 @@ export async function planJob(
 ): Promise<Job> {
   const problems = new Problems();
   const codec = await problems.need(() => codecOf(options));
-  await problems.check(() => requireOnePass(options));
   if (schemeOf(stores.address) === undefined) {
     await problems.check(() => requireOutside(stores.address, options.images));
   }
@@ -55,7 +53,7 @@ export async function planJob(
   const source = plannedSource(identity);
   const packing = { ...onePass({ ...options, filter }, codec, identity, source), out: '' };
   await problems.check(() => requireCut(options, identity.samples));
-  await planOnly(source, packing, problems);
+  requireDrawn(await planOnly(source, packing, problems), identity);
   const { grid, batch = defaultBatch(identity.augmentation) } = options;
   const content: JobContent = {
     softpack: VERSION,
@@ -67,13 +65,6 @@ export async function planJob(
   if (there !== undefined) requireSameJob(there, job);
   await keepJob(stores, job, { signal });
   return there ?? job;
-}
-
-function requireOnePass(options: JobLabelsOptions): void {
-  const { name, perSample } = CODECS.of(codecOf(options));
-  if (!perSample) return;
-  const message = 'this codec looks at all labels first: one machine makes such archives';
-  throw new SoftpackError('UNSUPPORTED', message, { field: 'codec', found: name });
 }
 
 async function requireFree({ archive }: JobStores): Promise<void> {

@@ -17,6 +17,10 @@ export interface Rectangle {
   readonly samples: readonly [number, number];
 }
 
+export function labelCount({ epochs, samples }: Pick<Rectangle, 'epochs' | 'samples'>): number {
+  return (epochs[1] - epochs[0]) * (samples[1] - samples[0]);
+}
+
 /** All that is divided. */
 export interface Extent {
   readonly epochs: number;

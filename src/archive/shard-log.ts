@@ -6,6 +6,7 @@ import { SoftpackError } from '../errors.js';
 import { onFile } from '../store/file-error.js';
 import { asByteFile, openFileSize } from '../store/local.js';
 import { syncFile } from '../store/sync-file.js';
+import { labelCount } from './grid.js';
 import {
   encodeRecord,
   endOf,
@@ -77,8 +78,7 @@ export class ShardLog {
   }
 
   get isComplete(): boolean {
-    const { epochs, samples } = this.plan.rectangle;
-    return this.#labels === (epochs[1] - epochs[0]) * (samples[1] - samples[0]);
+    return this.#labels === labelCount(this.plan.rectangle);
   }
 
   /** Pieces of an epoch, in order of samples. */

@@ -8,7 +8,7 @@ import { nameIn } from '../store/address.js';
 import type { ByteStore } from '../store/byte-store.js';
 import { readStored } from '../store/read-stored.js';
 import { allLabels } from './damaged-labels.js';
-import { rectangleAt, requireGrid, shardCount, storedEpochs } from './grid.js';
+import { labelCount, rectangleAt, requireGrid, shardCount, storedEpochs } from './grid.js';
 import { archiveIdOf, checkIdentity } from './identity.js';
 import { type LogPlan, logName, readPieces } from './log-records.js';
 import type { Provenance } from './provenance.js';
@@ -137,7 +137,6 @@ async function verifyBegun(
   { signal }: VerifyOptions,
 ): Promise<Found> {
   const { identity, rectangle } = plan;
-  const { epochs, samples } = rectangle;
   let bytes = 0;
   const onBytes = (count: number) => {
     bytes += count;
@@ -145,8 +144,7 @@ async function verifyBegun(
   const archive = { ...identity, archiveId: plan.archiveId };
   const damage = await verifyShardOf(store, archive, rectangle, { onBytes, signal });
   if (damage.length === 0) {
-    const labels = (epochs[1] - epochs[0]) * (samples[1] - samples[0]);
-    return { state: 'sealed', labels, bytes, damage };
+    return { state: 'sealed', labels: labelCount(rectangle), bytes, damage };
   }
   if (!damage.some(({ kind }) => kind === 'missing')) {
     return { state: 'begun', labels: 0, bytes, damage };

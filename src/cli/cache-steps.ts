@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { formatBytes } from '../core/format.js';
 import { SoftpackError } from '../errors.js';
+import { noCodec } from '../pipeline/job/codec.js';
 import type { JobShare } from '../pipeline/job/run.js';
 import { type JobStatus, jobStatus, numberRanges } from '../pipeline/job/status.js';
 import { openJobStores } from '../pipeline/job/stores.js';
@@ -182,10 +183,7 @@ function addMissing(cache: Command, io: CliIo): void {
     .action(async (address: string) => {
       const stores = await openJobStores(address);
       const { shards } = await jobStatus(stores, { signal: io.signal });
-      if (shards === undefined) {
-        const message = `no codec yet: softpack cache codec ${address}`;
-        throw new SoftpackError('INCOMPLETE', message, { field: address });
-      }
+      if (shards === undefined) throw noCodec(stores);
       if (shards.missing.length === 0) return;
       print(io, numberRanges(shards.missing));
       throw new ExitWith(1);

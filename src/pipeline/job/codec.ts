@@ -88,6 +88,10 @@ export async function findJobArchive(
 export async function openJobArchive(stores: JobStores, job: Job): Promise<JobArchive> {
   const found = await findJobArchive(stores, job);
   if (found !== undefined) return found;
-  const message = `no codec yet: softpack cache codec ${stores.address}`;
-  throw new SoftpackError('INCOMPLETE', message, { field: stores.address });
+  throw noCodec(stores);
+}
+
+export function noCodec({ address }: JobStores): SoftpackError {
+  const message = `no codec yet: softpack cache codec ${address}`;
+  return new SoftpackError('INCOMPLETE', message, { field: address });
 }

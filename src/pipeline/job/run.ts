@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Rectangle, rectangleAt } from '../../archive/grid.js';
+import { labelCount, type Rectangle, rectangleAt } from '../../archive/grid.js';
 import { cutRow } from '../../archive/pieces.js';
 import { sealedShard, sealShard } from '../../archive/seal.js';
 import { ShardLog } from '../../archive/shard-log.js';
@@ -70,7 +70,7 @@ export async function runJob(
   await requireWritable(stores, { signal });
   const steps = await ShardSteps.open(stores, archive, scratch, signal);
   const labelsOf = (shards: readonly number[]) =>
-    shards.reduce((sum, shard) => sum + area(steps.rectangle(shard)), 0);
+    shards.reduce((sum, shard) => sum + labelCount(steps.rectangle(shard)), 0);
   const total = labelsOf(own);
   let done = total - labelsOf(missing);
   let labels: JobLabels | undefined;
@@ -84,7 +84,7 @@ export async function runJob(
         await steps.make(shard, labels, (some) => onProgress?.(done + some, total));
         result.made += 1;
       }
-      done += area(steps.rectangle(shard));
+      done += labelCount(steps.rectangle(shard));
       onProgress?.(done, total);
     }
   } finally {
@@ -96,10 +96,6 @@ export async function runJob(
 
 function shardsOf({ i, of }: JobShare, shards: number): readonly number[] {
   return Array.from({ length: Math.max(0, Math.ceil((shards - i) / of)) }, (_, k) => i + k * of);
-}
-
-function area({ epochs, samples }: Rectangle): number {
-  return (epochs[1] - epochs[0]) * (samples[1] - samples[0]);
 }
 
 /** The steps of a shard. */

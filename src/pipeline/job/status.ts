@@ -1,4 +1,4 @@
-import { rectangleAt } from '../../archive/grid.js';
+import { labelCount, rectangleAt } from '../../archive/grid.js';
 import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from '../../container/shard-file.js';
 import { readStored } from '../../store/read-stored.js';
 import type { WriteOptions } from '../../store/writable-store.js';
@@ -30,10 +30,11 @@ export interface JobStatus {
 }
 
 export async function jobStatus(stores: JobStores, options: WriteOptions = {}): Promise<JobStatus> {
-  const { id, ...job } = await readJob(stores, options);
-  const { epochs, storedEpochs = epochs, samples, classes } = job.content.identity;
+  const job = await readJob(stores, options);
+  const { id, content } = job;
+  const { epochs, storedEpochs = epochs, samples, classes } = content.identity;
   const total = storedEpochs * samples;
-  using archive = await findJobArchive(stores, { id, ...job });
+  using archive = await findJobArchive(stores, job);
   const known = { id, epochs, samples, classes, codec: archive !== undefined };
   if (archive === undefined) {
     return { ...known, labels: { total, done: 0 }, bytes: 0, finished: false };
@@ -48,9 +49,7 @@ export async function jobStatus(stores: JobStores, options: WriteOptions = {}): 
       missing.push(shard);
       continue;
     }
-    const rectangle = rectangleAt(plan.identity.grid, plan.identity, shard);
-    const [rows, columns] = [rectangle.epochs, rectangle.samples].map(([from, to]) => to - from);
-    done += rows * columns;
+    done += labelCount(rectangleAt(plan.identity.grid, plan.identity, shard));
     bytes += receipt.bytes;
   }
   const manifest = await readStored(stores.archive, MANIFEST_FILE, MAX_MANIFEST_BYTES, options);

@@ -186,7 +186,8 @@ function argumentsOf(argv: readonly string[]): string {
   return argv
     .slice(2)
     .filter(
-      (argument, i, all) => !folders.includes(argument) && !folders.includes(all[i - 1] ?? ''),
+      (argument, i, all) =>
+        !folders.includes(argument.split('=')[0]) && !folders.includes(all[i - 1] ?? ''),
     )
     .filter((argument) => argument !== '--report')
     .join(' ');

@@ -1,9 +1,9 @@
 import { joinBlocks, splitBlocks } from '../../core/blocks.js';
 import type { SampleBlockOf, SampleBlocks } from '../../core/codec-parts.js';
 import { LruCache } from '../../core/lru-cache.js';
+import { SoftpackError } from '../../errors.js';
 import type { RansModel } from '../../kernels/rans.js';
 import type { Kernels } from '../../kernels/types.js';
-import { argumentChecker } from '../config.js';
 import { invalidTensor } from '../tensors.js';
 import { addPredictions } from './base-vectors.js';
 import { learnRowModel, type RowModel } from './coded-matrix.js';
@@ -127,9 +127,11 @@ export class VectorBlocks {
   #decode(number: number, given: SampleBlockOf | undefined): Int16Array {
     const bytes = this.#own?.[number] ?? given?.(number);
     if (bytes === undefined) {
-      const expected = "the archive's sampleBlocks of these samples";
-      argumentChecker('transform').that(false, 'none', 'context.sampleBlocks', expected);
-      throw new TypeError('unreachable');
+      throw new SoftpackError('INVALID_ARGUMENT', 'no base vectors of these samples', {
+        field: 'context.sampleBlocks',
+        expected: "the archive's sampleBlocks of these samples",
+        found: 'none',
+      });
     }
     const { bases, components } = this.#shape;
     const columns = Math.min(this.#perBlock, bases - number * this.#perBlock);

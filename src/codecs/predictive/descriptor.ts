@@ -1,7 +1,7 @@
 import { argumentChecker } from '../config.js';
 import type { CodecDescriptor } from '../descriptor.js';
 import type { PredictiveChoice, PredictiveSized, TransformSized } from '../transform/choice.js';
-import { TransformCodec } from '../transform/codec.js';
+import { DECODINGS, TransformCodec } from '../transform/codec.js';
 import { TRANSFORM, trainTransform } from '../transform/descriptor.js';
 
 /** `transform`, which may also predict labels by a network, where that saves more bytes than it takes. */
@@ -47,7 +47,8 @@ export const PREDICTIVE: CodecDescriptor<PredictiveSized, PredictiveChoice> = {
     return found && own(found);
   },
   shape(choice, labels) {
-    return { ...TRANSFORM.shape(asTransform(choice), labels), name: 'predictive' };
+    const shape = TRANSFORM.shape(asTransform(choice), labels);
+    return { ...shape, name: 'predictive', decoding: DECODINGS.predictive };
   },
   async train(choice, context) {
     this.check(choice, { ...context, training: undefined }, argumentChecker('predictive'));

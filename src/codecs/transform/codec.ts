@@ -22,11 +22,19 @@ import { readTransformModel, type TransformModel } from './model.js';
 import { centreLogits, dualOf } from './project.js';
 import { type Costs, costsOf, roundToUnits, transposed, unitOf } from './quantiser.js';
 
-export const DECODING =
+const decodingWith = (predictor: string) =>
   'a block is the number of its labels (u16, little-endian) and an rANS stream of indices [components, labels] with the ' +
   'tables of `tables`; latent = their values in steps, or with a trellis (states > 1) half steps, moved towards zero by ' +
-  '(shifts - 128) / 128, + lambda * base vector of the sample + (1 - lambda) * that of the sample mixed in; ' +
+  `(shifts - 128) / 128, + lambda * base vector of the sample + (1 - lambda) * that of the sample mixed in${predictor}; ` +
   'y = softmax((mean + latent @ components) / tau); docs/codecs.md of softpack has every byte';
+
+/** What archives say of their codes. */
+export const DECODINGS: Readonly<Record<TransformName, string>> = {
+  transform: decodingWith(''),
+  predictive: decodingWith(
+    ', + what the network, if there is one, predicts from embeddings of both',
+  ),
+};
 
 /** Labels decoded per matrix product. */
 const DECODE_CHUNK = 1024;
@@ -55,7 +63,7 @@ export class TransformCodec implements Codec {
   readonly name: TransformName;
   readonly config: TransformConfig;
   readonly layout: CodeLayout;
-  readonly decoding = DECODING;
+  readonly decoding: string;
   readonly anyTau = true;
   readonly #model: TransformModel;
   readonly #kernels: Kernels;
@@ -72,6 +80,7 @@ export class TransformCodec implements Codec {
     { precision }: DecodeOptions = {},
   ) {
     this.name = name;
+    this.decoding = DECODINGS[name];
     this.config = checkTransformConfig(config, argumentChecker(name));
     this.layout = { kind: 'blocks', labelsPerBlock: config.labelsPerBlock };
     this.#model = model;

@@ -3,7 +3,7 @@ import type { CodecDescriptor, CodecTraining, TrainedCodec } from '../descriptor
 import { largestFitting, requireRatio } from '../size-search.js';
 import { codecShape } from '../tensors.js';
 import type { PredictiveSized, TransformChoice, TransformSized } from './choice.js';
-import { DECODING, TransformCodec } from './codec.js';
+import { DECODINGS, TransformCodec } from './codec.js';
 import { blockFor, MAX_COMPONENTS, RATE_UNIT } from './config.js';
 import { drawLabels } from './drawn-labels.js';
 import { fitsBases } from './predictors.js';
@@ -79,7 +79,7 @@ export const TRANSFORM: CodecDescriptor<TransformSized, TransformChoice> = {
     const basis = rate === undefined ? Math.ceil((components * classes) / 2) : 0;
     const tensors = [{ name: 'basis', dtype: 'U8', shape: [basis] }] as const;
     const shape = codecShape('transform', bits, tensors);
-    return { ...shape, labelsPerBlock: blockFor(bits), decoding: DECODING };
+    return { ...shape, labelsPerBlock: blockFor(bits), decoding: DECODINGS.transform };
   },
   async train(choice, context) {
     this.check(choice, { ...context, training: undefined }, argumentChecker('transform'));

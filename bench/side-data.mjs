@@ -1,8 +1,9 @@
 // Reads labels of an archive of 1.28 million samples whose codec has a base vector of 64 components per sample, with the vectors in
 // blocks of 256 samples, next to the same archive with all of them in one stream (the rival, which is how small archives have them):
 //   node bench/side-data.mjs [--samples 1280000] [--rounds 3] [--batches 40]
-// Synthetic: vectors and labels are drawn (seed 1), not learnt; 100 classes. On Linux. Prints milliseconds (of the clock, and of all processors), and MB by which the resident set of a fresh
-// process has grown at its peak: opening, reading one label of a mixed view, and shuffled batches of 256 labels by a loader without workers.
+// Synthetic: vectors and labels are drawn (seed 1), not learnt; 100 classes. On Linux. Prints milliseconds (of the clock, and of
+// all processors), and MB by which the resident set of a fresh process has grown at its peak: opening, reading one label of a
+// mixed view, and shuffled batches of 256 labels by a loader without workers.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';

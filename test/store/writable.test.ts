@@ -31,6 +31,22 @@ test('a folder lists files that are whole, and nothing else', async () => {
   expect((await readdir(folder)).length).toBe(4);
 });
 
+test('a writer that comes second is told so though what it writes is swept away meanwhile', async () => {
+  const folder = temporary.path('swept');
+  const store = await openWritableStore(folder);
+  await store.put('a', Uint8Array.of(1));
+  let writing = true;
+  const bytes = new Uint8Array(2 ** 20);
+  const late = Promise.all(Array.from({ length: 32 }, () => store.putIfAbsent('a', bytes)));
+  const ended = late.finally(() => {
+    writing = false;
+  });
+  ended.catch(() => undefined);
+  while (writing) await store.sweep?.(['a']);
+  expect(await ended).toEqual(new Array(32).fill(false));
+  expect(await readdir(folder)).toEqual(['a']);
+});
+
 test('web servers are refused', async () => {
   const open = openWritableStore('https://user:secret@host/x');
   await expect(open).rejects.toMatchObject({ code: 'UNSUPPORTED', found: 'https://' });

@@ -48,7 +48,11 @@ function addPlanStep(cache: Command, io: CliIo): void {
   addSourceOptions(command);
   addCodecOptions(command);
   addViewOptions(command)
-    .addOption(new Option('--for <engine>', 'print a script that runs the job').choices(ENGINES))
+    .addOption(
+      new Option('--for <engine>', 'print a script that runs the job')
+        .choices(ENGINES)
+        .conflicts('json'),
+    )
     .option('--tasks <n>', 'processes that the script starts', positiveInteger, 16)
     .option('--json', 'print the job as JSON')
     .action(async (address: string, flags: PlanFlags) => {

@@ -123,6 +123,7 @@ describe('the steps of softpack cache for many machines', () => {
 
   test.each([
     ['plan', [], '--teacher'],
+    ['plan', ['--for', 'slurm', '--json'], '--json'],
     ['run', ['--shard', '3/3'], '--shard'],
     ['run', ['--shard', '1'], '--shard'],
   ] as const)('%s %s is refused', async (name, args, words) => {

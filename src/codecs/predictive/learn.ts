@@ -4,7 +4,7 @@ import { RandomSequence } from '../../core/random.js';
 import type { Kernels } from '../../kernels/types.js';
 import type { CodecTraining } from '../descriptor.js';
 import { BaseFit } from '../transform/base-vectors.js';
-import { type DrawnLabels, projected } from '../transform/drawn-labels.js';
+import { type DrawnLabels, joinPieces, projected } from '../transform/drawn-labels.js';
 import { joinMixes, type Mixes, mixesOf, pickMixes } from '../transform/mixes.js';
 import { centreLogits } from '../transform/project.js';
 import type { Turn } from '../transform/turn.js';
@@ -134,13 +134,7 @@ async function readAll(
     pieces.push(kept);
     mixes.push(pickMixes(own, chosen));
   });
-  const latents = new Float32Array(pieces.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    latents.set(piece, at);
-    at += piece.length;
-  }
-  return { latents, mixes: joinMixes(mixes), samples };
+  return { latents: joinPieces(pieces), mixes: joinMixes(mixes), samples };
 }
 
 function samplesIn({ sample, partner }: Mixes, least: number): number {

@@ -1,5 +1,5 @@
 import { float16ToFloat32, float32ToFloat16 } from '../../core/half.js';
-import { entropyBits, histogramsOf, symbolOf } from './tables.js';
+import { entropyBits, rowHistograms } from './tables.js';
 
 /**
  * The mean label and the components as integers: row 0 is the mean, row 1 + j component j, of unit length. An error in
@@ -76,10 +76,7 @@ export function dequantiseBasis(
 
 /** Bits of each row at its ideal entropy. */
 export function basisBits({ values }: CodedBasis, classes: number): Float64Array {
-  const histograms = histogramsOf(values.length / classes);
-  for (const [i, value] of values.entries()) {
-    histograms[Math.floor(i / classes)][symbolOf(value)]++;
-  }
+  const histograms = rowHistograms(values, classes);
   // An escaped value takes two bytes besides its symbol.
   return Float64Array.from(histograms, (own) => entropyBits(own) + 16 * own[0]);
 }

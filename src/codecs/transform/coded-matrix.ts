@@ -2,7 +2,7 @@ import { allocate } from '../../core/allocate.js';
 import { RANS_SLOTS, type RansModel } from '../../kernels/rans.js';
 import type { Kernels } from '../../kernels/types.js';
 import { invalidTensor } from '../tensors.js';
-import { type Histogram, histogramsOf, learnTables, readTables, symbolOf } from './tables.js';
+import { type Histogram, learnTables, readTables, rowHistograms } from './tables.js';
 
 /**
  * Entropy tables and which row has which, as bytes: the length of the tables (u16, little endian), the tables
@@ -51,12 +51,7 @@ export function readRowModel(
 
 /** A matrix of integers [rows, columns] with the tables of its rows: a row model, then one rANS stream. */
 export function encodeMatrix(values: Int16Array, columns: number, kernels: Kernels): Uint8Array {
-  const rows = values.length / columns;
-  const histograms = histogramsOf(rows);
-  for (const [i, value] of values.entries()) {
-    histograms[Math.floor(i / columns)][symbolOf(value)]++;
-  }
-  const { model, bytes } = learnRowModel(histograms, 1, 1);
+  const { model, bytes } = learnRowModel(rowHistograms(values, columns), 1, 1);
   const stream = kernels.encodeRans({ ...model, values, columns });
   const all = new Uint8Array(bytes.length + stream.length);
   all.set(bytes);

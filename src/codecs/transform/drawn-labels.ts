@@ -85,13 +85,18 @@ export async function readLabels(
     pieces.push(adapt(logits));
     mixes.push(mixesOf(context, shown));
   });
-  const values = new Float32Array(pieces.reduce((sum, { length }) => sum + length, 0));
+  return { values: joinPieces(pieces), mixes: joinMixes(mixes) };
+}
+
+/** One piece after the other. */
+export function joinPieces(pieces: readonly Float32Array[]): Float32Array {
+  const all = new Float32Array(pieces.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
   for (const piece of pieces) {
-    values.set(piece, at);
+    all.set(piece, at);
     at += piece.length;
   }
-  return { values, mixes: joinMixes(mixes) };
+  return all;
 }
 
 function subtractMean(labels: Float32Array, classes: number): Float32Array {

@@ -35,6 +35,15 @@ export function histogramsOf(rows: number): Histogram[] {
   return Array.from({ length: rows }, () => new Float64Array(RANS_SYMBOLS));
 }
 
+/** Of each row of a matrix with so many columns. */
+export function rowHistograms(values: Int16Array, columns: number): Histogram[] {
+  const histograms = histogramsOf(values.length / columns);
+  for (const [i, value] of values.entries()) {
+    histograms[Math.floor(i / columns)][symbolOf(value)]++;
+  }
+  return histograms;
+}
+
 /** Bits that these values take with a table of their own. */
 export function entropyBits(histogram: Histogram): number {
   let [total, sum] = [0, 0];

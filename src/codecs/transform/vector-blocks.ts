@@ -10,7 +10,7 @@ import { learnRowModel, type RowModel } from './coded-matrix.js';
 import type { TransformConfig } from './config.js';
 import type { Mixes } from './mixes.js';
 import { baseStep } from './quantiser.js';
-import { histogramsOf, symbolOf } from './tables.js';
+import { rowHistograms } from './tables.js';
 
 /**
  * Base vectors of many samples: blocks of [components, samples] that are coded independently, with the same tables, so that
@@ -36,11 +36,7 @@ export function encodeVectors(
   kernels: Kernels,
 ): CodedVectors {
   const rows = values.length / samples;
-  const histograms = histogramsOf(rows);
-  for (const [i, value] of values.entries()) {
-    histograms[Math.floor(i / samples)][symbolOf(value)]++;
-  }
-  const tables = learnRowModel(histograms, 1, 1);
+  const tables = learnRowModel(rowHistograms(values, samples), 1, 1);
   const blocks: Uint8Array[] = [];
   for (let begin = 0; begin < samples; begin += samplesPerBlock) {
     const end = Math.min(begin + samplesPerBlock, samples);

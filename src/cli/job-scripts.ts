@@ -1,4 +1,4 @@
-import { quoted } from './completion/tree.js';
+import { quoted } from './shell-quote.js';
 
 /** Scripts that run a job on engines that people have. Each may be submitted again: what is there is skipped. */
 

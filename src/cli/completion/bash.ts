@@ -1,4 +1,5 @@
-import { type CompletedCommand, optionPattern, pathCases, quoted } from './tree.js';
+import { quoted } from '../shell-quote.js';
+import { type CompletedCommand, optionPattern, pathCases } from './tree.js';
 
 /** Where it offers nothing of its own, bash completes files. */
 export function bashCompletion(commands: readonly CompletedCommand[]): string {

@@ -1,4 +1,5 @@
 import type { Command, Option } from 'commander';
+import { quoted } from '../shell-quote.js';
 
 /** A command as shells complete it. */
 export interface CompletedCommand {
@@ -51,11 +52,6 @@ function completedOption({ long, short, description, argChoices, required, optio
 /** Shells show one line. */
 function firstSentence(text: string): string {
   return text.split(/[;.:](?:\s|$)/, 1)[0];
-}
-
-/** In single quotes, for bash and zsh. */
-export function quoted(text: string): string {
-  return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 /** The pattern of an option's words for `case`, e.g. `'pack --out'|'pack -o'`. */

@@ -1,4 +1,5 @@
-import { type CompletedCommand, type Described, optionPattern, pathCases, quoted } from './tree.js';
+import { quoted } from '../shell-quote.js';
+import { type CompletedCommand, type Described, optionPattern, pathCases } from './tree.js';
 
 export function zshCompletion(commands: readonly CompletedCommand[]): string {
   const values = commands.flatMap(({ path, options }) =>

@@ -1,32 +1,34 @@
-// Builds the native addon with node-gyp. Run by npm when the package is installed, by `softpack doctor --build`, or by hand.
+// Builds the native addon: by the C++ compiler alone with the headers of node-api-headers, on Windows by node-gyp. Run by npm
+// when the package is installed, by `softpack doctor --build`, or by hand. CXX, CXXFLAGS and LDFLAGS are obeyed.
+//
 // As an install script it does nothing if the package of the platform brought an addon of this version.
 //
 // A failure does not fail the install: softpack then runs on its TypeScript kernels, slower, and says so. With
 // SOFTPACK_REQUIRE_ADDON=1 it does fail, for continuous integration.
-import { spawnSync } from 'node:child_process';
-import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { compileAddon } from './compile-addon.mjs';
+import { runNodeGyp } from './node-gyp.mjs';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const logFile = path.join(root, 'build-addon.log');
-const prefix = path.dirname(path.dirname(process.execPath));
+const onWindows = process.platform === 'win32';
 
 const installing =
   process.env.npm_lifecycle_event === 'install' &&
   process.env.npm_config_build_from_source !== 'true';
-if (!(installing && hasPrebuilt())) build();
+if (!(installing && hasPrebuilt())) await build();
 
-function build() {
-  const gyp = findNodeGyp();
-  const result = gyp === undefined ? undefined : run(gyp);
-  if (result?.status === 0) {
+async function build() {
+  try {
+    await (onWindows ? runNodeGyp(root) : compileAddon(root));
     rmSync(logFile, { force: true });
-    return;
+  } catch (error) {
+    console.error(explain(error.message));
+    process.exitCode = process.env.SOFTPACK_REQUIRE_ADDON === '1' ? 1 : 0;
   }
-  console.error(explain(result));
-  process.exitCode = process.env.SOFTPACK_REQUIRE_ADDON === '1' ? 1 : 0;
 }
 
 /** Whether a platform's package of this version is installed and loads. */
@@ -46,46 +48,18 @@ function hasPrebuilt() {
   });
 }
 
-/** npm names its own node-gyp to scripts; by hand, the one inside the npm beside this Node.js, or one on PATH. */
-function findNodeGyp() {
-  const candidates = [
-    process.env.npm_config_node_gyp,
-    path.join(prefix, 'lib/node_modules/npm/node_modules/node-gyp/bin/node-gyp.js'),
-    path.join(
-      path.dirname(process.execPath),
-      'node_modules/npm/node_modules/node-gyp/bin/node-gyp.js',
-    ),
-    resolveLocal('node-gyp/bin/node-gyp.js'),
-  ];
-  return candidates.find((file) => file !== undefined && existsSync(file));
-}
-
-function resolveLocal(file) {
-  try {
-    return createRequire(import.meta.url).resolve(file);
-  } catch {
-    return undefined;
-  }
-}
-
-function run(nodeGyp) {
-  const args = [nodeGyp, 'rebuild', '--jobs=max'];
-  // Headers that came with this Node.js spare node-gyp its download.
-  if (existsSync(path.join(prefix, 'include/node/node_api.h'))) args.push(`--nodedir=${prefix}`);
-  return spawnSync(process.execPath, args, { cwd: root, encoding: 'utf8', maxBuffer: 2 ** 28 });
-}
-
-function explain(result) {
-  const output =
-    result === undefined ? 'no node-gyp was found' : `${result.stdout}\n${result.stderr}`;
+function explain(output) {
   writeFileSync(logFile, output);
   const errors = output.split('\n').filter((line) => /error|ERR!|not found/i.test(line));
   const shown = (errors.length === 0 ? output.split('\n').slice(-5) : errors).slice(0, 5);
+  const needed = onWindows
+    ? 'It needs Python 3 and Visual Studio with C++.'
+    : 'It needs a C++17 compiler and nothing else (Debian, Ubuntu: apt install g++; Alpine: apk add g++).';
   return [
     'softpack: the native addon could not be built; the slower TypeScript kernels will be used.',
     ...shown.map((line) => `  ${line}`),
     `  Full log: ${logFile}`,
-    '  It needs Python 3, make and a C++17 compiler (Debian, Ubuntu: apt install python3 make g++).',
+    `  ${needed}`,
     '  Then type: npx softpack doctor --build   (in a checkout: node scripts/build-addon.mjs)',
   ].join('\n');
 }

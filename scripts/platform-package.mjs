@@ -2,11 +2,11 @@
 //
 //   node scripts/platform-package.mjs linux-arm64 [--out packages] [--addon file]   writes packages/linux-arm64
 //   node scripts/platform-package.mjs --list                                        names the targets
-//   node scripts/platform-package.mjs --link                                        lists the packages in package.json
+//   node scripts/platform-package.mjs --link                                        makes package.json that of a release
 //
 // Without --addon it is compiled for Linux by zig, which has every libc and its headers (pip install ziglang): on glibc 2.28
-// and newer or on musl, and with its own C++ library inside. --link is for the release alone: the packages of a version
-// exist only after it.
+// and newer or on musl, and with its own C++ library inside. --link is for the release alone: it lists the packages, which exist
+// only after it, and drops the install script, which they make needless and which npm 12, pnpm and Yarn 4 would block.
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -14,6 +14,7 @@ import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { requireReleasable } from './release-check.mjs';
 import { findZig } from './zig.mjs';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
@@ -52,10 +53,10 @@ function write(name) {
   const folder = path.resolve(values.out, name);
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  const { version, license } = manifest;
+  const { version, license, repository, homepage, bugs } = manifest;
   const { os, cpu, libc } = target;
   const description = {
-    ...{ name: `@softpack/${name}`, version, license },
+    ...{ name: `@softpack/${name}`, version, license, repository, homepage, bugs },
     description: `The addon of softpack, built for ${name}.`,
     ...{ os: [os], cpu: [cpu], ...(libc && { libc: [libc] }) },
     ...{ main: 'softpack.node', files: ['softpack.node'], engines: manifest.engines },
@@ -89,9 +90,11 @@ function compile(name, { zig }) {
 
 /** Writes the packages of this version into package.json as optional dependencies: npm installs the one that fits. */
 function link() {
+  requireReleasable(manifest);
   const names = Object.keys(TARGETS).map((name) => `@softpack/${name}`);
   const optionalDependencies = Object.fromEntries(names.map((name) => [name, manifest.version]));
-  const linked = { ...manifest, optionalDependencies };
+  const { install: _, prepare: _prepare, ...scripts } = manifest.scripts;
+  const linked = { ...manifest, scripts, optionalDependencies };
   writeFileSync(path.join(root, 'package.json'), `${JSON.stringify(linked, null, 2)}\n`);
 }
 

@@ -10,7 +10,7 @@
 #define NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS
 
 #if !defined(NODE_ADDON_API_CPP_EXCEPTIONS_ALL)
-#error "The binding needs C++ exceptions: build it through binding.gyp or CMakeLists.txt."
+#error "The binding needs C++ exceptions: build it by scripts/build-addon.mjs or CMakeLists.txt."
 #endif
 
 #include <napi.h>

@@ -1,6 +1,6 @@
 import sharp from 'sharp';
 import { Augmenter } from '#src/augment/augmenter.js';
-import { type PixelSource, renderViews } from '#src/augment/replay.js';
+import { AS_PIXELS, type PixelSource, renderViews } from '#src/augment/replay.js';
 import { parseAugmentationSpec } from '#src/augment/spec.js';
 import { retemper } from '#src/labels/temperature.js';
 import { openArchive } from '#src/pipeline/open-archive.js';
@@ -12,8 +12,6 @@ const EXAMPLES = 12;
 const ROWS = 5;
 /** Labels are shown sharper than students learn from them: at 20 all classes look alike. */
 export const SHOWN_TEMPERATURE = 2;
-/** No normalisation: pixels from 0 to 1. */
-const PIXELS = { mean: [0, 0, 0], std: [1, 1, 1] } as const;
 
 /** Some labelled views, each with its label before and after compression. */
 export async function labelExamples(
@@ -57,7 +55,7 @@ async function viewPng(
 ): Promise<Uint8Array> {
   const [height, width] = augmenter.spec.size;
   const view = new Float32Array(height * width * 3);
-  renderViews(augmenter, images, epoch, Uint32Array.of(sample), PIXELS, view);
+  renderViews(augmenter, images, epoch, Uint32Array.of(sample), AS_PIXELS, view);
   const bytes = Uint8Array.from(view, (value) => Math.round(255 * value));
   return sharp(bytes, { raw: { width, height, channels: 3 } })
     .png()

@@ -7,6 +7,9 @@ import type { Augmentations } from './record.js';
 
 export type { Normalisation, Rendering };
 
+/** No normalisation: pixels from 0 to 1. */
+export const AS_PIXELS = { mean: [0, 0, 0], std: [1, 1, 1] } as const;
+
 /** Images in memory: uint8 [height, width, 3], one function away. */
 export interface PixelSource extends ImageSizes {
   /** The sample's pixels, row by row, red green blue. */

@@ -1,3 +1,4 @@
+import { warnOfPlainBackend } from '../core/plain-backend.js';
 import { SoftpackError } from '../errors.js';
 import type { Batch } from './options.js';
 
@@ -66,6 +67,8 @@ export function tfDatasetOf<Images, Labels>(
             xs: tf.tensor4d(xs, [...xsShape]),
             ys: tf.tensor2d(ys, [...ysShape]),
           };
+          // Known once there is a tensor: until then a process may have no backend.
+          warnOfPlainBackend(tf.getBackend());
           step.value.release();
           return { done: false, value };
         },

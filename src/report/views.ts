@@ -3,7 +3,7 @@ import { labelsOfRow } from '../archive/read-labels.js';
 import { Augmenter } from '../augment/augmenter.js';
 import type { Augmentations } from '../augment/record.js';
 import { findRecordedColumns, RecordedAugmentations } from '../augment/recorded.js';
-import { type PixelSource, renderViews } from '../augment/replay.js';
+import { AS_PIXELS, type PixelSource, renderViews } from '../augment/replay.js';
 import {
   type AnyAugmentationSpec,
   parseAnyAugmentationSpec,
@@ -18,8 +18,6 @@ import { openImageReader } from '../images/reader.js';
 import type { ImageSource } from '../images/source.js';
 import { openImagesOf } from '../loader/images-of.js';
 
-/** No normalisation: pixels from 0 to 1. */
-const PIXELS = { mean: [0, 0, 0], std: [1, 1, 1] } as const;
 /** Longest side of a thumbnail, pixels: sharp on a dense screen at the size that pages show. */
 const THUMBNAIL = 192;
 const QUALITY = 85;
@@ -89,7 +87,7 @@ export class ViewImages implements AsyncDisposable {
     const [sample] = sampleIds(samples);
     const { partner } = augmenter.mix(epoch, sample);
     const pixels = await this.#pixels(part, (id) => id, [sample, partner]);
-    renderViews(augmenter, pixels, epoch, Uint32Array.of(sample), PIXELS, out);
+    renderViews(augmenter, pixels, epoch, Uint32Array.of(sample), AS_PIXELS, out);
   }
 
   /** Recorded views, and the partners in them, are counted by position in the row: an image may be in it twice. */
@@ -114,7 +112,7 @@ export class ViewImages implements AsyncDisposable {
     const ids = sampleIds((await labelsOfRow(archive, row, positions)).samples);
     const idOf = (position: number) => ids[position === own ? 0 : 1];
     const pixels = await this.#pixels({ ...part, archive, epoch: row }, idOf, [own, partner]);
-    renderViews(views, pixels, row, Uint32Array.of(own), PIXELS, out);
+    renderViews(views, pixels, row, Uint32Array.of(own), AS_PIXELS, out);
   }
 
   /** Pixels by the numbers that views use. @param idOf sample of a number, counted from the part's first. */

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import { warnOfPlainBackend } from '../core/plain-backend.js';
 
 /** Keeps 0 log 0 = 0 in the entropy of labels that hold exact zeros; far below float32's resolution of 1. */
 const TINY = 1e-30;
@@ -14,6 +15,7 @@ const TINY = 1e-30;
  * `logits` and `labels` are [batch, classes]; rows of `labels` sum to 1. No gradient flows to the labels.
  */
 export function kdLoss(logits: tf.Tensor, labels: tf.Tensor, tau: number): tf.Scalar {
+  warnOfPlainBackend(tf.getBackend());
   const batch = logits.shape[0];
   const divergence = tf.customGrad((z, y, save) => {
     const student = tf.logSoftmax((z as tf.Tensor).div(tau));

@@ -7,6 +7,7 @@ import {
 } from '../codecs/codec.js';
 import { loadCodec } from '../codecs/registry.js';
 import type { CodecParts } from '../core/codec-parts.js';
+import { warnOfPlainBackend } from '../core/plain-backend.js';
 import { SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import type { Kernels } from '../kernels/types.js';
@@ -53,6 +54,7 @@ export class PackedLoss implements Disposable {
 
   /** A scalar to minimise; `logits` are the student's, [batch, classes]. */
   loss(logits: tf.Tensor, { row, labels, part = 0, tau: ofLabels }: PackedCodes): tf.Scalar {
+    warnOfPlainBackend(tf.getBackend());
     const codec = this.#codecOf(part);
     if (ofLabels !== undefined && ofLabels !== codec.tau) throw otherTau(codec.tau, ofLabels);
     const [batch, classes] = logits.shape;

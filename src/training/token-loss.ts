@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { FieldChecker } from '../core/check.js';
+import { warnOfPlainBackend } from '../core/plain-backend.js';
 import { SoftpackError } from '../errors.js';
 import { hiddenDistance } from './hidden-distance.js';
 import { listedDistance } from './listed-distance.js';
@@ -47,6 +48,7 @@ export function tokenLoss(
 ): tf.Scalar {
   const { divergence = { kind: 'forward' }, tau = 1, alpha = 1 } = options;
   checkOptions(options, targets);
+  warnOfPlainBackend(tf.getBackend());
   const counted = countPositions(targets, alpha);
   const distanceOf = distanceTo(targets, divergence, tau);
   const columns = columnsOf(logits, targets, options);

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { argument } from '../core/check.js';
+import { warnOfPlainBackend } from '../core/plain-backend.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import { IMAGE_CHANNELS, type Network } from '../nn/network.js';
 import type { AdamW } from './optimiser.js';
@@ -43,6 +44,7 @@ export async function trainStep(
   const { inputSize, classes } = network;
   const count = batch.ys.length / classes;
   checkBatch(batch, count, inputSize);
+  warnOfPlainBackend(tf.getBackend());
   const value = tf.tidy(() => {
     const xs = tf.tensor4d(batch.xs, [count, inputSize, inputSize, IMAGE_CHANNELS]);
     const ys = tf.tensor2d(batch.ys, [count, classes]);

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { selectBackend, tensorflowStatus } from '#src/nn/backend/select.js';
 
 describe('backends', () => {
@@ -27,13 +27,17 @@ describe('backends', () => {
     else await expect(selected).rejects.toMatchObject({ code: 'BACKEND_UNAVAILABLE' });
   });
 
-  it('can be changed, and computes on the one selected', async () => {
-    for (const backend of ['wasm', 'cpu', 'wasm'] as const) {
+  it('can be changed, computes on the one selected, and warns once of plain JavaScript', async () => {
+    const warned = vi.spyOn(process, 'emitWarning').mockReturnValue();
+    for (const backend of ['wasm', 'cpu', 'wasm', 'cpu'] as const) {
       expect((await selectBackend({ backend })).name).toBe(backend);
       expect(tf.getBackend()).toBe(backend);
       const product = tf.tidy(() => tf.matMul(tf.ones([2, 3]), tf.ones([3, 2])));
       expect([...(await product.data())]).toEqual([3, 3, 3, 3]);
       product.dispose();
     }
+    const codes = warned.mock.calls.map(([, options]) => (options as { code?: string }).code);
+    expect(codes).toEqual(['SOFTPACK_PLAIN_BACKEND']);
+    warned.mockRestore();
   });
 });

@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { dirname, join, sep } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
+import { warnOfPlainBackend } from '../../core/plain-backend.js';
 import { SoftpackError } from '../../errors.js';
 import { repairWasm } from '../repairs/index.js';
 import { repairNativeStep } from '../repairs/native-step.js';
@@ -10,7 +11,10 @@ import type { BackendName } from './name.js';
 import { loadNativeTensorflow } from './native-tensorflow.js';
 
 export interface SelectBackendOptions {
-  /** `auto` (default): native TensorFlow if it is ready, else wasm. Never `cpu`, which takes minutes per step. */
+  /**
+   * `auto` (default): native TensorFlow if it is ready, else wasm. Never `cpu`, which is some 200 times slower: it
+   * computes for checks, and warns (`SOFTPACK_PLAIN_BACKEND`).
+   */
   readonly backend?: 'auto' | BackendName;
 }
 
@@ -67,6 +71,7 @@ async function activate(name: BackendName): Promise<SelectedBackend> {
   if (!(await tf.setBackend(name))) {
     throw unavailable(name, 'TensorFlow.js could not initialise it');
   }
+  warnOfPlainBackend(name);
   return { tf, name };
 }
 

@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define SOFTPACK_MODULE_VERSION 2u
+#define SOFTPACK_MODULE_VERSION 3u
 #define SOFTPACK_MODULE_SYMBOL "SoftpackOpenModule"
 
 typedef struct SoftpackDeviceInfo {
@@ -77,6 +77,14 @@ typedef struct SoftpackDeviceModule {
   // they allocate and free nothing, wait for nothing, and can be captured into a CUDA graph, which
   // holds the memory, the decoder and the call's arrays as long as it is used. Null ends that.
   int (*use_workspace)(void* memory, uint64_t bytes);
+
+  // Chooses the device of the process, before anything else asks for it; SOFTPACK_CUDA_DEVICE goes
+  // first. Done if that is the device, else kSoftpackInvalidArgument or kSoftpackNoDevice.
+  int (*use_device)(int ordinal);
+  // decode_kl with logits and gradient of another type (SoftpackDtype), gradients rounded to
+  // nearest; works in as many bytes.
+  int (*decode_kl_as)(const SoftpackDecoder* decoder, const SoftpackDecodeKlArgs* args,
+                      uint32_t type);
 } SoftpackDeviceModule;
 
 typedef const SoftpackDeviceModule* (*SoftpackOpenModuleFunction)(void);

@@ -1,5 +1,5 @@
-// float32 to IEEE float16 without hardware: to nearest, ties to even; NaN as vcvtps2ph gives it
-// (quiet, with the upper payload bits).
+// float32 to IEEE float16 and back without hardware: to nearest, ties to even; NaN as vcvtps2ph
+// gives it (quiet, with the upper payload bits).
 #ifndef SOFTPACK_CORE_HALF_H_
 #define SOFTPACK_CORE_HALF_H_
 
@@ -10,15 +10,20 @@
 
 namespace softpack {
 
+SOFTPACK_HOST_DEVICE inline uint16_t NanToHalf(float nan) {
+  uint32_t bits;
+  std::memcpy(&bits, &nan, sizeof bits);
+  return static_cast<uint16_t>((bits >> 16 & 0x8000u) | 0x7e00u | (bits >> 13 & 0x3ffu));
+}
+
 SOFTPACK_HOST_DEVICE inline uint16_t FloatToHalf(float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);
   const uint32_t sign = (bits >> 16) & 0x8000u;
   const uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return NanToHalf(value);
   uint32_t half;
-  if (magnitude > 0x7f800000u) {
-    half = 0x7e00u | ((magnitude >> 13) & 0x3ffu);
-  } else if (magnitude >= 0x477ff000u) {
+  if (magnitude >= 0x477ff000u) {
     half = 0x7c00u;  // at least halfway from 65504, the largest half, to the next power of two
   } else if (magnitude >= 0x38800000u) {
     half = (magnitude + 0xfffu + ((magnitude >> 13) & 1u) - 0x38000000u) >> 13;
@@ -33,6 +38,16 @@ SOFTPACK_HOST_DEVICE inline uint16_t FloatToHalf(float value) {
     half = (significand + half_unit - 1 + ((significand >> shift) & 1u)) >> shift;
   }
   return static_cast<uint16_t>(sign | half);
+}
+
+inline float HalfToFloat(uint16_t half) {
+  float value = static_cast<float>(half & 0x3ffu) * 0x1p-24f;  // below 2^-14
+  if ((half & 0x7c00u) != 0) {
+    const uint32_t exponent = (half & 0x7c00u) == 0x7c00u ? 0x70000000u : 0x38000000u;
+    const uint32_t bits = (static_cast<uint32_t>(half & 0x7fffu) << 13) + exponent;
+    std::memcpy(&value, &bits, sizeof value);
+  }
+  return half & 0x8000u ? -value : value;
 }
 
 }  // namespace softpack

@@ -147,9 +147,27 @@ __device__ __forceinline__ void WriteLabels(const LabelsParams& params,
 #pragma unroll
     for (int r = 0; r < kThreadRows; ++r) scales[0][r] = 1.0f / scales[0][r];
   }
-  ForEachElement(params, v, [&](float value, int r, uint64_t row, uint64_t column) {
-    StoreAs(target.out_type, value * scales[0][r], row * target.classes + column, target.out);
+  WithElement(target.out_type, [&](auto element) {
+    ForEachElement(params, v, [&](float value, int r, uint64_t row, uint64_t column) {
+      element.Store(target.out, row * target.classes + column, value * scales[0][r]);
+    });
   });
+}
+
+// Losses of this thread's rows, from their sums; threads of the first column write.
+__device__ __forceinline__ void WriteRowLosses(const RowTarget& target, const float* labels,
+                                               const float* students, const float* mixed,
+                                               const float* entropies) {
+  if (blockIdx.x != 0 || PlaceInTile(static_cast<int>(threadIdx.x), 0, 0, 0).column != 0) return;
+#pragma unroll
+  for (int r = 0; r < kThreadRows; ++r) {
+    const uint64_t row = static_cast<uint64_t>(blockIdx.y) * kTileRows +
+                         PlaceInTile(static_cast<int>(threadIdx.x), r / 2, 0, r % 2 * 2).row;
+    if (row >= target.count) continue;
+    float loss = scalar::Log(students[r]) - mixed[r] / labels[r];
+    if (target.entropy) loss += entropies[r] / labels[r] - scalar::Log(labels[r]);
+    target.losses[row] = loss;
+  }
 }
 
 // See KlRow of rows.h. Logits are read again instead of kept, as registers hold v.
@@ -158,48 +176,56 @@ __device__ __forceinline__ void WriteLosses(const LabelsParams& params,
   const RowTarget& target = params.target;
   const HeadParams head = target.head;
   const bool clamp = head.kind == kSoftpackHeadClamp;
-  const auto logit_at = [&](uint64_t row, uint64_t column) {
-    return target.logits[row * target.classes + column];
-  };
   float greatest[2][kThreadRows];  // of logits, of values
   Fill(greatest, -Infinity());
-  ForEachElement(params, v, [&](float value, int r, uint64_t row, uint64_t column) {
-    greatest[0][r] = Greater(greatest[0][r], logit_at(row, column));
-    greatest[1][r] = Greater(greatest[1][r], value);
+  WithElement(target.logits_type, [&](auto element) {
+    ForEachElement(params, v, [&](float value, int r, uint64_t row, uint64_t column) {
+      const float logit = element.Load(target.logits, row * target.classes + column);
+      greatest[0][r] = Greater(greatest[0][r], logit);
+      greatest[1][r] = Greater(greatest[1][r], value);
+    });
   });
   RowTotals(greatest, gridDim.x, Most());
   enum { kLabel, kStudent, kMixed, kEntropy, kQuantities };
   float totals[kQuantities][kThreadRows];
   Fill(totals, 0.0f);
-  ForEachElement(params, v, [&](float& value, int r, uint64_t row, uint64_t column) {
-    float w, log_w = 0.0f;
-    if (clamp) {
-      w = Greater(head.parameter, value);
-      if (target.entropy) log_w = scalar::Log(w);
-    } else {
-      log_w = (value - greatest[1][r]) * head.parameter;
-      w = scalar::Exp(log_w);
-    }
-    const float b = (logit_at(row, column) - greatest[0][r]) * target.inverse_tau;
-    value = w;
-    totals[kLabel][r] += w;
-    totals[kStudent][r] += scalar::Exp(b);
-    totals[kMixed][r] = fmaf(w, b, totals[kMixed][r]);
-    totals[kEntropy][r] = fmaf(w, log_w, totals[kEntropy][r]);
+  WithElement(target.logits_type, [&](auto element) {
+    ForEachElement(params, v, [&](float& value, int r, uint64_t row, uint64_t column) {
+      float w, log_w = 0.0f;
+      if (clamp) {
+        w = Greater(head.parameter, value);
+        if (target.entropy) log_w = scalar::Log(w);
+      } else {
+        log_w = (value - greatest[1][r]) * head.parameter;
+        w = scalar::Exp(log_w);
+      }
+      const float logit = element.Load(target.logits, row * target.classes + column);
+      const float b = (logit - greatest[0][r]) * target.inverse_tau;
+      value = w;
+      totals[kLabel][r] += w;
+      totals[kStudent][r] += scalar::Exp(b);
+      totals[kMixed][r] = fmaf(w, b, totals[kMixed][r]);
+      totals[kEntropy][r] = fmaf(w, log_w, totals[kEntropy][r]);
+    });
   });
   RowTotals(totals, gridDim.x, Plus());
-  ForEachElement(params, v, [&](float w, int r, uint64_t row, uint64_t column) {
-    const float total = totals[kLabel][r], logits_total = totals[kStudent][r];
-    if (column == 0 && target.losses != nullptr) {
-      float loss = scalar::Log(logits_total) - totals[kMixed][r] / total;
-      if (target.entropy) loss += totals[kEntropy][r] / total - scalar::Log(total);
-      target.losses[row] = loss;
-    }
-    if (target.gradient == nullptr) return;
-    const float b = (logit_at(row, column) - greatest[0][r]) * target.inverse_tau;
-    target.gradient[row * target.classes + column] =
-        fmaf(scalar::Exp(b), target.gradient_scale / logits_total,
-             -(w * (target.gradient_scale / total)));
+  if (target.losses != nullptr) {
+    WriteRowLosses(target, totals[kLabel], totals[kStudent], totals[kMixed], totals[kEntropy]);
+  }
+  if (target.gradient == nullptr) return;
+  // Two divisions a row: the gradient's factors take the place of the sums.
+#pragma unroll
+  for (int r = 0; r < kThreadRows; ++r) {
+    totals[kLabel][r] = target.gradient_scale / totals[kLabel][r];
+    totals[kStudent][r] = target.gradient_scale / totals[kStudent][r];
+  }
+  WithElement(target.logits_type, [&](auto element) {
+    ForEachElement(params, v, [&](float w, int r, uint64_t row, uint64_t column) {
+      const uint64_t at = row * target.classes + column;
+      const float b = (element.Load(target.logits, at) - greatest[0][r]) * target.inverse_tau;
+      element.Store(target.gradient, at,
+                    fmaf(scalar::Exp(b), totals[kStudent][r], -(w * totals[kLabel][r])));
+    });
   });
 }
 

@@ -61,9 +61,13 @@ int Decode(const SoftpackDecoder* decoder, const SoftpackDecodeArgs* args) {
   return Of(decoder).Decode(operation, *args);
 }
 
-int DecodeKl(const SoftpackDecoder* decoder, const SoftpackDecodeKlArgs* args) {
+int DecodeKlAs(const SoftpackDecoder* decoder, const SoftpackDecodeKlArgs* args, uint32_t type) {
   Operation operation(args->threads);
-  return Of(decoder).DecodeKl(operation, *args);
+  return Of(decoder).DecodeKl(operation, *args, type);
+}
+
+int DecodeKl(const SoftpackDecoder* decoder, const SoftpackDecodeKlArgs* args) {
+  return DecodeKlAs(decoder, args, kSoftpackFloat32);
 }
 
 int DecodeWorkspaceBytes(const SoftpackDecoder* decoder, const SoftpackDecodeArgs* args,
@@ -77,7 +81,7 @@ int DecodeWorkspaceBytes(const SoftpackDecoder* decoder, const SoftpackDecodeArg
 int DecodeKlWorkspaceBytes(const SoftpackDecoder* decoder, const SoftpackDecodeKlArgs* args,
                            uint64_t* bytes) {
   Operation operation{Operation::Measure()};
-  const int status = Of(decoder).DecodeKl(operation, *args);
+  const int status = Of(decoder).DecodeKl(operation, *args, kSoftpackFloat32);
   *bytes = WorkspaceBytes(operation.taken());
   return status;
 }
@@ -172,6 +176,8 @@ constexpr SoftpackDeviceModule kModule = {
     DecodeWorkspaceBytes,
     DecodeKlWorkspaceBytes,
     UseWorkspace,
+    UseDevice,
+    DecodeKlAs,
 };
 
 }  // namespace

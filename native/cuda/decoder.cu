@@ -303,43 +303,46 @@ int CudaDecoder::Decode(Operation& operation, const SoftpackDecodeArgs& args) co
   return operation.Finish();
 }
 
-int CudaDecoder::DecodeKl(Operation& operation, const SoftpackDecodeKlArgs& args) const {
+int CudaDecoder::DecodeKl(Operation& operation, const SoftpackDecodeKlArgs& args,
+                          uint32_t type) const {
   if (head_.kind == kSoftpackHeadIdentity) return kSoftpackInvalidArgument;
-  const uint64_t classes = tables_.classes;
+  if (type > kSoftpackBfloat16) return kSoftpackInvalidArgument;
+  const uint64_t row_bytes = tables_.classes * SoftpackDtypeBytes(type);
+  const char* const all_logits = reinterpret_cast<const char*>(args.logits);
+  char* const all_gradients = reinterpret_cast<char*>(args.gradient);
   const bool logits_here = operation.OnDevice(args.logits);
   const bool gradient_here = args.gradient == nullptr || operation.OnDevice(args.gradient);
   const bool losses_here = args.losses == nullptr || operation.OnDevice(args.losses);
   uint64_t chunk = ChunkLabels(args.labels.count);
   if (!logits_here || !gradient_here) {
-    chunk = std::min(chunk, std::max<uint64_t>(kMostCrossing / (4 * classes), 1));
+    chunk = std::min(chunk, std::max<uint64_t>(kMostCrossing / row_bytes, 1));
   }
   LabelSource labels(operation, args.labels, tables_, bits_, chunk);
   if (!operation.ok() || args.labels.count == 0) return operation.Finish();
   const Working working = TakeWorking(operation, chunk, false);
-  float* const logits = logits_here ? nullptr : operation.Take<float>(chunk * classes);
-  float* const gradient = gradient_here ? nullptr : operation.Take<float>(chunk * classes);
+  char* const logits = logits_here ? nullptr : operation.Take<char>(chunk * row_bytes);
+  char* const gradient = gradient_here ? nullptr : operation.Take<char>(chunk * row_bytes);
   float* const losses = losses_here ? nullptr : operation.Take<float>(chunk);
   for (uint64_t first = 0; operation.ok() && first < args.labels.count; first += chunk) {
     const uint64_t count = std::min(chunk, args.labels.count - first);
-    const uint64_t start = first * classes;
+    const uint64_t start = first * row_bytes;
     RowTarget target = {};
     target.head = head_;
-    target.classes = classes;
+    target.classes = tables_.classes;
     target.count = count;
-    target.logits = logits_here ? args.logits + start : logits;
+    target.logits = logits_here ? all_logits + start : logits;
+    target.logits_type = type;
     if (args.losses != nullptr) target.losses = losses_here ? args.losses + first : losses;
-    if (args.gradient != nullptr)
-      target.gradient = gradient_here ? args.gradient + start : gradient;
+    if (args.gradient != nullptr) {
+      target.gradient = gradient_here ? all_gradients + start : gradient;
+    }
     target.inverse_tau = 1.0f / args.tau;
     target.gradient_scale = args.scale / args.tau;
     target.entropy = args.loss == kSoftpackLossKl;
-    if (!logits_here)
-      operation.CopyIn(logits, args.logits + start, count * classes * sizeof(float));
+    if (!logits_here) operation.CopyIn(logits, all_logits + start, count * row_bytes);
     UseRows(operation, labels.Next(first, count), target, RowUse::kKl, working);
     if (!losses_here) operation.CopyOut(args.losses + first, losses, count * sizeof(float));
-    if (!gradient_here) {
-      operation.CopyOut(args.gradient + start, gradient, count * classes * sizeof(float));
-    }
+    if (!gradient_here) operation.CopyOut(all_gradients + start, gradient, count * row_bytes);
   }
   return operation.Finish();
 }

@@ -101,7 +101,8 @@ class CudaDecoder {
   int Create(const SoftpackDecoderSpec& spec);
   // `operation` carries them out, or measures what they work in.
   int Decode(Operation& operation, const SoftpackDecodeArgs& args) const;
-  int DecodeKl(Operation& operation, const SoftpackDecodeKlArgs& args) const;
+  // `type` (SoftpackDtype): that of logits and gradient, whatever their pointers say.
+  int DecodeKl(Operation& operation, const SoftpackDecodeKlArgs& args, uint32_t type) const;
   SoftpackDecoderInfo Info() const;
 
  private:

@@ -27,6 +27,7 @@ __global__ void ImageKernel(ImageParams) {}
 struct Device {
   std::mutex mutex;
   bool probed = false;
+  int wished = -1;  // by UseDevice
   std::atomic<bool> started{false};
   int status = kSoftpackOk;  // of the probe, later of the start
   SoftpackDeviceInfo info = {};
@@ -52,10 +53,14 @@ int Refuse(Device& device, const char* doing, cudaError_t error) {
   return kSoftpackNoDevice;
 }
 
-// SOFTPACK_CUDA_DEVICE, else the current device.
+// SOFTPACK_CUDA_DEVICE, else that of UseDevice, else the current device.
 int Choose(Device& device, int count) {
   const char* const text = std::getenv("SOFTPACK_CUDA_DEVICE");
   if (text == nullptr || *text == '\0') {
+    if (device.wished >= 0 && device.wished < count) {
+      device.facts.ordinal = device.wished;
+      return kSoftpackOk;
+    }
     const cudaError_t error = cudaGetDevice(&device.facts.ordinal);
     return error == cudaSuccess ? kSoftpackOk : Refuse(device, "choosing a CUDA device", error);
   }
@@ -170,6 +175,20 @@ int ProbeDevice(SoftpackDeviceInfo* info) {
   }
   if (info != nullptr) *info = device.info;
   return StatusNow(device);
+}
+
+int UseDevice(int ordinal) {
+  Device& device = TheDevice();
+  {
+    const std::lock_guard<std::mutex> lock(device.mutex);
+    if (!device.probed) device.wished = ordinal;
+  }
+  if (const int status = ProbeDevice(nullptr); status != kSoftpackOk) return status;
+  if (device.facts.ordinal == ordinal) return kSoftpackOk;
+  std::snprintf(last_error.bytes, kTextBytes,
+                "kernels run on device %d in this process, not on device %d", device.facts.ordinal,
+                ordinal);
+  return kSoftpackInvalidArgument;
 }
 
 int StartDevice() {

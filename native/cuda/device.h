@@ -20,6 +20,9 @@ struct DeviceFacts {
   size_t l2_bytes;
 };
 
+// Chooses the device, unless it was asked for before; done if it is the process's.
+int UseDevice(int ordinal);
+
 // Done, or the reason why operations cannot run here, as far as that shows without a context.
 int ProbeDevice(SoftpackDeviceInfo* info);
 

@@ -8,8 +8,8 @@
 #define SOFTPACK_CUDA_ROWS_H_
 
 #include "core/backend.h"
-#include "core/half.h"
 #include "core/scalar_math.h"
+#include "cuda/element.h"
 #include "cuda/platform.h"
 
 namespace softpack {
@@ -34,9 +34,10 @@ struct RowTarget {
   void* out;          // [count, classes]
   uint32_t out_type;  // SoftpackDtype
   // decode_kl:
-  const float* logits;
-  float* losses;    // or null
-  float* gradient;  // or null; may be logits
+  const void* logits;    // [count, classes] of logits_type
+  float* losses;         // or null
+  void* gradient;        // likewise, or null; may be logits
+  uint32_t logits_type;  // SoftpackDtype
   float inverse_tau;
   float gradient_scale;  // scale / tau
   bool entropy;          // whether the loss holds sum_j y_j log y_j
@@ -123,15 +124,6 @@ __device__ inline float GreatestOfWarp(float value) {
   return value;
 }
 
-__device__ inline void StoreAs(uint32_t type, float value, uint64_t at, void* out) {
-  if (type == kSoftpackFloat32)
-    static_cast<float*>(out)[at] = value;
-  else if (type == kSoftpackFloat16)
-    static_cast<uint16_t*>(out)[at] = FloatToHalf(value);
-  else
-    static_cast<uint16_t*>(out)[at] = scalar::FloatToBfloat(value);
-}
-
 template <bool kInRegisters>
 __device__ __forceinline__ void FinishRow(const RowTarget& target, uint64_t label,
                                           LaneRow<kInRegisters>& row) {
@@ -158,32 +150,37 @@ __device__ __forceinline__ void FinishRow(const RowTarget& target, uint64_t labe
     });
     scale = 1.0f / sum.Total();
   }
-  ForEachColumn<kInRegisters>(target.classes, [&](int t, uint64_t j) {
-    StoreAs(target.out_type, row.Get(t) * scale, start + j, target.out);
+  WithElement(target.out_type, [&](auto element) {
+    ForEachColumn<kInRegisters>(target.classes, [&](int t, uint64_t j) {
+      element.Store(target.out, start + j, row.Get(t) * scale);
+    });
   });
 }
 
-// See Kl of cpu/head_scalar.h. A row in memory keeps exp b in the gradient.
+// See Kl of cpu/head_scalar.h. A row in memory takes exp b again from the logits for the gradient:
+// what the loop computes costs less than to write it and to read it.
 template <bool kInRegisters>
 __device__ __forceinline__ void KlRow(const RowTarget& target, uint64_t label,
                                       LaneRow<kInRegisters>& row) {
   const HeadParams head = target.head;
   const uint64_t start = label * target.classes;
-  const float* const logits = target.logits + start;
-  float* const gradient = target.gradient == nullptr ? nullptr : target.gradient + start;
   const bool clamp = head.kind == kSoftpackHeadClamp;
   float greatest_value = -Infinity(), greatest_logit = -Infinity();
   [[maybe_unused]] LaneRow<true> kept;  // logits, then exp b
-  ForEachColumn<kInRegisters>(target.classes, [&](int t, uint64_t j) {
-    const float logit = logits[j];
-    if constexpr (kInRegisters) kept.Set(t, logit);
-    greatest_logit = Greater(greatest_logit, logit);
+  WithElement(target.logits_type, [&](auto element) {
+    ForEachColumn<kInRegisters>(target.classes, [&](int t, uint64_t j) {
+      const float logit = element.Load(target.logits, start + j);
+      if constexpr (kInRegisters) kept.Set(t, logit);
+      greatest_logit = Greater(greatest_logit, logit);
+    });
+  });
+  ForEachColumn<kInRegisters>(target.classes, [&](int t, uint64_t) {
     greatest_value = Greater(greatest_value, row.Get(t));
   });
   greatest_logit = GreatestOfWarp(greatest_logit);
   greatest_value = clamp ? 0.0f : GreatestOfWarp(greatest_value);
   ClassSum z, entropy, mixed, partition;
-  ForEachColumn<kInRegisters>(target.classes, [&](int t, uint64_t j) {
+  const auto add = [&](int t, float logit) {
     float w, log_w = 0.0f;
     if (clamp) {
       w = Greater(head.parameter, row.Get(t));
@@ -192,24 +189,24 @@ __device__ __forceinline__ void KlRow(const RowTarget& target, uint64_t label,
       log_w = (row.Get(t) - greatest_value) * head.parameter;
       w = scalar::Exp(log_w);
     }
-    float logit;
-    if constexpr (kInRegisters)
-      logit = kept.Get(t);
-    else
-      logit = logits[j];
     const float b = (logit - greatest_logit) * target.inverse_tau;
     const float e = scalar::Exp(b);
     row.Set(t, w);
-    if constexpr (kInRegisters) {
-      kept.Set(t, e);
-    } else if (gradient != nullptr) {
-      gradient[j] = e;
-    }
+    if constexpr (kInRegisters) kept.Set(t, e);
     z.Add(t, w);
     partition.Add(t, e);
     mixed.AddProduct(t, w, b);
     if (target.entropy) entropy.AddProduct(t, w, log_w);
-  });
+  };
+  if constexpr (kInRegisters) {
+    ForEachColumn<true>(target.classes, [&](int t, uint64_t) { add(t, kept.Get(t)); });
+  } else {
+    WithElement(target.logits_type, [&](auto element) {
+      ForEachColumn<false>(target.classes, [&](int t, uint64_t j) {
+        add(t, element.Load(target.logits, start + j));
+      });
+    });
+  }
   const float total = z.Total();
   const float logits_total = partition.Total();
   float loss = scalar::Log(logits_total) - mixed.Total() / total;
@@ -217,16 +214,21 @@ __device__ __forceinline__ void KlRow(const RowTarget& target, uint64_t label,
   const float entropy_total = entropy.Total();
   if (target.entropy) loss += entropy_total / total - scalar::Log(total);
   if (target.losses != nullptr && threadIdx.x % kWarp == 0) target.losses[label] = loss;
-  if (gradient == nullptr) return;
+  if (target.gradient == nullptr) return;
   const float student_scale = target.gradient_scale / logits_total;
   const float label_scale = target.gradient_scale / total;
-  ForEachColumn<kInRegisters>(target.classes, [&](int t, uint64_t j) {
-    float e;
-    if constexpr (kInRegisters)
-      e = kept.Get(t);
-    else
-      e = gradient[j];
-    gradient[j] = fmaf(e, student_scale, -(row.Get(t) * label_scale));
+  WithElement(target.logits_type, [&](auto element) {
+    ForEachColumn<kInRegisters>(target.classes, [&](int t, uint64_t j) {
+      float e;
+      if constexpr (kInRegisters) {
+        e = kept.Get(t);
+      } else {
+        const float logit = element.Load(target.logits, start + j);
+        e = scalar::Exp((logit - greatest_logit) * target.inverse_tau);
+      }
+      element.Store(target.gradient, start + j,
+                    fmaf(e, student_scale, -(row.Get(t) * label_scale)));
+    });
   });
 }
 

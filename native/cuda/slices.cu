@@ -174,22 +174,15 @@ class Columns {
  private:
   static __device__ void StoreFour(const RowTarget& target, uint64_t at, uint64_t left,
                                    const float (&four)[4]) {
-    const uint32_t type = target.out_type;
-    const uint32_t element = SoftpackDtypeBytes(type);
-    char* const to = static_cast<char*>(target.out) + at * element;
-    if (left < 4 || reinterpret_cast<uintptr_t>(to) % (4 * element) != 0) {
-      for (uint32_t i = 0; i < 4 && i < left; ++i) StoreAs(type, four[i], at + i, target.out);
-    } else if (type == kSoftpackFloat32) {
-      *reinterpret_cast<float4*>(to) = {four[0], four[1], four[2], four[3]};
-    } else {
-      uint16_t words[4];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        words[i] = type == kSoftpackFloat16 ? FloatToHalf(four[i]) : scalar::FloatToBfloat(four[i]);
+    WithElement(target.out_type, [&](auto element) {
+      using Element = decltype(element);
+      auto* const to = static_cast<typename Element::Type*>(target.out) + at;
+      if (left < 4 || reinterpret_cast<uintptr_t>(to) % (4 * sizeof *to) != 0) {
+        for (uint32_t i = 0; i < 4 && i < left; ++i) Element::Store(target.out, at + i, four[i]);
+      } else {
+        Element::StoreFour(to, four);
       }
-      *reinterpret_cast<uint2*>(to) = {words[0] | static_cast<uint32_t>(words[1]) << 16,
-                                       words[2] | static_cast<uint32_t>(words[3]) << 16};
-    }
+    });
   }
 
   uint32_t unit_;

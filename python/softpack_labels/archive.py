@@ -241,6 +241,26 @@ class Archive:
         """The same, and the labels."""
         return *self.samples_of_row(row), self.labels(row, tau=tau)
 
+    def codes(self, epoch):
+        """uint8: the packed codes of all samples of an epoch, label i from bit i * `bitsPerLabel` on; of a pruned archive, of a row."""
+        part, own, _ = self.part_of(epoch)
+        if part._bits is None or len(self.parts_of(epoch)) > 1:
+            message = "labels of this epoch are in blocks, or in several parts"
+            raise SoftpackError("UNSUPPORTED", message, "codes", "codes of a fixed width")
+        return part._own_codes(own)
+
+    def _own_codes(self, epoch):
+        row, ids = self._place(epoch, None)
+        pieces = []
+        for shard, _, local in self._parts(row, ids):
+            begin, row_bytes = self._column(shard, "codes", row)
+            pieces.append((shard.read(begin, row_bytes), len(local) * self._bits))
+        if all(bits % 8 == 0 for _, bits in pieces[:-1]):
+            return np.concatenate([data for data, _ in pieces])
+        # A shard begins at a byte of its own.
+        bits = [np.unpackbits(data, bitorder="little", count=count) for data, count in pieces]
+        return np.packbits(np.concatenate(bits), bitorder="little")
+
     def column(self, name, epoch, samples=None):
         """Rows of another column, e.g. `crop` of recorded views: [samples, values per sample]."""
         parts = self.parts_of(epoch)

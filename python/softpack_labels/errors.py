@@ -3,7 +3,7 @@
 
 class SoftpackError(Exception):
     """A failure that is foreseen. `code` is stable: INVALID_ARGUMENT, INVALID_FILE, CORRUPT_DATA, NOT_FOUND,
-    INCOMPLETE, UNSUPPORTED, BACKEND_UNAVAILABLE, BUILD_FAILED or NATIVE_FAILED."""
+    INCOMPLETE, UNSUPPORTED, BACKEND_UNAVAILABLE, BUILD_FAILED, DEVICE_LOST or NATIVE_FAILED."""
 
     def __init__(self, code, message, field=None, expected=None, found=None):
         self.code = code

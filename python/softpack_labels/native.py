@@ -114,16 +114,23 @@ def _address(array):
     return array.ctypes.data
 
 
+def decoder_spec(config, tensors):
+    """(the exact decoder of codec `vqae`, the arrays that it points to)."""
+    classes, dh, dc, k = (config[name] for name in ("classes", "dh", "dc", "k"))
+    arrays = [np.ascontiguousarray(tensors[name], np.float32) for name in ("codebook", "decoder", "bias")]
+    spec = DecoderSpec(codebooks=_address(arrays[0]), basis=_address(arrays[1]), bias=_address(arrays[2]))
+    spec.classes, spec.latent, spec.stages, spec.levels, spec.width = classes, dh, dh // dc, k, dc
+    spec.latent_step, spec.bits, spec.head, spec.head_parameter = dc, k.bit_length() - 1, CLAMP, config["eps"]
+    return spec, arrays
+
+
 class _VqaeDecoder:
     def __init__(self, functions, config, tensors):
-        classes, dh, dc, k = (config[name] for name in ("classes", "dh", "dc", "k"))
-        self._functions, self._classes = functions, classes
-        arrays = [np.ascontiguousarray(tensors[name], np.float32) for name in ("codebook", "decoder", "bias")]
-        spec = DecoderSpec(codebooks=_address(arrays[0]), basis=_address(arrays[1]), bias=_address(arrays[2]))
-        spec.classes, spec.latent, spec.stages, spec.levels, spec.width = classes, dh, dh // dc, k, dc
-        spec.latent_step, spec.bits, spec.head, spec.head_parameter = dc, k.bit_length() - 1, CLAMP, config["eps"]
+        self._functions, self._classes = functions, config["classes"]
+        spec, arrays = decoder_spec(config, tensors)
         self._handle = P()
         functions.require("decoder_create", functions.create(ctypes.byref(spec), ctypes.byref(self._handle)))
+        del arrays  # copied
 
     def __call__(self, row, labels):
         out = np.empty((len(labels), self._classes), np.float32)

@@ -116,6 +116,8 @@ describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
     ['unknown-device', 'ready', { SOFTPACK_CUDA_DEVICE: '2' }],
     ['unknown-device', 'ready', { SOFTPACK_CUDA_DEVICE: '-1' }],
     ['unknown-device', 'ready', { SOFTPACK_CUDA_DEVICE: '0x' }],
+    ['use-device'],
+    ['use-unknown-device'],
     ['refused', 'ready,refuse:5'],
     ['sticky', 'ready,launch:5,code:214'],
     ['sticky', 'ready,launch:5,code:719'],

@@ -15,9 +15,11 @@
 #include <string>
 #include <thread>
 
-#include "core/device_module.h"
-#include "cpu/cpu_backend.h"
 #include "cases.h"
+#include "core/device_module.h"
+#include "core/half.h"
+#include "core/scalar_math.h"
+#include "cpu/cpu_backend.h"
 #include "cuda_timing.h"
 
 namespace softpack {
@@ -436,6 +438,46 @@ void CheckKl(const std::string& name, const DecodeData& data, const SoftpackLabe
          name + ": the gradient deviates by " + std::to_string(deviation.Relative()));
 }
 
+// Losses of rounded logits are those of their values, and the gradient is rounded.
+void CheckKlAs(uint32_t type, const std::string& name, const DecodeData& data,
+               const SoftpackLabels& labels, const Decoders& decoders, bool on_device,
+               bool in_place) {
+  const uint64_t elements = labels.count * data.spec.classes;
+  const bool half = type == kSoftpackFloat16;
+  const auto round = [half](float value) {
+    return half ? FloatToHalf(value) : scalar::FloatToBfloat(value);
+  };
+  Random random(6);
+  std::vector<uint16_t> rounded;
+  std::vector<float> logits;
+  for (const float logit : random.Floats(elements)) {
+    rounded.push_back(round(3 * logit));
+    logits.push_back(
+        static_cast<float>(half ? FromHalf(rounded.back()) : FromBfloat(rounded.back())));
+  }
+  Array<float> logits_there(logits, on_device), losses(Poisoned<float>(labels.count), on_device),
+      gradient(Poisoned<float>(elements), on_device);
+  const LabelArrays there(labels, on_device);
+  SoftpackDecodeKlArgs args{
+      there.get(), logits_there.get(), losses.get(), gradient.get(), 4.0f, 16.0f, 0, 1};
+  Expect(cuda->decode_kl(decoders.on_cuda, &args) == kSoftpackOk, name);
+  Array<uint16_t> own_logits(rounded, on_device),
+      own_gradient(Poisoned<uint16_t>(elements), on_device);
+  Array<float> own_losses(Poisoned<float>(labels.count), on_device);
+  args.logits = reinterpret_cast<const float*>(own_logits.get());
+  args.gradient = reinterpret_cast<float*>(in_place ? own_logits.get() : own_gradient.get());
+  args.losses = own_losses.get();
+  const int status = module->decode_kl_as(decoders.on_cuda, &args, type);
+  Expect(status == kSoftpackOk, name + " " + Reason(status));
+  Expect(Same(losses.Read(), own_losses.Read()), name + " gives the losses of its logits");
+  std::vector<uint16_t> expected;
+  for (const float slope : gradient.Read()) expected.push_back(round(slope));
+  Expect(Same(in_place ? own_logits.Read() : own_gradient.Read(), expected),
+         name + " rounds the gradient");
+  Expect(module->decode_kl_as(decoders.on_cuda, &args, 3) == kSoftpackInvalidArgument,
+         name + ": another type is told");
+}
+
 void CheckWrongLabels(const std::string& name, DecodeData& data, const Decoders& decoders,
                       bool on_device) {
   const uint64_t classes = data.spec.classes;
@@ -512,6 +554,12 @@ void CheckDecoder(bool on_device) {
           CheckKl(name + " loss", data, labels, decoders, method, loss, on_device, false);
           CheckKl(name + " loss in place", data, labels, decoders, method, 1 - loss, on_device,
                   true);
+          if (labels_count == most) {
+            CheckKlAs(kSoftpackFloat16, name + " loss f16", data, labels, decoders, on_device,
+                      loss == 0);
+            CheckKlAs(kSoftpackBfloat16, name + " loss bf16", data, labels, decoders, on_device,
+                      loss == 1);
+          }
         }
         if (labels_count == most) CheckWrongLabels(name, data, decoders, on_device);
       }

@@ -158,6 +158,25 @@ void UnknownDevice() {
   Expect(LastErrorHas("SOFTPACK_CUDA_DEVICE"), "with the reason");
 }
 
+void UseDevice() {
+  Expect(Module().use_device(1) == kSoftpackOk, "a device is chosen before the first use");
+  Call call(kSoftpackMethodLatent);
+  cudaPointerAttributes attributes = {};
+  cudaPointerGetAttributes(&attributes, call.args.out);
+  Expect(attributes.device == 1, "and is the device of the process");
+  Expect(call.Decode() == kSoftpackOk, "decode");
+  Expect(Module().use_device(1) == kSoftpackOk, "again the same one");
+  Expect(Module().use_device(0) == kSoftpackInvalidArgument, "later no other");
+  Expect(LastErrorHas("on device 1"), "with the reason");
+  Expect(call.Decode() == kSoftpackOk, "and the first one works on");
+}
+
+void UseUnknownDevice() {
+  Expect(Module().use_device(7) == kSoftpackInvalidArgument, "an unknown device is none");
+  Expect(Module().use_device(-1) == kSoftpackInvalidArgument, "nor is a negative one");
+  Expect(Module().start() == kSoftpackOk, "and the current one is the process's");
+}
+
 // With `refuse:<n>` and with `launch:<n>` of a code: whether the device goes on.
 void Refused() {
   Call call(kSoftpackMethodLatent);
@@ -284,6 +303,8 @@ int main(int argc, char** argv) {
       {"other-device", OtherDevice},
       {"chosen-device", ChosenDevice},
       {"unknown-device", UnknownDevice},
+      {"use-device", UseDevice},
+      {"use-unknown-device", UseUnknownDevice},
       {"refused", Refused},
       {"sticky", Sticky},
       {"shared-memory", SharedMemory},

@@ -152,6 +152,8 @@ extern "C" __attribute__((visibility("default"))) const SoftpackDeviceModule* So
       nullptr,
       nullptr,
       nullptr,
+      nullptr,
+      nullptr,
   };
   return &module;
 }

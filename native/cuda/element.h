@@ -1,0 +1,128 @@
+// Elements of rows in memory as float32, float16 or bfloat16. Labels and gradients have the CPU's
+// bytes: the hardware rounds as the CPU does but knows one NaN, where the CPU keeps the payload.
+#ifndef SOFTPACK_CUDA_ELEMENT_H_
+#define SOFTPACK_CUDA_ELEMENT_H_
+
+#include "core/dtypes.h"
+#include "core/half.h"
+#include "core/scalar_math.h"
+#include "cuda/platform.h"
+
+namespace softpack {
+
+#ifdef SOFTPACK_CUDA_EMULATION
+
+// What the instructions below give.
+inline uint32_t RoundToHalves(float low, float high) {
+  const auto half = [](float value) { return value == value ? FloatToHalf(value) : 0x7fffu; };
+  return half(low) | half(high) << 16;
+}
+inline uint32_t RoundToBfloats(float low, float high) {
+  const auto bfloat = [](float value) {
+    return value == value ? scalar::FloatToBfloat(value) : 0x7fffu;
+  };
+  return bfloat(low) | bfloat(high) << 16;
+}
+inline float OfHalf(uint16_t half) { return HalfToFloat(half); }
+
+#else
+
+__device__ __forceinline__ uint32_t RoundToHalves(float low, float high) {
+  uint32_t pair = 0;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+#else
+  asm("{ .reg .f16 a, b; cvt.rn.f16.f32 a, %1; cvt.rn.f16.f32 b, %2; mov.b32 %0, {b, a}; }"
+      : "=r"(pair)
+      : "f"(high), "f"(low));
+#endif
+  return pair;
+}
+__device__ __forceinline__ uint32_t RoundToBfloats(float low, float high) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+#else
+  return scalar::FloatToBfloat(low) | static_cast<uint32_t>(scalar::FloatToBfloat(high)) << 16;
+#endif
+}
+__device__ __forceinline__ float OfHalf(uint16_t half) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(half));
+  return value;
+}
+
+#endif
+
+// Each kind of element: a type in memory, two of them as one word, one of them as a float.
+struct FloatElement {
+  using Type = float;
+  static __device__ __forceinline__ float Load(const void* from, uint64_t at) {
+    return static_cast<const float*>(from)[at];
+  }
+  static __device__ __forceinline__ void Store(void* to, uint64_t at, float value) {
+    static_cast<float*>(to)[at] = value;
+  }
+  // `to` is aligned to four elements, here and below.
+  static __device__ __forceinline__ void StoreFour(float* to, const float (&four)[4]) {
+    *reinterpret_cast<float4*>(to) = {four[0], four[1], four[2], four[3]};
+  }
+};
+
+struct HalfElement {
+  using Type = uint16_t;
+  static __device__ __forceinline__ uint32_t Pair(float low, float high) {
+    uint32_t pair = RoundToHalves(low, high);
+    if (low != low) pair = (pair & 0xffff0000u) | NanToHalf(low);
+    if (high != high) pair = (pair & 0xffffu) | static_cast<uint32_t>(NanToHalf(high)) << 16;
+    return pair;
+  }
+  static __device__ __forceinline__ float Load(const void* from, uint64_t at) {
+    return OfHalf(static_cast<const uint16_t*>(from)[at]);
+  }
+  static __device__ __forceinline__ void Store(void* to, uint64_t at, float value) {
+    static_cast<uint16_t*>(to)[at] = static_cast<uint16_t>(
+        value == value ? RoundToHalves(value, 0.0f) & 0xffffu : NanToHalf(value));
+  }
+  static __device__ __forceinline__ void StoreFour(uint16_t* to, const float (&four)[4]) {
+    *reinterpret_cast<uint2*>(to) = {Pair(four[0], four[1]), Pair(four[2], four[3])};
+  }
+};
+
+struct BfloatElement {
+  using Type = uint16_t;
+  static __device__ __forceinline__ uint32_t Pair(float low, float high) {
+    uint32_t pair = RoundToBfloats(low, high);
+    if (low != low) pair = (pair & 0xffff0000u) | scalar::FloatToBfloat(low);
+    if (high != high) {
+      pair = (pair & 0xffffu) | static_cast<uint32_t>(scalar::FloatToBfloat(high)) << 16;
+    }
+    return pair;
+  }
+  static __device__ __forceinline__ float Load(const void* from, uint64_t at) {
+    return scalar::FloatOf(static_cast<uint32_t>(static_cast<const uint16_t*>(from)[at]) << 16);
+  }
+  static __device__ __forceinline__ void Store(void* to, uint64_t at, float value) {
+    static_cast<uint16_t*>(to)[at] = static_cast<uint16_t>(
+        value == value ? RoundToBfloats(value, 0.0f) & 0xffffu : scalar::FloatToBfloat(value));
+  }
+  static __device__ __forceinline__ void StoreFour(uint16_t* to, const float (&four)[4]) {
+    *reinterpret_cast<uint2*>(to) = {Pair(four[0], four[1]), Pair(four[2], four[3])};
+  }
+};
+
+// Calls `use` with the element of a SoftpackDtype: one branch around a loop, none inside it.
+template <class Function>
+__device__ __forceinline__ void WithElement(uint32_t type, const Function& use) {
+  if (type == kSoftpackFloat32)
+    use(FloatElement());
+  else if (type == kSoftpackFloat16)
+    use(HalfElement());
+  else
+    use(BfloatElement());
+}
+
+}  // namespace softpack
+
+#endif  // SOFTPACK_CUDA_ELEMENT_H_

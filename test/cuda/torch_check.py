@@ -1,0 +1,163 @@
+"""Holds softpack_labels.cuda to torch in float64: torch_check.py <archive> <module>. Prints JSON.
+
+With the emulated module "device memory" is ordinary memory of the module's: tensors laid over it are used in place, as those of
+a GPU are, and all others are copied.
+"""
+
+import base64
+import ctypes
+import gc
+import json
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+import softpack_labels
+from softpack_labels import cuda
+from softpack_labels.module import open_module
+
+archive = softpack_labels.open(sys.argv[1], kernels="numpy")
+module = open_module(sys.argv[2])
+samples = [3, 0, 39, 17, 17]
+checks = {}
+
+
+def refused(call):
+    try:
+        call()
+    except softpack_labels.SoftpackError as error:
+        return [error.code, error.field]
+    return None
+
+
+def there(tensor):
+    """A copy in memory of the device."""
+    memory = ctypes.c_void_p()
+    assert module.memory_create(tensor.nbytes, ctypes.byref(memory)) == 0
+    place = (ctypes.c_uint8 * max(tensor.nbytes, 1)).from_address(memory.value)
+    copy = torch.frombuffer(place, dtype=tensor.dtype, count=tensor.numel()).reshape(tensor.shape)
+    return copy.copy_(tensor)
+
+
+class TorchThere:
+    """torch, where new tensors lie in memory of the device."""
+
+    def __getattr__(self, name):
+        return getattr(torch, name)
+
+    def empty(self, shape, dtype, device):
+        return there(torch.full([shape] if isinstance(shape, int) else shape, -1, dtype=dtype))
+
+    def empty_like(self, tensor):
+        return there(torch.full_like(tensor.detach(), float("nan")))
+
+
+def kl_error(labels, logits, tau, reduction, loss, upper):
+    """Deviation of losses and gradients from torch's in float64."""
+    found = labels(logits, loss=loss, reduction=reduction)
+    (slope,) = torch.autograd.grad(found, logits, upper if reduction == "none" else upper[0])
+    wide = logits.detach().double().requires_grad_()
+    predicted = torch.log_softmax(wide / tau, 1)
+    if loss == "kl":
+        each = torch.nn.functional.kl_div(predicted, target, reduction="none").sum(1)
+    else:
+        each = -(target * predicted).sum(1)
+    expected = {"none": each, "sum": each.sum(), "batchmean": each.mean()}[reduction]
+    (wanted,) = torch.autograd.grad(expected, wide, (upper if reduction == "none" else upper[0]).double())
+    assert slope.dtype == logits.dtype and found.dtype == torch.float32
+    size = wanted.abs().max().item()
+    return (found - expected).abs().max().item(), (slope.double() - wanted).abs().max().item() / size
+
+
+resident = cuda.ResidentLabels(archive, "cpu", module=module)
+decoded = [resident.decode(epoch, range(archive.samples)).numpy() for epoch in range(archive.epochs)]
+checks["labels"] = [base64.b64encode(own.tobytes()).decode() for own in decoded]
+chosen = torch.from_numpy(decoded[1][samples])
+target = chosen.double()
+for dtype in (torch.float16, torch.bfloat16):
+    own = resident.decode(1, samples, dtype=dtype)
+    checks[f"labels {dtype}"] = own.dtype == dtype and torch.equal(own, chosen.to(dtype))
+
+generator = torch.Generator().manual_seed(1)
+logits = torch.randn((5, archive.classes), generator=generator) * 3
+upper = torch.rand(5, generator=generator) + 0.5
+kl = {}
+for dtype in (torch.float32, torch.float16, torch.bfloat16):
+    for reduction in cuda.REDUCTIONS:
+        for loss in cuda.LOSSES:
+            own = logits.to(dtype, copy=True).requires_grad_()
+            call = lambda x, **o: resident.decode_kl(x, 1, samples, **o)
+            kl[f"{dtype} {reduction} {loss}"] = kl_error(call, own, archive.temperature_of(1), reduction, loss, upper)
+checks["kl"] = kl
+# A loss scale is applied before float16 rounds: without one, this gradient is below its least number.
+tiny = (logits / 100).half().requires_grad_()
+(resident.decode_kl(tiny, 1, samples, tau=500.0) * 2.0**16).backward()
+wide = (logits / 100).half().double().requires_grad_()
+torch.nn.functional.kl_div(torch.log_softmax(wide / 500, 1), target, reduction="batchmean").backward()
+checks["scaled"] = ((tiny.grad.double() / 2**16 - wide.grad).abs().max() / wide.grad.abs().max()).item()
+with torch.no_grad():
+    checks["no gradient"] = resident.decode_kl(logits.clone().requires_grad_(), 1, samples).requires_grad is False
+checks["nothing"] = [list(resident.decode(1, []).shape), resident.decode_kl(logits[:0], 1, []).item()]
+
+# In place, on stream 0, in a workspace: host memory would be refused.
+cuda.torch = TorchThere()
+cuda._stream = lambda device: 0
+decoder, codes = resident.decoder(1), there(resident.codes(1))
+ids = there(torch.tensor(samples, dtype=torch.int32))
+need = decoder.workspace_bytes(5)
+whole = there(torch.full((need + 256 + 64,), 0x55, dtype=torch.uint8))
+start = -whole.data_ptr() % 256
+workspace = whole[start : start + need]
+out = there(torch.full(chosen.shape, float("nan")))
+for _ in range(2):
+    decoder.decode(codes, ids, out=out, workspace=workspace)
+decoder.finish()
+checks["in place"] = torch.equal(out, chosen) and bool((whole[start + need :] == 0x55).all())
+own = there(logits).requires_grad_()
+call = lambda x, **o: decoder.decode_kl(x, codes, ids, archive.temperature_of(1), workspace=workspace, **o)
+checks["kl in place"] = kl_error(call, own, archive.temperature_of(1), "batchmean", "kl", upper)
+checks["host memory"] = refused(lambda: decoder.decode(resident.codes(1), ids, out=out, workspace=workspace))
+checks["small workspace"] = refused(lambda: decoder.decode(codes, ids, out=out, workspace=workspace[: need - 256]))
+# Wrong labels of the device's are told by finish.
+decoder.decode(codes, there(torch.tensor([1 << 20], dtype=torch.int32)))
+checks["wrong label"] = refused(decoder.finish)
+decoder.decode(codes, ids, out=out)
+checks["after it"] = refused(decoder.finish) is None and torch.equal(out, chosen)
+cuda.torch = torch
+
+cases = {
+    "label": lambda: resident.decode(1, [archive.samples]),
+    "negative": lambda: resident.decode(1, [-1]),
+    "float": lambda: resident.decode(1, torch.zeros(2)),
+    "epoch": lambda: resident.decode(99, [0]),
+    "shape": lambda: resident.decode_kl(logits[:4], 1, samples),
+    "type": lambda: resident.decode_kl(logits.double(), 1, samples),
+    "out": lambda: resident.decode(1, samples, out=torch.empty(3, 3)),
+    "strided": lambda: resident.decode(1, samples, out=torch.empty(archive.classes, 5).t()),
+    "tau": lambda: resident.decode_kl(logits, 1, samples, tau=0.0),
+    "loss": lambda: resident.decode_kl(logits, 1, samples, loss="mse"),
+    "codes": lambda: decoder.decode(torch.zeros(4), ids),
+    "place": lambda: decoder.decode(torch.zeros(4, dtype=torch.uint8, device="meta"), ids),
+    "precision": lambda: cuda.ResidentLabels(archive, "cpu", precision="quick", module=module),
+    "module": lambda: open_module("/nowhere/softpack_cuda.so"),
+    "other file": lambda: open_module(sys.executable),
+    "codec": lambda: cuda.ResidentLabels(SimpleArchive(), "cpu", module=module),
+}
+
+
+class SimpleArchive(softpack_labels.Archive):
+    def __init__(self):
+        pass
+
+    def part_of(self, epoch):
+        return SimpleNamespace(_codec=("topk", {}, {})), epoch, 0
+
+
+checks["refused"] = {name: refused(case) for name, case in cases.items()}
+if not torch.cuda.is_available():
+    checks["no GPU"] = refused(lambda: cuda.ResidentLabels(archive, "cuda", module=module))
+del resident, decoder
+gc.collect()
+print(json.dumps(checks))

@@ -17,6 +17,7 @@ import {
 } from './options.js';
 import { packProgress } from './pack.js';
 import { reportedStep } from './progress.js';
+import { warnOfGrowth } from './ratio-words.js';
 
 interface AppendFlags extends CodecFlags, LogitsFlags {
   readonly samples?: boolean;
@@ -98,6 +99,7 @@ async function appendFile(
     signal: io.signal,
   });
   const { labels, codec, bytes } = result;
+  warnOfGrowth(io, result);
   const text = `${labels} labels in ${formatBytes(bytes.total)} appended, ${CODECS.words(codec)}`;
   print(io, flags.json ? JSON.stringify(result) : text);
 }

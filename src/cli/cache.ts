@@ -17,6 +17,7 @@ import { packProgress } from './pack.js';
 import { reportSkipped } from './pack-images.js';
 import { pilotLines, reuseLines } from './planned.js';
 import { phaseProgress } from './progress.js';
+import { timesSmaller, warnOfGrowth } from './ratio-words.js';
 
 interface CacheFlags extends LabelFlags {
   readonly out: string;
@@ -65,6 +66,7 @@ export function addCache(program: Command, io: CliIo): void {
         signal: io.signal,
       });
       reportSkipped(io, result.skipped);
+      if (result.packed !== undefined) warnOfGrowth(io, result.packed);
       print(io, flags.json ? JSON.stringify(result) : describe(result, flags));
     });
   addCacheSteps(command, io);
@@ -92,7 +94,7 @@ function describe(result: CacheLabelsResult, { out }: CacheFlags): string {
   const full = 2 * labels * classes;
   const lines = [
     `${labels} labels (${epochs} epochs x ${images} images) of ${classes} classes in ${out}`,
-    `${formatBytes(bytes.total)} on disk, ${(full / bytes.total).toFixed(1)} times smaller than float16`,
+    `${formatBytes(bytes.total)} on disk, ${timesSmaller(full / bytes.total)}`,
   ];
   if (packed !== undefined) {
     const { codec, divergence } = packed;

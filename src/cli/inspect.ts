@@ -16,6 +16,7 @@ import {
 import { nameIn } from '../store/address.js';
 import { openStore } from '../store/open-store.js';
 import { type CliIo, print } from './io.js';
+import { ratioWords } from './ratio-words.js';
 
 export function addInspect(program: Command, io: CliIo): void {
   program
@@ -106,7 +107,7 @@ function describe(facts: ArchiveFacts): string {
     line('container', formatBytes(bytes.container)),
     line('total', formatBytes(bytes.total)),
     line('per label', `${perLabel(bytes.codes)} B by codes, ${perLabel(bytes.total)} B in total`),
-    line('ratio', `${ratio.codes.toFixed(1)} by codes, ${ratio.total.toFixed(1)} in total`),
+    line('ratio', ratioWords(ratio)),
     line('made by', madeBy(facts.provenance)),
     line('id', facts.id),
   ].join('\n');

@@ -16,6 +16,7 @@ import {
 } from './options.js';
 import { pilotLines, reuseLines } from './planned.js';
 import { phaseProgress } from './progress.js';
+import { ratioWords, warnOfGrowth } from './ratio-words.js';
 
 interface PackFlags extends CodecFlags, FilterFlags, LogitsFlags {
   readonly images?: string;
@@ -77,6 +78,7 @@ export function addPack(program: Command, io: CliIo): void {
         signal: io.signal,
       });
       const text = flags.json ? JSON.stringify(jsonOf(result)) : describe(result, flags.out);
+      warnOfGrowth(io, result);
       print(io, text);
     });
 }
@@ -116,7 +118,7 @@ function describe(result: PackResult, out: string) {
     size('metadata', bytes.metadata),
     size('container', bytes.container),
     size('total', bytes.total),
-    `ratio to float16: ${ratio.codes.toFixed(1)} by codes, ${ratio.total.toFixed(1)} in total`,
+    `ratio to float16: ${ratioWords(ratio)}`,
     `decoded labels: KL ${divergence.kl.toExponential(2)} nats, ` +
       `same top class in ${(100 * divergence.top1).toFixed(1)} %`,
     ...reuseLines(result),

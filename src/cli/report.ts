@@ -7,9 +7,10 @@ import { archiveReport, openReport, type ReportOptions } from '../report/report.
 import { readVocabulary } from '../report/vocabulary.js';
 import { onFile } from '../store/file-error.js';
 import { type CliIo, print } from './io.js';
+import { addLogitsOptions, type LogitsFlags, labelsOf } from './logits-options.js';
 import { nonNegativeInteger, positiveInteger } from './options.js';
 
-export interface ReportFlags extends Omit<ReportOptions, 'signal'> {
+export interface ReportFlags extends Omit<ReportOptions, 'signal' | 'fullFile'>, LogitsFlags {
   readonly vocabulary?: string;
 }
 
@@ -31,21 +32,24 @@ export function addReport(program: Command, io: CliIo): void {
 
 /** What a page about an archive is made of. */
 export function addReportOptions(command: Command): Command {
-  return command
+  const all = command
     .option('-i, --images <paths...>', 'images of the labels; of every append, in order')
     .option('--split <name>', 'split of the images, if they have several')
-    .option('--full <dir>', 'archive that this one was packed from')
+    .option('--full <path>', 'what this archive was packed from: a file of logits, or an archive')
     .option('--labels <n>', 'labels compared with the full ones (default: 2048)', positiveInteger)
     .option('--examples <n>', 'labels shown (default: 24)', nonNegativeInteger)
     .option('--seed <n>', 'seed of the draws (default: 0)', nonNegativeInteger)
     .option('--vocabulary <file>', 'tokenizer.json or vocab.json, for archives of token labels');
+  return addLogitsOptions(all);
 }
 
 /** Options as `openReport` takes them: one folder of images is no list. */
-export function reportOptions({ vocabulary: _, ...flags }: ReportFlags): ReportOptions {
+export function reportOptions({ vocabulary: _, ...all }: ReportFlags): ReportOptions {
+  const { tensor, probabilities, logits, ...flags } = all;
   const { images } = flags;
   const one = typeof images !== 'string' && images?.length === 1 ? images[0] : images;
-  return { ...flags, images: one };
+  const kind = labelsOf({ probabilities, logits });
+  return { ...flags, images: one, fullFile: { tensor, kind } };
 }
 
 /** Texts of token ids, if there is a file of them. */

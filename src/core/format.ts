@@ -1,3 +1,8 @@
+/** How many times one size is another: `40.2`, `0.21`. */
+export function formatRatio(ratio: number): string {
+  return ratio >= 1 ? ratio.toFixed(1) : ratio.toPrecision(2);
+}
+
 /** `123 B`, `4.56 kB`, `7.89 MB`: powers of 1000, three figures. */
 export function formatBytes(bytes: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB'];

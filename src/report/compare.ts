@@ -7,6 +7,7 @@ import { excerpt, SoftpackError, throwIfAborted } from '../errors.js';
 import { argMax } from '../labels/arg-max.js';
 import { DivergenceMeter, type LabelDivergence, labelDivergence } from '../labels/divergence.js';
 import { logitsFromProbabilities } from '../labels/temperature.js';
+import type { FullLabels } from './full-labels.js';
 import { type Place, placesOf, rowTemperature } from './places.js';
 
 /** Labels of one row that are drawn together. */
@@ -58,10 +59,10 @@ const SPECTRUM_ROWS = 384;
 /** Labels decoded at a time. */
 const BATCH = 256;
 
-/** Compares drawn labels of an archive with those of the archive that it was packed from. */
+/** Compares drawn labels of an archive with those that it was packed from. */
 export async function compareLabels(
   archive: LabelArchive,
-  full: LabelArchive,
+  full: FullLabels,
   draw: readonly DrawnRow[],
   signal?: AbortSignal,
 ): Promise<Comparison> {
@@ -118,9 +119,9 @@ class Spectrum {
   }
 }
 
-/** Labels of some views in the full archive, at a temperature: [places, classes]. */
+/** Full labels of some views, at a temperature: [places, classes]. */
 export async function fullLabels(
-  full: LabelArchive,
+  full: FullLabels,
   places: readonly Place[],
   tau: number,
 ): Promise<Float32Array> {
@@ -140,10 +141,10 @@ export async function fullLabels(
 }
 
 /** Labels of other images or views would be compared without a word. */
-export function requireFull(archive: LabelArchive, full: LabelArchive): void {
+export function requireFull(archive: LabelArchive, full: FullLabels): void {
   const pruned = full.manifest.pruning !== undefined;
   argument.that(!pruned, 'a pruned archive', 'full', 'an archive that keeps all of its labels');
-  const facts = ({ classes, samples, manifest }: LabelArchive) => {
+  const facts = ({ classes, samples, manifest }: FullLabels) => {
     return { classes, samples: manifest.pruning?.samples ?? samples };
   };
   const [own, other] = [facts(archive), facts(full)];

@@ -1,5 +1,5 @@
 import { CODECS } from '../codecs/registry.js';
-import { formatBytes } from '../core/format.js';
+import { formatBytes, formatRatio } from '../core/format.js';
 import { errorCode } from '../errors.js';
 import type { Chart } from './charts.js';
 import { labelsInWords, madeBy, temperaturesInWords } from './facts.js';
@@ -68,7 +68,10 @@ function header({ name, facts, divergence }: ArchiveReport): string {
   const { bytes, ratio, labels, classes } = facts;
   const figures: (readonly [string, string])[] = [
     [formatBytes(bytes.total), 'on disk, every byte counted'],
-    [`${ratio.total.toFixed(1)}×`, `smaller than float16: ${formatBytes(2 * labels * classes)}`],
+    [
+      `${formatRatio(Math.max(ratio.total, 1 / ratio.total))}×`,
+      `${ratio.total < 1 ? 'larger' : 'smaller'} than float16: ${formatBytes(2 * labels * classes)}`,
+    ],
   ];
   if (divergence !== undefined) {
     const counted = divergence.labels === undefined ? 'recorded' : `${divergence.labels} labels`;
@@ -86,7 +89,7 @@ function factRows({ facts }: ArchiveReport): readonly (readonly [string, string]
   const { codec, tokens, classes, augmentation, parts, images, teacher, ratio } = facts;
   const bytesOfCodes = facts.bytes.codes;
   const json = (value: unknown) => (value === null ? 'not recorded' : JSON.stringify(value));
-  const codesRatio = bytesOfCodes > 0 ? `, ${ratio.codes.toFixed(1)} by codes alone` : '';
+  const codesRatio = bytesOfCodes > 0 ? `, ${formatRatio(ratio.codes)} by codes alone` : '';
   const partRows = parts.map(({ folder, epochs, codec: own, bytes }) => {
     const words = `epochs ${epochs[0]} to ${epochs[1] - 1}, ${CODECS.words(own)}, ${formatBytes(bytes.total)}`;
     return [`part ${folder}`, words] as const;
@@ -96,7 +99,7 @@ function factRows({ facts }: ArchiveReport): readonly (readonly [string, string]
     [tokens === null ? 'classes' : 'vocabulary', String(classes)],
     ['codec', CODECS.words(codec)],
     ['temperature', temperaturesInWords(facts)],
-    ['ratio', `${ratio.total.toFixed(1)} in total${codesRatio}`],
+    ['ratio', `${formatRatio(ratio.total)} in total${codesRatio}`],
     ...partRows,
     ['views', viewsInWords(augmentation)],
     ['teacher', json(teacher)],

@@ -5,7 +5,7 @@ import { sampleIds } from '../core/samples.js';
 
 /** The view that a label belongs to. */
 export interface Place {
-  /** Epoch by which the view is drawn. */
+  /** Epoch by which the view is drawn; without a record of views, that of the label. */
   readonly epoch: number;
   /** Sample, counted over the whole archive. */
   readonly sample: number;
@@ -24,10 +24,17 @@ export async function placesOf(
     const [first] = part.samples;
     const labels = await labelsOfRow(part.archive, part.epoch, own, { usesViews: true });
     const ids = sampleIds(labels.samples);
+    // Epochs of an appended part count on if nothing says that their views begin again.
+    const { augmentation, pruning } = part.archive.manifest;
+    const before = augmentation === null && pruning === undefined ? row - part.epoch : 0;
     for (const [i, position] of at.entries()) {
       const { partner, lambda } = labels.augmentation ?? {};
       const mix = partner && lambda && { partner: first + partner[i], share: lambda[i] };
-      places[position] = { epoch: labels.epoch, sample: first + ids[i], ...(mix && { mix }) };
+      places[position] = {
+        epoch: before + labels.epoch,
+        sample: first + ids[i],
+        ...(mix && { mix }),
+      };
     }
   }
   return places;

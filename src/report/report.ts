@@ -17,6 +17,7 @@ import {
 import { codewordUse } from './codewords.js';
 import { type Comparison, compareLabels, drawLabels, requireFull } from './compare.js';
 import { type ArchiveFacts, archiveFacts } from './facts.js';
+import { type FullLabelsOptions, openFullLabels } from './full-labels.js';
 import { gaussianBound } from './gaussian-bound.js';
 import { classNamesOf, type ShownLabel, type Sources, showLabels } from './shown-label.js';
 import { openTexts, type ShownText, showTexts, type TextReader } from './texts.js';
@@ -26,8 +27,10 @@ export interface ReportOptions {
   /** The images of the labels, as `openImagesOf` finds them. */
   readonly images?: string | readonly string[];
   readonly split?: string;
-  /** The archive that this one was packed from, whose labels are exact. */
+  /** What this archive was packed from, whose labels are exact: an archive, or a file of logits. */
   readonly full?: string;
+  /** How a file of labels is read. */
+  readonly fullFile?: FullLabelsOptions;
   /** Labels that are compared with the full ones; default 2048. */
   readonly labels?: number;
   /** Views that are shown; default 24. */
@@ -80,8 +83,8 @@ export async function openReport(from: string, options: ReportOptions = {}): Pro
       use(texts);
       refuseWithTexts(options);
     }
-    const full = options.full === undefined ? undefined : use(await openArchive(options.full));
-    if (full !== undefined) requireFull(archive, full);
+    const full = await openFull(archive, options);
+    if (full !== undefined) requireFull(archive, use(full));
     const views = await openViews(archive, options);
     if (views !== undefined) use(views);
     return { name: shownName(from), archive, full, views, texts, [Symbol.asyncDispose]: close };
@@ -89,6 +92,14 @@ export async function openReport(from: string, options: ReportOptions = {}): Pro
     await close();
     throw error;
   }
+}
+
+async function openFull({ manifest: { tau } }: LabelArchive, { full, fullFile }: ReportOptions) {
+  if (full !== undefined) return openFullLabels(full, tau, fullFile);
+  for (const [name, value] of Object.entries(fullFile ?? {})) {
+    argument.that(value === undefined, value, name, 'nothing without --full (`full`)');
+  }
+  return undefined;
 }
 
 function refuseWithTexts(options: ReportOptions): void {
@@ -135,7 +146,7 @@ export async function archiveReport(
       : []),
     ...(full === undefined
       ? [
-          'Full labels and the divergence from them: give the archive that this one was packed from by --full.',
+          'Full labels and the divergence from them: give the logits, or the archive, that this one was packed from by --full.',
         ]
       : []),
   ];

@@ -54,6 +54,7 @@ interface Reply {
   readonly status: number;
   readonly type: 'text/html' | 'application/json';
   readonly body: string;
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 async function answer(
@@ -65,7 +66,9 @@ async function answer(
   // A name of another site that leads here is not this page: its scripts must not read the archive.
   const hosts = [ADDRESS, 'localhost'].map((name) => `${name}:${portOf(server)}`);
   if (!hosts.includes(headers.host ?? '')) return json(403, { error: 'not the host of this page' });
-  if (method !== 'GET' && method !== 'HEAD') return json(405, { error: 'only GET' });
+  if (method !== 'GET' && method !== 'HEAD') {
+    return { ...json(405, { error: 'only GET' }), headers: { allow: 'GET, HEAD' } };
+  }
   const base = `http://${ADDRESS}`;
   if (!URL.canParse(url, base)) return json(400, { error: 'not an address' });
   const { pathname, searchParams } = new URL(url, base);
@@ -126,9 +129,10 @@ function failure(error: unknown): Reply {
 }
 
 function send(response: ServerResponse, { method }: IncomingMessage, reply: Reply): void {
-  const { status, type, body } = reply;
+  const { status, type, body, headers } = reply;
   response.writeHead(status, {
     ...HEADERS,
+    ...headers,
     'content-type': `${type}; charset=utf-8`,
     'content-length': Buffer.byteLength(body),
   });

@@ -2,13 +2,14 @@ import type { LabelArchive } from '../archive/archive.js';
 import { argument } from '../core/check.js';
 import { labelDivergence } from '../labels/divergence.js';
 import { fullLabels } from './compare.js';
+import type { FullLabels } from './full-labels.js';
 import { type Place, placesOf, rowTemperature } from './places.js';
 import type { ViewImages } from './views.js';
 
 /** What labels are shown with, where it is at hand. */
 export interface Sources {
   readonly archive: LabelArchive;
-  readonly full?: LabelArchive;
+  readonly full?: FullLabels;
   readonly views?: ViewImages;
 }
 

@@ -46,6 +46,25 @@ describe('--ratio counts the whole archive', () => {
     }
   });
 
+  test('and an archive that outgrows its labels is told of', async () => {
+    const few = temporary.path('few.npy');
+    await using writer = await NpyWriter.create(few, [1, 4, 3]);
+    await writer.write(Float32Array.from({ length: 12 }, (_, i) => i % 5));
+    await writer.finish();
+    for (const [name, k, warns] of [
+      ['topk', ['--k', '2'], true],
+      ['none', [], false],
+    ] as const) {
+      const out = temporary.path(`few-${name}`);
+      const codec = ['--codec', name, ...k, '--tau', '1'];
+      const run = await softpack(['pack', few, ...codec, '--out', out, '--json']);
+      expect(run).toMatchObject({ code: 0 });
+      const [, times] = /the archive is (\S+) times larger than its labels/.exec(run.err) ?? [];
+      const { bytes } = JSON.parse(run.out) as { readonly bytes: { readonly total: number } };
+      expect(times).toBe(warns ? (bytes.total / (2 * 12)).toFixed(1) : undefined);
+    }
+  });
+
   test('with everything that a manifest may say', async () => {
     const packed = await packLogits({
       ...{ source, out: temporary.path('known'), codec: { totalRatio: 18 }, training },

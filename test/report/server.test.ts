@@ -41,6 +41,7 @@ async function served(work: (url: URL) => Promise<void>): Promise<number> {
 interface Answer {
   readonly status: number;
   readonly type: string;
+  readonly allow?: string;
   readonly body: string;
 }
 
@@ -55,7 +56,8 @@ function ask(url: URL, path: string, { method = 'GET', host = url.host } = {}): 
       });
       response.on('end', () => {
         const type = response.headers['content-type'] ?? '';
-        resolve({ status: response.statusCode ?? 0, type, body });
+        const { allow } = response.headers;
+        resolve({ status: response.statusCode ?? 0, type, allow, body });
       });
     });
     asked.on('error', reject).end();
@@ -91,7 +93,9 @@ describe('a served archive', () => {
         expect(await ask(url, '/', { host })).toMatchObject({ status: 403 });
       }
       expect((await ask(url, '/', { host: `localhost:${url.port}` })).status).toBe(200);
-      expect((await ask(url, '/', { method: 'POST' })).status).toBe(405);
+      for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS']) {
+        expect(await ask(url, '/', { method })).toMatchObject({ status: 405, allow: 'GET, HEAD' });
+      }
       const paths = ['/../../etc/passwd', '/%2e%2e/package.json', '//etc/passwd', '/manifest.json'];
       for (const path of paths) expect((await ask(url, path)).status).toBe(404);
       expect((await ask(url, '//[')).status).toBe(400);

@@ -1,0 +1,68 @@
+import { stat } from 'node:fs/promises';
+import type { LabelArchive } from '../archive/archive.js';
+import { argument } from '../core/check.js';
+import { sampleIds } from '../core/samples.js';
+import { type LabelKind, requireLogits } from '../labels/inspection.js';
+import { probabilitySource } from '../labels/probabilities.js';
+import { type LabelSource, openLabelSource } from '../labels/source.js';
+import { softmaxRows } from '../labels/temperature.js';
+import { openArchive } from '../pipeline/open-archive.js';
+
+/** Exact labels of all views, next to those of a report: of an archive, or softened from a file of logits. */
+export type FullLabels = Pick<LabelArchive, 'classes' | 'samples' | 'storedEpoch' | 'labels'> &
+  AsyncDisposable & {
+    readonly manifest: Pick<LabelArchive['manifest'], 'augmentation' | 'pruning'>;
+  };
+
+export interface FullLabelsOptions {
+  /** Name of the array, if a file holds several. */
+  readonly tensor?: string;
+  /** What a file holds. Default: logits, and an error if they look like something else. */
+  readonly kind?: LabelKind;
+}
+
+/**
+ * Opens what an archive was packed from: another archive, or a file that `pack` reads.
+ *
+ * @param tau Temperature of labels that are asked for without one.
+ */
+export async function openFullLabels(
+  path: string,
+  tau: number,
+  { tensor, kind }: FullLabelsOptions = {},
+): Promise<FullLabels> {
+  const found = await stat(path).catch(() => undefined);
+  if (!found?.isFile()) {
+    for (const [name, value] of Object.entries({ tensor, labels: kind })) {
+      argument.that(value === undefined, value, name, `nothing: ${path} is no file of labels`);
+    }
+    return openArchive(path);
+  }
+  const source = await openLabelSource(path, { tensor });
+  try {
+    if (kind === undefined) await requireLogits(source, tau, 'full');
+    return fromLogits(kind === 'probabilities' ? probabilitySource(source, path) : source, tau);
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}
+
+function fromLogits(source: LabelSource, ownTau: number): FullLabels {
+  const { epochs, samples, classes } = source;
+  return {
+    ...{ samples, classes, manifest: { augmentation: null } },
+    storedEpoch(epoch) {
+      argument.that(epoch < epochs, epochs, 'full', `labels of epoch ${epoch}`);
+      return epoch;
+    },
+    async labels(epoch, chosen, { tau = ownTau } = {}) {
+      const ids = sampleIds(chosen);
+      const out = new Float32Array(ids.length * classes);
+      for (const [i, id] of ids.entries()) out.set(await source.read(epoch, id, 1), i * classes);
+      softmaxRows(out, ids.length, classes, tau, out);
+      return out;
+    },
+    [Symbol.asyncDispose]: () => source.close(),
+  };
+}

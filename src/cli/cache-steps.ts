@@ -1,10 +1,19 @@
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { formatBytes } from '../core/format.js';
-import { SoftpackError } from '../errors.js';
+import { type QueueState, queueServer, queueState } from '../pipeline/job/bull-queue.js';
 import { noCodec } from '../pipeline/job/codec.js';
-import type { JobShare } from '../pipeline/job/run.js';
 import { type JobStatus, jobStatus, numberRanges } from '../pipeline/job/status.js';
 import { openJobStores } from '../pipeline/job/stores.js';
+import {
+  addRunStep,
+  addWorkerOptions,
+  addWorkStep,
+  JOB,
+  type JsonFlag,
+  QUEUE,
+  setAsideLine,
+  type WorkerFlags,
+} from './cache-run.js';
 import { addCodecOptions } from './codec-options.js';
 import { type CliIo, ExitWith, print, printable } from './io.js';
 import { ENGINES, type Engine, jobScript } from './job-scripts.js';
@@ -17,22 +26,17 @@ import {
 } from './label-flags.js';
 import { positiveInteger } from './options.js';
 import { packProgress } from './pack.js';
-import { reportedStep } from './progress.js';
+import { reportedStep, seconds } from './progress.js';
 
 /** The steps of `softpack cache` for many machines, each of which may be repeated at any time. */
 export function addCacheSteps(cache: Command, io: CliIo): void {
   addPlanStep(cache, io);
   addCodecStep(cache, io);
   addRunStep(cache, io);
+  addWorkStep(cache, io);
   addMissing(cache, io);
   addStatus(cache, io);
   addFinalize(cache, io);
-}
-
-const JOB = 'folder or s3://bucket/prefix that the archive is made in';
-
-interface JsonFlag {
-  readonly json?: boolean;
 }
 
 interface PlanFlags extends LabelFlags, JsonFlag {
@@ -74,23 +78,6 @@ function addPlanStep(cache: Command, io: CliIo): void {
     });
 }
 
-interface WorkerFlags {
-  readonly teacher?: string;
-  readonly images?: string;
-  readonly workers?: number;
-}
-
-function addWorkerOptions(command: Command): Command {
-  return command
-    .option('--teacher <path>', 'the teacher on this machine; default: the path of the plan')
-    .option('-i, --images <path>', 'the images on this machine; default: the path of the plan')
-    .option(
-      '-w, --workers <n>',
-      'number of teacher workers (default: one per CPU)',
-      positiveInteger,
-    );
-}
-
 function addCodecStep(cache: Command, io: CliIo): void {
   const command = cache
     .command('codec')
@@ -105,76 +92,6 @@ function addCodecStep(cache: Command, io: CliIo): void {
     const words = trained ? 'codec trained' : 'the codec is there';
     print(io, `${words}: ${shards?.total} shards to make, see softpack cache run`);
   });
-}
-
-interface RunFlags extends WorkerFlags {
-  readonly shard?: JobShare;
-  readonly scratch?: string;
-  readonly json?: boolean;
-}
-
-function addRunStep(cache: Command, io: CliIo): void {
-  const command = cache
-    .command('run')
-    .description('Many machines: label and encode the shards of a job that are missing.')
-    .argument('<job>', JOB)
-    .addOption(
-      new Option(
-        '--shard <i/n>',
-        'shards i, i + n, i + 2n, ...; default: by SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX, else all',
-      ).argParser(shareOf),
-    );
-  addWorkerOptions(command)
-    .option('--scratch <dir>', 'folder for unfinished shards; default: that of the system')
-    .option('--json', 'print the result as JSON')
-    .action(async (address: string, { shard, json, ...flags }: RunFlags) => {
-      const stores = await openJobStores(address);
-      const share = shard ?? (await shareOfEngine(process.env, () => jobStatus(stores)));
-      const { runJob } = await import('../pipeline/job/run.js');
-      const bar = reportedStep("the teacher's labels", io.stderr);
-      const onProgress = bar.report;
-      const result = await runJob(stores, { ...flags, share, onProgress, signal: io.signal });
-      bar.finish();
-      const { made, verified, skipped } = result;
-      const text = `${made} shards made, ${verified} verified, ${skipped} were there`;
-      print(io, json ? JSON.stringify(result) : text);
-    });
-}
-
-/** `3/16`, counted from 0. */
-function shareOf(text: string): JobShare {
-  const [, i, of] = (/^(\d{1,7})\/(\d{1,7})$/.exec(text) ?? []).map(Number);
-  if (i < of) return { i, of };
-  throw new InvalidArgumentError('Must be i/n with i from 0 to n - 1, e.g. 3/16.');
-}
-
-/**
- * The share of a task of a Slurm array, or of an indexed job of Kubernetes. Slurm's arrays count from 0: a repeated one of
- * fewer tasks (`--array=3,17-20`) takes at least the shards of these numbers. Kubernetes does not tell how many there are:
- * one per shard, unless `JOB_COMPLETIONS` is set.
- */
-async function shareOfEngine(
-  env: NodeJS.ProcessEnv,
-  status: () => Promise<JobStatus>,
-): Promise<JobShare | undefined> {
-  const { SLURM_ARRAY_TASK_ID, SLURM_ARRAY_TASK_MAX, JOB_COMPLETION_INDEX, JOB_COMPLETIONS } = env;
-  const task = SLURM_ARRAY_TASK_ID ?? JOB_COMPLETION_INDEX;
-  if (task === undefined) return undefined;
-  const i = numberOf(task, SLURM_ARRAY_TASK_ID ? 'SLURM_ARRAY_TASK_ID' : 'JOB_COMPLETION_INDEX');
-  if (SLURM_ARRAY_TASK_ID !== undefined) {
-    return { i, of: numberOf(SLURM_ARRAY_TASK_MAX ?? task, 'SLURM_ARRAY_TASK_MAX') + 1 };
-  }
-  const of =
-    JOB_COMPLETIONS === undefined
-      ? ((await status()).shards?.total ?? 1)
-      : numberOf(JOB_COMPLETIONS, 'JOB_COMPLETIONS');
-  return { i, of: Math.max(of, i + 1) };
-}
-
-function numberOf(text: string, variable: string): number {
-  if (/^\d{1,7}$/.test(text)) return Number(text);
-  const details = { field: variable, expected: 'a whole number', found: text };
-  throw new SoftpackError('INVALID_ARGUMENT', 'no number of a task', details);
 }
 
 function addMissing(cache: Command, io: CliIo): void {
@@ -199,11 +116,38 @@ function addStatus(cache: Command, io: CliIo): void {
     .command('status')
     .description('Many machines: how far a job is, from its store alone.')
     .argument('<job>', JOB)
+    .option('--queue <address>', `${QUEUE}: tell of its workers too, and the time left`)
     .option('--json', 'print it as JSON')
-    .action(async (address: string, { json }: JsonFlag) => {
+    .action(async (address: string, { queue, json }: StatusFlags) => {
       const status = await jobStatus(await openJobStores(address), { signal: io.signal });
-      print(io, json ? JSON.stringify(status) : describe(address, status));
+      const state = queue && (await queueState(await queueServer(queue), status.id));
+      const told = state && { ...state, secondsLeft: secondsLeft(status, state) };
+      if (json) print(io, JSON.stringify({ ...status, ...(told && { queue: told }) }));
+      else {
+        print(io, [describe(address, status), ...(told ? describeQueue(told) : [])].join('\n'));
+      }
     });
+}
+
+interface StatusFlags extends JsonFlag {
+  readonly queue?: string;
+}
+
+/** Undefined as long as no worker has told of its speed. */
+function secondsLeft({ labels }: JobStatus, queue: QueueState): number | undefined {
+  const left = labels.total - labels.done - queue.labels;
+  return queue.labelsPerSecond > 0 ? Math.max(0, left) / queue.labelsPerSecond : undefined;
+}
+
+function describeQueue(
+  queue: QueueState & { readonly secondsLeft: number | undefined },
+): readonly string[] {
+  const { waiting, active, labelsPerSecond, setAside, secondsLeft } = queue;
+  const left = secondsLeft === undefined ? '' : `, ${seconds(secondsLeft)} left`;
+  return [
+    `queue: ${active} shards under way, ${waiting} waiting, ${labelsPerSecond.toFixed(0)} labels/s${left}`,
+    ...setAside.map(setAsideLine),
+  ];
 }
 
 function describe(address: string, status: JobStatus): string {

@@ -19,7 +19,7 @@ const SCRIPTS: Readonly<Record<Engine, (address: string, tasks: number) => strin
       '#SBATCH --job-name=softpack',
       `#SBATCH --array=0-${tasks - 1}`,
       '#SBATCH --requeue',
-      `exec softpack cache run ${quoted(address)} --shard "$SLURM_ARRAY_TASK_ID/${tasks}"`,
+      `exec softpack cache run ${quoted(address)} --shard "$((SLURM_ARRAY_TASK_ID % ${tasks}))/${tasks}"`,
     ].join('\n'),
   // A JSON string is a YAML string too; $(NAME) is filled in by Kubernetes.
   kubernetes: (address, tasks) =>

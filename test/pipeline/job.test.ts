@@ -49,7 +49,12 @@ test("a job's archive in a folder has the bytes of one machine's", async () => {
   // Each step again finds nothing to do.
   await planJob(stores, options);
   expect(await trainJobCodec(stores, WORKER)).toBe(false);
-  expect(await runJob(stores, WORKER)).toEqual({ skipped: SHARDS, verified: 0, made: 0 });
+  expect(await runJob(stores, WORKER)).toEqual({
+    skipped: SHARDS,
+    verified: 0,
+    made: 0,
+    setAside: [],
+  });
   await finalizeJob(stores, { verify: true });
   expect(await filesIn(folder)).toEqual(wanted);
 });
@@ -63,7 +68,7 @@ test('a worker that is killed leaves in a bucket what the next one completes, to
   await expect(finalizeJob(stores)).rejects.toMatchObject({
     ...{ code: 'INCOMPLETE', found: 'without 1-8' },
   });
-  expect(await runJob(stores, WORKER)).toEqual({ skipped: 1, verified: 1, made: 7 });
+  expect(await runJob(stores, WORKER)).toEqual({ skipped: 1, verified: 1, made: 7, setAside: [] });
   for (const at of [0, 1, 2]) {
     expect(await dies(dying(stores, at, at === 1 ? 'before' : 'after'))).toBe(true);
   }

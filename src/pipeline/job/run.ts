@@ -1,26 +1,12 @@
-import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { labelCount, type Rectangle, rectangleAt } from '../../archive/grid.js';
-import { cutRow } from '../../archive/pieces.js';
-import { sealedShard, sealShard } from '../../archive/seal.js';
-import { ShardLog } from '../../archive/shard-log.js';
-import type { ShardRecord } from '../../archive/shards.js';
-import { CODECS } from '../../codecs/registry.js';
-import { loadXxh64, type Xxh64 } from '../../container/checksum.js';
-import { makeDirectory } from '../../container/durable.js';
-import { MAX_SHARD_FILE_BYTES } from '../../container/shard-file.js';
+import { labelCount } from '../../archive/grid.js';
 import { argument } from '../../core/check.js';
-import { throwIfAborted } from '../../errors.js';
-import { DivergenceMeter } from '../../labels/divergence.js';
-import { onFile } from '../../store/file-error.js';
-import { readLocalFile } from '../../store/local.js';
-import { viewed } from '../pack.js';
-import { chunkOf, encodePiece, piecesOf } from '../write-archive.js';
 import { type JobArchive, openJobArchive } from './codec.js';
 import { type JobLabels, type JobWorkerOptions, openJobLabels } from './labels.js';
-import { keepReceipt, listReceipts, type Receipt } from './receipts.js';
-import { readJob } from './record.js';
+import { listReceipts } from './receipts.js';
+import { type Job, readJob } from './record.js';
+import { localRunner, type SetAside, type ShardRunner, type ShardWork } from './runner.js';
+import { ShardSteps } from './shard-steps.js';
 import { type JobStores, requireWritable } from './stores.js';
 
 /** Shards i, i + of, i + 2 of, ... */
@@ -34,6 +20,10 @@ export interface RunJobOptions extends JobWorkerOptions {
   readonly share?: JobShare;
   /** Folder for shards until they are in the store; default: that of the system. */
   readonly scratch?: string;
+  /** Hands out the shards; default: one after the other, in this process. */
+  readonly runner?: ShardRunner;
+  /** A shard that fails so often is set aside. Default 3. */
+  readonly tries?: number;
   /** Labels done, of all of the share. */
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -43,8 +33,10 @@ export interface RunJobResult {
   readonly skipped: number;
   /** Shards that a killed run had put there without its receipt. */
   readonly verified: number;
-  /** Shards that were labelled and encoded. */
+  /** Shards that were labelled and encoded here. */
   readonly made: number;
+  /** Shards of the share that failed at every try. */
+  readonly setAside: readonly SetAside[];
 }
 
 /**
@@ -55,182 +47,114 @@ export interface RunJobResult {
  */
 export async function runJob(
   stores: JobStores,
-  { share = { i: 0, of: 1 }, scratch = tmpdir(), onProgress, ...worker }: RunJobOptions = {},
+  {
+    share = { i: 0, of: 1 },
+    scratch = tmpdir(),
+    runner = localRunner,
+    tries = 3,
+    onProgress,
+    ...worker
+  }: RunJobOptions = {},
 ): Promise<RunJobResult> {
   const { signal } = worker;
   argument.count(share.of, 'shard', 1);
   argument.count(share.i, 'shard', 0, share.of - 1);
+  argument.count(tries, 'tries', 1, 1000);
   const job = await readJob(stores, { signal });
   using archive = await openJobArchive(stores, job);
-  const receipts = await listReceipts(stores.receipts, archive.shards);
   const own = shardsOf(share, archive.shards);
-  const missing = own.filter((shard) => !receipts.has(shard));
-  const result = { skipped: own.length - missing.length, verified: 0, made: 0 };
-  if (missing.length === 0) return result;
+  const missing = await missingOf(stores, archive, own);
+  const skipped = own.length - missing.length;
+  if (missing.length === 0) return { skipped, verified: 0, made: 0, setAside: [] };
   await requireWritable(stores, { signal });
   const steps = await ShardSteps.open(stores, archive, scratch, signal);
-  const labelsOf = (shards: readonly number[]) =>
-    shards.reduce((sum, shard) => sum + labelCount(steps.rectangle(shard)), 0);
-  const total = labelsOf(own);
-  let done = total - labelsOf(missing);
-  let labels: JobLabels | undefined;
-  try {
-    for (const shard of missing) {
-      throwIfAborted(signal);
-      if (await steps.receive(shard)) {
-        result.verified += 1;
-      } else {
-        labels ??= await openJobLabels(job, worker);
-        await steps.make(shard, labels, (some) => onProgress?.(done + some, total));
-        result.made += 1;
-      }
-      done += labelCount(steps.rectangle(shard));
-      onProgress?.(done, total);
-    }
-  } finally {
-    await labels?.[Symbol.asyncDispose]();
-    await steps[Symbol.asyncDispose]();
-  }
-  return result;
+  const found = { stores, job, archive, own, missing };
+  await using work = new JobWork(found, steps, worker, onProgress);
+  const setAside = await runner.run(work, { tries, signal });
+  const { verified, made } = work;
+  return { skipped, verified, made, setAside };
 }
 
 function shardsOf({ i, of }: JobShare, shards: number): readonly number[] {
   return Array.from({ length: Math.max(0, Math.ceil((shards - i) / of)) }, (_, k) => i + k * of);
 }
 
-/** The steps of a shard. */
-class ShardSteps implements AsyncDisposable {
-  readonly #stores: JobStores;
-  readonly #archive: JobArchive;
-  readonly #xxh64: Xxh64;
-  readonly #scratch: string;
-  readonly #signal: AbortSignal | undefined;
+async function missingOf(
+  { receipts }: JobStores,
+  { shards }: JobArchive,
+  own: readonly number[],
+): Promise<readonly number[]> {
+  const listed = await listReceipts(receipts, shards);
+  return own.filter((shard) => !listed.has(shard));
+}
 
-  private constructor(
-    stores: JobStores,
-    archive: JobArchive,
-    xxh64: Xxh64,
-    scratch: string,
-    signal: AbortSignal | undefined,
+/** A job, and what of it was missing when this process came. */
+interface FoundJob {
+  readonly stores: JobStores;
+  readonly job: Job;
+  readonly archive: JobArchive;
+  readonly own: readonly number[];
+  readonly missing: readonly number[];
+}
+
+class JobWork implements ShardWork, AsyncDisposable {
+  readonly job: string;
+  readonly #found: FoundJob;
+  readonly #steps: ShardSteps;
+  readonly #worker: JobWorkerOptions;
+  readonly #onProgress: RunJobOptions['onProgress'];
+  readonly #total: number;
+  #done: number;
+  #first: readonly number[] | undefined;
+  #labels: JobLabels | undefined;
+  verified = 0;
+  made = 0;
+
+  constructor(
+    found: FoundJob,
+    steps: ShardSteps,
+    worker: JobWorkerOptions,
+    onProgress: RunJobOptions['onProgress'],
   ) {
-    this.#stores = stores;
-    this.#archive = archive;
-    this.#xxh64 = xxh64;
-    this.#scratch = scratch;
-    this.#signal = signal;
+    this.job = found.job.id;
+    this.#found = found;
+    this.#first = found.missing;
+    this.#steps = steps;
+    this.#worker = worker;
+    this.#onProgress = onProgress;
+    this.#total = this.#labelsIn(found.own);
+    this.#done = this.#total - this.#labelsIn(found.missing);
   }
 
-  static async open(
-    stores: JobStores,
-    archive: JobArchive,
-    scratch: string,
-    signal: AbortSignal | undefined,
-  ): Promise<ShardSteps> {
-    await makeDirectory(scratch);
-    const own = await onFile(scratch, () => mkdtemp(join(scratch, 'softpack-job-')));
-    return new ShardSteps(stores, archive, await loadXxh64(), own, signal);
+  #labelsIn(shards: readonly number[]): number {
+    return shards.reduce((sum, shard) => sum + labelCount(this.#steps.rectangle(shard)), 0);
   }
 
-  rectangle(shard: number): Rectangle {
-    const { identity } = this.#archive.plan;
-    return rectangleAt(identity.grid, identity, shard);
+  async missing(): Promise<readonly number[]> {
+    const { stores, archive, own } = this.#found;
+    const missing = this.#first ?? (await missingOf(stores, archive, own));
+    this.#first = undefined;
+    this.#done = this.#total - this.#labelsIn(missing);
+    return missing;
   }
 
-  /**
-   * Writes the receipt of a shard that is there and sound, if what was measured of it is there too: whoever puts a shard
-   * puts that first.
-   */
-  async receive(shard: number): Promise<boolean> {
-    const record = await this.#stored(shard);
-    if (record === undefined) return false;
-    const measured = (await listReceipts(this.#stores.job, this.#archive.shards)).get(shard) ?? [];
-    const receipt = measured.find(({ sha256 }) => sha256 === record.sha256);
-    if (receipt === undefined) return false;
-    await keepReceipt(this.#stores.receipts, receipt, { signal: this.#signal });
-    return true;
-  }
-
-  /** The shard in the store; undefined if there is none, or a damaged one. */
-  #stored(shard: number): Promise<ShardRecord | undefined> {
-    const { identity, archiveId } = this.#archive.plan;
-    const plan = { identity, archiveId, rectangle: this.rectangle(shard) };
-    return sealedShard(this.#stores.archive, plan, this.#xxh64);
-  }
-
-  async make(
-    shard: number,
-    labels: JobLabels,
-    onProgress: (labels: number) => void,
-  ): Promise<void> {
-    const receipt = await this.#encode(shard, labels, onProgress);
-    const { job, receipts } = this.#stores;
-    const options = { signal: this.#signal };
-    await keepReceipt(job, receipt, options);
-    const path = join(this.#scratch, this.rectangle(shard).file);
-    const own = await this.#put(shard, await readLocalFile(path, MAX_SHARD_FILE_BYTES), receipt);
-    if (own) await keepReceipt(receipts, receipt, options);
-    await onFile(path, () => rm(path, { force: true }));
-  }
-
-  /**
-   * Puts a shard into the store, in place of one that is damaged or of which nothing is known. False if another machine was
-   * first, whose labels may be rounded differently: then that one has its receipt.
-   */
-  async #put(shard: number, bytes: Uint8Array<ArrayBuffer>, { sha256 }: Receipt): Promise<boolean> {
-    const { archive } = this.#stores;
-    const options = { signal: this.#signal };
-    const { file } = this.rectangle(shard);
-    if (await archive.putIfAbsent(file, bytes, options)) return true;
-    if (await this.receive(shard)) return false;
-    async function* whole() {
-      yield bytes;
+  async make(shard: number, onLabels?: (done: number) => void): Promise<void> {
+    if (await this.#steps.receive(shard)) {
+      this.verified += 1;
+    } else {
+      this.#labels ??= await openJobLabels(this.#found.job, this.#worker);
+      await this.#steps.make(shard, this.#labels, (some) => {
+        onLabels?.(some);
+        this.#onProgress?.(this.#done + some, this.#total);
+      });
+      this.made += 1;
     }
-    await archive.putParts(file, bytes.length, whole(), { sha256, ...options });
-    return true;
+    this.#done += this.#labelsIn([shard]);
+    this.#onProgress?.(this.#done, this.#total);
   }
 
-  /** Labels and encodes a shard into a file of the scratch folder. */
-  async #encode(
-    shard: number,
-    { source, part }: JobLabels,
-    onProgress: (labels: number) => void,
-  ): Promise<Receipt> {
-    const { codec, plan } = this.#archive;
-    const { identity, archiveId } = plan;
-    const rectangle = this.rectangle(shard);
-    const log = await ShardLog.open(
-      this.#scratch,
-      { identity, archiveId, shard, rectangle },
-      this.#xxh64,
-    );
-    try {
-      const meter = new DivergenceMeter(identity.classes);
-      const labels = viewed(part, CODECS);
-      const chunk = chunkOf(codec, identity.classes);
-      source.goThrough(rectangle);
-      const [first, end] = rectangle.epochs;
-      let done = 0;
-      for (let epoch = first; epoch < end; epoch++) {
-        for (const piece of piecesOf(epoch, rectangle.samples, identity.grid, chunk)) {
-          throwIfAborted(this.#signal);
-          const codes = await encodePiece(labels, codec, piece, meter);
-          for (const [cut, columns] of cutRow(identity, piece, { codes })) {
-            await log.add(cut, columns);
-          }
-          done += piece.count;
-          onProgress(done);
-        }
-      }
-      const { bytes, sha256, indexSha256 } = await sealShard(this.#scratch, log, this.#xxh64);
-      return { shard, bytes, sha256, indexSha256, sums: meter.sums() };
-    } finally {
-      await log.park();
-      const path = join(this.#scratch, `${rectangle.file}.partial`);
-      await rm(path, { force: true }).catch(() => undefined);
-    }
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return rm(this.#scratch, { recursive: true, force: true }).catch(() => undefined);
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#labels?.[Symbol.asyncDispose]();
+    await this.#steps[Symbol.asyncDispose]();
   }
 }

@@ -21,6 +21,7 @@ const rounds = Number(process.argv[2] ?? 7);
 const SEQUENCES = 4;
 const LENGTH = 256;
 const LABELS = SEQUENCES * LENGTH;
+const kernels = loadKernels();
 const TOP = 20;
 
 let state = 1;
@@ -134,7 +135,7 @@ async function measureKind(vocabulary, [title, choice], source, exact) {
   const { width, config } = codecs[0];
   let sequence = 0;
   for await (const own of source.sequences()) {
-    listed.push(await listRows(own, vocabulary, { ...config, sequence: sequence++ }));
+    listed.push(await listRows(own, vocabulary, { ...config, sequence: sequence++, kernels }));
   }
   const ids = new Int32Array(LABELS * width);
   const probabilities = new Float32Array(LABELS * width);
@@ -187,7 +188,7 @@ async function exactLabels(vocabulary, source, folder) {
   const logProbs = new Float32Array(LABELS * TOP);
   let sequence = 0;
   for await (const own of source.sequences()) {
-    const options = { k: TOP, samples: 0, seed: 0, sequence };
+    const options = { k: TOP, samples: 0, seed: 0, sequence, kernels };
     const listed = await listRows(own, vocabulary, options);
     ids.set(listed.ids, sequence * LENGTH * TOP);
     logProbs.set(listed.logProbs, sequence * LENGTH * TOP);

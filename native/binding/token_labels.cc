@@ -106,11 +106,47 @@ Napi::Value Encode(const Napi::CallbackInfo& info) {
   });
 }
 
+// listTokens(logits: Float32Array, width: number, vocabulary: number, k: number, samples: number,
+//            uniforms: Float64Array, ids: Uint32Array, drawn: Uint32Array, sums: Float64Array,
+//            listed: Uint32Array): number
+Napi::Value List(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  TokenListArgs args = {};
+  const Span<float> logits = arguments.Floats(0, "logits");
+  args.logits = logits.data;
+  args.width = arguments.Size(1, "width", 1);
+  args.rows = Labels(arguments, "logits", logits.length, args.width);
+  args.vocabulary = arguments.Size(2, "vocabulary", 1);
+  args.k = arguments.Small(3, "k", 0, kTokenEntries);
+  args.samples = arguments.Small(4, "samples", 0, kTokenSamples);
+  const uint64_t samples = arguments.Product("uniforms", args.rows, args.samples);
+  const Span<double> uniforms = arguments.Doubles(5, "uniforms");
+  CheckLength(arguments, "uniforms", uniforms.length, samples);
+  args.uniforms = uniforms.data;
+  const Span<uint32_t> ids = arguments.DoubleWords(6, "ids");
+  CheckLength(arguments, "ids", ids.length, arguments.Product("ids", args.rows, args.k));
+  args.ids = ids.data;
+  const Span<uint32_t> drawn = arguments.DoubleWords(7, "drawn");
+  CheckLength(arguments, "drawn", drawn.length, samples);
+  args.drawn = drawn.data;
+  const Span<double> sums = arguments.Doubles(8, "sums");
+  CheckLength(arguments, "sums", sums.length, args.rows);
+  args.sums = sums.data;
+  const Span<uint32_t> listed = arguments.DoubleWords(9, "listed");
+  CheckLength(arguments, "listed", listed.length, 1);
+  return RunNow(arguments, [args, listed]() mutable {
+    const int status = ListTokens(&args);
+    *listed.data = static_cast<uint32_t>(args.listed);
+    return status;
+  });
+}
+
 }  // namespace
 
 void DefineTokenLabels(Napi::Env env, Napi::Object target) {
   target.Set("decodeTokens", Napi::Function::New(env, Decode, "decodeTokens"));
   target.Set("encodeTokens", Napi::Function::New(env, Encode, "encodeTokens"));
+  target.Set("listTokens", Napi::Function::New(env, List, "listTokens"));
 }
 
 }  // namespace softpack

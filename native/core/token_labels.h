@@ -62,6 +62,22 @@ struct TokenEncodeArgs {
   uint64_t length;   // set by the call: bits written
 };
 
+struct TokenListArgs {
+  const float *logits;  // [rows, width]
+  uint64_t rows;
+  uint64_t width;
+  uint64_t vocabulary;     // columns that are ids, the first ones of each row
+  uint32_t k;              // up to the vocabulary and kTokenEntries
+  uint32_t samples;        // up to kTokenSamples
+  const double *uniforms;  // [rows, samples], in [0, 1), ascending in each row
+  uint32_t *ids;           // [rows, k], those of the largest logits, the largest first
+  // [rows, samples], drawn in proportion to the probabilities of all other ids; the last of `ids`
+  // where nothing is left.
+  uint32_t *drawn;
+  double *sums;     // [rows]: of exp(logit - largest logit)
+  uint64_t listed;  // set by the call: rows before the first that is no distribution
+};
+
 // Whether the limits above hold.
 inline bool IsTokenShape(const TokenShape &shape) {
   const bool bounded = shape.vocabulary >= 1 && shape.vocabulary <= kTokenVocabulary &&
@@ -86,6 +102,8 @@ int DecodeTokens(const TokenDecodeArgs &args);
 // small, or for more than 2^32 bits. Room for TokenLabelBits of each label and
 // 8 bytes is enough.
 int EncodeTokens(TokenEncodeArgs *args);
+// The same ids on every machine.
+int ListTokens(TokenListArgs *args);
 
 }  // namespace softpack
 

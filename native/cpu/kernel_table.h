@@ -140,6 +140,13 @@ constexpr uint32_t kSearchLanes = 8;
 constexpr uint32_t kSearchIndices = 4;
 constexpr uint32_t kSearchStates = 8;
 
+// Logits of a vocabulary whose weights are summed together, in so many sums side by side; logits
+// that are compared side by side.
+constexpr uint64_t kTokenBlock = 64;
+constexpr uint32_t kTokenSums = 8;
+constexpr uint32_t kTokenLanes = 16;
+constexpr float kLargestLogit = 3.40282346638528859812e+38f;
+
 struct SearchScratch {
   float* quotients;  // [kSearchLanes, rank]
   int32_t* indices;  // [rank, kSearchIndices, kSearchLanes]
@@ -257,6 +264,11 @@ struct KernelTable {
   // Values of one component's indices; `contexts` is null without a trellis.
   void (*dequantise)(const int16_t* indices, const uint8_t* contexts, uint64_t count, float shift,
                      double unit, float* out);
+
+  // Of blocks of kTokenBlock logits, the last one may have fewer: maxima, false if a logit is NaN
+  // or +infinity; sums of TokenExp(logit - top), where no logit exceeds `top`.
+  bool (*token_maxima)(const float* logits, uint64_t count, float* maxima);
+  void (*token_masses)(const float* logits, uint64_t count, double top, double* masses);
 };
 
 // Floats of one panel-packed matrix with `inner` rows.

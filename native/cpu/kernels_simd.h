@@ -246,6 +246,8 @@ void NearestMargins(const float* vectors, const float* groups, uint64_t count, u
 
 #include "cpu/quantiser_simd.h"
 
+#include "cpu/token_loops.h"
+
 constexpr KernelTable Table() {
   return {kPanelColumns,
           kInnerBlock,
@@ -280,5 +282,7 @@ constexpr KernelTable Table() {
           AdvanceRansTrellis,
           CentreRows,
           SearchTrellis,
-          DequantiseValues};
+          DequantiseValues,
+          TokenMaxima,
+          TokenMasses};
 }

@@ -101,6 +101,19 @@ export interface NativeCoding {
     /** [1], bits written. */
     length: Uint32Array,
   ): number;
+  listTokens(
+    logits: Float32Array,
+    width: number,
+    vocabulary: number,
+    k: number,
+    samples: number,
+    uniforms: Float64Array,
+    ids: Uint32Array,
+    drawn: Uint32Array,
+    sums: Float64Array,
+    /** [1], labels before the first that is no distribution. */
+    listed: Uint32Array,
+  ): number;
 }
 
 export interface NativeLatentDecoder {

@@ -52,6 +52,7 @@ export function withFallback(first: Kernels, second: () => Kernels): Kernels {
     createLatentDecoder: (spec) => state.current.createLatentDecoder(spec),
     encodeTokens: (args) => state.current.encodeTokens(args),
     decodeTokens: (args) => state.current.decodeTokens(args),
+    listTokens: (args) => state.current.listTokens(args),
     residentCodes: (codes) => state.run((kernels) => kernels.residentCodes(codes)),
     createEncoder: (spec) => new FallbackEncoder(state, spec),
     createDecoder: (spec) => new FallbackDecoder(state, spec),

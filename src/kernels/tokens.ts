@@ -79,6 +79,29 @@ export interface EncodedTokens {
   readonly begins: Uint32Array;
 }
 
+export interface ListTokensArgs {
+  /** [labels, width]; columns from `vocabulary` on pad. */
+  readonly logits: Float32Array;
+  readonly width: number;
+  readonly vocabulary: number;
+  /** Most probable ids to list, at most the vocabulary. */
+  readonly k: number;
+  /** Ids to draw from the others per label. */
+  readonly samples: number;
+  /** [labels, samples], in [0, 1), ascending in each label. */
+  readonly uniforms: Float64Array;
+  /** [labels, k]: the most probable first, of equal ones the lowest ids. */
+  readonly ids: Uint32Array;
+  /** [labels, samples]: one for each uniform; the least probable listed id where nothing is left. */
+  readonly drawn: Uint32Array;
+  /** [labels]: sums of exp(logit - largest logit). */
+  readonly sums: Float64Array;
+}
+
+/** Logits whose weights are summed together, in so many sums side by side that are then added pairwise. */
+export const TOKEN_BLOCK = 64;
+export const TOKEN_SUMS = 8;
+
 export function vocabularyOf({ ids }: TokenLabelModel): number {
   return ids.length;
 }

@@ -3,7 +3,12 @@ import type { LatentDecoder, LatentDecoderSpec } from './latents.js';
 import type { CentreLogitsArgs, DequantiseArgs, QuantiseArgs } from './quantiser.js';
 import type { DecodeRansArgs, EncodeRansArgs } from './rans.js';
 import type { ThreadOptions } from './thread-options.js';
-import type { DecodeTokensArgs, EncodedTokens, EncodeTokensArgs } from './tokens.js';
+import type {
+  DecodeTokensArgs,
+  EncodedTokens,
+  EncodeTokensArgs,
+  ListTokensArgs,
+} from './tokens.js';
 
 export type { ThreadOptions };
 
@@ -294,4 +299,11 @@ export interface Kernels {
    * @internal
    */
   decodeTokens(args: DecodeTokensArgs): void;
+  /**
+   * On the CPU, the same ids and sums everywhere. Returns the number of labels up to the first that is no distribution: one
+   * with NaN or +infinity, or with -infinity alone.
+   *
+   * @internal
+   */
+  listTokens(args: ListTokensArgs): number;
 }

@@ -1,5 +1,6 @@
 import { CounterRng, STREAM, unit } from '../core/philox.js';
 import { SoftpackError } from '../errors.js';
+import type { Kernels } from '../kernels/types.js';
 import type { SparseRows, TokenSequence } from './token-source.js';
 
 /** What a codec stores of some labels, before it is coded. */
@@ -27,6 +28,7 @@ export interface ListOptions {
   readonly seed: number;
   /** Number of the sequence, which draws depend on. */
   readonly sequence: number;
+  readonly kernels: Kernels;
   /** [vocabulary]: what labels leave to each id that they do not list is added to it. */
   readonly tailSums?: Float64Array;
 }
@@ -56,10 +58,7 @@ export async function listRows(
   for (let start = 0; start < rows; start += step) {
     const count = Math.min(step, rows - start);
     const logits = await labels.read(start, count);
-    for (let i = 0; i < count; i++) {
-      const row = logits.subarray(i * labels.width, i * labels.width + vocabulary);
-      listDense(row, start + i, sequence, options, listed);
-    }
+    listDense(logits, labels.width, start, sequence, vocabulary, options, listed);
   }
   return listed;
 }
@@ -110,69 +109,64 @@ function listSparse(
   }
 }
 
+/** Lists labels [rows, width] from `start` of a sequence on. */
 function listDense(
   logits: Float32Array,
-  row: number,
+  width: number,
+  start: number,
   { name, first }: TokenSequence,
-  { k, samples, seed, sequence, tailSums }: ListOptions,
+  vocabulary: number,
+  { k, samples, seed, sequence, tailSums, kernels }: ListOptions,
   out: ListedRows,
 ): void {
-  const { probabilities, wrong } = softmax(logits);
-  if (wrong !== undefined) {
-    throw new SoftpackError('NON_FINITE', 'a logit is not a number', {
-      field: `${name}: label ${row}, id ${wrong}`,
-      expected: 'finite numbers',
-      found: logits[wrong],
-    });
+  const rows = logits.length / width;
+  const uniforms = new Float64Array(rows * samples);
+  for (let row = 0; row < rows && samples > 0; row++) {
+    uniforms.set(drawsOf(seed, sequence, first + start + row, samples), row * samples);
   }
-  const top = largest(probabilities, k);
-  out.counts[row] = top.length;
-  for (const [i, id] of top.entries()) {
-    out.ids[row * k + i] = id;
-    out.logProbs[row * k + i] = Math.log(probabilities[id]);
-    // What is left is the tail.
-    probabilities[id] = 0;
+  const most = Math.min(k, vocabulary);
+  const ids = new Uint32Array(rows * most);
+  const drawn = out.samples.subarray(start * samples, (start + rows) * samples);
+  const sums = new Float64Array(rows);
+  const sizes = { width, vocabulary, k: most, samples };
+  const listed = kernels.listTokens({ logits, ...sizes, uniforms, ids, drawn, sums });
+  if (listed < rows) {
+    const own = logits.subarray(listed * width, listed * width + vocabulary);
+    throw noDistribution(own, `${name}: label ${start + listed}`);
   }
-  if (tailSums !== undefined) {
-    for (let id = 0; id < tailSums.length; id++) tailSums[id] += probabilities[id];
+  for (let row = 0; row < rows; row++) {
+    const own = logits.subarray(row * width, row * width + vocabulary);
+    const top = ids.subarray(row * most, (row + 1) * most);
+    const at = (start + row) * k;
+    out.counts[start + row] = most;
+    out.ids.set(top, at);
+    const logSum = Math.log(sums[row]);
+    for (const [i, id] of top.entries()) out.logProbs[at + i] = own[id] - own[top[0]] - logSum;
+    if (tailSums !== undefined) addTail(own, top, logSum, tailSums);
   }
-  const uniforms = drawsOf(seed, sequence, first + row, samples);
-  const spare = top[top.length - 1] ?? 0;
-  out.samples.set(drawIds(probabilities, uniforms, spare), row * samples);
 }
 
-/** Probabilities in float64; `wrong` is the first id whose logit is no number. */
-function softmax(logits: Float32Array): { probabilities: Float64Array; wrong?: number } {
-  const probabilities = new Float64Array(logits.length);
-  let top = Number.NEGATIVE_INFINITY;
-  for (let i = 0; i < logits.length; i++) {
-    if (!(logits[i] < Number.POSITIVE_INFINITY)) return { probabilities, wrong: i };
-    if (logits[i] > top) top = logits[i];
-  }
-  if (top === Number.NEGATIVE_INFINITY) return { probabilities, wrong: 0 };
-  let sum = 0;
-  for (let i = 0; i < logits.length; i++) {
-    probabilities[i] = Math.exp(logits[i] - top);
-    sum += probabilities[i];
-  }
-  for (let i = 0; i < logits.length; i++) probabilities[i] /= sum;
-  return { probabilities };
+/** Adds what a label leaves to the ids that it does not list. */
+function addTail(
+  logits: Float32Array,
+  listed: Uint32Array,
+  logSum: number,
+  sums: Float64Array,
+): void {
+  const top = logits[listed[0]];
+  const before = Array.from(listed, (id) => sums[id]);
+  for (const [id, logit] of logits.entries()) sums[id] += Math.exp(logit - top - logSum);
+  for (const [i, id] of listed.entries()) sums[id] = before[i];
 }
 
-/** Ids of the `k` largest values, of equal ones the lowest, in descending order. */
-function largest(values: Float64Array, k: number): number[] {
-  const top: number[] = [];
-  let least = -1;
-  for (let id = 0; id < values.length; id++) {
-    const value = values[id];
-    if (top.length === k && value <= least) continue;
-    let at = top.length;
-    while (at > 0 && values[top[at - 1]] < value) at--;
-    top.splice(at, 0, id);
-    if (top.length > k) top.pop();
-    if (top.length === k) least = k === 0 ? Number.POSITIVE_INFINITY : values[top[k - 1]];
-  }
-  return top;
+function noDistribution(logits: Float32Array, label: string): SoftpackError {
+  const wrong = logits.findIndex((logit) => !(logit < Number.POSITIVE_INFINITY));
+  const id = Math.max(wrong, 0);
+  return new SoftpackError('NON_FINITE', 'a logit is not a number', {
+    field: `${label}, id ${id}`,
+    expected: 'finite numbers',
+    found: logits[id],
+  });
 }
 
 /** Numbers in [0, 1) that belong to a position of a sequence, ascending. */

@@ -56,7 +56,8 @@ export async function packTokens(options: PackTokensOptions): Promise<PackTokens
   const encode = async (own: TokenSequence, sequence: number) => {
     const known = listed.get(sequence);
     listed.delete(sequence);
-    const rows = known ?? (await listRows(own, source.vocabulary, { ...codec.config, sequence }));
+    const rows =
+      known ?? (await listRows(own, source.vocabulary, { ...codec.config, sequence, kernels }));
     return encodeSequence(own, rows, codec);
   };
   await writeSequences(codec.parts(), TOKEN_DECODING, counted, options, encode);

@@ -47,7 +47,10 @@ export async function trainTokenCodec(
     passed += own.rows;
     if (wanted && own.rows > 0) {
       taken += own.rows;
-      const listed = await listRows(own, config.vocabulary, { ...config, sequence, tailSums });
+      const listed = await listRows(own, config.vocabulary, {
+        ...config,
+        ...{ sequence, tailSums, kernels },
+      });
       count(listed, counts);
       if (keptBytes < KEPT_BYTES) kept.set(sequence, listed);
       keptBytes += bytesOf(listed);

@@ -6,6 +6,7 @@
 
 #include "core/scalar_math.h"
 #include "cpu/target.h"
+#include "cpu/token_exp.h"
 
 SOFTPACK_TARGET_BEGIN("avx2,fma,f16c")
 namespace softpack {

@@ -12,6 +12,7 @@
 
 #include "core/scalar_math.h"
 #include "cpu/target.h"
+#include "cpu/token_exp.h"
 
 SOFTPACK_TARGET_BEGIN("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,f16c")
 namespace softpack {

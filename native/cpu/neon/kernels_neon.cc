@@ -6,6 +6,7 @@
 
 #include "core/scalar_math.h"
 #include "cpu/target.h"
+#include "cpu/token_exp.h"
 
 namespace softpack {
 namespace {

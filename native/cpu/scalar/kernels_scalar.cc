@@ -9,6 +9,7 @@
 #include "core/half.h"
 #include "core/scalar_math.h"
 #include "cpu/kernel_table.h"
+#include "cpu/token_exp.h"
 
 namespace softpack {
 namespace {
@@ -109,6 +110,8 @@ void ChainColumns(const float* rows, uint64_t stride, const float* weights, uint
 
 #include "cpu/scalar/quantiser_scalar.h"
 
+#include "cpu/token_loops.h"
+
 }  // namespace
 
 extern const KernelTable kScalarKernels = {
@@ -147,6 +150,8 @@ extern const KernelTable kScalarKernels = {
     CentreRows,
     SearchTrellis,
     DequantiseValues,
+    TokenMaxima,
+    TokenMasses,
 };
 
 }  // namespace softpack

@@ -4,6 +4,7 @@ import { SoftpackError } from '../../errors.js';
 import {
   type DecodeTokensArgs,
   type EncodeTokensArgs,
+  type ListTokensArgs,
   STAGE_CODES,
   TOKEN_GROUP,
   TOKEN_LIMITS,
@@ -51,6 +52,25 @@ export function checkEncodeTokens(args: EncodeTokensArgs): CheckedEncodeTokens {
     ...checked,
     indices: typedArray('indices', args.indices, 'Uint16Array', labels * stages),
   };
+}
+
+export function checkListTokens(args: ListTokensArgs): ListTokensArgs {
+  const { width, vocabulary, k, samples } = given(args);
+  argument.count(width, 'width', 1);
+  argument.count(vocabulary, 'vocabulary', 1, Math.min(width, TOKEN_LIMITS.vocabulary));
+  argument.count(k, 'k', 0, Math.min(TOKEN_LIMITS.k, vocabulary));
+  argument.count(samples, 'samples', 0, TOKEN_LIMITS.samples);
+  const logits = floats('logits', args.logits);
+  const rows = logits.length / width;
+  argument.that(Number.isInteger(rows), logits.length, 'logits', `a multiple of width = ${width}`);
+  const uniforms = typedArray('uniforms', args.uniforms, 'Float64Array', rows * samples);
+  const ids = typedArray('ids', args.ids, 'Uint32Array', rows * k);
+  const drawn = typedArray('drawn', args.drawn, 'Uint32Array', rows * samples);
+  const sums = typedArray('sums', args.sums, 'Float64Array', rows);
+  apart('ids', ids, { logits, uniforms });
+  apart('drawn', drawn, { logits, uniforms, ids });
+  apart('sums', sums, { logits, uniforms, ids, drawn });
+  return { logits, width, vocabulary, k, samples, uniforms, ids, drawn, sums };
 }
 
 function checkModel(model: TokenLabelModel): TokenLabelModel {

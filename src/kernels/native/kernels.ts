@@ -19,7 +19,7 @@ import { NativeLatentDecoderHandle } from './latents.js';
 import { centreLogits, dequantise, quantise } from './quantiser.js';
 import { decodeRans, encodeRans } from './rans.js';
 import { NativeResidentCodes } from './resident-codes.js';
-import { decodeTokens, encodeTokens } from './tokens.js';
+import { decodeTokens, encodeTokens, listTokens } from './tokens.js';
 
 export function createCpuKernels(addon: Addon, isa: string): Kernels {
   return createNativeKernels({
@@ -69,6 +69,7 @@ export function createNativeKernels(backend: NativeBackend): Kernels {
     createLatentDecoder: (spec) => new NativeLatentDecoderHandle(backend, spec),
     encodeTokens: (args) => encodeTokens(backend, args),
     decodeTokens: (args) => decodeTokens(backend, args),
+    listTokens: (args) => listTokens(backend, args),
   };
 }
 

@@ -3,6 +3,7 @@ import { STATUSES } from '../abi.js';
 import {
   checkDecodeTokens,
   checkEncodeTokens,
+  checkListTokens,
   invalidTokenCodes,
   invalidTokens,
 } from '../check/tokens.js';
@@ -10,6 +11,7 @@ import {
   type DecodeTokensArgs,
   type EncodedTokens,
   type EncodeTokensArgs,
+  type ListTokensArgs,
   type TokenLabelModel,
   tokenCapacity,
   tokenGroups,
@@ -58,6 +60,18 @@ export function encodeTokens(backend: NativeBackend, args: EncodeTokensArgs): En
   if (status === STATUSES.invalidArgument) throw invalidTokens();
   if (status !== STATUSES.ok) throw nativeFailure(backend, 'encodeTokens', status);
   return { bytes: out.slice(0, Math.ceil((position + length[0]) / 8)), begins };
+}
+
+export function listTokens(backend: NativeBackend, args: ListTokensArgs): number {
+  const { logits, width, vocabulary, k, samples, uniforms, ids, drawn, sums } =
+    checkListTokens(args);
+  const listed = new Uint32Array(1);
+  const status = backend.coding.listTokens(
+    ...([logits, width, vocabulary, k, samples] as const),
+    ...([uniforms, ids, drawn, sums, listed] as const),
+  );
+  if (status !== STATUSES.ok) throw nativeFailure(backend, 'listTokens', status);
+  return listed[0];
 }
 
 function sizesOf({ k, samples, values }: TokenLabelModel) {

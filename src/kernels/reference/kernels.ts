@@ -23,6 +23,7 @@ import { nearest } from './nearest.js';
 import { project } from './project.js';
 import { centreLogits, dequantise, quantise } from './quantiser.js';
 import { decodeRans, encodeRans } from './rans.js';
+import { listTokens } from './token-list.js';
 import { decodeTokens, encodeTokens } from './tokens.js';
 
 /**
@@ -60,6 +61,7 @@ export const referenceKernels: Kernels = {
   createLatentDecoder: (spec) => new ReferenceLatentDecoder(spec),
   encodeTokens,
   decodeTokens,
+  listTokens,
 };
 
 class ReferenceEncoder implements Encoder {

@@ -140,12 +140,9 @@ constexpr uint32_t kSearchLanes = 8;
 constexpr uint32_t kSearchIndices = 4;
 constexpr uint32_t kSearchStates = 8;
 
-// Logits of a vocabulary whose weights are summed together, in so many sums side by side; logits
-// that are compared side by side.
+// Logits of a vocabulary whose weights are summed together, in so many sums side by side.
 constexpr uint64_t kTokenBlock = 64;
 constexpr uint32_t kTokenSums = 8;
-constexpr uint32_t kTokenLanes = 16;
-constexpr float kLargestLogit = 3.40282346638528859812e+38f;
 
 struct SearchScratch {
   float* quotients;  // [kSearchLanes, rank]

@@ -11,14 +11,14 @@ namespace softpack {
 // src/kernels/reference/token-exp.ts, so that labels are equal everywhere. x =
 // n ln 2 + r with |r| <= ln(2) / 2, then the Taylor series of exp(r) to
 // degree 13.
-inline double TokenExp(double x) {
-  // NaN stays.
-  const double bounded = x < -104 ? -104 : x;
-  const double halves = bounded * 1.4426950408889634 - 0.5;
-  const int32_t n = static_cast<int32_t>(halves == halves ? halves : 0);
+//
+// For x from kLeastTokenExponent to 0. Without a branch, so that compilers make vectors of it.
+constexpr double kLeastTokenExponent = -105;
+inline double TokenExpInRange(double x) {
+  const int32_t n = static_cast<int32_t>(x * 1.4426950408889634 - 0.5);
   const double count = n;
   // ln 2 in two parts, the first exact in 32 bits.
-  const double r = bounded - count * 0.6931471803691238 - count * 1.9082149292705877e-10;
+  const double r = x - count * 0.6931471803691238 - count * 1.9082149292705877e-10;
   double sum = 1.0 / 6227020800;
   sum = sum * r + 1.0 / 479001600;
   sum = sum * r + 1.0 / 39916800;
@@ -33,10 +33,17 @@ inline double TokenExp(double x) {
   sum = sum * r + 0.5;
   sum = sum * r + 1.0;
   sum = sum * r + 1.0;
-  const uint64_t bits = static_cast<uint64_t>(n + 1023) << 52;
+  const uint64_t kept = x < -104 ? 0 : ~uint64_t{0};
+  const uint64_t bits = (static_cast<uint64_t>(static_cast<int64_t>(n) + 1023) << 52) & kept;
   double power;
   std::memcpy(&power, &bits, sizeof power);
-  return sum * power * (x < -104 ? 0.0 : 1.0);
+  return sum * power;
+}
+
+// NaN stays.
+inline double TokenExp(double x) {
+  if (x != x) return x;
+  return TokenExpInRange(x < kLeastTokenExponent ? kLeastTokenExponent : x);
 }
 
 }  // namespace softpack

@@ -7,6 +7,8 @@ import { PackedLoss, selectBackend } from 'softpack/nn';
 import { createStudent, normalisation } from './student.mjs';
 
 const [archivePath, imagesPath] = process.argv.slice(2);
+if (imagesPath === undefined)
+  throw new Error('usage: node examples/packed-loss.mjs <archive> <images>');
 await selectBackend();
 const archive = await openArchive(archivePath);
 const images = await openImagesOf(archive, imagesPath);

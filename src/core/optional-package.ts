@@ -17,10 +17,14 @@ export async function optionalPackage<T>(
     return await load();
   } catch (cause) {
     if (isSoftpackError(cause)) throw cause;
-    const [first] = errorMessage(cause).split('\n');
-    const missing = /MODULE_NOT_FOUND$/.test(errorCode(cause) ?? '');
-    const reason = missing ? ', which is not installed' : `, which does not load (${first})`;
-    const message = `${purpose} need ${name}${reason}: npm install ${name}`;
+    const message = `${purpose} need ${name}, ${whyUnusable(cause)}: npm install ${name}`;
     throw new SoftpackError('TOOL_MISSING', message, { field: name, cause });
   }
+}
+
+/** What is wrong with a package whose import failed. */
+export function whyUnusable(cause: unknown): string {
+  const [first] = errorMessage(cause).split('\n');
+  const missing = /MODULE_NOT_FOUND$/.test(errorCode(cause) ?? '');
+  return missing ? 'which is not installed' : `which does not load (${first})`;
 }

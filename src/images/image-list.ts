@@ -23,6 +23,11 @@ export async function imageList(
   file: string,
   { root = dirname(file), ...options }: ImageFilesOptions & { readonly root?: string } = {},
 ): Promise<ImageSource> {
+  if (isImageName(file)) {
+    throw invalidFile(file, 'content', 'one image is no data set', {
+      expected: 'a folder of images, or a text file that lists them',
+    });
+  }
   const text = decodeText(file, 'content', await readLocalFile(file, MAX_LIST_BYTES));
   const entries = text
     .split(/\r?\n/)

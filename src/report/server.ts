@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { FieldChecker } from '../core/check.js';
+import { argument, FieldChecker } from '../core/check.js';
 import { errorMessage, isSoftpackError, SoftpackError } from '../errors.js';
 import type { OpenReport } from './report.js';
 import { type ShownLabel, showLabels } from './shown-label.js';
@@ -30,6 +30,7 @@ const HEADERS = {
  * @param port 0: any free one.
  */
 export async function serveReport(open: OpenReport, page: string, port = 0): Promise<ReportServer> {
+  argument.count(port, 'port', 0, 65_535);
   const server = createServer((request, response) => {
     answer(open, page, request, server).then(
       (reply) => send(response, request, reply),

@@ -258,3 +258,11 @@ test('code points are in order where UTF-16 units are not', async () => {
   expect([...texts].reverse().sort(compareCodePoints)).toEqual(texts);
   expect(compareCodePoints('x', 'x')).toBe(0);
 });
+
+test('an image in place of a list of images is told apart from a damaged list', async () => {
+  const file = await temporary.file('one.PNG', Uint8Array.of(0x89, 0x50, 0x4e, 0x47));
+  await expect(imageList(file)).rejects.toMatchObject({
+    code: 'INVALID_FILE',
+    expected: 'a folder of images, or a text file that lists them',
+  });
+});

@@ -128,6 +128,9 @@ describe('a served archive', () => {
       const { code, err } = await softpack(['view', packed, '--port', url.port]);
       expect(code).toBe(2);
       expect(err).toContain('this port is in use');
+      const none = await softpack(['view', packed, '--port', '65536']);
+      expect(none).toMatchObject({ code: 2, err: expect.stringContaining('port') });
+      expect(none.err).not.toContain('unexpected');
     });
   });
 });

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { basename, dirname, resolve, sep } from 'node:path';
 import type * as ort from 'onnxruntime-node';
+import { whyUnusable } from '../../core/optional-package.js';
 import { errorMessage, invalidFile, SoftpackError } from '../../errors.js';
 import { fileError } from '../../store/file-error.js';
 import { readLocalFile, regularFileSize } from '../../store/local.js';
@@ -71,9 +72,8 @@ async function loadRuntime(): Promise<typeof ort> {
   try {
     return await import('onnxruntime-node');
   } catch (cause) {
-    const reason = errorMessage(cause).split('\n')[0];
     const type = 'npm install onnxruntime-node --onnxruntime-node-install=skip';
-    const message = `ONNX teachers need onnxruntime-node: ${reason}; ${type}`;
+    const message = `ONNX teachers need onnxruntime-node, ${whyUnusable(cause)}: ${type}`;
     throw new SoftpackError('BACKEND_UNAVAILABLE', message, { field: 'teacher', cause });
   }
 }

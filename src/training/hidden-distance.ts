@@ -21,8 +21,11 @@ export function hiddenDistance(
 ): Distance {
   const { positions, vocabulary, head } = targets;
   const states = statesOf(targets);
-  const teacherOf = (from: number, count: number) => teacherLogits(states, head, from, count, tau);
   const columns = Math.max(1, Math.floor(elements / positions));
+  // Those that fit are made once.
+  const all = columns < vocabulary ? undefined : teacherLogits(states, head, 0, vocabulary, tau);
+  const teacherOf = (from: number, count: number) =>
+    all ?? teacherLogits(states, head, from, count, tau);
   const log = tf.logSoftmax(tau === 1 ? logits : logits.div(tau)) as tf.Tensor2D;
   const logSum = logSumOf(targets, columns, teacherOf);
   const parts: tf.Tensor[] = [];

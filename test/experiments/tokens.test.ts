@@ -1,11 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, expect, test } from 'vitest';
-import { answer } from '#apps/experiments/tokens/answer.js';
-import { Answers } from '#apps/experiments/tokens/answers.js';
+import type { Answer } from '#apps/experiments/tokens/answer.js';
+import { judge } from '#apps/experiments/tokens/judge.js';
 import { packTexts } from '#apps/experiments/tokens/packed.js';
-import { paired } from '#apps/experiments/tokens/paired.js';
+import { meanScore, paired } from '#apps/experiments/tokens/paired.js';
+import { Predictor } from '#apps/experiments/tokens/predictor.js';
+import { greedyAnswers, rougeL } from '#apps/experiments/tokens/rouge.js';
 import { TokenStudent } from '#apps/experiments/tokens/student.js';
-import { judge, trainStudent } from '#apps/experiments/tokens/train.js';
+import { newStudent, trainStudent } from '#apps/experiments/tokens/train.js';
+import { STREAM } from '#src/core/philox.js';
+import { RandomSequence } from '#src/core/random.js';
 import { temporaryDirectory } from '../temporary.js';
 
 const temporary = await temporaryDirectory();
@@ -16,70 +20,47 @@ beforeAll(async () => {
   await tf.setBackend('cpu');
 });
 
-/** A teacher whose opinion is of the last token alone; ids are 3 above those of the task. */
-function stubSequence() {
-  const weights = (token: number) =>
-    Array.from({ length: V + 3 }, (_, id) => Math.exp(2 * Math.sin(token + 1.3 * id)));
-  return {
-    async clearHistory() {},
-    async controlledEvaluate(input: readonly (readonly [token: number, options: object])[]) {
-      return input.map(([token]) => {
-        const own = weights(token);
-        const sum = own.reduce((a, b) => a + b, 0);
-        return { next: { probabilities: new Map(own.map((w, id) => [id, w / sum])) } };
-      });
-    },
-  };
+/** A teacher whose opinion is of the last token alone: with this output matrix its states are its logits. */
+const HEAD = {
+  ...{ vocabulary: V, width: V },
+  weights: Float32Array.from({ length: V * V }, (_, i) => (i % (V + 1) === 0 ? 1 : 0)),
+};
+function logitsBehind(token: number): number[] {
+  const logits = Array.from({ length: V }, (_, id) => 2 * Math.sin(token + 1.3 * id));
+  const sum = logits.reduce((all, x) => all + Math.exp(x), 0);
+  return logits.map((x) => x - Math.log(sum));
 }
 
-const TASK = { ids: Int32Array.from({ length: V }, (_, i) => i + 3), end: 1, prompts: [] };
-const PROMPT = { tokens: Int32Array.of(4, 0), teacher: [5, 6] };
+/** Answers of four or five tokens, drawn from the teacher. */
+function answers(count: number): Answer[] {
+  const random = new RandomSequence(3, STREAM.answers);
+  return Array.from({ length: count }, () => {
+    const tokens = [4, 0];
+    const states: number[] = [];
+    for (let rows = 4 + random.below(2); rows > 0; rows--) {
+      const logits = logitsBehind(tokens[tokens.length - 1]);
+      states.push(...logits);
+      tokens.push(drawn(logits, random.uniform()));
+    }
+    const all = Float32Array.from(states);
+    return {
+      ...{ tokens: Int32Array.from(tokens), first: 1, rows: tokens.length - 2 },
+      states: async () => all,
+    };
+  });
+}
 
-function answers(count: number) {
-  return Promise.all(
-    Array.from({ length: count }, (_, i) => answer(stubSequence(), TASK, PROMPT, i, 5)),
+function drawn(logits: readonly number[], uniform: number): number {
+  const weights = logits.map(Math.exp);
+  let left = uniform * weights.reduce((a, b) => a + b, 0);
+  return Math.max(
+    weights.findIndex((weight) => {
+      left -= weight;
+      return left < 0;
+    }),
+    0,
   );
 }
-
-test('answers are drawn among the ids of the task, from the distribution that is their label', async () => {
-  const [one] = await answers(1);
-  const drawn = one.tokens.subarray(one.first + 1);
-  expect(one.first).toBe(1);
-  expect(drawn.length).toBe(one.rows);
-  expect(await answer(stubSequence(), TASK, PROMPT, 0, 5)).toEqual(one);
-  const weights = Array.from({ length: V }, (_, i) => Math.exp(2 * Math.sin(6 + 1.3 * (i + 3))));
-  const sum = weights.reduce((a, b) => a + b, 0);
-  for (let i = 0; i < V; i++) expect(one.logs[i]).toBeCloseTo(Math.log(weights[i] / sum), 5);
-  expect(one.mass).toBeGreaterThan(0);
-  expect(one.mass).toBeLessThan(1);
-  const many = await answers(40);
-  expect(new Set(many.map(({ tokens }) => tokens[2])).size).toBeGreaterThan(1);
-  for (const { tokens, rows } of many) {
-    const ended = tokens[tokens.length - 1] === TASK.end;
-    expect(ended || rows === 5).toBe(true);
-    expect(tokens.subarray(2, -1)).not.toContain(TASK.end);
-  }
-});
-
-test('answers on disk are not made again', async () => {
-  const dir = temporary.path('answers');
-  const task = { ...TASK, prompts: [PROMPT, PROMPT, PROMPT] };
-  const made: number[] = [];
-  const make = (most: number) => {
-    const own = { ...task, prompts: task.prompts.slice(0, most) };
-    const onProgress = (done: number) => made.push(done);
-    const { signal } = new AbortController();
-    return new Answers(dir, V).make(own, 5, stubSequence(), onProgress, signal);
-  };
-  await make(2);
-  await make(3);
-  expect(made).toEqual([1, 2, 3]);
-  const [first] = await answers(1);
-  expect(await new Answers(dir, V).read(0)).toMatchObject({
-    ...first,
-    mass: expect.closeTo(first.mass, 6),
-  });
-});
 
 test('a student sees neither later tokens nor other texts', async () => {
   using student = new TokenStudent(SHAPE, 1);
@@ -98,24 +79,29 @@ test('a student sees neither later tokens nor other texts', async () => {
   expect(later[2]).not.toEqual(all[2]);
 });
 
-test('students learn from labels, from the text and from the teacher', async () => {
-  const texts = await answers(30);
-  const out = temporary.path('labels');
+test('students learn from labels, from the text, from the teacher, and from a prediction', async () => {
+  const texts = answers(30);
   const { signal } = new AbortController();
-  const shared = { seed: 0, vocabulary: V, signal };
-  await using packed = await packTexts(texts, { name: 'topk', k: V }, { ...shared, out });
+  const tensor = tf.tensor2d(HEAD.weights, [V, V]);
+  const head = { ...HEAD, tensor };
+  const shared = { seed: 0, head, signal };
+  await using packed = await packTexts(
+    texts,
+    { name: 'topk', k: V },
+    { ...shared, out: temporary.path('labels') },
+  );
   const recipe = {
     shape: { width: 16, layers: 1, heads: 2 },
-    epochs: 4,
-    window: 64,
-    learningRate: 0.025,
+    ...{ epochs: 3, window: 64, learningRate: 0.02 },
   };
-  const setting = { packed, answers: texts, recipe, onStep: () => {}, signal };
+  const setting = {
+    ...{ packed, answers: texts, head, recipe, positions: 7, onStep: () => {}, signal },
+  };
   const perLabel = async (student: TokenStudent) => {
-    const { kl } = await judge(student, texts);
+    const { kl } = await judge(student, texts, head);
     return kl.reduce((a, b) => a + b, 0) / texts.reduce((sum, { rows }) => sum + rows, 0);
   };
-  using fresh = new TokenStudent({ ...SHAPE, layers: 1, positions: 8 }, 1);
+  using fresh = newStudent(recipe, head, 7, 1);
   const before = await perLabel(fresh);
   using taught = await trainStudent('teacher', 1, setting);
   using labelled = await trainStudent('labels', 1, setting);
@@ -125,19 +111,114 @@ test('students learn from labels, from the text and from the teacher', async () 
   // Labels of all ids are the teacher, up to float16.
   expect(whole).toBeCloseTo(online, 2);
   expect(await perLabel(told)).toBeGreaterThan(online);
-  // With an output matrix that changes nothing, log-probabilities are hidden states.
-  const states = texts.map((own) => ({ ...own, hidden: own.logs }));
-  const weights = Float32Array.from({ length: V * V }, (_, i) => (i % (V + 1) === 0 ? 1 : 0));
-  const head = { vocabulary: V, width: V, weights };
-  const choice = { name: 'hidden', kl: 0.0003 } as const;
-  const hidden = temporary.path('hidden');
-  await using coded = await packTexts(states, choice, { ...shared, head, out: hidden });
+  const choice = { name: 'hidden', kl: 1e-5 } as const;
+  const out = temporary.path('hidden');
+  await using coded = await packTexts(texts, choice, { ...shared, out });
   using stated = await trainStudent('labels', 1, { ...setting, packed: coded });
   expect(await perLabel(stated)).toBeCloseTo(online, 2);
+  // The teacher's state is a function of the token that it is at: a linear prediction knows it.
+  using predictor = await Predictor.learn(texts, head);
+  const order = Int32Array.from([...texts[0].tokens, ...texts[1].tokens.subarray(0, 3), -1]);
+  const { length } = texts[0].tokens;
+  const sequences = order.map((_, i) => (i < length ? 0 : 1));
+  sequences[order.length - 1] = -1;
+  const offsets = order.map((_, i) => (i < length ? i : i - length));
+  const states = predictor.states(sequences, offsets, texts);
+  for (const [i, token] of order.entries()) {
+    const labels = i < length ? i >= 1 && i < length - 1 : offsets[i] >= 1 && i + 1 < order.length;
+    const state = states.subarray(i * V, (i + 1) * V);
+    if (!labels) expect(Math.max(...state.map(Math.abs))).toBe(0);
+    else expect(divergence(logitsBehind(token), [...state])).toBeLessThan(0.03);
+  }
+  using predicted = await trainStudent('predictor', 1, { ...setting, predictor });
+  expect(await perLabel(predicted)).toBeLessThan(online + 0.1);
+  // Weights are kept and taken as they are.
+  using copy = newStudent(recipe, head, 7, 2);
+  copy.assign(await taught.values());
+  expect(await perLabel(copy)).toBeCloseTo(online, 6);
+  tensor.dispose();
+});
+
+function divergence(teacher: readonly number[], student: readonly number[]): number {
+  const share = (logits: readonly number[]) => {
+    const sum = logits.reduce((all, x) => all + Math.exp(x), 0);
+    return logits.map((x) => Math.exp(x) / sum);
+  };
+  const [p, q] = [share(teacher), share(student)];
+  return p.reduce((sum, x, i) => sum + x * Math.log(x / q[i]), 0);
+}
+
+test('a student that sees the states learns what no text tells', async () => {
+  // States are noise: only who sees them knows them.
+  const random = new RandomSequence(5, STREAM.answers);
+  const texts = answers(16).map((own) => {
+    const states = Float32Array.from({ length: own.rows * V }, () => 1.5 * random.normal());
+    return { ...own, states: async () => states };
+  });
+  const tensor = tf.tensor2d(HEAD.weights, [V, V]);
+  const head = { ...HEAD, tensor };
+  const { signal } = new AbortController();
+  const out = temporary.path('noise');
+  await using packed = await packTexts(
+    texts,
+    { name: 'topk', k: 1 },
+    { seed: 0, head, out, signal },
+  );
+  const learn = async (informed?: number) => {
+    const shape = { width: 16, layers: 1, heads: 2, informed };
+    const recipe = { shape, epochs: 10, window: 16, learningRate: 0.02 };
+    const setting = {
+      packed,
+      answers: texts,
+      head,
+      recipe,
+      positions: 7,
+      onStep: () => {},
+      signal,
+    };
+    using student = await trainStudent('teacher', 1, setting);
+    const { kl } = await judge(student, texts, head);
+    return kl.reduce((a, b) => a + b, 0) / texts.reduce((sum, { rows }) => sum + rows, 0);
+  };
+  expect(await learn(V)).toBeLessThan(0.5 * (await learn()));
+  tensor.dispose();
+});
+
+test('answers are the most probable tokens, and are compared by their longest common subsequence', async () => {
+  using student = new TokenStudent(SHAPE, 1);
+  const best = (tokens: readonly number[]) => {
+    const input = {
+      tokens: Int32Array.from(tokens),
+      sequences: new Int32Array(tokens.length),
+      offsets: Int32Array.from(tokens, (_, i) => i),
+    };
+    const rows = student.apply(input).arraySync();
+    const last = rows[rows.length - 1];
+    return last.indexOf(Math.max(...last));
+  };
+  const prompts = Array.from({ length: 20 }, (_, i) => Int32Array.of(i % V, (3 * i) % V));
+  const end = best([...prompts[0]]);
+  const found = await greedyAnswers(student, prompts, { end, most: 3 });
+  for (const [i, prompt] of prompts.entries()) {
+    const expected: number[] = [];
+    while (expected.length < 3) {
+      const next = best([...prompt, ...expected]);
+      if (next === end) break;
+      expected.push(next);
+    }
+    expect(found[i]).toEqual(expected);
+  }
+  expect(found[0]).toEqual([]);
+  expect(rougeL([1, 2, 3, 4], [1, 3, 9, 4])).toBeCloseTo(0.75);
+  expect(rougeL([1, 2], [2, 1, 2, 2])).toBeCloseTo(4 / 6);
+  expect(rougeL([], [1])).toBe(0);
 });
 
 test('differences are weighted by labels, and texts are drawn whole', () => {
-  const row = (kl: readonly number[]) => ({ method: 'm', judged: [{ kl, nll: kl }] });
+  const row = (kl: readonly number[]) => ({
+    ...{ method: 'm', base: 'm', rouge: [] },
+    judged: [{ kl, nll: kl }],
+  });
   const labels = [1, 3, 2];
   const base = row([1, 1, 1]);
   const { mean, low, high } = paired(row([2, 4, 3]), base, labels, 'kl');
@@ -147,4 +228,10 @@ test('differences are weighted by labels, and texts are drawn whole', () => {
   expect(uneven.mean).toBeCloseTo(2 / 6);
   expect(uneven.low).toBe(0);
   expect(uneven.high).toBeGreaterThan(uneven.mean);
+  const scores = meanScore([
+    [0.5, 0.1],
+    [0.7, 0.3],
+  ]);
+  expect(scores.mean).toBeCloseTo(0.4);
+  expect([scores.low, scores.high]).toEqual([expect.closeTo(0.2), expect.closeTo(0.6)]);
 });

@@ -2,58 +2,70 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { replaceFile } from '#src/container/durable.js';
 import { throwIfAborted } from '#src/errors.js';
-import type { LlamaSequence } from '#src/interop/tokens/llama-evaluation.js';
-import { readLocalFileIfAny } from '#src/store/local.js';
-import type { OutputHead } from '#src/tokens/hidden/output-head.js';
-import type { DenseRows, TokenSource } from '#src/tokens/token-source.js';
-import { type Answer, answer, type OwnAnswer } from './answer.js';
-import type { Task } from './prompts.js';
+import { readLocalFile, readLocalFileIfAny } from '#src/store/local.js';
+import { type Answer, type DrawOptions, drawAnswers } from './answer.js';
+import type { Llama } from './llama.js';
+import type { Prompt } from './prompts.js';
 
 /** Bytes of a file of one answer. */
 const MAX_FILE = 2 ** 28;
+/** Prompts that are answered together: a step of the teacher costs little more for 64 than for one. */
+const BATCH = 64;
+/** Numbers before an answer's tokens: theirs, its first label's position, its labels. */
+const HEAD = 3;
 
-/** Answers on disk, a file for each: an interrupted run goes on where it stopped. */
+/** Answers on disk, a file for each: an interrupted run goes on where it stopped, and states are read when they are needed. */
 export class Answers {
   readonly #dir: string;
-  readonly #vocabulary: number;
 
-  constructor(dir: string, vocabulary: number) {
+  constructor(dir: string) {
     this.#dir = dir;
-    this.#vocabulary = vocabulary;
   }
 
-  /** Makes those of a task that are missing. */
+  /** Makes those that are missing. */
   async make(
-    task: Task,
-    most: number,
-    sequence: LlamaSequence,
+    llama: Llama,
+    prompts: readonly Prompt[],
+    options: DrawOptions,
     onProgress: (done: number, made: number) => void,
     signal: AbortSignal,
   ): Promise<void> {
     await mkdir(this.#dir, { recursive: true });
+    const missing: number[] = [];
+    for (const i of prompts.keys()) {
+      if ((await readLocalFileIfAny(this.#file(i), MAX_FILE)) === undefined) missing.push(i);
+    }
     let made = 0;
-    for (const [i, prompt] of task.prompts.entries()) {
+    for (const batch of alike(missing, (i) => prompts[i].teacher.length)) {
       throwIfAborted(signal);
-      if ((await this.read(i)) !== undefined) continue;
-      await this.#write(i, await answer(sequence, task, prompt, i, most));
-      onProgress(i + 1, ++made);
+      const asked = batch.map((i) => prompts[i].teacher);
+      const drawn = await drawAnswers(llama, asked, batch, options);
+      for (const [at, { ids, states }] of drawn.entries()) {
+        const { tokens } = prompts[batch[at]];
+        const head = Int32Array.of(tokens.length + ids.length, tokens.length - 1, ids.length);
+        await this.#write(batch[at], head, Int32Array.from([...tokens, ...ids]), states);
+      }
+      made += batch.length;
+      onProgress(prompts.length - missing.length + made, made);
     }
   }
 
-  /** `undefined`: not made yet. */
-  async read(i: number): Promise<OwnAnswer | undefined> {
-    const bytes = await readLocalFileIfAny(this.#file(i), MAX_FILE);
-    if (bytes === undefined) return undefined;
-    const data = bytes.buffer;
-    const [length, first, rows] = new Int32Array(data, 0, 3);
-    const [mass] = new Float32Array(data, 12, 1);
-    const tokens = new Int32Array(data, 16, length);
-    const logs = new Float32Array(data, 16 + 4 * length, rows * this.#vocabulary);
-    return { tokens, first, rows, logs, mass };
+  async read(i: number): Promise<Answer> {
+    const file = this.#file(i);
+    const open = async () => (await readLocalFile(file, MAX_FILE)).buffer;
+    const data = await open();
+    const [length, first, rows] = new Int32Array(data, 0, HEAD);
+    const tokens = new Int32Array(data, 4 * HEAD, length).slice();
+    return {
+      ...{ tokens, first, rows },
+      states: async () => new Float32Array(await open(), 4 * (HEAD + length)),
+    };
   }
 
-  async #write(i: number, { tokens, first, rows, logs, mass }: OwnAnswer): Promise<void> {
-    const parts = [Int32Array.of(tokens.length, first, rows), Float32Array.of(mass), tokens, logs];
+  async #write(
+    i: number,
+    ...parts: readonly (Int32Array<ArrayBuffer> | Float32Array)[]
+  ): Promise<void> {
     const bytes = Buffer.concat(
       parts.map(({ buffer, byteOffset, byteLength }) =>
         Buffer.from(buffer as ArrayBuffer, byteOffset, byteLength),
@@ -67,43 +79,16 @@ export class Answers {
   }
 }
 
-/** Answers as labels to pack. */
-export function sourceOf(answers: readonly Answer[], vocabulary: number): TokenSource {
-  return denseSource(
-    answers,
-    vocabulary,
-    { kind: 'logits', width: vocabulary },
-    ({ logs }) => logs,
+/** Batches of items of one length. */
+function alike(items: readonly number[], lengthOf: (item: number) => number): number[][] {
+  const byLength = new Map<number, number[]>();
+  for (const item of items) {
+    const group = byLength.get(lengthOf(item)) ?? [];
+    byLength.set(lengthOf(item), [...group, item]);
+  }
+  return [...byLength.values()].flatMap((group) =>
+    Array.from({ length: Math.ceil(group.length / BATCH) }, (_, i) =>
+      group.slice(i * BATCH, (i + 1) * BATCH),
+    ),
   );
-}
-
-/** Hidden states as labels to pack. */
-export function hiddenSourceOf(
-  answers: readonly Answer[],
-  { vocabulary, width }: OutputHead,
-): TokenSource {
-  const shape = { kind: 'hidden', width } as const;
-  return denseSource(answers, vocabulary, shape, ({ hidden }) => {
-    if (hidden === undefined) throw new TypeError('a text without hidden states');
-    return hidden;
-  });
-}
-
-function denseSource(
-  answers: readonly Answer[],
-  vocabulary: number,
-  shape: Pick<DenseRows, 'kind' | 'width'>,
-  valuesOf: (answer: Answer) => Float32Array,
-): TokenSource {
-  return {
-    vocabulary,
-    async *sequences() {
-      for (const [i, own] of answers.entries()) {
-        const { tokens, first, rows } = own;
-        const read = async (start: number, count: number) =>
-          valuesOf(own).subarray(start * shape.width, (start + count) * shape.width);
-        yield { name: `answer ${i}`, tokens, first, rows, labels: { ...shape, read } };
-      }
-    },
-  };
 }

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import * as tf from '@tensorflow/tfjs';
 import { seconds } from '#src/cli/progress.js';
 import { hashFile } from '#src/container/checksum.js';
 import { argument } from '#src/core/check.js';
@@ -9,11 +10,13 @@ import { pace } from '../pace.js';
 import type { Workspace } from '../workspace.js';
 import type { Answer } from './answer.js';
 import { Answers } from './answers.js';
-import { wordNetTask } from './prompts.js';
+import { readGguf } from './gguf.js';
+import { Llama } from './llama.js';
+import { END, type Prompt, wordNetPrompts } from './prompts.js';
 import { writeTable2 } from './report.js';
 import { type LabelledTexts, textsOfStates } from './states.js';
 import { measureTable2 } from './table2.js';
-import type { Recipe } from './train.js';
+import { type Recipe, stepsOf } from './train.js';
 
 export interface Table2Flags {
   readonly quick?: boolean;
@@ -37,7 +40,6 @@ export interface Table2Context {
 interface Scale {
   readonly recipe: Recipe;
   readonly seeds: number;
-  readonly vocabulary: number;
   readonly prompts: number;
 }
 
@@ -48,17 +50,17 @@ const FOLD = 5;
 
 const FULL: Scale = {
   recipe: {
-    shape: { width: 256, layers: 4, heads: 4 },
-    ...{ epochs: 10, window: 512, learningRate: 1e-3 },
+    shape: { width: 128, layers: 4, heads: 4 },
+    ...{ epochs: 8, window: 256, learningRate: 1e-3 },
   },
-  ...{ seeds: 3, vocabulary: 8192, prompts: 8000 },
+  ...{ seeds: 3, prompts: 8000 },
 };
 const QUICK: Scale = {
   recipe: {
     shape: { width: 64, layers: 2, heads: 4 },
-    ...{ epochs: 6, window: 512, learningRate: 2e-3 },
+    ...{ epochs: 6, window: 256, learningRate: 3e-3 },
   },
-  ...{ seeds: 1, vocabulary: 4096, prompts: 600 },
+  ...{ seeds: 3, prompts: 400 },
 };
 
 /** Table 2 of the paper: what labels of a language model teach, by how they are stored. */
@@ -67,36 +69,62 @@ export async function table2(flags: Table2Flags, context: Table2Context): Promis
   if (flags.seeds !== undefined) argument.count(flags.seeds, 'seeds', 1);
   // One to learn from and one to test on.
   if (flags.texts !== undefined) argument.count(flags.texts, 'texts', 2);
-  const scale = flags.quick ? QUICK : FULL;
-  const { texts, vocabulary, mass, head } = await labelledTexts(flags, scale, context);
-  const train = texts.filter((_, i) => i % FOLD !== 0);
-  const test = texts.filter((_, i) => i % FOLD === 0);
-  const labels = test.map(({ rows }) => rows);
-  const count = (some: readonly Answer[]) => some.reduce((sum, { rows }) => sum + rows, 0);
-  const { shape, epochs, window, learningRate } = scale.recipe;
-  const facts = [
-    flags.states === undefined
-      ? "The teacher's own answers, drawn at temperature 1, to nouns of WordNet"
-      : 'Texts that were given with hidden states of the teacher (`--states`)',
-    `${train.length} texts with ${count(train)} labels, tested on ${test.length} others with ${count(test)}`,
-    `Distributions over ${vocabulary} ids, which have ${(100 * mass).toFixed(0)} % of the teacher's probability, renormalised`,
-    `Students: transformers from scratch, ${shape.layers} layers, ${shape.width} dimensions, ${epochs} epochs of windows of ${window} tokens, AdamW at ${learningRate}; those of one seed start alike and see the same windows`,
-  ];
-  for (const fact of facts) say(fact);
-  const out = join(flags.out, 'tokens');
+  const { recipe, ...scale } = flags.quick ? QUICK : FULL;
+  const { texts, head: matrix, greedy } = await labelledTexts(flags, scale.prompts, context);
+  const learnt = (_: unknown, i: number) => i % FOLD !== 0;
+  const [train, test] = [texts.filter(learnt), texts.filter((_, i) => i % FOLD === 0)];
+  const { vocabulary, width } = matrix;
+  const tensor = tf.tensor2d(matrix.weights, [vocabulary, width]);
+  const head = { ...matrix, tensor };
   const seeds = flags.seeds ?? scale.seeds;
-  const { recipe } = scale;
-  const setting = { workspace, train, test, vocabulary, head, recipe, seeds, say, signal };
-  await measureTable2(setting, async (rows) => {
+  const facts = factsOf(flags, recipe, { train, test, vocabulary });
+  for (const fact of facts) say(fact);
+  say(`${stepsOf(train, recipe)} steps per student`);
+  const out = join(flags.out, 'tokens');
+  const labels = test.map(({ rows }) => rows);
+  const setting = { workspace, train, test, head, recipe, seeds, say, signal };
+  const greedily =
+    greedy &&
+    (async () => {
+      const all = await greedy();
+      const [learning, testing] = [all.filter(learnt), all.filter((_, i) => i % FOLD === 0)];
+      return { train: learning, test: testing, end: END, most: MOST };
+    });
+  await measureTable2({ ...setting, greedy: greedily }, async (rows) => {
     await writeTable2(out, { ...run, facts, labels }, rows);
   });
+  tensor.dispose();
   return join(out, 'results.md');
+}
+
+function factsOf(
+  flags: Table2Flags,
+  { shape, epochs, window, learningRate }: Recipe,
+  {
+    train,
+    test,
+    vocabulary,
+  }: {
+    readonly train: readonly Answer[];
+    readonly test: readonly Answer[];
+    readonly vocabulary: number;
+  },
+): string[] {
+  const count = (some: readonly Answer[]) => some.reduce((sum, { rows }) => sum + rows, 0);
+  return [
+    flags.states === undefined
+      ? `The teacher's own answers to nouns of WordNet, drawn at temperature 1, at most ${MOST} tokens`
+      : 'Texts that were given with hidden states of the teacher (`--states`)',
+    `${train.length} texts with ${count(train)} labels, tested on ${test.length} others with ${count(test)}`,
+    `Distributions over all ${vocabulary} ids`,
+    `Students: transformers from scratch, ${shape.layers} layers, ${shape.width} dimensions, ${epochs} epochs of windows of ${window} tokens, AdamW at ${learningRate}; those of one seed start alike and see the same windows`,
+  ];
 }
 
 async function labelledTexts(
   { model: path, states, texts }: Table2Flags,
-  { vocabulary, prompts }: Scale,
-  { workspace, say, signal }: Table2Context,
+  prompts: number,
+  context: Table2Context,
 ): Promise<LabelledTexts> {
   if (states !== undefined) return textsOfStates(states, texts);
   if (path === undefined) {
@@ -106,34 +134,47 @@ async function labelledTexts(
       found: 'none',
     });
   }
-  const { model, sequence, close } = await loadLlama({ model: path, contextSize: 256 });
-  try {
-    const task = await wordNetTask(model, vocabulary, texts ?? prompts);
-    const key = workspace.key('token-answers', {
-      ...{ model: await sha256Of(path), vocabulary, most: MOST },
-    });
-    const answers = new Answers(join(workspace.dir, key), vocabulary);
-    const start = performance.now();
-    const due = pace();
-    const onProgress = (done: number, made: number) => {
-      if (!due()) return;
-      const each = (performance.now() - start) / made / 1000;
-      const left = each * (task.prompts.length - done);
-      say(`    answer ${done} of ${task.prompts.length}, about ${seconds(left)} left`);
-    };
-    await answers.make(task, MOST, sequence, onProgress, signal);
-    const all: Answer[] = [];
-    let mass = 0;
-    for (let i = 0; i < task.prompts.length; i++) {
-      const own = await answers.read(i);
-      if (own === undefined) continue;
-      all.push(own);
-      mass += own.mass / task.prompts.length;
-    }
-    return { texts: all, vocabulary, mass };
-  } finally {
-    await close();
-  }
+  const { model, close } = await loadLlama({ model: path, contextSize: 256 });
+  const asked = await wordNetPrompts(model, texts ?? prompts).finally(close);
+  using llama = new Llama(await readGguf(path));
+  const sha256 = await sha256Of(path);
+  const drawn = await answersOf(
+    llama,
+    asked,
+    { model: sha256, most: MOST, greedy: false },
+    context,
+  );
+  let known: Promise<Answer[]> | undefined;
+  const answerGreedily = async () => {
+    using again = new Llama(await readGguf(path));
+    const how = { model: sha256, most: MOST, greedy: true };
+    return await answersOf(again, asked, how, context);
+  };
+  const greedy = () => {
+    known ??= answerGreedily();
+    return known;
+  };
+  return { texts: drawn, head: llama.head, greedy };
+}
+
+/** The teacher's answers, made unless they are known. */
+async function answersOf(
+  llama: Llama,
+  prompts: readonly Prompt[],
+  how: { readonly model: string; readonly most: number; readonly greedy: boolean },
+  { workspace, say, signal }: Table2Context,
+): Promise<Answer[]> {
+  const answers = new Answers(join(workspace.dir, workspace.key('token-answers', how)));
+  const start = performance.now();
+  const due = pace();
+  const onProgress = (done: number, made: number) => {
+    if (!due()) return;
+    const each = (performance.now() - start) / made / 1000;
+    const left = each * (prompts.length - done);
+    say(`    answer ${done} of ${prompts.length}, about ${seconds(left)} left`);
+  };
+  await answers.make(llama, prompts, { ...how, end: END }, onProgress, signal);
+  return Promise.all(prompts.map((_, i) => answers.read(i)));
 }
 
 async function sha256Of(path: string): Promise<string> {

@@ -1,12 +1,10 @@
-import * as tf from '@tensorflow/tfjs';
 import { openHiddenArchive } from '#src/tokens/hidden/hidden-archive.js';
-import type { OutputHead } from '#src/tokens/hidden/output-head.js';
 import { packHidden } from '#src/tokens/hidden/pack-hidden.js';
 import { packTokens, type TokenCodecChoice } from '#src/tokens/pack-tokens.js';
 import { openTokenArchive } from '#src/tokens/token-archive.js';
 import { tokenWindows } from '#src/tokens/windows.js';
 import type { Answer } from './answer.js';
-import { hiddenSourceOf, sourceOf } from './answers.js';
+import { hiddenSource, logitsSource, type TeacherHead } from './corpus.js';
 import type { PackedTexts } from './train.js';
 
 /** Hidden states, aimed at a mean KL in nats. */
@@ -18,9 +16,8 @@ export interface HiddenChoice {
 export interface PackSetting {
   readonly out: string;
   readonly seed: number;
-  readonly vocabulary: number;
-  /** The teacher's output matrix, if there are hidden states. */
-  readonly head?: OutputHead;
+  readonly head: TeacherHead;
+  readonly onProgress?: (done: number, texts: number) => void;
   readonly signal: AbortSignal;
 }
 
@@ -28,31 +25,26 @@ export interface PackSetting {
 export async function packTexts(
   texts: readonly Answer[],
   codec: TokenCodecChoice | HiddenChoice,
-  { out, seed, vocabulary, head, signal }: PackSetting,
+  { out, seed, head, onProgress, signal }: PackSetting,
 ): Promise<PackedTexts> {
   if (codec.name !== 'hidden') {
-    await packTokens({ source: sourceOf(texts, vocabulary), out, codec, seed, signal });
+    const source = logitsSource(texts, head);
+    await packTokens({ source, out, codec, seed, onProgress, signal });
     const archive = await openTokenArchive(out);
     return {
-      vocabulary,
       windows: (options) => tokenWindows(archive, options),
       [Symbol.asyncDispose]: () => archive.close(),
     };
   }
-  if (head === undefined) throw new TypeError('hidden states without an output matrix');
-  await packHidden({ source: hiddenSourceOf(texts, head), head, out, kl: codec.kl, signal });
+  const source = hiddenSource(texts, head);
+  await packHidden({ source, head, out, kl: codec.kl, onProgress, signal });
   const archive = await openHiddenArchive(out);
-  const weights = tf.tensor2d(head.weights, [vocabulary, head.width]);
   return {
-    vocabulary,
     async *windows(options) {
       for await (const window of tokenWindows(archive, options)) {
-        yield { ...window, targets: { ...window.targets, head: weights } };
+        yield { ...window, targets: { ...window.targets, head: head.tensor } };
       }
     },
-    async [Symbol.asyncDispose]() {
-      weights.dispose();
-      await archive.close();
-    },
+    [Symbol.asyncDispose]: () => archive.close(),
   };
 }

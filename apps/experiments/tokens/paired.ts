@@ -11,31 +11,53 @@ export interface Interval {
 
 const RESAMPLES = 2000;
 
-/** Differences per label between students of the same seeds, and an interval over texts. */
+/**
+ * Differences per label between students of the same seeds, and an interval over texts.
+ *
+ * @param most seeds, the first ones.
+ */
 export function paired(
   row: TokenRow,
   base: TokenRow,
   labels: readonly number[],
   of: 'kl' | 'nll',
+  most = Number.POSITIVE_INFINITY,
 ): Interval {
-  const seeds = Math.min(row.judged.length, base.judged.length);
+  const seeds = Math.min(row.judged.length, base.judged.length, most);
   const differences = labels.map((_, text) => {
     let sum = 0;
     for (let s = 0; s < seeds; s++) sum += row.judged[s][of][text] - base.judged[s][of][text];
     return sum / seeds;
   });
+  return meanOf(differences, labels);
+}
+
+/** The mean of students' scores, a text each, and an interval over texts. */
+export function meanScore(scores: readonly (readonly number[])[]): Interval {
+  const texts = scores[0].map((_, text) => {
+    const sum = scores.reduce((all, own) => all + own[text], 0);
+    return sum / scores.length;
+  });
+  return meanOf(
+    texts,
+    texts.map(() => 1),
+  );
+}
+
+/** Sum of values by sum of weights, both of texts. */
+function meanOf(values: readonly number[], weights: readonly number[]): Interval {
   const ratio = (texts: readonly number[]) => {
     let [sum, count] = [0, 0];
     for (const text of texts) {
-      sum += differences[text];
-      count += labels[text];
+      sum += values[text];
+      count += weights[text];
     }
     return sum / count;
   };
   const random = new RandomSequence(0, STREAM.training, 3);
   const means = Array.from({ length: RESAMPLES }, () =>
-    ratio(labels.map(() => random.below(labels.length))),
+    ratio(weights.map(() => random.below(weights.length))),
   ).sort((a, b) => a - b);
   const at = (share: number) => means[Math.floor(share * (RESAMPLES - 1))];
-  return { mean: ratio(labels.map((_, i) => i)), low: at(0.025), high: at(0.975) };
+  return { mean: ratio(weights.map((_, i) => i)), low: at(0.025), high: at(0.975) };
 }

@@ -1,7 +1,9 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { markdownTable } from '../../report/markdown-table.js';
-import { type Interval, paired } from './paired.js';
+import type { Judged } from './judge.js';
+import { RENORMALISED } from './methods.js';
+import { type Interval, meanScore, paired } from './paired.js';
 import type { TokenRow } from './table2.js';
 
 export interface Table2Run {
@@ -13,9 +15,6 @@ export interface Table2Run {
   /** Labels of each test text. */
   readonly labels: readonly number[];
 }
-
-/** What others are compared with. */
-const BASE = 'online distillation';
 
 /** Writes `results.md` and `results.json`; returns the table's path. */
 export async function writeTable2(
@@ -34,28 +33,33 @@ function markdown(
   { command, machine, backend, facts, labels }: Table2Run,
   rows: readonly TokenRow[],
 ) {
-  const base = rows.find(({ method }) => method === BASE);
-  const vq = rows.find(({ method }) => method.includes('renormalised'));
-  const excess = (row: TokenRow | undefined, of: 'kl' | 'nll') =>
-    row === undefined || base === undefined || row === base
-      ? undefined
-      : paired(row, base, labels, of);
-  // A cost that may be none measures nothing.
-  const cost = excess(vq, 'kl');
-  const reference = cost !== undefined && cost.low > 0 ? cost.mean : undefined;
+  const excess = (row: TokenRow | undefined, of: 'kl' | 'nll', seeds?: number) => {
+    const base = rows.find(({ method }) => method === row?.base);
+    if (row === undefined || base === undefined || row === base) return undefined;
+    return paired(row, base, labels, of, seeds);
+  };
+  /** What renormalised top-k costs students of the same seeds; a cost that may be none measures nothing. */
+  const reference = ({ base, judged }: TokenRow) => {
+    const vq = rows.find((row) => row.base === base && row.method.endsWith(RENORMALISED));
+    if (vq === undefined || vq.judged.length < judged.length) return undefined;
+    const cost = excess(vq, 'kl', judged.length);
+    return cost !== undefined && cost.low > 0 ? cost.mean : undefined;
+  };
   const lines = rows.map((row) => {
     const kl = excess(row, 'kl');
-    const share =
-      kl === undefined || reference === undefined ? '-' : (kl.mean / reference).toFixed(2);
+    const whole = reference(row);
+    const share = kl === undefined || whole === undefined ? '-' : (kl.mean / whole).toFixed(2);
     return [
       row.method,
       row.bytes?.toFixed(1) ?? '-',
       String(row.judged.length),
       meanPer(row, labels, 'kl').toFixed(4),
       words(kl),
+      eachSeed(row, rows, labels),
       share,
       meanPer(row, labels, 'nll').toFixed(4),
       words(excess(row, 'nll')),
+      row.rouge.length === 0 ? '-' : words(meanScore(row.rouge), 3),
     ];
   });
   return `${[
@@ -66,13 +70,15 @@ function markdown(
       ...facts.map((fact) => `- ${fact}`),
     ].join('\n'),
     markdownTable(HEADINGS, lines),
-    'KL of the student from the teacher and NLL of the text in nats per label, of texts that were not learnt from. More than online: the mean over seeds of the difference from the student of the same seed that learnt from the teacher itself, with a 95 % interval over texts (bootstrap of whole texts, whose labels depend on each other; what another seed would change is not in it). Share: of what renormalised top-20 costs.',
+    NOTES,
   ].join('\n\n')}\n`;
 }
 
+const NOTES = `KL of the student from the teacher and NLL of the text in nats per label, of texts that were not learnt from. More than online: the mean over seeds of the difference from the student of the same seed that learnt from the teacher itself (of strong students: from the strong one), with a 95 % interval over texts (bootstrap of whole texts, whose labels depend on each other). Share: of what renormalised top-20 costs students of the same seeds. ROUGE-L: longest common subsequence of tokens, F measure, of the student's greedy answer and the teacher's, with an interval over texts. Strong students see the teacher's last state and could learn all that it knows; what is predicted from the text needs no label and cannot tell them. Texts in another order: what two students of the same teacher differ by.`;
+
 const HEADINGS = [
-  ...['labels', 'bytes per label', 'seeds', 'KL', 'more than online', 'share'],
-  ...['NLL', 'more than online'],
+  ...['labels', 'bytes per label', 'seeds', 'KL', 'more than online', 'of each seed', 'share'],
+  ...['NLL', 'more than online', 'ROUGE-L'],
 ];
 
 function meanPer({ judged }: TokenRow, labels: readonly number[], of: 'kl' | 'nll'): number {
@@ -80,8 +86,20 @@ function meanPer({ judged }: TokenRow, labels: readonly number[], of: 'kl' | 'nl
   return all / judged.length / labels.reduce((sum, own) => sum + own, 0);
 }
 
-function words(interval: Interval | undefined): string {
+/** What a row's students cost more than those that saw the teacher, by seed. */
+function eachSeed(row: TokenRow, rows: readonly TokenRow[], labels: readonly number[]): string {
+  const base = rows.find(({ method }) => method === row.base);
+  if (base === undefined || base === row) return '-';
+  const all = labels.reduce((sum, own) => sum + own, 0);
+  const total = ({ kl }: Judged) => kl.reduce((sum, own) => sum + own, 0) / all;
+  const seeds = Math.min(row.judged.length, base.judged.length);
+  return Array.from({ length: seeds }, (_, s) =>
+    (total(row.judged[s]) - total(base.judged[s])).toFixed(4),
+  ).join(', ');
+}
+
+function words(interval: Interval | undefined, digits = 4): string {
   if (interval === undefined) return '-';
   const { mean, low, high } = interval;
-  return `${mean.toFixed(4)} (${low.toFixed(4)} to ${high.toFixed(4)})`;
+  return `${mean.toFixed(digits)} (${low.toFixed(digits)} to ${high.toFixed(digits)})`;
 }

@@ -10,6 +10,8 @@ export interface StudentShape {
   readonly heads: number;
   /** Positions of a text that are told apart. */
   readonly positions: number;
+  /** Dimensions of the teacher's state, for a student that sees it: a strong one. */
+  readonly informed?: number;
 }
 
 /** Tokens of several texts, one after the other. */
@@ -19,6 +21,8 @@ export interface StudentInput {
   readonly sequences: Int32Array;
   /** Position of each token in its text. */
   readonly offsets: Int32Array;
+  /** [tokens, informed]: the teacher's state at each token, 0 where it has no label. */
+  readonly states?: Float32Array;
 }
 
 interface Layer {
@@ -47,6 +51,7 @@ export class TokenStudent implements Disposable {
   readonly #positions: tf.Variable;
   readonly #layers: readonly Layer[];
   readonly #norm: tf.Variable;
+  readonly #informed: tf.Variable | undefined;
 
   constructor(shape: StudentShape, seed: number) {
     this.shape = shape;
@@ -64,7 +69,7 @@ export class TokenStudent implements Disposable {
       variables.push(tf.variable(tf.ones([width])));
       return variables[variables.length - 1];
     };
-    const { vocabulary, width, layers, positions } = shape;
+    const { vocabulary, width, layers, positions, informed } = shape;
     const deviation = 1 / Math.sqrt(width);
     // Parts that are added to the residual stream start small: as many are added as there are.
     const added = deviation / Math.sqrt(2 * layers);
@@ -78,25 +83,40 @@ export class TokenStudent implements Disposable {
       norms: [scale(), scale()],
     }));
     this.#norm = scale();
+    this.#informed = informed === undefined ? undefined : matrix(informed, width, EMBEDDING);
     this.variables = variables;
   }
 
   /** Logits of the token behind each, [tokens, vocabulary]. */
-  apply({ tokens, sequences, offsets }: StudentInput): tf.Tensor2D {
-    const last = this.shape.positions - 1;
-    const embedded = tf.gather(this.#tokens, tf.tensor1d(tokens, 'int32'));
-    const places = tf.tensor1d(
-      offsets.map((offset) => Math.min(offset, last)),
-      'int32',
-    );
-    const mask = maskOf(sequences);
-    let state = embedded.add(tf.gather(this.#positions, places)) as tf.Tensor2D;
+  apply(input: StudentInput): tf.Tensor2D {
+    return this.logits(this.states(input));
+  }
+
+  logits(states: tf.Tensor2D): tf.Tensor2D {
+    return tf.matMul(states, this.#tokens as tf.Variable<tf.Rank.R2>, false, true);
+  }
+
+  /** What logits are made of, [tokens, width]. */
+  states(input: StudentInput): tf.Tensor2D {
+    const mask = maskOf(input.sequences);
+    let state = this.#embed(input);
     for (const layer of this.#layers) {
       state = state.add(this.#attend(norm(state, layer.norms[0]), mask, layer)) as tf.Tensor2D;
       const up = tf.matMul(norm(state, layer.norms[1]), layer.up as tf.Variable<tf.Rank.R2>);
       state = state.add(tf.matMul(gelu(up as tf.Tensor2D), layer.down as tf.Variable<tf.Rank.R2>));
     }
-    return tf.matMul(norm(state, this.#norm), this.#tokens as tf.Variable<tf.Rank.R2>, false, true);
+    return norm(state, this.#norm);
+  }
+
+  #embed({ tokens, offsets, states }: StudentInput): tf.Tensor2D {
+    const last = this.shape.positions - 1;
+    const embedded = tf.gather(this.#tokens, tf.tensor1d(tokens, 'int32'));
+    const places = offsets.map((offset) => Math.min(offset, last));
+    const placed = embedded.add(tf.gather(this.#positions, tf.tensor1d(places, 'int32')));
+    if (this.#informed === undefined || states === undefined) return placed as tf.Tensor2D;
+    const seen = tf.tensor2d(states, [tokens.length, this.#informed.shape[0]]);
+    const scaled = norm(seen, tf.scalar(1));
+    return placed.add(tf.matMul(scaled, this.#informed as tf.Variable<tf.Rank.R2>));
   }
 
   #attend(state: tf.Tensor2D, mask: tf.Tensor2D, layer: Layer): tf.Tensor2D {
@@ -113,6 +133,26 @@ export class TokenStudent implements Disposable {
     return tf.matMul(joined, layer.projection as tf.Variable<tf.Rank.R2>);
   }
 
+  /** All variables, one after the other. */
+  async values(): Promise<Float32Array> {
+    const flat = tf.tidy(() =>
+      tf.concat1d(this.variables.map((own) => own.flatten() as tf.Tensor1D)),
+    );
+    const values = await flat.data();
+    flat.dispose();
+    return values as Float32Array;
+  }
+
+  /** Takes the variables of a student of the same shape. */
+  assign(values: Float32Array): void {
+    let at = 0;
+    for (const own of this.variables) {
+      const next = at + own.size;
+      tf.tidy(() => own.assign(tf.tensor(values.slice(at, next), own.shape)));
+      at = next;
+    }
+  }
+
   dispose(): void {
     tf.dispose(this.variables as tf.Variable[]);
   }
@@ -122,7 +162,7 @@ export class TokenStudent implements Disposable {
   }
 }
 
-function norm(state: tf.Tensor2D, scale: tf.Variable): tf.Tensor2D {
+function norm(state: tf.Tensor2D, scale: tf.Tensor): tf.Tensor2D {
   const square = state.square().mean(1, true).add(EPSILON);
   return state.mul(square.rsqrt()).mul<tf.Tensor2D>(scale);
 }

@@ -1,132 +1,257 @@
 import { createHash } from 'node:crypto';
-import { readdir, stat } from 'node:fs/promises';
+import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { seconds } from '#src/cli/progress.js';
+import { replaceFile } from '#src/container/durable.js';
 import { bitsFor } from '#src/core/bits.js';
-import type { OutputHead } from '#src/tokens/hidden/output-head.js';
-import type { TokenCodecChoice } from '#src/tokens/pack-tokens.js';
 import { pace } from '../pace.js';
 import type { Workspace } from '../workspace.js';
-import type { Answer } from './answer.js';
-import { type HiddenChoice, packTexts } from './packed.js';
-import { type Judged, judge, type Lesson, type Recipe, trainStudent } from './train.js';
-
-/** A row of the table: what a student learns from. */
-export interface TokenMethod {
-  readonly name: string;
-  readonly lesson: Lesson;
-  readonly codec?: TokenCodecChoice | HiddenChoice;
-}
-
-const VQ = { name: 'topk-vq' } as const;
-
-/** In the order of the table; the first ones are measured first. */
-const TOKEN_METHODS: readonly TokenMethod[] = [
-  { name: 'online distillation', lesson: 'teacher' },
-  { name: 'top-20, VQ, renormalised', lesson: 'labels', codec: VQ },
-  { name: '`tiny`: 8 + 8 sampled', lesson: 'labels', codec: { name: 'tiny' } },
-  { name: '`head-tail`: 12 + 8 sampled', lesson: 'labels', codec: { name: 'head-tail' } },
-  { name: 'text alone', lesson: 'text' },
-  { name: 'top-20, VQ, ghost', lesson: 'labels', codec: { ...VQ, tail: 'ghost' } },
-  { name: 'top-20, VQ, uniform', lesson: 'labels', codec: { ...VQ, tail: 'uniform' } },
-  { name: '50 sampled', lesson: 'labels', codec: { name: 'sampled' } },
-  { name: '12 sampled', lesson: 'labels', codec: { name: 'sampled', samples: 12 } },
-  { name: '`hidden`, KL .005', lesson: 'labels', codec: { name: 'hidden', kl: 0.005 } },
-  { name: '`hidden`, KL .02', lesson: 'labels', codec: { name: 'hidden', kl: 0.02 } },
-];
+import type { Answer, DrawOptions } from './answer.js';
+import type { TeacherHead } from './corpus.js';
+import { type Judged, judge } from './judge.js';
+import { GROUPS, ONLINE, type TokenMethod } from './methods.js';
+import { packTexts } from './packed.js';
+import { Predictor } from './predictor.js';
+import { greedyAnswers, rougeL } from './rouge.js';
+import type { TokenStudent } from './student.js';
+import { newStudent, type Recipe, trainStudent } from './train.js';
 
 export interface TokenRow {
   readonly method: string;
+  /** The row that it is compared with. */
+  readonly base: string;
   /** Of codes without the text, per label. */
   readonly bytes?: number;
   /** One per seed, sums over each of the same texts. */
   readonly judged: readonly Judged[];
+  /** One per seed, of each text, if it was measured. */
+  readonly rouge: readonly (readonly number[])[];
+}
+
+interface Greedy extends DrawOptions {
+  readonly train: readonly Answer[];
+  readonly test: readonly Answer[];
 }
 
 export interface Table2Setting {
   readonly workspace: Workspace;
   readonly train: readonly Answer[];
   readonly test: readonly Answer[];
-  readonly vocabulary: number;
-  /** Of hidden states; methods that need them are left out without it. */
-  readonly head?: OutputHead;
+  readonly head: TeacherHead;
+  /** The teacher's most probable answers to the same prompts; what needs them is left out without it. */
+  readonly greedy?: () => Promise<Greedy>;
   readonly recipe: Recipe;
   readonly seeds: number;
   readonly say: (line: string) => void;
   readonly signal: AbortSignal;
 }
 
-/** Measures seed after seed, so that a run that is stopped has every method of some seeds. */
+interface Cell {
+  readonly method: TokenMethod;
+  readonly seed: number;
+}
+
+/**
+ * Measures a group of methods after the other, each with all its seeds, so that a run that is stopped has what decides.
+ */
 export async function measureTable2(
   setting: Table2Setting,
   onMeasured: (rows: readonly TokenRow[]) => Promise<void>,
 ): Promise<void> {
-  const { seeds, say, head } = setting;
-  const methods = TOKEN_METHODS.filter(({ codec }) => codec?.name !== 'hidden' || head);
-  const cells = Array.from({ length: seeds }, (_, seed) =>
-    methods.map((method) => ({ method, seed })),
-  ).flat();
-  const data = dataOf(setting);
-  const labels = setting.test.reduce((sum, own) => sum + own.rows, 0);
+  const { say, greedy } = setting;
+  const groups = GROUPS.map((methods) => cellsOf(methods, setting));
+  const run = new Run(setting, groups.flat().length);
   const rows = new Map<string, TokenRow>();
-  const start = performance.now();
-  let fresh = 0;
-  for (const [done, { method, seed }] of cells.entries()) {
-    const before = performance.now();
-    const { bytes, judged } = await cell(method, seed, data, setting);
-    const took = (performance.now() - before) / 1000;
-    if (took > 1) fresh++;
-    const each = (performance.now() - start) / 1000 / Math.max(fresh, 1);
-    const earlier = rows.get(method.name)?.judged ?? [];
-    rows.set(method.name, { method: method.name, bytes, judged: [...earlier, judged] });
-    const kl = judged.kl.reduce((sum, own) => sum + own, 0) / labels;
-    const left = seconds(each * (cells.length - done - 1));
-    say(
-      `[${done + 1}/${cells.length}] ${method.name}, seed ${seed}: KL ${kl.toFixed(4)} (${seconds(took)}, about ${left} left)`,
-    );
+  const change = async (method: TokenMethod, with_: (row: TokenRow) => TokenRow) => {
+    const { name, base = ONLINE } = method;
+    const row = rows.get(name) ?? { method: name, base, judged: [], rouge: [] };
+    rows.set(name, with_(row));
     await onMeasured([...rows.values()]);
+  };
+  for (const cells of groups) {
+    for (const { method, seed } of cells) {
+      const { bytes, judged } = await run.cell(method, seed);
+      await change(method, (row) => ({ ...row, bytes, judged: [...row.judged, judged] }));
+    }
+    // Answering needs the teacher once more; what decides is measured before.
+    for (const { method, seed } of cells) {
+      if (greedy === undefined || method.strong) continue;
+      const scores = await run.rouge(method, seed, await greedy());
+      await change(method, (row) => ({ ...row, rouge: [...row.rouge, scores] }));
+    }
+    say('a group of methods is measured');
   }
 }
 
-/** Values of a text's labels that tell its teacher from others. */
-const TELLING = 256;
-
-/** What tells texts and teacher from others; of hidden states as they were read, since a backend rounds distributions. */
-function dataOf({ train, test, vocabulary }: Table2Setting) {
-  const hash = createHash('sha256');
-  for (const { tokens, hidden, logs } of [...train, ...test]) {
-    hash.update(tokens).update((hidden ?? logs).subarray(0, TELLING));
-  }
-  return { texts: hash.digest('hex'), train: train.length, vocabulary };
+function cellsOf(methods: readonly TokenMethod[], { seeds, greedy }: Table2Setting): Cell[] {
+  const known = methods.filter((method) => !method.greedy || greedy !== undefined);
+  return Array.from({ length: seeds }, (_, seed) =>
+    known.map((method) => ({ method, seed })),
+  ).flat();
 }
 
-/** One student. */
-function cell(
-  { name, lesson, codec }: TokenMethod,
-  seed: number,
-  data: ReturnType<typeof dataOf>,
-  setting: Table2Setting,
-) {
-  const { workspace, train, test, vocabulary, head, recipe, say, signal } = setting;
-  const parameters = { name, lesson, codec, seed, recipe, data };
-  return workspace.step('token-student', parameters, async () => {
+type StudentParameters = Awaited<ReturnType<Run['studentOf']>>['parameters'];
+
+class Run {
+  readonly #setting: Table2Setting;
+  readonly #cells: number;
+  readonly #positions: number;
+  readonly #testData: string;
+  #predictor: Predictor | undefined;
+  /** Students that are measured, and those that were not known before. */
+  #done = 0;
+  #fresh = 0;
+  readonly #start = performance.now();
+
+  constructor(setting: Table2Setting, cells: number) {
+    this.#setting = setting;
+    this.#cells = cells;
+    const all = [...setting.train, ...setting.test];
+    this.#positions = all.reduce((most, { tokens }) => Math.max(most, tokens.length), 1);
+    this.#testData = digest(setting.test, setting.head);
+  }
+
+  /** One student, trained and judged unless it is known. */
+  async cell(method: TokenMethod, seed: number): Promise<{ bytes?: number; judged: Judged }> {
+    const { workspace, test, head, say } = this.#setting;
+    const before = performance.now();
+    const { parameters, train } = await this.studentOf(method, seed);
+    const { bytes } = await workspace.step('token-student', parameters, async () => {
+      const learnt = await this.#learn(method, seed, train, parameters.data.texts);
+      using student = learnt.student;
+      await mkdir(join(workspace.dir, 'students'), { recursive: true });
+      const values = await student.values();
+      const { buffer, byteOffset, byteLength } = values;
+      await replaceFile(this.#file(parameters), Buffer.from(buffer, byteOffset, byteLength));
+      return { bytes: learnt.bytes };
+    });
+    const judging = { student: parameters, test: this.#testData };
+    const judged = await workspace.step('token-judged', judging, async () => {
+      using student = await this.#load(parameters);
+      return await judge(student, test, head);
+    });
+    const labels = test.reduce((sum, own) => sum + own.rows, 0);
+    const kl = judged.kl.reduce((sum, own) => sum + own, 0) / labels;
+    const took = seconds((performance.now() - before) / 1000);
+    const place = `[${++this.#done}/${this.#cells}]`;
+    say(`${place} ${method.name}, seed ${seed}: KL ${kl.toFixed(4)} (${took})`);
+    return { bytes, judged };
+  }
+
+  /** ROUGE-L of a student's greedy answer to each text's prompt, the teacher's being the reference. */
+  async rouge(
+    method: TokenMethod,
+    seed: number,
+    { test, end, most }: Greedy,
+  ): Promise<readonly number[]> {
+    const { parameters } = await this.studentOf(method, seed);
+    const answering = { student: parameters, test: this.#testData, most };
+    const prompts = test.map(({ tokens, first }) => tokens.subarray(0, first + 1));
+    const { workspace } = this.#setting;
+    const answers = await workspace.step('token-answered', answering, async () => {
+      using student = await this.#load(parameters);
+      return await greedyAnswers(student, prompts, { end, most });
+    });
+    return test.map(({ tokens, first }, i) => {
+      const reference = [...tokens.subarray(first + 1)].filter((id) => id !== end);
+      return rougeL(answers[i], reference);
+    });
+  }
+
+  /** What a student depends on. */
+  async studentOf(method: TokenMethod, seed: number) {
+    const { head } = this.#setting;
+    const train = await this.#textsOf(method);
+    const texts = digest(train, head);
+    const data = { texts, vocabulary: head.vocabulary, positions: this.#positions };
+    const { lesson, codec, order } = method;
+    const recipe = this.#recipeOf(method);
+    return { train, parameters: { lesson, codec, order, seed, recipe, data } };
+  }
+
+  async #load(parameters: StudentParameters): Promise<TokenStudent> {
+    const { recipe, seed } = parameters;
+    const student = newStudent(recipe, this.#setting.head, this.#positions, seed);
+    const { buffer, byteOffset, byteLength } = await readFile(this.#file(parameters));
+    student.assign(new Float32Array(buffer, byteOffset, byteLength / 4));
+    return student;
+  }
+
+  /** Weights of a student. */
+  #file(parameters: StudentParameters): string {
+    const { workspace } = this.#setting;
+    const key = workspace.key('token-student', parameters);
+    return join(workspace.dir, 'students', `${key}.f32`);
+  }
+
+  async #learn(
+    method: TokenMethod,
+    seed: number,
+    train: readonly Answer[],
+    texts: string,
+  ): Promise<{ student: TokenStudent; bytes?: number }> {
+    const { workspace, head, say, signal } = this.#setting;
+    const { name, lesson, codec } = method;
     // Those that learn from no labels read their texts from an archive all the same.
     const choice = codec ?? ({ name: 'tiny' } as const);
-    const key = workspace.key('token-labels', { choice, seed, data });
+    const key = workspace.key('token-labels', { choice, seed, texts });
     const out = join(workspace.dir, 'archives', key);
-    await using packed = await packTexts(train, choice, { out, seed, vocabulary, head, signal });
     const due = pace();
+    const onProgress = (packed: number, all: number) => {
+      if (due()) say(`    ${name}: labels of ${packed} texts of ${all} packed`);
+    };
+    await using packed = await packTexts(train, choice, { out, seed, head, onProgress, signal });
+    const recipe = this.#recipeOf(method);
+    const predictor = lesson === 'predictor' ? await this.#learnPredictor() : undefined;
     const onStep = (step: number, steps: number, loss: number) => {
-      if (due()) say(`    ${name}: step ${step} of ${steps}, loss ${loss.toFixed(3)}`);
+      if (!due()) return;
+      const left = this.#left(step / steps);
+      say(`    ${name}, seed ${seed}: step ${step} of ${steps}, loss ${loss.toFixed(3)}${left}`);
     };
-    const learning = { packed, answers: train, recipe, onStep, signal };
-    using student = await trainStudent(lesson, seed, learning);
-    const judged = await judge(student, test);
-    return {
-      judged,
-      ...(codec === undefined ? {} : { bytes: await bytesOf(out, train, vocabulary) }),
-    };
-  });
+    const order = method.order === undefined ? undefined : seed + method.order;
+    const positions = this.#positions;
+    const setting = { packed, answers: train, head, recipe, positions, predictor, order };
+    const student = await trainStudent(lesson, seed, { ...setting, onStep, signal });
+    this.#fresh++;
+    return codec === undefined
+      ? { student }
+      : { student, bytes: await bytesOf(out, train, head.vocabulary) };
+  }
+
+  /** Of all students, in words; those that were known before take no time. */
+  #left(share: number): string {
+    const each = (performance.now() - this.#start) / 1000 / (this.#fresh + share);
+    return `, about ${seconds(each * (this.#cells - this.#done - share))} left of the run`;
+  }
+
+  async #textsOf({ greedy }: TokenMethod): Promise<readonly Answer[]> {
+    const { train, greedy: make } = this.#setting;
+    return greedy && make !== undefined ? (await make()).train : train;
+  }
+
+  #recipeOf({ strong }: TokenMethod): Recipe {
+    const { recipe, head } = this.#setting;
+    return strong ? { ...recipe, shape: { ...recipe.shape, informed: head.width } } : recipe;
+  }
+
+  async #learnPredictor(): Promise<Predictor> {
+    const { train, head, say } = this.#setting;
+    if (this.#predictor === undefined) {
+      say('    learning the predictor');
+      this.#predictor = await Predictor.learn(train, head);
+    }
+    return this.#predictor;
+  }
+}
+
+/** Values of the output matrix that tell a teacher from others. */
+const TELLING = 4096;
+
+/** What tells texts of a teacher from others. */
+function digest(answers: readonly Answer[], { weights }: TeacherHead): string {
+  const hash = createHash('sha256').update(weights.subarray(0, TELLING));
+  for (const { tokens, first } of answers) hash.update(Int32Array.of(first)).update(tokens);
+  return hash.digest('hex');
 }
 
 /** Bytes of the codes per label, without the text. */

@@ -25,6 +25,7 @@ export interface LlamaModel {
 
 interface LlamaContext {
   getSequence(): LlamaSequence;
+  dispose(): Promise<void>;
 }
 
 /** A model on the processor, and one state of it. */
@@ -90,7 +91,11 @@ export async function loadLlama(
     const contextSize = options.contextSize ?? Math.min(CONTEXT, model.trainContextSize);
     argument.count(contextSize, 'contextSize', 2, model.trainContextSize);
     const context = await model.createContext({ contextSize, sequences: 1, threads });
-    const close = () => llama.dispose();
+    // Disposing of llama.cpp waits for ever for a context that is being collected as garbage: it is held until then.
+    const close = async () => {
+      await context.dispose();
+      await llama.dispose();
+    };
     return { model, sequence: context.getSequence(), contextSize, close };
   } catch (error) {
     await llama.dispose();

@@ -31,7 +31,7 @@ function stub(counts = { evaluated: 0, disposed: 0 }): LlamaPackage {
     tokens: { bos: null, shouldPrependBosToken: false },
     tokenize: (text: string) => Array.from(text, (letter) => letter.charCodeAt(0) % V),
     isEogToken: (token: number) => token < 3,
-    createContext: async () => ({ getSequence: sequence }),
+    createContext: async () => ({ getSequence: sequence, dispose: async () => {} }),
   };
   const dispose = async () => {
     counts.disposed += 1;

@@ -14,12 +14,13 @@ const SCRIPTS: Readonly<Record<Engine, (address: string, tasks: number) => strin
   slurm: (address, tasks) =>
     [
       '#!/bin/bash',
-      '# First: softpack cache codec, once. Then sbatch this file; a task that fails is made up for by the same array again.',
+      '# First: softpack cache codec, once. Then sbatch this file. Tasks that failed are made up for by the same array again, or by',
+      `# sbatch --array=$(softpack cache missing ${quoted(address)}) with this file, a task per shard.`,
       '# Last: sbatch --dependency=afterany:ID of softpack cache finalize (afterok would wait for ever if a task failed).',
       '#SBATCH --job-name=softpack',
       `#SBATCH --array=0-${tasks - 1}`,
       '#SBATCH --requeue',
-      `exec softpack cache run ${quoted(address)} --shard "$((SLURM_ARRAY_TASK_ID % ${tasks}))/${tasks}"`,
+      `exec softpack cache run ${quoted(address)} --shard "$SLURM_ARRAY_TASK_ID/$((\${SLURM_ARRAY_TASK_MAX:-${tasks - 1}} + 1))"`,
     ].join('\n'),
   // A JSON string is a YAML string too; $(NAME) is filled in by Kubernetes.
   kubernetes: (address, tasks) =>

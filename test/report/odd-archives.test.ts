@@ -88,6 +88,10 @@ describe('odd archives', () => {
     expect(divergence?.labels).toBe(30);
     expect(divergence?.kl).toBeCloseTo(kl, 6);
     expect(examples.every(({ row, epoch }) => row === epoch)).toBe(true);
+    // An archive is what it was packed from in the same sense, however many parts it has.
+    await using same = await openReport(grown, { full: grown });
+    const own = await archiveReport(same, { full: grown });
+    expect(own.divergence).toMatchObject({ kl: 0, labels: 30 });
     // Labels of the epochs that a file lacks are refused, not taken from others.
     await using less = await openReport(grown, { full: short });
     await expect(archiveReport(less, { full: short })).rejects.toThrow('labels of epoch 3');

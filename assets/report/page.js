@@ -29,7 +29,7 @@
       const name = partner.name === undefined ? `sample ${partner.sample}` : `${partner.name} (${partner.sample})`;
       lines.push(`${percent(1 - partner.share)} of it: ${name}`);
     }
-    if (kl !== undefined) lines.push(`KL ${kl.toExponential(2)} nats`);
+    if (kl !== undefined) lines.push(`KL ${kl === 0 ? 0 : kl.toExponential(2)} nats`);
     return lines;
   };
 

@@ -75,7 +75,8 @@ function header({ name, facts, divergence }: ArchiveReport): string {
   ];
   if (divergence !== undefined) {
     const counted = divergence.labels === undefined ? 'recorded' : `${divergence.labels} labels`;
-    figures.push([divergence.kl.toExponential(2), `nats, mean KL to the full label (${counted})`]);
+    const kl = divergence.kl === 0 ? '0' : divergence.kl.toExponential(2);
+    figures.push([kl, `nats, mean KL to the full label (${counted})`]);
     figures.push([`${(100 * divergence.top1).toFixed(1)} %`, 'same likeliest class']);
   }
   const cards = figures.map(

@@ -225,7 +225,10 @@ async function worstOf(
   { labels }: Comparison,
   signal: AbortSignal | undefined,
 ): Promise<readonly ShownLabel[]> {
-  const worst = [...labels].sort((a, b) => b.kl - a.kl).slice(0, WORST);
+  const worst = labels
+    .filter(({ kl }) => kl > 0)
+    .sort((a, b) => b.kl - a.kl)
+    .slice(0, WORST);
   const shown: ShownLabel[] = [];
   for (const { row, position } of worst) {
     throwIfAborted(signal);

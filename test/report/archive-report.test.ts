@@ -7,6 +7,7 @@ import { imageFolder } from '#src/images/folder.js';
 import { argMax } from '#src/labels/arg-max.js';
 import { retemper } from '#src/labels/temperature.js';
 import { openArchive } from '#src/pipeline/open-archive.js';
+import { packLogits } from '#src/pipeline/pack.js';
 import { codewordUse } from '#src/report/codewords.js';
 import { compareLabels, drawLabels, klBy } from '#src/report/compare.js';
 import { gaussianBound } from '#src/report/gaussian-bound.js';
@@ -23,6 +24,7 @@ import {
   trainCodec,
   writeArchive,
 } from '../loader/fixture.js';
+import { RECORDED_SIDE, recordedArchive } from '../pipeline/recorded-archive.js';
 import { WebServer } from '../store/web-server.js';
 import { temporaryDirectory } from '../temporary.js';
 
@@ -248,35 +250,64 @@ describe('the page', () => {
     expect(out).toBe((await softpack(['report', packed, '-o', '-'])).out);
     expect(out).not.toContain('secret');
   });
+});
 
-  it('shows views as the loader delivers them', async () => {
-    const folder = directory.path('images');
+describe('views', () => {
+  const drawn = directory.path('images');
+
+  /** Writes images as files of one class. */
+  async function write(folder: string, source: typeof images, [height, width]: number[]) {
     await mkdir(join(folder, HOSTILE_FOLDER), { recursive: true });
-    for (let i = 0; i < SAMPLES; i++) {
+    for (let i = 0; i < source.count; i++) {
       const file = join(folder, HOSTILE_FOLDER, `${String(i).padStart(2, '0')}.png`);
-      const raw = { width: 7, height: 8, channels: 3 } as const;
-      await sharp(images.pixels(i), { raw }).png().toFile(file);
+      const raw = { width, height, channels: 3 } as const;
+      await sharp(source.pixels(i), { raw }).png().toFile(file);
     }
-    const options = { images: folder, examples: EPOCHS * 4 };
-    await using open = await openReport(packed, options);
+  }
+  beforeAll(() => write(drawn, images, [8, 7]));
+
+  /** Compares views of a report, by epoch and sample, with those of a loader of an archive with the same views. */
+  async function compareViews(path: string, folder: string, batchSize: number, loaded = path) {
+    const options = { images: folder, examples: 12 };
+    await using open = await openReport(path, options);
     const { examples } = await archiveReport(open, options);
+    expect(examples).toHaveLength(12);
+    await using archive = await openArchive(loaded);
     const normalisation = { mean: [0, 0, 0], std: [1, 1, 1] } as const;
     const batches = await collect({
-      ...{ archive: open.archive, images: await imageFolder(folder), normalisation },
-      ...{ batchSize: SAMPLES, epochs: { from: 0, to: EPOCHS }, workers: 0 },
+      ...{ archive, images: await imageFolder(folder), normalisation },
+      ...{ batchSize, workers: 0 },
     });
     const [height, width] = augmentation.size;
     const pixels = height * width * 3;
-    for (const { view = '', name, row, position } of examples) {
+    for (const { view = '', name, epoch, sample } of examples) {
       expect(name).toBe(HOSTILE_FOLDER);
       const png = Buffer.from(view.split(',')[1], 'base64');
       const { data, info } = await sharp(png).raw().toBuffer({ resolveWithObject: true });
       expect([info.height, info.width, info.channels]).toEqual([height, width, 3]);
-      const batch = batches.find(({ epoch }) => epoch === row);
-      const at = batch?.sampleIds.indexOf(position) ?? -1;
+      const batch = batches.find((each) => each.epoch === epoch && each.sampleIds.includes(sample));
+      const at = batch?.sampleIds.indexOf(sample) ?? -1;
       const xs = batch?.xs.subarray(at * pixels, (at + 1) * pixels) ?? [];
       expect([...data]).toEqual(Array.from(xs, (value) => Math.round(255 * value)));
     }
+  }
+
+  it('are those that the loader delivers', () => compareViews(packed, drawn, SAMPLES));
+
+  it('of a pruned archive are those that labels were made for', async () => {
+    const pruned = directory.path('pruned');
+    const codec = { name: 'topk', k: 3 } as const;
+    const prune = { ratio: 2, batchSize: 8 };
+    await packLogits({ source: full, out: pruned, codec, prune });
+    await compareViews(pruned, drawn, 8, full);
+  });
+
+  it('that were recorded are read from their columns, partners included', async () => {
+    const out = directory.path('recorded');
+    const { images: own } = await recordedArchive(out, { samples: 9, seed: 3 });
+    const folder = directory.path('images of recorded views');
+    await write(folder, own, [RECORDED_SIDE, RECORDED_SIDE]);
+    await compareViews(out, folder, 9);
   });
 });
 

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import { gunzipSync } from 'node:zlib';
 import { optionalPackage } from '../../core/optional-package.js';
 import { errorMessage, invalidFile, isSoftpackError, throwIfAborted } from '../../errors.js';
@@ -54,7 +55,6 @@ export async function* parquetRows(
 ): AsyncGenerator<ParquetRow> {
   const parquet = await optionalPackage<Hyparquet>('hyparquet', PURPOSE);
   await requireFooter(file);
-  const buffer = bufferOf(file, signal);
   const failed = (cause: unknown) =>
     isSoftpackError(cause)
       ? cause
@@ -62,9 +62,11 @@ export async function* parquetRows(
           found: errorMessage(cause),
           cause,
         });
-  const metadata = await parquet.parquetMetadataAsync(buffer).catch((cause: unknown) => {
-    throw failed(cause);
-  });
+  const metadata = await parquet
+    .parquetMetadataAsync(bufferOf(file, signal))
+    .catch((cause: unknown) => {
+      throw failed(cause);
+    });
   const names = new Set(metadata.schema.map(({ name }) => name));
   const present = columns.filter((name) => names.has(name));
   const compressors = await compressorsFor(metadata, present);
@@ -74,8 +76,11 @@ export async function* parquetRows(
       throwIfAborted(signal);
       const rowStart = start + done;
       const rowEnd = start + Math.min(group.rows, done + group.step);
-      const options = { file: buffer, metadata, columns: present, rowStart, rowEnd, compressors };
+      const range = { metadata, columns: present, rowStart, rowEnd, compressors };
+      const call = { ended: false };
+      const options = { ...range, file: bufferOf(file, signal, call) };
       const rows = await parquet.parquetReadObjects(options).catch((cause: unknown) => {
+        call.ended = true;
         throw failed(cause);
       });
       if (rows.length !== rowEnd - rowStart) {
@@ -103,7 +108,15 @@ async function requireFooter(file: ByteFile): Promise<void> {
   });
 }
 
-function bufferOf(file: ByteFile, signal: AbortSignal | undefined): AsyncBuffer {
+/**
+ * @param call that reads. hyparquet begins to decode columns before it has looked at them all. If it refuses one, nobody waits
+ *   for the others, whose own errors would end the process: they get no bytes then.
+ */
+function bufferOf(
+  file: ByteFile,
+  signal: AbortSignal | undefined,
+  call: { readonly ended: boolean } = { ended: false },
+): AsyncBuffer {
   return {
     byteLength: file.size,
     async slice(start, end = file.size) {
@@ -111,7 +124,8 @@ function bufferOf(file: ByteFile, signal: AbortSignal | undefined): AsyncBuffer 
       requireWithin(file, start, length);
       const bytes = new Uint8Array(length);
       await file.read(start, bytes, { signal });
-      return bytes.buffer;
+      await setImmediate();
+      return call.ended ? new Promise<never>(() => {}) : bytes.buffer;
     },
   };
 }

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { readDistillKit } from '#src/interop/tokens/distillkit.js';
 import { all, entriesOf, folderFiles, memoryStore, SAMPLES } from './fixture.js';
@@ -93,4 +94,23 @@ test('any damage of a Parquet file gives labels or a typed error', async () => {
     const files = new Map([...FILES, ['data_0.parquet', whole.subarray(0, end)]]);
     await expect(read(files)).rejects.toMatchObject({ code: 'INVALID_FILE' });
   }
+});
+
+test('a column that is refused leaves no other one whose error ends the process', async () => {
+  const files = await folderFiles(join(SAMPLES, 'distillkit/budget'));
+  const whole = files.get('data_0.parquet') ?? new Uint8Array();
+  const unhandled: unknown[] = [];
+  const listener = (reason: unknown) => unhandled.push(reason);
+  process.on('unhandledRejection', listener);
+  // The first column's data, and in the footer the description of the next one.
+  for (let at = 1236; at < 1252; at++) {
+    const damaged = Buffer.from(whole).fill(0xff, 4, 40);
+    damaged[at] = 45;
+    const own = memoryStore(new Map([...files, ['data_0.parquet', damaged]]));
+    const reading = readDistillKit(own, {}).then(all);
+    await expect(reading).rejects.toMatchObject({ code: 'INVALID_FILE' });
+    await setImmediate();
+  }
+  process.off('unhandledRejection', listener);
+  expect(unhandled).toEqual([]);
 });

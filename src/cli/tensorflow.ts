@@ -69,5 +69,8 @@ function describe({ dir, installed, verified, driver }: InstallResult): string {
   if (verified !== undefined && variant === 'gpu' && !verified.devices.includes('GPU')) {
     lines.push('It sees no GPU here and computes on the processor.');
   }
+  if (verified !== undefined && verified.operations.state !== 'ready') {
+    lines.push(`It does not decode labels itself: ${verified.operations.reason}`);
+  }
   return lines.join('\n');
 }

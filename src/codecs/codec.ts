@@ -2,7 +2,7 @@ import { argument } from '../core/check.js';
 import type { CodecParts, CodeLayout, SampleBlockOf } from '../core/codec-parts.js';
 import type { SampleRange } from '../core/samples.js';
 import { SoftpackError } from '../errors.js';
-import type { LabelArray, Precision, ThreadOptions } from '../kernels/types.js';
+import type { LabelArray, LentCall, Precision, ThreadOptions } from '../kernels/types.js';
 import type { LabelViews, ViewUse } from '../labels/views.js';
 
 /** Facts about the labels that encoder and decoder both know, at no cost in bytes. */
@@ -102,9 +102,23 @@ export interface DecodeLabelsKlArgs
   readonly scale?: number;
 }
 
+/** Labels that an operation of TensorFlow decodes; see `LentCall` of the kernels. */
+export interface LendLabelsArgs
+  extends Pick<DecodeLabelsArgs, 'row' | 'labels' | 'threads'>,
+    Pick<LentCall, 'tau' | 'scale'> {}
+
+/** Calls `run` with the number of a call, and returns what it returns; `lend` of a decoder of the kernels. */
+export type Lender = <T>(args: LendLabelsArgs, run: (call: number) => T) => T;
+
 /** A codec whose labels can be decoded inside the loss, without materialising them. */
 export interface LossCodec extends Codec {
   decodeKl(args: DecodeLabelsKlArgs): void;
+  /**
+   * `lend` of its decoder; undefined if that has none.
+   *
+   * @internal
+   */
+  lender(): Lender | undefined;
 }
 
 export function isLossCodec(codec: Codec): codec is LossCodec {

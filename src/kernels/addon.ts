@@ -4,7 +4,7 @@ import type { LabelArray } from './types.js';
  * Raised with every change to the methods below or their arguments, together with kAddonVersion of
  * native/binding/addon.cc: an addon built from other sources is refused instead of failing somewhere later.
  */
-export const ADDON_VERSION = 9;
+export const ADDON_VERSION = 10;
 
 /** The whole native interface: the CPU's operations and access to other backends. */
 export interface Addon extends NativeOperations, NativeCoding {
@@ -13,6 +13,8 @@ export interface Addon extends NativeOperations, NativeCoding {
   readonly abi: unknown;
   info(): AddonInfo;
   statusText(status: number): string;
+  /** The calls that decoders lend, for libraries that run them: native/core/label_calls.h. */
+  labelCalls(): unknown;
   /** `start` creates the device's context and loads the module's kernels; without it neither is done. */
   openModule(path: string, start: boolean): NativeModule;
 }
@@ -180,6 +182,10 @@ export interface NativeDecoder {
   decodeAsync(...args: NativeDecodeArgs): Promise<number>;
   decodeKl(...args: NativeDecodeKlArgs): number;
   decodeKlAsync(...args: NativeDecodeKlArgs): Promise<number>;
+  /** A number by which a library beside the addon finds the call; the arrays must live until it is withdrawn. */
+  lend(...args: NativeLendArgs): number;
+  /** The status of the call, -1 if nobody ran it. */
+  withdraw(call: number): number;
   dispose(): void;
 }
 
@@ -276,6 +282,8 @@ export type NativeDecodeLatentsArgs = [
   outType: number,
   threads: number,
 ];
+
+export type NativeLendArgs = [...NativeLabels, tau: number, scale: number, threads: number];
 
 export type NativeDecodeKlArgs = [
   ...NativeLabels,

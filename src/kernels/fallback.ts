@@ -227,6 +227,15 @@ class FallbackDecoder implements Decoder {
     return this.#handle.runLater((decoder) => decoder.decodeKlAsync(args), inPlace(args));
   }
 
+  get lend(): Decoder['lend'] {
+    if (this.#handle.current.lend === undefined) return undefined;
+    return (args, run) =>
+      this.#handle.run((decoder) => {
+        if (decoder.lend !== undefined) return decoder.lend(args, run);
+        throw new SoftpackError('UNSUPPORTED', 'not a native decoder', { field: 'decoder' });
+      });
+  }
+
   dispose(): void {
     this.#handle.dispose();
   }

@@ -228,6 +228,12 @@ export interface DecodeKlArgs extends LabelsArgs {
   readonly scale?: number;
 }
 
+/** A call that an operation outside of this library runs; `tau` and `scale` are those of `decodeKl`, 1 if absent. */
+export interface LentCall extends LabelsArgs {
+  readonly tau?: number;
+  readonly scale?: number;
+}
+
 /**
  * A decoder's tables, copied from the spec and held until disposed. An index beyond the codebook is an
  * `INVALID_ARGUMENT` error naming `codes`, never a read; `out` is then partly written.
@@ -241,6 +247,13 @@ export interface Decoder extends Disposable {
   /** The head must be clamp or softmax. */
   decodeKl(args: DecodeKlArgs): void;
   decodeKlAsync(args: DecodeKlArgs): Promise<void>;
+  /**
+   * Calls `run` with the number under which native/core/label_calls.h has this call meanwhile, and returns what it
+   * returns; throws what `decode` would if the call was run and failed. Absent from decoders that are not native.
+   *
+   * @internal
+   */
+  lend?<T>(args: LentCall, run: (call: number) => T): T;
   dispose(): void;
 }
 

@@ -5,6 +5,7 @@ import { openArchive } from '../pipeline/open-archive.js';
 import { once, orAbort } from './abort.js';
 import type { BatchSetup } from './batch-maker.js';
 import { BatchSource } from './batch-source.js';
+import { DeviceLabels } from './device-labels.js';
 import { openImagesOf, requireContentOf } from './images-of.js';
 import { LabelsAhead } from './labels-ahead.js';
 import { type LoaderMetrics, MetricsCounter } from './metrics.js';
@@ -62,6 +63,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
   #run = 0;
   #queue: Pending[] = [];
   #closed = false;
+  #deviceLabels: DeviceLabels | undefined;
 
   /** @param opened closed with the loader. */
   constructor(options: LoaderOptions, opened?: AsyncDisposable) {
@@ -161,7 +163,9 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     tf: TfLike<Images, Labels>,
     options: TfDatasetOptions = {},
   ): TfDataset<Images, Labels> {
-    return tfDatasetOf(tf, this, options);
+    if (!options.device) return tfDatasetOf(tf, this, options);
+    const labels = this.#deviceLabelsOnce();
+    return tfDatasetOf(tf, this, options, (codes) => labels.decode(codes));
   }
 
   /** All batches as an object stream. Reading starts with the first read of the stream; destroying it ends the iteration. */
@@ -176,6 +180,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     await this.#drain(this.#queue);
     this.#labelsAhead?.clear();
     this.#rows.clear();
+    this.#deviceLabels?.[Symbol.dispose]();
     await this.#source[Symbol.asyncDispose]();
     await this.#opened?.[Symbol.asyncDispose]();
   }
@@ -186,6 +191,19 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
 
   get #decodes(): boolean {
     return this.#options.labels !== 'codes';
+  }
+
+  #deviceLabelsOnce(): DeviceLabels {
+    if (this.#decodes) {
+      throw new SoftpackError('UNSUPPORTED', 'the loader decodes its labels itself', {
+        field: 'device',
+        expected: "a loader with labels: 'codes'",
+        found: 'probabilities',
+      });
+    }
+    const { archive, precision, memoryCap } = this.#options;
+    this.#deviceLabels ??= new DeviceLabels(archive, { precision, memoryCap });
+    return this.#deviceLabels;
   }
 
   #identity() {

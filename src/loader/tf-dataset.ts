@@ -1,3 +1,4 @@
+import type { PackedCodes } from '../codecs/codec.js';
 import { warnOfPlainBackend } from '../core/plain-backend.js';
 import { SoftpackError } from '../errors.js';
 import type { Batch } from './options.js';
@@ -24,6 +25,11 @@ export interface TfDatasetOptions {
    * `evaluateDataset`.
    */
   readonly mode?: 'epoch' | 'continuous' | 'repeat';
+  /**
+   * Native TensorFlow decodes the labels of a loader with `labels: 'codes'` into its own memory, by the operations of
+   * `softpack tensorflow install`; default false.
+   */
+  readonly device?: boolean;
 }
 
 /** The part of a loader that a data set uses. */
@@ -35,6 +41,8 @@ interface BatchSource extends AsyncIterable<Batch> {
 }
 
 /**
+ * Codes become labels by `decodeCodes`.
+ *
  * `fitDataset` asks for one iterator more than there are epochs and drops it unread, disposes the tensors of
  * every step itself, and never calls `return()`. So an iterator starts work at its first `next()` and is then
  * bound to the loader's next unstarted epoch; whatever an abandoned one has made ahead is discarded when the next one
@@ -44,6 +52,7 @@ export function tfDatasetOf<Images, Labels>(
   tf: TfLike<Images, Labels>,
   loader: BatchSource,
   { mode = 'epoch' }: TfDatasetOptions,
+  decodeCodes: (codes: PackedCodes) => Promise<unknown> = refuseCodes,
 ): TfDataset<Images, Labels> {
   const begin = () => {
     if (mode === 'continuous') return loader[Symbol.asyncIterator]();
@@ -61,11 +70,11 @@ export function tfDatasetOf<Images, Labels>(
           const step = await batches.next();
           if (step.done) return { done: true, value: undefined };
           const { xsShape, ysShape, codes } = step.value;
-          if (codes !== undefined) throw codesNotTensors();
+          const decoded = codes && ((await decodeCodes(codes)) as Labels);
           const { xs, ys } = tensorArrays(step.value, tf.getBackend());
           const value = {
             xs: tf.tensor4d(xs, [...xsShape]),
-            ys: tf.tensor2d(ys, [...ysShape]),
+            ys: decoded ?? tf.tensor2d(ys, [...ysShape]),
           };
           // Known once there is a tensor: until then a process may have no backend.
           warnOfPlainBackend(tf.getBackend());
@@ -83,10 +92,10 @@ function tensorArrays(batch: Batch, backend: string): Pick<Batch, 'xs' | 'ys'> {
   return inSlot && backend !== 'wasm' ? { xs: batch.xs.slice(), ys: batch.ys.slice() } : batch;
 }
 
-function codesNotTensors(): SoftpackError {
-  return new SoftpackError('UNSUPPORTED', 'a data set holds decoded labels', {
+async function refuseCodes(): Promise<never> {
+  throw new SoftpackError('UNSUPPORTED', 'a data set holds decoded labels', {
     field: 'labels',
-    expected: 'probabilities',
+    expected: 'probabilities, or device: true in the data set',
     found: 'codes',
   });
 }

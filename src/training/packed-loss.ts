@@ -1,16 +1,17 @@
 import * as tf from '@tensorflow/tfjs';
-import {
-  type DecodeOptions,
-  isLossCodec,
-  type LossCodec,
-  type PackedCodes,
-} from '../codecs/codec.js';
-import { loadCodec } from '../codecs/registry.js';
+import type { DecodeOptions, Lender, LossCodec, PackedCodes } from '../codecs/codec.js';
+import { LossCodecs } from '../codecs/loss-codecs.js';
 import type { CodecParts } from '../core/codec-parts.js';
 import { warnOfPlainBackend } from '../core/plain-backend.js';
 import { SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import type { Kernels } from '../kernels/types.js';
+import {
+  decodeLabelsKl,
+  labelOperations,
+  requireLabelOperations,
+  requireLender,
+} from '../nn/backend/operations.js';
 
 export interface PackedLossOptions extends DecodeOptions {
   /** An archive's `codecParts`, or those of all of its parts, of which one at a time is loaded. */
@@ -20,43 +21,49 @@ export interface PackedLossOptions extends DecodeOptions {
   readonly kernels?: Kernels;
   /** Threads to decode on; 0 (default): all processors. */
   readonly threads?: number;
+  /**
+   * Whether native TensorFlow computes it, from logits in its own memory to a gradient there, by the operations of
+   * `softpack tensorflow install`: `true` requires them, `false` never uses them; default: if they are there. The
+   * gradient is the same to the bit.
+   */
+  readonly device?: boolean;
 }
 
 /**
  * KL(y || softmax(z / tau)), averaged over the batch, straight from packed codes: what `kdLoss` gives for the decoded
  * labels y, which never exist. One native call reads the logits and gives loss and gradient.
  *
- * It reads the logits synchronously: for the backends `wasm`, `tensorflow` and `cpu`.
+ * It reads the logits synchronously, unless native TensorFlow has the operations for it: for the backends `wasm`,
+ * `tensorflow` and `cpu`.
  *
  * @throws `UNSUPPORTED` for a codec that no kernel decodes inside the loss: let the loader decode its labels.
  */
 export class PackedLoss implements Disposable {
-  readonly #parts: readonly CodecParts[];
-  readonly #load: (parts: CodecParts) => LossCodec;
+  readonly #codecs: LossCodecs;
   readonly #tau: number | undefined;
   readonly #threads: number;
-  #part = 0;
-  #codec: LossCodec;
+  readonly #device: boolean | undefined;
 
   constructor({
     codec,
     tau,
     kernels = loadKernels(),
     threads = 0,
+    device,
     ...decoding
   }: PackedLossOptions) {
-    this.#parts = 'name' in codec ? [codec] : codec;
-    this.#load = (parts) => loadLossCodec(parts, kernels, decoding);
+    const instead = "labels: 'probabilities' in the loader, and kdLoss";
+    this.#codecs = new LossCodecs({ codec, kernels, decoding, instead });
     this.#tau = tau;
     this.#threads = threads;
-    this.#codec = this.#load(this.#partAt(0));
+    this.#device = device;
   }
 
   /** A scalar to minimise; `logits` are the student's, [batch, classes]. */
-  loss(logits: tf.Tensor, { row, labels, part = 0, tau: ofLabels }: PackedCodes): tf.Scalar {
+  loss(logits: tf.Tensor, codes: PackedCodes): tf.Scalar {
     warnOfPlainBackend(tf.getBackend());
-    const codec = this.#codecOf(part);
-    if (ofLabels !== undefined && ofLabels !== codec.tau) throw otherTau(codec.tau, ofLabels);
+    const { labels } = codes;
+    const codec = this.#codecs.of(codes);
     const [batch, classes] = logits.shape;
     if (logits.rank !== 2 || batch !== labels.length || classes !== codec.classes) {
       throw new SoftpackError('INVALID_ARGUMENT', 'logits and codes do not match', {
@@ -66,15 +73,8 @@ export class PackedLoss implements Disposable {
       });
     }
     const divergence = tf.customGrad((z, save) => {
-      const losses = new Float32Array(batch);
-      const gradient = new Float32Array(batch * classes);
-      codec.decodeKl({
-        ...{ row, labels, context: { epoch: 0, samples: labels } },
-        ...{ logits: (z as tf.Tensor).dataSync<'float32'>(), tau: this.#tau ?? codec.tau },
-        ...{ losses, gradient, scale: 1 / batch, threads: this.#threads },
-      });
-      (save as tf.GradSaveFunc)([tf.tensor2d(gradient, [batch, classes])]);
-      const value = tf.scalar(losses.reduce((sum, loss) => sum + loss, 0) / batch);
+      const { value, gradient } = this.#evaluate(codec, codes, z as tf.Tensor);
+      (save as tf.GradSaveFunc)([gradient]);
       const gradFunc = (dy: tf.Tensor, [saved]: tf.Tensor[]): tf.Tensor => saved.mul(dy);
       return { value, gradFunc };
     });
@@ -82,44 +82,38 @@ export class PackedLoss implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#codec.dispose();
+    this.#codecs[Symbol.dispose]();
   }
 
-  #codecOf(part: number): LossCodec {
-    if (part === this.#part) return this.#codec;
-    const codec = this.#load(this.#partAt(part));
-    this.#codec.dispose();
-    this.#codec = codec;
-    this.#part = part;
-    return codec;
+  #evaluate(codec: LossCodec, { row, labels }: PackedCodes, z: tf.Tensor): Evaluated {
+    const [batch, classes] = [labels.length, codec.classes];
+    const tau = this.#tau ?? codec.tau;
+    const args = { row, labels, tau, scale: 1 / batch, threads: this.#threads };
+    const lend = this.#lender(codec);
+    if (lend !== undefined) {
+      const { losses, gradient } = decodeLabelsKl(lend, args, z);
+      return { value: losses.mean(), gradient };
+    }
+    const losses = new Float32Array(batch);
+    const gradient = new Float32Array(batch * classes);
+    const logits = z.dataSync<'float32'>();
+    const context = { epoch: 0, samples: labels };
+    codec.decodeKl({ ...args, context, logits, losses, gradient });
+    const value = tf.scalar(losses.reduce((sum, loss) => sum + loss, 0) / batch);
+    return { value, gradient: tf.tensor2d(gradient, [batch, classes]) };
   }
 
-  #partAt(part: number): CodecParts {
-    const parts = this.#parts[part];
-    if (parts !== undefined) return parts;
-    throw new SoftpackError('INVALID_ARGUMENT', 'codes of a part whose codec was not given', {
-      field: 'codec',
-      expected: 'archive.parts.map(({ codecParts }) => codecParts)',
-      found: `${this.#parts.length} of at least ${part + 1}`,
-    });
+  #lender(codec: LossCodec): Lender | undefined {
+    if (this.#device === true) {
+      requireLabelOperations('device');
+      return requireLender(codec);
+    }
+    const native = this.#device !== false && tf.getBackend() === 'tensorflow';
+    return native && labelOperations().state === 'ready' ? codec.lender() : undefined;
   }
 }
 
-function loadLossCodec(parts: CodecParts, kernels: Kernels, decoding: DecodeOptions): LossCodec {
-  const loaded = loadCodec(parts, kernels, decoding);
-  if (isLossCodec(loaded)) return loaded;
-  loaded.dispose();
-  throw new SoftpackError('UNSUPPORTED', 'no loss on the codes of this codec', {
-    field: 'codec',
-    expected: "labels: 'probabilities' in the loader, and kdLoss",
-    found: parts.name,
-  });
-}
-
-function otherTau(expected: number, found: number): SoftpackError {
-  return new SoftpackError('UNSUPPORTED', 'no loss on codes at another temperature', {
-    field: 'tau',
-    expected: `${expected}, or labels: 'probabilities' in the loader, and kdLoss`,
-    found,
-  });
+interface Evaluated {
+  readonly value: tf.Scalar;
+  readonly gradient: tf.Tensor2D;
 }

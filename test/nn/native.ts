@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { SoftpackError } from '#src/errors.js';
 import { installTensorflow } from '#src/nn/tensorflow-install/install.js';
 import { installedTensorflow, tensorflowFolder } from '#src/nn/tensorflow-install/location.js';
+import { hasOperations } from '#src/nn/tensorflow-install/reuse.js';
 
 /** Longest that a first download and compilation may take. */
 export const INSTALL_TIMEOUT = 600_000;
@@ -25,6 +26,23 @@ export async function nativeTensorflow({ install = false } = {}): Promise<string
     return undefined;
   } catch (error) {
     if (error instanceof SoftpackError && LACKS.includes(error.code)) return error.message;
+    throw error;
+  }
+}
+
+/** The same for its operations that decode labels, which an installation of an earlier release lacks. */
+export async function nativeOperations({ install = false } = {}): Promise<string | undefined> {
+  const lacking = await nativeTensorflow({ install });
+  if (lacking !== undefined) return lacking;
+  const installed = installedTensorflow(tensorflowFolder());
+  if (installed !== undefined && (await hasOperations(installed))) return undefined;
+  if (!install) return 'TensorFlow has no operations of this release; softpack tensorflow install';
+  try {
+    await installTensorflow();
+    return undefined;
+  } catch (error) {
+    const reasons = [...LACKS, 'ALREADY_EXISTS'];
+    if (error instanceof SoftpackError && reasons.includes(error.code)) return error.message;
     throw error;
   }
 }

@@ -21,6 +21,7 @@ const LIBRARIES = {
   'tensorflow/libtensorflow_cc.so.2': 'library',
   'tensorflow/libtensorflow_framework.so.2': 'framework',
   'tensorflow/include/tensorflow/c/c_api.h': 'header',
+  'tensorflow/include/tensorflow/c/kernels.h': 'header',
   'tensorflow/python/rest.py': 'not needed',
 };
 const TENSORFLOW = { name: 'tensorflow-cpu', version: TENSORFLOW_VERSION };
@@ -97,6 +98,28 @@ describe('an installation', () => {
     await expect(install()).rejects.toMatchObject({ code: 'TOOL_MISSING' });
     expect(await uninstallTensorflow(dir)).toBe(true);
     expect(await uninstallTensorflow(dir)).toBe(false);
+  });
+
+  it('of an earlier release gets operations from its own files, by the compiler alone', async () => {
+    const first = await install();
+    const state = join(dir, 'state.json');
+    const { operations } = first.installed;
+    expect(operations).toMatch(/^[0-9a-f]{64}$/);
+    await writeFile(state, JSON.stringify({ ...first.installed, operations: 'of before' }));
+    await tools.clearLog();
+    const bin = temporary.path('only a compiler');
+    await mkdir(bin);
+    await symlink(join(tools.bin, 'g++'), join(bin, 'g++'));
+    vi.stubEnv('PATH', bin);
+    await tools.set({ COMPILER: 'x.cc:1: error: no' });
+    await expect(install()).rejects.toMatchObject({ code: 'BUILD_FAILED', field: 'operations' });
+    expect(installedTensorflow(dir)?.operations).toBe('of before');
+    await tools.set({});
+    const again = await install();
+    expect(again.installed).toEqual(first.installed);
+    expect((await tools.calls()).join()).not.toMatch(/PIP|NPM|tfjs_binding/);
+    expect(await readdir(dirname(dir))).toEqual(['tensorflow']);
+    expect((await install()).verified).toBeUndefined();
   });
 
   it('started twice at once is made once', async () => {

@@ -8,6 +8,7 @@ import {
   type DecodeOptions,
   decodingTau,
   type LabelContext,
+  type Lender,
   type LossCodec,
 } from '../codec.js';
 import { configOf } from '../config.js';
@@ -113,6 +114,13 @@ export class VqaeCodec extends FixedCodec implements LossCodec {
   }: DecodeLabelsKlArgs): void {
     const student = { logits, tau, losses, gradient, scale };
     this.#decoderOnce().decodeKl({ codes: row, labels, ...student, threads });
+  }
+
+  /** @internal */
+  lender(): Lender | undefined {
+    const decoder = this.#decoderOnce();
+    const lend = decoder.lend?.bind(decoder);
+    return lend && (({ row, ...args }, run) => lend({ codes: row, ...args }, run));
   }
 
   /** P is kept only when asked for: decoding needs mu, D and the bias alone (paper, section 3.3). */

@@ -9,6 +9,7 @@ import type {
   EncoderSpec,
   LabelArray,
   LabelsArgs,
+  LentCall,
   Prediction,
   ResidentCodes,
 } from '../types.js';
@@ -41,6 +42,11 @@ export interface CheckedDecodeKl extends CheckedLabels {
   readonly loss: 'kl' | 'cross-entropy';
   readonly losses: Float32Array | undefined;
   readonly gradient: Float32Array | undefined;
+  readonly scale: number;
+}
+
+export interface CheckedLent extends CheckedLabels {
+  readonly tau: number;
   readonly scale: number;
 }
 
@@ -77,10 +83,8 @@ export function checkDecodeKl(spec: DecoderSpec, args: DecodeKlArgs): CheckedDec
   const { codes, count } = labels;
   const logits = floats('logits', args.logits, count * spec.classes);
   const { tau, losses, gradient, scale = 1, loss = 'kl' } = args;
-  positive('tau', tau);
+  checkScale(tau, scale);
   argument.oneOf(loss, 'loss', ['kl', 'cross-entropy']);
-  const scalable = typeof scale === 'number' && Number.isFinite(Math.fround(scale / tau));
-  argument.that(scalable, scale, 'scale', 'a number that gives a finite float32 scale / tau');
   if (losses !== undefined) {
     floats('losses', losses, count);
     apart('losses', losses, { codes, logits });
@@ -92,6 +96,19 @@ export function checkDecodeKl(spec: DecoderSpec, args: DecodeKlArgs): CheckedDec
     if (losses !== undefined) apart('gradient', gradient, { losses });
   }
   return { ...labels, logits, tau, loss, losses, gradient, scale };
+}
+
+export function checkLent(spec: DecoderSpec, args: LentCall): CheckedLent {
+  const labels = checkLabels(spec, args);
+  const { tau = 1, scale = 1 } = args;
+  checkScale(tau, scale);
+  return { ...labels, tau, scale };
+}
+
+function checkScale(tau: number, scale: number): void {
+  positive('tau', tau);
+  const scalable = typeof scale === 'number' && Number.isFinite(Math.fround(scale / tau));
+  argument.that(scalable, scale, 'scale', 'a number that gives a finite float32 scale / tau');
 }
 
 function checkLabels(spec: DecoderSpec, args: LabelsArgs): CheckedLabels {

@@ -12,12 +12,23 @@ import {
   type CheckedLabels,
   checkDecode,
   checkDecodeKl,
+  checkLent,
 } from '../check/labels.js';
 import { present } from '../check/sizes.js';
 import { checkCodes, checkValues } from '../reference/decode.js';
-import type { DecodeArgs, DecodeKlArgs, DecodeMethod, Decoder, DecoderSpec } from '../types.js';
+import type {
+  DecodeArgs,
+  DecodeKlArgs,
+  DecodeMethod,
+  Decoder,
+  DecoderSpec,
+  LentCall,
+} from '../types.js';
 import { created, type NativeBackend, nativeFailure } from './backend.js';
 import { NativeResidentCodes } from './resident-codes.js';
+
+/** SOFTPACK_NOT_RUN of native/core/label_calls.h. */
+const NOT_RUN = -1;
 
 export class NativeDecoderHandle implements Decoder {
   readonly spec: DecoderSpec;
@@ -58,6 +69,27 @@ export class NativeDecoderHandle implements Decoder {
       await native.decodeKlAsync(...decodeKlArgs(this.#backend, checked)),
       checked,
     );
+  }
+
+  lend<T>(args: LentCall, run: (call: number) => T): T {
+    const native = present('decoder', this.#native);
+    const checked = checkLent(this.spec, args);
+    const { tau, scale, threads } = checked;
+    const call = native.lend(...labelsArgs(this.#backend, checked), tau, scale, threads);
+    const end = () => {
+      const status = native.withdraw(call);
+      if (status !== NOT_RUN) this.#end('decode', status, checked);
+    };
+    let result: T;
+    try {
+      result = run(call);
+    } catch (error) {
+      // The operation says no more than that the call failed.
+      end();
+      throw error;
+    }
+    end();
+    return result;
   }
 
   dispose(): void {

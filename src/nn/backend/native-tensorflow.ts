@@ -15,7 +15,7 @@ import {
 
 /** Optional peers that hold the native binding, best first. The first also uses a GPU if TensorFlow lists one. */
 const PACKAGES = [BINDING_PACKAGE, '@tensorflow/tfjs-node'] as const;
-const INSTALL = 'softpack tensorflow install';
+export const INSTALL = 'softpack tensorflow install';
 
 export type NativeTensorflow =
   | {
@@ -41,6 +41,14 @@ interface Candidate {
 }
 
 const require = createRequire(import.meta.url);
+
+/** Folder of the installation that this thread has loaded. */
+let loaded: string | undefined;
+
+/** The folder of `softpack tensorflow install` whose TensorFlow this thread has loaded, if it has loaded that. */
+export function loadedInstallation(): string | undefined {
+  return loaded;
+}
 
 /**
  * Loads native TensorFlow, which registers and selects the backend `tensorflow`: from an installed
@@ -121,7 +129,12 @@ function builtCandidate(dir: string): Candidate[] {
 
 function folderCandidate(dir: string): Candidate {
   const folder = join(dir, BINDING_FOLDER);
-  return { origin: dir, folder, load: async () => handInEngine(dir)(BINDING_PACKAGE) };
+  const load = async () => {
+    const exports = handInEngine(dir)(BINDING_PACKAGE);
+    loaded ??= dir;
+    return exports;
+  };
+  return { origin: dir, folder, load };
 }
 
 /** Makes `require` inside an installation answer with softpack's own TensorFlow.js: there is one engine. */

@@ -9,6 +9,7 @@ import { repairWasm } from '../repairs/index.js';
 import { repairNativeStep } from '../repairs/native-step.js';
 import type { BackendName } from './name.js';
 import { loadNativeTensorflow } from './native-tensorflow.js';
+import { labelOperations, type OperationsState } from './operations.js';
 
 export interface SelectBackendOptions {
   /**
@@ -34,6 +35,8 @@ export interface BackendStatus {
   readonly version?: string;
   /** Kinds of device that native TensorFlow uses. */
   readonly devices?: readonly string[];
+  /** Whether native TensorFlow decodes labels itself, and if not, why. */
+  readonly operations?: OperationsState;
 }
 
 const require = createRequire(import.meta.url);
@@ -89,8 +92,13 @@ async function nativeStatus(): Promise<BackendStatus> {
   // Loading selects it; asking for its state must not.
   if (before) await tf.setBackend(before);
   const { origin, version, devices } = native;
-  const reason = `TensorFlow ${version} on ${devices.join(' and ')}, from ${origin}`;
-  return { name, state: 'ready', reason, version, devices };
+  const operations = labelOperations();
+  const decoding =
+    operations.state === 'ready'
+      ? 'decodes labels'
+      : `does not decode labels (${operations.state}: ${operations.reason})`;
+  const reason = `TensorFlow ${version} on ${devices.join(' and ')}, from ${origin}; ${decoding}`;
+  return { name, state: 'ready', reason, version, devices, operations };
 }
 
 function wasmStatus(): BackendStatus {

@@ -1,10 +1,9 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { packageFile } from '../../core/package-files.js';
-import { SoftpackError } from '../../errors.js';
+import { compileShared } from './compile.js';
 import type { FetchOptions } from './fetch.js';
 import { ADDON, BINDING_FOLDER } from './location.js';
-import { diskFull, errorLines, runTool } from './tools.js';
 
 const DEFAULTS = packageFile('native/tensorflow/defaults.cc');
 
@@ -15,33 +14,26 @@ const NAMES_PER_THREAD = 'static thread_local std::set<std::string> ATTR_NAME_SE
 /** Compiles the binding against the unpacked libraries, which it finds relative to itself. */
 export async function buildAddon(
   compiler: readonly string[],
-  { work, env, signal }: FetchOptions,
+  options: FetchOptions,
 ): Promise<void> {
-  const folder = join(work, BINDING_FOLDER);
+  const folder = join(options.work, BINDING_FOLDER);
   const source = join(folder, 'binding', 'tfjs_backend.cc');
   const text = await readFile(source, 'utf8');
   if (!text.includes(SHARED_NAMES)) throw new Error(`${source} is not the release expected`);
   await writeFile(source, text.replace(SHARED_NAMES, NAMES_PER_THREAD));
   await mkdir(dirname(join(folder, ADDON)), { recursive: true });
   const up = dirname(join(BINDING_FOLDER, ADDON)).replaceAll(/[^/]+/g, '..');
-  const command = [
-    ...compiler,
-    ...['-O2', '-std=c++17', '-shared', '-fPIC', '-DNAPI_VERSION=8'],
-    ...['-Inode_modules/node-api-headers/include', '-Itensorflow/include'],
-    join(BINDING_FOLDER, 'binding', 'tfjs_backend.cc'),
-    join(BINDING_FOLDER, 'binding', 'tfjs_binding.cc'),
-    DEFAULTS,
-    ...['-o', join(BINDING_FOLDER, ADDON), '-Ltensorflow'],
-    // In this order: the first needs symbols of the second.
-    ...['-l:libtensorflow_cc.so.2', '-l:libtensorflow_framework.so.2'],
-    `-Wl,-rpath,$ORIGIN/${up}/tensorflow`,
-  ];
-  const result = await runTool(command, { cwd: work, env, signal });
-  if (result?.ok) return;
-  if (/No space left on device/.test(result?.output ?? '')) throw diskFull(work);
-  throw new SoftpackError(
-    'BUILD_FAILED',
-    `${compiler.join(' ')} failed:\n${errorLines(result?.output ?? '')}`,
-    { field: 'binding' },
-  );
+  const binding = (name: string) => join(BINDING_FOLDER, 'binding', name);
+  const library = {
+    name: 'binding',
+    inputs: [binding('tfjs_backend.cc'), binding('tfjs_binding.cc'), DEFAULTS],
+    output: join(BINDING_FOLDER, ADDON),
+    links: [
+      '-Ltensorflow',
+      // In this order: the first needs symbols of the second.
+      ...['-l:libtensorflow_cc.so.2', '-l:libtensorflow_framework.so.2'],
+      `-Wl,-rpath,$ORIGIN/${up}/tensorflow`,
+    ],
+  };
+  await compileShared(compiler, library, options);
 }

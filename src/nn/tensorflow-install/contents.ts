@@ -8,6 +8,7 @@ import {
   ADDON,
   BINDING_FOLDER,
   type InstalledTensorflow,
+  OPERATIONS,
   readState,
   STATE_FILE,
 } from './location.js';
@@ -98,6 +99,9 @@ export async function ownershipOf(dir: string): Promise<Ownership> {
   return { ours, others };
 }
 
+/** What is compiled in an installation. */
+const BUILT: readonly string[] = [join(BINDING_FOLDER, ADDON), OPERATIONS];
+
 async function isOurs(
   dir: string,
   { format, files, links }: InstalledTensorflow,
@@ -109,7 +113,7 @@ async function isOurs(
   const full = join(dir, path);
   if (kind === 'link') return Object.hasOwn(links, path) && links[path] === (await readlink(full));
   if (kind !== 'file' || !Object.hasOwn(files, path)) return false;
-  if (isNeeded(path) || path === join(BINDING_FOLDER, ADDON)) return true;
+  if (isNeeded(path) || BUILT.includes(path)) return true;
   const { bytes, sha256 } = files[path];
   return (await lstat(full)).size === bytes && (await fileSha256(full)) === sha256;
 }

@@ -4,30 +4,24 @@ import { childEnvironment } from '../../core/child-environment.js';
 import { SoftpackError } from '../../errors.js';
 import { onFile } from '../../store/file-error.js';
 import { buildAddon } from './addon.js';
-import {
-  damagedFile,
-  describeContents,
-  type Ownership,
-  ownershipOf,
-  removeOurs,
-} from './contents.js';
+import { describeContents, type Ownership, ownershipOf, removeOurs } from './contents.js';
 import { downloadLibraries, downloadTensorflow, installBindingPackage } from './fetch.js';
 import {
   type InstalledTensorflow,
-  installedTensorflow,
   STATE_FILE,
   type TensorflowVariant,
   tensorflowFolder,
 } from './location.js';
+import { buildOperations, operationsDigest } from './operations.js';
 import {
   BINDING_VERSION,
   currentPlatform,
   isNeeded,
   KNOWN_VERSIONS,
-  TENSORFLOW_VERSION,
   type TensorflowPlan,
   tensorflowPlan,
 } from './plan.js';
+import { canBuildOn, hasOperations, linkInstallation, sameTensorflow } from './reuse.js';
 import { diskFull, findCompiler, findNpm, findPip } from './tools.js';
 import { type VerifiedTensorflow, verifyTensorflow } from './verify.js';
 import { Wheel, type WheelFacts } from './wheel.js';
@@ -82,27 +76,28 @@ export async function installTensorflow(options: InstallOptions = {}): Promise<I
   const dir = await realFolder(options.dir ?? tensorflowFolder());
   const plan = tensorflowPlan(variant, currentPlatform());
   const { driver } = plan;
-  const wanted = () => matching(dir, variant, options.wheel);
-  const present = await wanted();
-  if (present !== undefined) return { dir, installed: present, driver };
+  const found = () => sameTensorflow(dir, { variant, wheel: options.wheel });
+  const before = await found();
+  if (before && (await hasOperations(before))) return { dir, installed: before, driver };
   await requireOurs(dir);
-  const tools = {
-    pip: options.wheel === undefined || variant === 'gpu' ? await findPip(signal) : [],
-    npm: await findNpm(signal),
-    compiler: await findCompiler(signal),
-  };
-  await checkSpace(dir, plan);
-  if (options.wheel !== undefined) await checkWheel(options.wheel, plan);
+  const compiler = await findCompiler(signal);
+  const fetchers = canBuildOn(dir, before) ? undefined : await prepareToFetch(dir, plan, options);
   const report = (phase: InstallProgress['phase'], done = 0, total = 1) =>
     onProgress?.({ phase, done, total });
   const work = await takeWorkFolder(dir, () => report('wait'), signal);
   let published = false;
   try {
-    const elsewhere = await wanted();
-    if (elsewhere !== undefined) return { dir, installed: elsewhere, driver };
+    const now = await found();
+    if (now && (await hasOperations(now))) return { dir, installed: now, driver };
     const env = { ...childEnvironment(), TMPDIR: join(work, 'tmp') };
     const job: Job = { ...options, dir, plan, work, env };
-    const built = await build(job, tools, report);
+    let tensorflow = now?.tensorflow;
+    if (now !== undefined && canBuildOn(dir, now)) await linkInstallation(dir, now, work);
+    else {
+      const tools = fetchers ?? (await prepareToFetch(dir, plan, options));
+      tensorflow = await makeBinding(job, { ...tools, compiler }, report);
+    }
+    const built = await finish(job, compiler, tensorflow ?? '', report);
     await publish(work, dir);
     published = true;
     return { dir, ...built, driver };
@@ -139,9 +134,27 @@ export async function uninstallTensorflow(dir: string = tensorflowFolder()): Pro
 }
 
 type Report = (phase: InstallProgress['phase'], done?: number, total?: number) => void;
-type Tools = Record<'pip' | 'npm' | 'compiler', readonly string[]>;
+type Fetchers = Record<'pip' | 'npm', readonly string[]>;
 
-async function build(job: Job, { pip, npm, compiler }: Tools, report: Report) {
+/** Finds what a download needs, before anything is done. */
+async function prepareToFetch(
+  dir: string,
+  plan: TensorflowPlan,
+  { wheel, signal }: InstallOptions,
+): Promise<Fetchers> {
+  const pip = wheel === undefined || plan.variant === 'gpu' ? await findPip(signal) : [];
+  const npm = await findNpm(signal);
+  await checkSpace(dir, plan);
+  if (wheel !== undefined) await checkWheel(wheel, plan);
+  return { pip, npm };
+}
+
+/** TensorFlow and the binding, from downloads; returns the version of TensorFlow. */
+async function makeBinding(
+  job: Job,
+  { pip, npm, compiler }: Fetchers & { readonly compiler: readonly string[] },
+  report: Report,
+): Promise<string> {
   const { plan, work, env, signal } = job;
   const wheels = join(work, 'wheels');
   report('package');
@@ -164,15 +177,26 @@ async function build(job: Job, { pip, npm, compiler }: Tools, report: Report) {
   }
   report('compile');
   await buildAddon(compiler, { work, env, signal });
+  return facts.version;
+}
+
+/** The operations, the verification and the record. */
+async function finish(
+  { plan, work, env, signal }: Job,
+  compiler: readonly string[],
+  tensorflow: string,
+  report: Report,
+) {
+  report('compile');
+  await buildOperations(compiler, { work, env, signal });
   report('compile', 1);
-  await rm(join(work, 'tensorflow/include'), { recursive: true, force: true });
   report('verify');
   const verified = await verifyTensorflow(work, signal);
   report('verify', 1);
   for (const rest of ['tmp', 'wheels', 'requirements.txt']) {
     await rm(join(work, rest), { recursive: true, force: true });
   }
-  const installed = await writeState(work, plan.variant, facts.version);
+  const installed = await writeState(work, plan.variant, tensorflow);
   return { installed, verified };
 }
 
@@ -217,6 +241,7 @@ async function writeState(
   const { [OWNER]: _, ...installed } = files;
   const state: InstalledTensorflow = {
     ...{ format: 2, tensorflow, variant, binding: BINDING_VERSION },
+    operations: await operationsDigest(),
     files: installed,
     links,
   };
@@ -246,18 +271,6 @@ function oldFolder(dir: string): string {
 async function realFolder(dir: string): Promise<string> {
   const path = resolve(dir);
   return realpath(path).catch(() => path);
-}
-
-/**
- * The installation in `dir` if it is the one wanted and its files are what was installed; a given wheel may be any known
- * release.
- */
-async function matching(dir: string, variant: TensorflowVariant, wheel: string | undefined) {
-  const installed = installedTensorflow(dir);
-  const version = wheel !== undefined || installed?.tensorflow === TENSORFLOW_VERSION;
-  const same = installed?.variant === variant && installed.binding === BINDING_VERSION && version;
-  if (installed === undefined || !same) return undefined;
-  return (await damagedFile(dir, installed)) === undefined ? installed : undefined;
 }
 
 /** Refuses a folder that holds anything but an installation: its files would be lost. */

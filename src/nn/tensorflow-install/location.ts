@@ -22,6 +22,8 @@ export interface InstalledTensorflow {
   readonly variant: TensorflowVariant;
   /** Version of @tensorflow/tfjs-node-gpu. */
   readonly binding: string;
+  /** Digest of the sources of {@link OPERATIONS}; absent from installations without them. */
+  readonly operations?: string;
   /** Path below the folder -> what is installed there; every file but the record itself. */
   readonly files: Readonly<Record<string, InstalledFile>>;
   /** Path below the folder -> target of a symbolic link. */
@@ -37,6 +39,8 @@ export const ENGINE_PACKAGES = ['@tensorflow/tfjs', '@tensorflow/tfjs-core'] as 
 export const BINDING_FOLDER = join('node_modules', BINDING_PACKAGE);
 /** Path at which the package looks for its addon on every Node.js version since 10. */
 export const ADDON = join('lib', 'napi-v8', 'tfjs_binding.node');
+/** Operations that decode labels, built from native/tensorflow. */
+export const OPERATIONS = join('operations', 'softpack_operations.node');
 
 /** `SOFTPACK_TENSORFLOW_DIR`, or `softpack/tensorflow` in the user's cache folder (XDG). */
 export function tensorflowFolder(env: NodeJS.ProcessEnv = process.env): string {
@@ -70,11 +74,12 @@ export function readState(dir: string): InstalledTensorflow | undefined {
 }
 
 function checkedState(json: JsonObject): InstalledTensorflow | undefined {
-  const { format, tensorflow, variant, binding, files = {}, links = {} } = json;
+  const { format, tensorflow, variant, binding, operations, files = {}, links = {} } = json;
   const valid =
     (format === 1 || format === 2) &&
     typeof tensorflow === 'string' &&
     typeof binding === 'string' &&
+    (operations === undefined || typeof operations === 'string') &&
     (variant === 'cpu' || variant === 'gpu') &&
     isJsonObject(files) &&
     Object.keys(files).length > 0 &&

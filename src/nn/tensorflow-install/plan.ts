@@ -98,6 +98,8 @@ export function isNeeded(path: string): boolean {
 const NEEDED = [
   /^tensorflow\/libtensorflow_(cc|framework)\.so\.\d+$/,
   /^tensorflow\/include\/(tensorflow\/c|tensorflow\/core\/platform|xla\/tsl\/c|tsl)\//,
+  // Included by tensorflow/c/kernels.h.
+  /^tensorflow\/include\/tensorflow\/core\/common_runtime\/next_pluggable_device\/c\/.*\.h$/,
   /^nvidia\/[^/]+\/lib\/.*\.so[.\d]*$/,
   /^nvidia\/cuda_nvcc\/(bin\/ptxas$|nvvm\/libdevice\/)/,
 ];

@@ -1,12 +1,12 @@
 import * as tf from '@tensorflow/tfjs';
 import { loadBuiltTensorflow } from '../backend/native-tensorflow.js';
+import { labelOperations } from '../backend/operations.js';
 import { selectBackend } from '../backend/select.js';
 import { ConvNet } from '../convnet.js';
+import type { VerifiedTensorflow } from './verify.js';
 
 /** Answers its parent with this: what the installation is, or what is wrong with it. */
-export type VerifyMessage =
-  | { readonly version: string; readonly devices: readonly string[] }
-  | { readonly problem: string };
+export type VerifyMessage = VerifiedTensorflow | { readonly problem: string };
 
 const SIZE = 96;
 
@@ -14,6 +14,7 @@ async function verify(dir: string): Promise<VerifyMessage> {
   const native = await loadBuiltTensorflow(dir);
   if (native.state !== 'ready') return { problem: native.reason };
   if (tf.getBackend() !== 'tensorflow') return { problem: `the backend is ${tf.getBackend()}` };
+  const operations = labelOperations();
   const worst = await productError();
   // Float32 sums of 96 products below 1; TF32 on a GPU keeps 10 bits.
   if (!(worst < 1e-2)) return { problem: `a matrix product is wrong by ${worst}` };
@@ -23,7 +24,7 @@ async function verify(dir: string): Promise<VerifyMessage> {
   if (!(Math.abs(loss - expected) < 1e-2 * expected)) {
     return { problem: `a training step has loss ${loss}, not ${expected}` };
   }
-  return { version: native.version, devices: native.devices };
+  return { version: native.version, devices: native.devices, operations };
 }
 
 /** Largest difference of a product to one summed in float64 here. */

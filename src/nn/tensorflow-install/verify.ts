@@ -2,11 +2,14 @@ import { fork } from 'node:child_process';
 import { childEnvironment } from '../../core/child-environment.js';
 import { moduleFile } from '../../core/package-files.js';
 import { SoftpackError } from '../../errors.js';
+import type { OperationsState } from '../backend/operations.js';
 import type { VerifyMessage } from './verify-process.js';
 
 export interface VerifiedTensorflow {
   readonly version: string;
   readonly devices: readonly string[];
+  /** Whether it decodes labels itself; everything else works without that. */
+  readonly operations: OperationsState;
 }
 
 const PROCESS = moduleFile('nn/tensorflow-install/verify-process.js');

@@ -124,6 +124,7 @@ it('has the methods that its version stands for: raise the version where they ch
       'encodeTokens',
       'info',
       'labelCalls',
+      'listTokens',
       'nearest',
     ],
     ...[

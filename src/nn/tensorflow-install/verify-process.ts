@@ -1,12 +1,17 @@
 import * as tf from '@tensorflow/tfjs';
 import { loadBuiltTensorflow } from '../backend/native-tensorflow.js';
-import { labelOperations } from '../backend/operations.js';
+import { labelOperations, type OperationsState } from '../backend/operations.js';
 import { selectBackend } from '../backend/select.js';
 import { ConvNet } from '../convnet.js';
-import type { VerifiedTensorflow } from './verify.js';
 
 /** Answers its parent with this: what the installation is, or what is wrong with it. */
-export type VerifyMessage = VerifiedTensorflow | { readonly problem: string };
+export type VerifyMessage =
+  | {
+      readonly version: string;
+      readonly devices: readonly string[];
+      readonly operations: OperationsState;
+    }
+  | { readonly problem: string };
 
 const SIZE = 96;
 

@@ -2,11 +2,11 @@
 // kept as the sum of two (split: high * high + high * low + low * high), sums in float32. Up to
 // 1,024 classes Hopper goes on to labels and losses without writing rows (bfloat_labels.cu).
 //
-// Cost per label at (classes, latent) = (1000, 1000), padded to 1024 by 1024: 2.1 MFLOP, at the 790
-// TFLOP/s that an H100 or H200 sustains 380 M labels/s (split: 125 M). From L2 each tile reads 2 *
-// 128 * 1024 * 2 bytes: 4 kB per label and tile column, 32 kB per label in all, 170 M labels/s at
-// 5.5 TB/s; then 4 kB of values are written and read again by finish.cu. mma.sync reaches about two
-// thirds of what wgmma would.
+// Counted cost per label at (classes, latent) = (1000, 1000), padded to 1024 by 1024: 2.1 MFLOP, at
+// the 790 TFLOP/s that an H100 or H200 sustains 380 M labels/s (split: 125 M), of which mma.sync
+// reaches about two thirds. From L2 each tile reads 2 * 128 * 1024 * 2 bytes: 4 kB per label and
+// tile column, 32 kB per label in all, 170 M labels/s at 5.5 TB/s, which is the limit; then 4 kB of
+// values are written and read again by finish.cu.
 //
 // Latents: 2 kB per label written, and read with the tiles; 512 words, each some 12 instructions
 // and three or five accesses to L1, 1 ns on an H100. Looking codewords up inside the product would

@@ -2,11 +2,11 @@
 // blocks holds whole rows of 128 labels in registers, 128 classes a block, and its blocks exchange
 // their parts of a row's sums through shared memory. Rows of values are never written.
 //
-// Cost per label at (classes, latent) = (1000, 1000) besides the product's (bfloat.cu): 4 kB (2 kB)
-// of labels written, or 4 kB of logits read (three times, twice from L2) and 4 kB of gradient
-// written; a few floats exchanged. It saves 8 kB of L2 traffic per label and a launch, as no rows
-// are stored. With mma.sync the product stays the limit, at some 250 M labels/s; wgmma would lift
-// it to 380 M.
+// Counted cost per label at (classes, latent) = (1000, 1000) besides the product's (bfloat.cu): 4
+// kB (2 kB) of labels written, or 4 kB of logits read (three times, twice from L2) and 4 kB of
+// gradient written; a few floats exchanged. It saves 8 kB of L2 traffic per label and a launch, as
+// no rows are stored. The product's operands from L2 stay the limit, at 170 M labels/s or less;
+// blocks of a cluster that shared them would lift it to the 250 M of mma.sync.
 //
 // Sums of a row: 8 per thread, of four threads by shuffles, of four warps by shared memory, of the
 // cluster's blocks in order of their ranks: a fixed order, though not the CPU's.
@@ -110,6 +110,30 @@ __device__ __forceinline__ void ForEachElement(const LabelsParams& params,
   }
 }
 
+// The same of two elements side by side, of an even number of classes: lanes of a row then touch
+// whole sectors of float32.
+template <class Function>
+__device__ __forceinline__ void ForEachPair(const LabelsParams& params,
+                                            float (&sums)[kRowTiles][kColumnTiles][4],
+                                            const Function& f) {
+  const uint64_t first_row = static_cast<uint64_t>(blockIdx.y) * kTileRows;
+  const uint64_t first_column = static_cast<uint64_t>(blockIdx.x) * kTileColumns;
+#pragma unroll
+  for (int i = 0; i < kRowTiles; ++i) {
+#pragma unroll
+    for (int j = 0; j < kColumnTiles; ++j) {
+#pragma unroll
+      for (int n = 0; n < 4; n += 2) {
+        const TilePlace place = PlaceInTile(static_cast<int>(threadIdx.x), i, j, n);
+        const uint64_t row = first_row + place.row, column = first_column + place.column;
+        if (row >= params.target.count || column >= params.target.classes) continue;
+        float two[] = {sums[i][j][n], sums[i][j][n + 1]};
+        f(two, 2 * i + n / 2, row, column);
+      }
+    }
+  }
+}
+
 template <int kCount>
 __device__ __forceinline__ void Fill(float (&parts)[kCount][kThreadRows], float value) {
 #pragma unroll
@@ -147,10 +171,20 @@ __device__ __forceinline__ void WriteLabels(const LabelsParams& params,
 #pragma unroll
     for (int r = 0; r < kThreadRows; ++r) scales[0][r] = 1.0f / scales[0][r];
   }
+  const bool pairs =
+      target.classes % 2 == 0 &&
+      reinterpret_cast<uintptr_t>(target.out) % (2 * SoftpackDtypeBytes(target.out_type)) == 0;
   WithElement(target.out_type, [&](auto element) {
-    ForEachElement(params, v, [&](float value, int r, uint64_t row, uint64_t column) {
-      element.Store(target.out, row * target.classes + column, value * scales[0][r]);
-    });
+    if (pairs) {
+      ForEachPair(params, v, [&](float (&two)[2], int r, uint64_t row, uint64_t column) {
+        element.StoreTwo(target.out, row * target.classes + column, two[0] * scales[0][r],
+                         two[1] * scales[0][r]);
+      });
+    } else {
+      ForEachElement(params, v, [&](float value, int r, uint64_t row, uint64_t column) {
+        element.Store(target.out, row * target.classes + column, value * scales[0][r]);
+      });
+    }
   });
 }
 

@@ -66,17 +66,19 @@ struct DecoderTables {
 __device__ inline float LatentElement(const DecoderTables& tables, const LabelChunk& chunk,
                                       uint64_t label, uint64_t e) {
   const uint16_t* const indices = chunk.indices + label * tables.stages;
-  const uint64_t step = tables.latent_step, width = tables.width;
+  // Divisions of 64 bits are calls.
+  const uint32_t step = static_cast<uint32_t>(tables.latent_step);
+  const uint32_t width = static_cast<uint32_t>(tables.width), element = static_cast<uint32_t>(e);
   // The stages that reach it.
-  uint64_t first = 0, last = tables.stages - 1;
+  uint32_t first = 0, last = static_cast<uint32_t>(tables.stages) - 1;
   if (step > 0) {
-    first = e >= width ? (e - width) / step + 1 : 0;
-    last = e / step < last ? e / step : last;
+    first = element >= width ? (element - width) / step + 1 : 0;
+    last = element / step < last ? element / step : last;
   }
   float value = 0.0f;
-  for (uint64_t stage = first; stage <= last; ++stage) {
-    const float part = tables.codebooks[stage * tables.codebook_stride + indices[stage] * width +
-                                        (e - stage * step)];
+  for (uint32_t stage = first; stage <= last; ++stage) {
+    const uint64_t codeword = stage * tables.codebook_stride + indices[stage] * tables.width;
+    const float part = tables.codebooks[codeword + (element - stage * step)];
     // Adjacent segments are copied and keep the sign of zeros.
     value = step >= width ? part : value + part;
   }
@@ -91,9 +93,10 @@ __device__ inline float LatentElement(const DecoderTables& tables, const LabelCh
 
 // Memory between the steps of a chunk, as its method needs it.
 struct Working {
-  float* values = nullptr;
+  float* values = nullptr;      // slices: kSliceSlots + 1 floats per label
   float* vectors = nullptr;     // latent: [count, latent]
   uint16_t* latents = nullptr;  // bfloat, split
+  uint16_t* rows = nullptr;     // slices: SliceRows elements
 };
 
 class CudaDecoder {
@@ -122,9 +125,9 @@ class CudaDecoder {
   uint64_t ChunkLabels(uint64_t count) const;
   Working TakeWorking(Operation& operation, uint64_t chunk, bool slices) const;
   bool DecodesBySlices(uint64_t count) const;
-  // `working`: kSliceSlots + 1 floats per label.
+  uint64_t SliceRows(uint64_t count) const;
   void DecodeBySlices(Operation& operation, const LabelChunk& chunk, const RowTarget& target,
-                      float* working) const;
+                      const Working& working) const;
   void UseRows(Operation& operation, const LabelChunk& chunk, const RowTarget& target, RowUse use,
                const Working& working) const;
 

@@ -64,7 +64,10 @@ struct FloatElement {
   static __device__ __forceinline__ void Store(void* to, uint64_t at, float value) {
     static_cast<float*>(to)[at] = value;
   }
-  // `to` is aligned to four elements, here and below.
+  // `at` is even, and `to` of StoreFour aligned to four elements, here and below.
+  static __device__ __forceinline__ void StoreTwo(void* to, uint64_t at, float low, float high) {
+    *reinterpret_cast<float2*>(static_cast<float*>(to) + at) = make_float2(low, high);
+  }
   static __device__ __forceinline__ void StoreFour(float* to, const float (&four)[4]) {
     *reinterpret_cast<float4*>(to) = {four[0], four[1], four[2], four[3]};
   }
@@ -84,6 +87,9 @@ struct HalfElement {
   static __device__ __forceinline__ void Store(void* to, uint64_t at, float value) {
     static_cast<uint16_t*>(to)[at] = static_cast<uint16_t>(
         value == value ? RoundToHalves(value, 0.0f) & 0xffffu : NanToHalf(value));
+  }
+  static __device__ __forceinline__ void StoreTwo(void* to, uint64_t at, float low, float high) {
+    *reinterpret_cast<uint32_t*>(static_cast<uint16_t*>(to) + at) = Pair(low, high);
   }
   static __device__ __forceinline__ void StoreFour(uint16_t* to, const float (&four)[4]) {
     *reinterpret_cast<uint2*>(to) = {Pair(four[0], four[1]), Pair(four[2], four[3])};
@@ -106,6 +112,9 @@ struct BfloatElement {
   static __device__ __forceinline__ void Store(void* to, uint64_t at, float value) {
     static_cast<uint16_t*>(to)[at] = static_cast<uint16_t>(
         value == value ? RoundToBfloats(value, 0.0f) & 0xffffu : scalar::FloatToBfloat(value));
+  }
+  static __device__ __forceinline__ void StoreTwo(void* to, uint64_t at, float low, float high) {
+    *reinterpret_cast<uint32_t*>(static_cast<uint16_t*>(to) + at) = Pair(low, high);
   }
   static __device__ __forceinline__ void StoreFour(uint16_t* to, const float (&four)[4]) {
     *reinterpret_cast<uint2*>(to) = {Pair(four[0], four[1]), Pair(four[2], four[3])};

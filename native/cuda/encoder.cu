@@ -1,9 +1,9 @@
 // Labels to packed codes: project, nearest, pack, a chunk of labels whose projections stay in L2.
 //
-// Cost per label at (classes, latent, width, levels) = (1000, 1000, 20, 1024): 2 MFLOP of float32
-// for the projection, 40 ns at an H100's 51 TFLOP/s, and 51,000 distances: 45 ns in float32, 11 to
-// 27 by tensor cores (nearest_tensor.cu). In all 15 to 20 M labels/s, 12 without tensor cores; the
-// projection is what remains. 4 kB read from memory, 63 bytes written.
+// Counted cost per label at (classes, latent, width, levels) = (1000, 1000, 20, 1024): 2 MFLOP of
+// float32 for the projection, 40 ns at an H100's 51 TFLOP/s, and 51,000 distances: 45 ns in
+// float32, 11 to 27 by tensor cores (nearest_tensor.cu). In all 15 to 20 M labels/s, 12 without
+// tensor cores; the projection is what remains. 4 kB read from memory, 63 bytes written.
 #include "cuda/encoder.h"
 
 #include <algorithm>

@@ -6,8 +6,8 @@
 // memory, two buffers, one barrier per step. Each accumulator is one chain of fused multiply-adds
 // over ascending inner, as on the CPU: the bytes are the CPU's.
 //
-// Cost of a tile: 128 * 128 * inner multiply-adds; 2 * 128 * inner * 4 bytes read from global
-// memory or L2, so 32 multiply-adds per byte: bound by arithmetic from about 64 columns on.
+// Counted cost of a tile: 128 * 128 * inner multiply-adds; 2 * 128 * inner * 4 bytes read from
+// global memory or L2, so 32 multiply-adds per byte: bound by arithmetic from about 64 columns on.
 #ifndef SOFTPACK_CUDA_GEMM_TILE_H_
 #define SOFTPACK_CUDA_GEMM_TILE_H_
 

@@ -1,8 +1,8 @@
 // Rows by the latent method, exact: codewords added up in the latent space, then the float32
 // product with the basis. The bytes are those of the CPU's latent method.
 //
-// Cost per label at (classes, latent) = (1000, 1000): 2 MFLOP of float32 multiply-adds, 25 M
-// labels/s at an H100's 51 TFLOP/s; 4 kB of latents written and read, 4 kB of values written, all
+// Counted cost per label at (classes, latent) = (1000, 1000): 2 MFLOP of float32 multiply-adds, 25
+// M labels/s at an H100's 51 TFLOP/s; 4 kB of latents written and read, 4 kB of values written, all
 // within L2.
 #include "cuda/decoder.h"
 #include "cuda/project.h"

@@ -1,7 +1,7 @@
 // The nearest codeword, streaming: a block keeps 128 vectors and walks the codebook 128 codewords
 // at a time; distances live in registers only, and so do the best ones so far.
 //
-// Cost: count * levels * width multiply-adds and count * levels comparisons, which take 3
+// Counted cost: count * levels * width multiply-adds and count * levels comparisons, which take 3
 // instructions each (compare, two selects) and so weigh as much as 3 elements of width. Global
 // memory: the vectors are read once per 128 codewords, from L1 or L2 after the first time (128 *
 // width * 4 bytes), the codebook once per 128 vectors; 2 bytes per vector are written. Writing the

@@ -21,16 +21,16 @@
 // the lowest index. All others are copied to a list: 0.6 to 1.6 in 100 of Gaussian vectors at the
 // settings below.
 //
-// Cost per distance, in cycles of a multiprocessor of an H100, at width 5 / 15 / 20 / 25 (steps 1 /
-// 3 / 4 / 5): 16 * steps products, 0.013 / 0.038 / 0.05 / 0.063 at the 1280 per cycle that mma.sync
-// is estimated to reach, words from shared memory 0.6 of that in parallel; minima and bookkeeping,
-// 2.5 instructions at 64 lanes per cycle, 0.04. nearest.cu: 0.09 / 0.16 / 0.2 / 0.24. Finishing a
-// vector reads eight codewords and the vector from L1, 1.6 cycles per element. L2: a codeword's
-// parts, 32 * steps bytes, once per 256 vectors, 0.4 of the products' time. In ns per label of
-// 1,000 latents, from complete overlap to none: (5, 1024) 36 to 53, nearest.cu 76; (15, 2048) 23 to
-// 52 and 96; (20, 1024) 11 to 27 and 45; (25, 512) 7 to 16 and 21. wgmma would take 0.6 of the
-// products' time and read operands without loads by words. At width 50 and 100 distances are a
-// tenth of encoding, and are left to nearest.cu.
+// Counted cost per distance, in cycles of a multiprocessor of an H100, at width 5 / 15 / 20 / 25
+// (steps 1 / 3 / 4 / 5): 16 * steps products, 0.013 / 0.038 / 0.05 / 0.063 at the 1280 per cycle
+// that mma.sync is estimated to reach, words from shared memory 0.6 of that in parallel; minima and
+// bookkeeping, 2.5 instructions at 64 lanes per cycle, 0.04. nearest.cu: 0.09 / 0.16 / 0.2 / 0.24.
+// Finishing a vector reads eight codewords and the vector from L1, 1.6 cycles per element. L2: a
+// codeword's parts, 32 * steps bytes, once per 256 vectors, 0.4 of the products' time. In ns per
+// label of 1,000 latents, from complete overlap to none: (5, 1024) 36 to 53, nearest.cu 76; (15,
+// 2048) 23 to 52 and 96; (20, 1024) 11 to 27 and 45; (25, 512) 7 to 16 and 21. wgmma would take 0.6
+// of the products' time and read operands without loads by words. At width 50 and 100 distances are
+// a tenth of encoding, and are left to nearest.cu.
 #include <algorithm>
 
 #include "core/scalar_math.h"

@@ -7,12 +7,13 @@
 // sums; one warp per label then adds those (kSliceSlots of them); the second looks up the rows
 // again, in slices of adjacent columns, and writes labels once, in whole sectors.
 //
-// Cost per label of 1,000 classes, twice: 2 kB of shared memory per stage, at 128 bytes per cycle
-// and multiprocessor (30 TB/s on an H100) 0.7 ns at 10 stages and 1.4 ns at 20, without conflicts
-// between banks; an addition for two columns. Besides 256 bytes of partial sums written and read, 2
-// bytes per index and slice, and the label's 4 kB (2 kB) written, 0.95 ns at 4.3 TB/s: 1.7 ns at
-// (100, 64), 2.9 ns at (50, 128), where reading the rows from L2 takes 3.7 and 7.5 ns. Filling
-// shared memory takes some 4 us: the chunk must be worth it.
+// Counted cost per label of 1,000 classes, twice: 2 kB of shared memory per stage, at 128 bytes per
+// cycle and multiprocessor (30 TB/s on an H100) 0.7 ns at 10 stages and 1.4 ns at 20, without
+// conflicts between banks; an addition for two columns. Besides 256 bytes of partial sums written
+// and read, 2 bytes per index and slice, and the label's 4 kB (2 kB) written, 0.95 ns at 4.3 TB/s.
+// In all 1.7 ns at (100, 64), 2.9 ns at (50, 128), if the instructions of both passes, 1.5 to 3 ns
+// to issue, hide behind it; reading the rows from L2 takes 3.7 and 7.5 ns. Filling shared memory
+// takes some 4 us: the chunk must be worth it.
 #include "cuda/slices.h"
 
 #include <algorithm>
@@ -20,6 +21,7 @@
 #include "cpu/fixed_tables.h"
 #include "cuda/decoder.h"
 #include "cuda/layout.h"
+#include "cuda/tensor_core.h"
 
 namespace softpack {
 namespace {
@@ -69,26 +71,47 @@ struct SliceParams {
   LabelChunk chunk;
   RowTarget target;
   SliceShape shape;
-  float* partial_sums;  // [count, kSliceSlots]
-  float* scales;        // [count], 1 over each label's sum
+  float* partial_sums;   // [count, kSliceSlots]
+  float* scales;         // [count], 1 over each label's sum
+  const uint16_t* rows;  // as RowNumberParams
 };
 
-// Numbers of the table rows of a tile's labels, [kSliceTile, together, 2 * pairs], one warp per
-// label. A stage that is missing from the last step has rows of zeros.
-template <uint32_t kTogether>
-__device__ inline void FillRowNumbers(const SliceParams& params, uint64_t first, uint16_t* rows) {
-  const uint32_t steps = 2 * params.shape.pairs;
-  const uint64_t stages = params.tables.stages;
-  for (uint32_t label = threadIdx.x / kWarp; label < kSliceTile; label += kThreads / kWarp) {
-    const bool inside = first + label < params.chunk.count;
-    const uint16_t* const indices = params.chunk.indices + (first + label) * stages;
-    uint16_t* const numbers = rows + label * kTogether * steps;
-    for (uint32_t stage = threadIdx.x % kWarp; stage < kTogether * steps; stage += kWarp) {
-      const uint32_t level = inside && stage < stages ? indices[stage] : 0;
-      numbers[stage % kTogether * steps + stage / kTogether] =
-          static_cast<uint16_t>(SliceRow(kTogether, params.tables.levels, stage, level));
+struct RowNumberParams {
+  const uint16_t* indices;  // [count, stages]
+  uint16_t* rows;           // [count rounded up to kSliceTile, together, 2 * pairs]
+  uint64_t count;
+  uint64_t stages;
+  uint64_t levels;
+  SliceShape shape;
+};
+
+// Numbers of the table rows of all labels, one thread per stage: every slice reads the same ones.
+// A stage that is missing from the last step, and labels behind the last, have rows of some level
+// 0.
+__global__ void __launch_bounds__(kThreads) RowNumbersKernel(RowNumberParams params) {
+  const SliceShape& shape = params.shape;
+  const uint32_t steps = 2 * shape.pairs, each = steps * shape.together;
+  const uint64_t i = uint64_t{blockIdx.x} * kThreads + threadIdx.x;
+  const uint64_t label = i / each;
+  if (label >= RoundUpTo(params.count, kSliceTile)) return;
+  const uint32_t stage = static_cast<uint32_t>(i % each);
+  const bool present = label < params.count && stage < params.stages;
+  const uint32_t level = present ? params.indices[label * params.stages + stage] : 0;
+  params.rows[label * each + stage % shape.together * steps + stage / shape.together] =
+      static_cast<uint16_t>(SliceRow(shape.together, params.levels, stage, level));
+}
+
+// Starts copying a tile's row numbers.
+__device__ inline void CopyRowNumbers(const SliceParams& params, uint64_t first, uint16_t* rows) {
+  constexpr uint32_t kPiece = 16 / sizeof(uint16_t);
+  const uint32_t each = static_cast<uint32_t>(SliceRowNumbers(params.shape));
+  if (first < params.chunk.count) {
+    const uint16_t* const from = params.rows + first * each;
+    for (uint32_t at = threadIdx.x * kPiece; at < kSliceTile * each; at += kThreads * kPiece) {
+      CopyAsync16(rows + at, from + at);
     }
   }
+  CommitCopies();
 }
 
 __device__ inline void AddWords(uint4& sums, const uint4& words) {
@@ -213,10 +236,11 @@ __global__ void __launch_bounds__(kThreads) SliceKernel(SliceParams params) {
   const Lane lane(params, slice, unit);
   const uint64_t stride = uint64_t{gridDim.y} * kSliceTile;
   uint64_t first = uint64_t{blockIdx.y} * kSliceTile;
-  FillRowNumbers<Lane::kTogether>(params, first, rows);
+  CopyRowNumbers(params, first, rows);
+  WaitForCopies<0>();
   __syncthreads();
   for (; first < params.chunk.count; first += stride) {
-    FillRowNumbers<Lane::kTogether>(params, first + stride, next_rows);
+    CopyRowNumbers(params, first + stride, next_rows);
     for (uint32_t at = threadIdx.x / kLanes; at < kSliceTile; at += kLabels) {
       // Two row numbers per word.
       const uint32_t* const numbers =
@@ -243,6 +267,7 @@ __global__ void __launch_bounds__(kThreads) SliceKernel(SliceParams params) {
       else if (inside)
         lane.Write(params, label, part, w);
     }
+    WaitForCopies<0>();
     __syncthreads();
     uint16_t* const used = rows;
     rows = next_rows;
@@ -262,6 +287,14 @@ __global__ void __launch_bounds__(kThreads) ScaleKernel(SliceParams params) {
     sum += __shfl_xor_sync(kFullWarp, sum, lanes);
   }
   if (lane == 0) params.scales[label] = 1.0f / sum;
+}
+
+void RunRowNumbers(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
+                   const SliceShape& shape, uint16_t* rows) {
+  const uint64_t numbers = RoundUpTo(chunk.count, kSliceTile) * SliceRowNumbers(shape);
+  const unsigned blocks = static_cast<unsigned>((numbers + kThreads - 1) / kThreads);
+  operation.Run("numbering rows", RowNumbersKernel, {blocks, kThreads},
+                {chunk.indices, rows, chunk.count, tables.stages, tables.levels, shape});
 }
 
 template <int kUnits>
@@ -308,14 +341,20 @@ void CudaDecoder::CreateSlices(Operation& operation, const FixedTables& host) {
   tables_.label_slices = labels;
 }
 
+uint64_t CudaDecoder::SliceRows(uint64_t count) const {
+  return RoundUpTo(count, kSliceTile) * SliceRowNumbers(slices_);
+}
+
 bool CudaDecoder::DecodesBySlices(uint64_t count) const {
   return slices_.units > 0 && count >= kLeastLabels && head_.kind != kSoftpackHeadSoftmax;
 }
 
 void CudaDecoder::DecodeBySlices(Operation& operation, const LabelChunk& chunk,
-                                 const RowTarget& target, float* working) const {
-  const SliceParams params = {tables_, chunk,   target,
-                              slices_, working, working + chunk.count * kSliceSlots};
+                                 const RowTarget& target, const Working& working) const {
+  RunRowNumbers(operation, tables_, chunk, slices_, working.rows);
+  float* const sums = working.values;
+  const SliceParams params = {
+      tables_, chunk, target, slices_, sums, sums + chunk.count * kSliceSlots, working.rows};
   switch (slices_.units) {
     case 16:
       return RunPasses<16>(operation, params);

@@ -15,8 +15,8 @@ constexpr uint32_t kSliceSteps = 16;
 constexpr uint32_t kSliceClasses = kSliceSlots * kSliceSteps;
 // Columns in 16 bytes of a row.
 constexpr uint32_t kUnitColumns = 8;
-// Labels whose rows are looked up between two barriers; the numbers of the next ones' rows are read
-// meanwhile.
+// Labels whose rows are looked up between two barriers; the numbers of the next ones' rows are
+// copied meanwhile.
 constexpr uint32_t kSliceTile = 64;
 
 // Units of 16 bytes in a slice's part of a table row: 4, 8 or 16; 0 if no slice fits.
@@ -72,10 +72,17 @@ SOFTPACK_HOST_DEVICE inline uint32_t SumColumn(uint32_t units, uint32_t slice, u
   return (unit / slots * kUnitColumns + element) * kSliceSlots + slot;
 }
 
-// Slices for labels hold adjacent columns.
+// Slices for labels hold adjacent columns, in two halves: neighbouring units hold four neighbouring
+// columns of each, so that lanes which write four float32 each write whole sectors together.
 SOFTPACK_HOST_DEVICE inline uint32_t LabelColumn(uint32_t units, uint32_t slice, uint32_t unit,
                                                  uint32_t element) {
-  return (slice * units + unit) * kUnitColumns + element;
+  constexpr uint32_t kHalf = kUnitColumns / 2;
+  return slice * units * kUnitColumns + (element / kHalf * units + unit) * kHalf + element % kHalf;
+}
+
+// Row numbers of a label, those of each lane that adds some of them up for itself side by side.
+SOFTPACK_HOST_DEVICE inline uint64_t SliceRowNumbers(const SliceShape& shape) {
+  return uint64_t{2} * shape.pairs * shape.together;
 }
 
 }  // namespace softpack

@@ -1,7 +1,7 @@
 // Rows by tables of float32 or 16-bit fixed point: a warp sums one label's rows, 32 columns per
 // lane in registers, and computes the head or the loss there as well.
 //
-// Cost per label at 1,000 classes (1,024 columns in memory), for `stages` rows:
+// Counted cost per label at 1,000 classes (1,024 columns in memory), for `stages` rows:
 //   fixed  2 kB per stage from L2 (or L1, which holds part of a small table): 16 bytes per load,
 //          two columns per addition. (50, 128): 20 rows, 41 kB; (100, 64): 10 rows, 20 kB. At
 //          5.5 TB/s of L2 134 M and 268 M labels/s.

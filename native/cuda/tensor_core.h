@@ -1,6 +1,7 @@
-// Two instructions of Ampere and later that ordinary CUDA C++ cannot express: a product of bfloat16
-// fragments on tensor cores, and a copy to shared memory that runs in parallel with arithmetic.
-// Without CUDA each has a twin that does the same by the fragment layout of the PTX manual.
+// Instructions that ordinary CUDA C++ cannot express: a product of bfloat16 fragments on tensor
+// cores (Ampere and later), the fragments' words from shared memory, and a copy to shared memory
+// that runs in parallel with arithmetic. Without CUDA each has a twin that does the same by the
+// fragment layout of the PTX manual.
 #ifndef SOFTPACK_CUDA_TENSOR_CORE_H_
 #define SOFTPACK_CUDA_TENSOR_CORE_H_
 
@@ -38,7 +39,18 @@ __host__ __device__ inline FragmentPlace PlaceInSums(int lane, int i) {
   return {lane / 4 + i / 2 * 8, lane % 4 * 2 + i % 2};
 }
 
+// Row of shared memory, and first element in it, that a lane names for LoadMatrices: of A, or of B
+// for two columns of fragments, 16 columns in all.
+__host__ __device__ inline FragmentPlace RowOfA(int lane) { return {lane % 16, lane / 16 * 8}; }
+__host__ __device__ inline FragmentPlace RowOfB(int lane) {
+  return {lane % 8 + lane / 16 * 8, lane / 8 % 2 * 8};
+}
+
 #ifdef SOFTPACK_CUDA_EMULATION
+
+inline void LoadMatrices(const uint16_t* row, uint32_t (&words)[4]) {
+  softpack_emulation::WarpMatrices(row, words);
+}
 
 inline void MultiplyFragments(const FragmentA& a, const FragmentB& b, float (&sums)[4]) {
   softpack_emulation::WarpMultiply(a.words, b.words, sums);
@@ -50,6 +62,16 @@ template <int kPending>
 inline void WaitForCopies() {}
 
 #else
+
+// Four matrices of 8 rows of 16 bytes in shared memory: lane l names row l % 8 of matrix l / 8 and
+// receives word l % 4 of row l / 4 of each.
+__device__ __forceinline__ void LoadMatrices(const uint16_t* row, uint32_t (&words)[4]) {
+  const uint32_t from = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+               : "r"(from)
+               : "memory");
+}
 
 __device__ __forceinline__ void MultiplyFragments(const FragmentA& a, const FragmentB& b,
                                                   float (&sums)[4]) {
@@ -67,6 +89,8 @@ __device__ __forceinline__ void CopyAsync16(void* shared, const void* global) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
   const uint32_t to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
+#else
+  *static_cast<uint4*>(shared) = *static_cast<const uint4*>(global);
 #endif
 }
 __device__ __forceinline__ void CommitCopies() {

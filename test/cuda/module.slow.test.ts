@@ -1,11 +1,9 @@
-import { spawnSync } from 'node:child_process';
-import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { kernelStatus } from '#src/kernels/load.js';
-import { BUILD_TIMEOUT, cached, missingTools, root, run } from './build.js';
-
-class NoToolkit extends Error {}
+import { BUILD_TIMEOUT, missingTools, run } from './build.js';
+import { cudaModule, NoToolkit } from './module.js';
 
 let lacking = missingTools();
 
@@ -15,7 +13,7 @@ describe('the CUDA module', () => {
   beforeAll(() => {
     if (lacking !== undefined) return;
     try {
-      folder = cached('module', ['native', 'CMakeLists.txt', 'scripts/build-cuda.mjs'], build);
+      folder = cudaModule();
     } catch (error) {
       if (!(error instanceof NoToolkit)) throw error;
       lacking = error.message;
@@ -59,24 +57,6 @@ describe('the CUDA module', () => {
     }
   });
 });
-
-function build(out: string): void {
-  const folder = path.join(out, 'build');
-  const args = ['--toolkit', 'pypi', '--strict', '--out', folder];
-  const { stdout, stderr, status } = spawnSync(
-    process.execPath,
-    [path.join(root, 'scripts/build-cuda.mjs'), ...args],
-    { encoding: 'utf8', maxBuffer: 2 ** 28 },
-  );
-  const output = `${stdout}\n${stderr}`;
-  if (status !== 0 && stderr.includes('no toolkit from PyPI')) {
-    throw new NoToolkit('the compiler could not be fetched from PyPI');
-  }
-  if (status !== 0) throw new Error(output.slice(-8000));
-  writeFileSync(path.join(out, 'build.log'), output);
-  cpSync(path.join(folder, 'Release/softpack_cuda.so'), path.join(out, 'softpack_cuda.so'));
-  rmSync(folder, { recursive: true });
-}
 
 interface KernelReport {
   readonly name: string;

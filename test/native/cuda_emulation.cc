@@ -328,6 +328,22 @@ void WarpExchange(const void* given, void* taken, size_t bytes, unsigned from) {
   CopyUnwatched(taken, table[from], bytes);
 }
 
+void WarpMatrices(const void* row, uint32_t (&words)[4]) {
+  constexpr uintptr_t kRowBytes = 16;
+  Warp& warp = CurrentWarp();
+  if (warp.barrier.count != kWarp) Stop("matrices for an incomplete warp");
+  if (reinterpret_cast<uintptr_t>(row) % kRowBytes != 0) Stop("a row that is not aligned");
+  auto& table = warp.NextTable();
+  const unsigned lane = Lane();
+  CopyUnwatched(table[lane], &row, sizeof row);
+  Wait(warp.barrier);
+  for (unsigned matrix = 0; matrix < 4; ++matrix) {
+    const uint32_t* from;
+    std::memcpy(&from, table[8 * matrix + lane / 4], sizeof from);
+    words[matrix] = from[lane % 4];
+  }
+}
+
 void WarpMultiply(const uint32_t (&a)[4], const uint32_t (&b)[2], float (&sums)[4]) {
   constexpr int kFirstImage = 80;
   if (ImageVersion() < kFirstImage) return;

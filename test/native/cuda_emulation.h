@@ -72,6 +72,9 @@ void WarpExchange(const void* given, void* taken, size_t bytes, unsigned from);
 // mma.m16n8k16 of bfloat16, added to `sums`: every lane gives its words of A and B and receives its
 // sums, laid out as in cuda/tensor_core.h.
 void WarpMultiply(const uint32_t (&a)[4], const uint32_t (&b)[2], float (&sums)[4]);
+// ldmatrix of four matrices of 8 rows of 16 bytes: lane l gives row l % 8 of matrix l / 8 and
+// receives word l % 4 of row l / 4 of each.
+void WarpMatrices(const void* row, uint32_t (&words)[4]);
 // The shared memory of block `rank` of this cluster, and this block's own rank.
 void* ClusterShared(unsigned rank);
 unsigned ClusterRank();

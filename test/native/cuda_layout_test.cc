@@ -3,6 +3,7 @@
 #include "cuda_layout_test.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <random>
 #include <set>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "core/bits.h"
+#include "cuda/element.h"
 #include "cuda/gemm_tile.h"
 #include "cuda/layout.h"
 #include "cuda/nearest.h"
@@ -148,6 +150,55 @@ void TestFragments() {
   Expect(sums.size() == 128 && *sums.rbegin() == 127, "sums: each once");
 }
 
+// A lane receives the words of its fragments from the rows that lanes name.
+void TestMatrices() {
+  for (int lane = 0; lane < 32; ++lane) {
+    for (int m = 0; m < 4; ++m) {
+      const FragmentPlace row_a = RowOfA(8 * m + lane / 4), row_b = RowOfB(8 * m + lane / 4);
+      const int word = lane % 4 * 2;
+      const FragmentPlace a = PlaceInA(lane, m), b = PlaceInB(lane, m % 2);
+      Expect(row_a.row == a.row && row_a.column + word == a.column, "words of A by matrices");
+      Expect(row_b.row == b.column + m / 2 * 8 && row_b.column + word == b.row,
+             "words of B by matrices, two columns of fragments");
+    }
+  }
+}
+
+// Elements that the hardware rounds, NaN and infinities among them, are those of the CPU.
+void TestElements(std::mt19937& random) {
+  for (uint32_t half = 0; half < 0x10000; ++half) {
+    const int exponent = static_cast<int>(half >> 10 & 31), fraction = half & 1023;
+    if (exponent == 31) continue;
+    const double size =
+        exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
+    const float value = OfHalf(static_cast<uint16_t>(half));
+    Expect(value == (half & 0x8000 ? -size : size), "a half as float32");
+    Expect(FloatToHalf(value) == half, "and back");
+  }
+  Expect(OfHalf(0x7c00) == INFINITY && OfHalf(0xfc00) == -INFINITY && std::isnan(OfHalf(0x7e01)),
+         "halves that are no numbers");
+  const auto any = [&] {
+    uint32_t bits = random();
+    if (random() % 4 == 0) bits |= 0x7f800000u;
+    return scalar::FloatOf(bits);
+  };
+  for (int round = 0; round < 50000; ++round) {
+    const float low = any(), high = any();
+    Expect(HalfElement::Pair(low, high) ==
+               (FloatToHalf(low) | static_cast<uint32_t>(FloatToHalf(high)) << 16),
+           "two halves");
+    Expect(
+        BfloatElement::Pair(low, high) ==
+            (scalar::FloatToBfloat(low) | static_cast<uint32_t>(scalar::FloatToBfloat(high)) << 16),
+        "two bfloat16");
+    uint16_t stored[2];
+    HalfElement::Store(stored, 0, low);
+    BfloatElement::Store(stored, 1, high);
+    Expect(stored[0] == FloatToHalf(low) && stored[1] == scalar::FloatToBfloat(high),
+           "one of each");
+  }
+}
+
 // Bit by bit.
 void TestUnpacking(std::mt19937& random) {
   for (int round = 0; round < 20000; ++round) {
@@ -194,6 +245,8 @@ int TestLayouts() {
   TestSlices(random);
   TestTiles();
   TestFragments();
+  TestMatrices();
+  TestElements(random);
   TestUnpacking(random);
   TestTies(random);
   std::printf("%d failed\n", failures);

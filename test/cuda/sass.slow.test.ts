@@ -1,0 +1,129 @@
+import path from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { BUILD_TIMEOUT, missingTools } from './build.js';
+import { cudaModule, NoToolkit } from './module.js';
+import { disassemble, type Instruction, inspector, type Kernel, loopsOf, ptxOf } from './sass.js';
+
+const ARCHITECTURES = ['sm_75', 'sm_80', 'sm_86', 'sm_89', 'sm_90a', 'sm_100', 'sm_120'];
+const FIRST_TENSOR_CORES = 80;
+const FIRST_CLUSTERS = 90;
+
+/** Kernels that decode and encode, by file. */
+const HOT = /BfloatLabelsKernel|BfloatProductKernel|TensorNearestKernel|SliceKernel|TableKernel/;
+
+/**
+ * The most instructions of the loop around so many products on tensor cores. A tile of bfloat_tile.h reads the operands of
+ * 32 by 12 LDSM; the search of nearest_tensor.cu keeps, besides its products, what does not grow with codewords.
+ */
+const MOST_INSTRUCTIONS = {
+  Bfloat: (products: number) => 4 * products,
+  TensorNearest: (products: number) => 3.5 * products + 140,
+};
+
+const capability = (kernel: Kernel) => Number(/\d+/.exec(kernel.architecture)?.[0]);
+const count = (instructions: readonly Instruction[], opcode: string) =>
+  instructions.filter((own) => own.opcode === opcode).length;
+const label = (kernel: Kernel) =>
+  `${kernel.architecture} ${kernel.name.replace(/^_ZN8softpack\d+_GLOBAL__N__\w*?_cu_[0-9a-f]{8}\d+/, '')}`;
+
+describe('the machine code of the CUDA module', () => {
+  let lacking = missingTools();
+  let kernels: readonly Kernel[] = [];
+  let ptx = '';
+
+  beforeAll(() => {
+    const tools = lacking === undefined ? inspector() : undefined;
+    if (tools === undefined) lacking ??= 'no cuobjdump and nvdisasm';
+    try {
+      if (tools !== undefined) {
+        const module = path.join(cudaModule(), 'softpack_cuda.so');
+        kernels = disassemble(module, tools, HOT);
+        ptx = ptxOf(module, tools);
+      }
+    } catch (error) {
+      if (!(error instanceof NoToolkit)) throw error;
+      lacking = error.message;
+    }
+    if (lacking !== undefined) console.log(`skipped: machine code of the CUDA module (${lacking})`);
+  }, BUILD_TIMEOUT);
+
+  const of = (name: RegExp) => {
+    const found = kernels.filter((kernel) => name.test(kernel.name));
+    expect(new Set(found.map(({ architecture }) => architecture))).toEqual(new Set(ARCHITECTURES));
+    return found;
+  };
+  const productLoop = (kernel: Kernel) =>
+    loopsOf(kernel).filter((loop) => count(loop, 'HMMA') + count(loop, 'HGMMA') > 0);
+
+  it('keeps nothing in local memory', ({ skip }) => {
+    if (lacking !== undefined) skip(lacking);
+    expect(kernels.length).toBeGreaterThan(100);
+    for (const kernel of kernels) {
+      const local = count(kernel.instructions, 'LDL') + count(kernel.instructions, 'STL');
+      expect(local, label(kernel)).toBe(0);
+    }
+  });
+
+  it('calls nothing in the loops that products and rows are added up in', ({ skip }) => {
+    if (lacking !== undefined) skip(lacking);
+    for (const kernel of of(HOT)) {
+      for (const loop of loopsOf(kernel)) expect(count(loop, 'CALL'), label(kernel)).toBe(0);
+    }
+  });
+
+  it.each(Object.entries(MOST_INSTRUCTIONS))(
+    'multiplies on tensor cores: %s, %i at most',
+    (name, most) => {
+      if (lacking !== undefined) return console.log(`skipped: ${lacking}`);
+      const lines: string[] = [];
+      for (const kernel of of(new RegExp(`${name}\\w*Kernel`))) {
+        const loops = productLoop(kernel);
+        if (capability(kernel) < FIRST_TENSOR_CORES) {
+          expect(loops, label(kernel)).toEqual([]);
+          continue;
+        }
+        expect(loops, label(kernel)).toHaveLength(1);
+        const [loop = []] = loops;
+        const products = count(loop, 'HMMA') + count(loop, 'HGMMA');
+        lines.push(`${label(kernel)}: ${loop.length} instructions, ${products} products`);
+        expect(loop.length, label(kernel)).toBeLessThanOrEqual(most(products));
+        if (name === 'Bfloat') {
+          const loads = loop.filter(
+            ({ opcode, text }) => opcode === 'LDS' && !text.startsWith('@!PT'),
+          );
+          expect([count(loop, 'LDSM'), loads.length], label(kernel)).toEqual([12, 0]);
+        }
+      }
+      console.log(lines.join('\n'));
+    },
+  );
+
+  it('has cluster barriers in every image that is asked for them', ({ skip }) => {
+    if (lacking !== undefined) skip(lacking);
+    for (const kernel of of(/BfloatLabelsKernel/)) {
+      const clusters = capability(kernel) >= FIRST_CLUSTERS;
+      for (const half of ['UCGABAR_ARV', 'UCGABAR_WAIT']) {
+        expect(count(kernel.instructions, half) > 0, label(kernel)).toBe(clusters);
+      }
+    }
+    const [, ...entries] = ptx
+      .split('.entry ')
+      .filter((entry) => /^\w*BfloatLabelsKernel/.test(entry));
+    expect(entries.length + 1).toBeGreaterThanOrEqual(2);
+    for (const entry of entries) expect(entry).toContain('barrier.cluster.arrive.release');
+  });
+
+  it('reads table rows 16 bytes at a time, and rounds two halves by one instruction', ({
+    skip,
+  }) => {
+    if (lacking !== undefined) skip(lacking);
+    for (const kernel of of(/SliceKernel/)) {
+      const rows = loopsOf(kernel).flat();
+      expect(rows.filter(({ text }) => /LDS(\.U)?\.128/.test(text)).length).toBeGreaterThan(0);
+    }
+    for (const kernel of of(/SliceKernelILNS0_9SlicePassE1/)) {
+      if (capability(kernel) < FIRST_TENSOR_CORES) continue;
+      expect(count(kernel.instructions, 'F2FP'), label(kernel)).toBeGreaterThanOrEqual(8);
+    }
+  });
+});

@@ -16,7 +16,8 @@ QUANTISER = {4: np.array([0, 0, 1, 1]), 8: np.array([0, 1, 0, 1, 0, 1, 0, 1])}
 class RowTables:
     """Entropy tables and which row (and quantiser) has which, read from the beginning of `data`; `rest` are the bytes after."""
 
-    def __init__(self, data, count):
+    def __init__(self, data, rows, states=1):
+        count = rows if states == 1 else 2 * rows
         size = int(data[0]) | int(data[1]) << 8
         listed, self.of_row, self.rest = data[2 : 2 + size], data[2 + size : 2 + size + count], data[2 + size + count :]
         if len(listed) != size or len(self.of_row) != count:
@@ -58,10 +59,10 @@ def _frequencies(weights):
     return shares
 
 
-def read_matrix(data, rows, columns):
+def read_matrix(data, rows, columns, states=1):
     """int32 [rows, columns] of a tensor: tables, then one stream."""
-    tables = RowTables(data, rows)
-    return read_stream(tables.rest, tables, rows, columns, 1)
+    tables = RowTables(data, rows, states)
+    return read_stream(tables.rest, tables, rows, columns, states)
 
 
 def read_stream(data, tables, rows, columns, states):

@@ -21,14 +21,26 @@ def transform(config, tensors, sample_block=None):
     shifts = (tensors["shifts"].astype(np.float32) - 128) / 128
     if steps.shape != (1 + components,) or not (np.isfinite(steps) & (steps > 0)).all() or shifts.shape != (components,):
         raise ValueError("shapes")
-    basis = read_matrix(tensors["basis"], 1 + components, classes) * steps[:, None]
-    vectors_of, unit = None, np.float32(step / 2)
+    sides = config.get("sideStates", 1)
+    if sides not in (1, 4, 8):
+        raise ValueError("config")
+    rows = read_matrix(tensors["basis"], 1 + components, classes, sides)
+    basis = (_multiples(rows, tensors.get("basis_shifts"), sides) * steps).T
+    vectors_of = None
     if "basesPerBlock" in config:
-        vectors_of = _BlockedVectors(config, tensors["base_tables"], sample_block)
+        vectors_of = _BlockedVectors(config, tensors, sample_block)
     elif bases > 0:
-        vectors_of = (read_matrix(tensors["bases"], components, bases).T * unit).__getitem__
+        values = read_matrix(tensors["bases"], components, bases, sides)
+        vectors = _multiples(values, tensors.get("base_shifts"), sides) * _base_steps(config, tensors)
+        if "base_classes" in tensors:
+            likeliest = np.cumsum(read_matrix(tensors["base_classes"], 1, bases)[0])
+            gains = tensors["base_gains"].astype(np.float32)
+            if likeliest.min() < 0 or likeliest.max() >= classes or gains.shape != (components,) or not np.isfinite(gains).all():
+                raise ValueError("base_classes")
+            vectors = vectors + gains * basis[1:, likeliest].T
+        vectors_of = vectors.__getitem__
     network = Network(config["network"], components, tensors) if "network" in config else None
-    tables = RowTables(tensors["tables"], components * (1 if states == 1 else 2))
+    tables = RowTables(tensors["tables"], components, states)
     known = {}
 
     def indices(block):
@@ -64,15 +76,36 @@ def transform(config, tensors, sample_block=None):
     return decode, None
 
 
+def _multiples(values, shifts, states):
+    """float32 [columns, rows] of side data [rows, columns], in steps."""
+    if states == 1:
+        return values.T.astype(np.float32)
+    if shifts.shape != (len(values),):
+        raise ValueError("shapes")
+    return dequantised(values, (shifts.astype(np.float32) - 128) / 128, np.float32(1), states)
+
+
+def _base_steps(config, tensors):
+    """Steps of base vectors, float32 [components]."""
+    components, step = config["components"], config["step"]
+    if "base_steps" not in tensors:
+        return np.full(components, np.float32(step / 2))
+    own = tensors["base_steps"].astype(np.float64)
+    if own.shape != (components,) or not (np.isfinite(own) & (own > 0)).all():
+        raise ValueError("base_steps")
+    return (own * step).astype(np.float32)
+
+
 class _BlockedVectors:
     """Base vectors of samples, of which only the blocks that hold them are read."""
 
-    def __init__(self, config, tables, sample_block):
-        self._components, self._unit = config["components"], np.float32(config["step"] / 2)
+    def __init__(self, config, tensors, sample_block):
+        self._components, self._steps = config["components"], _base_steps(config, tensors)
+        self._states, self._shifts = config.get("sideStates", 1), tensors.get("base_shifts")
         self._each, self._bases, self._block = config["basesPerBlock"], config["bases"], sample_block
         if sample_block is None or (sample_block.samples, sample_block.per_block) != (self._bases, self._each):
             raise ValueError("sampleBlocks")
-        self._tables = RowTables(tables, self._components)
+        self._tables = RowTables(tensors["base_tables"], self._components, self._states)
         self._known = {}
 
     def __call__(self, ids):
@@ -80,7 +113,8 @@ class _BlockedVectors:
         numbers = ids // self._each
         for number in np.unique(numbers).tolist():
             where = np.flatnonzero(numbers == number)
-            out[where] = self._values(number)[:, ids[where] - number * self._each].T * self._unit
+            values = self._values(number)[:, ids[where] - number * self._each]
+            out[where] = _multiples(values, self._shifts, self._states) * self._steps
         return out
 
     def _values(self, number):
@@ -88,7 +122,7 @@ class _BlockedVectors:
             if len(self._known) >= KEPT_BLOCKS:
                 self._known.pop(next(iter(self._known)))
             count = min(self._each, self._bases - number * self._each)
-            self._known[number] = read_stream(self._block(number), self._tables, self._components, count, 1)
+            self._known[number] = read_stream(self._block(number), self._tables, self._components, count, self._states)
         return self._known[number]
 
 

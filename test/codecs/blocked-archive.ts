@@ -20,7 +20,7 @@ export async function blockedArchive(out: string): Promise<void> {
   const stream = codecParts.tensors.get('bases')?.data ?? new Uint8Array();
   const matrix = decodeMatrix('bases', stream, own.components, own.bases, kernels);
   const blocked = { ...own, basesPerBlock: 7 };
-  const coded = encodeVectors(matrix, blocked, kernels);
+  const coded = encodeVectors({ values: matrix, states: 1 }, blocked, kernels);
   const tensors = new Map(codecParts.tensors);
   tensors.delete('bases');
   const { bytes } = coded.tables;

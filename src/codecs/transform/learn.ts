@@ -8,13 +8,14 @@ import { addPredictions } from './base-vectors.js';
 import { dequantiseBasis, quantiseBasis } from './basis.js';
 import type { TransformName } from './choice.js';
 import { TransformCodec } from './codec.js';
+import { dequantiseBases, type FittedBases, quantiseBases } from './coded-bases.js';
 import { learnRowModel, type RowModel } from './coded-matrix.js';
 import { blockFor, type NetworkConfig } from './config.js';
 import { type DrawnLabels, projected, thinnedMixes } from './drawn-labels.js';
-import { baseVectors, type LearntModel, modelOf, type TransformModel } from './model.js';
-import { quantiseLabels } from './pilot.js';
+import { type LearntModel, modelOf, type TransformModel } from './model.js';
 import { dualOf } from './project.js';
-import { baseStep, costsOf, labelBits, roundToUnits, transposed, unitOf } from './quantiser.js';
+import { quantiseLabels } from './quantise-labels.js';
+import { costsOf, labelBits, roundToUnits, transposed, unitOf } from './quantiser.js';
 import { entropyBits } from './tables.js';
 import { BASES_PER_BLOCK, BLOCKED_BASES } from './vector-blocks.js';
 
@@ -30,8 +31,7 @@ export interface Settings {
   readonly components: number;
   readonly step: number;
   readonly states: Trellis;
-  /** Base vectors of least squares, [samples, rank]. */
-  readonly bases?: Float64Array;
+  readonly bases?: FittedBases;
   readonly network?: LearntNetwork;
 }
 
@@ -44,13 +44,14 @@ export interface Learnt {
 /** Learns everything that follows from the settings: basis, tables, shifts. */
 export async function learnCodec(
   drawn: DrawnLabels,
-  { name, components: rank, step, states, bases: exact, network: learntNetwork }: Settings,
+  { name, components: rank, step, states, bases: fitted, network: learntNetwork }: Settings,
   { classes, samples, labels, tau, kernels }: CodecTraining,
 ): Promise<Learnt> {
   const { mean, components, deviations } = drawn;
   const shape = { rank, classes };
-  const coded = quantiseBasis(mean, components, deviations, shape, step, labels);
-  const basis = dequantiseBasis(coded, shape);
+  const spent = { step, labels };
+  const coded = quantiseBasis({ mean, components }, deviations, shape, spent, kernels);
+  const basis = dequantiseBasis(coded, shape, kernels);
   const dual = dualOf(basis.components, rank, classes);
   const some = thinned(drawn.centred, TABLE_LABELS, classes);
   const count = some.length / classes;
@@ -65,11 +66,9 @@ export async function learnCodec(
   const mixes = thinnedMixes(drawn, count);
   const network = learntNetwork?.rounded(rank, kernels);
   network?.addTo(latents, rank, mixes, -1);
-  const bases = exact && codedBases(exact, drawn.rank, rank, step);
-  if (bases !== undefined) {
-    const values = baseVectors(bases, rank, step);
-    addPredictions(latents, values, rank, mixes, -1);
-  }
+  const bases = fitted && quantiseBases(fitted, basis.components, shape, step, kernels);
+  const vectors = bases && dequantiseBases(bases, basis.components, shape, step, kernels);
+  if (vectors !== undefined) addPredictions(latents, vectors, rank, mixes, -1);
   const unit = unitOf(step, states);
   const scaled = latents.map((value) => value / unit);
   const { histograms, shifts } = quantiseLabels(scaled, rank, states, kernels);
@@ -77,10 +76,11 @@ export async function learnCodec(
   const codes = learnRowModel(histograms, labels / count, states);
   const config = {
     ...{ classes, tau, components: rank, step, states, views: drawn.mixed },
-    bases: bases === undefined ? 0 : bases.length / rank,
-    ...(bases !== undefined && bases.length / rank > BLOCKED_BASES
+    bases: bases === undefined ? 0 : bases.values.length / rank,
+    ...(bases !== undefined && bases.values.length / rank > BLOCKED_BASES
       ? { basesPerBlock: BASES_PER_BLOCK }
       : {}),
+    sideStates: coded.states,
     labelsPerBlock: blockFor(Math.max(entropy, 1)),
     ...(network && { network: configOf(network) }),
   };
@@ -168,16 +168,4 @@ function blocksOf([begin, end]: Range, length: number): readonly Range[] {
     begin + i * length,
     Math.min(begin + (i + 1) * length, end),
   ]);
-}
-
-/** Base vectors [samples, of] as multiples of their step, [rank, samples]. */
-function codedBases(exact: Float64Array, of: number, rank: number, step: number): Int16Array {
-  const samples = exact.length / of;
-  const values = new Float32Array(rank * samples);
-  for (let i = 0; i < samples; i++) {
-    for (let j = 0; j < rank; j++) values[j * samples + i] = exact[i * of + j];
-  }
-  const indices = new Int16Array(values.length);
-  roundToUnits(values, 1 / baseStep(step), indices);
-  return indices;
 }

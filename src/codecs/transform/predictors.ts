@@ -5,16 +5,21 @@ import { type LearntNetwork, learnPredictor } from '../predictive/learn.js';
 import { thinned } from '../training.js';
 import { addPredictions, BaseFit } from './base-vectors.js';
 import type { PredictiveSized, TransformSized } from './choice.js';
+import type { FittedBases } from './coded-bases.js';
 import { type DrawnLabels, projected, thinnedMixes } from './drawn-labels.js';
 import { mixesOf } from './mixes.js';
-import type { Candidate, PilotLabels } from './pilot.js';
+import { type Candidate, meanSquares, type PilotLabels } from './pilot.js';
 import { centreLogits } from './project.js';
 import { Turn } from './turn.js';
+import { BLOCKED_BASES } from './vector-blocks.js';
 
 /** Labels that steps are tried on. */
 const PILOT_LABELS = 2048;
 /** Labels that components of what is left over are found on. */
 const TURNED_LABELS = 16_384;
+/** Samples whose likeliest class is found at a time, and most classes that differences of two fit 16 bits. */
+const LIKENED_SAMPLES = 512;
+const MOST_LIKENED = 2 ** 15;
 /** Bytes that fitting takes for each entry of a base vector. */
 const FIT_BYTES = 48;
 
@@ -26,7 +31,10 @@ export interface Predictor extends Candidate {
   readonly pilot: PilotLabels;
 }
 
-type Parts = Pick<Predictor, 'network' | 'bases'>;
+interface Parts extends Pick<Predictor, 'network'> {
+  /** Base vectors of least squares, [samples, rank]. */
+  readonly bases?: Float64Array;
+}
 
 /** The predictors that a choice allows, the simplest first; never none. */
 export async function predictorsOf(
@@ -64,8 +72,9 @@ async function networksOf(
 async function predictorOf(
   { bases: fitted, network: learnt }: Parts,
   labels: DrawnLabels,
-  { classes, kernels }: CodecTraining,
+  context: CodecTraining,
 ): Promise<Predictor> {
+  const { classes, kernels } = context;
   const { rank } = labels;
   const pilotOf = async (own: DrawnLabels, most: number): Promise<PilotLabels> => {
     const some = thinned(own.centred, most, classes);
@@ -74,17 +83,65 @@ async function predictorOf(
   };
   if (learnt === undefined) {
     const pilot = await pilotOf(labels, PILOT_LABELS);
-    return { drawn: labels, pilot, ...(fitted && { bases: fitted }) };
+    if (fitted === undefined) return { drawn: labels, pilot };
+    const likeliest = await likeliestClasses(fitted, labels, context);
+    const bases = fittedBases(fitted, pilot.latents, pilot, context);
+    return { drawn: labels, pilot, bases: { ...bases, ...(likeliest && { likeliest }) } };
   }
   const { latents: left, mixes } = await pilotOf(labels, TURNED_LABELS);
   learnt.rounded(rank, kernels).addTo(left, rank, mixes, -1);
   if (fitted !== undefined) addPredictions(left, Float32Array.from(fitted), rank, mixes, -1);
   const turn = await Turn.to(left, rank, kernels);
   const drawn = await turn.labels(labels);
-  const bases = fitted && Float64Array.from(await turn.vectors(Float32Array.from(fitted)));
+  const vectors = fitted && Float64Array.from(await turn.vectors(Float32Array.from(fitted)));
   const network = await learnt.turned(turn, drawn.deviations);
   const pilot = await pilotOf(drawn, PILOT_LABELS);
-  return { drawn, pilot, network, ...restOf(network, pilot, kernels), ...(bases && { bases }) };
+  const { rest, bits } = restOf(network, pilot, kernels);
+  const bases = vectors && fittedBases(vectors, rest, pilot, context);
+  return { drawn, pilot, network, rest, bits, ...(bases && { bases }) };
+}
+
+/** @param rest [labels, rank], what nothing else predicts. */
+function fittedBases(
+  vectors: Float64Array,
+  rest: Float32Array,
+  { mixes, rank }: PilotLabels,
+  { labels }: CodecTraining,
+): FittedBases {
+  const left = rest.slice();
+  addPredictions(left, Float32Array.from(vectors), rank, mixes, -1);
+  const { sample, partner, lambda } = mixes;
+  const squares = Array.from(lambda, (own, i) =>
+    partner[i] === sample[i] ? 1 : own ** 2 + (1 - own) ** 2,
+  );
+  const mean = squares.reduce((sum, own) => sum + own, 0) / squares.length;
+  const weight = (mean * labels * rank) / vectors.length;
+  return { vectors, rank, left: meanSquares(left, rank), weight };
+}
+
+/** The likeliest class of what base vectors stand for, where they are few enough to lie in one stream. */
+async function likeliestClasses(
+  vectors: Float64Array,
+  { mean, components, rank }: DrawnLabels,
+  { classes, kernels }: CodecTraining,
+): Promise<Uint16Array | undefined> {
+  const samples = vectors.length / rank;
+  if (samples > BLOCKED_BASES || classes > MOST_LIKENED) return undefined;
+  const likeliest = new Uint16Array(samples);
+  for (let begin = 0; begin < samples; begin += LIKENED_SAMPLES) {
+    const end = Math.min(begin + LIKENED_SAMPLES, samples);
+    const some = Float32Array.from(vectors.subarray(begin * rank, end * rank));
+    const logits = new Float32Array((end - begin) * classes);
+    const shape = { rows: end - begin, inner: rank, columns: classes };
+    await kernels.projectAsync({ a: some, b: components, out: logits, ...shape });
+    for (let i = begin; i < end; i++) {
+      const own = logits.subarray((i - begin) * classes, (i - begin + 1) * classes);
+      let best = 0;
+      for (let c = 1; c < classes; c++) if (own[c] + mean[c] > own[best] + mean[best]) best = c;
+      likeliest[i] = best;
+    }
+  }
+  return likeliest;
 }
 
 /** What a network leaves over of the pilot's labels, and what it costs. */

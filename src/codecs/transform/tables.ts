@@ -20,6 +20,8 @@ export interface TableSet {
 }
 
 const ESCAPE = 0;
+/** Two bytes. */
+const ESCAPED_BITS = 16;
 const MAX_WEIGHT = 60;
 /** Escapes count as at least this many values: tables learnt from a part of all values meet some that are new. */
 const ESCAPE_COUNT = 0.5;
@@ -53,6 +55,11 @@ export function entropyBits(histogram: Histogram): number {
     sum += count * Math.log2(count);
   }
   return total === 0 ? 0 : total * Math.log2(total) - sum;
+}
+
+/** The same with what escapes take besides their symbols. */
+export function bitsOfCounts(histogram: Histogram): number {
+  return entropyBits(histogram) + ESCAPED_BITS * histogram[ESCAPE];
 }
 
 /**

@@ -6,11 +6,11 @@ import type { RansModel } from '../../kernels/rans.js';
 import type { Kernels } from '../../kernels/types.js';
 import { invalidTensor } from '../tensors.js';
 import { addPredictions } from './base-vectors.js';
-import { learnRowModel, type RowModel } from './coded-matrix.js';
+import { baseSteps, type CodedBases } from './coded-bases.js';
+import { matrixModel, type RowModel } from './coded-matrix.js';
 import type { TransformConfig } from './config.js';
 import type { Mixes } from './mixes.js';
-import { baseStep } from './quantiser.js';
-import { rowHistograms } from './tables.js';
+import { multiplesOf } from './sides.js';
 
 /**
  * Base vectors of many samples: blocks of [components, samples] that are coded independently, with the same tables, so that
@@ -29,14 +29,13 @@ export interface CodedVectors {
   readonly blocks: SampleBlocks;
 }
 
-/** @param values [components, samples], in steps of base vectors. */
 export function encodeVectors(
-  values: Int16Array,
+  { values, states }: Pick<CodedBases, 'values' | 'states'>,
   { bases: samples, basesPerBlock: samplesPerBlock = BASES_PER_BLOCK }: TransformConfig,
   kernels: Kernels,
 ): CodedVectors {
   const rows = values.length / samples;
-  const tables = learnRowModel(rowHistograms(values, samples), 1, 1);
+  const tables = matrixModel(values, samples, states);
   const blocks: Uint8Array[] = [];
   for (let begin = 0; begin < samples; begin += samplesPerBlock) {
     const end = Math.min(begin + samplesPerBlock, samples);
@@ -49,6 +48,8 @@ export function encodeVectors(
   return { tables, blocks: { samples, samplesPerBlock, row: joinBlocks(blocks) } };
 }
 
+type VectorForm = Pick<CodedBases, 'shifts' | 'states' | 'steps'>;
+
 type Shape = Pick<TransformConfig, 'bases' | 'basesPerBlock' | 'components' | 'step'>;
 
 /** Decodes base vectors as labels need them. */
@@ -56,6 +57,7 @@ export class VectorBlocks {
   readonly #shape: Shape;
   readonly #perBlock: number;
   readonly #model: RansModel;
+  readonly #form: VectorForm;
   readonly #kernels: Kernels;
   /** All encoded blocks, if the codec was loaded with them. */
   readonly #own: readonly Uint8Array[] | undefined;
@@ -63,7 +65,13 @@ export class VectorBlocks {
   readonly #known = new LruCache<Int16Array>(KEPT_BYTES, ({ byteLength }) => byteLength);
 
   /** @param blocks as an archive has them. */
-  constructor(shape: Shape, model: RansModel, blocks: SampleBlocks | undefined, kernels: Kernels) {
+  constructor(
+    shape: Shape,
+    model: RansModel,
+    form: VectorForm,
+    blocks: SampleBlocks | undefined,
+    kernels: Kernels,
+  ) {
     const { bases, basesPerBlock = BASES_PER_BLOCK } = shape;
     const expected = `${bases} samples in blocks of ${basesPerBlock}`;
     const found = blocks && `${blocks.samples} samples in blocks of ${blocks.samplesPerBlock}`;
@@ -73,6 +81,7 @@ export class VectorBlocks {
     this.#shape = shape;
     this.#perBlock = basesPerBlock;
     this.#model = model;
+    this.#form = form;
     this.#kernels = kernels;
     this.#own = blocks?.row === undefined ? undefined : splitBlocks(blocks.row, 'sampleBlocks.row');
   }
@@ -98,18 +107,21 @@ export class VectorBlocks {
   /** [samples, components] of some samples, each at its place. Block by block: a small store never decodes one twice. */
   #vectorsOf(places: ReadonlyMap<number, number>, given: SampleBlockOf | undefined): Float32Array {
     const { components, step } = this.#shape;
-    const unit = baseStep(step);
-    const out = new Float32Array(places.size * components);
+    const values = new Int16Array(places.size * components);
     let number = -1;
     let block: Int16Array = new Int16Array();
     for (const id of Uint32Array.from(places.keys()).sort()) {
       const own = Math.floor(id / this.#perBlock);
       if (own !== number) [number, block] = [own, this.#blockOf(own, given)];
-      const [count, at] = [block.length / components, (places.get(id) ?? 0) * components];
+      const [count, at] = [block.length / components, places.get(id) ?? 0];
       const column = id - number * this.#perBlock;
-      for (let j = 0; j < components; j++) out[at + j] = block[j * count + column] * unit;
+      for (let j = 0; j < components; j++) {
+        values[j * places.size + at] = block[j * count + column];
+      }
     }
-    return out;
+    const own = baseSteps(this.#form, components, step);
+    const multiples = multiplesOf({ ...this.#form, values }, this.#kernels);
+    return multiples.map((multiple, i) => multiple * own[i % components]);
   }
 
   #blockOf(number: number, given: SampleBlockOf | undefined): Int16Array {

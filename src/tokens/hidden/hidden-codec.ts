@@ -211,7 +211,7 @@ export function readHiddenModel(
   const wrong = bins.find((bin) => bin >= count);
   if (wrong !== undefined) throw invalidTensor('bins', 'no such bin', `below ${count}`, wrong);
   const bytes = requireTensor(tensors, 'tables', 'U8', [tensors.get('tables')?.data.length ?? 0]);
-  const tables = readRowModel('tables', bytes, 2 * count, states);
+  const tables = readRowModel('tables', bytes, count, states);
   if (tables.length !== bytes.length) {
     throw invalidTensor('tables', 'wrong length', tables.length, bytes.length);
   }

@@ -404,3 +404,32 @@ it('asks a teacher of 151,936 ids for a few labels at a time, however long the t
     expect(probabilities[t * width + at]).toBeGreaterThan(0.99);
   }
 });
+
+it.each<[string, number, number, (id: number) => number]>([
+  ['one id', 1, 1, () => 0],
+  ['two ids', 2, 2, (id) => id],
+  ['columns that only pad', 300, 384, (id) => (id < 300 ? Math.sin(id) : Number.NaN)],
+  ['logits as far apart as floats are', 64, 64, (id) => (id % 2 === 0 ? -3e38 : 3e38)],
+])('%s, and texts of no and of one token', async (_, vocabulary, width, logit) => {
+  const read = async (_: number, count: number) =>
+    Float32Array.from({ length: count * width }, (_, i) => logit(i % width));
+  const source = {
+    vocabulary,
+    async *sequences() {
+      for (const rows of [0, 1]) {
+        const labels = { kind: 'logits', width, read } as const;
+        yield { name: `${rows}`, tokens: new Int32Array(rows), first: 0, rows, labels };
+      }
+    },
+  };
+  for (const name of ['head-tail', 'topk'] as const) {
+    const { out } = await packed(name, source);
+    await using archive = await openTokenArchive(out);
+    const { ids, probabilities } = await archive.labels(1);
+    const p = distribution(Array.from({ length: vocabulary }, (_, id) => logit(id)));
+    const [top] = ranked(p);
+    expect([ids[0], archive.sequences]).toEqual([top, 2]);
+    expect(Math.abs(probabilities[0] - p[top])).toBeLessThan(0.01);
+    expect(probabilities.reduce((a, b) => a + b, 0)).toBeLessThanOrEqual(1);
+  }
+});

@@ -1,4 +1,4 @@
-import { MEMORY } from '../../core/allocate.js';
+import { requireMemory } from '../../core/allocate.js';
 import type { Kernels } from '../../kernels/types.js';
 import type { CodecTraining } from '../descriptor.js';
 import { type LearntNetwork, learnPredictor } from '../predictive/learn.js';
@@ -22,6 +22,8 @@ const LIKENED_SAMPLES = 512;
 const MOST_LIKENED = 2 ** 15;
 /** Bytes that fitting takes for each entry of a base vector. */
 const FIT_BYTES = 48;
+/** Enough for 1.28 million samples of 128 components. */
+const MOST_FIT_BYTES = 8 * 2 ** 30;
 
 /** A way to predict labels, with the components that suit it. */
 export interface Predictor extends Candidate {
@@ -160,13 +162,13 @@ function restOf(
   return { rest, bits: { fixed, each: outer / rank } };
 }
 
-/** Not where no sample has several labels, and where they take much memory. */
+/** Not where no sample has several labels, and where they take much memory: the same on every machine, for plan and codec may be made on two. */
 export function fitsBases(
   { samples, labels }: { readonly samples: number; readonly labels: number },
   { mixed, rank }: Pick<DrawnLabels, 'mixed' | 'rank'>,
 ): boolean {
   if (labels < 2 * samples && !mixed) return false;
-  return FIT_BYTES * samples * rank <= MEMORY / 4;
+  return FIT_BYTES * samples * rank <= MOST_FIT_BYTES;
 }
 
 /** Base vectors of least squares for all labels, if they can be fitted. */
@@ -176,6 +178,10 @@ async function fitBases(
 ): Promise<Float64Array | undefined> {
   const { classes, labels, tau, kernels } = context;
   if (!fitsBases(context, drawn)) return undefined;
+  requireMemory(
+    FIT_BYTES * context.samples * drawn.rank,
+    'base vectors (bases: false does without)',
+  );
   const fit = new BaseFit(drawn.rank);
   if (drawn.count === labels) {
     fit.add(await projected(drawn.centred, drawn.components, classes, kernels), drawn.mixes);

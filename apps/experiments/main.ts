@@ -34,6 +34,7 @@ interface Flags {
   readonly report?: boolean;
   readonly model?: string;
   readonly states?: string;
+  readonly questions?: string;
   readonly texts?: number;
 }
 
@@ -75,6 +76,7 @@ const program = new Command('experiments')
     '--states <dir>',
     'of `table2`: hidden.npy, head.npy, tokens.npy, lengths.npy instead of a model',
   )
+  .option('--questions <dir>', 'of `table2`: English part of chatterbot-corpus, asked beside nouns')
   .option('--texts <n>', 'of `table2`: no more than these, the first ones', Number)
   .option('--report', 'measure nothing: write the report of what is known')
   .action(run);
@@ -182,7 +184,7 @@ function runOf({ backend }: Pick<Setting, 'backend'>) {
 
 /** Options that determine what is measured, without those of the report and of paths. */
 function argumentsOf(argv: readonly string[]): string {
-  const folders = ['-d', '--dir', '-o', '--out', '--model', '--states'];
+  const folders = ['-d', '--dir', '-o', '--out', '--model', '--states', '--questions'];
   return argv
     .slice(2)
     .filter(

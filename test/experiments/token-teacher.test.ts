@@ -1,9 +1,11 @@
+import { dirname } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, expect, test } from 'vitest';
 import { drawAnswers } from '#apps/experiments/tokens/answer.js';
 import { Answers } from '#apps/experiments/tokens/answers.js';
 import { readGguf } from '#apps/experiments/tokens/gguf.js';
 import { Llama } from '#apps/experiments/tokens/llama.js';
+import { questionsOf } from '#apps/experiments/tokens/prompts.js';
 import { toHalf } from '#src/core/half.js';
 import { RandomSequence } from '#src/core/random.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -253,4 +255,18 @@ test('what is no model of this kind is refused', async () => {
   const read = await readGguf(path);
   expect(() => read.tensor('output.weight')).toThrow(/output\.weight/);
   expect(() => read.number('general.name')).toThrow(/general\.name/);
+});
+
+test('questions are the first lines of conversations, each once', async () => {
+  await temporary.file(
+    'a.yml',
+    "conversations:\n- - What is it?\n  - An answer.\n- - 'Is it so'\n",
+  );
+  await temporary.file(
+    'b.yml',
+    `- - What is it?\n  - no\n  - - "Who?"\r\n- - ${'long '.repeat(50)}\n`,
+  );
+  await temporary.file('c.txt', '- - not YAML\n');
+  const found = await questionsOf(dirname(temporary.path('a.yml')));
+  expect([...found].sort()).toEqual(['Is it so', 'What is it?', 'Who?']);
 });

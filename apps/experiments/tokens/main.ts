@@ -12,7 +12,7 @@ import type { Answer } from './answer.js';
 import { Answers } from './answers.js';
 import { readGguf } from './gguf.js';
 import { Llama } from './llama.js';
-import { END, type Prompt, wordNetPrompts } from './prompts.js';
+import { END, type Prompt, promptsOf } from './prompts.js';
 import { writeTable2 } from './report.js';
 import { type LabelledTexts, textsOfStates } from './states.js';
 import { measureTable2 } from './table2.js';
@@ -26,6 +26,8 @@ export interface Table2Flags {
   readonly model?: string;
   /** Folder of hidden states that were computed before. */
   readonly states?: string;
+  /** Folder of chatterbot-corpus whose questions are asked beside nouns. */
+  readonly questions?: string;
   /** Texts that are used, the first ones. */
   readonly texts?: number;
 }
@@ -113,7 +115,7 @@ function factsOf(
   const count = (some: readonly Answer[]) => some.reduce((sum, { rows }) => sum + rows, 0);
   return [
     flags.states === undefined
-      ? `The teacher's own answers to nouns of WordNet, drawn at temperature 1, at most ${MOST} tokens`
+      ? `The teacher's own answers to nouns of WordNet${flags.questions === undefined ? '' : ' and questions of chatterbot-corpus'}, drawn at temperature 1, at most ${MOST} tokens`
       : 'Texts that were given with hidden states of the teacher (`--states`)',
     `${train.length} texts with ${count(train)} labels, tested on ${test.length} others with ${count(test)}`,
     `Distributions over all ${vocabulary} ids`,
@@ -122,7 +124,7 @@ function factsOf(
 }
 
 async function labelledTexts(
-  { model: path, states, texts }: Table2Flags,
+  { model: path, states, texts, questions }: Table2Flags,
   prompts: number,
   context: Table2Context,
 ): Promise<LabelledTexts> {
@@ -135,20 +137,16 @@ async function labelledTexts(
     });
   }
   const { model, close } = await loadLlama({ model: path, contextSize: 256 });
-  const asked = await wordNetPrompts(model, texts ?? prompts).finally(close);
+  const asked = await promptsOf(model, texts ?? prompts, questions).finally(close);
   using llama = new Llama(await readGguf(path));
   const sha256 = await sha256Of(path);
-  const drawn = await answersOf(
-    llama,
-    asked,
-    { model: sha256, most: MOST, greedy: false },
-    context,
-  );
+  const kind = questions === undefined ? undefined : 'nouns and questions';
+  const how = (greedy: boolean) => ({ model: sha256, most: MOST, greedy, kind });
+  const drawn = await answersOf(llama, asked, how(false), context);
   let known: Promise<Answer[]> | undefined;
   const answerGreedily = async () => {
     using again = new Llama(await readGguf(path));
-    const how = { model: sha256, most: MOST, greedy: true };
-    return await answersOf(again, asked, how, context);
+    return await answersOf(again, asked, how(true), context);
   };
   const greedy = () => {
     known ??= answerGreedily();
@@ -161,7 +159,12 @@ async function labelledTexts(
 async function answersOf(
   llama: Llama,
   prompts: readonly Prompt[],
-  how: { readonly model: string; readonly most: number; readonly greedy: boolean },
+  how: {
+    readonly model: string;
+    readonly most: number;
+    readonly greedy: boolean;
+    readonly kind?: string;
+  },
   { workspace, say, signal }: Table2Context,
 ): Promise<Answer[]> {
   const answers = new Answers(join(workspace.dir, workspace.key('token-answers', how)));

@@ -1,11 +1,13 @@
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { optionalPackage } from '#src/core/optional-package.js';
+import { STREAM } from '#src/core/philox.js';
+import { RandomSequence } from '#src/core/random.js';
 import type { LlamaModel } from '#src/interop/tokens/llama-teacher.js';
 
 /** What is asked. */
 export interface Prompt {
-  /** The word and a separator: all that a student reads of the prompt, as the rest of it is always the same. */
+  /** The noun or question and a separator: all that a student reads of the prompt, as the rest is always the same. */
   readonly tokens: Int32Array;
   /** Ids of the teacher's whole prompt, chat template included. */
   readonly teacher: readonly number[];
@@ -18,22 +20,65 @@ const START = 1;
 /** `<|im_end|>`. */
 export const END = 2;
 
-/** Nouns of WordNet to define. */
-export async function wordNetPrompts(model: LlamaModel, count: number): Promise<Prompt[]> {
+/**
+ * Nouns of WordNet to define and, one after each as far as there are so many, questions of a folder of chatterbot-corpus.
+ */
+export async function promptsOf(
+  model: LlamaModel,
+  count: number,
+  questions?: string,
+): Promise<Prompt[]> {
+  const words = await nouns();
+  const asked = questions === undefined ? [] : await questionsOf(questions);
+  const prompts: Prompt[] = [];
+  for (let i = 0; i < words.length && prompts.length < count; i++) {
+    const word = words[(i * STRIDE) % words.length];
+    prompts.push(promptOf(model, ` ${word}`, `Define the noun ${word} in one sentence.`));
+    if (i < asked.length && prompts.length < count) {
+      prompts.push(promptOf(model, asked[i], asked[i]));
+    }
+  }
+  return prompts;
+}
+
+/** @param read what the student reads of what is `asked`. */
+function promptOf(model: LlamaModel, read: string, asked: string): Prompt {
+  return {
+    tokens: Int32Array.from([...model.tokenize(read), START]),
+    teacher: [
+      ...model.tokenize('<|im_start|>user\n', true),
+      ...model.tokenize(asked),
+      ...model.tokenize('<|im_end|>\n<|im_start|>assistant\n', true),
+    ],
+  };
+}
+
+async function nouns(): Promise<string[]> {
   const { path } = await wordNet();
   const lines = (await readFile(join(path, 'data.noun'), 'utf8')).split('\n');
   const entries = lines.filter((line) => /^\d{8} /.test(line));
-  const words = [...new Set(entries.map((line) => line.split(' ')[4]))].filter((word) =>
+  return [...new Set(entries.map((line) => line.split(' ')[4]))].filter((word) =>
     /^[a-z]{3,}$/.test(word),
   );
-  return Array.from({ length: Math.min(count, words.length) }, (_, i) => {
-    const word = words[(i * STRIDE) % words.length];
-    const asked = `<|im_start|>user\nDefine the noun ${word} in one sentence.<|im_end|>\n<|im_start|>assistant\n`;
-    return {
-      tokens: Int32Array.from([...model.tokenize(` ${word}`), START]),
-      teacher: model.tokenize(asked, true),
-    };
-  });
+}
+
+/** Longest question that is asked, letters. */
+const LONGEST = 200;
+
+/** First lines of the conversations of a folder's YAML files, each once, in an order that mixes the files. */
+export async function questionsOf(folder: string): Promise<string[]> {
+  const files = (await readdir(folder)).filter((name) => name.endsWith('.yml')).sort();
+  const found = new Set<string>();
+  for (const name of files) {
+    const text = await readFile(join(folder, name), 'utf8');
+    for (const [, line] of text.matchAll(/^ *- - *(\S.*?) *\r?$/gm)) {
+      const question = line.replace(/^(['"])(.*)\1$/, '$2');
+      if (question.length <= LONGEST) found.add(question);
+    }
+  }
+  const all = [...found];
+  const order = new RandomSequence(0, STREAM.answers).distinct(all.length, all.length);
+  return Array.from(order, (i) => all[i]);
 }
 
 function wordNet(): Promise<{ readonly path: string }> {

@@ -93,7 +93,12 @@ async function run(name: string, flags: Flags): Promise<void> {
   await mkdir(dir, { recursive: true });
   if (name === TABLE2) {
     const { name: backend } = await selectBackend({ backend: flags.backend });
-    const context = { workspace: new Workspace(dir), run: runOf({ backend }), say, signal };
+    const context = {
+      workspace: new Workspace(dir, { knownOnly: flags.report }),
+      run: runOf({ backend }),
+      say,
+      signal,
+    };
     return say(await table2(flags, context));
   }
   const { categories } = scale;

@@ -5,7 +5,7 @@ import { drawAnswers } from '#apps/experiments/tokens/answer.js';
 import { Answers } from '#apps/experiments/tokens/answers.js';
 import { readGguf } from '#apps/experiments/tokens/gguf.js';
 import { Llama } from '#apps/experiments/tokens/llama.js';
-import { questionsOf } from '#apps/experiments/tokens/prompts.js';
+import { questionsOf } from '#apps/experiments/tokens/questions.js';
 import { toHalf } from '#src/core/half.js';
 import { RandomSequence } from '#src/core/random.js';
 import { temporaryDirectory } from '../temporary.js';

@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { replaceFile } from '#src/container/durable.js';
-import { throwIfAborted } from '#src/errors.js';
+import { SoftpackError, throwIfAborted } from '#src/errors.js';
 import { readLocalFile, readLocalFileIfAny } from '#src/store/local.js';
 import { type Answer, type DrawOptions, drawAnswers } from './answer.js';
 import type { Llama } from './llama.js';
@@ -22,9 +22,9 @@ export class Answers {
     this.#dir = dir;
   }
 
-  /** Makes those that are missing. */
+  /** Makes those that are missing. @param llama nothing is made without it: `INCOMPLETE` if any is missing. */
   async make(
-    llama: Llama,
+    llama: Llama | undefined,
     prompts: readonly Prompt[],
     options: DrawOptions,
     onProgress: (done: number, made: number) => void,
@@ -34,6 +34,15 @@ export class Answers {
     const missing: number[] = [];
     for (const i of prompts.keys()) {
       if ((await readLocalFileIfAny(this.#file(i), MAX_FILE)) === undefined) missing.push(i);
+    }
+    if (llama === undefined) {
+      if (missing.length === 0) return;
+      const details = {
+        field: this.#dir,
+        expected: prompts.length,
+        found: `${missing.length} less`,
+      };
+      throw new SoftpackError('INCOMPLETE', 'answers are not made yet', details);
     }
     let made = 0;
     for (const batch of alike(missing, (i) => prompts[i].teacher.length)) {

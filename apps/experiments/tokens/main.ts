@@ -20,6 +20,8 @@ import { type Recipe, stepsOf } from './train.js';
 
 export interface Table2Flags {
   readonly quick?: boolean;
+  /** Measures nothing: writes what is known. */
+  readonly report?: boolean;
   readonly out: string;
   readonly seeds?: number;
   /** GGUF model whose answers are the task. */
@@ -124,7 +126,7 @@ function factsOf(
 }
 
 async function labelledTexts(
-  { model: path, states, texts, questions }: Table2Flags,
+  { model: path, states, texts, questions, report }: Table2Flags,
   prompts: number,
   context: Table2Context,
 ): Promise<LabelledTexts> {
@@ -142,10 +144,10 @@ async function labelledTexts(
   const sha256 = await sha256Of(path);
   const kind = questions === undefined ? undefined : 'nouns and questions';
   const how = (greedy: boolean) => ({ model: sha256, most: MOST, greedy, kind });
-  const drawn = await answersOf(llama, asked, how(false), context);
+  const drawn = await answersOf(report ? undefined : llama, asked, how(false), context);
   let known: Promise<Answer[]> | undefined;
   const answerGreedily = async () => {
-    using again = new Llama(await readGguf(path));
+    using again = report ? undefined : new Llama(await readGguf(path));
     return await answersOf(again, asked, how(true), context);
   };
   const greedy = () => {
@@ -157,7 +159,7 @@ async function labelledTexts(
 
 /** The teacher's answers, made unless they are known. */
 async function answersOf(
-  llama: Llama,
+  llama: Llama | undefined,
   prompts: readonly Prompt[],
   how: {
     readonly model: string;

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { seconds } from '#src/cli/progress.js';
 import { replaceFile } from '#src/container/durable.js';
 import { bitsFor } from '#src/core/bits.js';
+import { isSoftpackError } from '#src/errors.js';
 import { pace } from '../pace.js';
 import type { Workspace } from '../workspace.js';
 import type { Answer, DrawOptions } from './answer.js';
@@ -58,7 +59,7 @@ export async function measureTable2(
   setting: Table2Setting,
   onMeasured: (rows: readonly TokenRow[]) => Promise<void>,
 ): Promise<void> {
-  const { say, greedy } = setting;
+  const { greedy } = setting;
   const groups = GROUPS.map((methods) => cellsOf(methods, setting));
   const run = new Run(setting, groups.flat().length);
   const rows = new Map<string, TokenRow>();
@@ -70,16 +71,28 @@ export async function measureTable2(
   };
   for (const cells of groups) {
     for (const { method, seed } of cells) {
-      const { bytes, judged } = await run.cell(method, seed);
+      const found = await ifKnown(() => run.cell(method, seed));
+      if (found === undefined) continue;
+      const { bytes, judged } = found;
       await change(method, (row) => ({ ...row, bytes, judged: [...row.judged, judged] }));
     }
     // Answering needs the teacher once more; what decides is measured before.
     for (const { method, seed } of cells) {
       if (greedy === undefined || method.strong) continue;
-      const scores = await run.rouge(method, seed, await greedy());
+      const scores = await ifKnown(async () => run.rouge(method, seed, await greedy()));
+      if (scores === undefined) continue;
       await change(method, (row) => ({ ...row, rouge: [...row.rouge, scores] }));
     }
-    say('a group of methods is measured');
+  }
+}
+
+/** `undefined`: nothing may be measured, and this is not known. */
+async function ifKnown<T>(measure: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await measure();
+  } catch (error) {
+    if (isSoftpackError(error) && error.code === 'INCOMPLETE') return undefined;
+    throw error;
   }
 }
 

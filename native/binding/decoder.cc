@@ -1,5 +1,6 @@
 #include "binding/decoder.h"
 
+#include "binding/device_module.h"
 #include "binding/label_calls.h"
 
 namespace softpack {
@@ -146,6 +147,7 @@ Napi::Value Decoder::Lend(const Napi::CallbackInfo& info) {
   call.threads = arguments.Threads(8);
   call.classes = classes_;
   call.backend = backend_;
+  call.module = DeviceModule::Of(backend_);
   call.decoder = decoder_.get();
   lent.decoder = decoder_;
   const int32_t number = softpack::Lend(lent);

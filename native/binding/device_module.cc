@@ -19,12 +19,31 @@ std::string Version(const char* what, uint32_t found, uint32_t expected) {
 
 }  // namespace
 
-const DeviceModule& DeviceModule::Open(const std::string& path) {
-  static std::mutex mutex;
+struct DeviceModule::Opened {
+  std::mutex mutex;
+  std::map<std::string, std::unique_ptr<DeviceModule>> modules;
+};
+
+DeviceModule::Opened& DeviceModule::AllOpened() {
   // Never destroyed: what it holds outlives every environment.
-  static auto* const modules = new std::map<std::string, std::unique_ptr<DeviceModule>>;
-  const std::lock_guard<std::mutex> lock(mutex);
-  std::unique_ptr<DeviceModule>& module = (*modules)[path];
+  static auto* const opened = new Opened;
+  return *opened;
+}
+
+const SoftpackDeviceModule* DeviceModule::Of(const SoftpackBackend* backend) {
+  Opened& opened = AllOpened();
+  const std::lock_guard<std::mutex> lock(opened.mutex);
+  for (const auto& [path, module] : opened.modules) {
+    const SoftpackDeviceModule* const table = module->table();
+    if (table != nullptr && table->backend == backend) return table;
+  }
+  return nullptr;
+}
+
+const DeviceModule& DeviceModule::Open(const std::string& path) {
+  Opened& opened = AllOpened();
+  const std::lock_guard<std::mutex> lock(opened.mutex);
+  std::unique_ptr<DeviceModule>& module = opened.modules[path];
   if (module == nullptr) module.reset(new DeviceModule(path));
   return *module;
 }

@@ -20,6 +20,8 @@ class DeviceModule {
  public:
   // The same object for the same path, on every thread.
   static const DeviceModule& Open(const std::string& path);
+  // The module that a backend belongs to; null for the CPU's.
+  static const SoftpackDeviceModule* Of(const SoftpackBackend* backend);
 
   // Asks the device every time: one that was ready may be lost. `start`: creates its context and
   // loads the kernels, without which `ready` is said of a device that may have no use for them.
@@ -28,6 +30,8 @@ class DeviceModule {
   const SoftpackDeviceModule* table() const { return table_; }
 
  private:
+  struct Opened;
+  static Opened& AllOpened();
   explicit DeviceModule(const std::string& path);
   void Load(const std::string& path);
   void Refuse(const char* state, const std::string& reason);

@@ -8,19 +8,21 @@
 #include <stdint.h>
 
 #include "core/backend.h"
+#include "core/device_module.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 // Raised with every change below; the backend's own version stands beside it.
-#define SOFTPACK_LABEL_CALLS_VERSION 1u
+#define SOFTPACK_LABEL_CALLS_VERSION 2u
 
 // The status of a call that nobody ran, besides those of core/status.h.
 #define SOFTPACK_NOT_RUN (-1)
 
 typedef struct SoftpackLabelCall {
   const SoftpackBackend* backend;
+  const SoftpackDeviceModule* module;  // of the backend; null for the CPU's
   const SoftpackDecoder* decoder;
   SoftpackLabels labels;
   uint64_t classes;

@@ -4,6 +4,10 @@
 //   SoftpackDecode(call) -> labels [count, classes]
 //   SoftpackDecodeKl(call, logits [count, classes]) -> losses [count], gradient [count, classes]
 //
+// and, where it is built with device_stream.cc, SoftpackDecodeOnDevice and
+// SoftpackDecodeKlOnDevice: the same on a GPU, for decoders of the CUDA module, on TensorFlow's own
+// stream. Compiled, but not run on a GPU yet.
+//
 // `call` is the number of a call that the addon lends (core/label_calls.h): its decoder, codes and
 // labels. Everything here is C: the interfaces of TensorFlow's kernels, of Node-API and of the
 // addon, so no compiler's library matters.
@@ -103,6 +107,35 @@ class Execution {
   int status_ = SOFTPACK_NOT_RUN;
 };
 
+#ifdef SOFTPACK_TENSORFLOW_DEVICE
+
+extern "C" void* SoftpackStreamOf(TF_OpKernelContext* kernel);
+
+// Runs `work` on TensorFlow's stream and waits for it, as only then are wrong codes known.
+template <class Work>
+int OnStream(const SoftpackLabelCall& call, TF_OpKernelContext* context, const Work& work) {
+  void* const stream = SoftpackStreamOf(context);
+  if (call.module == nullptr || stream == nullptr) return kSoftpackNoDevice;
+  int status = call.module->use_stream(stream);
+  if (status != kSoftpackOk) return status;
+  status = work();
+  const int ended = call.module->end_stream();
+  return status == kSoftpackOk ? ended : status;
+}
+
+#endif
+
+enum Where { kHost, kDevice };
+
+template <Where where, class Work>
+int Run(const SoftpackLabelCall& call, TF_OpKernelContext* context, const Work& work) {
+#ifdef SOFTPACK_TENSORFLOW_DEVICE
+  if constexpr (where == kDevice) return OnStream(call, context, work);
+#endif
+  return work();
+}
+
+template <Where where>
 void Decode(void*, TF_OpKernelContext* context) {
   Execution execution(context);
   const SoftpackLabelCall* const call = execution.Call();
@@ -114,13 +147,16 @@ void Decode(void*, TF_OpKernelContext* context) {
   args.out = execution.Output(0, {count, classes});
   args.out_type = kSoftpackFloat32;
   args.threads = call->threads;
-  if (execution.ok()) execution.End(call->backend->decode(call->decoder, &args));
+  if (!execution.ok()) return;
+  execution.End(
+      Run<where>(*call, context, [&] { return call->backend->decode(call->decoder, &args); }));
 }
 
 bool HasShape(const TF_Tensor* tensor, int64_t rows, int64_t columns) {
   return TF_NumDims(tensor) == 2 && TF_Dim(tensor, 0) == rows && TF_Dim(tensor, 1) == columns;
 }
 
+template <Where where>
 void DecodeKl(void*, TF_OpKernelContext* context) {
   Execution execution(context);
   const SoftpackLabelCall* const call = execution.Call();
@@ -140,7 +176,9 @@ void DecodeKl(void*, TF_OpKernelContext* context) {
   args.scale = call->scale;
   args.loss = kSoftpackLossKl;
   args.threads = call->threads;
-  if (execution.ok()) execution.End(call->backend->decode_kl(call->decoder, &args));
+  if (!execution.ok()) return;
+  execution.End(
+      Run<where>(*call, context, [&] { return call->backend->decode_kl(call->decoder, &args); }));
 }
 
 void UnknownShapes(TF_ShapeInferenceContext* context, TF_Status* status) {
@@ -153,14 +191,23 @@ struct Operation {
   std::initializer_list<const char*> inputs;
   std::initializer_list<const char*> outputs;
   void (*compute)(void*, TF_OpKernelContext*);
+  const char* device = "CPU";
 };
 
 const Operation kOperations[] = {
-    {"SoftpackDecode", {"call: int32"}, {"labels: float"}, Decode},
+    {"SoftpackDecode", {"call: int32"}, {"labels: float"}, Decode<kHost>},
     {"SoftpackDecodeKl",
      {"call: int32", "logits: float"},
      {"losses: float", "gradient: float"},
-     DecodeKl},
+     DecodeKl<kHost>},
+#ifdef SOFTPACK_TENSORFLOW_DEVICE
+    {"SoftpackDecodeOnDevice", {"call: int32"}, {"labels: float"}, Decode<kDevice>, "GPU"},
+    {"SoftpackDecodeKlOnDevice",
+     {"call: int32", "logits: float"},
+     {"losses: float", "gradient: float"},
+     DecodeKl<kDevice>,
+     "GPU"},
+#endif
 };
 
 void Define(const Operation& operation, TF_Status* status) {
@@ -173,7 +220,8 @@ void Define(const Operation& operation, TF_Status* status) {
   TF_RegisterOpDefinition(builder, status);
   if (TF_GetCode(status) != TF_OK) return;
   TF_KernelBuilder* const kernel =
-      TF_NewKernelBuilder(operation.name, "CPU", nullptr, operation.compute, nullptr);
+      TF_NewKernelBuilder(operation.name, operation.device, nullptr, operation.compute, nullptr);
+  TF_KernelBuilder_HostMemory(kernel, "call");
   TF_RegisterKernelBuilder(operation.name, kernel, status);
 }
 
@@ -225,5 +273,11 @@ NAPI_MODULE_INIT() {
   if (napi_create_function(env, "start", NAPI_AUTO_LENGTH, Start, nullptr, &start) == napi_ok) {
     napi_set_named_property(env, exports, "start", start);
   }
+#ifdef SOFTPACK_TENSORFLOW_DEVICE
+  napi_value device = nullptr;
+  if (napi_get_boolean(env, true, &device) == napi_ok) {
+    napi_set_named_property(env, exports, "device", device);
+  }
+#endif
   return exports;
 }

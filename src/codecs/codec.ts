@@ -2,7 +2,7 @@ import { argument } from '../core/check.js';
 import type { CodecParts, CodeLayout, SampleBlockOf } from '../core/codec-parts.js';
 import type { SampleRange } from '../core/samples.js';
 import { SoftpackError } from '../errors.js';
-import type { LabelArray, LentCall, Precision, ThreadOptions } from '../kernels/types.js';
+import type { LabelArray, LentCall, LentRun, Precision, ThreadOptions } from '../kernels/types.js';
 import type { LabelViews, ViewUse } from '../labels/views.js';
 
 /** Facts about the labels that encoder and decoder both know, at no cost in bytes. */
@@ -108,7 +108,7 @@ export interface LendLabelsArgs
     Pick<LentCall, 'tau' | 'scale'> {}
 
 /** Calls `run` with the number of a call, and returns what it returns; `lend` of a decoder of the kernels. */
-export type Lender = <T>(args: LendLabelsArgs, run: (call: number) => T) => T;
+export type Lender = <T>(args: LendLabelsArgs, run: LentRun<T>) => T;
 
 /** A codec whose labels can be decoded inside the loss, without materialising them. */
 export interface LossCodec extends Codec {

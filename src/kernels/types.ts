@@ -228,6 +228,9 @@ export interface DecodeKlArgs extends LabelsArgs {
   readonly scale?: number;
 }
 
+/** Runs a call by its number, for which `kernels` has the decoder. */
+export type LentRun<T> = (call: number, kernels: 'cpu' | 'cuda') => T;
+
 /** A call that an operation outside of this library runs; `tau` and `scale` are those of `decodeKl`, 1 if absent. */
 export interface LentCall extends LabelsArgs {
   readonly tau?: number;
@@ -253,7 +256,7 @@ export interface Decoder extends Disposable {
    *
    * @internal
    */
-  lend?<T>(args: LentCall, run: (call: number) => T): T;
+  lend?<T>(args: LentCall, run: LentRun<T>): T;
   dispose(): void;
 }
 

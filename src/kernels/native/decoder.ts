@@ -23,6 +23,7 @@ import type {
   Decoder,
   DecoderSpec,
   LentCall,
+  LentRun,
 } from '../types.js';
 import { created, type NativeBackend, nativeFailure } from './backend.js';
 import { NativeResidentCodes } from './resident-codes.js';
@@ -71,7 +72,7 @@ export class NativeDecoderHandle implements Decoder {
     );
   }
 
-  lend<T>(args: LentCall, run: (call: number) => T): T {
+  lend<T>(args: LentCall, run: LentRun<T>): T {
     const native = present('decoder', this.#native);
     const checked = checkLent(this.spec, args);
     const { tau, scale, threads } = checked;
@@ -82,7 +83,7 @@ export class NativeDecoderHandle implements Decoder {
     };
     let result: T;
     try {
-      result = run(call);
+      result = run(call, this.#backend.name);
     } catch (error) {
       // The operation says no more than that the call failed.
       end();

@@ -13,13 +13,16 @@ export interface OperationsState {
   readonly reason: string;
 }
 
-/** The library's only function: empty text, or what is wrong. */
 interface OperationsLibrary {
+  /** Empty text, or what is wrong. */
   start(calls: unknown): string;
+  /** It has operations of GPUs, too. */
+  readonly device?: boolean;
 }
 
 /** Member of tfjs-node's backend that runs any operation that TensorFlow has. */
 interface OperationBackend {
+  readonly isUsingGpuDevice: boolean;
   executeMultipleOutputs(
     name: string,
     attributes: readonly never[],
@@ -28,6 +31,7 @@ interface OperationBackend {
   ): tf.Tensor[];
 }
 
+let onDevice = false;
 let known: { readonly dir: string; readonly state: OperationsState } | undefined;
 
 /** Loads the operations on first use, into the TensorFlow that this thread has loaded. */
@@ -87,10 +91,12 @@ function run(
 ): tf.Tensor[] {
   const backend = tf.findBackend('tensorflow') as unknown as OperationBackend;
   try {
-    return lend(args, (call) => {
+    return lend(args, (call, kernels) => {
+      // TensorFlow's stream is of use to decoders of the CUDA module only; others get host memory.
+      const where = kernels === 'cuda' && onDevice && backend.isUsingGpuDevice ? 'OnDevice' : '';
       const number = tf.scalar(call, 'int32');
       try {
-        return backend.executeMultipleOutputs(name, [], [number, ...inputs], outputs);
+        return backend.executeMultipleOutputs(`${name}${where}`, [], [number, ...inputs], outputs);
       } finally {
         number.dispose();
       }
@@ -113,6 +119,7 @@ function load(dir: string): OperationsState {
     const library: { exports: Partial<OperationsLibrary> } = { exports: {} };
     process.dlopen(library, path);
     const problem = library.exports.start?.(addon.addon.labelCalls());
+    onDevice = library.exports.device ?? false;
     if (problem === '') return { state: 'ready', reason: path };
     return { state: 'incompatible', reason: `${path}: ${problem}; ${INSTALL}` };
   } catch (error) {

@@ -7,6 +7,7 @@ import { fileSha256 } from '../teachers/fingerprint.js';
 import {
   ADDON,
   BINDING_FOLDER,
+  DEVICE_STREAM,
   type InstalledTensorflow,
   OPERATIONS,
   readState,
@@ -100,7 +101,7 @@ export async function ownershipOf(dir: string): Promise<Ownership> {
 }
 
 /** What is compiled in an installation. */
-const BUILT: readonly string[] = [join(BINDING_FOLDER, ADDON), OPERATIONS];
+const BUILT: readonly string[] = [join(BINDING_FOLDER, ADDON), DEVICE_STREAM, OPERATIONS];
 
 async function isOurs(
   dir: string,

@@ -12,7 +12,7 @@ import {
   type TensorflowVariant,
   tensorflowFolder,
 } from './location.js';
-import { buildOperations, operationsDigest } from './operations.js';
+import { buildDeviceStream, buildOperations, operationsDigest } from './operations.js';
 import {
   BINDING_VERSION,
   currentPlatform,
@@ -177,6 +177,7 @@ async function makeBinding(
   }
   report('compile');
   await buildAddon(compiler, { work, env, signal });
+  if (plan.variant === 'gpu') await buildDeviceStream(compiler, file, { work, env, signal });
   return facts.version;
 }
 

@@ -42,6 +42,9 @@ export const ADDON = join('lib', 'napi-v8', 'tfjs_binding.node');
 /** Operations that decode labels, built from native/tensorflow. */
 export const OPERATIONS = join('operations', 'softpack_operations.node');
 
+/** Compiled against TensorFlow's C++ headers, which are not kept; part of the operations of `gpu` installations. */
+export const DEVICE_STREAM = join('operations', 'device_stream.o');
+
 /** `SOFTPACK_TENSORFLOW_DIR`, or `softpack/tensorflow` in the user's cache folder (XDG). */
 export function tensorflowFolder(env: NodeJS.ProcessEnv = process.env): string {
   const { SOFTPACK_TENSORFLOW_DIR: own, XDG_CACHE_HOME: cache } = env;

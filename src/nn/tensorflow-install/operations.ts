@@ -1,17 +1,24 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { packageFile } from '../../core/package-files.js';
-import { compileShared } from './compile.js';
+import { errorMessage } from '../../errors.js';
+import { compileObject, compileShared } from './compile.js';
 import type { FetchOptions } from './fetch.js';
-import { OPERATIONS } from './location.js';
+import { DEVICE_STREAM, OPERATIONS } from './location.js';
+import { Wheel } from './wheel.js';
 
 const SOURCE = 'native/tensorflow/operations.cc';
-/** Everything of this package that they are compiled from. */
+const STREAM_SOURCE = 'native/tensorflow/device_stream.cc';
+/** Everything of this package that they are compiled from, but for STREAM_SOURCE, which installing again does not change. */
 const SOURCES = [
   SOURCE,
-  ...['label_calls', 'backend', 'dtypes', 'status'].map((name) => `native/core/${name}.h`),
+  ...['label_calls', 'backend', 'device_module', 'dtypes', 'status'].map(
+    (name) => `native/core/${name}.h`,
+  ),
 ];
+const FRAMEWORK = 'tensorflow/libtensorflow_framework.so.2';
 
 /** Digest of the sources: operations of another one are built again. */
 export async function operationsDigest(): Promise<string> {
@@ -26,10 +33,14 @@ export async function buildOperations(
   options: FetchOptions,
 ): Promise<void> {
   await mkdir(join(options.work, dirname(OPERATIONS)), { recursive: true });
+  const device = existsSync(join(options.work, DEVICE_STREAM));
   const hidden = ['-fvisibility=hidden', `-I${packageFile('native')}`];
   const library = {
     name: 'operations',
-    inputs: [...hidden, packageFile(SOURCE)],
+    inputs: [
+      ...[...hidden, packageFile(SOURCE)],
+      ...(device ? ['-DSOFTPACK_TENSORFLOW_DEVICE', DEVICE_STREAM] : []),
+    ],
     output: OPERATIONS,
     // Registered kernels are TensorFlow's as long as the process lives: never unmapped.
     links: [
@@ -38,4 +49,44 @@ export async function buildOperations(
     ],
   };
   await compileShared(compiler, library, options);
+}
+
+/**
+ * Compiles what finds TensorFlow's stream on a GPU, against all headers of a wheel (268 MB, removed again). Operations
+ * are built without if a compiler cannot: labels are then decoded on the processor, after a warning with its errors.
+ */
+export async function buildDeviceStream(
+  compiler: readonly string[],
+  wheel: string,
+  options: FetchOptions,
+): Promise<void> {
+  const { work, signal } = options;
+  const headers = join('tmp', 'headers');
+  await mkdir(join(work, dirname(DEVICE_STREAM)), { recursive: true });
+  {
+    using opened = await Wheel.open(wheel);
+    const needed = (path: string) => HEADERS.test(path) && !path.endsWith('/');
+    await opened.extract({ into: join(work, headers), needed, signal });
+  }
+  const abi = `-D_GLIBCXX_USE_CXX11_ABI=${(await hasNewStrings(join(work, FRAMEWORK))) ? 1 : 0}`;
+  const include = `-I${join(headers, 'tensorflow/include')}`;
+  try {
+    const inputs = ['-w', '-fvisibility=hidden', abi, include, packageFile(STREAM_SOURCE)];
+    await compileObject(compiler, { name: 'operations', inputs, output: DEVICE_STREAM }, options);
+  } catch (error) {
+    signal?.throwIfAborted();
+    process.emitWarning(`TensorFlow will decode no labels on GPUs: ${errorMessage(error)}`, {
+      type: 'SoftpackWarning',
+      code: 'SOFTPACK_NO_DEVICE_OPERATIONS',
+    });
+    await rm(join(work, DEVICE_STREAM), { force: true });
+  }
+  await rm(join(work, headers), { recursive: true, force: true });
+}
+
+const HEADERS = /^tensorflow\/include\//;
+
+/** Whether a library was compiled with the std::string of C++11: its symbols say so. */
+async function hasNewStrings(library: string): Promise<boolean> {
+  return (await readFile(library)).includes('NSt7__cxx1112basic_stringIcSt11char_traitsIcE');
 }

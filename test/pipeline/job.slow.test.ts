@@ -1,11 +1,13 @@
-import { describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { cacheLabels } from '#src/pipeline/cache-labels.js';
 import { openJobStores } from '#src/pipeline/job/stores.js';
+import { randomStream } from '../kernels/support.js';
 import { MemoryBucket } from '../store/memory-s3.js';
 import { temporaryDirectory } from '../temporary.js';
 import {
   dies,
   dying,
+  type Files,
   filesIn,
   filesOfBucket,
   inBucket,
@@ -42,4 +44,35 @@ describe("a job's archive of a trained codec has the bytes of one machine's", ()
     expect(kills).toBeGreaterThan(9);
     expect(filesOfBucket(bucket)).toEqual(wanted);
   });
+});
+
+describe('no shard is lost', () => {
+  // Of a job of 4 shards: the probe and its removal; what was measured, shard and receipt of each; codec, table, manifest.
+  const CHANGES = 17;
+  const small = { ...options, codec: { name: 'topk', k: 2 }, training: undefined } as const;
+  const few = { ...small, epochs: 2, grid: { epochs: 1, samples: 16 } } as const;
+  const plannedBucket = new MemoryBucket();
+  let wanted: Files;
+  let kills = 0;
+  beforeAll(async () => {
+    const out = temporary.path('small');
+    await cacheLabels({ ...few, out, passes: 1, workers: 1 });
+    wanted = await filesIn(out);
+    await planned(await inBucket(plannedBucket), few);
+  });
+
+  test.each(Array.from({ length: 20 }, (_, seed) => seed))('by kills of seed %i', async (seed) => {
+    const random = randomStream(100 + seed);
+    const bucket = new MemoryBucket();
+    for (const [name, object] of plannedBucket.objects) bucket.objects.set(name, object);
+    const stores = await inBucket(bucket);
+    for (;;) {
+      const at = Math.floor(random() * CHANGES);
+      if (!(await dies(dying(stores, at, random() < 0.5 ? 'before' : 'after')))) break;
+      kills++;
+    }
+    expect(filesOfBucket(bucket)).toEqual(wanted);
+  });
+
+  test('by any of them', () => expect(kills).toBeGreaterThan(20));
 });

@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from 'vitest';
 import type { Codec, LabelContext } from '#src/codecs/codec.js';
-import { CELLS, SHARE, VIEW_NUMBERS, viewNumbers } from '#src/codecs/predictive/views.js';
 import { CODECS, type CodecChoice } from '#src/codecs/registry.js';
+import { CELLS, SHARE, VIEW_NUMBERS, viewNumbers } from '#src/codecs/transform/network/views.js';
 import type { CodecParts, Tensor } from '#src/core/codec-parts.js';
 import { errorCode } from '#src/errors.js';
 import { loadKernels } from '#src/kernels/load.js';

@@ -17,6 +17,7 @@ import { readBatch } from '#src/interop/layouts/batch.js';
 import { torchOrders } from '#src/interop/random-sampler.js';
 import { openImagesOf } from '#src/loader/images-of.js';
 import { createLoader } from '#src/loader/loader.js';
+import { openArchive as openDecoding } from '#src/pipeline/open-archive.js';
 import { packLogits } from '#src/pipeline/pack.js';
 import { temporaryDirectory } from '../temporary.js';
 import { expectedOf, memoryFile, plain, sample } from './fixture.js';
@@ -258,6 +259,33 @@ describe('SRe2L', () => {
     const prune = { ratio: 2, batchSize: 4 };
     const pruning = packLogits({ source: out, out: temporary.path('pruned'), codec, prune });
     await expect(pruning).rejects.toMatchObject({ code: 'UNSUPPORTED', field: 'prune' });
+  });
+
+  test('a network predicts labels from the recorded crops, and decoding finds the same ones', async () => {
+    const { out } = await imported(sample('sre2l-cutmix'));
+    const packed = temporary.path('predicted');
+    const codec = { name: 'predictive', step: 0.01, network: true, bases: true } as const;
+    await packLogits({ source: out, out: packed, codec });
+    await using after = await openDecoding(packed);
+    await using archive = await openDecoding(out);
+    expect(after.codecParts.config).toMatchObject({
+      bases: SAMPLES,
+      network: { embeddings: SAMPLES },
+    });
+    const all = { start: 0, count: SAMPLES };
+    for (const epoch of [0, 1]) {
+      const labels = await after.labels(epoch, all);
+      const exact = await archive.labels(epoch, all);
+      // Wrong crops or partners move predictions, and with them labels, by far more than a step.
+      for (const [i, value] of labels.entries()) expect(value).toBeCloseTo(exact[i], 3);
+      const some = await after.labels(epoch, Uint32Array.of(7, 2));
+      expect(some).toEqual(
+        Float32Array.of(
+          ...labels.slice(7 * CLASSES, 8 * CLASSES),
+          ...labels.slice(2 * CLASSES, 3 * CLASSES),
+        ),
+      );
+    }
   });
 });
 

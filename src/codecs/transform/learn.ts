@@ -1,8 +1,6 @@
 import type { Trellis } from '../../kernels/rans.js';
 import type { Kernels } from '../../kernels/types.js';
 import type { CodecTraining } from '../descriptor.js';
-import type { LearntNetwork } from '../predictive/learn.js';
-import type { Network } from '../predictive/network.js';
 import { thinned } from '../training.js';
 import { addPredictions } from './base-vectors.js';
 import { dequantiseBasis, quantiseBasis } from './basis.js';
@@ -13,6 +11,8 @@ import { learnRowModel, type RowModel } from './coded-matrix.js';
 import { blockFor, type NetworkConfig } from './config.js';
 import { type DrawnLabels, projected, thinnedMixes } from './drawn-labels.js';
 import { type LearntModel, modelOf, type TransformModel } from './model.js';
+import type { LearntNetwork } from './network/learn.js';
+import type { Network } from './network/network.js';
 import { dualOf } from './project.js';
 import { quantiseLabels } from './quantise-labels.js';
 import { costsOf, labelBits, roundToUnits, transposed, unitOf } from './quantiser.js';

@@ -1,13 +1,13 @@
 import type { CodecParts, SampleBlocks, Tensor } from '../../core/codec-parts.js';
 import type { RansModel, Trellis } from '../../kernels/rans.js';
 import type { Kernels } from '../../kernels/types.js';
-import { Network } from '../predictive/network.js';
 import { invalidTensor, requireTensor } from '../tensors.js';
 import { type Basis, type CodedBasis, dequantiseBasis } from './basis.js';
 import { bytesOf, bytesTensor, halvesTensor } from './byte-tensors.js';
 import { type CodedBases, dequantiseBases, differencesOf, type Likeness } from './coded-bases.js';
 import { decodeMatrix, encodeMatrix, type RowModel, readRowModel } from './coded-matrix.js';
 import type { TransformConfig } from './config.js';
+import { Network } from './network/network.js';
 import { encodeVectors, VectorBlocks } from './vector-blocks.js';
 
 /** What a codec has learnt, as its tensors hold it. */

@@ -1,13 +1,13 @@
 import { requireMemory } from '../../core/allocate.js';
 import type { Kernels } from '../../kernels/types.js';
 import type { CodecTraining } from '../descriptor.js';
-import { type LearntNetwork, learnPredictor } from '../predictive/learn.js';
 import { thinned } from '../training.js';
 import { addPredictions, BaseFit } from './base-vectors.js';
 import type { PredictiveSized, TransformSized } from './choice.js';
 import type { FittedBases } from './coded-bases.js';
 import { type DrawnLabels, projected, thinnedMixes } from './drawn-labels.js';
 import { mixesOf } from './mixes.js';
+import { type LearntNetwork, learnPredictor } from './network/learn.js';
 import { type Candidate, meanSquares, type PilotLabels } from './pilot.js';
 import { centreLogits } from './project.js';
 import { Turn } from './turn.js';

@@ -1,11 +1,11 @@
-import type { CodecParts, Tensor } from '../../core/codec-parts.js';
-import { float16ToFloat32, float32ToFloat16 } from '../../core/half.js';
-import type { Kernels } from '../../kernels/types.js';
-import { invalidTensor, requireTensor } from '../tensors.js';
-import { bytesOf, bytesTensor, halvesTensor } from '../transform/byte-tensors.js';
-import { decodeMatrix, encodeMatrix } from '../transform/coded-matrix.js';
-import { cutMixes, type Mixes } from '../transform/mixes.js';
-import { transposed } from '../transform/quantiser.js';
+import type { CodecParts, Tensor } from '../../../core/codec-parts.js';
+import { float16ToFloat32, float32ToFloat16 } from '../../../core/half.js';
+import type { Kernels } from '../../../kernels/types.js';
+import { invalidTensor, requireTensor } from '../../tensors.js';
+import { bytesOf, bytesTensor, halvesTensor } from '../byte-tensors.js';
+import { decodeMatrix, encodeMatrix } from '../coded-matrix.js';
+import { cutMixes, type Mixes } from '../mixes.js';
+import { transposed } from '../quantiser.js';
 import {
   EMBEDDING_STEP,
   type FloatNetwork,

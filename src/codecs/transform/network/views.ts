@@ -1,4 +1,4 @@
-import type { ViewPlaces } from '../../labels/views.js';
+import type { ViewPlaces } from '../../../labels/views.js';
 
 /**
  * What a predictor is told of a view, in whole 64ths: shares of the view that show each quarter of its own image and of

@@ -1,9 +1,9 @@
-import { STREAM } from '../../core/philox.js';
-import { RandomSequence } from '../../core/random.js';
-import { throwIfAborted } from '../../errors.js';
-import type { Kernels } from '../../kernels/types.js';
-import { AdamW } from '../math/adamw.js';
-import { BaseFit } from '../transform/base-vectors.js';
+import { STREAM } from '../../../core/philox.js';
+import { RandomSequence } from '../../../core/random.js';
+import { throwIfAborted } from '../../../errors.js';
+import type { Kernels } from '../../../kernels/types.js';
+import { AdamW } from '../../math/adamw.js';
+import { BaseFit } from '../base-vectors.js';
 import { RowAdam } from './row-adam.js';
 import { CELLS, SHARE, VIEW_NUMBERS } from './views.js';
 

@@ -139,7 +139,12 @@ describe('an installation', () => {
     ].join('\n');
     await rm(join(tools.wheels, FILE));
     const name = 'tensorflow';
-    const whole = wheel({ name, version: TENSORFLOW_VERSION }, LIBRARIES, { metadata });
+    const cxx11 = {
+      ...LIBRARIES,
+      'tensorflow/libtensorflow_framework.so.2': '_ZNSt7__cxx1112basic_stringIcSt11char_traitsIcE',
+      'tensorflow/include/xla/stream.h': 'header',
+    };
+    const whole = wheel({ name, version: TENSORFLOW_VERSION }, cxx11, { metadata });
     await writeFile(join(tools.wheels, 'tensorflow-2.21.0.whl'), whole);
     const pins = await readFile(
       new URL('../../native/tensorflow/nvidia.txt', import.meta.url),
@@ -173,6 +178,12 @@ describe('an installation', () => {
     expect(libraries.join()).not.toContain('numpy');
     const { files, variant } = installedTensorflow(dir) ?? expect.unreachable();
     expect(variant).toBe('gpu');
+    // TensorFlow's stream is found in C++, with the std::string of the library, and headers that are not kept.
+    const [, stream, operations] = rest.filter((line) => line.startsWith('COMPILER'));
+    expect(stream).toMatch(/ -c .*-D_GLIBCXX_USE_CXX11_ABI=1 .*tensorflow\/device_stream\.cc/);
+    expect(operations).toContain('-DSOFTPACK_TENSORFLOW_DEVICE operations/device_stream.o');
+    expect(Object.keys(files)).toContain('operations/device_stream.o');
+    expect(Object.keys(files)).not.toContain('tmp/headers/tensorflow/include/xla/stream.h');
     expect(Object.keys(files)).toContain('nvidia/cudnn/lib/libcudnn.so.1');
     expect(existsSync(join(dir, 'nvidia/cublas/include'))).toBe(false);
     expect(existsSync(join(dir, 'nvidia/nccl'))).toBe(false);

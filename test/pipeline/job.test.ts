@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { cacheLabels } from '#src/pipeline/cache-labels.js';
 import { trainJobCodec } from '#src/pipeline/job/codec.js';
@@ -43,8 +44,12 @@ test("a job's archive in a folder has the bytes of one machine's", async () => {
   });
   // A worker was killed while it wrote a shard.
   await temporary.file('parts/codes-00001.safetensors.tmp-0123456789abcdef', 'half a shard');
+  // And others while they wrote small files of the job.
+  const left = ['job/job.json.tmp-0123456789abcdef', 'job/codec.safetensors.tmp-0123456789abcdef'];
+  for (const name of left) await temporary.file(`parts/${name}`, 'half a file');
   await runAll(stores, 2);
   expect(await filesIn(folder)).toEqual(wanted);
+  for (const name of left) expect(existsSync(temporary.path(`parts/${name}`))).toBe(false);
   expect(await jobStatus(stores)).toMatchObject({ finished: true, shards: { missing: [] } });
   // Each step again finds nothing to do.
   await planJob(stores, options);
@@ -72,7 +77,10 @@ test('a worker that is killed leaves in a bucket what the next one completes, to
   for (const at of [0, 1, 2]) {
     expect(await dies(dying(stores, at, at === 1 ? 'before' : 'after'))).toBe(true);
   }
-  await finalizeJob(stores);
+  bucket.asked.length = 0;
+  await finalizeJob(await inBucket(bucket));
+  // A job of 10,000 shards takes 10 listings besides.
+  expect(bucket.asked.filter((kind) => kind !== 'List').length).toBeLessThanOrEqual(10);
   expect(filesOfBucket(bucket)).toEqual(wanted);
 });
 

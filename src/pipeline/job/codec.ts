@@ -15,7 +15,7 @@ import { type JobWorkerOptions, openJobLabels, requireDrawn } from './labels.js'
 import { type Job, readJob } from './record.js';
 import { type JobStores, requireWritable } from './stores.js';
 
-const CODEC_FILE = 'codec.safetensors';
+export const CODEC_FILE = 'codec.safetensors';
 
 export interface TrainJobOptions extends JobWorkerOptions {
   readonly onProgress?: (progress: PackProgress) => void;

@@ -15,9 +15,9 @@ import { nameIn } from '../../store/address.js';
 import { readStored } from '../../store/read-stored.js';
 import type { WriteOptions } from '../../store/writable-store.js';
 import { resultOf } from '../write-archive.js';
-import { type JobArchive, openJobArchive } from './codec.js';
+import { CODEC_FILE, type JobArchive, openJobArchive } from './codec.js';
 import { listReceipts, type Receipt, receiptName } from './receipts.js';
-import { readJob } from './record.js';
+import { JOB_FILE, readJob } from './record.js';
 import { numberRanges } from './status.js';
 import type { JobStores } from './stores.js';
 
@@ -71,6 +71,7 @@ export async function finalizeJob(
   await stores.archive.sweep?.(
     receipts.map(({ shard }) => rectangleAt(grid, plan.identity, shard).file),
   );
+  await stores.job.sweep?.([JOB_FILE, CODEC_FILE]);
   const bytes = receipts.reduce((sum, receipt) => sum + receipt.bytes, 0);
   return { id: plan.archiveId, shards, bytes, divergence };
 }

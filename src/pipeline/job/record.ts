@@ -40,7 +40,7 @@ export interface Job {
   readonly provenance: Provenance;
 }
 
-const JOB_FILE = 'job.json';
+export const JOB_FILE = 'job.json';
 const MAX_JOB_BYTES = 16 * 2 ** 20;
 const VERSION = 1;
 

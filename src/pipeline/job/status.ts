@@ -1,6 +1,7 @@
 import { labelCount, rectangleAt } from '../../archive/grid.js';
-import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from '../../container/shard-file.js';
-import { readStored } from '../../store/read-stored.js';
+import { MANIFEST_FILE } from '../../container/shard-file.js';
+import { errorCode } from '../../errors.js';
+import type { ByteStore } from '../../store/byte-store.js';
 import type { WriteOptions } from '../../store/writable-store.js';
 import { findJobArchive } from './codec.js';
 import { listReceipts } from './receipts.js';
@@ -52,12 +53,22 @@ export async function jobStatus(stores: JobStores, options: WriteOptions = {}): 
     done += labelCount(rectangleAt(plan.identity.grid, plan.identity, shard));
     bytes += receipt.bytes;
   }
-  const manifest = await readStored(stores.archive, MANIFEST_FILE, MAX_MANIFEST_BYTES, options);
+  const finished = await isThere(stores.archive, MANIFEST_FILE);
   return {
     ...known,
     shards: { total: shards, done: shards - missing.length, missing },
-    ...{ labels: { total, done }, bytes, finished: manifest !== undefined },
+    ...{ labels: { total, done }, bytes, finished },
   };
+}
+
+async function isThere(store: ByteStore, key: string): Promise<boolean> {
+  try {
+    await (await store.open(key)).close();
+    return true;
+  } catch (error) {
+    if (errorCode(error) === 'NOT_FOUND') return false;
+    throw error;
+  }
 }
 
 /** Ascending numbers as Slurm takes them: `3,17-20`. */

@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import ts from 'typescript';
 import { expect, it } from 'vitest';
 import { createProgram } from '#src/cli/run.js';
-import { documents, programOf, ROOT, type Snippet, snippets } from './snippets.js';
+import { documents, linksOf, programOf, ROOT, type Snippet, snippets } from './snippets.js';
 
 const all = snippets();
 const programs = all.filter(({ language }) => /^(?:js|ts)$/.test(language));
@@ -99,9 +99,7 @@ it('are commands that softpack has, with options that it takes', async () => {
 
 it('link to files and headings that are there', () => {
   const broken = documents().flatMap((document) => {
-    const text = readFileSync(join(ROOT, document), 'utf8').replaceAll(/```.*?```/gs, '');
-    const links = [...text.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link]) => link);
-    return links
+    return linksOf(readFileSync(join(ROOT, document), 'utf8'))
       .filter((link) => !/^https?:/.test(link) && !isThere(document, link))
       .map((link) => `${document}: ${link}`);
   });

@@ -59,3 +59,9 @@ export function programOf({ preludes, text }: Snippet): string {
   );
   return `${[...before, text].join('\n')}\nexport {};\n`;
 }
+
+/** Addresses of links and pictures of a document, outside its programs. */
+export function linksOf(text: string): readonly string[] {
+  const prose = text.replaceAll(/```.*?```/gs, '');
+  return Array.from(prose.matchAll(/\]\(([^)\s]+)\)/g), ([, link]) => link);
+}

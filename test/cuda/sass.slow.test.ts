@@ -91,7 +91,10 @@ describe('the machine code of the CUDA module', () => {
           const loads = loop.filter(
             ({ opcode, text }) => opcode === 'LDS' && !text.startsWith('@!PT'),
           );
-          expect([count(loop, 'LDSM'), loads.length], label(kernel)).toEqual([12, 0]);
+          expect([count(loop, 'LDSM'), loads.length], label(kernel)).toEqual([
+            (12 * products) / 32,
+            0,
+          ]);
         }
       }
       console.log(lines.join('\n'));

@@ -60,6 +60,8 @@ function successors({ instructions, labels }: Kernel): number[][] {
     const following = i + 1 < instructions.length ? [i + 1] : [];
     const always = !text.startsWith('@');
     if (opcode === 'EXIT' || opcode === 'RET') return always ? [] : following;
+    // To a shuffle of threads that have parted, which those of a warp have not where these kernels shuffle.
+    if (text.includes('BRA.DIV')) return following;
     if (opcode === 'BRA') {
       const target = targetOf(text);
       // Behind the last instruction a kernel ends in a branch to itself.

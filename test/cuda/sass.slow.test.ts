@@ -67,7 +67,11 @@ describe('the machine code of the CUDA module', () => {
   it('calls nothing in the loops that products and rows are added up in', ({ skip }) => {
     if (lacking !== undefined) skip(lacking);
     for (const kernel of of(HOT)) {
-      for (const loop of loopsOf(kernel)) expect(count(loop, 'CALL'), label(kernel)).toBe(0);
+      // For 8.x the assembler also jumps to labels of the kernel by CALL.
+      const calls = loopsOf(kernel).flatMap((loop) =>
+        loop.filter(({ opcode, text }) => opcode === 'CALL' && !text.includes('`(.L_')),
+      );
+      expect(calls, label(kernel)).toEqual([]);
     }
   });
 

@@ -89,7 +89,7 @@ describe('parseManifest', () => {
         code: 'UNSUPPORTED',
         field: 'm.json: features.required',
         expected:
-          'among pruned, listed, rendering, tau-schedule, views, parts, sample-parts, sample-blocks',
+          'among pruned, listed, rendering, tau-schedule, views, parts, sample-parts, sample-blocks, side-trellis',
         found: 'entropy-coded',
       }),
     );
@@ -225,5 +225,14 @@ describe('makeManifest', () => {
     const other = { ...table, sha256: '0'.repeat(64) };
     expect(makeManifest(identity, other).archiveId).toBe(archiveId);
     expect([format, version, minReader, features.required]).toEqual(['softpack', 2, 2, []]);
+  });
+
+  test('names side data of a codec that older readers would take for damaged', () => {
+    const { format, version, minReader, features, archiveId, ...rest } = manifest;
+    const { shardTable, provenance: _, ...identity } = rest;
+    const codec = { name: 'transform', config: { ...identity.codec.config, sideStates: 8 } };
+    const made = makeManifest({ ...identity, codec }, shardTable as FileRecord);
+    expect(made.features.required).toEqual(['side-trellis']);
+    expect(parseManifest('m.json', manifestBytes(made))).toEqual(made);
   });
 });

@@ -15,7 +15,7 @@ export interface FittedBases {
   /** Labels that an error of a vector is in, by squares of their shares of its sample. */
   readonly weight: number;
   /** [samples], the class that each vector is the likeliest label of; absent if it tells nothing. */
-  readonly likeliest?: Uint16Array;
+  readonly likeliest?: Uint32Array;
 }
 
 /** [rank, samples]. */
@@ -31,7 +31,7 @@ export interface CodedBases extends SideValues {
  */
 export interface Likeness {
   /** [samples]. */
-  readonly classes: Uint16Array;
+  readonly classes: Uint32Array;
   /** [rank], float16 bit patterns: what a component's entry is multiplied with. */
   readonly gains: Uint16Array;
 }
@@ -79,9 +79,7 @@ export function dequantiseBases(
   const vectors = multiplesOf(coded, kernels).map((multiple, i) => multiple * own[i % rank]);
   const { likeness } = coded;
   if (likeness === undefined) return vectors;
-  const gains = new Float32Array(rank);
-  float16ToFloat32(likeness.gains, gains);
-  addLikeness(vectors, likeness.classes, gains, components, classes);
+  addLikeness(vectors, likeness, components, classes, 1);
   return vectors;
 }
 
@@ -107,11 +105,7 @@ export function tryBases(
   const { own } = stepsOf(fitted, rank, step);
   const { rest, likeness, fixed } = formOf(fitted, components, shape, own);
   const vectors = Float32Array.from(rest.indices, (index, i) => index * own[i % rank]);
-  if (likeness !== undefined) {
-    const gains = new Float32Array(rank);
-    float16ToFloat32(likeness.gains, gains);
-    addLikeness(vectors, likeness.classes, gains, components, classes);
-  }
+  if (likeness !== undefined) addLikeness(vectors, likeness, components, classes, 1);
   return { vectors, bits: rest.bits, fixed };
 }
 
@@ -145,19 +139,12 @@ function formOf(
   const plain = roundedOf(values, own);
   if (likeliest === undefined) return { rest: plain, fixed: 0 };
   const gains = gainsOf(values, likeliest, components, { rank, classes });
-  const exact = new Float32Array(rank);
-  float16ToFloat32(gains, exact);
-  addLikeness(
-    values,
-    likeliest,
-    exact.map((gain) => -gain),
-    components,
-    classes,
-  );
+  const likeness = { classes: likeliest, gains };
+  addLikeness(values, likeness, components, classes, -1);
   const less = roundedOf(values, own);
   const fixed = sumOf(rowHistograms(differencesOf(likeliest), samples).map(bitsOfCounts));
   if (sumOf(less.bits) + fixed + 16 * rank >= sumOf(plain.bits)) return { rest: plain, fixed: 0 };
-  return { rest: less, likeness: { classes: likeliest, gains }, fixed };
+  return { rest: less, likeness, fixed };
 }
 
 function roundedOf(values: Float32Array, own: Float64Array) {
@@ -173,7 +160,7 @@ function roundedOf(values: Float32Array, own: Float64Array) {
 /** Of least squares. */
 function gainsOf(
   vectors: Float32Array,
-  likeliest: Uint16Array,
+  likeliest: Uint32Array,
   components: Float32Array,
   { rank, classes }: BasisShape,
 ): Uint16Array {
@@ -191,23 +178,26 @@ function gainsOf(
   return gains;
 }
 
+/** Adds what a sample's class tells of its vector, or subtracts it. */
 function addLikeness(
   vectors: Float32Array,
-  likeliest: Uint16Array,
-  gains: Float32Array,
+  { classes: likeliest, gains: halves }: Likeness,
   components: Float32Array,
   classes: number,
+  sign: 1 | -1,
 ): void {
-  const rank = gains.length;
+  const rank = halves.length;
+  const gains = new Float32Array(rank);
+  float16ToFloat32(halves, gains);
   for (const [i, own] of likeliest.entries()) {
     for (let j = 0; j < rank; j++) {
-      vectors[i * rank + j] += gains[j] * components[j * classes + own];
+      vectors[i * rank + j] += sign * gains[j] * components[j * classes + own];
     }
   }
 }
 
 /** Each class less the one before: samples often lie in the order of their classes. */
-export function differencesOf(classes: Uint16Array): Int16Array {
+export function differencesOf(classes: Uint32Array): Int16Array {
   return Int16Array.from(classes, (own, i) => own - (classes[i - 1] ?? 0));
 }
 

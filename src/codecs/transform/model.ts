@@ -179,7 +179,7 @@ function readLikeness(
   const stream = bytesOf(tensors, 'base_classes');
   const differences = decodeMatrix('base_classes', stream, 1, bases, kernels);
   let last = 0;
-  const own = Uint16Array.from(differences, (difference, i) => {
+  const own = Uint32Array.from(differences, (difference, i) => {
     last += difference;
     if (last < 0 || last >= classes) {
       throw invalidTensor(

@@ -126,10 +126,10 @@ async function likeliestClasses(
   vectors: Float64Array,
   { mean, components, rank }: DrawnLabels,
   { classes, kernels }: CodecTraining,
-): Promise<Uint16Array | undefined> {
+): Promise<Uint32Array | undefined> {
   const samples = vectors.length / rank;
   if (samples > BLOCKED_BASES || classes > MOST_LIKENED) return undefined;
-  const likeliest = new Uint16Array(samples);
+  const likeliest = new Uint32Array(samples);
   for (let begin = 0; begin < samples; begin += LIKENED_SAMPLES) {
     const end = Math.min(begin + LIKENED_SAMPLES, samples);
     const some = Float32Array.from(vectors.subarray(begin * rank, end * rank));

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, expect, test } from 'vitest';
@@ -252,6 +253,14 @@ test('answers are drawn from the distribution that their states give, and kept',
 test('what is no model of this kind is refused', async () => {
   const other = await temporary.file('other.gguf', 'a text');
   await expect(readGguf(other)).rejects.toMatchObject({ code: 'INVALID_FILE' });
+  const whole = await readFile(path);
+  for (const length of [3, 30, 200]) {
+    const cut = await temporary.file('cut.gguf', whole.subarray(0, length));
+    await expect(readGguf(cut)).rejects.toMatchObject({ code: 'INVALID_FILE' });
+  }
+  const cut = await readGguf(await temporary.file('cut.gguf', whole.subarray(0, -40)));
+  const last = `blk.${LAYERS - 1}.ffn_down.weight`;
+  expect(() => cut.tensor(last)).toThrow(expect.objectContaining({ code: 'INVALID_FILE' }));
   const read = await readGguf(path);
   expect(() => read.tensor('output.weight')).toThrow(/output\.weight/);
   expect(() => read.number('general.name')).toThrow(/general\.name/);

@@ -1,8 +1,8 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { replaceFile } from '#src/container/durable.js';
 import { SoftpackError, throwIfAborted } from '#src/errors.js';
-import { readLocalFile, readLocalFileIfAny } from '#src/store/local.js';
+import { readLocalFile } from '#src/store/local.js';
 import { type Answer, type DrawOptions, drawAnswers } from './answer.js';
 import type { Llama } from './llama.js';
 import type { Prompt } from './prompts.js';
@@ -31,10 +31,8 @@ export class Answers {
     signal: AbortSignal,
   ): Promise<void> {
     await mkdir(this.#dir, { recursive: true });
-    const missing: number[] = [];
-    for (const i of prompts.keys()) {
-      if ((await readLocalFileIfAny(this.#file(i), MAX_FILE)) === undefined) missing.push(i);
-    }
+    const known = new Set(await readdir(this.#dir));
+    const missing = [...prompts.keys()].filter((i) => !known.has(nameOf(i)));
     if (llama === undefined) {
       if (missing.length === 0) return;
       const details = {
@@ -84,8 +82,12 @@ export class Answers {
   }
 
   #file(i: number): string {
-    return join(this.#dir, `${String(i).padStart(6, '0')}.bin`);
+    return join(this.#dir, nameOf(i));
   }
+}
+
+function nameOf(i: number): string {
+  return `${String(i).padStart(6, '0')}.bin`;
 }
 
 /** Batches of items of one length. */

@@ -36,7 +36,7 @@ const BLOCK = 32;
 /** Reads a model. Types of tensors: F32, F16, Q4_0, Q4_1, Q8_0. */
 export async function readGguf(path: string): Promise<Gguf> {
   const bytes = await readFile(path);
-  const reader = new Reader(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+  const reader = new Reader(path, new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength));
   if (reader.text(4) !== 'GGUF') throw strange(path, 'GGUF', 'another file');
   const version = reader.u32();
   if (version !== 2 && version !== 3) throw strange(path, 'version 2 or 3', version);
@@ -62,8 +62,11 @@ export async function readGguf(path: string): Promise<Gguf> {
       if (entry === undefined) throw strange(path, `a tensor ${name}`, 'none');
       const layout = LAYOUTS.get(entry.type);
       if (layout === undefined) throw strange(`${path}: ${name}`, 'F32 to Q8_0', entry.type);
-      const values = valuesOf(bytes, start + entry.offset, entry.shape, layout);
-      return { shape: entry.shape, values };
+      const count = entry.shape.reduce((product, n) => product * n, 1);
+      const from = start + entry.offset;
+      const end = from + Math.ceil(count / layout.elements) * layout.bytes;
+      if (!(end <= bytes.length)) throw strange(`${path}: ${name}`, `${end} bytes`, bytes.length);
+      return { shape: entry.shape, values: valuesOf(bytes, from, count, layout) };
     },
   };
 }
@@ -71,10 +74,10 @@ export async function readGguf(path: string): Promise<Gguf> {
 function valuesOf(
   bytes: Uint8Array,
   start: number,
-  shape: readonly number[],
+  count: number,
   { elements, bytes: size, read }: Layout,
 ): Float32Array {
-  const out = new Float32Array(shape.reduce((product, n) => product * n, 1));
+  const out = new Float32Array(count);
   for (let at = 0, from = start; at < out.length; at += elements, from += size) {
     const block = new DataView(bytes.buffer, bytes.byteOffset + from, size);
     read(block, out.subarray(at, at + elements));
@@ -143,9 +146,11 @@ const LAYOUTS: ReadonlyMap<number, Layout> = new Map([
 /** Little-endian numbers and strings, one after the other. */
 class Reader {
   at = 0;
+  readonly #path: string;
   readonly #view: DataView;
 
-  constructor(view: DataView) {
+  constructor(path: string, view: DataView) {
+    this.#path = path;
     this.#view = view;
   }
 
@@ -189,8 +194,9 @@ class Reader {
       case 8:
         return this.string();
       case 9: {
-        const of = this.u32();
-        return Array.from({ length: this.u64() }, () => this.value(of));
+        const [of, length] = [this.u32(), this.u64()];
+        this.#require(length);
+        return Array.from({ length }, () => this.value(of));
       }
       case 10:
         return view.getBigUint64(this.#take(8), true);
@@ -199,14 +205,21 @@ class Reader {
       case 12:
         return view.getFloat64(this.#take(8), true);
       default:
-        throw strange('GGUF', 'a type from 0 to 12', type);
+        throw strange(this.#path, 'a type from 0 to 12', type);
     }
   }
 
   #take(bytes: number): number {
+    this.#require(bytes);
     const { at } = this;
     this.at += bytes;
     return at;
+  }
+
+  #require(bytes: number): void {
+    const { byteLength } = this.#view;
+    if (this.at + bytes <= byteLength) return;
+    throw strange(this.#path, `${this.at + bytes} bytes`, byteLength);
   }
 }
 

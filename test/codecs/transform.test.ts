@@ -4,7 +4,9 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Codec, LabelContext } from '#src/codecs/codec.js';
 import { CODECS, type CodecChoice } from '#src/codecs/registry.js';
-import { learnTables, readTables } from '#src/codecs/transform/tables.js';
+import { learnRowModel } from '#src/codecs/transform/coded-matrix.js';
+import { modelOf, readTransformModel } from '#src/codecs/transform/model.js';
+import { histogramsOf, learnTables, readTables } from '#src/codecs/transform/tables.js';
 import type { CodecParts, Tensor } from '#src/core/codec-parts.js';
 import { RandomSequence } from '#src/core/random.js';
 import { errorCode } from '#src/errors.js';
@@ -436,3 +438,32 @@ function expectTyped(work: () => void): void {
     expect(['INVALID_ARGUMENT', 'INVALID_FILE', 'OUT_OF_MEMORY']).toContain(errorCode(error));
   }
 }
+
+test('a sample may look most like a class from 65,536 on', () => {
+  const kernels = referenceKernels;
+  const classes = 70_000;
+  const values = new Int16Array(2 * classes);
+  // What 16 bits would make of the last class, and the class itself.
+  [values[classes + 4463], values[classes + 69_999]] = [2, 5];
+  const ones = (count: number) => new Uint16Array(count).fill(0x3c00);
+  const likeness = { classes: Uint32Array.of(30_000, 60_000, 69_999), gains: ones(1) };
+  const states = 8 as const;
+  const learnt = {
+    basis: { values, shifts: new Int8Array(2), states, steps: ones(2) },
+    shifts: new Int8Array(1),
+    codes: learnRowModel(histogramsOf(2), 1, states),
+    bases: {
+      values: new Int16Array(3),
+      shifts: new Int8Array(1),
+      states,
+      steps: ones(1),
+      likeness,
+    },
+  };
+  const config = {
+    ...{ classes, tau: 1, components: 1, step: 1, states, sideStates: states, views: false },
+    ...{ bases: 3, labelsPerBlock: 256 },
+  };
+  const { tensors } = modelOf(learnt, config, kernels);
+  expect(readTransformModel({ tensors }, config, kernels).bases).toEqual(Float32Array.of(0, 0, 5));
+});

@@ -1,6 +1,6 @@
 import type { PackedCodes } from '../codecs/codec.js';
-import { warnOfPlainBackend } from '../core/plain-backend.js';
 import { SoftpackError } from '../errors.js';
+import { warnOfPlainBackend } from '../nn/backend/plain-backend.js';
 import type { Batch } from './options.js';
 
 /** The part of TensorFlow.js that a data set uses; pass the `tf` of your own training code. */

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
-import { warnOfPlainBackend } from '../core/plain-backend.js';
+import { warnOfPlainBackend } from '../nn/backend/plain-backend.js';
 
 /** Keeps 0 log 0 = 0 in the entropy of labels that hold exact zeros; far below float32's resolution of 1. */
 const TINY = 1e-30;

@@ -2,7 +2,6 @@ import * as tf from '@tensorflow/tfjs';
 import type { DecodeOptions, Lender, LossCodec, PackedCodes } from '../codecs/codec.js';
 import { LossCodecs } from '../codecs/loss-codecs.js';
 import type { CodecParts } from '../core/codec-parts.js';
-import { warnOfPlainBackend } from '../core/plain-backend.js';
 import { SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import type { Kernels } from '../kernels/types.js';
@@ -12,6 +11,7 @@ import {
   requireLabelOperations,
   requireLender,
 } from '../nn/backend/operations.js';
+import { warnOfPlainBackend } from '../nn/backend/plain-backend.js';
 
 export interface PackedLossOptions extends DecodeOptions {
   /** An archive's `codecParts`, or those of all of its parts, of which one at a time is loaded. */

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { FieldChecker } from '../core/check.js';
-import { warnOfPlainBackend } from '../core/plain-backend.js';
 import { SoftpackError } from '../errors.js';
+import { warnOfPlainBackend } from '../nn/backend/plain-backend.js';
 import { hiddenDistance } from './hidden-distance.js';
 import { listedDistance } from './listed-distance.js';
 import { column, type Distance, type Divergence } from './token-distance.js';

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { argument } from '../core/check.js';
-import { warnOfPlainBackend } from '../core/plain-backend.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
+import { warnOfPlainBackend } from '../nn/backend/plain-backend.js';
 import { IMAGE_CHANNELS, type Network } from '../nn/network.js';
 import type { AdamW } from './optimiser.js';
 import type { Schedule } from './schedule.js';

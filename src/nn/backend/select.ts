@@ -3,13 +3,13 @@ import { createRequire } from 'node:module';
 import { dirname, join, sep } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
-import { warnOfPlainBackend } from '../../core/plain-backend.js';
 import { SoftpackError } from '../../errors.js';
 import { repairWasm } from '../repairs/index.js';
 import { repairNativeStep } from '../repairs/native-step.js';
 import type { BackendName } from './name.js';
 import { loadNativeTensorflow } from './native-tensorflow.js';
 import { labelOperations, type OperationsState } from './operations.js';
+import { warnOfPlainBackend } from './plain-backend.js';
 
 export interface SelectBackendOptions {
   /**

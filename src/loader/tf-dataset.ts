@@ -41,12 +41,12 @@ interface BatchSource extends AsyncIterable<Batch> {
 }
 
 /**
- * Codes become labels by `decodeCodes`.
- *
  * `fitDataset` asks for one iterator more than there are epochs and drops it unread, disposes the tensors of
  * every step itself, and never calls `return()`. So an iterator starts work at its first `next()` and is then
  * bound to the loader's next unstarted epoch; whatever an abandoned one has made ahead is discarded when the next one
  * begins, or when the loader is closed.
+ *
+ * @param decodeCodes gives the tensor of a batch's labels.
  */
 export function tfDatasetOf<Images, Labels>(
   tf: TfLike<Images, Labels>,
@@ -70,16 +70,19 @@ export function tfDatasetOf<Images, Labels>(
           const step = await batches.next();
           if (step.done) return { done: true, value: undefined };
           const { xsShape, ysShape, codes } = step.value;
-          const decoded = codes && ((await decodeCodes(codes)) as Labels);
-          const { xs, ys } = tensorArrays(step.value, tf.getBackend());
-          const value = {
-            xs: tf.tensor4d(xs, [...xsShape]),
-            ys: decoded ?? tf.tensor2d(ys, [...ysShape]),
-          };
-          // Known once there is a tensor: until then a process may have no backend.
-          warnOfPlainBackend(tf.getBackend());
-          step.value.release();
-          return { done: false, value };
+          try {
+            const decoded = codes && ((await decodeCodes(codes)) as Labels);
+            const { xs, ys } = tensorArrays(step.value, tf.getBackend());
+            const value = {
+              xs: tf.tensor4d(xs, [...xsShape]),
+              ys: decoded ?? tf.tensor2d(ys, [...ysShape]),
+            };
+            // Known once there is a tensor: until then a process may have no backend.
+            warnOfPlainBackend(tf.getBackend());
+            return { done: false, value };
+          } finally {
+            step.value.release();
+          }
         },
       };
     },

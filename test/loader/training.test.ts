@@ -181,10 +181,12 @@ describe('asTfDataset', () => {
     model.dispose();
   });
 
-  test('refuses codes, which are no tensor', async () => {
-    await using loader = createLoader(options({ labels: 'codes' }));
-    const iterator = await loader.asTfDataset(tf).iterator();
-    await expect(iterator.next()).rejects.toMatchObject({ code: 'UNSUPPORTED', field: 'labels' });
+  test('refuses codes, which are no tensor, and keeps no slot of theirs', async () => {
+    await using loader = createLoader(options({ labels: 'codes', buffers: 'slots', prefetch: 1 }));
+    for (let round = 0; round < 4; round++) {
+      const iterator = await loader.asTfDataset(tf).iterator();
+      await expect(iterator.next()).rejects.toMatchObject({ code: 'UNSUPPORTED', field: 'labels' });
+    }
   });
 });
 

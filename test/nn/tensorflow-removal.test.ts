@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { loadNativeTensorflow } from '#src/nn/backend/native-tensorflow.js';
 import { damagedFile, describeContents } from '#src/nn/tensorflow-install/contents.js';
 import { installTensorflow, uninstallTensorflow } from '#src/nn/tensorflow-install/install.js';
-import { installedTensorflow } from '#src/nn/tensorflow-install/location.js';
+import { installedTensorflow, readState } from '#src/nn/tensorflow-install/location.js';
 import { temporaryDirectory } from '../temporary.js';
 
 const temporary = await temporaryDirectory();
@@ -134,6 +134,19 @@ describe('uninstalling', () => {
     await add(dir, 'thesis.txt', 'years of work');
     await requireRefused(dir, 'thesis.txt');
   });
+
+  test.each(['..', '.', '', '../a', '/a', 'a/../b'])(
+    'takes no record of a file %j',
+    async (path) => {
+      const dir = temporary.path(`other-${count++}`);
+      const files = { [path]: { bytes: 1, sha256: '0'.repeat(64) } };
+      const facts = { format: 2, tensorflow: '2', variant: 'cpu', binding: '4' };
+      await add(dir, 'state.json', JSON.stringify({ ...facts, files }));
+      expect(readState(dir)).toBeUndefined();
+      await add(dir, 'state.json', JSON.stringify({ ...facts, files: { 'a/b': files[path] } }));
+      expect(readState(dir)).toBeDefined();
+    },
+  );
 
   test('leaves folders beside it that no installation made', async () => {
     const dir = await installation();

@@ -94,9 +94,8 @@ function checkedState(json: JsonObject): InstalledTensorflow | undefined {
 
 /** Whether a path stays below the folder that it is relative to. */
 function isBelow(path: string): boolean {
-  return (
-    path !== '' && !isAbsolute(path) && normalize(path) === path && !path.startsWith(`..${sep}`)
-  );
+  const [first] = path.split(sep);
+  return normalize(path) === path && !isAbsolute(path) && first !== '.' && first !== '..';
 }
 
 function isFile(value: JsonValue): boolean {

@@ -11,7 +11,7 @@ const DEFAULTS = packageFile('native/tensorflow/defaults.cc');
 const SHARED_NAMES = 'static std::set<std::string> ATTR_NAME_SET;';
 const NAMES_PER_THREAD = 'static thread_local std::set<std::string> ATTR_NAME_SET;';
 
-/** Compiles the binding against the unpacked libraries, which it finds relative to itself. */
+/** Compiles the binding against the unpacked libraries. */
 export async function buildAddon(
   compiler: readonly string[],
   options: FetchOptions,
@@ -22,18 +22,12 @@ export async function buildAddon(
   if (!text.includes(SHARED_NAMES)) throw new Error(`${source} is not the release expected`);
   await writeFile(source, text.replace(SHARED_NAMES, NAMES_PER_THREAD));
   await mkdir(dirname(join(folder, ADDON)), { recursive: true });
-  const up = dirname(join(BINDING_FOLDER, ADDON)).replaceAll(/[^/]+/g, '..');
   const binding = (name: string) => join(BINDING_FOLDER, 'binding', name);
   const library = {
     name: 'binding',
     inputs: [binding('tfjs_backend.cc'), binding('tfjs_binding.cc'), DEFAULTS],
     output: join(BINDING_FOLDER, ADDON),
-    links: [
-      '-Ltensorflow',
-      // In this order: the first needs symbols of the second.
-      ...['-l:libtensorflow_cc.so.2', '-l:libtensorflow_framework.so.2'],
-      `-Wl,-rpath,$ORIGIN/${up}/tensorflow`,
-    ],
+    libraries: ['libtensorflow_cc.so.2', 'libtensorflow_framework.so.2'],
   };
   await compileShared(compiler, library, options);
 }

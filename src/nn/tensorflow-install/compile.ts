@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import { SoftpackError } from '../../errors.js';
 import type { FetchOptions } from './fetch.js';
 import { diskFull, errorLines, runTool } from './tools.js';
@@ -11,20 +12,27 @@ export interface Compilation {
 }
 
 export interface SharedLibrary extends Compilation {
-  readonly links: readonly string[];
+  /** Those of TensorFlow that it needs, each before those whose symbols it needs. */
+  readonly libraries: readonly string[];
 }
 
 const FLAGS = ['-O2', '-std=c++17', '-fPIC'] as const;
 
-/** Compiles a library in the work folder; `BUILD_FAILED` with the compiler's errors if it cannot. */
+/**
+ * Compiles a library in the work folder, which finds TensorFlow's relative to itself; `BUILD_FAILED` with the compiler's
+ * errors if it cannot.
+ */
 export function compileShared(
   compiler: readonly string[],
-  { name, inputs, output, links }: SharedLibrary,
+  { name, inputs, output, libraries }: SharedLibrary,
   options: FetchOptions,
 ): Promise<void> {
   const headers = ['-Inode_modules/node-api-headers/include', '-Itensorflow/include'];
   const flags = [...FLAGS, '-shared', '-DNAPI_VERSION=8', ...headers];
-  return compile(compiler, name, [...flags, ...inputs, '-o', output, ...links], options);
+  const up = dirname(output).replaceAll(/[^/]+/g, '..');
+  const links = ['-Ltensorflow', ...libraries.map((file) => `-l:${file}`)];
+  const finding = `-Wl,-rpath,$ORIGIN/${up}/tensorflow`;
+  return compile(compiler, name, [...flags, ...inputs, '-o', output, ...links, finding], options);
 }
 
 /** The same for an object file. */

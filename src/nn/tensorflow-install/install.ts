@@ -91,13 +91,13 @@ export async function installTensorflow(options: InstallOptions = {}): Promise<I
     if (now && (await hasOperations(now))) return { dir, installed: now, driver };
     const env = { ...childEnvironment(), TMPDIR: join(work, 'tmp') };
     const job: Job = { ...options, dir, plan, work, env };
-    let tensorflow = now?.tensorflow;
-    if (now !== undefined && canBuildOn(dir, now)) await linkInstallation(dir, now, work);
-    else {
+    const fetched = async () => {
       const tools = fetchers ?? (await prepareToFetch(dir, plan, options));
-      tensorflow = await makeBinding(job, { ...tools, compiler }, report);
-    }
-    const built = await finish(job, compiler, tensorflow ?? '', report);
+      return makeBinding(job, { ...tools, compiler }, report);
+    };
+    const linked = canBuildOn(dir, now);
+    const tensorflow = await (linked ? linkInstallation(dir, now, work) : fetched());
+    const built = await finish(job, compiler, tensorflow, report);
     await publish(work, dir);
     published = true;
     return { dir, ...built, driver };

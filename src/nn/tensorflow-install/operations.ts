@@ -18,7 +18,8 @@ const SOURCES = [
     (name) => `native/core/${name}.h`,
   ),
 ];
-const FRAMEWORK = 'tensorflow/libtensorflow_framework.so.2';
+const FRAMEWORK = 'libtensorflow_framework.so.2';
+const HEADERS = /^tensorflow\/include\//;
 
 /** Digest of the sources: operations of another one are built again. */
 export async function operationsDigest(): Promise<string> {
@@ -34,19 +35,16 @@ export async function buildOperations(
 ): Promise<void> {
   await mkdir(join(options.work, dirname(OPERATIONS)), { recursive: true });
   const device = existsSync(join(options.work, DEVICE_STREAM));
-  const hidden = ['-fvisibility=hidden', `-I${packageFile('native')}`];
+  // Registered kernels are TensorFlow's as long as the process lives: never unmapped.
+  const flags = ['-fvisibility=hidden', '-Wl,-z,nodelete', `-I${packageFile('native')}`];
   const library = {
     name: 'operations',
     inputs: [
-      ...[...hidden, packageFile(SOURCE)],
+      ...[...flags, packageFile(SOURCE)],
       ...(device ? ['-DSOFTPACK_TENSORFLOW_DEVICE', DEVICE_STREAM] : []),
     ],
     output: OPERATIONS,
-    // Registered kernels are TensorFlow's as long as the process lives: never unmapped.
-    links: [
-      ...['-Ltensorflow', '-l:libtensorflow_framework.so.2', '-Wl,-z,nodelete'],
-      `-Wl,-rpath,$ORIGIN/${dirname(OPERATIONS).replaceAll(/[^/]+/g, '..')}/tensorflow`,
-    ],
+    libraries: [FRAMEWORK],
   };
   await compileShared(compiler, library, options);
 }
@@ -68,7 +66,8 @@ export async function buildDeviceStream(
     const needed = (path: string) => HEADERS.test(path) && !path.endsWith('/');
     await opened.extract({ into: join(work, headers), needed, signal });
   }
-  const abi = `-D_GLIBCXX_USE_CXX11_ABI=${(await hasNewStrings(join(work, FRAMEWORK))) ? 1 : 0}`;
+  const newStrings = await hasNewStrings(join(work, 'tensorflow', FRAMEWORK));
+  const abi = `-D_GLIBCXX_USE_CXX11_ABI=${newStrings ? 1 : 0}`;
   const include = `-I${join(headers, 'tensorflow/include')}`;
   try {
     const inputs = ['-w', '-fvisibility=hidden', abi, include, packageFile(STREAM_SOURCE)];
@@ -83,8 +82,6 @@ export async function buildDeviceStream(
   }
   await rm(join(work, headers), { recursive: true, force: true });
 }
-
-const HEADERS = /^tensorflow\/include\//;
 
 /** Whether a library was compiled with the std::string of C++11: its symbols say so. */
 async function hasNewStrings(library: string): Promise<boolean> {

@@ -38,16 +38,22 @@ export async function hasOperations({ operations }: InstalledTensorflow): Promis
 }
 
 /** Whether only operations are missing, and can be built from what an installation has. */
-export function canBuildOn(dir: string, installed: InstalledTensorflow | undefined): boolean {
+export function canBuildOn(
+  dir: string,
+  installed: InstalledTensorflow | undefined,
+): installed is InstalledTensorflow {
   return installed !== undefined && existsSync(join(dir, HEADER));
 }
 
-/** Puts all files but the operations into another folder too, without copying them where the file system can. */
+/**
+ * Puts all files but the operations into another folder too, without copying them where the file system can; returns the
+ * version of TensorFlow.
+ */
 export async function linkInstallation(
   dir: string,
-  { files, links }: InstalledTensorflow,
+  { tensorflow, files, links }: InstalledTensorflow,
   into: string,
-): Promise<void> {
+): Promise<string> {
   const made = new Set<string>();
   const target = async (path: string) => {
     const folder = dirname(join(into, path));
@@ -61,4 +67,5 @@ export async function linkInstallation(
     await link(from, to).catch(() => copyFile(from, to, constants.COPYFILE_FICLONE));
   }
   for (const [path, to] of Object.entries(links)) await symlink(to, await target(path));
+  return tensorflow;
 }

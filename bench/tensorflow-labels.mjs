@@ -4,6 +4,7 @@
 // Run: node bench/tensorflow-labels.mjs [rounds]; needs `softpack tensorflow install`.
 import os from 'node:os';
 import { VqaeCodec } from '../dist/codecs/vqae/codec.js';
+import { RandomSequence } from '../dist/core/random.js';
 import { loadKernels } from '../dist/kernels/load.js';
 import { decodeLabels, requireLabelOperations } from '../dist/nn/backend/operations.js';
 import { selectBackend } from '../dist/nn/backend/select.js';
@@ -23,23 +24,17 @@ const LABELS = 4096;
 
 const { tf } = await selectBackend({ backend: 'tensorflow' });
 requireLabelOperations('bench');
-/** Mulberry32. */
-let state = 1;
-const random = () => {
-  state = (state + 0x6d2b79f5) >>> 0;
-  let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-  mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-  return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-};
-const floats = (length, size) => Float32Array.from({ length }, () => size * (2 * random() - 1));
+const random = new RandomSequence(1, 0);
+const floats = (length, size) =>
+  Float32Array.from({ length }, () => size * (2 * random.uniform() - 1));
 const weights = {
   decoder: floats(config.dh * CLASSES, 0.01),
   codebook: floats(config.k * config.dc, 0.1),
   bias: new Float32Array(CLASSES).fill(1 / CLASSES),
 };
 const codec = new VqaeCodec(config, weights, loadKernels({ backend: 'cpu' }));
-const row = Uint8Array.from({ length: (LABELS * 200) / 8 }, () => 256 * random());
-const labelsOf = (batch) => Uint32Array.from({ length: batch }, () => LABELS * random());
+const row = Uint8Array.from({ length: (LABELS * 200) / 8 }, () => random.below(256));
+const labelsOf = (batch) => Uint32Array.from({ length: batch }, () => random.below(LABELS));
 
 console.log(
   `${os.cpus()[0].model}, ${os.availableParallelism()} cores, Node ${process.version}, ` +
@@ -67,7 +62,7 @@ const shown = (times) =>
 const use = (tensor) => tensor.slice([0, 0], [1, 1]).dispose();
 
 console.log(
-  '| labels as a tensor, batch | through JavaScript, ms | operation, ms | labels/s | labels/s |',
+  '| labels as a tensor, batch | through JavaScript, ms | operation, ms | labels/s through JavaScript | by the operation |',
 );
 console.log('|---|---|---|---|---|');
 for (const batch of BATCHES) {

@@ -1,6 +1,6 @@
 // Refuses a release of packages that do not say where their sources and issues are: npm's provenance needs the repository, and
 // readers the rest. Run by `npm publish` (prepublishOnly) and by the release workflow before anything is built.
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -27,7 +27,10 @@ export function requireReleasable(manifest) {
   process.exit(1);
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
+// Of a checkout behind a link, Node.js gives the real path of a module but not of the program.
+const [, program = ''] = process.argv;
+const file = fileURLToPath(import.meta.url);
+if (existsSync(program) && realpathSync(program) === file) {
+  const root = path.dirname(path.dirname(file));
   requireReleasable(JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')));
 }

@@ -49,7 +49,6 @@ function hasPrebuilt() {
 }
 
 function explain(output) {
-  writeFileSync(logFile, output);
   const errors = output.split('\n').filter((line) => /error|ERR!|not found/i.test(line));
   const shown = (errors.length === 0 ? output.split('\n').slice(-5) : errors).slice(0, 5);
   const needed = onWindows
@@ -58,8 +57,18 @@ function explain(output) {
   return [
     'softpack: the native addon could not be built; the slower TypeScript kernels will be used.',
     ...shown.map((line) => `  ${line}`),
-    `  Full log: ${logFile}`,
+    `  ${writeLog(output)}`,
     `  ${needed}`,
     '  Then type: npx softpack doctor --build   (in a checkout: node scripts/build-addon.mjs)',
   ].join('\n');
+}
+
+/** Says where the log is; a package folder that others own takes none, and that must not hide why the build failed. */
+function writeLog(output) {
+  try {
+    writeFileSync(logFile, output);
+    return `Full log: ${logFile}`;
+  } catch (error) {
+    return `No log was written: ${error.message}`;
+  }
 }

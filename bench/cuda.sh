@@ -10,6 +10,7 @@ set -uo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 out='' toolkit=() pack='' labels=262144 seconds=600
 while [ $# -gt 0 ]; do
+  [ $# -gt 1 ] || { echo "$1: an option and its value are expected" >&2; exit 2; }
   case $1 in
     --toolkit) toolkit=(--toolkit "$2") ;;
     --labels) labels=$2 ;;
@@ -18,7 +19,7 @@ while [ $# -gt 0 ]; do
     --pack) pack=$2 ;;
     *) echo "unknown option $1; see the head of bench/cuda.sh" >&2; exit 2 ;;
   esac
-  shift 2 || { echo "an option without its value" >&2; exit 2; }
+  shift 2
 done
 module=${SOFTPACK_CUDA_MODULE:-$root/build-cuda/Release/softpack_cuda.so}
 find_check() { find "$root/build-cuda" -name native_cuda_check -type f 2>/dev/null | head -1; }
@@ -55,7 +56,10 @@ fi
 
 out=${out:-$root/build-cuda/evidence}
 mkdir -p "$out" || exit 1
-rm -f "$out"/*.txt "$out"/*.json
+# Of an earlier run; the folder may hold other files.
+for name in device build check memcheck racecheck timings node peers results; do
+  rm -f "$out/$name.txt" "$out/$name.json"
+done
 started=$(date +%s)
 steps=() device=none driver=none failed=0
 

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdir, readFile, symlink } from 'node:fs/promises';
+import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { temporaryDirectory } from '../temporary.js';
@@ -48,7 +48,11 @@ describe('bench/cuda.sh', () => {
     'ends cleanly without a GPU, and says so',
     async ({ skip }) => {
       if (lacking !== undefined) skip(lacking);
+      const notes = temporary.path('absent/notes.txt');
+      await mkdir(temporary.path('absent'));
+      await writeFile(notes, 'kept');
       const { status, stdout, stderr, results, states } = await run('absent', 'absent');
+      expect(await readFile(notes, 'utf8')).toBe('kept');
       expect([status, stderr]).toEqual([0, '']);
       expect(stdout).toMatch(/check: no GPU: no device: .*CUDA error 35/);
       expect(stdout).toMatch(/no GPU: nothing was measured\n$/);
@@ -72,13 +76,14 @@ describe('bench/cuda.sh', () => {
       expect(broken.states).toMatchObject({ check: 'failed', timings: 'failed' });
       const late = await run('late', 'ready', ['--seconds', '0']);
       expect(late.states).toMatchObject({ check: 'skipped', timings: 'skipped' });
-      const unknown = spawnSync('bash', [`${root}bench/cuda.sh`, '--wat', '1'], {
-        encoding: 'utf8',
-      });
-      expect([unknown.status, unknown.stderr]).toEqual([
-        2,
-        expect.stringMatching(/unknown option --wat/),
-      ]);
+      const refused = [
+        [['--wat', '1'], /unknown option --wat/],
+        [['--labels', '8', '--out'], /^--out: an option and its value/],
+      ] as const;
+      for (const [options, reason] of refused) {
+        const found = spawnSync('bash', [`${root}bench/cuda.sh`, ...options], { encoding: 'utf8' });
+        expect([found.status, found.stderr]).toEqual([2, expect.stringMatching(reason)]);
+      }
     },
     BUILD_TIMEOUT,
   );

@@ -114,19 +114,26 @@ class Module:
 
     def use(self, stream, workspace):
         """Puts this thread's calls on a stream (None: on streams of the module's, which a call waits for) and lets them work
-        in `workspace`, anything with `data_ptr()` and `nbytes`, or None. Waits only if either is another than before.
+        in `workspace`, anything with `data_ptr()` and `nbytes`, or None. Waits only if either is another than before, and then
+        raises if codes or labels of calls before were wrong.
         """
         here = self._here
         if stream is not None and getattr(here, "stream", None) != stream:
-            here.stream = here.workspace = None
-            self.require("stream", self._use_stream(stream))
+            # The module forgets wrong codes of a stream that it leaves, and reads its workspace until then.
+            earlier = OK if getattr(here, "stream", None) is None else self._finish()
+            here.stream = None
+            status = self._use_stream(stream)
+            here.workspace = None
+            self.require("stream", status)
             here.stream = stream
+            self.require("codes", earlier)
         before = getattr(here, "workspace", None)
         at = None if workspace is None else (workspace.data_ptr(), workspace.nbytes)
         if at == (None if before is None else before[0]):
             return
         if getattr(here, "stream", None) is None:
             raise SoftpackError("INVALID_ARGUMENT", "a workspace is for tensors on a GPU", "workspace")
+        self.finish()
         self.require("workspace", self._use_workspace(*(at or (None, 0))), told=True)
         # Held: the module reports wrong codes there until another one takes its place.
         here.workspace = None if at is None else (at, workspace)

@@ -34,6 +34,9 @@ test(
       'host memory': ['INVALID_ARGUMENT', 'decode'],
       'small workspace': ['NATIVE_FAILED', 'decode'],
       'wrong label': ['INVALID_ARGUMENT', 'codes'],
+      'before another workspace': ['INVALID_ARGUMENT', 'codes'],
+      'before another stream': ['INVALID_ARGUMENT', 'codes'],
+      'after them': true,
     });
     expect(Object.keys(found.kl)).toHaveLength(18);
     for (const [name, [loss, slope]] of Object.entries<[number, number]>(found.kl)) {

@@ -91,7 +91,7 @@ for dtype in (torch.float32, torch.float16, torch.bfloat16):
             call = lambda x, **o: resident.decode_kl(x, 1, samples, **o)
             kl[f"{dtype} {reduction} {loss}"] = kl_error(call, own, archive.temperature_of(1), reduction, loss, upper)
 checks["kl"] = kl
-# A loss scale is applied before float16 rounds: without one, this gradient is below its least number.
+# A loss scale is applied before the gradient is rounded again: without one, it is below float16's least number.
 tiny = (logits / 100).half().requires_grad_()
 (resident.decode_kl(tiny, 1, samples, tau=500.0) * 2.0**16).backward()
 wide = (logits / 100).half().double().requires_grad_()
@@ -125,6 +125,15 @@ decoder.decode(codes, there(torch.tensor([1 << 20], dtype=torch.int32)))
 checks["wrong label"] = refused(decoder.finish)
 decoder.decode(codes, ids, out=out)
 checks["after it"] = refused(decoder.finish) is None and torch.equal(out, chosen)
+# So does a call that leaves its stream or workspace.
+wrong = there(torch.tensor([1 << 20], dtype=torch.int32))
+decoder.decode(codes, wrong)
+checks["before another workspace"] = refused(lambda: decoder.decode(codes, ids, workspace=workspace))
+decoder.decode(codes, wrong)
+module._here.stream = -1
+checks["before another stream"] = refused(lambda: decoder.decode(codes, ids))
+decoder.decode(codes, ids, out=out)
+checks["after them"] = refused(decoder.finish) is None
 cuda.torch = torch
 
 cases = {

@@ -109,6 +109,8 @@ class _Stream:
                 word = self._step(out[row], table, begin, word)
             for column in np.flatnonzero(out[row] == _ESCAPE):
                 folded, self._escape = self._varint(self._escape)
+                if folded >> 16:
+                    raise ValueError("escape")
                 out[row, column] = -(folded + 1) // 2 if folded & 1 else folded // 2
             if self._states > 1:
                 walk = NEXT[self._states][2 * walk + (out[row] & 1)]

@@ -18,20 +18,20 @@ def transform(config, tensors, sample_block=None):
     if not whole or states not in (1, 4, 8) or not 1 <= components <= min(classes, 256) or bases < 0 or not 0 < step < np.inf:
         raise ValueError("config")
     steps = tensors["steps"].astype(np.float32)
-    shifts = (tensors["shifts"].astype(np.float32) - 128) / 128
-    if steps.shape != (1 + components,) or not (np.isfinite(steps) & (steps > 0)).all() or shifts.shape != (components,):
-        raise ValueError("shapes")
+    shifts = _shifts(tensors, "shifts", components)
+    if steps.shape != (1 + components,) or not (np.isfinite(steps) & (steps > 0)).all():
+        raise ValueError("steps")
     sides = config.get("sideStates", 1)
     if sides not in (1, 4, 8):
         raise ValueError("config")
     rows = read_matrix(tensors["basis"], 1 + components, classes, sides)
-    basis = (_multiples(rows, tensors.get("basis_shifts"), sides) * steps).T
+    basis = (_multiples(rows, _side_shifts(tensors, "basis_shifts", 1 + components, sides), sides) * steps).T
     vectors_of = None
     if "basesPerBlock" in config:
         vectors_of = _BlockedVectors(config, tensors, sample_block)
     elif bases > 0:
         values = read_matrix(tensors["bases"], components, bases, sides)
-        vectors = _multiples(values, tensors.get("base_shifts"), sides) * _base_steps(config, tensors)
+        vectors = _multiples(values, _side_shifts(tensors, "base_shifts", components, sides), sides) * _base_steps(config, tensors)
         if "base_classes" in tensors:
             likeliest = np.cumsum(read_matrix(tensors["base_classes"], 1, bases)[0])
             gains = tensors["base_gains"].astype(np.float32)
@@ -76,13 +76,24 @@ def transform(config, tensors, sample_block=None):
     return decode, None
 
 
+def _shifts(tensors, name, rows):
+    """float32 [rows], in quantisation steps."""
+    shifts = tensors[name]
+    if shifts.shape != (rows,):
+        raise ValueError(name)
+    return (shifts.astype(np.float32) - 128) / 128
+
+
+def _side_shifts(tensors, name, rows, states):
+    """Those of side data, which has some only with a trellis."""
+    return None if states == 1 else _shifts(tensors, name, rows)
+
+
 def _multiples(values, shifts, states):
     """float32 [columns, rows] of side data [rows, columns], in steps."""
     if states == 1:
         return values.T.astype(np.float32)
-    if shifts.shape != (len(values),):
-        raise ValueError("shapes")
-    return dequantised(values, (shifts.astype(np.float32) - 128) / 128, np.float32(1), states)
+    return dequantised(values, shifts, np.float32(1), states)
 
 
 def _base_steps(config, tensors):
@@ -101,7 +112,8 @@ class _BlockedVectors:
 
     def __init__(self, config, tensors, sample_block):
         self._components, self._steps = config["components"], _base_steps(config, tensors)
-        self._states, self._shifts = config.get("sideStates", 1), tensors.get("base_shifts")
+        self._states = config.get("sideStates", 1)
+        self._shifts = _side_shifts(tensors, "base_shifts", self._components, self._states)
         self._each, self._bases, self._block = config["basesPerBlock"], config["bases"], sample_block
         if sample_block is None or (sample_block.samples, sample_block.per_block) != (self._bases, self._each):
             raise ValueError("sampleBlocks")

@@ -3,6 +3,14 @@ import { cpSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { cached, root } from './build.js';
 
+/** What CMakeLists.txt compiles the module for. */
+export const ARCHITECTURES = ['sm_75', 'sm_80', 'sm_86', 'sm_89', 'sm_90a', 'sm_100', 'sm_120'];
+
+/** A kernel's mangled name without the namespace of its file. */
+export function shortName(mangled: string): string {
+  return mangled.replace(/^_ZN8softpack\d+_GLOBAL__N__\w*?_cu_[0-9a-f]{8}\d+/, '');
+}
+
 /** The compiler cannot be had. */
 export class NoToolkit extends Error {}
 

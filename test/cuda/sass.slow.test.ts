@@ -1,10 +1,9 @@
 import path from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { BUILD_TIMEOUT, missingTools } from './build.js';
-import { cudaModule, NoToolkit } from './module.js';
+import { ARCHITECTURES, cudaModule, NoToolkit, shortName } from './module.js';
 import { disassemble, type Instruction, inspector, type Kernel, loopsOf, ptxOf } from './sass.js';
 
-const ARCHITECTURES = ['sm_75', 'sm_80', 'sm_86', 'sm_89', 'sm_90a', 'sm_100', 'sm_120'];
 const FIRST_TENSOR_CORES = 80;
 const FIRST_CLUSTERS = 90;
 
@@ -23,8 +22,7 @@ const MOST_INSTRUCTIONS = {
 const capability = (kernel: Kernel) => Number(/\d+/.exec(kernel.architecture)?.[0]);
 const count = (instructions: readonly Instruction[], opcode: string) =>
   instructions.filter((own) => own.opcode === opcode).length;
-const label = (kernel: Kernel) =>
-  `${kernel.architecture} ${kernel.name.replace(/^_ZN8softpack\d+_GLOBAL__N__\w*?_cu_[0-9a-f]{8}\d+/, '')}`;
+const label = (kernel: Kernel) => `${kernel.architecture} ${shortName(kernel.name)}`;
 
 describe('the machine code of the CUDA module', () => {
   let lacking = missingTools();
@@ -75,32 +73,35 @@ describe('the machine code of the CUDA module', () => {
     }
   });
 
-  it.each(Object.entries(MOST_INSTRUCTIONS))('multiplies on tensor cores: %s', (name, most) => {
-    if (lacking !== undefined) return console.log(`skipped: ${lacking}`);
-    const lines: string[] = [];
-    for (const kernel of of(new RegExp(`${name}\\w*Kernel`))) {
-      const loops = productLoop(kernel);
-      if (capability(kernel) < FIRST_TENSOR_CORES) {
-        expect(loops, label(kernel)).toEqual([]);
-        continue;
+  it.for(Object.entries(MOST_INSTRUCTIONS))(
+    'multiplies on tensor cores: %s',
+    ([name, most], { skip }) => {
+      if (lacking !== undefined) skip(lacking);
+      const lines: string[] = [];
+      for (const kernel of of(new RegExp(`${name}\\w*Kernel`))) {
+        const loops = productLoop(kernel);
+        if (capability(kernel) < FIRST_TENSOR_CORES) {
+          expect(loops, label(kernel)).toEqual([]);
+          continue;
+        }
+        expect(loops, label(kernel)).toHaveLength(1);
+        const [loop = []] = loops;
+        const products = count(loop, 'HMMA') + count(loop, 'HGMMA');
+        lines.push(`${label(kernel)}: ${loop.length} instructions, ${products} products`);
+        expect(loop.length, label(kernel)).toBeLessThanOrEqual(most(products));
+        if (name === 'Bfloat') {
+          const loads = loop.filter(
+            ({ opcode, text }) => opcode === 'LDS' && !text.startsWith('@!PT'),
+          );
+          expect([count(loop, 'LDSM'), loads.length], label(kernel)).toEqual([
+            (12 * products) / 32,
+            0,
+          ]);
+        }
       }
-      expect(loops, label(kernel)).toHaveLength(1);
-      const [loop = []] = loops;
-      const products = count(loop, 'HMMA') + count(loop, 'HGMMA');
-      lines.push(`${label(kernel)}: ${loop.length} instructions, ${products} products`);
-      expect(loop.length, label(kernel)).toBeLessThanOrEqual(most(products));
-      if (name === 'Bfloat') {
-        const loads = loop.filter(
-          ({ opcode, text }) => opcode === 'LDS' && !text.startsWith('@!PT'),
-        );
-        expect([count(loop, 'LDSM'), loads.length], label(kernel)).toEqual([
-          (12 * products) / 32,
-          0,
-        ]);
-      }
-    }
-    console.log(lines.join('\n'));
-  });
+      console.log(lines.join('\n'));
+    },
+  );
 
   it('has cluster barriers in every image that is asked for them', ({ skip }) => {
     if (lacking !== undefined) skip(lacking);
@@ -110,10 +111,8 @@ describe('the machine code of the CUDA module', () => {
         expect(count(kernel.instructions, half) > 0, label(kernel)).toBe(clusters);
       }
     }
-    const [, ...entries] = ptx
-      .split('.entry ')
-      .filter((entry) => /^\w*BfloatLabelsKernel/.test(entry));
-    expect(entries.length + 1).toBeGreaterThanOrEqual(2);
+    const entries = ptx.split('.entry ').filter((entry) => /^\w*BfloatLabelsKernel/.test(entry));
+    expect(entries.length).toBeGreaterThanOrEqual(2);
     for (const entry of entries) expect(entry).toContain('barrier.cluster.arrive.release');
   });
 

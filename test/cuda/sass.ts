@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { cached, root } from './build.js';
+import { cached, root, run } from './build.js';
 
 /** An instruction of a GPU's machine code. */
 export interface Instruction {
@@ -138,9 +138,7 @@ export function disassemble(module: string, tools: string, chosen: RegExp): Kern
 
 /** The PTX of a module. */
 export function ptxOf(module: string, tools: string): string {
-  const args = ['-ptx', module];
-  return spawnSync(path.join(tools, 'cuobjdump'), args, { encoding: 'utf8', maxBuffer: 2 ** 29 })
-    .stdout;
+  return run(path.join(tools, 'cuobjdump'), ['-ptx', module]);
 }
 
 /** The folder of cuobjdump and nvdisasm: on PATH, or from PyPI, once. Undefined if they cannot be had. */

@@ -5,6 +5,7 @@ import { trainJobCodec } from '#src/pipeline/job/codec.js';
 import { finalizeJob } from '#src/pipeline/job/finalize.js';
 import { planJob } from '#src/pipeline/job/plan.js';
 import { runJob } from '#src/pipeline/job/run.js';
+import type { ShardRunner } from '#src/pipeline/job/runner.js';
 import { jobStatus, numberRanges } from '#src/pipeline/job/status.js';
 import { openJobStores } from '#src/pipeline/job/stores.js';
 import { MemoryBucket } from '../store/memory-s3.js';
@@ -82,6 +83,20 @@ test('a worker that is killed leaves in a bucket what the next one completes, to
   // A job of 10,000 shards takes 10 listings besides.
   expect(bucket.asked.filter((kind) => kind !== 'List').length).toBeLessThanOrEqual(10);
   expect(filesOfBucket(bucket)).toEqual(wanted);
+});
+
+test('a runner that asks late hears of shards that others made meanwhile', async () => {
+  const stores = await planned(await inBucket(new MemoryBucket()), options);
+  const missing: number[] = [];
+  const runner: ShardRunner = {
+    async run(work) {
+      await runJob(stores, { ...WORKER, share: { i: 1, of: SHARDS } });
+      missing.push(...(await work.missing()));
+      return [];
+    },
+  };
+  await runJob(stores, { ...WORKER, runner });
+  expect(missing).toEqual([0, 2, 3, 4, 5, 6, 7, 8]);
 });
 
 test('numbers are told in ranges', () => {

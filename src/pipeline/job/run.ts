@@ -105,7 +105,6 @@ class JobWork implements ShardWork, AsyncDisposable {
   readonly #onProgress: RunJobOptions['onProgress'];
   readonly #total: number;
   #done: number;
-  #first: readonly number[] | undefined;
   #labels: JobLabels | undefined;
   verified = 0;
   made = 0;
@@ -118,7 +117,6 @@ class JobWork implements ShardWork, AsyncDisposable {
   ) {
     this.job = found.job.id;
     this.#found = found;
-    this.#first = found.missing;
     this.#steps = steps;
     this.#worker = worker;
     this.#onProgress = onProgress;
@@ -132,8 +130,7 @@ class JobWork implements ShardWork, AsyncDisposable {
 
   async missing(): Promise<readonly number[]> {
     const { stores, archive, own } = this.#found;
-    const missing = this.#first ?? (await missingOf(stores, archive, own));
-    this.#first = undefined;
+    const missing = await missingOf(stores, archive, own);
     this.#done = this.#total - this.#labelsIn(missing);
     return missing;
   }

@@ -10,6 +10,9 @@ for (const [what, hold] of Object.entries(RUNNER_CONTRACT)) {
 it.each([
   ['tcp://host:1', 'INVALID_ARGUMENT', 'redis://host:6379'],
   ['redis', 'INVALID_ARGUMENT', 'redis://host:6379'],
+  ['constructor://host', 'INVALID_ARGUMENT', 'redis://host:6379'],
+  ['tcp://user:p@secret@host:1', 'INVALID_ARGUMENT', 'tcp://host:1'],
+  ['redis://user:secret@host:port', 'INVALID_ARGUMENT', 'redis://host:6379'],
   ['redis://user:secret@host:6379', 'TOOL_MISSING', 'npm install bullmq'],
   ['postgres://host/db', 'TOOL_MISSING', 'npm install bullmq'],
 ])('a queue at %s is refused with %s', async (address, code, text) => {

@@ -2,7 +2,7 @@ import { setTimeout } from 'node:timers/promises';
 import { argument } from '../../core/check.js';
 import { optionalPackage } from '../../core/optional-package.js';
 import { errorMessage, SoftpackError } from '../../errors.js';
-import { schemeOf } from '../../store/address.js';
+import { schemeOf, shownAddress } from '../../store/address.js';
 import type { SetAside } from './runner.js';
 
 /** What is used of the package `bullmq`. */
@@ -60,9 +60,12 @@ export interface QueueServer {
   readonly backend: unknown;
 }
 
-const DRIVERS: Readonly<Record<string, string>> = {
-  ...{ redis: 'ioredis', rediss: 'ioredis', postgres: 'pg', postgresql: 'pg' },
-};
+const DRIVERS: ReadonlyMap<string, string> = new Map([
+  ['redis', 'ioredis'],
+  ['rediss', 'ioredis'],
+  ['postgres', 'pg'],
+  ['postgresql', 'pg'],
+]);
 
 /**
  * @param address `redis://`, `rediss://` (Redis or Valkey) or `postgres://`.
@@ -74,23 +77,21 @@ export async function queueServer(
 ): Promise<QueueServer> {
   argument.count(lockMs, 'lockMs', 100, 86_400_000);
   const scheme = schemeOf(address) ?? '';
-  const driver = DRIVERS[scheme];
-  if (driver === undefined || !URL.canParse(address)) {
+  const driver = DRIVERS.get(scheme);
+  const url = URL.canParse(address) ? new URL(address) : undefined;
+  if (driver === undefined || url === undefined) {
     throw new SoftpackError('INVALID_ARGUMENT', 'not the address of a queue', {
       ...{ field: 'queue', expected: 'redis://host:6379 or postgres://host/database' },
-      found: withoutPassword(address),
+      // There may be a password in what is no address.
+      found: url && shownAddress(url),
     });
   }
   const sdk = await optionalPackage<BullSdk>('bullmq', 'queues of shards', load);
   if (load === undefined) await optionalPackage(driver, `queues at ${scheme}://`);
-  const own = { address: withoutPassword(address), lockMs, sdk };
+  const own = { address: shownAddress(url), lockMs, sdk };
   if (driver === 'ioredis') return { ...own, connection: { url: address }, backend: undefined };
   const connection = { connectionString: address, migrate: true };
   return { ...own, connection, backend: sdk.createPostgresBackend };
-}
-
-function withoutPassword(address: string): string {
-  return address.replace(/\/\/[^/@]*@/, '//');
 }
 
 export function queueName(job: string): string {
@@ -122,6 +123,19 @@ export async function openQueue(server: QueueServer, job: string): Promise<BullQ
   } finally {
     ended.abort();
   }
+}
+
+/** Closing waits for answers of a server that may be gone. */
+export async function closeWithin(open: BullQueue | BullWorker, ms: number): Promise<void> {
+  const ended = new AbortController();
+  const late = setTimeout(ms, undefined, { signal: ended.signal }).catch(() => undefined);
+  await Promise.race([open.close().catch(() => undefined), late]);
+  ended.abort();
+}
+
+export function noAnswer({ address }: QueueServer, cause: unknown): SoftpackError {
+  const message = `the queue does not answer: ${errorMessage(cause)}`;
+  return new SoftpackError('NETWORK_FAILED', message, { field: address, cause });
 }
 
 /** Shards that are set aside, ascending. */
@@ -162,8 +176,10 @@ export async function queueState(server: QueueServer, job: string): Promise<Queu
       labels: told.reduce((sum, { labels }) => sum + labels, 0),
       labelsPerSecond: told.reduce((sum, { labelsPerSecond }) => sum + labelsPerSecond, 0),
     };
+  } catch (cause) {
+    throw noAnswer(server, cause);
   } finally {
-    await queue.close();
+    await closeWithin(queue, CONNECT_MS);
   }
 }
 

@@ -1,9 +1,10 @@
 import { setTimeout } from 'node:timers/promises';
-import { isSoftpackError, SoftpackError, throwIfAborted } from '../../errors.js';
+import { isSoftpackError, throwIfAborted } from '../../errors.js';
 import {
   type BullJob,
   type BullQueue,
-  type BullWorker,
+  closeWithin,
+  noAnswer,
   openQueue,
   type QueueServer,
   queueName,
@@ -18,6 +19,7 @@ const MOST_WAITING = 10_000;
 const FILL = 'fill';
 const PENDING = ['wait', 'active', 'delayed', 'prioritized', 'paused'];
 const FIRST_POLL_MS = 100;
+const MOST_WAIT_MS = 30_000;
 const PROGRESS_MS = 1_000;
 /** Lock times without an answer of the server after which a worker gives up. */
 const PATIENCE = 20;
@@ -32,24 +34,30 @@ export function bullRunner(server: QueueServer, { retry = false } = {}): ShardRu
     async run(work, options) {
       const queue = await openQueue(server, work.job);
       try {
-        if (retry) await queue.clean(0, 0, 'failed');
+        if (retry) await askQueue(queue.clean(0, 0, 'failed'), server);
         const worker = new ShardWorker(server, queue, work, options);
         await worker.run();
         const missing = new Set(await work.missing());
-        return (await setAsideIn(queue)).filter(({ shard }) => missing.has(shard));
+        const setAside = await askQueue(setAsideIn(queue), server);
+        return setAside.filter(({ shard }) => missing.has(shard));
       } finally {
-        await closeWithin(queue, server.lockMs);
+        await closeWithin(queue, waitMs(server));
       }
     },
   };
 }
 
-/** Closing waits for answers of a server that may be gone. */
-async function closeWithin(open: BullQueue | BullWorker, ms: number): Promise<void> {
-  const ended = new AbortController();
-  const late = setTimeout(ms, undefined, { signal: ended.signal }).catch(() => undefined);
-  await Promise.race([open.close().catch(() => undefined), late]);
-  ended.abort();
+async function askQueue<T>(asked: Promise<T>, server: QueueServer): Promise<T> {
+  try {
+    return await asked;
+  } catch (cause) {
+    throw noAnswer(server, cause);
+  }
+}
+
+/** Time between two looks at a queue, and for its server to close a connection: a long lock must not make either long. */
+function waitMs({ lockMs }: QueueServer): number {
+  return Math.min(lockMs, MOST_WAIT_MS);
 }
 
 class ShardWorker {
@@ -91,13 +99,13 @@ class ShardWorker {
       await this.#untilOver();
     } finally {
       signal?.removeEventListener('abort', onAbort);
-      await closeWithin(worker, lockMs);
+      await closeWithin(worker, waitMs(this.#server));
     }
     throwIfAborted(signal);
   }
 
   async #untilOver(): Promise<void> {
-    const { lockMs, address } = this.#server;
+    const { lockMs } = this.#server;
     const { signal } = this.#stop;
     let answered = performance.now();
     while (!signal.aborted) {
@@ -111,13 +119,12 @@ class ShardWorker {
           // Of the store; the queue's are its package's own.
           if (isSoftpackError(cause)) throw cause;
           if (performance.now() - answered > PATIENCE * lockMs) {
-            const details = { field: address, cause };
-            throw new SoftpackError('NETWORK_FAILED', 'the queue does not answer', details);
+            throw noAnswer(this.#server, cause);
           }
         }
       }
       await setTimeout(this.#poll, undefined, { signal }).catch(() => undefined);
-      this.#poll = Math.min(1.5 * this.#poll, lockMs);
+      this.#poll = Math.min(1.5 * this.#poll, waitMs(this.#server));
     }
     const { reason } = signal;
     if (this.#options.signal?.aborted !== true) throw reason;
@@ -147,7 +154,10 @@ class ShardWorker {
       if (shard === undefined) await this.#fill();
       else await this.#make(shard, job);
     } catch (error) {
-      if (shard !== undefined && this.#failures.isOf(shard, error)) throw error;
+      // A fill that the queue did not take is asked for again.
+      const again =
+        shard === undefined ? !isSoftpackError(error) : this.#failures.isOf(shard, error);
+      if (again) throw error;
       this.#stop.abort(error);
       await job.moveToWait(token);
       throw new this.#server.sdk.WaitingError();

@@ -2,10 +2,10 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { SoftpackError } from '../errors.js';
 import { queueServer } from '../pipeline/job/bull-queue.js';
 import { bullRunner } from '../pipeline/job/bull-runner.js';
-import type { JobShare, RunJobResult } from '../pipeline/job/run.js';
+import type { JobShare, RunJobOptions } from '../pipeline/job/run.js';
 import type { SetAside } from '../pipeline/job/runner.js';
 import { type JobStatus, jobStatus } from '../pipeline/job/status.js';
-import { openJobStores } from '../pipeline/job/stores.js';
+import { type JobStores, openJobStores } from '../pipeline/job/stores.js';
 import { type CliIo, ExitWith, print } from './io.js';
 import { positiveInteger } from './options.js';
 import { reportedStep } from './progress.js';
@@ -36,10 +36,18 @@ export function addWorkerOptions(command: Command): Command {
     );
 }
 
-interface RunFlags extends WorkerFlags {
-  readonly shard?: JobShare;
+interface ShardFlags extends WorkerFlags, JsonFlag {
   readonly scratch?: string;
-  readonly json?: boolean;
+}
+
+function addShardOptions(command: Command): Command {
+  return addWorkerOptions(command)
+    .option('--scratch <dir>', 'folder for unfinished shards; default: that of the system')
+    .option('--json', 'print the result as JSON');
+}
+
+interface RunFlags extends ShardFlags {
+  readonly shard?: JobShare;
 }
 
 export function addRunStep(cache: Command, io: CliIo): void {
@@ -53,27 +61,18 @@ export function addRunStep(cache: Command, io: CliIo): void {
         'shards i, i + n, i + 2n, ...; default: by SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX, else all',
       ).argParser(shareOf),
     );
-  addWorkerOptions(command)
-    .option('--scratch <dir>', 'folder for unfinished shards; default: that of the system')
-    .option('--json', 'print the result as JSON')
-    .action(async (address: string, { shard, json, ...flags }: RunFlags) => {
-      const stores = await openJobStores(address);
-      const share = shard ?? (await shareOfEngine(process.env, () => jobStatus(stores)));
-      const { runJob } = await import('../pipeline/job/run.js');
-      const bar = reportedStep("the teacher's labels", io.stderr);
-      const onProgress = bar.report;
-      const result = await runJob(stores, { ...flags, share, onProgress, signal: io.signal });
-      bar.finish();
-      printResult(io, result, json);
-    });
+  addShardOptions(command).action(async (address: string, { shard, ...flags }: RunFlags) => {
+    const stores = await openJobStores(address);
+    const share = shard ?? (await shareOfEngine(process.env, () => jobStatus(stores)));
+    await makeShards(io, stores, { ...flags, share });
+  });
 }
 
-interface WorkFlags extends WorkerFlags, JsonFlag {
+interface WorkFlags extends ShardFlags {
   readonly queue: string;
   readonly lock: number;
   readonly tries: number;
   readonly retry?: boolean;
-  readonly scratch?: string;
 }
 
 export function addWorkStep(cache: Command, io: CliIo): void {
@@ -83,9 +82,7 @@ export function addWorkStep(cache: Command, io: CliIo): void {
       'Many machines: make the shards that a queue hands out, until none is missing. Workers may come, go and die.',
     )
     .argument('<job>', JOB)
-    .requiredOption('--queue <address>', `${QUEUE}; needs the package bullmq`);
-  addWorkerOptions(command)
-    .option('--scratch <dir>', 'folder for unfinished shards; default: that of the system')
+    .requiredOption('--queue <address>', `${QUEUE}; needs the package bullmq`)
     .option(
       '--lock <s>',
       'seconds without a sign of life after which a worker is dead',
@@ -93,22 +90,26 @@ export function addWorkStep(cache: Command, io: CliIo): void {
       30,
     )
     .option('--tries <n>', 'tries after which a shard is set aside', positiveInteger, 3)
-    .option('--retry', 'also shards that were set aside')
-    .option('--json', 'print the result as JSON')
-    .action(async (address: string, { queue, lock, retry, json, ...flags }: WorkFlags) => {
+    .option('--retry', 'also shards that were set aside');
+  addShardOptions(command).action(
+    async (address: string, { queue, lock, retry, ...flags }: WorkFlags) => {
       const stores = await openJobStores(address);
       const runner = bullRunner(await queueServer(queue, { lockMs: 1000 * lock }), { retry });
-      const { runJob } = await import('../pipeline/job/run.js');
-      const bar = reportedStep("the teacher's labels", io.stderr);
-      const onProgress = bar.report;
-      const result = await runJob(stores, { ...flags, runner, onProgress, signal: io.signal });
-      bar.finish();
-      printResult(io, result, json);
-    });
+      await makeShards(io, stores, { ...flags, runner });
+    },
+  );
 }
 
 /** Exit code 1 if shards were set aside. */
-function printResult(io: CliIo, result: RunJobResult, json: boolean | undefined): void {
+async function makeShards(
+  io: CliIo,
+  stores: JobStores,
+  { json, ...options }: RunJobOptions & JsonFlag,
+): Promise<void> {
+  const { runJob } = await import('../pipeline/job/run.js');
+  const bar = reportedStep("the teacher's labels", io.stderr);
+  const result = await runJob(stores, { ...options, onProgress: bar.report, signal: io.signal });
+  bar.finish();
   const { made, verified, skipped, setAside } = result;
   const text = `${made} shards made, ${verified} verified, ${skipped} were there`;
   print(io, json ? JSON.stringify(result) : [text, ...setAside.map(setAsideLine)].join('\n'));

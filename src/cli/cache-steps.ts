@@ -120,8 +120,7 @@ function addStatus(cache: Command, io: CliIo): void {
     .option('--json', 'print it as JSON')
     .action(async (address: string, { queue, json }: StatusFlags) => {
       const status = await jobStatus(await openJobStores(address), { signal: io.signal });
-      const state = queue && (await queueState(await queueServer(queue), status.id));
-      const told = state && { ...state, secondsLeft: secondsLeft(status, state) };
+      const told = queue === undefined ? undefined : await workersOf(status, queue);
       if (json) print(io, JSON.stringify({ ...status, ...(told && { queue: told }) }));
       else {
         print(io, [describe(address, status), ...(told ? describeQueue(told) : [])].join('\n'));
@@ -133,15 +132,25 @@ interface StatusFlags extends JsonFlag {
   readonly queue?: string;
 }
 
-/** Undefined as long as no worker has told of its speed. */
+type Workers = QueueState & {
+  /** Undefined as long as no worker has told of its speed. */
+  readonly secondsLeft: number | undefined;
+};
+
+async function workersOf(status: JobStatus, queue: string): Promise<Workers> {
+  const state = await queueState(await queueServer(queue), status.id);
+  // A queue does not hear of shards that were made without it.
+  const missing = new Set(status.shards?.missing);
+  const setAside = state.setAside.filter(({ shard }) => missing.has(shard));
+  return { ...state, setAside, secondsLeft: secondsLeft(status, state) };
+}
+
 function secondsLeft({ labels }: JobStatus, queue: QueueState): number | undefined {
   const left = labels.total - labels.done - queue.labels;
   return queue.labelsPerSecond > 0 ? Math.max(0, left) / queue.labelsPerSecond : undefined;
 }
 
-function describeQueue(
-  queue: QueueState & { readonly secondsLeft: number | undefined },
-): readonly string[] {
+function describeQueue(queue: Workers): readonly string[] {
   const { waiting, active, labelsPerSecond, setAside, secondsLeft } = queue;
   const left = secondsLeft === undefined ? '' : `, ${seconds(secondsLeft)} left`;
   return [

@@ -33,9 +33,7 @@ export async function openFullLabels(
 ): Promise<FullLabels> {
   const found = await stat(path).catch(() => undefined);
   if (!found?.isFile()) {
-    for (const [name, value] of Object.entries({ tensor, labels: kind })) {
-      argument.that(value === undefined, value, name, `nothing: ${path} is no file of labels`);
-    }
+    refuseFileOptions({ tensor, kind }, 'nothing: --full (`full`) is no file of labels');
     return fromArchive(await openArchive(path));
   }
   const source = await openLabelSource(path, { tensor });
@@ -45,6 +43,13 @@ export async function openFullLabels(
   } catch (error) {
     await source.close();
     throw error;
+  }
+}
+
+/** `INVALID_ARGUMENT` for options of files where there is none. */
+export function refuseFileOptions(options: FullLabelsOptions, expected: string): void {
+  for (const [name, value] of Object.entries(options)) {
+    argument.that(value === undefined, value, name, expected);
   }
 }
 

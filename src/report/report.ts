@@ -17,7 +17,7 @@ import {
 import { codewordUse } from './codewords.js';
 import { type Comparison, compareLabels, drawLabels, requireFull } from './compare.js';
 import { type ArchiveFacts, archiveFacts } from './facts.js';
-import { type FullLabelsOptions, openFullLabels } from './full-labels.js';
+import { type FullLabelsOptions, openFullLabels, refuseFileOptions } from './full-labels.js';
 import { gaussianBound } from './gaussian-bound.js';
 import { classNamesOf, type ShownLabel, type Sources, showLabels } from './shown-label.js';
 import { openTexts, type ShownText, showTexts, type TextReader } from './texts.js';
@@ -64,7 +64,7 @@ export interface OpenReport extends Sources, AsyncDisposable {
 
 const WORST = 8;
 
-/** Opens an archive, the archive it was packed from and its images. */
+/** Opens an archive, what it was packed from and its images. */
 export async function openReport(from: string, options: ReportOptions = {}): Promise<OpenReport> {
   argument.count(options.labels ?? 1, 'labels', 1, 2 ** 20);
   argument.count(options.examples ?? 0, 'examples', 0, 1000);
@@ -94,11 +94,12 @@ export async function openReport(from: string, options: ReportOptions = {}): Pro
   }
 }
 
-async function openFull({ manifest: { tau } }: LabelArchive, { full, fullFile }: ReportOptions) {
+async function openFull(
+  { manifest: { tau } }: LabelArchive,
+  { full, fullFile = {} }: ReportOptions,
+) {
   if (full !== undefined) return openFullLabels(full, tau, fullFile);
-  for (const [name, value] of Object.entries(fullFile ?? {})) {
-    argument.that(value === undefined, value, name, 'nothing without --full (`full`)');
-  }
+  refuseFileOptions(fullFile, 'nothing without --full (`full`)');
   return undefined;
 }
 

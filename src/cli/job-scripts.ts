@@ -16,7 +16,7 @@ const SCRIPTS: Readonly<Record<Engine, (address: string, tasks: number) => strin
       '#!/bin/bash',
       '# First: softpack cache codec, once. Then sbatch this file. Tasks that failed are made up for by the same array again, or by',
       `# sbatch --array=$(softpack cache missing ${quoted(address)}) with this file, a task per shard.`,
-      '# Last: sbatch --dependency=afterany:ID of softpack cache finalize (afterok would wait for ever if a task failed).',
+      '# Last: sbatch --dependency=afterany:ID of softpack cache finalize (afterok would wait forever if a task failed).',
       '#SBATCH --job-name=softpack',
       `#SBATCH --array=0-${tasks - 1}`,
       '#SBATCH --requeue',

@@ -166,7 +166,7 @@ class SourceArchive implements LabelArchive {
 
   labels(
     epoch: number,
-    samples: SampleRange,
+    samples: SampleRange | readonly number[],
     { tau = this.#tauOf(epoch) }: ReadLabelsOptions = {},
   ): Promise<Float32Array> {
     this.#requireOpen();

@@ -80,7 +80,11 @@ export interface LabelArchive extends AsyncDisposable {
    *
    * @throws As {@link LabelArchive.readRow}; `UNSUPPORTED` for another temperature of other codecs.
    */
-  labels(epoch: number, samples: SampleRange, options?: ReadLabelsOptions): Promise<Float32Array>;
+  labels(
+    epoch: number,
+    samples: SampleRange | readonly number[],
+    options?: ReadLabelsOptions,
+  ): Promise<Float32Array>;
   /**
    * Temperature of the labels of an epoch. In a pruned archive, of an epoch of the training: its rows are batches, which are
    * drawn in any epoch, and `labels` decodes them at `manifest.tau` unless it is given one.

@@ -115,7 +115,7 @@ export class PartedArchive implements LabelArchive {
 
   async labels(
     epoch: number,
-    samples: SampleRange,
+    samples: SampleRange | readonly number[],
     options?: ReadLabelsOptions,
   ): Promise<Float32Array> {
     const parts = this.partsOf(epoch);

@@ -58,7 +58,7 @@ export interface CodesDecoder {
 
 interface LabelsAt {
   readonly epoch: number;
-  readonly samples: SampleRange;
+  readonly samples: SampleRange | readonly number[];
   readonly tau: number;
 }
 

@@ -1,4 +1,8 @@
 import { isTypedArray } from './arrays.js';
+import { argument } from './check.js';
+
+/** Ids have 32 bits. */
+const MOST_SAMPLES = 2 ** 32;
 
 /** Samples by global id: `count` consecutive ones, or a list in any order. */
 export type SampleRange = { readonly start: number; readonly count: number } | Uint32Array;
@@ -11,7 +15,20 @@ export function concatenateIds(first: ArrayLike<number>, second: ArrayLike<numbe
   return all;
 }
 
-export function sampleIds(samples: SampleRange): Uint32Array {
+/** @throws SoftpackError `INVALID_ARGUMENT` for what is neither a range nor a list of ids. */
+export function sampleIds(samples: SampleRange | readonly number[]): Uint32Array {
   if (isTypedArray(samples, 'Uint32Array')) return samples;
-  return Uint32Array.from({ length: samples.count }, (_, i) => samples.start + i);
+  if (isList(samples)) {
+    return Uint32Array.from(samples, (id, i) =>
+      argument.count(id, `samples[${i}]`, 0, MOST_SAMPLES - 1),
+    );
+  }
+  const { start, count } = argument.object(samples, 'samples');
+  const first = argument.count(start, 'samples.start', 0, MOST_SAMPLES);
+  const length = argument.count(count, 'samples.count', 0, MOST_SAMPLES - first);
+  return Uint32Array.from({ length }, (_, i) => first + i);
+}
+
+function isList(samples: unknown): samples is readonly number[] {
+  return Array.isArray(samples);
 }

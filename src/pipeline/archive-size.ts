@@ -28,8 +28,11 @@ export interface TotalBytesChoice {
 /** The size of a whole archive, from which that of the codec follows. */
 export type TotalSizeChoice = TotalRatioChoice | TotalBytesChoice;
 
-/** Bytes by which a manifest may exceed its prediction: the codec's own settings and the digits of numbers. */
-const UNPREDICTED = 512;
+/**
+ * Bytes by which a manifest and the header of the codec's file may exceed their prediction: the codec's own settings, names
+ * of tensors that it decides on when it has seen the labels (some 80 bytes each), and the digits of numbers.
+ */
+const UNPREDICTED = 768;
 
 /** Most bytes that the archive of a codec can take up; infinite if no archive can hold it. */
 export function archiveBytes(

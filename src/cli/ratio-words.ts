@@ -1,4 +1,4 @@
-import { formatRatio } from '../core/format.js';
+import { formatRatio, formatTimes } from '../core/format.js';
 import type { PackResult } from '../pipeline/pack.js';
 import type { CliIo } from './io.js';
 
@@ -16,9 +16,8 @@ export function ratioWords({
 
 /** `40.0 times smaller than float16`, or how many times larger. */
 export function timesSmaller(ratio: number): string {
-  return ratio >= 1
-    ? `${formatRatio(ratio)} times smaller than float16`
-    : `${formatRatio(1 / ratio)} times larger than float16`;
+  const { times, word } = formatTimes(ratio);
+  return `${times} times ${word} than float16`;
 }
 
 /** Says on standard error that a packed archive takes more bytes than its labels would as float16. */

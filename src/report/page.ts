@@ -1,5 +1,5 @@
 import { CODECS } from '../codecs/registry.js';
-import { formatBytes, formatRatio } from '../core/format.js';
+import { formatBytes, formatRatio, formatTimes } from '../core/format.js';
 import { errorCode } from '../errors.js';
 import type { Chart } from './charts.js';
 import { labelsInWords, madeBy, temperaturesInWords } from './facts.js';
@@ -66,12 +66,10 @@ async function drawCharts(charts: readonly Chart[]) {
 
 function header({ name, facts, divergence }: ArchiveReport): string {
   const { bytes, ratio, labels, classes } = facts;
+  const { times, word } = formatTimes(ratio.total);
   const figures: (readonly [string, string])[] = [
     [formatBytes(bytes.total), 'on disk, every byte counted'],
-    [
-      `${formatRatio(Math.max(ratio.total, 1 / ratio.total))}×`,
-      `${ratio.total < 1 ? 'larger' : 'smaller'} than float16: ${formatBytes(2 * labels * classes)}`,
-    ],
+    [`${times}×`, `${word} than float16: ${formatBytes(2 * labels * classes)}`],
   ];
   if (divergence !== undefined) {
     const counted = divergence.labels === undefined ? 'recorded' : `${divergence.labels} labels`;

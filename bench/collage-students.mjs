@@ -14,6 +14,7 @@ import { parseArgs } from 'node:util';
 import sharp from 'sharp';
 import { Augmenter } from '#src/augment/augmenter.js';
 import { renderViews, renderWhole } from '#src/augment/replay.js';
+import { CODECS } from '#src/codecs/registry.js';
 import { memoryImages } from '#src/images/memory.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { argMax } from '#src/labels/arg-max.js';
@@ -78,7 +79,7 @@ report();
 /** The archive of a ratio, its codec, its bytes and the epochs that it stores; without one that of the full labels. */
 async function archiveOf(ratio) {
   if (ratio === undefined) return { archive: labels, kept: epochs };
-  const archive = path.join(work, `${ratio}x`);
+  const archive = path.join(work, nameOf(ratio));
   const file = `${archive}.json`;
   if (existsSync(file)) return { archive, ...JSON.parse(await readFile(file, 'utf8')) };
   const { bytes, divergence, storedEpochs, codec } = await packLogits({
@@ -91,9 +92,14 @@ async function archiveOf(ratio) {
   return { archive, ...found };
 }
 
+/** Of an archive of the codec as it is now: those of earlier ones in DIR are left alone. */
+function nameOf(ratio) {
+  return ratio === 1 ? '1x' : `${ratio}x-${CODECS.of({ name: 'transform' }).revision}`;
+}
+
 /** Share of the held-out collages to which a student gives the teacher's class. */
 async function agreement({ archive: folder, ratio, kept }, seed) {
-  const file = path.join(work, `student-${ratio}x-${seed}.json`);
+  const file = path.join(work, `student-${nameOf(ratio)}-${seed}.json`);
   if (existsSync(file)) return JSON.parse(await readFile(file, 'utf8')).agreement;
   const start = performance.now();
   const found = await trained(folder, kept, seed);

@@ -60,7 +60,7 @@ const python = process.env.SOFTPACK_PYTHON ?? 'python3';
 const folder = await makeLabels({ dir: flags.dir, python, collages, epochs });
 const source = await openPackSource(folder, kernels, {});
 const labels = withMixes(source.labels, source.origin, source.sides, 'shown');
-const results = await kept('results.json', {});
+const results = ofTheseCodecs(await kept('results.json', {}));
 await measureAll();
 const spectrum = await spectrumOfLabels();
 report();
@@ -72,6 +72,15 @@ await source[Symbol.asyncDispose]();
 
 async function kept(name, otherwise) {
   return existsSync(at(name)) ? JSON.parse(await readFile(at(name), 'utf8')) : otherwise;
+}
+
+/** Without results of codecs as they once were. */
+function ofTheseCodecs(found) {
+  const codecOf = (name) => CODECS.of({ name: name.split(/[ ,]/)[0] });
+  const current = Object.entries(found).filter(
+    ([name, { revision }]) => codecOf(name).revision === revision,
+  );
+  return Object.fromEntries(current);
 }
 
 async function measureAll() {
@@ -128,7 +137,8 @@ async function measured(name, codec) {
   );
   const bits = (8 * errors.bytes) / count;
   const { components } = trained.config;
-  results[name] = { bits, ...meter.result(), tensorBytes, ...(components && { components }) };
+  const { revision } = CODECS.of(codec);
+  results[name] = { bits, ...meter.result(), tensorBytes, components, revision };
   trained.dispose();
   await keep();
   console.error(`${name}: ${bits.toFixed(1)} bits, KL ${results[name].kl.toExponential(3)}`);

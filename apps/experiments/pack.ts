@@ -17,7 +17,9 @@ export type PackStep = Pick<PackResult, 'codec' | 'bytes' | 'ratio' | 'divergenc
 /** A choice as part of a step's key, without typed arrays, which depend on the set alone. */
 export function keyOf(codec: Method['codec']): object {
   const plain = Object.entries(codec).filter(([, value]) => !ArrayBuffer.isView(value));
-  return Object.fromEntries(plain);
+  // Steps of an earlier codec's archives are not this one's.
+  const { revision } = CODECS.of(codec);
+  return { ...Object.fromEntries(plain), ...(revision !== undefined && { revision }) };
 }
 
 /** Training steps of the codec. */

@@ -167,6 +167,11 @@ export interface CodecDescriptor<
   Choice extends AnyChoice = AnyChoice,
 > {
   readonly name: Sized['name'];
+  /**
+   * Raised by one whenever equal labels and choices give other codes or tensors: results that were kept are then not taken
+   * for those of this codec. Default 1.
+   */
+  readonly revision?: number;
   readonly parameters: readonly CodecParameter[];
   readonly docs: CodecDocs;
   /** Stores few bits per label: where a size is asked for, it is worth weighing to store fewer epochs. */

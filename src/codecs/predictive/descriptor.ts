@@ -7,6 +7,7 @@ import { TRANSFORM, trainTransform } from '../transform/descriptor.js';
 /** `transform`, which may also predict labels by a network, where that saves more bytes than it takes. */
 export const PREDICTIVE: CodecDescriptor<PredictiveSized, PredictiveChoice> = {
   name: 'predictive',
+  revision: TRANSFORM.revision,
   parameters: [
     ...TRANSFORM.parameters,
     { name: 'network', words: 'a network that predicts labels', kind: 'form', libraryOnly: true },

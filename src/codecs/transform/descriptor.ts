@@ -17,6 +17,8 @@ const STATES = [1, 4, 8] as const;
 
 export const TRANSFORM: CodecDescriptor<TransformSized, TransformChoice> = {
   name: 'transform',
+  // 2: side data by a trellis, base vectors as coarse as codes make worthwhile and predicted from a class.
+  revision: 2,
   parameters: [
     { name: 'rate', words: 'bits per stored label, tensors included', kind: 'goal' },
     { name: 'kl', words: 'mean KL divergence of decoded labels, nats', kind: 'goal' },

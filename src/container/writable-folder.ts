@@ -49,7 +49,7 @@ function writableFolder(folder: string): WritableStore {
   const { name, open } = localStore(folder);
   return {
     ...{ name, open },
-    list: () => namesIn(folder),
+    list: (prefix) => namesIn(folder, prefix),
     async put(key, bytes, { signal } = {}) {
       throwIfAborted(signal);
       await replaceFile(await pathOf(key), bytes);
@@ -85,12 +85,13 @@ function writableFolder(folder: string): WritableStore {
 }
 
 /** Files that are whole: what is being written has another name. */
-async function namesIn(folder: string): Promise<readonly string[]> {
+async function namesIn(folder: string, prefix = ''): Promise<readonly string[]> {
   try {
     const entries = await onFile(folder, () => readdir(folder, { withFileTypes: true }));
     return entries
       .filter((entry) => entry.isFile() && !isTemporary(entry.name))
-      .map((entry) => entry.name);
+      .map((entry) => entry.name)
+      .filter((name) => name.startsWith(prefix));
   } catch (error) {
     if (errorCode(error) === 'NOT_FOUND') return [];
     throw error;

@@ -71,7 +71,7 @@ class S3Writer implements WritableStore {
     this.#connection = connection;
   }
 
-  async list(): Promise<readonly string[]> {
+  async list(begin = ''): Promise<readonly string[]> {
     const { sdk, bucket, prefix } = this.#connection;
     const within = prefix === '' ? '' : `${prefix}/`;
     const names: string[] = [];
@@ -79,7 +79,7 @@ class S3Writer implements WritableStore {
     do {
       const page = await this.#send(
         new sdk.ListObjectsV2Command({
-          ...{ Bucket: bucket, Prefix: within, Delimiter: '/' },
+          ...{ Bucket: bucket, Prefix: within + begin, Delimiter: '/' },
           ...(token !== undefined && { ContinuationToken: token }),
         }),
       );

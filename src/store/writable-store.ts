@@ -13,8 +13,12 @@ export interface PutPartsOptions extends WriteOptions {
 }
 
 export interface WritableStore extends ByteStore {
-  /** Names of its files, without those of folders within; none if the folder does not exist. */
-  list(): Promise<readonly string[]>;
+  /**
+   * Names of its files, without those of folders within; none if the folder does not exist.
+   *
+   * @param prefix What the names begin with: a bucket is asked for these alone.
+   */
+  list(prefix?: string): Promise<readonly string[]>;
   /** Writes a small file, in place of one that is there. */
   put(key: string, bytes: Uint8Array, options?: WriteOptions): Promise<void>;
   /**

@@ -111,4 +111,4 @@ it('a server that ignores If-None-Match is refused when a job is planned', async
   await expect(plan).rejects.toMatchObject({ code: 'UNSUPPORTED' });
   await expect(plan).rejects.toThrow('If-None-Match');
   expect(await stores.job.list()).toEqual([]);
-});
+}, 180_000);

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { cacheLabels } from '#src/pipeline/cache-labels.js';
+import { runJob } from '#src/pipeline/job/run.js';
 import { openJobStores } from '#src/pipeline/job/stores.js';
 import { randomStream } from '../kernels/support.js';
 import { MemoryBucket } from '../store/memory-s3.js';
@@ -14,6 +15,8 @@ import {
   jobOptions,
   planned,
   runAll,
+  SHARDS,
+  WORKER,
 } from './job.js';
 
 const temporary = await temporaryDirectory();
@@ -44,6 +47,40 @@ describe("a job's archive of a trained codec has the bytes of one machine's", ()
     expect(kills).toBeGreaterThan(9);
     expect(filesOfBucket(bucket)).toEqual(wanted);
   });
+});
+
+test('a shard costs few requests, made or found without its receipt, however many others there are', async () => {
+  const bucket = new MemoryBucket();
+  const stores = await planned(await inBucket(bucket), options);
+  /** What a run asks of the bucket for its shards. */
+  const run = async () => {
+    const { made, verified } = await runJob(stores, {
+      ...WORKER,
+      runner: {
+        async run(work) {
+          bucket.asked.length = 0;
+          for (let shard = 0; shard < SHARDS; shard++) await work.make(shard);
+          return [];
+        },
+      },
+    });
+    const asked = bucket.asked.reduce<Record<string, number>>(
+      (counts, kind) => ({ ...counts, [kind]: (counts[kind] ?? 0) + 1 }),
+      {},
+    );
+    return { made, verified, asked };
+  };
+  // The bucket is probed once: two objects and their removal.
+  expect(await run()).toEqual({
+    ...{ made: SHARDS, verified: 0 },
+    asked: { Get: SHARDS, Put: 3 * SHARDS + 2, Delete: 1 },
+  });
+  for (const key of [...bucket.objects.keys()].filter((name) => name.includes('/receipts/'))) {
+    bucket.objects.delete(key);
+  }
+  const found = await run();
+  expect(found).toMatchObject({ made: 0, verified: SHARDS, asked: { List: SHARDS, Put: SHARDS } });
+  expect(bucket.asked.length).toBeLessThanOrEqual(8 * SHARDS);
 });
 
 describe('no shard is lost', () => {

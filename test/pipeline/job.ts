@@ -79,7 +79,7 @@ export function dying(stores: JobStores, at: number, when: 'before' | 'after'): 
   const wrap = (store: WritableStore): WritableStore => ({
     name: store.name,
     open: (...args) => store.open(...args),
-    list: () => store.list(),
+    list: (prefix) => store.list(prefix),
     sha256Of: (...args) => store.sha256Of(...args),
     put: (...args) => change(() => store.put(...args)),
     putIfAbsent: (...args) => change(() => store.putIfAbsent(...args)),

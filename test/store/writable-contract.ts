@@ -12,6 +12,8 @@ export const CONTRACT: Readonly<Record<string, (store: WritableStore) => Promise
     await store.put('a', new Uint8Array(0));
     await store.put('b', Uint8Array.of(3));
     expect([...(await store.list())].sort()).toEqual(['a', 'b']);
+    expect(await store.list('b')).toEqual(['b']);
+    expect(await store.list('c')).toEqual([]);
     expect(await contentOf(store, 'b')).toEqual(Buffer.of(3));
     expect(await contentOf(store, 'a')).toEqual(Buffer.of());
     await store.delete('a');

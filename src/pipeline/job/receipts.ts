@@ -26,11 +26,16 @@ export function receiptName({ shard, bytes, sha256, indexSha256, sums }: Receipt
   const hash = (hex: string) => Buffer.from(hex, 'hex').toString('base64url');
   const [rows, kl, error, energy, agreeing] = sums;
   return [
-    `s${String(shard).padStart(5, '0')}`,
+    shardName(shard),
     bytes.toString(16),
     ...[sha256, indexSha256].map(hash),
     ...[rows, kl, error, energy, agreeing].map((sum) => sum.toString(16)),
   ].join('.');
+}
+
+/** What the names of a shard's receipts begin with. */
+function shardName(shard: number): string {
+  return `s${String(shard).padStart(5, '0')}`;
 }
 
 /** Undefined for other names. */
@@ -73,4 +78,10 @@ export async function listReceipts(
     else others.push(receipt);
   }
   return found;
+}
+
+/** Receipts of one shard, in one request. */
+export async function receiptsOf(store: WritableStore, shard: number): Promise<readonly Receipt[]> {
+  const names = await store.list(`${shardName(shard)}.`);
+  return names.flatMap((name) => parseReceipt(name) ?? []);
 }

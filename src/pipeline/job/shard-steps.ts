@@ -17,7 +17,7 @@ import { viewed } from '../pack.js';
 import { chunkOf, encodePiece, piecesOf } from '../write-archive.js';
 import type { JobArchive } from './codec.js';
 import type { JobLabels } from './labels.js';
-import { keepReceipt, listReceipts, type Receipt } from './receipts.js';
+import { keepReceipt, type Receipt, receiptsOf } from './receipts.js';
 import type { JobStores } from './stores.js';
 
 /** The steps of a shard. */
@@ -65,7 +65,7 @@ export class ShardSteps implements AsyncDisposable {
   async receive(shard: number): Promise<boolean> {
     const record = await this.#stored(shard);
     if (record === undefined) return false;
-    const measured = (await listReceipts(this.#stores.job, this.#archive.shards)).get(shard) ?? [];
+    const measured = await receiptsOf(this.#stores.job, shard);
     const receipt = measured.find(({ sha256 }) => sha256 === record.sha256);
     if (receipt === undefined) return false;
     await keepReceipt(this.#stores.receipts, receipt, { signal: this.#signal });

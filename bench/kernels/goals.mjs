@@ -69,6 +69,29 @@ export function goalResults(rows) {
   return [...results(RATIOS, ratioCell), ...results(LATENCIES, latencyCell)];
 }
 
+/** What `fastest` must reach of the best method that it may choose. */
+const LEAST_CHOICE = 0.8;
+
+/** For each setting that was decoded, whether `fastest` chose well, by processor time. */
+export function methodChoices(rows) {
+  const decoded = rows.filter(
+    ({ op, side, out }) => op === 'decode' && side === 'softpack' && out === 'float32',
+  );
+  return decoded
+    .filter(({ impl }) => impl === 'softpack fastest')
+    .map(({ dc, k, threads, method: chosen }) => {
+      const own = decoded.filter((row) => row.dc === dc && row.k === k && row.threads === threads);
+      const best = fastest(own, 'labelsPerCpuSecond');
+      // The same method may be there twice, as the choice of another precision, too.
+      const of = own.filter(({ method }) => method === chosen);
+      const speed = 'labelsPerCpuSecond';
+      const share = fastest(of, speed)[speed] / best[speed];
+      const wrong = share < LEAST_CHOICE;
+      const text = `fastest at (${dc},${k}), threads ${threads}: ${chosen}, ${share.toFixed(2)} of ${best.method}`;
+      return { wrong, text: wrong ? `WRONG CHOICE: ${text}` : text };
+    });
+}
+
 function ratioCell({ ours, rivals, needed = rivals, rivalError = Infinity }, goal, rows) {
   const own = rows.filter(({ side, impl }) => side === 'softpack' && ours.test(impl));
   const others = rows.filter(
@@ -80,8 +103,10 @@ function ratioCell({ ours, rivals, needed = rivals, rivalError = Infinity }, goa
   const rival = fastest(others, 'labelsPerSecond');
   const ratio = (speed) => fastest(own, speed)[speed] / fastest(others, speed)[speed];
   const reached = ratio('labelsPerSecond');
+  // Other load on the machine does not count.
+  const byCpuTime = ratio('labelsPerCpuSecond');
   return {
-    ...{ goal, unit: 'x', reached, byCpuTime: ratio('labelsPerCpuSecond'), missed: reached < goal },
+    ...{ goal, unit: 'x', reached, byCpuTime, missed: byCpuTime < goal },
     ...{ ours: best.impl, rival: rival.impl, limit: limitOf(best) },
   };
 }
@@ -92,7 +117,7 @@ function latencyCell({ ours }, goal, rows) {
   const best = fastest(own, 'labelsPerSecond');
   const reached = 1e6 / best.labelsPerSecond;
   const byCpuTime = 1e6 / fastest(own, 'labelsPerCpuSecond').labelsPerCpuSecond;
-  return { goal, unit: ' us', reached, byCpuTime, missed: reached > goal, ours: best.impl };
+  return { goal, unit: ' us', reached, byCpuTime, missed: byCpuTime > goal, ours: best.impl };
 }
 
 function rowsOf(rows, op, { dc, k }) {

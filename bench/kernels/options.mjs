@@ -1,5 +1,5 @@
 import { parseArgs } from 'node:util';
-import { OPERATIONS, SETTINGS } from './settings.mjs';
+import { OPERATIONS, SETTINGS, STREAMS } from './settings.mjs';
 
 const USAGE = `npm run bench -- [options]
 
@@ -7,9 +7,10 @@ const USAGE = `npm run bench -- [options]
   --only OP[/DC,K]   this operation, or a setting's ("decode", "decode/20,1024", "*/20,1024"); may be repeated
   --threads N        may be repeated; default 1 and all processors
   --json FILE        writes machine, ceilings and rows
-  --results          writes bench/results/, one JSON and one Markdown file a kind of processor
+  --results          adds what it measured to bench/results/, one JSON and one Markdown file a kind of processor
 
 Operations: ${Object.keys(OPERATIONS).join(', ')}
+Without a setting: ${Object.keys(STREAMS).join(', ')}
 Settings: ${SETTINGS.map(({ name }) => name).join(' ')}
 `;
 
@@ -41,11 +42,14 @@ export function parseOptions(argv, processors) {
               ? !quick || QUICK_SETTINGS.includes(name)
               : filter.setting === name),
         );
+  const streams = Object.keys(STREAMS).filter((op) =>
+    filters.length === 0 ? !quick : filters.some((filter) => filter.op === op),
+  );
   const operations = (setting) => Object.keys(OPERATIONS).filter((op) => asked(op, setting));
   const counts = values.threads?.map(parseThreads) ?? (quick ? [1] : [1, processors]);
   return {
     ...(quick ? QUICK : FULL),
-    ...{ argv, json, results, operations, threads: [...new Set(counts)] },
+    ...{ argv, json, results, operations, streams, threads: [...new Set(counts)] },
     settings: SETTINGS.filter((setting) => operations(setting).length > 0),
   };
 }
@@ -75,7 +79,9 @@ function parse(argv) {
 
 function parseFilter(text) {
   const [op, setting] = text.split('/');
-  if (op !== '*' && !Object.hasOwn(OPERATIONS, op)) fail(`no operation "${op}"`);
+  const known = op === '*' || Object.hasOwn(OPERATIONS, op);
+  if (!known && !Object.hasOwn(STREAMS, op)) fail(`no operation "${op}"`);
+  if (!known && setting !== undefined) fail(`"${op}" has no settings`);
   if (setting !== undefined && !SETTINGS.some(({ name }) => name === setting)) {
     fail(`no setting "${setting}"`);
   }

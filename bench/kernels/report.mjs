@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { machineLine, processorSlug } from './machine.mjs';
-import { OPERATIONS, SETTINGS } from './settings.mjs';
+import { OPERATIONS, SETTINGS, STREAMS } from './settings.mjs';
 
 /** Rows of one operation, setting and number of threads, fastest first. */
 export function resultTable(rows) {
@@ -32,7 +32,37 @@ export function resultTable(rows) {
     digits(row.maxError),
     `${row.batch}`,
   ]);
-  return `${title}\n\n${table(header, cells)}\n`;
+  return `${title}${dateOf(rows)}\n\n${tableOfRows(sorted, header, cells)}\n`;
+}
+
+/** Rows of one operation without settings and one input, fastest first; sizes are bits a value or bytes a label. */
+export function streamTable(rows) {
+  const [{ op, setting }] = rows;
+  const header = ['implementation', 'items/s/core', '10 % to 90 %', 'per CPU s', 'size', 'error'];
+  const sorted = [...rows].sort((a, b) => b.labelsPerCpuSecond - a.labelsPerCpuSecond);
+  const cells = sorted.map((row) => [
+    row.impl,
+    thousands(row.labelsPerSecond),
+    row.spread.map(thousands).join(' to '),
+    thousands(row.labelsPerCpuSecond),
+    row.size.toPrecision(3),
+    digits(row.error),
+  ]);
+  return `${op}, ${setting}${dateOf(rows)}\n\n${tableOfRows(sorted, header, cells)}\n`;
+}
+
+function dateOf([{ date }]) {
+  return date === undefined ? '' : ` (${date})`;
+}
+
+/** With a last column of shares of committed speeds, if there are any. */
+function tableOfRows(rows, header, cells) {
+  if (rows.every(({ ofCommitted }) => ofCommitted === undefined)) return table(header, cells);
+  const shares = rows.map(({ ofCommitted }) => ofCommitted?.toFixed(2) ?? '-');
+  return table(
+    [...header, 'of committed'],
+    cells.map((row, i) => [...row, shares[i]]),
+  );
 }
 
 /** Goal and result for every setting; empty if nothing was measured. */
@@ -59,11 +89,11 @@ function goalCell({ goal, unit, reached, byCpuTime, missed }) {
 /** Every goal that was measured and missed, with the limiting unit. */
 export function missedGoals(goals) {
   return goals.flatMap(({ name, cells }) =>
-    cells.flatMap(({ goal, unit, reached, missed, ours, rival, limit }, i) => {
+    cells.flatMap(({ goal, unit, byCpuTime, missed, ours, rival, limit }, i) => {
       if (!missed) return [];
       const against = rival === undefined ? ours : `${ours} to ${rival}`;
       const share = limit === undefined ? '' : `; at ${limit}`;
-      const numbers = `${reached.toPrecision(3)}${unit} instead of ${goal}${unit}`;
+      const numbers = `${byCpuTime.toPrecision(3)}${unit} instead of ${goal}${unit}`;
       return [`- ${name} at (${SETTINGS[i].name}): ${numbers} (${against}${share})`];
     }),
   );
@@ -99,6 +129,11 @@ function markdown({ machine, command, date, versions, skipped, ceilings, labels,
       ),
     ),
   );
+  const streams = Object.keys(STREAMS).flatMap((op) => {
+    const own = rows.filter((row) => row.op === op);
+    const inputs = [...new Set(own.map(({ setting }) => setting))];
+    return inputs.map((setting) => own.filter((row) => row.setting === setting));
+  });
   return `# Kernels on ${machine.processor}
 
 ${machineLine(machine)}. \`${command}\`, ${date}.
@@ -113,17 +148,23 @@ ${legend}
 ${ceilingTable(ceilings)}
 ## Labels
 
-${labelTable(labels)}
+${labelTable(labels ?? {})}
 ## Results
 ${cases
   .filter((some) => some.length > 0)
   .map((some) => `\n### ${resultTable(some)}`)
+  .join('')}${streams.length === 0 ? '' : `\n${streamLegend}\n`}${streams
+  .map((some) => `\n### ${streamTable(some)}`)
   .join('')}`;
 }
 
+export const streamLegend =
+  'Items are values of entropy-coded blocks and labels of tokens. Sizes are bits a value and bytes a label; errors the ' +
+  "share of wrong values, of tokens' labels KL from the exact probabilities in nats, of listed ids the largest of a logarithm.";
+
 export const legend =
   'Median of interleaved samples. Errors against float64, relative: of all checked values, and the largest; of ' +
-  'codes, the distance in excess of the nearest. `!`: less exact than the fastest of softpack. `<`: goal not reached.';
+  'codes, the distance in excess of the nearest. `!`: less exact than the fastest of softpack. `<`: goal not reached, by processor time.';
 
 export function ceilingTable(ceilings) {
   const names = [...new Set(ceilings.flatMap((entry) => Object.keys(entry)))];

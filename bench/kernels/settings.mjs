@@ -29,6 +29,15 @@ export const OPERATIONS = {
   project: 'labels to latent vectors: a matrix product',
 };
 
+/** Operations of one input each, which has no dh, dc and k; on one thread. */
+export const STREAMS = {
+  'rans-decode': 'bytes of entropy-coded blocks to integers',
+  'rans-encode': 'integers to bytes of entropy-coded blocks',
+  'tokens-decode': "blocks of tokens' labels to ids and probabilities",
+  'tokens-encode': "listed ids and values of tokens' labels to bits",
+  'tokens-list': 'logits of a vocabulary to the most probable ids',
+};
+
 /**
  * Largest allowed errors of softpack's results against float64, as verify.mjs defines them. `fastest` may round to
  * bfloat16. A gradient is a difference of labels: relative to itself, it has several times their errors.
@@ -46,6 +55,9 @@ const LABEL_ERRORS = [
   ['exact', 2e-6],
   ['fastest', 4e-3],
   ['fast', 2e-3],
+  ['latent', 2e-6],
+  ['table', 2e-6],
+  ['fixed', 2e-3],
   ['bfloat', 4e-3],
   ['split', 1e-5],
 ];

@@ -54,11 +54,12 @@ const OPERATIONS = {
       Object.keys(OUTPUTS).map((out) => ({ ...variant, out })),
     );
     const consecutive = (start, count) => ({ start, count });
+    const list = typed.filter(({ out }) => !own.isReference || out === 'float32');
+    const chosen = decoders(workload, own, list, consecutive, DECODE_BATCHES);
     // Methods are compared with one output type; the precisions that users choose from are measured with all.
-    const list = [...typed, ...forced(own)].filter(
-      ({ out }) => !own.isReference || out === 'float32',
-    );
-    return decoders(workload, own, list, consecutive, DECODE_BATCHES);
+    const known = new Set(chosen.map(({ work }) => work));
+    const others = forced(own).filter(({ spec }) => !known.has(spec.method));
+    return [...chosen, ...decoders(workload, own, others, consecutive, DECODE_BATCHES)];
   },
 
   'decode-gather'(workload, own) {
@@ -140,12 +141,13 @@ function variants({ isReference }) {
   }));
 }
 
-/** Methods that `fastest` may choose, or that only a user can, if the processor has the unit. */
+/** Methods that `fastest` may choose, or that only a user can. */
 function forced({ isReference, extensions }) {
+  if (isReference) return [];
   const unit = extensions.some((name) => name === 'avx512_bf16' || name === 'amx_bf16');
-  if (isReference || !unit) return [];
-  return ['bfloat', 'split'].map((method) => ({
-    ...{ name: `softpack ${method}`, spec: { method }, out: 'float32' },
+  const methods = ['latent', 'table', 'fixed', ...(unit ? ['bfloat', 'split'] : [])];
+  return methods.map((method) => ({
+    ...{ name: `softpack ${method}`, spec: { method, memoryCap: MEMORY_CAP }, out: 'float32' },
   }));
 }
 

@@ -1,6 +1,7 @@
 import type { PlannedLabels } from '#src/archive/size.js';
 import { CODECS, type CodecChoice, type SizedChoice } from '#src/codecs/registry.js';
 import { archiveBytes, type TotalRatioChoice } from '#src/pipeline/archive-size.js';
+import { keptEpochs } from '#src/pipeline/kept-epochs.js';
 import type { PruneOptions } from '#src/pipeline/pruned-source.js';
 import { planForBytes, pruneForBytes, type ScalableCodec } from '#src/planner/choose.js';
 import { epochsOf, type LabelSet, type Setting } from './labels.js';
@@ -77,23 +78,12 @@ const LPQLD_PRUNING = 10;
 const COMPOSED_PRUNING = 2;
 /** Stored epochs of the VQAE with reuse. */
 const VQAE_KEPT_EPOCHS = 8;
-/** Of the transform codec: this times the root of the bits for all labels of a sample. */
-const KEPT_PER_ROOT = 0.22;
 
 const TRANSFORM_FORMS: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   'transform, reuse, no base vectors': { bases: false },
   'transform, reuse, dead zone': { states: 1 },
   'transform, reuse, 8 states': { states: 8 },
 };
-
-/**
- * Epochs that the transform codec stores: labels that are fewer may be better, and a tenth of the bits is worth about a
- * third of the epochs. Students of 546 classes did best with 5 to 8 of 40 at 400x and 4 or 5 at 1000x.
- */
-function keptEpochs(bitsPerSample: number, epochs: number): number {
-  const kept = Math.round(KEPT_PER_ROOT * Math.sqrt(bitsPerSample));
-  return Math.min(Math.max(kept, 1), epochs);
-}
 
 /** The method at `ratio` in total bytes, as near below as its parameters allow; `undefined` if none fit. */
 export function methodAt(
@@ -139,8 +129,9 @@ export function methodAt(
     case 'predictive, reuse': {
       const codecName = name === 'predictive, reuse' ? 'predictive' : 'transform';
       const codec = { name: codecName, totalRatio: ratio, ...TRANSFORM_FORMS[name] } as const;
-      const reused = keptEpochs((8 * budget) / samples, epochs);
-      const keep = name === 'transform' ? epochs : reused;
+      const full = 2 * classes * samples * epochs;
+      const reused = () => keptEpochs(codec, labels, full, CODECS).keep;
+      const keep = name === 'transform' ? epochs : reused();
       const method = { name, codec, keep, temperatures: name !== 'transform, reuse, tau 20' };
       const plain = name === 'transform, reuse, basis of 8 bits';
       return plain ? { ...method, plainBasisWithin: budget } : method;

@@ -88,8 +88,8 @@ describe('planLabels', () => {
   test('weighs the epochs of codecs of few bits per label, and tells', () => {
     const { codecs, budget } = planLabels({ ...paper, ratio: 400 });
     const transform = codecs.find(({ name }) => name === 'transform');
-    expect(transform?.storedEpochs).toBe(79);
-    expect(transform?.weighed?.map(({ epochs }) => epochs)).toEqual([300, 150, 79, 60, 30]);
+    expect(transform?.storedEpochs).toBe(66);
+    expect(transform?.weighed?.map(({ epochs }) => epochs)).toEqual([300, 150, 66, 60, 30]);
     expect(transform?.bytes.total).toBeLessThanOrEqual(budget);
     expect(transform?.bytes.total).toBeGreaterThan(0.99 * budget);
     expect(codecs.find(({ name }) => name === 'vqae')?.storedEpochs).toBeUndefined();

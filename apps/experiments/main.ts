@@ -36,6 +36,7 @@ interface Flags {
   readonly states?: string;
   readonly questions?: string;
   readonly texts?: number;
+  readonly passes?: number;
 }
 
 /** The only one whose rows are sets of images. */
@@ -78,6 +79,7 @@ const program = new Command('experiments')
   )
   .option('--questions <dir>', 'of `table2`: English part of chatterbot-corpus, asked beside nouns')
   .option('--texts <n>', 'of `table2`: no more than these, the first ones', Number)
+  .option('--passes <n>', 'of `table2`: how often students see each text', Number)
   .option('--report', 'measure nothing: write the report of what is known')
   .action(run);
 

@@ -92,7 +92,7 @@ test('students learn from labels, from the text, from the teacher, and from a pr
   );
   const recipe = {
     shape: { width: 16, layers: 1, heads: 2 },
-    ...{ epochs: 3, window: 64, learningRate: 0.02 },
+    ...{ passes: 3, window: 64, learningRate: 0.02 },
   };
   const setting = {
     ...{ packed, answers: texts, head, recipe, positions: 7, onStep: () => {}, signal },
@@ -166,7 +166,7 @@ test('a student that sees the states learns what no text tells', async () => {
   );
   const learn = async (informed?: number) => {
     const shape = { width: 16, layers: 1, heads: 2, informed };
-    const recipe = { shape, epochs: 10, window: 16, learningRate: 0.02 };
+    const recipe = { shape, passes: 10, window: 16, learningRate: 0.02 };
     const setting = {
       packed,
       answers: texts,

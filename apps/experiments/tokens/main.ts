@@ -32,6 +32,8 @@ export interface Table2Flags {
   readonly questions?: string;
   /** Texts that are used, the first ones. */
   readonly texts?: number;
+  /** How often students see each text that they learn from, instead of the scale's own number. */
+  readonly passes?: number;
 }
 
 export interface Table2Context {
@@ -45,26 +47,28 @@ interface Scale {
   readonly recipe: Recipe;
   readonly seeds: number;
   readonly prompts: number;
+  /** Texts that are tested on at most: the same ones for any larger number of texts. */
+  readonly tested: number;
 }
 
 /** Longest answer, tokens. */
 const MOST = 48;
-/** Of each 5 texts one is tested on. */
+/** Of each 5 texts one is tested on, until there are enough of them. */
 const FOLD = 5;
 
 const FULL: Scale = {
   recipe: {
     shape: { width: 128, layers: 4, heads: 4 },
-    ...{ epochs: 8, window: 256, learningRate: 1e-3 },
+    ...{ passes: 2, window: 256, learningRate: 1e-3 },
   },
-  ...{ seeds: 3, prompts: 8000 },
+  ...{ seeds: 3, prompts: 24_000, tested: 400 },
 };
 const QUICK: Scale = {
   recipe: {
     shape: { width: 64, layers: 2, heads: 4 },
-    ...{ epochs: 6, window: 256, learningRate: 3e-3 },
+    ...{ passes: 1, window: 256, learningRate: 3e-3 },
   },
-  ...{ seeds: 3, prompts: 400 },
+  ...{ seeds: 3, prompts: 2000, tested: 80 },
 };
 
 /** Table 2 of the paper: what labels of a language model teach, by how they are stored. */
@@ -73,17 +77,19 @@ export async function table2(flags: Table2Flags, context: Table2Context): Promis
   if (flags.seeds !== undefined) argument.count(flags.seeds, 'seeds', 1);
   // One to learn from and one to test on.
   if (flags.texts !== undefined) argument.count(flags.texts, 'texts', 2);
-  const { recipe, ...scale } = flags.quick ? QUICK : FULL;
+  if (flags.passes !== undefined) argument.count(flags.passes, 'passes', 1);
+  const { recipe: usual, ...scale } = flags.quick ? QUICK : FULL;
+  const recipe = { ...usual, passes: flags.passes ?? usual.passes };
   const { texts, head: matrix, greedy } = await labelledTexts(flags, scale.prompts, context);
-  const learnt = (_: unknown, i: number) => i % FOLD !== 0;
-  const [train, test] = [texts.filter(learnt), texts.filter((_, i) => i % FOLD === 0)];
+  const tests = (_: unknown, i: number) => i % FOLD === 0 && i < FOLD * scale.tested;
+  const learns = (own: unknown, i: number) => !tests(own, i);
+  const [train, test] = [texts.filter(learns), texts.filter(tests)];
   const { vocabulary, width } = matrix;
   const tensor = tf.tensor2d(matrix.weights, [vocabulary, width]);
   const head = { ...matrix, tensor };
   const seeds = flags.seeds ?? scale.seeds;
   const facts = factsOf(flags, recipe, { train, test, vocabulary });
   for (const fact of facts) say(fact);
-  say(`${stepsOf(train, recipe)} steps per student`);
   const out = join(flags.out, 'tokens');
   const labels = test.map(({ rows }) => rows);
   const setting = { workspace, train, test, head, recipe, seeds, say, signal };
@@ -91,8 +97,7 @@ export async function table2(flags: Table2Flags, context: Table2Context): Promis
     greedy &&
     (async () => {
       const all = await greedy();
-      const [learning, testing] = [all.filter(learnt), all.filter((_, i) => i % FOLD === 0)];
-      return { train: learning, test: testing, end: END, most: MOST };
+      return { train: all.filter(learns), test: all.filter(tests), end: END, most: MOST };
     });
   await measureTable2({ ...setting, greedy: greedily }, async (rows) => {
     await writeTable2(out, { ...run, facts, labels }, rows);
@@ -103,7 +108,7 @@ export async function table2(flags: Table2Flags, context: Table2Context): Promis
 
 function factsOf(
   flags: Table2Flags,
-  { shape, epochs, window, learningRate }: Recipe,
+  recipe: Recipe,
   {
     train,
     test,
@@ -114,6 +119,7 @@ function factsOf(
     readonly vocabulary: number;
   },
 ): string[] {
+  const { shape, passes, window, learningRate } = recipe;
   const count = (some: readonly Answer[]) => some.reduce((sum, { rows }) => sum + rows, 0);
   return [
     flags.states === undefined
@@ -121,7 +127,7 @@ function factsOf(
       : 'Texts that were given with hidden states of the teacher (`--states`)',
     `${train.length} texts with ${count(train)} labels, tested on ${test.length} others with ${count(test)}`,
     `Distributions over all ${vocabulary} ids`,
-    `Students: transformers from scratch, ${shape.layers} layers, ${shape.width} dimensions, ${epochs} epochs of windows of ${window} tokens, AdamW at ${learningRate}; those of one seed start alike and see the same windows`,
+    `Students: transformers from scratch, ${shape.layers} layers, ${shape.width} dimensions, ${passes} ${passes === 1 ? 'pass' : 'passes'} over the labels in ${stepsOf(train, recipe)} steps of ${window} tokens, AdamW at ${learningRate}; those of one seed start alike and see the same windows`,
   ];
 }
 

@@ -39,10 +39,10 @@ const DECISIVE: readonly TokenMethod[] = [
   EIGHT,
   { name: '`head-tail`: 12 + 8 sampled', lesson: 'labels', codec: { name: 'head-tail' } },
   { name: '50 sampled', lesson: 'labels', codec: { name: 'sampled' } },
-  { name: '12 sampled', lesson: 'labels', codec: { name: 'sampled', samples: 12 } },
 ];
 
 const OTHERS: readonly TokenMethod[] = [
+  { name: '12 sampled', lesson: 'labels', codec: { name: 'sampled', samples: 12 } },
   { name: 'text drawn from the teacher (SeqKD)', lesson: 'text' },
   PREDICTED,
   { name: 'online distillation, texts in another order', lesson: 'teacher', order: 1000 },

@@ -14,7 +14,8 @@ import { type StudentInput, type StudentShape, TokenStudent } from './student.js
 
 export interface Recipe {
   readonly shape: Omit<StudentShape, 'vocabulary' | 'positions'>;
-  readonly epochs: number;
+  /** How often each text is seen. */
+  readonly passes: number;
   /** Tokens of a step. */
   readonly window: number;
   readonly learningRate: number;
@@ -52,9 +53,9 @@ export interface TrainSetting {
   readonly signal: AbortSignal;
 }
 
-export function stepsOf(answers: readonly Answer[], { epochs, window }: Recipe): number {
+export function stepsOf(answers: readonly Answer[], { passes, window }: Recipe): number {
   const all = answers.reduce((sum, { tokens }) => sum + tokens.length, 0);
-  return epochs * Math.ceil(all / window);
+  return passes * Math.ceil(all / window);
 }
 
 export function newStudent(
@@ -73,15 +74,15 @@ export async function trainStudent(
   setting: TrainSetting,
 ): Promise<TokenStudent> {
   const { answers, head, recipe, positions, order: shuffle = seed, onStep, signal } = setting;
-  const { epochs, learningRate } = recipe;
+  const { passes, learningRate } = recipe;
   const student = newStudent(recipe, head, positions, seed);
   const steps = stepsOf(answers, recipe);
   const schedule = cosineSchedule({ peak: learningRate, steps, warmup: Math.ceil(steps / 20) });
   using optimizer = new AdamW(student.variables, { learningRate, weightDecay: 0.01 });
   const alpha = lesson === 'text' ? 0 : 1;
   let step = 0;
-  for (let epoch = 0; epoch < epochs; epoch++) {
-    const random = new RandomSequence(shuffle, STREAM.training, 2 + epoch);
+  for (let pass = 0; pass < passes; pass++) {
+    const random = new RandomSequence(shuffle, STREAM.training, 2 + pass);
     const order = Array.from(random.distinct(answers.length, answers.length));
     for await (const { input, targets } of windowsOf(lesson, order, setting)) {
       throwIfAborted(signal);

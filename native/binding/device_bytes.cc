@@ -45,7 +45,9 @@ void DeviceBytes::Release(Napi::BasicEnv env) {
 }
 
 DeviceMemory DeviceBytes::Of(const Napi::Value& value, const SoftpackBackend* backend) {
-  if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kTag)) return {};
+  // Codes mostly are an array, and looking for a tag takes long.
+  if (value.IsTypedArray() || !value.IsObject()) return {};
+  if (!value.As<Napi::Object>().CheckTypeTag(&kTag)) return {};
   const DeviceBytes* const found = Unwrap(value.As<Napi::Object>());
   if (found->memory_.bytes == nullptr || found->module_->backend != backend) {
     throw Napi::TypeError::New(value.Env(),

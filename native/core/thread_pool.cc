@@ -101,7 +101,8 @@ class Pool {
 }  // namespace
 
 uint32_t ProcessorCount() {
-  const uint32_t count = std::thread::hardware_concurrency();
+  // Asking the system takes some 10 us, longer than a label.
+  static const uint32_t count = std::thread::hardware_concurrency();
   return count == 0 ? 1 : count;
 }
 

@@ -97,12 +97,13 @@ class FixedRows : public RowSource {
         (!one_run && !scratch->values.Reserve(shape_.blocks() * panel_stride))) {
       return kSoftpackOutOfMemory;
     }
+    const StageGroups groups = shape_.GroupsFor(block.labels, groups_);
     const uint16_t* const grouped =
-        GroupIndices(block, shape_.stages, groups_, scratch->grouped.data());
+        GroupIndices(block, shape_.stages, groups, scratch->grouped.data());
     for (uint64_t b = 0; b < shape_.blocks(); ++b) {
       int16_t* const sums = scratch->sums.data() + (one_run ? b * panel_stride : 0);
       for (uint64_t run = 0; run < groups_.runs(); ++run) {
-        SumRun(block.labels, b, run, grouped, sums);
+        SumRun(groups, block.labels, b, run, grouped, sums);
         if (!one_run) {
           AddRun(block.labels, b, run, sums, scratch->values.data() + b * panel_stride);
         }
@@ -242,10 +243,10 @@ class FixedRows : public RowSource {
     return kSoftpackOk;
   }
 
-  void SumRun(uint64_t labels, uint64_t block, uint64_t run, const uint16_t* grouped,
-              int16_t* panel) const {
-    for (uint64_t g = 0; g < groups_.groups_a_run(); ++g) {
-      const StageGroup group = groups_.Group(run, g);
+  void SumRun(const StageGroups& groups, uint64_t labels, uint64_t block, uint64_t run,
+              const uint16_t* grouped, int16_t* panel) const {
+    for (uint64_t g = 0; g < groups.groups_a_run(); ++g) {
+      const StageGroup group = groups.Group(run, g);
       const int16_t* const slice = rows_.data() + shape_.Slice(block, group.first);
       if (shape_.TouchesFirst(labels)) {
         TouchRows(slice, group.stages * shape_.stage_stride() * sizeof(int16_t));

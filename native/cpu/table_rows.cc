@@ -37,6 +37,10 @@ TableShape::TableShape(const SoftpackDecoderSpec& spec, uint64_t element_bytes)
   chunk = cached ? kWideChunk : kNarrowChunk;
 }
 
+StageGroups TableShape::GroupsFor(uint64_t labels, const StageGroups& groups) const {
+  return labels <= levels / 16 ? StageGroups(stages, groups.runs(), stages) : groups;
+}
+
 uint64_t TableShape::BlockLabels(uint64_t count, uint64_t threads) const {
   return BlockSize(count, threads, 1, chunk);
 }
@@ -116,12 +120,13 @@ class TableRows : public RowSource {
         !scratch->grouped.Reserve(block.labels * shape_.stages)) {
       return kSoftpackOutOfMemory;
     }
+    const StageGroups groups = shape_.GroupsFor(block.labels, groups_);
     const uint16_t* const grouped =
-        GroupIndices(block, shape_.stages, groups_, scratch->grouped.data());
+        GroupIndices(block, shape_.stages, groups, scratch->grouped.data());
     for (uint64_t b = 0; b < shape_.blocks(); ++b) {
       float* const panel = scratch->values.data() + b * panel_stride;
-      for (uint64_t g = 0; g < groups_.groups_a_run(); ++g) {
-        const StageGroup group = groups_.Group(0, g);
+      for (uint64_t g = 0; g < groups.groups_a_run(); ++g) {
+        const StageGroup group = groups.Group(0, g);
         const float* const slice = rows_.data() + shape_.Slice(b, group.first);
         if (shape_.TouchesFirst(block.labels)) {
           TouchRows(slice, group.stages * shape_.stage_stride() * sizeof(float));

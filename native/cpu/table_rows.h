@@ -14,34 +14,6 @@
 
 namespace softpack {
 
-// Shape of a table, the same on every machine.
-struct TableShape {
-  uint64_t stages;
-  uint64_t levels;
-  uint64_t columns;  // padded classes
-  uint64_t width;    // columns a block
-  uint64_t group;    // stages a group at most
-  uint64_t chunk;    // labels at most
-
-  TableShape(const SoftpackDecoderSpec& spec, uint64_t element_bytes);
-
-  uint64_t blocks() const { return columns / width; }
-  uint64_t elements() const { return stages * levels * columns; }
-  uint64_t stage_stride() const { return levels * width; }
-  // First element of the rows of `stage` in `block`.
-  uint64_t Slice(uint64_t block, uint64_t stage) const {
-    return (block * stages + stage) * stage_stride();
-  }
-  // Elements from one block of a panel to the next: an odd number of lines, so that the blocks of
-  // one label do not all fall into the same set of a cache.
-  uint64_t PanelStride(uint64_t labels) const { return (labels | 1) * width; }
-  uint64_t BlockLabels(uint64_t count, uint64_t threads) const;
-  // Whether enough labels use the rows of a slice for it to pay to read it whole first.
-  bool TouchesFirst(uint64_t labels) const {
-    return labels >= (group < stages ? levels / 2 : 2 * levels);
-  }
-};
-
 // Consecutive stages.
 struct StageGroup {
   uint64_t first;
@@ -71,6 +43,37 @@ class StageGroups {
   uint64_t stages_;
   uint64_t runs_;
   uint64_t groups_a_run_;
+};
+
+// Shape of a table, the same on every machine.
+struct TableShape {
+  uint64_t stages;
+  uint64_t levels;
+  uint64_t columns;  // padded classes
+  uint64_t width;    // columns a block
+  uint64_t group;    // stages a group at most
+  uint64_t chunk;    // labels at most
+
+  TableShape(const SoftpackDecoderSpec& spec, uint64_t element_bytes);
+
+  uint64_t blocks() const { return columns / width; }
+  uint64_t elements() const { return stages * levels * columns; }
+  uint64_t stage_stride() const { return levels * width; }
+  // First element of the rows of `stage` in `block`.
+  uint64_t Slice(uint64_t block, uint64_t stage) const {
+    return (block * stages + stage) * stage_stride();
+  }
+  // Elements from one block of a panel to the next: an odd number of lines, so that the blocks of
+  // one label do not all fall into the same set of a cache.
+  uint64_t PanelStride(uint64_t labels) const { return (labels | 1) * width; }
+  uint64_t BlockLabels(uint64_t count, uint64_t threads) const;
+  // `groups`; or the runs alone, whole, where the labels are too few to find each other's rows in
+  // L2: a sum then stays in registers over all stages.
+  StageGroups GroupsFor(uint64_t labels, const StageGroups& groups) const;
+  // Whether enough labels use the rows of a slice for it to pay to read it whole first.
+  bool TouchesFirst(uint64_t labels) const {
+    return labels >= (group < stages ? levels / 2 : 2 * levels);
+  }
 };
 
 // Indices [labels, stages] to [group][labels, stages of the group]: what one pass reads lies side

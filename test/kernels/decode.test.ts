@@ -218,6 +218,33 @@ describe.each(VARIANTS)('decode of $kernels.name by $method', ({ kernels, method
     }
   });
 
+  it('gives few labels the bytes of many, from tables that are read in groups of stages', () => {
+    const random = randomStream(31);
+    const sizes = { classes: 9, stages: 7, width: 1, levels: 2048 };
+    const spec = {
+      ...segmentSpec(random, sizes),
+      head: { kind: 'softmax', tau: 1 },
+      method,
+    } as const;
+    // More than a sixteenth of the levels, which are many.
+    const count = 150;
+    const codes = packedCodes(spec, count, random);
+    using decoder = kernels.createDecoder(spec);
+    const all = new Float32Array(count * spec.classes);
+    decoder.decode({ codes, labels: { start: 0, count }, out: all });
+    const [one, some] = [1, 128].map((few) => {
+      const out = new Float32Array(all.length);
+      for (let start = 0; start < count; start += few) {
+        const labels = { start, count: Math.min(few, count - start) };
+        const own = out.subarray(start * spec.classes, (start + labels.count) * spec.classes);
+        decoder.decode({ codes, labels, out: own });
+      }
+      return out;
+    });
+    expect(bytesOf(one)).toEqual(bytesOf(all));
+    expect(bytesOf(some)).toEqual(bytesOf(all));
+  });
+
   it('decodes nothing to nothing', () => {
     using decoder = kernels.createDecoder({ ...(SPECS[1] as DecoderSpec), method });
     const out = new Float32Array(0);

@@ -7,12 +7,13 @@ import type { SetAside } from '../pipeline/job/runner.js';
 import { type JobStatus, jobStatus } from '../pipeline/job/status.js';
 import { type JobStores, openJobStores } from '../pipeline/job/stores.js';
 import { type CliIo, ExitWith, print } from './io.js';
+import { jobKinds } from './job-kinds.js';
 import { positiveInteger } from './options.js';
 import { reportedStep } from './progress.js';
 
 /** The steps of `softpack cache` that make shards: by a share, or by a queue. */
 
-export const JOB = 'folder or s3://bucket/prefix that the archive is made in';
+export const JOB = 'folder or s3://bucket/prefix of the job and what it makes';
 export const QUEUE = 'redis://host:6379 (Redis or Valkey) or postgres://host/database';
 
 export interface JsonFlag {
@@ -53,7 +54,7 @@ interface RunFlags extends ShardFlags {
 export function addRunStep(cache: Command, io: CliIo): void {
   const command = cache
     .command('run')
-    .description('Many machines: label and encode the shards of a job that are missing.')
+    .description('Many machines: make the shards of a job that are missing.')
     .argument('<job>', JOB)
     .addOption(
       new Option(
@@ -63,7 +64,11 @@ export function addRunStep(cache: Command, io: CliIo): void {
     );
   addShardOptions(command).action(async (address: string, { shard, ...flags }: RunFlags) => {
     const stores = await openJobStores(address);
-    const share = shard ?? (await shareOfEngine(process.env, () => jobStatus(stores)));
+    const share =
+      shard ??
+      (await shareOfEngine(process.env, async () =>
+        jobStatus(stores, { kinds: await jobKinds() }),
+      ));
     await makeShards(io, stores, { ...flags, share });
   });
 }
@@ -107,8 +112,9 @@ async function makeShards(
   { json, ...options }: RunJobOptions & JsonFlag,
 ): Promise<void> {
   const { runJob } = await import('../pipeline/job/run.js');
-  const bar = reportedStep("the teacher's labels", io.stderr);
-  const result = await runJob(stores, { ...options, onProgress: bar.report, signal: io.signal });
+  const bar = reportedStep('making shards', io.stderr);
+  const told = { kinds: await jobKinds(), onProgress: bar.report, signal: io.signal };
+  const result = await runJob(stores, { ...options, ...told });
   bar.finish();
   const { made, verified, skipped, setAside } = result;
   const text = `${made} shards made, ${verified} verified, ${skipped} were there`;

@@ -1,9 +1,9 @@
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { formatBytes } from '../core/format.js';
 import { type QueueState, queueServer, queueState } from '../pipeline/job/bull-queue.js';
-import { noCodec } from '../pipeline/job/codec.js';
+import { noCodec } from '../pipeline/job/kind.js';
 import { type JobStatus, jobStatus, numberRanges } from '../pipeline/job/status.js';
-import { openJobStores } from '../pipeline/job/stores.js';
+import { type JobStores, openJobStores } from '../pipeline/job/stores.js';
 import {
   addRunStep,
   addWorkerOptions,
@@ -15,8 +15,9 @@ import {
   type WorkerFlags,
 } from './cache-run.js';
 import { addCodecOptions } from './codec-options.js';
-import { type CliIo, ExitWith, print, printable } from './io.js';
-import { ENGINES, type Engine, jobScript } from './job-scripts.js';
+import { type CliIo, ExitWith, print } from './io.js';
+import { jobKinds } from './job-kinds.js';
+import { addScriptOptions, printJob, type ScriptFlags } from './job-output.js';
 import {
   addSourceOptions,
   addViewOptions,
@@ -24,7 +25,6 @@ import {
   labelOptionsOf,
   requireOptions,
 } from './label-flags.js';
-import { positiveInteger } from './options.js';
 import { packProgress } from './pack.js';
 import { reportedStep, seconds } from './progress.js';
 
@@ -39,10 +39,7 @@ export function addCacheSteps(cache: Command, io: CliIo): void {
   addFinalize(cache, io);
 }
 
-interface PlanFlags extends LabelFlags, JsonFlag {
-  readonly for?: Engine;
-  readonly tasks: number;
-}
+type PlanFlags = LabelFlags & JsonFlag & ScriptFlags;
 
 function addPlanStep(cache: Command, io: CliIo): void {
   const command = cache
@@ -51,13 +48,7 @@ function addPlanStep(cache: Command, io: CliIo): void {
     .argument('<job>', JOB);
   addSourceOptions(command);
   addCodecOptions(command);
-  addViewOptions(command)
-    .addOption(
-      new Option('--for <engine>', 'print a script that runs the job')
-        .choices(ENGINES)
-        .conflicts('json'),
-    )
-    .option('--tasks <n>', 'processes that the script starts', positiveInteger, 16)
+  addScriptOptions(addViewOptions(command))
     .option('--json', 'print the job as JSON')
     .action(async (address: string, flags: PlanFlags) => {
       requireOptions(command);
@@ -66,30 +57,31 @@ function addPlanStep(cache: Command, io: CliIo): void {
       const job = await planJob(await openJobStores(address), options, io.signal);
       const { identity, backend, batch } = job.content;
       const { epochs, storedEpochs = epochs, samples, classes } = identity;
-      const text = [
-        `job ${job.id.slice(0, 12)} in ${address}: ${storedEpochs} epochs x ${samples} images, ${classes} classes`,
+      const lines = [
+        `${storedEpochs} epochs x ${samples} images, ${classes} classes`,
         `backend ${backend}, ${batch} images per pass`,
         `next: softpack cache codec ${address}`,
       ];
-      if (flags.for !== undefined) {
-        io.stderr.write(`${printable(text.join('\n'))}\n`);
-        print(io, jobScript(flags.for, address, flags.tasks));
-      } else print(io, flags.json ? JSON.stringify(job) : text.join('\n'));
+      printJob(io, address, job, lines, flags);
     });
 }
 
 function addCodecStep(cache: Command, io: CliIo): void {
   const command = cache
     .command('codec')
-    .description('Many machines: train the codec of a job, once. Does nothing if there is one.')
+    .description(
+      'Many machines: train the codec of a job, once. Does nothing if there is one, or none is needed.',
+    )
     .argument('<job>', JOB);
   addWorkerOptions(command).action(async (address: string, flags: WorkerFlags) => {
     const { trainJobCodec } = await import('../pipeline/job/codec.js');
     const stores = await openJobStores(address);
     const { signal } = io;
-    const trained = await trainJobCodec(stores, { ...flags, signal, onProgress: packProgress(io) });
-    const { shards } = await jobStatus(stores, { signal });
-    const words = trained ? 'codec trained' : 'the codec is there';
+    const kinds = await jobKinds();
+    const options = { ...flags, kinds, signal, onProgress: packProgress(io) };
+    const trained = await trainJobCodec(stores, options);
+    const { shards } = await jobStatus(stores, { kinds, signal });
+    const words = trained ? 'codec trained' : 'nothing to train';
     print(io, `${words}: ${shards?.total} shards to make, see softpack cache run`);
   });
 }
@@ -103,7 +95,7 @@ function addMissing(cache: Command, io: CliIo): void {
     .argument('<job>', JOB)
     .action(async (address: string) => {
       const stores = await openJobStores(address);
-      const { shards } = await jobStatus(stores, { signal: io.signal });
+      const { shards } = await statusOf(io, stores);
       if (shards === undefined) throw noCodec(stores);
       if (shards.missing.length === 0) return;
       print(io, numberRanges(shards.missing));
@@ -119,13 +111,25 @@ function addStatus(cache: Command, io: CliIo): void {
     .option('--queue <address>', `${QUEUE}: tell of its workers too, and the time left`)
     .option('--json', 'print it as JSON')
     .action(async (address: string, { queue, json }: StatusFlags) => {
-      const status = await jobStatus(await openJobStores(address), { signal: io.signal });
+      const status = await statusOf(io, await openJobStores(address));
       const told = queue === undefined ? undefined : await workersOf(status, queue);
-      if (json) print(io, JSON.stringify({ ...status, ...(told && { queue: told }) }));
+      if (json) print(io, JSON.stringify({ ...statusJson(status), ...(told && { queue: told }) }));
       else {
-        print(io, [describe(address, status), ...(told ? describeQueue(told) : [])].join('\n'));
+        print(
+          io,
+          [describe(address, status), ...(told ? describeQueue(told, status.unit) : [])].join('\n'),
+        );
       }
     });
+}
+
+async function statusOf(io: CliIo, stores: JobStores): Promise<JobStatus> {
+  return jobStatus(stores, { kinds: await jobKinds(), signal: io.signal });
+}
+
+/** Numbers by the names that jobs of this kind count in. */
+function statusJson({ facts, words: _, unit, total, done, ...status }: JobStatus): object {
+  return { ...status, ...facts, [unit]: { total, done } };
 }
 
 interface StatusFlags extends JsonFlag {
@@ -145,27 +149,27 @@ async function workersOf(status: JobStatus, queue: string): Promise<Workers> {
   return { ...state, setAside, secondsLeft: secondsLeft(status, state) };
 }
 
-function secondsLeft({ labels }: JobStatus, queue: QueueState): number | undefined {
-  const left = labels.total - labels.done - queue.labels;
+function secondsLeft({ total, done }: JobStatus, queue: QueueState): number | undefined {
+  const left = total - done - queue.labels;
   return queue.labelsPerSecond > 0 ? Math.max(0, left) / queue.labelsPerSecond : undefined;
 }
 
-function describeQueue(queue: Workers): readonly string[] {
+function describeQueue(queue: Workers, unit: string): readonly string[] {
   const { waiting, active, labelsPerSecond, setAside, secondsLeft } = queue;
   const left = secondsLeft === undefined ? '' : `, ${seconds(secondsLeft)} left`;
   return [
-    `queue: ${active} shards under way, ${waiting} waiting, ${labelsPerSecond.toFixed(0)} labels/s${left}`,
+    `queue: ${active} shards under way, ${waiting} waiting, ${labelsPerSecond.toPrecision(3)} ${unit}/s${left}`,
     ...setAside.map(setAsideLine),
   ];
 }
 
 function describe(address: string, status: JobStatus): string {
-  const { epochs, samples, classes, labels, shards, bytes, finished } = status;
-  const lines = [`${address}: ${epochs} epochs x ${samples} images, ${classes} classes`];
+  const { words, unit, total, done, shards, bytes, finished } = status;
+  const lines = [`${address}: ${words}`];
   if (shards === undefined) return [...lines, 'no codec yet'].join('\n');
-  const percent = ((100 * labels.done) / labels.total).toFixed(1);
+  const percent = ((100 * done) / total).toFixed(1);
   lines.push(
-    `${shards.done} of ${shards.total} shards, ${labels.done} of ${labels.total} labels (${percent} %), ${formatBytes(bytes)}`,
+    `${shards.done} of ${shards.total} shards, ${done} of ${total} ${unit} (${percent} %), ${formatBytes(bytes)}`,
   );
   if (shards.missing.length > 0) lines.push(`missing: ${numberRanges(shards.missing)}`);
   else lines.push(finished ? 'finished' : `next: softpack cache finalize ${address}`);
@@ -179,7 +183,7 @@ interface FinalizeFlags extends JsonFlag {
 function addFinalize(cache: Command, io: CliIo): void {
   cache
     .command('finalize')
-    .description('Many machines: complete the archive of a job, or say which shards are missing.')
+    .description('Many machines: complete what a job makes, or say which shards are missing.')
     .argument('<job>', JOB)
     .option('--verify', 'read every shard first; damaged ones are made by the next run')
     .option('--json', 'print the result as JSON')
@@ -187,11 +191,12 @@ function addFinalize(cache: Command, io: CliIo): void {
       const { finalizeJob } = await import('../pipeline/job/finalize.js');
       const bar = reportedStep('Verifying', io.stderr);
       const result = await finalizeJob(await openJobStores(address), {
-        ...{ verify, onProgress: bar.report, signal: io.signal },
+        ...{ kinds: await jobKinds(), verify, onProgress: bar.report, signal: io.signal },
       });
       if (verify) bar.finish();
-      const { shards, bytes, divergence } = result;
-      const text = `${shards} shards, ${formatBytes(bytes)}, KL ${divergence.kl.toExponential(2)} nats in ${address}`;
-      print(io, json ? JSON.stringify(result) : text);
+      const { words, facts, ...known } = result;
+      const { shards, bytes } = known;
+      const text = `${shards} shards, ${formatBytes(bytes)}, ${words} in ${address}`;
+      print(io, json ? JSON.stringify({ ...known, ...facts }) : text);
     });
 }

@@ -70,7 +70,10 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   ],
   'tensorflow install': ['softpack tensorflow install'],
   'tensorflow uninstall': ['softpack tensorflow uninstall'],
-  'tokens label': ['softpack tokens label texts.jsonl --model model.gguf --out labels'],
+  'tokens label': [
+    'softpack tokens label texts.jsonl --model model.gguf --out labels',
+    'softpack tokens label texts.jsonl --model model.gguf --job s3://bucket/labels',
+  ],
   'tokens import': [
     'softpack tokens import answers.jsonl --vocabulary 151936 --out labels',
     'softpack tokens import logits.npy --from logits --tokens ids.npy --lengths lengths.npy --out labels',

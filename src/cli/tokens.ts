@@ -4,9 +4,11 @@ import { type ExportTokensOptions, exportTokens, TOKEN_EXPORTS } from '../intero
 import { type ImportTokensOptions, importTokens } from '../interop/import-tokens.js';
 import { type LabelTextsOptions, labelTexts } from '../interop/label-texts.js';
 import { TOKEN_LAYOUTS } from '../interop/open-tokens.js';
+import { openJobStores } from '../pipeline/job/stores.js';
 import { TAILS, TOKEN_PRESETS } from '../tokens/config.js';
 import { addInspect } from './inspect.js';
 import { type CliIo, print } from './io.js';
+import { addJobOption, printJob, requireOutOrJob, type ScriptFlags } from './job-output.js';
 import { nonNegativeInteger, positiveInteger, positiveNumber } from './options.js';
 import { reportedStep } from './progress.js';
 import { addTokensPlan } from './tokens-plan.js';
@@ -28,12 +30,13 @@ export function addTokens(program: Command, io: CliIo): void {
   addVerify(tokens, io);
 }
 
-type LabelFlags = Omit<LabelTextsOptions, 'source' | 'signal' | 'onProgress'> & {
-  readonly json?: boolean;
-};
+type LabelFlags = Omit<LabelTextsOptions, 'source' | 'signal' | 'onProgress'> &
+  ScriptFlags & { readonly json?: boolean; readonly job?: string };
+
+const OUT = '-o, --out <dir>';
 
 function addLabel(tokens: Command, io: CliIo): void {
-  tokens
+  const command = tokens
     .command('label')
     .description('Label texts with a GGUF model, by node-llama-cpp.')
     .argument(
@@ -41,7 +44,7 @@ function addLabel(tokens: Command, io: CliIo): void {
       'a text per line, or JSON lines with "text", or with "prompt" and "answer", which is labelled; without it the model answers',
     )
     .requiredOption('--model <file>', 'GGUF model')
-    .requiredOption('-o, --out <dir>', 'archive to write; interrupted labelling is resumed')
+    .option(OUT, 'archive to write; interrupted labelling is resumed')
     .addOption(
       new Option('--codec <name>', 'default: head-tail').choices(Object.keys(TOKEN_PRESETS)),
     )
@@ -59,8 +62,17 @@ function addLabel(tokens: Command, io: CliIo): void {
     .option('--answers <file>', 'keeps the answers; default: OUT.answers.jsonl')
     .option('--context-size <n>', 'most tokens of a text; default: 2048', positiveInteger)
     .option('--threads <n>', 'default: 1', positiveInteger)
+    .option(
+      '--shard-texts <n>',
+      'texts of a shard of the archive; default: as many as have about 2^18 labels',
+      positiveInteger,
+    );
+  addJobOption(command, ['answers', 'answerTokens'])
     .option('--json', 'print the result as JSON')
-    .action(async (source: string, { json, ...flags }: LabelFlags) => {
+    .action(async (source: string, all: LabelFlags) => {
+      requireOutOrJob(command, OUT);
+      if (all.job !== undefined) return planJob(io, all.job, source, all);
+      const { json, job: _, for: __, tasks: ___, ...flags } = all;
       const drawn = reportedStep('drawing answers', io.stderr);
       const bar = reportedStep('labelling texts', io.stderr);
       const shared = { ...flags, source, signal: io.signal };
@@ -75,6 +87,16 @@ function addLabel(tokens: Command, io: CliIo): void {
       const text = `${labels} labels of ${sequences} texts in ${flags.out}`;
       print(io, json ? JSON.stringify(result) : text);
     });
+}
+
+async function planJob(io: CliIo, address: string, source: string, all: LabelFlags): Promise<void> {
+  const { model, codec, top, seed, contextSize, threads, shardTexts } = all;
+  const options = { source, model, codec, top, seed, contextSize, threads, shardTexts };
+  const { planTokenJob } = await import('../interop/token-jobs.js');
+  const job = await planTokenJob(await openJobStores(address), options, io.signal);
+  const { labels, sequences } = job.content.found;
+  const lines = [`${labels} labels of ${sequences} texts`, `next: softpack cache codec ${address}`];
+  printJob(io, address, job, lines, all);
 }
 
 function addImport(tokens: Command, io: CliIo): void {

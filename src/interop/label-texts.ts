@@ -4,7 +4,7 @@ import { decodeText } from '../core/text.js';
 import { invalidFile } from '../errors.js';
 import { readLocalFile } from '../store/local.js';
 import type { TokenPreset } from '../tokens/config.js';
-import { type PackTokensResult, packTokens } from '../tokens/pack-tokens.js';
+import { type PackTokensResult, packTokens, type TokenCodecChoice } from '../tokens/pack-tokens.js';
 import {
   type LlamaTeacherOptions,
   openLlamaTeacher,
@@ -23,11 +23,14 @@ export interface LabelTextsOptions extends Omit<LlamaTeacherOptions, 'texts'> {
   readonly codec?: TokenPreset;
   /** Ids kept per label; default: the codec's. */
   readonly top?: number;
+  /** Texts of a shard of the archive; default: as many as have about 2^18 labels. */
+  readonly shardTexts?: number;
   /** Texts labelled, of all. */
   readonly onProgress?: (done: number, total: number) => void;
 }
 
-const MAX_TEXT = 2 ** 29;
+/** Bytes of a file of texts. */
+export const MAX_TEXT = 2 ** 29;
 
 /**
  * Labels texts with a GGUF model and stores the labels as an archive. Killed at any moment and started again, on the same
@@ -39,19 +42,27 @@ export async function labelTexts(
   options: LabelTextsOptions,
   load?: () => Promise<unknown>,
 ): Promise<PackTokensResult> {
-  const { source, out, codec: name = 'head-tail', top, seed, onProgress, signal } = options;
+  const { source, out, shardTexts, seed, onProgress, signal } = options;
   const texts = textsOf(source, await readLocalFile(source, MAX_TEXT));
   // Beside the archive, also if its name ends in a separator.
   const answers = options.answers ?? `${resolve(out)}.answers.jsonl`;
   await using teacher = await openLlamaTeacher({ ...options, texts, answers }, load);
   return await packTokens({
-    ...{ source: teacher, out, seed, onProgress, signal },
-    codec: { name, ...(top === undefined ? {} : { k: top }) },
+    ...{ source: teacher, out, shardTexts, seed, onProgress, signal },
+    codec: codecChoice(options),
     teacher: { model: options.model },
   });
 }
 
-function textsOf(file: string, bytes: Uint8Array): readonly (string | PromptedText)[] {
+export function codecChoice({
+  codec: name = 'head-tail',
+  top,
+}: Pick<LabelTextsOptions, 'codec' | 'top'>): TokenCodecChoice {
+  return { name, ...(top === undefined ? {} : { k: top }) };
+}
+
+/** Texts of a file, a line each. */
+export function textsOf(file: string, bytes: Uint8Array): readonly (string | PromptedText)[] {
   const lines = decodeText(file, 'content', bytes).split(/\r?\n/);
   const texts = lines.flatMap((line, i) => {
     if (line.trim() === '') return [];

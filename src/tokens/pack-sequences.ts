@@ -1,6 +1,7 @@
 import { createArchive } from '../archive/create.js';
 import type { ArchiveSpec } from '../archive/spec.js';
 import { joinBlocks } from '../core/blocks.js';
+import { argument } from '../core/check.js';
 import type { CodecParts } from '../core/codec-parts.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
 import type { TokenSequence, TokenSource } from './token-source.js';
@@ -59,27 +60,36 @@ export function changed(expected: number, found: number): SoftpackError {
   return new SoftpackError('INVALID_ARGUMENT', 'the source gave other sequences before', details);
 }
 
-interface SequencesOptions {
+/** What decides the files of an archive beside the labels. */
+interface SequencesLayout {
+  /** Identifies the teacher, as plain JSON. */
+  readonly teacher?: object;
+  /** Texts of a shard; default: as many as have about 2^18 labels. */
+  readonly shardTexts?: number;
+}
+
+interface SequencesOptions extends SequencesLayout {
   readonly source: TokenSource;
   readonly out: string;
-  readonly teacher?: object;
   readonly onProgress?: (done: number, sequences: number) => void;
   readonly signal?: AbortSignal;
 }
 
-/** Bytes of a piece of sequences that are written together, at least. */
-const PIECE_BYTES = 2 ** 20;
+/** Of a shard: more make a unit of work that is lost too dearly when its machine dies. */
+const SHARD_LABELS = 2 ** 18;
 
-/** Writes an archive of a source's sequences; those of an unfinished one are not encoded again. */
-export async function writeSequences(
+/** The archive of a source's sequences. */
+export function sequencesSpec(
   codec: CodecParts,
   decoding: ArchiveSpec['decoding'],
   { sequences, labels, tokens }: CountedSource,
-  { source, out, teacher, signal, onProgress }: SequencesOptions,
-  encode: (own: TokenSequence, sequence: number) => Promise<Uint8Array>,
-): Promise<void> {
-  const spec: ArchiveSpec = {
-    classes: source.vocabulary,
+  vocabulary: number,
+  { teacher, shardTexts }: SequencesLayout,
+): ArchiveSpec {
+  if (shardTexts !== undefined) argument.count(shardTexts, 'shardTexts', 1);
+  const even = Math.ceil(sequences / Math.min(sequences, Math.ceil(labels / SHARD_LABELS)));
+  return {
+    classes: vocabulary,
     samples: sequences,
     epochs: 1,
     tau: 1,
@@ -89,7 +99,23 @@ export async function writeSequences(
     augmentation: null,
     teacher,
     request: { tokens: { labels, tokens } },
+    grid: { epochs: 1, samples: Math.min(sequences, shardTexts ?? even) },
   };
+}
+
+/** Bytes of a piece of sequences that are written together, at least. */
+const PIECE_BYTES = 2 ** 20;
+
+/** Writes an archive of a source's sequences; those of an unfinished one are not encoded again. */
+export async function writeSequences(
+  codec: CodecParts,
+  decoding: ArchiveSpec['decoding'],
+  counted: CountedSource,
+  { source, out, signal, onProgress, ...layout }: SequencesOptions,
+  encode: (own: TokenSequence, sequence: number) => Promise<Uint8Array>,
+): Promise<void> {
+  const { sequences } = counted;
+  const spec = sequencesSpec(codec, decoding, counted, source.vocabulary, layout);
   await using writer = await createArchive(out, spec, { resume: true });
   let [start, sequence, bytes] = [0, 0, 0];
   let blocks: Uint8Array[] = [];

@@ -3,7 +3,7 @@ import { SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import type { Kernels } from '../kernels/types.js';
 import { TOKEN_PRESETS, type TokenCodecConfig, type TokenPreset } from './config.js';
-import { listRows } from './listed-rows.js';
+import { type ListedRows, listRows } from './listed-rows.js';
 import {
   type CountedSource,
   countSequences,
@@ -12,7 +12,7 @@ import {
   writeSequences,
 } from './pack-sequences.js';
 import { encodeSequence } from './sequence-block.js';
-import { TOKEN_DECODING } from './token-codec.js';
+import { TOKEN_DECODING, type TokenCodec } from './token-codec.js';
 import type { TokenSequence, TokenSource } from './token-source.js';
 import { trainTokenCodec } from './train-tokens.js';
 
@@ -31,6 +31,8 @@ export interface PackTokensOptions {
   readonly seed?: number;
   /** Identifies the teacher, as plain JSON. */
   readonly teacher?: object;
+  /** Texts of a shard; default: as many as have about 2^18 labels. */
+  readonly shardTexts?: number;
   readonly kernels?: Kernels;
   readonly onProgress?: (done: number, sequences: number) => void;
   readonly signal?: AbortSignal;
@@ -49,23 +51,43 @@ export interface PackTokensResult extends CountedSource {
 export async function packTokens(options: PackTokensOptions): Promise<PackTokensResult> {
   const { source, out, codec: choice = {}, seed = 0, signal } = options;
   const kernels = options.kernels ?? loadKernels();
-  const config = configFor(choice, source.vocabulary, seed);
-  const check = (sequence: TokenSequence) => requireSequence(sequence, source.vocabulary);
-  const counted = await countSequences(source, check, signal);
+  const config = tokenConfig(choice, source.vocabulary, seed);
+  const counted = await countTokens(source, signal);
   const { codec, listed } = await trainTokenCodec(source, counted, config, kernels, signal);
   const encode = async (own: TokenSequence, sequence: number) => {
     const known = listed.get(sequence);
     listed.delete(sequence);
-    const rows =
-      known ?? (await listRows(own, source.vocabulary, { ...codec.config, sequence, kernels }));
-    return encodeSequence(own, rows, codec);
+    return encodeTokens(own, sequence, codec, kernels, known);
   };
   await writeSequences(codec.parts(), TOKEN_DECODING, counted, options, encode);
   return { ...counted, out };
 }
 
+/** The block of a sequence. @param known what its labels list, if that was found before. */
+export async function encodeTokens(
+  own: TokenSequence,
+  sequence: number,
+  codec: TokenCodec,
+  kernels: Kernels,
+  known?: ListedRows,
+): Promise<Uint8Array> {
+  const { config } = codec;
+  const rows = known ?? (await listRows(own, config.vocabulary, { ...config, sequence, kernels }));
+  return encodeSequence(own, rows, codec);
+}
+
+/** Goes through a source once, and throws what is wrong with it. */
+export function countTokens(source: TokenSource, signal?: AbortSignal): Promise<CountedSource> {
+  const check = (sequence: TokenSequence) => requireSequence(sequence, source.vocabulary);
+  return countSequences(source, check, signal);
+}
+
 /** The kind's settings, as far as there are so many ids, and what differs from them. */
-function configFor(choice: TokenCodecChoice, vocabulary: number, seed: number): TokenCodecConfig {
+export function tokenConfig(
+  choice: TokenCodecChoice,
+  vocabulary: number,
+  seed: number,
+): TokenCodecConfig {
   const { name = 'head-tail', ...changes } = choice;
   argument.oneOf(name, 'codec.name', Object.keys(TOKEN_PRESETS));
   const preset = TOKEN_PRESETS[name];

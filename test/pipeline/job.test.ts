@@ -40,7 +40,7 @@ test("a job's archive in a folder has the bytes of one machine's", async () => {
   const folder = temporary.path('parts');
   const stores = await planned(await openJobStores(folder), options);
   expect(await jobStatus(stores)).toMatchObject({
-    ...{ codec: true, finished: false, labels: { total: EPOCHS * IMAGES, done: 0 } },
+    ...{ codec: true, finished: false, unit: 'labels', total: EPOCHS * IMAGES, done: 0 },
     shards: { total: SHARDS, done: 0 },
   });
   // A worker was killed while it wrote a shard.

@@ -1,3 +1,4 @@
+import type { ShardGrid } from '../../archive/grid.js';
 import { requireSame } from '../../archive/spec.js';
 import { CODECS, type CodecChoice } from '../../codecs/registry.js';
 import { canonicalJson, type JsonObject } from '../../core/json.js';
@@ -6,22 +7,34 @@ import { imagesFingerprint } from '../../images/fingerprint.js';
 import type { LabelSource } from '../../labels/source.js';
 import type { TotalSizeChoice } from '../archive-size.js';
 import { factsOf, identityOf, imagesFor, type LabelsIdentity } from '../cache-identity.js';
+import type { CacheLabelsOptions } from '../cache-options.js';
 import { filterOf, onePass, teacherSource } from '../one-pass.js';
 import { planParts } from '../pack.js';
 import type { PackOptions } from '../pack-options.js';
 import { Problems } from '../preflight.js';
 import type { TeacherSource } from '../teacher-source.js';
-import type { Job, JobLabelsOptions } from './record.js';
+import type { JobWorkerOptions } from './kind.js';
+import type { Job, JobContent } from './record.js';
 
-/** Where this machine has what the job labels, and how many threads work at it. */
-export interface JobWorkerOptions {
-  /** Path of the teacher; default: that of the plan. */
-  readonly teacher?: string;
-  /** Path of the images; default: that of the plan. */
-  readonly images?: string;
-  readonly workers?: number;
-  readonly signal?: AbortSignal;
+/** What a job labels and how: teacher, images, views, codec. */
+export type JobLabelsOptions = Omit<
+  CacheLabelsOptions,
+  'out' | 'full' | 'passes' | 'acceptFinished' | 'workers' | 'onProgress' | 'signal'
+>;
+
+/** Everything that the bytes of an archive of labels of images depend on. */
+export interface LabelsContent extends JobContent {
+  readonly kind: 'labels';
+  readonly identity: Omit<LabelsIdentity, 'targets'>;
+  /** How the codec is chosen and trained, as the archive records it. */
+  readonly request: JsonObject;
+  readonly grid?: ShardGrid;
+  /** Other runtimes, and passes of other sizes, round differently. */
+  readonly backend: NonNullable<CacheLabelsOptions['backend']>;
+  readonly batch: number;
 }
+
+export type LabelsJob = Job<LabelsContent, JobLabelsOptions>;
 
 /** The labels of a job, made when they are read. */
 export interface JobLabels extends AsyncDisposable {
@@ -87,7 +100,7 @@ export function codecOf({ codec }: JobLabelsOptions): CodecChoice | TotalSizeCho
  * @throws `INVALID_ARGUMENT` naming the first difference if they are not those of the job.
  */
 export async function openJobLabels(
-  { content, options: planned }: Job,
+  { content, options: planned }: LabelsJob,
   worker: JobWorkerOptions,
 ): Promise<JobLabels> {
   const { teacher = planned.teacher, images: path = planned.images, workers, signal } = worker;

@@ -1,5 +1,4 @@
 import { VERSION } from '../../core/version.js';
-import { excerpt, SoftpackError } from '../../errors.js';
 import { imagesFingerprint } from '../../images/fingerprint.js';
 import { requireOutside } from '../../images/outside.js';
 import { schemeOf } from '../../store/address.js';
@@ -10,17 +9,17 @@ import { filterOf, onePass, plannedSource, provenanceOf, requireCut } from '../o
 import { requestOf } from '../pack-request.js';
 import { Problems } from '../preflight.js';
 import { defaultBatch } from '../teacher-pool.js';
-import { codecOf, identityJson, planOnly, requireDrawn } from './labels.js';
 import {
-  findJob,
-  type Job,
-  type JobContent,
+  codecOf,
+  identityJson,
   type JobLabelsOptions,
-  jobOf,
-  keepJob,
-  requireSameJob,
-} from './record.js';
-import type { JobStores } from './stores.js';
+  type LabelsContent,
+  type LabelsJob,
+  planOnly,
+  requireDrawn,
+} from './labels.js';
+import { findJob, jobOf, keepJob, requireSameJob } from './record.js';
+import { type JobStores, requireFree } from './stores.js';
 
 /**
  * Writes a job into its store: everything that decides the bytes of the archive. No label is made. Planning the same job
@@ -34,7 +33,7 @@ export async function planJob(
   stores: JobStores,
   options: JobLabelsOptions,
   signal?: AbortSignal,
-): Promise<Job> {
+): Promise<LabelsJob> {
   const problems = new Problems();
   const codec = await problems.need(() => codecOf(options));
   if (schemeOf(stores.address) === undefined) {
@@ -55,33 +54,23 @@ export async function planJob(
   await problems.check(() => requireCut(options, identity.samples));
   requireDrawn(await planOnly(source, packing, problems), identity);
   const { grid, batch = defaultBatch(identity.augmentation) } = options;
-  const content: JobContent = {
-    softpack: VERSION,
-    identity: identityJson(identity) as unknown as JobContent['identity'],
+  const content: LabelsContent = {
+    ...{ kind: 'labels', softpack: VERSION },
+    identity: identityJson(identity) as unknown as LabelsContent['identity'],
     request: await requestOf(source, { ...packing, filter }),
     ...{ grid, batch, backend: await pinnedBackend(teacher, options) },
   };
   const job = jobOf(content, options, provenanceOf({ ...options, filter }));
   if (there !== undefined) requireSameJob(there, job);
   await keepJob(stores, job, { signal });
-  return there ?? job;
-}
-
-async function requireFree({ archive }: JobStores): Promise<void> {
-  const names = await archive.list();
-  if (names.length === 0) return;
-  throw new SoftpackError('ALREADY_EXISTS', 'something else is there', {
-    field: archive.name,
-    expected: 'nothing, or the same job',
-    found: excerpt(names.join(', ')),
-  });
+  return job;
 }
 
 /** What `auto` stands for on this machine: others must take the same. ONNX models know only that. */
 async function pinnedBackend(
   { fingerprint }: TeacherFacts,
   { backend = 'auto' }: JobLabelsOptions,
-): Promise<JobContent['backend']> {
+): Promise<LabelsContent['backend']> {
   if (backend !== 'auto' || fingerprint.kind === 'onnx') return backend;
   const { selectBackend } = await import('../../nn/backend/select.js');
   return (await selectBackend({ backend })).name;

@@ -1,4 +1,3 @@
-import type { ShardGrid } from '../../archive/grid.js';
 import type { Provenance } from '../../archive/provenance.js';
 import { requireSame } from '../../archive/spec.js';
 import { sha256 } from '../../container/checksum.js';
@@ -8,43 +7,34 @@ import { invalidFile, SoftpackError } from '../../errors.js';
 import { nameIn } from '../../store/address.js';
 import { readStored } from '../../store/read-stored.js';
 import type { WriteOptions } from '../../store/writable-store.js';
-import type { LabelsIdentity } from '../cache-identity.js';
-import type { CacheLabelsOptions } from '../cache-options.js';
 import type { JobStores } from './stores.js';
 
-/** What a job labels and how: teacher, images, views, codec. */
-export type JobLabelsOptions = Omit<
-  CacheLabelsOptions,
-  'out' | 'full' | 'passes' | 'acceptFinished' | 'workers' | 'onProgress' | 'signal'
->;
-
-/** Everything that the bytes of the archive depend on. */
+/** Everything that the bytes of what a job makes depend on; more by its kind. */
 export interface JobContent {
+  /** Name of its kind. */
+  readonly kind: string;
   /** Version of the program that planned it. */
   readonly softpack: string;
-  readonly identity: Omit<LabelsIdentity, 'targets'>;
-  /** How the codec is chosen and trained, as the archive records it. */
-  readonly request: JsonObject;
-  readonly grid?: ShardGrid;
-  /** Other runtimes, and passes of other sizes, round differently. */
-  readonly backend: NonNullable<CacheLabelsOptions['backend']>;
-  readonly batch: number;
 }
 
-export interface Job {
+export interface Job<Content extends JobContent = JobContent, Options extends object = object> {
   /** Hash of the content, hex. */
   readonly id: string;
-  readonly content: JobContent;
+  readonly content: Content;
   /** As they were given; paths may be others on other machines. */
-  readonly options: JobLabelsOptions;
+  readonly options: Options;
   readonly provenance: Provenance;
 }
 
 export const JOB_FILE = 'job.json';
 const MAX_JOB_BYTES = 16 * 2 ** 20;
-const VERSION = 1;
+const VERSION = 2;
 
-export function jobOf(content: JobContent, options: JobLabelsOptions, provenance: Provenance): Job {
+export function jobOf<Content extends JobContent, Options extends object>(
+  content: Content,
+  options: Options,
+  provenance: Provenance,
+): Job<Content, Options> {
   return { id: idOf(content), content, options, provenance };
 }
 
@@ -71,7 +61,10 @@ export function requireSameJob(there: Job, asked: Job): void {
 export async function readJob(stores: JobStores, options: WriteOptions = {}): Promise<Job> {
   const found = await findJob(stores, options);
   if (found !== undefined) return found;
-  const details = { field: stores.address, expected: 'what softpack cache plan wrote' };
+  const details = {
+    field: stores.address,
+    expected: 'what softpack cache plan, or --job of another command, wrote',
+  };
   throw new SoftpackError('NOT_FOUND', 'no job here', details);
 }
 
@@ -97,10 +90,11 @@ function parseJob(file: string, bytes: Uint8Array): Job {
   }
   const id = check.digest(json.id, 'id');
   const content = check.object(json.content, 'content');
+  check.text(content.kind, 'content.kind');
   const job = {
     id,
     content: content as unknown as JobContent,
-    options: check.object(json.options, 'options') as unknown as JobLabelsOptions,
+    options: check.object(json.options, 'options'),
     provenance: check.object(json.provenance, 'provenance'),
   };
   const found = idOf(job.content);

@@ -1,10 +1,15 @@
 import { tmpdir } from 'node:os';
-import { labelCount } from '../../archive/grid.js';
 import { argument } from '../../core/check.js';
-import { type JobArchive, openJobArchive } from './codec.js';
-import { type JobLabels, type JobWorkerOptions, openJobLabels } from './labels.js';
+import {
+  type JobKind,
+  type JobProduct,
+  type JobWorkerOptions,
+  openProduct,
+  type ShardMaker,
+} from './kind.js';
+import { LABEL_JOBS } from './label-jobs.js';
 import { listReceipts } from './receipts.js';
-import { type Job, readJob } from './record.js';
+import { readJob } from './record.js';
 import { localRunner, type SetAside, type ShardRunner, type ShardWork } from './runner.js';
 import { ShardSteps } from './shard-steps.js';
 import { type JobStores, requireWritable } from './stores.js';
@@ -16,6 +21,8 @@ export interface JobShare {
 }
 
 export interface RunJobOptions extends JobWorkerOptions {
+  /** Kinds of jobs that it may be; default: labels of images. */
+  readonly kinds?: readonly JobKind[];
   /** Default: all shards. */
   readonly share?: JobShare;
   /** Folder for shards until they are in the store; default: that of the system. */
@@ -24,7 +31,7 @@ export interface RunJobOptions extends JobWorkerOptions {
   readonly runner?: ShardRunner;
   /** A shard that fails so often is set aside. Default 3. */
   readonly tries?: number;
-  /** Labels done, of all of the share. */
+  /** Labels, texts or images done, of all of the share. */
   readonly onProgress?: (done: number, total: number) => void;
 }
 
@@ -33,14 +40,14 @@ export interface RunJobResult {
   readonly skipped: number;
   /** Shards that a killed run had put there without its receipt. */
   readonly verified: number;
-  /** Shards that were labelled and encoded here. */
+  /** Shards that were made here. */
   readonly made: number;
   /** Shards of the share that failed at every try. */
   readonly setAside: readonly SetAside[];
 }
 
 /**
- * Labels and encodes the shards of a share that are missing, each a file of the archive. Any number of processes may run at
+ * Makes the shards of a share that are missing, each a file: labels and encodes them, or distils images. Any number of processes may run at
  * the same time, and any of them may be killed: what is in the store is whole, and the next run makes the rest.
  *
  * @throws `INCOMPLETE` if the job has no codec yet; what writing to the store throws, before any label is made.
@@ -48,6 +55,7 @@ export interface RunJobResult {
 export async function runJob(
   stores: JobStores,
   {
+    kinds = LABEL_JOBS,
     share = { i: 0, of: 1 },
     scratch = tmpdir(),
     runner = localRunner,
@@ -61,14 +69,14 @@ export async function runJob(
   argument.count(share.i, 'shard', 0, share.of - 1);
   argument.count(tries, 'tries', 1, 1000);
   const job = await readJob(stores, { signal });
-  using archive = await openJobArchive(stores, job);
-  const own = shardsOf(share, archive.shards);
-  const missing = await missingOf(stores, archive, own);
+  using product = await openProduct(stores, job, kinds);
+  const own = shardsOf(share, product.shards);
+  const missing = await missingOf(stores, product, own);
   const skipped = own.length - missing.length;
   if (missing.length === 0) return { skipped, verified: 0, made: 0, setAside: [] };
   await requireWritable(stores, { signal });
-  const steps = await ShardSteps.open(stores, archive, scratch, signal);
-  const found = { stores, job, archive, own, missing };
+  const steps = await ShardSteps.open(stores, product, scratch, signal);
+  const found = { stores, job: job.id, product, own, missing };
   await using work = new JobWork(found, steps, worker, onProgress);
   const setAside = await runner.run(work, { tries, signal });
   const { verified, made } = work;
@@ -81,7 +89,7 @@ function shardsOf({ i, of }: JobShare, shards: number): readonly number[] {
 
 async function missingOf(
   { receipts }: JobStores,
-  { shards }: JobArchive,
+  { shards }: JobProduct,
   own: readonly number[],
 ): Promise<readonly number[]> {
   const listed = await listReceipts(receipts, shards);
@@ -91,8 +99,8 @@ async function missingOf(
 /** A job, and what of it was missing when this process came. */
 interface FoundJob {
   readonly stores: JobStores;
-  readonly job: Job;
-  readonly archive: JobArchive;
+  readonly job: string;
+  readonly product: JobProduct;
   readonly own: readonly number[];
   readonly missing: readonly number[];
 }
@@ -105,7 +113,7 @@ class JobWork implements ShardWork, AsyncDisposable {
   readonly #onProgress: RunJobOptions['onProgress'];
   readonly #total: number;
   #done: number;
-  #labels: JobLabels | undefined;
+  #maker: ShardMaker | undefined;
   verified = 0;
   made = 0;
 
@@ -115,23 +123,23 @@ class JobWork implements ShardWork, AsyncDisposable {
     worker: JobWorkerOptions,
     onProgress: RunJobOptions['onProgress'],
   ) {
-    this.job = found.job.id;
+    this.job = found.job;
     this.#found = found;
     this.#steps = steps;
     this.#worker = worker;
     this.#onProgress = onProgress;
-    this.#total = this.#labelsIn(found.own);
-    this.#done = this.#total - this.#labelsIn(found.missing);
+    this.#total = this.#sizeOf(found.own);
+    this.#done = this.#total - this.#sizeOf(found.missing);
   }
 
-  #labelsIn(shards: readonly number[]): number {
-    return shards.reduce((sum, shard) => sum + labelCount(this.#steps.rectangle(shard)), 0);
+  #sizeOf(shards: readonly number[]): number {
+    return shards.reduce((sum, shard) => sum + this.#found.product.sizeOf(shard), 0);
   }
 
   async missing(): Promise<readonly number[]> {
-    const { stores, archive, own } = this.#found;
-    const missing = await missingOf(stores, archive, own);
-    this.#done = this.#total - this.#labelsIn(missing);
+    const { stores, product, own } = this.#found;
+    const missing = await missingOf(stores, product, own);
+    this.#done = this.#total - this.#sizeOf(missing);
     return missing;
   }
 
@@ -139,19 +147,19 @@ class JobWork implements ShardWork, AsyncDisposable {
     if (await this.#steps.receive(shard)) {
       this.verified += 1;
     } else {
-      this.#labels ??= await openJobLabels(this.#found.job, this.#worker);
-      await this.#steps.make(shard, this.#labels, (some) => {
+      this.#maker ??= await this.#found.product.openMaker(this.#worker);
+      await this.#steps.make(shard, this.#maker, (some) => {
         onLabels?.(some);
         this.#onProgress?.(this.#done + some, this.#total);
       });
       this.made += 1;
     }
-    this.#done += this.#labelsIn([shard]);
+    this.#done += this.#sizeOf([shard]);
     this.#onProgress?.(this.#done, this.#total);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#labels?.[Symbol.asyncDispose]();
+    await this.#maker?.[Symbol.asyncDispose]();
     await this.#steps[Symbol.asyncDispose]();
   }
 }

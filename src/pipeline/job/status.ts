@@ -1,9 +1,6 @@
-import { labelCount, rectangleAt } from '../../archive/grid.js';
-import { MANIFEST_FILE } from '../../container/shard-file.js';
-import { errorCode } from '../../errors.js';
-import type { ByteStore } from '../../store/byte-store.js';
 import type { WriteOptions } from '../../store/writable-store.js';
-import { findJobArchive } from './codec.js';
+import { type JobKind, kindOf } from './kind.js';
+import { LABEL_JOBS } from './label-jobs.js';
 import { listReceipts } from './receipts.js';
 import { readJob } from './record.js';
 import type { JobStores } from './stores.js';
@@ -12,10 +9,11 @@ import type { JobStores } from './stores.js';
 export interface JobStatus {
   /** Hash of all that decides the bytes, hex. */
   readonly id: string;
-  readonly epochs: number;
-  readonly samples: number;
-  readonly classes: number;
-  /** Whether the codec is trained; shards are known from then on. */
+  readonly kind: string;
+  /** What it makes: in words, and in numbers. */
+  readonly words: string;
+  readonly facts: Readonly<Record<string, number>>;
+  /** Whether the codec is trained, or none is needed; shards are known from then on. */
   readonly codec: boolean;
   readonly shards?: {
     readonly total: number;
@@ -23,24 +21,33 @@ export interface JobStatus {
     /** Numbers of those without a receipt. */
     readonly missing: readonly number[];
   };
-  readonly labels: { readonly total: number; readonly done: number };
+  readonly unit: JobKind['unit'];
+  /** Numbers of these. */
+  readonly total: number;
+  readonly done: number;
   /** Bytes of the shards that are done. */
   readonly bytes: number;
-  /** Whether the manifest is there. */
+  /** Whether all is there, as a manifest tells of an archive. */
   readonly finished: boolean;
 }
 
-export async function jobStatus(stores: JobStores, options: WriteOptions = {}): Promise<JobStatus> {
+export interface JobStatusOptions extends WriteOptions {
+  /** Kinds of jobs that it may be; default: labels of images. */
+  readonly kinds?: readonly JobKind[];
+}
+
+export async function jobStatus(
+  stores: JobStores,
+  { kinds = LABEL_JOBS, ...options }: JobStatusOptions = {},
+): Promise<JobStatus> {
   const job = await readJob(stores, options);
-  const { id, content } = job;
-  const { epochs, storedEpochs = epochs, samples, classes } = content.identity;
-  const total = storedEpochs * samples;
-  using archive = await findJobArchive(stores, job);
-  const known = { id, epochs, samples, classes, codec: archive !== undefined };
-  if (archive === undefined) {
-    return { ...known, labels: { total, done: 0 }, bytes: 0, finished: false };
+  const { name, unit, ...kind } = kindOf(job, kinds);
+  const known = { id: job.id, kind: name, ...kind.describe(job), unit, total: kind.total(job) };
+  using product = await kind.find(stores, job);
+  if (product === undefined) {
+    return { ...known, codec: false, done: 0, bytes: 0, finished: false };
   }
-  const { plan, shards } = archive;
+  const { shards } = product;
   const receipts = await listReceipts(stores.receipts, shards);
   const missing: number[] = [];
   let [done, bytes] = [0, 0];
@@ -50,25 +57,15 @@ export async function jobStatus(stores: JobStores, options: WriteOptions = {}): 
       missing.push(shard);
       continue;
     }
-    done += labelCount(rectangleAt(plan.identity.grid, plan.identity, shard));
+    done += product.sizeOf(shard);
     bytes += receipt.bytes;
   }
-  const finished = await isThere(stores.archive, MANIFEST_FILE);
+  const finished = await product.isFinished();
   return {
     ...known,
+    ...{ codec: true, done, bytes, finished },
     shards: { total: shards, done: shards - missing.length, missing },
-    ...{ labels: { total, done }, bytes, finished },
   };
-}
-
-async function isThere(store: ByteStore, key: string): Promise<boolean> {
-  try {
-    await (await store.open(key)).close();
-    return true;
-  } catch (error) {
-    if (errorCode(error) === 'NOT_FOUND') return false;
-    throw error;
-  }
 }
 
 /** Ascending numbers as Slurm takes them: `3,17-20`. */

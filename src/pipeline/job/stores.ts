@@ -1,11 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { openWritableStore } from '../../container/writable-folder.js';
+import { errorCode, excerpt, SoftpackError } from '../../errors.js';
 import { nameIn } from '../../store/address.js';
+import type { ByteStore } from '../../store/byte-store.js';
 import type { S3Options } from '../../store/s3.js';
 import type { WritableStore, WriteOptions } from '../../store/writable-store.js';
 
 /**
- * Where a job lies: the archive's files at the address itself, and in folders below it the job, its codec and what was
+ * Where a job lies: its shards, or the archive's files, at the address itself, and in folders below it the job, its codec and what was
  * measured, and a receipt per shard. All truth about the progress is here: engines only start steps.
  */
 export interface JobStores {
@@ -48,5 +50,26 @@ export async function requireWritable({ job }: JobStores, options: WriteOptions)
     await job.putIfAbsent(key, new Uint8Array(PROBE_BYTES), options);
   } finally {
     await job.delete(key).catch(() => undefined);
+  }
+}
+
+/** `ALREADY_EXISTS` if files lie where a job is to be. */
+export async function requireFree({ archive }: JobStores): Promise<void> {
+  const names = await archive.list();
+  if (names.length === 0) return;
+  throw new SoftpackError('ALREADY_EXISTS', 'something else is there', {
+    field: archive.name,
+    expected: 'nothing, or the same job',
+    found: excerpt(names.join(', ')),
+  });
+}
+
+export async function isThere(store: ByteStore, key: string): Promise<boolean> {
+  try {
+    await (await store.open(key)).close();
+    return true;
+  } catch (error) {
+    if (errorCode(error) === 'NOT_FOUND') return false;
+    throw error;
   }
 }

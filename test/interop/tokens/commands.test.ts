@@ -135,3 +135,13 @@ test('pack, inspect and verify are where the other commands of tokens are', asyn
   const verified = await softpack(['tokens', 'verify', out, '--json']);
   expect(JSON.parse(verified.out)).toMatchObject({ damage: [] });
 });
+
+test('labels need a folder or a job, and only a job has a script', async () => {
+  const label = (...args: readonly string[]) =>
+    softpack(['tokens', 'label', vllm, '--model', 'none.gguf', ...args]);
+  expect(await label()).toMatchObject({ code: 2, err: expect.stringContaining('--out') });
+  const script = await label('--out', temporary.path('x'), '--for', 'slurm');
+  expect(script).toMatchObject({ code: 2, err: expect.stringContaining('--job') });
+  const both = await label('--out', temporary.path('x'), '--job', temporary.path('y'));
+  expect(both).toMatchObject({ code: 2, err: expect.stringContaining('--job') });
+});

@@ -2,49 +2,11 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { labelTexts } from '#src/interop/label-texts.js';
-import type { LlamaPackage } from '#src/interop/tokens/llama-teacher.js';
 import { openTokenArchive } from '#src/tokens/token-archive.js';
 import { temporaryDirectory } from '../../temporary.js';
+import { probabilitiesOf, stub, V } from './stub-llama.mjs';
 
 const temporary = await temporaryDirectory();
-const V = 64;
-
-/** A model whose ids are the codes of letters, and whose logits depend on all letters before. */
-function stub(counts = { evaluated: 0, disposed: 0 }): LlamaPackage {
-  const sequence = () => {
-    let history = 0;
-    return {
-      async clearHistory() {
-        history = 0;
-      },
-      async controlledEvaluate(input: readonly (readonly [token: number, options: object])[]) {
-        return input.map(([token]) => {
-          counts.evaluated += 1;
-          history = (history * 7 + token) % 1009;
-          return { next: { probabilities: probabilitiesOf(history) } };
-        });
-      },
-    };
-  };
-  const model = {
-    trainContextSize: 100,
-    tokens: { bos: null, shouldPrependBosToken: false },
-    tokenize: (text: string) => Array.from(text, (letter) => letter.charCodeAt(0) % V),
-    isEogToken: (token: number) => token < 3,
-    createContext: async () => ({ getSequence: sequence, dispose: async () => {} }),
-  };
-  const dispose = async () => {
-    counts.disposed += 1;
-  };
-  return { getLlama: async () => ({ loadModel: async () => model, dispose }) };
-}
-
-function probabilitiesOf(history: number): Map<number, number> {
-  const weights = Array.from({ length: V }, (_, id) => Math.exp(3 * Math.sin(history + 1.7 * id)));
-  const total = weights.reduce((a, b) => a + b, 0);
-  return new Map(weights.map((weight, id) => [id, weight / total]));
-}
-
 const TEXTS = ['the first text', '{"text": "a second one"}', '', 'and a third'];
 const source = await temporary.file('texts.txt', TEXTS.join('\n'));
 const MODEL = 'model.gguf';

@@ -132,6 +132,7 @@ export function experiments(scale: Scale): readonly Experiment[] {
             (ratio) => cell('transform, reuse', ratio, { set: set(ipc) }),
           ),
         ]),
+        ...[1000, 2000, 400].map((ratio) => cell('transform, varied reuse', ratio)),
         ...[1000, 2000].map((ratio) => cell('predictive, reuse', ratio)),
         ...[200, 400, 100].map((ratio) => cell('VQAE, reuse', ratio)),
         cell('LPQLD', 200),

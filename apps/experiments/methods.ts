@@ -38,6 +38,7 @@ export type MethodName =
 /** The transform codec at LPQLD's temperatures, as it is and with one part switched off. */
 type TransformName =
   | 'transform, reuse'
+  | 'transform, varied reuse'
   | 'transform'
   | 'transform, reuse, no base vectors'
   | 'transform, reuse, dead zone'
@@ -52,6 +53,8 @@ export interface Method {
   readonly prune?: PruneOptions;
   /** Epochs that are stored; they serve all. */
   readonly keep?: number;
+  /** Reused views are shown mirrored and moved. */
+  readonly varied?: boolean;
   /** Labels of other views, as a control that carries no information. */
   readonly shuffled?: boolean;
   /** LPQLD's temperatures of labels and student. */
@@ -121,6 +124,7 @@ export function methodAt(
     }
     case 'transform':
     case 'transform, reuse':
+    case 'transform, varied reuse':
     case 'transform, reuse, no base vectors':
     case 'transform, reuse, dead zone':
     case 'transform, reuse, 8 states':
@@ -133,6 +137,7 @@ export function methodAt(
       const reused = () => keptEpochs(codec, labels, full, CODECS).keep;
       const keep = name === 'transform' ? epochs : reused();
       const method = { name, codec, keep, temperatures: name !== 'transform, reuse, tau 20' };
+      if (name === 'transform, varied reuse') return { ...method, varied: true };
       const plain = name === 'transform, reuse, basis of 8 bits';
       return plain ? { ...method, plainBasisWithin: budget } : method;
     }

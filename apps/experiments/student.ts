@@ -48,12 +48,13 @@ export async function student(
   setting: Setting,
 ): Promise<StudentStep> {
   const { workspace, scale } = setting;
-  const { codec, prune, keep, shuffled, temperatures, tau, filter, plainBasisWithin } = method;
+  const { codec, prune, keep, varied, shuffled, temperatures, tau, filter, plainBasisWithin } =
+    method;
   const parameters = {
     labels: labelParameters(set, setting),
     method: {
       codec: keyOf(codec),
-      ...{ prune, shuffled, temperatures, tau, filter, keep, plainBasisWithin },
+      ...{ prune, shuffled, temperatures, tau, filter, keep, varied, plainBasisWithin },
     },
     steps: codecSteps(codec, scale),
     student: { ...STUDENTS[name], ...STUDENT_TRAINING },
@@ -70,6 +71,7 @@ export async function student(
       ...common,
       batchSize: STUDENT_TRAINING.batch,
       dropLast: true,
+      reusedViews: varied ? 'varied' : 'same',
     });
     return await train(loader, name, seed, method, set, setting);
   });

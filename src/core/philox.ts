@@ -65,6 +65,7 @@ export const STREAM = {
   tokens: 6,
   synthesisShift: 7,
   answers: 8,
+  reuse: 9,
 } as const;
 export type Stream = (typeof STREAM)[keyof typeof STREAM];
 

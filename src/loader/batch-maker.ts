@@ -8,6 +8,7 @@ import {
 } from '../augment/recorded.js';
 import { type Normalisation, type PixelSource, renderViews } from '../augment/replay.js';
 import { type AnyAugmentationSpec, renderingOf } from '../augment/spec.js';
+import { varyViews } from '../augment/varied-views.js';
 import type { Codec, DecodeOptions } from '../codecs/codec.js';
 import { loadCodec } from '../codecs/registry.js';
 import { blocksByNumber } from '../core/blocks.js';
@@ -51,6 +52,8 @@ export interface ImageSetup {
   readonly size: readonly [number, number];
   /** One per part of the archive. */
   readonly views: readonly ViewSetup[];
+  /** Seed of {@link varyViews}, if reused views vary. */
+  readonly reuseSeed?: number;
 }
 
 export interface BatchTask {
@@ -62,6 +65,8 @@ export interface BatchTask {
   readonly firstSample: number;
   /** By which views are drawn. */
   readonly epoch: number;
+  /** The epoch to be delivered, if an earlier one had the same views. */
+  readonly reusedIn?: number;
   /** Temperature of the labels. */
   readonly tau: number;
   readonly sampleIds: Uint32Array;
@@ -209,12 +214,16 @@ export class BatchMaker implements Disposable {
   #render(task: BatchTask, pixels: PixelSource | undefined): Float32Array {
     const { images } = this.#setup;
     if (images === undefined || pixels === undefined) return new Float32Array(0);
-    const { epoch, sampleIds, into } = task;
+    const { epoch, reusedIn, sampleIds, into } = task;
     const [height, width] = images.size;
     const xs = into?.xs ?? new Float32Array(sampleIds.length * height * width * 3);
     const augmentations = augmentationsOf(images.views[task.part], task);
     const kernels = this.#kernels;
     renderViews(augmentations, pixels, epoch, sampleIds, images.normalisation, xs, { kernels });
+    const { reuseSeed: seed, size } = images;
+    if (seed !== undefined && reusedIn !== undefined) {
+      varyViews(xs, { seed, epoch: reusedIn, sampleIds, size });
+    }
     return xs;
   }
 }

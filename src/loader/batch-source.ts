@@ -1,4 +1,5 @@
 import type { Piscina } from 'piscina';
+import { storedEpochs } from '../archive/grid.js';
 import { errorInRow } from '../archive/read-labels.js';
 import { samplesByPart, scatterRows } from '../archive/samples-by-part.js';
 import type { PackedCodes } from '../codecs/codec.js';
@@ -71,8 +72,10 @@ export class BatchSource implements AsyncDisposable {
       try {
         // Views are those of the labels' own epoch.
         const views = part.archive.storedEpoch(part.epoch);
+        const reused = part.epoch >= storedEpochs(part.archive.manifest);
         const of = { run, part: part.index, firstSample: part.samples[0], epoch: views, tau };
-        const made = await this.#poolInUse().make({ ...of, ...known, ...task }, where);
+        const shown = reused ? { reusedIn: epoch } : {};
+        const made = await this.#poolInUse().make({ ...of, ...shown, ...known, ...task }, where);
         counter.made(made.timing);
         return made;
       } catch (error) {

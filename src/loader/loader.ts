@@ -20,6 +20,7 @@ import {
   predictionSetupOf,
   requireBatches,
   requireCodesOfOnePart,
+  reuseSeed,
   sharedParts,
 } from './setup.js';
 import { noSlot, type Slot, SlotRing } from './slots.js';
@@ -100,7 +101,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
       }),
       partsPerEpoch: partsPerEpoch(archive),
       decoding: { precision: options.precision, memoryCap: options.memoryCap },
-      ...(imageSetup && { images: imageSetup }),
+      ...(imageSetup && { images: { ...imageSetup, ...reuseSeed(options) } }),
       ...(views && { views }),
       firstRun: new Int32Array(new SharedArrayBuffer(4)),
     };

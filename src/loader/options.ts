@@ -15,6 +15,13 @@ export interface LoaderOptions {
   readonly images?: ImageSource | MemoryImages;
   /** Pixel normalisation that the student expects; required with `images`. */
   readonly normalisation?: Normalisation;
+  /**
+   * Views of an archive whose stored epochs serve several: `same` (default) shows each as it was labelled, every time; `varied`
+   * mirrors half of them from the second time on and moves them by up to a 24th of their side, so that a student does not see
+   * the same pixels again. Worth two points of students where two or three of 40 epochs are stored, nothing where five are
+   * (docs/loader.md); not for images that mean something else mirrored, unless the teacher was trained with mirrored ones.
+   */
+  readonly reusedViews?: 'same' | 'varied';
   /** Samples in a batch of this rank. */
   readonly batchSize: number;
   /** Seed of the sample order; augmentations have their own in the archive. Default 0. */

@@ -4,6 +4,7 @@ import { findRecordedColumns } from '../augment/recorded.js';
 import type { Normalisation } from '../augment/replay.js';
 import { parseAnyAugmentationSpec } from '../augment/spec.js';
 import { CODECS, loadCodec } from '../codecs/registry.js';
+import { argument } from '../core/check.js';
 import type { CodecParts, Tensor } from '../core/codec-parts.js';
 import { SoftpackError } from '../errors.js';
 import type { MemoryImages } from '../images/memory.js';
@@ -39,6 +40,12 @@ export function imageSetupOf(
     );
   }
   return { description: describeImages(images), normalisation, size: augmentation.size, views };
+}
+
+/** `INVALID_ARGUMENT` for a name of no way to show reused views. */
+export function reuseSeed({ reusedViews, seed = 0 }: LoaderOptions): { reuseSeed?: number } {
+  const chosen = argument.oneOf(reusedViews ?? 'same', 'reusedViews', ['same', 'varied']);
+  return chosen === 'varied' ? { reuseSeed: seed } : {};
 }
 
 function requiredViewsOf(archive: LabelArchive): ViewSetup {

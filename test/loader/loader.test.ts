@@ -2,6 +2,7 @@ import { Piscina } from 'piscina';
 import { afterAll, describe, expect, test } from 'vitest';
 import { Augmenter } from '#src/augment/augmenter.js';
 import { renderViews } from '#src/augment/replay.js';
+import { varyViews } from '#src/augment/varied-views.js';
 import { NoneCodec } from '#src/codecs/none.js';
 import { loadCodec } from '#src/codecs/registry.js';
 import { memoryImages } from '#src/images/memory.js';
@@ -71,6 +72,36 @@ describe('batches', () => {
     expect(bySample.size).toBe(2 * SAMPLES);
     expect(orders.size).toBe(EPOCHS);
     expect(orders.get(2)).not.toBe(orders.get(0));
+  });
+
+  test('of an epoch that is not stored may be mirrored and moved, in any worker and after a resume alike', async () => {
+    const path = temporary.path('served varied');
+    await using served = await writeArchive(path, await trainCodec(), {
+      spec: { storedEpochs: 2 },
+    });
+    const same = await collect({ archive: served });
+    const varied = await collect({ archive: served, reusedViews: 'varied' });
+    for (const [i, { epoch, sampleIds, xs, ys }] of varied.entries()) {
+      const expected = same[i].xs.slice();
+      if (epoch === 2) varyViews(expected, { seed: 3, epoch, sampleIds, size: [6, 5] });
+      expect(xs).toEqual(expected);
+      expect(ys).toEqual(same[i].ys);
+    }
+    expect(varied.at(-1)?.xs).not.toEqual(same.at(-1)?.xs);
+    const rest = { reusedViews: 'varied', workers: 1, buffers: 'slots' } as const;
+    await using loader = createLoader({ ...options(), archive: served, ...rest });
+    loader.seek(2);
+    const resume = loader.state();
+    const resumed = await collect({ archive: served, ...rest, resume });
+    expect(resumed.map(({ xs }) => xs)).toEqual(
+      varied.filter(({ epoch }) => epoch === 2).map(({ xs }) => xs),
+    );
+    const unknown = { reusedViews: 'other' as 'same' };
+    await expect(collect({ archive: served, ...unknown })).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      field: 'reusedViews',
+      found: 'other',
+    });
   });
 
   test('hold labels within 2e-3 where speed is asked for, the same in any worker', async () => {

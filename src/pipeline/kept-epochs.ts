@@ -22,7 +22,7 @@ import type { PackSource } from './pack-source.js';
  * one stored epoch serves, and 124 points over the bits of a stored label: together least where both are equal.
  */
 
-/** Bits per label of all epochs from which all are stored; of fewer bits the root of the share. */
+/** Bits per label of all epochs from which all are stored: 124 over 0.15. */
 const BITS_OF_ALL = 825;
 /** Epochs below which students lost most: 2 of 40 cost 5 points. */
 const LEAST_EPOCHS = 4;
@@ -40,7 +40,7 @@ export interface KeptEpochs {
 }
 
 /**
- * The share of the epochs that is the root of the bits which the size leaves per label of all of them, over {@link BITS_OF_ALL}.
+ * The share of the epochs that is the root of the bits which the size leaves per label of all of them over {@link BITS_OF_ALL}.
  * At least four epochs, and fewer only where four do not fit at all.
  *
  * @param full bytes of the uncompressed labels. @param most epochs that there are labels of.

@@ -1,6 +1,10 @@
+import { createHash } from 'node:crypto';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { cacheLabels } from '#src/pipeline/cache-labels.js';
+import { finalizeJob } from '#src/pipeline/job/finalize.js';
+import { receiptName } from '#src/pipeline/job/receipts.js';
 import { runJob } from '#src/pipeline/job/run.js';
+import { jobStatus } from '#src/pipeline/job/status.js';
 import { openJobStores } from '#src/pipeline/job/stores.js';
 import { randomStream } from '../kernels/support.js';
 import { MemoryBucket } from '../store/memory-s3.js';
@@ -64,16 +68,14 @@ test('a shard costs few requests, made or found without its receipt, however man
         },
       },
     });
-    const asked = bucket.asked.reduce<Record<string, number>>(
-      (counts, kind) => ({ ...counts, [kind]: (counts[kind] ?? 0) + 1 }),
-      {},
-    );
+    const asked: Record<string, number> = {};
+    for (const kind of bucket.asked) asked[kind] = (asked[kind] ?? 0) + 1;
     return { made, verified, asked };
   };
-  // The bucket is probed once: two objects and their removal.
+  // The places of shards and of receipts are probed once: two objects each and their removal.
   expect(await run()).toEqual({
     ...{ made: SHARDS, verified: 0 },
-    asked: { Get: SHARDS, Put: 3 * SHARDS + 2, Delete: 1 },
+    asked: { Get: SHARDS, Put: 3 * SHARDS + 4, Delete: 2 },
   });
   for (const key of [...bucket.objects.keys()].filter((name) => name.includes('/receipts/'))) {
     bucket.objects.delete(key);
@@ -81,6 +83,32 @@ test('a shard costs few requests, made or found without its receipt, however man
   const found = await run();
   expect(found).toMatchObject({ made: 0, verified: SHARDS, asked: { List: SHARDS, Put: SHARDS } });
   expect(bucket.asked.length).toBeLessThanOrEqual(8 * SHARDS);
+});
+
+test('a job of 10,000 shards is finalized by at most 20 requests and that of the manifest', async () => {
+  const bucket = new MemoryBucket();
+  bucket.page = 1000;
+  const many = { ...options, codec: { name: 'topk', k: 2 }, training: undefined } as const;
+  const shards = 10_000;
+  const grid = { epochs: 1, samples: 24 };
+  const stores = await planned(await inBucket(bucket), { ...many, epochs: shards, grid });
+  for (let shard = 0; shard < shards; shard++) {
+    const hash = (text: string) => createHash('sha256').update(`${text} ${shard}`).digest('hex');
+    const receipt = { shard, bytes: 4096 + shard, sha256: hash('a'), indexSha256: hash('b') };
+    bucket.objects.set(
+      `a/job/receipts/${receiptName({ ...receipt, sums: [21n, 1n, 1n, 1n, 9n] })}`,
+      {
+        ...{ bytes: Buffer.of(), metadata: undefined, tag: `"${shard}"` },
+      },
+    );
+  }
+  expect(await jobStatus(stores)).toMatchObject({ shards: { total: shards, missing: [] } });
+  const fresh = await inBucket(bucket);
+  bucket.asked.length = 0;
+  await finalizeJob(fresh);
+  expect(bucket.asked.filter((kind) => kind === 'List').length).toBe(11);
+  expect(bucket.asked.length).toBeLessThanOrEqual(21);
+  expect(bucket.objects.has('a/manifest.json')).toBe(true);
 });
 
 describe('no shard is lost', () => {

@@ -47,6 +47,8 @@ export class MemoryBucket {
   readonly uploads = new Map<string, Map<number, Buffer>>();
   /** Requests so far, by their kind. */
   readonly asked: string[] = [];
+  /** Names in a page of a listing. */
+  page = 2;
   /** As `rclone serve s3` does. */
   ignoresConditions = false;
   /** Called before and after a request is served; what it throws is the answer. */
@@ -110,12 +112,11 @@ export class MemoryBucket {
     this.objects.set(key, { bytes, metadata, tag: `"${this.#tags++}"` });
   }
 
-  /** Two names a page. */
   #list({ Prefix, ContinuationToken = '0' }: Input): unknown {
     const keys = [...this.objects.keys()].filter(
       (key) => key.startsWith(Prefix) && !key.slice(Prefix.length).includes('/'),
     );
-    const end = Number(ContinuationToken) + 2;
+    const end = Number(ContinuationToken) + this.page;
     return {
       Contents: keys.slice(Number(ContinuationToken), end).map((Key) => ({ Key })),
       ...{ IsTruncated: end < keys.length, NextContinuationToken: String(end) },

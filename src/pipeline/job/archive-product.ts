@@ -23,7 +23,6 @@ import { readStored } from '../../store/read-stored.js';
 import { CODEC_FILE } from './codec-file.js';
 import type { JobProduct, JobWorkerOptions, Published, ShardMaker, StoredShard } from './kind.js';
 import type { Receipt } from './receipts.js';
-import { JOB_FILE } from './record.js';
 import { isThere, type JobStores } from './stores.js';
 
 /** Labels and encodes rectangles of an archive. */
@@ -129,7 +128,7 @@ export class ArchiveProduct implements JobProduct {
       await requireSameManifest(store, manifest, signal);
     }
     await store.sweep?.(receipts.map(({ shard }) => this.fileOf(shard)));
-    await job.sweep?.([JOB_FILE, CODEC_FILE]);
+    await job.sweep?.([CODEC_FILE]);
     return { id: archiveId, words, facts };
   }
 

@@ -61,7 +61,8 @@ export async function keepReceipt(
   receipt: Receipt,
   options: WriteOptions,
 ): Promise<void> {
-  await store.put(receiptName(receipt), new Uint8Array(0), options);
+  // Not put: of two writers of a folder, `finalize` may sweep away what the second one writes.
+  await store.putIfAbsent(receiptName(receipt), new Uint8Array(0), options);
 }
 
 /** Receipts of each shard. Several differ: the shard was made by machines that round differently, and one was first. */

@@ -42,10 +42,11 @@ export async function openJobStores(
 
 /** What a store that is full, or that refuses its writers, says at this. */
 const PROBE_BYTES = 65_536;
+const PROBE = 'probe-';
 
 /** Throws what writing would throw later, after hours of labelling. */
 export async function requireWritable({ job }: JobStores, options: WriteOptions): Promise<void> {
-  const key = `probe-${randomBytes(8).toString('hex')}`;
+  const key = `${PROBE}${randomBytes(8).toString('hex')}`;
   try {
     await job.putIfAbsent(key, new Uint8Array(PROBE_BYTES), options);
   } finally {
@@ -72,4 +73,16 @@ export async function isThere(store: ByteStore, key: string): Promise<boolean> {
     if (errorCode(error) === 'NOT_FOUND') return false;
     throw error;
   }
+}
+
+/** Removes what killed workers left of these files of the job and of these receipts, and of their tries to write. */
+export async function sweepJob(
+  { job, receipts }: JobStores,
+  files: readonly string[],
+  receiptNames: readonly string[],
+  options: WriteOptions,
+): Promise<void> {
+  for (const probe of await job.list(PROBE)) await job.delete(probe, options);
+  await job.sweep?.([...files, ...receiptNames]);
+  await receipts.sweep?.(receiptNames);
 }

@@ -287,7 +287,7 @@ export {
 // Stores
 export type { TimeLimits } from './store/attempt.js';
 export type { CacheOptions } from './store/block-cache.js';
-export type { ByteFile, ByteStore, ReadOptions } from './store/byte-store.js';
+export type { ByteFile, ByteStore, OpenOptions, ReadOptions, Tail } from './store/byte-store.js';
 export type { HttpOptions } from './store/http.js';
 export { type OpenStoreOptions, openStore } from './store/open-store.js';
 export type { RetryOptions } from './store/retry.js';

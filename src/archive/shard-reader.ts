@@ -2,8 +2,10 @@ import { requireSize, type Xxh64 } from '../container/checksum.js';
 import { EdgeBlock } from '../container/shard-file.js';
 import { allocateShared } from '../core/allocate.js';
 import { emptyBlocks } from '../core/blocks.js';
-import type { ByteStore } from '../store/byte-store.js';
+import { inLanes } from '../core/lanes.js';
+import type { ByteFile, ByteStore } from '../store/byte-store.js';
 import { openSound } from '../store/open-sound.js';
+import { type ExpectedShard, expectShard } from './expected-shard.js';
 import type { Column } from './identity.js';
 import type { Manifest } from './manifest.js';
 import {
@@ -17,6 +19,8 @@ import {
 } from './shard.js';
 import type { Shards } from './shards.js';
 
+/** Shards of a row that are opened and read at a time: a server takes its time for each. */
+const SHARDS_AT_A_TIME = 8;
 /** Headers and checksums that are kept: 8 KiB each for shards of a GiB. */
 const MAX_OPEN_SHARDS = 1024;
 
@@ -55,7 +59,9 @@ export class ShardReader {
     const field = `epoch ${epoch} of ${column.name}`;
     const row = new Uint8Array(allocateShared(bytes, field));
     const at = (sample: number) => columnBytes(manifest, column, sample - from) ?? 0;
-    for (const part of this.#inShards(from, to, epoch)) {
+    const parts = [...this.#inShards(from, to, epoch)];
+    await inLanes(parts.length, SHARDS_AT_A_TIME, async (i) => {
+      const part = parts[i];
       const { shard, record } = await part.open();
       const inShard = (samples: number) =>
         samples === 0 ? 0 : (columnBytes(manifest, column, samples) ?? 0);
@@ -68,9 +74,14 @@ export class ShardReader {
         part.from === from ? 0 : at(part.from),
         part.to === to ? bytes : at(part.to),
       );
-      await readFrom(shard, xxh64, begin, into, this.#edge);
-    }
+      await readFrom(shard, xxh64, begin, into, this.#edgeOf(i, parts));
+    });
     return row;
+  }
+
+  /** Only ends of what is read are read on from; those of the shards between would push them out. */
+  #edgeOf(i: number, parts: readonly unknown[]): EdgeBlock | undefined {
+    return i === 0 || i === parts.length - 1 ? this.#edge : undefined;
   }
 
   /** Blocks of several shards as one row. */
@@ -82,27 +93,33 @@ export class ShardReader {
     const { manifest, xxh64 } = this.#parts;
     const { layout } = manifest;
     const each = layout.kind === 'blocks' ? layout.labelsPerBlock : 1;
+    const wanted = [...this.#inShards(from, to, epoch)];
     const parts: { readonly shard: OpenShard; readonly offsets: BigUint64Array }[] = [];
-    for (const part of this.#inShards(from, to, epoch)) {
+    await inLanes(wanted.length, SHARDS_AT_A_TIME, async (i) => {
+      const part = wanted[i];
       const { shard, record } = await part.open();
       const first =
         (epoch - record.epochs[0]) * blocksPerRow(manifest, record) +
         (part.from - record.samples[0]) / each;
       const blocks = Math.ceil((part.to - part.from) / each);
       const offsets = shard.offsets ?? new BigUint64Array(blocks + 1);
-      parts.push({ shard, offsets: offsets.subarray(first, first + blocks + 1) });
-    }
+      parts[i] = { shard, offsets: offsets.subarray(first, first + blocks + 1) };
+    });
     const lengths = parts.flatMap(({ offsets }) =>
       Array.from(offsets.subarray(1), (end, i) => Number(end - offsets[i])),
     );
     const row = emptyBlocks(lengths, `epoch ${epoch} of codes`);
     let at = row.length - lengths.reduce((sum, length) => sum + length, 0);
-    for (const { shard, offsets } of parts) {
-      const bytes = Number(offsets[offsets.length - 1] - offsets[0]);
-      const begin = (shard.index.columns.get('codes') ?? 0) + Number(offsets[0]);
-      await readFrom(shard, xxh64, begin, row.subarray(at, at + bytes), this.#edge);
-      at += bytes;
-    }
+    const runs = parts.map(({ shard, offsets }) => {
+      const into = row.subarray(at, at + Number(offsets[offsets.length - 1] - offsets[0]));
+      at += into.length;
+      return { shard, into, offset: Number(offsets[0]) };
+    });
+    await inLanes(runs.length, SHARDS_AT_A_TIME, async (i) => {
+      const { shard, into, offset } = runs[i];
+      const begin = (shard.index.columns.get('codes') ?? 0) + offset;
+      await readFrom(shard, xxh64, begin, into, this.#edgeOf(i, runs));
+    });
     return row;
   }
 
@@ -132,13 +149,21 @@ export class ShardReader {
   /** Opens a shard anew, whatever is kept of it. */
   async open(i: number): Promise<OpenShard> {
     const { source, manifest, shards, xxh64 } = this.#parts;
+    const { archiveId } = manifest;
     const record = shards.at(i);
-    return openSound(source, record.file, async (file) => {
+    let expected: ExpectedShard | undefined;
+    const tail = () => {
+      expected = expectShard(manifest, archiveId, record);
+      return expected?.tail;
+    };
+    const read = async (file: ByteFile) => {
       requireSize(file, record);
-      const shard = await openShard(file, manifest, manifest.archiveId, record);
+      const shard =
+        (await expected?.open(file)) ?? (await openShard(file, manifest, archiveId, record));
       if (xxh64 !== undefined) requireIndex(shard, record.indexSha256);
       return readOffsets(shard, manifest, record, xxh64);
-    });
+    };
+    return openSound(source, record.file, read, { tail });
   }
 
   /** Forgets the shards that were read. */

@@ -27,7 +27,7 @@ import type { ArchiveIdentity, Column } from './identity.js';
  */
 
 /** Tensor with where each block of `codes` begins, u64 [blocks + 1], the last one being their end. */
-const OFFSETS = 'codes_offsets';
+export const OFFSETS = 'codes_offsets';
 
 /** A shard that is open for reading. */
 export interface OpenShard extends OpenFile {
@@ -37,7 +37,7 @@ export interface OpenShard extends OpenFile {
   readonly offsets?: BigUint64Array;
 }
 
-type Shape = Pick<ArchiveIdentity, 'columns' | 'layout' | 'samples'>;
+export type Shape = Pick<ArchiveIdentity, 'columns' | 'layout' | 'samples'>;
 
 /** Bytes that a column has in each row of a rectangle of `count` samples; undefined if that is not fixed. */
 export function columnBytes(

@@ -94,6 +94,7 @@ export class BlockCache {
     const key = keyOf(version);
     const read = async (offset: number, into: Uint8Array, options: ReadOptions = {}) => {
       requireWithin(file, offset, into.length);
+      if (!options.fresh && file.holds?.(offset, into.length)) return file.read(offset, into);
       const limit = new RequestLimit(MOST_BLOCKS);
       const blocks = this.#blocks(key, file.size, offset, into.length).map((block) =>
         limit.run(async () => {
@@ -109,7 +110,11 @@ export class BlockCache {
         if (result.status === 'rejected') throw result.reason;
       }
     };
-    return { name: file.name, size: file.size, version, read, close: () => file.close() };
+    return {
+      ...{ name: file.name, size: file.size, version, read },
+      holds: (offset, length) => file.holds?.(offset, length) ?? false,
+      close: () => file.close(),
+    };
   }
 
   #blocks(key: string, size: number, offset: number, length: number): readonly Block[] {
@@ -160,7 +165,7 @@ export class BlockCache {
         await lock.release();
       }
     }
-    return fetch();
+    return (await this.#read(block)) ?? fetch();
   }
 
   /** The right to fetch a block; undefined if another has it, or the folder cannot be written. */
@@ -223,12 +228,12 @@ export class BlockCache {
     }
   }
 
-  /** Once, and for the rest of the process: labels still come, each from the server. */
+  /** Once, and for the rest of the process: what is not kept comes from the server. */
   #giveUp(path: string, cause: unknown): void {
     if (this.#off) return;
     this.#off = true;
     const reason = errorMessage(fileError(path, cause));
-    process.emitWarning(`continuing without the cache of blocks: ${reason}`, {
+    process.emitWarning(`no more blocks are kept in the cache: ${reason}`, {
       code: 'SOFTPACK_CACHE',
     });
   }

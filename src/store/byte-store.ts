@@ -10,6 +10,22 @@ export interface ReadOptions {
   readonly until?: number;
 }
 
+/** The end of a file, which its reader needs first. */
+export interface Tail {
+  /** First byte of what is needed, and the size that the file should have. */
+  readonly begin: number;
+  readonly end: number;
+  /** First byte of what is needed soon after, or `begin`: sent along where no cache keeps it. */
+  readonly soon: number;
+}
+
+export interface OpenOptions extends ReadOptions {
+  /** Servers send it with the opening: no request of its own. Not called where there is none to spare. */
+  readonly tail?: () => Tail | undefined;
+  /** A cache keeps all else: nothing is sent along. */
+  readonly cached?: boolean;
+}
+
 /** A file of known size, read by position. */
 export interface ByteFile {
   /** For error messages: a path or an address. */
@@ -20,6 +36,8 @@ export interface ByteFile {
   readonly version?: string;
   /** Fills all of `into` (a view over a SharedArrayBuffer will do) from byte `offset` on, or throws. */
   read(offset: number, into: Uint8Array, options?: ReadOptions): Promise<void>;
+  /** Whether these bytes came with the opening: reading them takes no request. */
+  holds?(offset: number, length: number): boolean;
   close(): Promise<void>;
 }
 
@@ -28,7 +46,7 @@ export interface ByteStore {
   /** For error messages, e.g. the folder; without passwords. */
   readonly name: string;
   /** `NOT_FOUND` if there is no such file. */
-  open(key: string, options?: ReadOptions): Promise<ByteFile>;
+  open(key: string, options?: OpenOptions): Promise<ByteFile>;
   /** Names of all files, where asking for them is cheap. */
   list?(): Promise<readonly string[]>;
 }

@@ -26,9 +26,11 @@ export function coalesced(file: ByteFile, options: CoalesceOptions = {}): ByteFi
     version: file.version,
     async read(offset, into, readOptions = {}) {
       requireWithin(file, offset, into.length);
-      if (readOptions.fresh) await file.read(offset, into, readOptions);
+      const held = file.holds?.(offset, into.length) ?? false;
+      if (readOptions.fresh || held) await file.read(offset, into, readOptions);
       else await queue.read(offset, into, readOptions);
     },
+    holds: (offset, length) => file.holds?.(offset, length) ?? false,
     close: () => file.close(),
   };
 }

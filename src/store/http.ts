@@ -40,10 +40,10 @@ export function httpStore(address: string, options: HttpOptions = {}): ByteStore
   };
   return {
     name: shownAddress(folder).replace(/\?\.\.\.$/, ''),
-    open(key, { signal } = {}) {
+    open(key, opening) {
       const url = new URL(folder);
       url.pathname = nameIn(folder.pathname, key.split('/').map(encodeURIComponent).join('/'));
-      return openRanged(sourceOf(client, url), signal);
+      return openRanged(sourceOf(client, url), opening);
     },
   };
 }

@@ -1,5 +1,5 @@
 import { errorCode } from '../errors.js';
-import type { ByteFile, ByteStore } from './byte-store.js';
+import type { ByteFile, ByteStore, OpenOptions } from './byte-store.js';
 
 /**
  * Opens a file and reads from it. If what came from a server turns out to be damaged, all of it is asked for again: a
@@ -9,8 +9,9 @@ export async function openSound<T>(
   store: ByteStore,
   key: string,
   read: (file: ByteFile) => Promise<T>,
+  options: OpenOptions = {},
 ): Promise<T> {
-  const file = await store.open(key);
+  const file = await store.open(key, options);
   try {
     return await read(file);
   } catch (error) {

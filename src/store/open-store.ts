@@ -51,9 +51,10 @@ function streamed(store: ByteStore, options: CacheOptions | false | undefined): 
   const cache = options === false ? undefined : blockCache(options);
   return {
     name: store.name,
-    async open(key, read) {
-      const joined = coalesced(await store.open(key, read));
-      if (read?.fresh) await cache?.forget(joined);
+    async open(key, opening) {
+      const cached = cache !== undefined;
+      const joined = coalesced(await store.open(key, { ...opening, cached }));
+      if (opening?.fresh) await cache?.forget(joined);
       return readAhead(cache?.wrap(joined) ?? joined);
     },
   };

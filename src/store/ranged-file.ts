@@ -9,7 +9,7 @@ import {
 } from './answer.js';
 import { Attempt, type TimeLimits } from './attempt.js';
 import { type Received, readBody } from './body.js';
-import { type ByteFile, type ReadOptions, requireWithin } from './byte-store.js';
+import { type ByteFile, type OpenOptions, type ReadOptions, requireWithin } from './byte-store.js';
 import { differs, isStrong, type Version } from './range.js';
 import type { RequestLimit } from './request-limit.js';
 import { type RetryOptions, withRetries } from './retry.js';
@@ -51,29 +51,53 @@ const HEAD_BYTES = 32_768;
 /** Opens the version that the server has now; every later answer must be the same version and exactly its range. */
 export async function openRanged(
   source: RangeSource,
-  signal: AbortSignal | undefined,
+  opening: OpenOptions = {},
 ): Promise<ByteFile> {
   const { name, options, limit } = source;
-  return withRetries(options, signal, () =>
+  const { signal } = opening;
+  const [first, end] = firstRange(opening);
+  const file = await withRetries(options, signal, () =>
     limit.run(async () => {
-      using attempt = new Attempt(name, HEAD_BYTES, options, signal);
-      const answer = await source.ask(rangeOf(0, HEAD_BYTES), undefined, attempt);
-      const { headers } = answer;
+      using attempt = new Attempt(name, end - first, options, signal);
+      const answer = await source.ask(rangeOf(first, end - first), undefined, attempt);
+      const { status, headers } = answer;
       const version = { etag: headers.etag, lastModified: headers['last-modified'] };
       if (isEmpty(answer)) {
         answer.body.destroy();
-        return new RangedFile(source, { ...version, size: 0 }, new Uint8Array(0));
+        return new RangedFile(source, { ...version, size: 0 }, NOTHING);
+      }
+      if (status === 416 && first > 0) {
+        answer.body.destroy();
+        return undefined;
       }
       requireRange(name, answer);
       const size = requireTotal(name, answer);
-      const length = Math.min(HEAD_BYTES, size);
-      requireExactly(name, answer, { first: 0, last: length - 1, size });
-      const received = { into: new Uint8Array(length), bytes: 0 };
+      const last = Math.min(end, size) - 1;
+      requireExactly(name, answer, { first, last, size });
+      const received = { into: new Uint8Array(last + 1 - first), bytes: 0 };
       await readBody(name, answer.body, received, attempt);
-      return new RangedFile(source, { ...version, size }, received.into);
+      return new RangedFile(source, { ...version, size }, { begin: first, bytes: received.into });
     }),
   );
+  // Shorter than its reader thinks.
+  return file ?? openRanged(source, { signal });
 }
+
+/** What is asked for with the opening: first byte, and the byte after the last. */
+function firstRange({ tail, cached }: OpenOptions): readonly [number, number] {
+  const known = tail?.();
+  if (known === undefined) return [0, HEAD_BYTES];
+  const { begin, soon, end } = known;
+  return [cached ? begin : Math.max(0, Math.min(soon, end - HEAD_BYTES)), end];
+}
+
+/** Bytes of a file from `begin` on. */
+interface Piece {
+  readonly begin: number;
+  readonly bytes: Uint8Array;
+}
+
+const NOTHING: Piece = { begin: 0, bytes: new Uint8Array(0) };
 
 class RangedFile implements ByteFile {
   readonly name: string;
@@ -81,13 +105,13 @@ class RangedFile implements ByteFile {
   readonly version: string | undefined;
   readonly #source: RangeSource;
   readonly #pinned: Version;
-  /** The first bytes; dropped once something else was read. */
-  #head: Uint8Array;
+  /** What came with the opening; dropped once something else was read. */
+  #held: Piece;
 
-  constructor(source: RangeSource, pinned: Version, head: Uint8Array) {
+  constructor(source: RangeSource, pinned: Version, held: Piece) {
     this.#source = source;
     this.#pinned = pinned;
-    this.#head = head;
+    this.#held = held;
     this.name = source.name;
     this.size = pinned.size;
     const { etag, lastModified } = pinned;
@@ -99,16 +123,22 @@ class RangedFile implements ByteFile {
   async read(offset: number, into: Uint8Array, { signal, fresh }: ReadOptions = {}): Promise<void> {
     requireWithin(this, offset, into.length);
     if (into.length === 0) return;
-    if (!fresh && offset + into.length <= this.#head.length) {
-      into.set(this.#head.subarray(offset, offset + into.length));
+    if (!fresh && this.holds(offset, into.length)) {
+      const at = offset - this.#held.begin;
+      into.set(this.#held.bytes.subarray(at, at + into.length));
       return;
     }
-    this.#head = new Uint8Array(0);
+    this.#held = NOTHING;
     const received = { into, bytes: 0 };
     const { options, limit } = this.#source;
     await withRetries(options, signal, () =>
       limit.run(() => this.#readRest(offset, received, signal)),
     );
+  }
+
+  holds(offset: number, length: number): boolean {
+    const { begin, bytes } = this.#held;
+    return offset >= begin && offset + length <= begin + bytes.length;
   }
 
   /** One attempt at what has not come yet. */
@@ -145,7 +175,7 @@ class RangedFile implements ByteFile {
   }
 
   async close(): Promise<void> {
-    this.#head = new Uint8Array(0);
+    this.#held = NOTHING;
   }
 }
 

@@ -42,6 +42,7 @@ export function readAhead(file: ByteFile, options: ReadAheadOptions = {}): ByteF
         await file.read(offset, into, read);
       }
     },
+    holds: (offset, length) => file.holds?.(offset, length) ?? false,
     async close() {
       readers = [];
       await file.close();

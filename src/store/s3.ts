@@ -41,6 +41,7 @@ interface S3Output {
   readonly LastModified?: Date;
   readonly ContentRange?: string;
   readonly ContentLength?: number;
+  readonly ContentEncoding?: string;
   readonly Body?: unknown;
 }
 
@@ -65,8 +66,7 @@ export async function s3Store(
   const connection = await connectS3(address, options, load);
   return {
     name: connection.name,
-    open: (key, { signal } = {}) =>
-      openRanged(sourceOf(connection, connection.objectOf(key)), signal),
+    open: (key, opening) => openRanged(sourceOf(connection, connection.objectOf(key)), opening),
   };
 }
 
@@ -185,6 +185,8 @@ function sourceOf({ sdk, client, options, limit }: S3Connection, object: S3Objec
 
 function answerOf(output: S3Output): Answer {
   const { $metadata, ETag, LastModified, ContentRange, ContentLength, Body } = output;
+  // How its uploader sent it, which some servers keep: the object itself is not encoded so.
+  const encoding = output.ContentEncoding?.replace(/^aws-chunked(,\s*|$)/, '') || undefined;
   const length = ContentLength === undefined ? undefined : String(ContentLength);
   const modified = LastModified === undefined ? undefined : LastModified.toUTCString();
   return {
@@ -194,6 +196,7 @@ function answerOf(output: S3Output): Answer {
       ...(modified !== undefined && { 'last-modified': modified }),
       ...(ContentRange !== undefined && { 'content-range': ContentRange }),
       ...(length !== undefined && { 'content-length': length }),
+      ...(encoding !== undefined && { 'content-encoding': encoding }),
     },
     body: Body instanceof Readable ? Body : Readable.from([]),
   };

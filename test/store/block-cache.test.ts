@@ -174,7 +174,7 @@ it('does without a folder that it cannot write, and says so once', async () => {
     (warning) => (warning as { code?: string }).code === 'SOFTPACK_CACHE',
   );
   expect(mine.length).toBe(1);
-  expect(String(mine[0])).toMatch(/continuing without the cache.*not a folder/);
+  expect(String(mine[0])).toMatch(/no more blocks are kept.*not a folder/);
 });
 
 it('is where options and environment say, and only if they say a size', () => {

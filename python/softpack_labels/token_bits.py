@@ -5,6 +5,8 @@ from .errors import SoftpackError
 MAX_POSITIONS = 1 << 24
 # Labels of a group; where each group begins is stored.
 GROUP = 64
+# Ids of a coded text between two offsets.
+TEXT_GROUP = 256
 
 
 def invalid(expected, found):
@@ -70,9 +72,12 @@ class BitReader:
 
 
 class SequenceHead:
-    """What comes before the labels of a sequence. `length`: tokens of the text, or None without one."""
+    """
+    What comes before the labels of a sequence. `length`: tokens of the text, or None without one. `coded`: whether ids of texts have
+    a code.
+    """
 
-    def __init__(self, data, vocabulary):
+    def __init__(self, data, vocabulary, coded=False):
         reader = BitReader(data)
         stored, self.first, self.rows = reader.count(), reader.count(), reader.count()
         self.masked = reader.read(1) == 1
@@ -81,7 +86,13 @@ class SequenceHead:
             raise invalid(f"labels of {self.length} positions", f"{self.first} to {self.first + self.rows}")
         self.text_at = reader.position
         self.mask_at = self.text_at + (self.length or 0) * bits_for(vocabulary)
+        if coded:
+            groups = -(-(self.length or 0) // TEXT_GROUP)
+            ends = BitReader(data, self.text_at + 32 * max(groups - 1, 0))
+            self.mask_at = self.text_at + 32 * groups + (ends.read(32) if groups > 0 else 0)
         self.offsets_at = self.mask_at + (self.rows if self.masked else 0)
+        if coded:
+            self.offsets_at += -self.offsets_at % 8
         reader.require(self.offsets_at - self.text_at)
 
     def reader_at(self, data, row, skip):

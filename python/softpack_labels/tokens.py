@@ -10,7 +10,8 @@ from .codecs import Codes
 from .errors import SoftpackError
 from .hidden import HiddenCodec
 from .manifest import Fields
-from .token_bits import SequenceHead, bits_for, invalid
+from .token_bits import TEXT_GROUP, SequenceHead, bits_for, invalid
+from .token_text import TextCode
 
 TAILS = ("sampled", "ghost", "uniform", "prior", "zero")
 MAX_VOCABULARY = 1 << 22
@@ -44,6 +45,7 @@ class TokenArchive:
         if name not in ("tokens", "hidden"):
             raise SoftpackError("UNSUPPORTED", "not an archive of labels of tokens", "codec", "tokens or hidden", name)
         self.vocabulary, self.sequences = self._archive.classes, self._archive.samples
+        self._text_code = None
         self.kind, self.head, self.head_sha256, self.tail, self.prior = "listed", None, None, None, None
         if name == "hidden":
             self.kind, self._codec = "hidden", HiddenCodec(config, tensors, self.vocabulary)
@@ -51,6 +53,7 @@ class TokenArchive:
         else:
             self._codec = _TokenCodec(config, tensors, self.vocabulary)
             self.tail, self.prior = self._codec.tail, self._codec.prior
+            self._text_code = self._codec.text_code
         self.width = self._codec.width
 
     def text(self, sequence):
@@ -90,16 +93,28 @@ class TokenArchive:
         sequence = _integer(sequence, "sequence", self.sequences - 1)
         ((_, _, _, _, data),) = self._archive.blocks(0, [sequence])
         try:
-            return data, SequenceHead(data, self.vocabulary)
+            return data, SequenceHead(data, self.vocabulary, self._text_code is not None)
         except SoftpackError as error:
             raise self._at(sequence, error) from None
 
     def _ids(self, sequence, data, head, start, count):
+        if self._text_code is not None:
+            return self._coded_ids(sequence, data, head, start, count)
         bits = bits_for(self.vocabulary)
         ids = Codes(data, np.array([head.text_at + start * bits])).fields(bits, count)[0].astype(np.int32)
         if count > 0 and ids.max() >= self.vocabulary:
             raise self._at(sequence, invalid(f"ids below {self.vocabulary}", ids.max()))
         return ids
+
+    def _coded_ids(self, sequence, data, head, start, count):
+        """Labels before and in the range are decoded one after the other: ids are told by them."""
+        begin = max(start - start % TEXT_GROUP - 1 - head.first, 0)
+        try:
+            reader = head.reader_at(data, min(begin, head.rows), self._codec.decode) if head.rows > 0 else None
+            ids = self._text_code.ids(data, head, start, count, lambda _: self._codec.decode(reader)[0])
+            return np.fromiter(ids, np.int32, count)
+        except SoftpackError as error:
+            raise self._at(sequence, error) from None
 
     def _at(self, sequence, error):
         place = f"{self._archive.folder}, sequence {sequence}"
@@ -121,10 +136,13 @@ class _TokenCodec:
         agrees = (self.tail == "sampled") == (self.samples > 0) and self.k + self.samples > 0
         fields.require(self.tail in TAILS and agrees, "tail", "sampled with samples, another one without")
         self.width = self.k + self.samples
-        ids = _tensor(tensors, "ids", "<u4", (vocabulary,))
+        coded = config.get("text") is not None
+        fields.require(config.get("text") in (None, "coded"), "text", "coded, or absent")
+        ids = _tensor(tensors, "ids", "<u2" if coded and vocabulary <= 1 << 16 else "<u4", (vocabulary,))
         if not np.array_equal(np.sort(ids), np.arange(vocabulary)):
             raise SoftpackError("INVALID_FILE", "not a renaming", "codec: ids", "each id once")
         self._ids = ids.tolist()
+        self.text_code = TextCode(tensors.get("text"), self._ids, self.k) if coded else None
         self.prior = None
         if self.tail == "prior":
             logs = _tensor(tensors, "prior", "<f2", (vocabulary,)).astype(np.float32)

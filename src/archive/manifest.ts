@@ -20,11 +20,11 @@ const FORMAT_VERSION = 2;
  * of samples that a column lists. `rendering`: views are resized in another way than by default, which older readers do not know.
  * `tau-schedule`: epochs have temperatures of their own. `views`: stored epochs have the views of other numbers. `parts`:
  * further epochs lie in folders. `sample-parts`: so do further samples. `sample-blocks`: side data lie in files of their own.
- * `side-trellis`: the codec's tensors have a trellis, without which they look damaged.
+ * `side-trellis`: the codec's tensors have a trellis, without which they look damaged. `coded-text`: ids of texts have a code.
  */
 const KNOWN_FEATURES: readonly string[] = [
   ...['pruned', 'listed', 'rendering', 'tau-schedule', 'views', 'parts', 'sample-parts'],
-  ...['sample-blocks', 'side-trellis'],
+  ...['sample-blocks', 'side-trellis', 'coded-text'],
 ];
 
 /** How an archive was made: no part of its identity. */
@@ -101,6 +101,7 @@ function requiredFeatures({
     ...(views === undefined ? [] : ['views']),
     ...(sampleBlocks === undefined ? [] : ['sample-blocks']),
     ...('sideStates' in codec.config ? ['side-trellis'] : []),
+    ...(codec.config.text === 'coded' ? ['coded-text'] : []),
   ];
   return [...rows, ...(rendering ? ['rendering'] : []), ...taus, ...others];
 }

@@ -27,6 +27,12 @@ export class BitWriter {
     this.#position += bits;
   }
 
+  /** Writes all bits of another one. */
+  append(other: BitWriter): void {
+    const bytes = other.bytes();
+    for (const [i, byte] of bytes.entries()) this.write(byte, Math.min(8, other.position - 8 * i));
+  }
+
   /** What was written, filled up with zeros to whole bytes. */
   bytes(): Uint8Array {
     return this.#bytes.slice(0, Math.ceil(this.#position / 8));

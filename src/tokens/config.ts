@@ -20,13 +20,15 @@ export interface TokenCodecConfig {
   readonly tail: StoredTail;
   /** Of the draws. */
   readonly seed: number;
+  /** `coded`: ids of texts by a code that labels tell them by. Absent: as they are, as older archives have them. */
+  readonly text?: 'coded';
 }
 
 /** Largest vocabulary; today's largest have 262,144 ids. */
 export const MAX_VOCABULARY = TOKEN_LIMITS.vocabulary;
 
 export function checkTokenConfig(config: TokenCodecConfig, check: FieldChecker): TokenCodecConfig {
-  const { vocabulary, k, values, ordered, stages, samples, tail, seed } = config;
+  const { vocabulary, k, values, ordered, stages, samples, tail, seed, text } = config;
   check.count(vocabulary, 'vocabulary', 1, MAX_VOCABULARY);
   check.count(k, 'k', 0, Math.min(vocabulary, TOKEN_LIMITS.k));
   check.oneOf(values, 'values', ['float16', 'vq']);
@@ -38,7 +40,9 @@ export function checkTokenConfig(config: TokenCodecConfig, check: FieldChecker):
   const agrees = (tail === 'sampled') === samples > 0 && k + samples > 0;
   check.that(agrees, tail, 'tail', "'sampled' with samples, another one with ids but no samples");
   check.count(seed, 'seed', 0);
-  return { vocabulary, k, values, ordered, stages, samples, tail, seed };
+  if (text !== undefined) check.oneOf(text, 'text', ['coded']);
+  const coded = text === undefined ? {} : { text };
+  return { vocabulary, k, values, ordered, stages, samples, tail, seed, ...coded };
 }
 
 /** Kinds of labels by name. */
@@ -53,6 +57,6 @@ export const TOKEN_PRESETS = {
   'topk-vq': { k: 20, values: 'vq', ordered: 20, stages: 4, samples: 0, tail: 'zero' },
   /** Random sampling (RS-KD): ids drawn from the whole distribution. */
   sampled: { k: 0, values: 'float16', ordered: 0, stages: 0, samples: 50, tail: 'sampled' },
-} as const satisfies Record<string, Omit<TokenCodecConfig, 'vocabulary' | 'seed'>>;
+} as const satisfies Record<string, Omit<TokenCodecConfig, 'vocabulary' | 'seed' | 'text'>>;
 
 export type TokenPreset = keyof typeof TOKEN_PRESETS;

@@ -17,7 +17,8 @@ import type { TokenSequence, TokenSource } from './token-source.js';
 import { trainTokenCodec } from './train-tokens.js';
 
 /** A kind of label and what differs from it. */
-export interface TokenCodecChoice extends Partial<Omit<TokenCodecConfig, 'vocabulary' | 'seed'>> {
+export interface TokenCodecChoice
+  extends Partial<Omit<TokenCodecConfig, 'vocabulary' | 'seed' | 'text'>> {
   /** Default: `head-tail`. */
   readonly name?: TokenPreset;
 }
@@ -93,7 +94,7 @@ export function tokenConfig(
   const preset = TOKEN_PRESETS[name];
   const k = changes.k ?? Math.min(preset.k, vocabulary);
   const ordered = changes.ordered ?? Math.min(preset.ordered, k);
-  return { ...preset, ...changes, k, ordered, vocabulary, seed };
+  return { ...preset, ...changes, k, ordered, vocabulary, seed, text: 'coded' };
 }
 
 /** `INVALID_ARGUMENT` naming the sequence whose text and labels contradict each other. */

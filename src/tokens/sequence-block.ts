@@ -1,8 +1,9 @@
 import { BitReader, BitWriter } from '../core/bit-stream.js';
-import { bitsFor } from '../core/bits.js';
-import { SoftpackError } from '../errors.js';
 import { TOKEN_GROUP, tokenGroups } from '../kernels/tokens.js';
 import type { ListedRows } from './listed-rows.js';
+import { invalidCodes } from './sequence-error.js';
+import { type TextFormat, textBits, writeText } from './sequence-text.js';
+import type { LabelIds } from './text-code.js';
 import type { LabelPlace, TokenCodec } from './token-codec.js';
 
 /**
@@ -11,8 +12,9 @@ import type { LabelPlace, TokenCodec } from './token-codec.js';
  *     tokens of the text + 1 (0: no text), position of the first label, labels: numbers of 7 bits a byte, the 8th tells
  *       that one more follows
  *     1 bit: whether there is a mask
- *     [tokens] ids of the text, bitsFor(vocabulary) each
+ *     text: sequence-text.ts
  *     [labels] mask, if there is one: 1 to train on
+ *     zeros up to a whole byte, if the text is coded
  *     [groups - 1] u32: where the labels of every further group of 64 begin, in bits after the first label
  *     labels
  */
@@ -33,6 +35,7 @@ export interface SequenceHead {
   readonly first: number;
   readonly rows: number;
   readonly masked: boolean;
+  /** Of the ids, or of where groups of them end. */
   readonly textAt: number;
   readonly maskAt: number;
   readonly offsetsAt: number;
@@ -43,14 +46,15 @@ export async function encodeSequence(
   listed: ListedRows,
   codec: TokenCodec,
 ): Promise<Uint8Array> {
+  const { bytes, begins } = await codec.encode(listed);
+  // The text is told by what labels list, as readers will see it.
+  const place = { position: 0, begins: Uint32Array.of(0, ...begins), skip: 0 };
+  const labels = codec.labelIds(bytes, place, listed.rows, text.first);
   const writer = new BitWriter();
-  writeHead(writer, text, listed.rows, codec.config.vocabulary);
-  const labelsAt = writer.position + 32 * furtherGroups(listed.rows);
-  const { bytes, begins } = await codec.encode(listed, labelsAt);
-  for (const begin of begins) writer.write(begin, 32);
-  // The last byte may hold bits of both.
-  for (const [i, byte] of writer.bytes().entries()) bytes[i] |= byte;
-  return bytes;
+  writeHead(writer, text, listed.rows, codec.textFormat, labels);
+  const offsets = new BitWriter();
+  for (const begin of begins) offsets.write(begin, 32);
+  return Buffer.concat([writer.bytes(), offsets.bytes(), bytes]);
 }
 
 /** What comes before the labels: the text, which of its positions have labels, and which of these count. */
@@ -58,14 +62,14 @@ export function writeHead(
   writer: BitWriter,
   { tokens, first, mask }: SequenceText,
   rows: number,
-  vocabulary: number,
+  format: TextFormat,
+  labels: LabelIds,
 ): void {
   writeCount(writer, tokens === undefined ? 0 : tokens.length + 1);
   writeCount(writer, first);
   writeCount(writer, rows);
   writer.write(mask === undefined ? 0 : 1, 1);
-  const bits = bitsFor(vocabulary);
-  for (const id of tokens ?? []) writer.write(id, bits);
+  writeText(writer, tokens ?? new Int32Array(), format, labels);
   for (const one of mask ?? []) writer.write(one, 1);
 }
 
@@ -75,7 +79,7 @@ function furtherGroups(rows: number): number {
 }
 
 /** O(1) in the length of the sequence. */
-export function readHead(bytes: Uint8Array, vocabulary: number): SequenceHead {
+export function readHead(bytes: Uint8Array, format: TextFormat): SequenceHead {
   const reader = new BitReader(bytes);
   const stored = readCount(reader);
   const first = readCount(reader);
@@ -83,29 +87,14 @@ export function readHead(bytes: Uint8Array, vocabulary: number): SequenceHead {
   const masked = reader.read(1) === 1;
   const length = stored === 0 ? undefined : stored - 1;
   if (length !== undefined && first + rows > length) {
-    throw invalid(`labels of ${length} positions`, `${first} to ${first + rows}`);
+    throw invalidCodes(`labels of ${length} positions`, `${first} to ${first + rows}`);
   }
   const textAt = reader.position;
-  const maskAt = textAt + (length ?? 0) * bitsFor(vocabulary);
-  const offsetsAt = maskAt + (masked ? rows : 0);
-  reader.require(offsetsAt - textAt);
+  const maskAt = textAt + textBits(reader, length ?? 0, format);
+  const end = maskAt + (masked ? rows : 0);
+  const offsetsAt = format.code === undefined ? end : 8 * Math.ceil(end / 8);
+  new BitReader(bytes, textAt).require(offsetsAt - textAt);
   return { length, first, rows, masked, textAt, maskAt, offsetsAt };
-}
-
-/** Ids of a text from `start` on. */
-export function readText(
-  bytes: Uint8Array,
-  { textAt }: SequenceHead,
-  vocabulary: number,
-  { start, count }: { readonly start: number; readonly count: number },
-): Int32Array {
-  const bits = bitsFor(vocabulary);
-  const reader = new BitReader(bytes, textAt + start * bits);
-  const ids = new Int32Array(count);
-  reader.readInto(bits, ids);
-  const strange = ids.find((id) => id >= vocabulary);
-  if (strange !== undefined) throw invalid(`ids below ${vocabulary}`, strange);
-  return ids;
 }
 
 /** Which of some labels are to be trained on, 1 for those. */
@@ -148,14 +137,9 @@ function readCount(reader: BitReader): number {
   for (;;) {
     const byte = reader.read(8);
     value += (byte & 127) * unit;
-    if (value > MAX_POSITIONS) throw invalid(`at most ${MAX_POSITIONS} positions`, value);
+    if (value > MAX_POSITIONS) throw invalidCodes(`at most ${MAX_POSITIONS} positions`, value);
     if (byte < 128) return value;
     unit *= 128;
-    if (unit > MAX_POSITIONS) throw invalid('a number of positions', 'more bytes');
+    if (unit > MAX_POSITIONS) throw invalidCodes('a number of positions', 'more bytes');
   }
-}
-
-function invalid(expected: string, found: unknown): SoftpackError {
-  const details = { field: 'codes', expected, found };
-  return new SoftpackError('INVALID_ARGUMENT', 'not a sequence of labels', details);
 }

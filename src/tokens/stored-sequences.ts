@@ -2,7 +2,9 @@ import type { LabelArchive } from '../archive/archive.js';
 import { splitBlocks } from '../core/blocks.js';
 import { argument } from '../core/check.js';
 import { errorAt, SoftpackError } from '../errors.js';
-import { readHead, readMask, readText, type SequenceHead } from './sequence-block.js';
+import { readHead, readMask, type SequenceHead } from './sequence-block.js';
+import { readText, type TextFormat } from './sequence-text.js';
+import { type LabelIds, NO_LABELS } from './text-code.js';
 
 /** A text of an archive. */
 export interface TokenText {
@@ -22,7 +24,7 @@ export interface LabelRange {
 /** Sequences of an archive; which labels they have its kinds say. */
 export class StoredSequences implements AsyncDisposable {
   readonly #archive: LabelArchive;
-  #last: { readonly sequence: number; readonly row: Uint8Array } | undefined;
+  #last: { readonly sequence: number; readonly row: Uint8Array; tokens?: Int32Array } | undefined;
 
   constructor(archive: LabelArchive) {
     this.#archive = archive;
@@ -40,9 +42,25 @@ export class StoredSequences implements AsyncDisposable {
     return this.#read(sequence, (bytes, head) => {
       const { length, first, rows } = head;
       if (length === undefined) return { first, labels: rows };
-      const tokens = readText(bytes, head, this.vocabulary, { start: 0, count: length });
+      const tokens = this.#textOf(bytes, head, 0, length);
+      if (this.#last?.sequence === sequence) this.#last.tokens = tokens.slice();
       return { tokens, first, labels: rows };
     });
+  }
+
+  /** How texts are stored. */
+  protected get textFormat(): TextFormat {
+    return { vocabulary: this.vocabulary };
+  }
+
+  /** Ids that some labels list, for texts that are told by them. */
+  protected labelIds(
+    _bytes: Uint8Array,
+    _head: SequenceHead,
+    _start: number,
+    _count: number,
+  ): LabelIds {
+    return NO_LABELS;
   }
 
   /** Labels of a sequence as `decode` makes them, with what every kind of label has. */
@@ -55,7 +73,7 @@ export class StoredSequences implements AsyncDisposable {
       argument.count(start, 'start', 0, head.rows);
       const positions = argument.count(count ?? head.rows - start, 'count', 0, head.rows - start);
       const own = decode(bytes, head, start, positions);
-      const next = this.#next(bytes, head, start, positions);
+      const next = this.#next(sequence, bytes, head, start, positions);
       const counts = readMask(bytes, head, start, positions);
       const { vocabulary } = this;
       return { own, shared: { vocabulary, positions, next, counts, first: head.first + start } };
@@ -72,13 +90,27 @@ export class StoredSequences implements AsyncDisposable {
   }
 
   /** What follows each of some labels in the text; -1 behind its end and without a text. */
-  #next(bytes: Uint8Array, head: SequenceHead, start: number, count: number): Int32Array {
+  #next(
+    sequence: number,
+    bytes: Uint8Array,
+    head: SequenceHead,
+    start: number,
+    count: number,
+  ): Int32Array {
     const next = new Int32Array(count).fill(-1);
     const from = head.first + start + 1;
     const known = Math.min(count, (head.length ?? 0) - from);
-    const range = { start: from, count: known };
-    if (known > 0) next.set(readText(bytes, head, this.vocabulary, range));
+    if (known <= 0) return next;
+    const tokens = this.#last?.sequence === sequence ? this.#last.tokens : undefined;
+    next.set(tokens?.subarray(from, from + known) ?? this.#textOf(bytes, head, from, known));
     return next;
+  }
+
+  #textOf(bytes: Uint8Array, head: SequenceHead, start: number, count: number): Int32Array {
+    const range = { start, count };
+    return readText(bytes, head, this.textFormat, range, (from, rows) =>
+      this.labelIds(bytes, head, from, rows),
+    );
   }
 
   /** The row of a sequence: whoever reads a text reads its labels next. */
@@ -94,7 +126,7 @@ export class StoredSequences implements AsyncDisposable {
     const row = await this.#rowOf(sequence);
     try {
       const [bytes] = splitBlocks(row);
-      return work(bytes, readHead(bytes, this.vocabulary));
+      return work(bytes, readHead(bytes, this.textFormat));
     } catch (error) {
       if (!(error instanceof SoftpackError) || error.field !== 'codes') throw error;
       const file = `${this.#archive.fileOf(0, sequence)}, sequence ${sequence}`;

@@ -5,8 +5,10 @@ import { SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import type { ByteStore } from '../store/byte-store.js';
 import { locateLabels, type SequenceHead } from './sequence-block.js';
+import type { TextFormat } from './sequence-text.js';
 import { type LabelRange, StoredSequences, type TokenText } from './stored-sequences.js';
 import type { ListedTargets } from './targets.js';
+import type { LabelIds } from './text-code.js';
 import { TOKEN_CODEC, TokenCodec } from './token-codec.js';
 
 /** Labels of some positions of a sequence, as `tokenLoss` reads them. */
@@ -52,6 +54,20 @@ class ListedArchive extends StoredSequences implements TokenArchive {
       this.#decode(...args),
     );
     return { ...shared, kind: 'listed', width, ...own, tail };
+  }
+
+  protected override get textFormat(): TextFormat {
+    return this.#codec.textFormat;
+  }
+
+  protected override labelIds(
+    bytes: Uint8Array,
+    head: SequenceHead,
+    start: number,
+    count: number,
+  ): LabelIds {
+    const place = locateLabels(bytes, head, start, count);
+    return this.#codec.labelIds(bytes, place, count, head.first + start);
   }
 
   #decode(bytes: Uint8Array, head: SequenceHead, start: number, count: number) {

@@ -7,6 +7,7 @@ import {
   readFloat32,
   requireTensor,
 } from '../codecs/tensors.js';
+import { allocate } from '../core/allocate.js';
 import type { CodecParts, Tensor } from '../core/codec-parts.js';
 import { SoftpackError } from '../errors.js';
 import {
@@ -21,7 +22,9 @@ import { checkTokenConfig, type TokenCodecConfig } from './config.js';
 import type { ListedRows } from './listed-rows.js';
 import { isPermutation, Renaming } from './renaming.js';
 import { ResidualVq } from './residual-vq.js';
+import type { TextFormat } from './sequence-text.js';
 import type { TokenTail } from './targets.js';
+import { areTextLengths, type LabelIds, TextCode, textRanks, textSymbols } from './text-code.js';
 
 export const TOKEN_CODEC = 'tokens';
 
@@ -49,6 +52,8 @@ export interface TokenModel {
   readonly vq?: ResidualVq;
   /** [width of a vector]. */
   readonly scale?: Float32Array;
+  /** Of ids of texts; absent in archives that have them as they are. */
+  readonly text?: TextCode;
   /** Present with tail `prior`: [vocabulary], logarithms that float16 holds. */
   readonly prior?: Float32Array;
 }
@@ -86,12 +91,20 @@ export class TokenCodec {
     return tail === 'prior' ? { kind: tail, prior: this.#prior } : { kind: tail };
   }
 
+  /** How ids of texts are stored. */
+  get textFormat(): TextFormat {
+    const { text: code } = this.#model;
+    const { vocabulary } = this.config;
+    return code === undefined ? { vocabulary } : { vocabulary, code };
+  }
+
   parts(): CodecParts {
-    const { renaming, vq, scale, prior } = this.#model;
-    const ids = new Uint8Array(renaming.ids.slice().buffer);
-    const tensors = new Map<string, Tensor>([
-      ['ids', { dtype: 'U32', shape: [renaming.ids.length], data: ids }],
-    ]);
+    const { renaming, vq, scale, prior, text } = this.#model;
+    const tensors = new Map<string, Tensor>([['ids', idsTensor(renaming.ids, this.config)]]);
+    if (text !== undefined) {
+      const { lengths } = text;
+      tensors.set('text', { dtype: 'U8', shape: [2, lengths.length / 2], data: lengths });
+    }
     if (vq !== undefined && scale !== undefined) {
       const shape = [vq.stages, STAGE_CODES, vq.width];
       tensors.set('codebooks', float32Tensor(vq.codebooks, shape));
@@ -101,10 +114,10 @@ export class TokenCodec {
     return { name: TOKEN_CODEC, config: { ...this.config }, tensors, sampleTensors: new Map() };
   }
 
-  /** Labels one after the other, from bit `position` on. */
-  async encode(rows: ListedRows, position: number): Promise<EncodedTokens> {
+  /** Labels one after the other. */
+  async encode(rows: ListedRows): Promise<EncodedTokens> {
     const { counts, ids, samples: drawn } = rows;
-    const labels = { model: this.#labels, counts, ids, drawn, position };
+    const labels = { model: this.#labels, counts, ids, drawn, position: 0 };
     if (this.config.values === 'float16') {
       return this.#kernels.encodeTokens({ ...labels, logProbs: rows.logProbs });
     }
@@ -115,6 +128,15 @@ export class TokenCodec {
   decode(bytes: Uint8Array, place: LabelPlace, out: DecodedLabels): void {
     const { ids: labels, probabilities } = out;
     this.#kernels.decodeTokens({ model: this.#labels, bytes, ...place, labels, probabilities });
+  }
+
+  /** Ids that labels of a place list, the first of which is that of position `first`. */
+  labelIds(bytes: Uint8Array, place: LabelPlace, count: number, first: number): LabelIds {
+    const { width } = this;
+    const ids = new Int32Array(allocate(4 * count * width, 'labels'));
+    const probabilities = new Float32Array(allocate(4 * count * width, 'labels'));
+    if (count > 0) this.decode(bytes, place, { ids, probabilities });
+    return { first, rows: count, width, ids };
   }
 
   async #quantise(rows: ListedRows): Promise<Uint16Array> {
@@ -166,18 +188,47 @@ function labelModel({ k, samples, ordered, stages }: TokenCodecConfig, model: To
 }
 
 function readModel(tensors: ReadonlyMap<string, Tensor>, config: TokenCodecConfig): TokenModel {
-  const data = requireTensor(tensors, 'ids', 'U32', [config.vocabulary]);
-  const ids = new Uint32Array(data.slice().buffer);
-  if (!isPermutation(ids)) throw invalidTensor('ids', 'not a renaming', 'each id once', 'others');
-  const renaming = new Renaming(ids);
+  const renaming = new Renaming(readIds(tensors, config));
+  const text = config.text === undefined ? {} : { text: readTextCode(tensors, config, renaming) };
   const prior = config.tail === 'prior' ? { prior: readPrior(tensors, config.vocabulary) } : {};
-  if (config.values !== 'vq') return { renaming, ...prior };
+  if (config.values !== 'vq') return { renaming, ...text, ...prior };
   const width = vectorWidth(config);
   const codebooks = readFloat32(tensors, 'codebooks', [config.stages, STAGE_CODES, width]);
   const scale = readFloat32(tensors, 'scale', [width]);
   const wrong = scale.findIndex((value) => !(value > 0));
   if (wrong >= 0) throw invalidTensor('scale', 'not a scale', 'above 0', scale[wrong]);
-  return { renaming, vq: new ResidualVq(width, codebooks), scale, ...prior };
+  return { renaming, vq: new ResidualVq(width, codebooks), scale, ...text, ...prior };
+}
+
+/** Archives with texts as they are have ids of 32 bits, whatever the vocabulary. */
+function idsDtype({ vocabulary, text }: TokenCodecConfig): 'U16' | 'U32' {
+  return text !== undefined && vocabulary <= 2 ** 16 ? 'U16' : 'U32';
+}
+
+function idsTensor(ids: Uint32Array, config: TokenCodecConfig): Tensor {
+  const dtype = idsDtype(config);
+  const own = dtype === 'U16' ? Uint16Array.from(ids) : ids.slice();
+  return { dtype, shape: [ids.length], data: new Uint8Array(own.buffer) };
+}
+
+function readIds(tensors: ReadonlyMap<string, Tensor>, config: TokenCodecConfig): Uint32Array {
+  const dtype = idsDtype(config);
+  const { buffer } = requireTensor(tensors, 'ids', dtype, [config.vocabulary]).slice();
+  const ids = dtype === 'U16' ? Uint32Array.from(new Uint16Array(buffer)) : new Uint32Array(buffer);
+  if (isPermutation(ids)) return ids;
+  throw invalidTensor('ids', 'not a renaming', 'each id once', 'others');
+}
+
+function readTextCode(
+  tensors: ReadonlyMap<string, Tensor>,
+  { vocabulary, k }: TokenCodecConfig,
+  renaming: Renaming,
+): TextCode {
+  const ranks = textRanks(k);
+  const shape = [2, textSymbols(vocabulary, ranks)];
+  const lengths = requireTensor(tensors, 'text', 'U8', shape).slice();
+  if (areTextLengths(lengths, ranks)) return new TextCode(renaming, ranks, lengths);
+  throw invalidTensor('text', 'not a code', 'lengths of a prefix code', 'others');
 }
 
 /** Logarithms below this are no probabilities of float32. */

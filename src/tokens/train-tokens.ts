@@ -10,6 +10,7 @@ import { type ListedRows, listRows } from './listed-rows.js';
 import { type CountedSource, changed } from './pack-sequences.js';
 import { Renaming } from './renaming.js';
 import { ResidualVq } from './residual-vq.js';
+import { TextCounts, textRanks } from './text-code.js';
 import { TokenCodec, type TokenModel, valueVectors, vectorWidth } from './token-codec.js';
 import type { TokenSource } from './token-source.js';
 
@@ -38,6 +39,7 @@ export async function trainTokenCodec(
   const share = Math.min(1, TRAINING_LABELS / labels);
   let [passed, taken] = [0, 0];
   const counts = new Float64Array(config.vocabulary);
+  const texts = new TextCounts(config.vocabulary, textRanks(config.k));
   const tailSums = config.tail === 'prior' ? new Float64Array(config.vocabulary) : undefined;
   const vectors: Float32Array[] = [];
   const kept = new Map<number, ListedRows>();
@@ -52,6 +54,9 @@ export async function trainTokenCodec(
         ...{ sequence, tailSums, kernels },
       });
       count(listed, counts);
+      const { rows, k: width, ids } = listed;
+      const labels = { first: own.first, rows, width, ids: Int32Array.from(ids) };
+      texts.add(own.tokens ?? new Int32Array(), labels);
       if (keptBytes < KEPT_BYTES) kept.set(sequence, listed);
       keptBytes += bytesOf(listed);
       if (config.values === 'vq') vectors.push(valueVectors(listed, config));
@@ -62,7 +67,8 @@ export async function trainTokenCodec(
   const renaming = Renaming.byFrequency(counts);
   const values = config.values === 'vq' ? await learnValues(vectors, config, kernels) : {};
   const prior = tailSums === undefined ? {} : { prior: priorOf(tailSums) };
-  const codec = new TokenCodec(config, { renaming, ...values, ...prior }, kernels);
+  const text = texts.code(renaming, config.values === 'vq' ? config.ordered : config.k);
+  const codec = new TokenCodec(config, { renaming, ...values, ...prior, text }, kernels);
   return { codec, listed: kept };
 }
 

@@ -38,6 +38,8 @@ import {
 } from '#src/store/range.js';
 import { openHiddenArchive } from '#src/tokens/hidden/hidden-archive.js';
 import { HiddenCodec } from '#src/tokens/hidden/hidden-codec.js';
+import { openTokenArchive } from '#src/tokens/token-archive.js';
+import { TokenCodec } from '#src/tokens/token-codec.js';
 
 /** Larger ones are opened, not decoded: zeroing their labels would take the time of many inputs. */
 const MOST_CLASSES = 4096;
@@ -69,6 +71,7 @@ export function makeTargets(work) {
   addTexts(add, onFile);
   addArchives(add);
   addHidden(add);
+  for (const name of ['listed-fixed-text', 'listed-coded-text']) addListed(add, name);
   addSampleBlocks(add);
   addTrust(add);
   addHeaders(add);
@@ -228,21 +231,47 @@ function addArchives(add) {
   );
 }
 
-/** An archive of hidden states: its files, and its codec as if its recorded hash were that of the mutant. */
-function addHidden(add) {
-  const folder = fileURLToPath(new URL('../golden/tokens/hidden', import.meta.url));
+/** Texts and labels of an archive of language models' labels, each of whose files is replaced by mutants. */
+function addTokenFiles(add, label, name, open) {
+  const folder = fileURLToPath(new URL(`../golden/tokens/${name}`, import.meta.url));
   const files = new Map(readdirSync(folder).map((f) => [f, readFileSync(path.join(folder, f))]));
-  for (const [name, bytes] of files) {
-    const kind = name.endsWith('.json') ? 'json' : 'safetensors';
-    add(`hidden states, ${name}`, kind, [bytes], async (given) => {
-      const archive = await openHiddenArchive(memoryStore(new Map([...files, [name, given]])));
+  for (const [file, bytes] of files) {
+    const kind = file.endsWith('.json') ? 'json' : 'safetensors';
+    add(`${label}, ${file}`, kind, [bytes], async (given) => {
+      const archive = await open(memoryStore(new Map([...files, [file, given]])));
       try {
-        for (let i = 0; i < Math.min(archive.sequences, 4); i++) await archive.labels(i);
+        for (let i = 0; i < Math.min(archive.sequences, 4); i++) {
+          await archive.labels(i);
+          await archive.text(i);
+        }
       } finally {
         await archive.close();
       }
     });
   }
+  return files;
+}
+
+/** Codecs of listed ids, as if their recorded hash were that of the mutant, and blocks as if no checksum had found them. */
+function addListed(add, name) {
+  const files = addTokenFiles(add, name, name, openTokenArchive);
+  const { config } = JSON.parse(files.get('manifest.json').toString()).codec;
+  const load = async (bytes, given) => {
+    const { tensors } = await decodeTensorFile(memoryFile('codec', bytes));
+    const parts = { name: 'tokens', config: given, tensors, sampleTensors: new Map() };
+    return TokenCodec.fromParts(parts, loadKernels());
+  };
+  const codecFile = files.get('codec.safetensors');
+  add(`${name}, tensors`, 'safetensors', [codecFile], (bytes) => load(bytes, config));
+  add(`${name}, config`, 'json', [Buffer.from(JSON.stringify(config))], async (bytes) => {
+    const given = parseJson('manifest.json', 'codec.config', bytes);
+    if (isJsonObject(given)) await load(codecFile, given);
+  });
+}
+
+/** An archive of hidden states: its files, and its codec as if its recorded hash were that of the mutant. */
+function addHidden(add) {
+  const files = addTokenFiles(add, 'hidden states', 'hidden', openHiddenArchive);
   const { config } = JSON.parse(files.get('manifest.json').toString()).codec;
   const load = async (bytes, given) => {
     const { tensors } = await decodeTensorFile(memoryFile('codec', bytes));

@@ -2,7 +2,13 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
-import { loadCodec, loadKernels, openArchive, openHiddenArchive } from '#src/index.js';
+import {
+  loadCodec,
+  loadKernels,
+  openArchive,
+  openHiddenArchive,
+  openTokenArchive,
+} from '#src/index.js';
 
 /** Archives that softpack 0.1.0 wrote, in format 1: any version must be able to decode them. */
 const ARCHIVES = new URL('./archives/', import.meta.url);
@@ -64,5 +70,23 @@ it('reads hidden states of language models', async () => {
     };
     near(found.slice(0, hidden.length), hidden);
     near(found.slice(found.length - last.length), last);
+  }
+});
+
+it.each(['listed-fixed-text', 'listed-coded-text'])('reads %s of language models', async (name) => {
+  const folder = new URL('./tokens/', import.meta.url);
+  const expected = JSON.parse(await readFile(new URL('listed.json', folder), 'utf8'));
+  await using archive = await openTokenArchive(fileURLToPath(new URL(name, folder)));
+  expect(archive.sequences).toBe(expected.sequences.length);
+  for (const [s, wanted] of expected.sequences.entries()) {
+    const { tokens, first } = await archive.text(s);
+    expect(tokens === undefined ? null : Array.from(tokens)).toEqual(wanted.tokens);
+    const { ids, probabilities, counts, next } = await archive.labels(s);
+    expect([first, counts.reduce((a, b) => a + b, 0)]).toEqual([wanted.first, wanted.counts]);
+    const begin = wanted.ids.length;
+    expect(Array.from(ids.slice(0, begin))).toEqual(wanted.ids);
+    expect(Array.from(ids.slice(-wanted.last.length || ids.length))).toEqual(wanted.last);
+    for (const [i, p] of wanted.probabilities.entries()) expect(probabilities[i]).toBeCloseTo(p, 6);
+    for (const [i, id] of next.entries()) expect(id).toBe(tokens?.[first + i + 1] ?? -1);
   }
 });

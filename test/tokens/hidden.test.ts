@@ -224,7 +224,7 @@ it('bytes that are no sequence end in typed errors', async () => {
   const [block] = splitBlocks(row);
   const read = (bytes: Uint8Array) => {
     try {
-      const own = readHead(bytes, VOCABULARY);
+      const own = readHead(bytes, { vocabulary: VOCABULARY });
       const states = decodeHiddenRows(bytes, own, 0, own.rows, codec);
       expect(states.every(Number.isFinite)).toBe(true);
     } catch (error) {

@@ -111,10 +111,10 @@ async function openKind([title, choice, bound], source, folder, exact, backends)
   }
   const parts = archive.codecParts;
   await archive.close();
-  const heads = blocks.map((bytes) => readHead(bytes, vocabulary));
+  const codecs = backends.map((kernels) => TokenCodec.fromParts(parts, kernels));
+  const heads = blocks.map((bytes) => readHead(bytes, codecs[0].textFormat));
   const text = heads.reduce((sum, { offsetsAt }) => sum + offsetsAt / 8, 0);
   const bytes = blocks.reduce((sum, block) => sum + block.length, 0) - text;
-  const codecs = backends.map((kernels) => TokenCodec.fromParts(parts, kernels));
   const { width, config } = codecs[0];
   const listed = [];
   for await (const own of source.sequences()) {

@@ -1,6 +1,7 @@
 import { BitWriter } from '../../core/bit-stream.js';
 import { SoftpackError } from '../../errors.js';
 import { type SequenceHead, type SequenceText, writeHead } from '../sequence-block.js';
+import { NO_LABELS } from '../text-code.js';
 import type { HiddenEncoder } from './encoder.js';
 import { HIDDEN_GROUP, type HiddenCodec } from './hidden-codec.js';
 
@@ -25,7 +26,8 @@ export async function encodeHiddenSequence(
     groups.push(await encoder.encode(states));
   }
   const writer = new BitWriter();
-  writeHead(writer, text, rows, encoder.codec.config.vocabulary);
+  const { vocabulary } = encoder.codec.config;
+  writeHead(writer, text, rows, { vocabulary }, NO_LABELS);
   const offsets = new BitWriter();
   let at = 0;
   for (const [i, { length }] of groups.entries()) {

@@ -1,6 +1,7 @@
 import { bitsFor } from '../core/bits.js';
 import { argument } from '../core/check.js';
 import { MAX_VOCABULARY, TOKEN_PRESETS, type TokenPreset } from '../tokens/config.js';
+import { textRanks, textSymbols } from '../tokens/text-code.js';
 
 /** What sizes of labels of language models follow from. */
 export interface TokenPlanRequest {
@@ -103,8 +104,14 @@ function listedPlan(name: TokenPreset, request: TokenPlanRequest): TokenKindPlan
     values: vq ? 8 * stages : 16 * k,
     samples: samples * bitsPerId(vocabulary, samples, SAMPLE_SAVING),
     offsets: 32 / GROUP,
-    side: 4 * vocabulary + (vq ? 4 * vectorWidth * (256 * stages + 1) : 0),
+    side: sharedTables(vocabulary, k) + (vq ? 4 * vectorWidth * (256 * stages + 1) : 0),
   });
+}
+
+/** Names of ids, and the code of texts. */
+function sharedTables(vocabulary: number, k: number): number {
+  const names = (vocabulary <= 2 ** 16 ? 2 : 4) * vocabulary;
+  return names + 2 * textSymbols(vocabulary, textRanks(k));
 }
 
 /** At least the bit that tells two ids apart. */

@@ -135,7 +135,7 @@ async function openKind([title, choice, bound], source, folder, exact, backends)
       }
     };
     const encode = async () => {
-      for (const own of listed) await codec.encode(own, 0);
+      for (const own of listed) await codec.encode(own);
     };
     return {
       impl: i === 0 ? `softpack ${title}` : `TypeScript ${title}`,

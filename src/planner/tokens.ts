@@ -54,6 +54,9 @@ export interface TokenPlan {
  */
 const HEAD_SAVING = 2.8;
 const SAMPLE_SAVING = 0.9;
+/** Bits per id of a text that its code saves of log2(vocabulary): with labels that list ids, and by frequency alone. */
+const LISTED_TEXT_SAVING = 9.9;
+const TEXT_SAVING = 4.8;
 /** Bits per dimension of a hidden state at a divergence of 0.005 nats, on the same model with 576 dimensions. */
 const HIDDEN_BITS = 2.95;
 /** Labels between two offsets of 32 bits. */
@@ -99,6 +102,7 @@ function listedPlan(name: TokenPreset, request: TokenPlanRequest): TokenKindPlan
   const vectorWidth = ordered + (k > ordered ? 1 : 0);
   const vq = values === 'vq';
   return whole(name, request, {
+    text: Math.max(Math.log2(vocabulary) - (k > 0 ? LISTED_TEXT_SAVING : TEXT_SAVING), 1),
     ids: k * bitsPerId(vocabulary, k, HEAD_SAVING) + (vq || k === 0 ? 0 : Math.log2(k + 1)),
     order,
     values: vq ? 8 * stages : 16 * k,
@@ -121,6 +125,7 @@ function bitsPerId(vocabulary: number, count: number, saving: number): number {
 
 function hiddenPlan(width: number, request: TokenPlanRequest): TokenKindPlan {
   return whole('hidden', request, {
+    text: bitsFor(request.vocabulary),
     ...{ ids: 0, order: 0, samples: 0, values: HIDDEN_BITS * width },
     offsets: 32 / HIDDEN_GROUP,
     side: 2 * width * width + 20 * width,
@@ -129,6 +134,7 @@ function hiddenPlan(width: number, request: TokenPlanRequest): TokenKindPlan {
 
 interface Parts {
   /** Bits per label. */
+  readonly text: number;
   readonly ids: number;
   readonly order: number;
   readonly values: number;
@@ -140,11 +146,10 @@ interface Parts {
 
 function whole(
   name: TokenKindPlan['name'],
-  { vocabulary, tokens, teacherBytes }: TokenPlanRequest,
+  { tokens, teacherBytes }: TokenPlanRequest,
   { side, ...bits }: Parts,
 ): TokenKindPlan {
-  const all = { text: bitsFor(vocabulary), ...bits };
-  const { text, ids, order, values, samples, offsets } = all;
+  const { text, ids, order, values, samples, offsets } = bits;
   const total = (text + ids + order + values + samples + offsets) / 8;
   const perToken = {
     ...{ text: text / 8, ids: ids / 8, order: order / 8, values: values / 8 },

@@ -1,6 +1,5 @@
 import { BitReader, BitWriter } from '../core/bit-stream.js';
 import { bitsFor } from '../core/bits.js';
-import type { SequenceHead } from './sequence-block.js';
 import { invalidCodes } from './sequence-error.js';
 import type { LabelIds, TextCode } from './text-code.js';
 
@@ -17,6 +16,14 @@ import type { LabelIds, TextCode } from './text-code.js';
 export interface TextFormat {
   readonly vocabulary: number;
   readonly code?: TextCode;
+}
+
+/** Where the text of a sequence is, and which of its positions have labels. */
+interface TextPlace {
+  readonly length: number | undefined;
+  readonly first: number;
+  readonly rows: number;
+  readonly textAt: number;
 }
 
 /** What labels from one on list; those before and behind the ones asked for may be missing. */
@@ -61,7 +68,7 @@ export function textBits(reader: BitReader, tokens: number, format: TextFormat):
 /** Ids of a text from `start` on. */
 export function readText(
   bytes: Uint8Array,
-  head: SequenceHead,
+  head: TextPlace,
   { vocabulary, code }: TextFormat,
   { start, count }: { readonly start: number; readonly count: number },
   labelIdsOf: LabelIdsOf,
@@ -78,7 +85,7 @@ export function readText(
 
 function decodeText(
   bytes: Uint8Array,
-  { length = 0, first, rows, textAt }: SequenceHead,
+  { length = 0, first, rows, textAt }: TextPlace,
   code: TextCode,
   start: number,
   end: number,

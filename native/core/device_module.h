@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define SOFTPACK_MODULE_VERSION 3u
+#define SOFTPACK_MODULE_VERSION 4u
 #define SOFTPACK_MODULE_SYMBOL "SoftpackOpenModule"
 
 typedef struct SoftpackDeviceInfo {
@@ -30,6 +30,40 @@ typedef struct SoftpackDeviceInfo {
   uint64_t memory_bytes;
   char refused[512];  // why an operation was last refused, for people, or empty
 } SoftpackDeviceInfo;
+
+// Labels of codec `transform` (docs/codecs.md): softmax((bias + latent . basis) / tau), where a
+// latent is what its indices stand for (core/quantiser.h) plus, with bases, weight * bases[a] +
+// (1 - weight) * bases[b]; a pair of equal rows counts with weight 1. The arrays lie in host memory
+// and are copied.
+typedef struct SoftpackTransformSpec {
+  const uint32_t* entries;     // [tables, 2^12], of core/rans.h
+  const uint16_t* row_tables;  // [components], or with a trellis [components, 2]
+  const int8_t* shifts;        // [components], in 128ths of a unit
+  const float* basis;          // [components, classes]
+  const float* bias;           // [classes]
+  const float* bases;          // [base_rows, components], or null
+  uint64_t tables;
+  uint64_t base_rows;
+  uint64_t components;
+  uint64_t classes;
+  uint64_t labels_per_block;  // a power of two, up to 2^16
+  double unit;
+  uint32_t trellis;  // states: 1, 4 or 8
+} SoftpackTransformSpec;
+
+typedef struct SoftpackTransform SoftpackTransform;
+
+// A row of blocks, all numbers little endian: u32 blocks, so many + 1 u32 offsets of the blocks and
+// of their end, counted from the end of the offsets, then the blocks: u16 labels, then a stream of
+// core/rans.h with int16 [components, labels].
+typedef struct SoftpackTransformRow {
+  const uint8_t* row;
+  uint64_t row_bytes;
+  uint64_t blocks;  // in `row` and in `unpacked`
+  // A record per block: u32 labels, 12 zeros, int16 [components, labels_per_block], and zeros up to
+  // a multiple of 16 bytes. Aligned to 16 bytes.
+  void* unpacked;
+} SoftpackTransformRow;
 
 typedef struct SoftpackDeviceModule {
   uint32_t module_version;
@@ -85,6 +119,24 @@ typedef struct SoftpackDeviceModule {
   // nearest; works in as many bytes.
   int (*decode_kl_as)(const SoftpackDecoder* decoder, const SoftpackDecodeKlArgs* args,
                       uint32_t type);
+
+  int (*transform_create)(const SoftpackTransformSpec* spec, SoftpackTransform** transform);
+  void (*transform_destroy)(SoftpackTransform* transform);
+  uint64_t (*transform_record_bytes)(const SoftpackTransform* transform);
+  // Entropy-decodes the blocks of a row, whose record then serves any number of calls below. Of a
+  // block that no encoder writes the record holds no labels, and the status is
+  // kSoftpackInvalidCodes.
+  int (*transform_unpack)(const SoftpackTransform* transform, const SoftpackTransformRow* row);
+  // As `decode` and `decode_kl_as`, of records in place of codes; the label at position p is label
+  // p % labels_per_block of record p / labels_per_block. `tau`: that of the labels. Latents that
+  // float32 might not hold the values of give kSoftpackNotFinite.
+  int (*transform_decode)(const SoftpackTransform* transform, float tau,
+                          const SoftpackDecodeArgs* args);
+  int (*transform_decode_kl)(const SoftpackTransform* transform, float tau,
+                             const SoftpackDecodeKlArgs* args, uint32_t type);
+  // Bytes of a workspace for either, and for transform_unpack.
+  int (*transform_workspace_bytes)(const SoftpackTransform* transform, uint64_t count,
+                                   uint64_t* bytes);
 } SoftpackDeviceModule;
 
 typedef const SoftpackDeviceModule* (*SoftpackOpenModuleFunction)(void);

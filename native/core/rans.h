@@ -25,6 +25,7 @@
 
 #include <stdint.h>
 
+#include "core/host_device.h"
 #include "core/status.h"
 
 namespace softpack {
@@ -35,6 +36,39 @@ constexpr uint32_t kRansLeast = 1u << 16;
 constexpr uint32_t kRansSymbols = 256;
 constexpr int32_t kRansEscape = -128;
 constexpr uint32_t kRansMaxLanes = 32;
+
+// Reads a varint of at most `most` bits and moves `*at` on; false if there is none before `end`.
+SOFTPACK_HOST_DEVICE inline bool ReadVarint(const uint8_t** at, const uint8_t* end, uint32_t most,
+                                            uint64_t* value) {
+  *value = 0;
+  for (uint32_t shift = 0; *at < end && shift < most; shift += 7) {
+    const uint8_t byte = *(*at)++;
+    *value |= static_cast<uint64_t>(byte & 0x7f) << shift;
+    if (byte < 0x80) return *value >> most == 0 && (byte != 0 || shift == 0);
+  }
+  return false;
+}
+
+SOFTPACK_HOST_DEVICE inline uint32_t ReadLittle32(const uint8_t* from) {
+  return from[0] | static_cast<uint32_t>(from[1]) << 8 | static_cast<uint32_t>(from[2]) << 16 |
+         static_cast<uint32_t>(from[3]) << 24;
+}
+
+// Reads everything before the states and moves `*at` on; returns the number of lanes, or 0 if there
+// is less than that, the states and the escapes.
+SOFTPACK_HOST_DEVICE inline uint32_t ReadRansHead(const uint8_t** at, const uint8_t* end,
+                                                  uint64_t* escape_bytes) {
+  if (*at == end || **at > 5) return 0;
+  const uint32_t lanes = 1u << *(*at)++;
+  if (!ReadVarint(at, end, 48, escape_bytes)) return 0;
+  const uint64_t left = static_cast<uint64_t>(end - *at);
+  return left < 4 * lanes || left - 4 * lanes < *escape_bytes ? 0 : lanes;
+}
+
+// The value that an escape of `folded` (see above) stands for.
+SOFTPACK_HOST_DEVICE inline int16_t UnfoldEscape(uint64_t folded) {
+  return static_cast<int16_t>(folded >> 1 ^ (0 - (folded & 1)));
+}
 
 // Entry of a decoding table: frequency - 1 in bits 0 to 11, slot - start in bits 12 to 23, value in
 // bits 24 to 31. Whatever an entry holds, decoding stays inside its table.

@@ -42,43 +42,15 @@ class CheckedShape {
   std::vector<uint16_t> row_tables_;
 };
 
-// Reads a varint of at most `most` bits and moves `*at` on; false if there is none before `end`.
-bool ReadVarint(const uint8_t** at, const uint8_t* end, uint32_t most, uint64_t* value) {
-  *value = 0;
-  for (uint32_t shift = 0; *at < end && shift < most; shift += 7) {
-    const uint8_t byte = *(*at)++;
-    *value |= static_cast<uint64_t>(byte & 0x7f) << shift;
-    if (byte < 0x80) return *value >> most == 0 && (byte != 0 || shift == 0);
-  }
-  return false;
-}
-
 // Replaces the escapes of a row by the next values of their list.
 bool ReadEscapes(int16_t* values, uint64_t count, const uint8_t** at, const uint8_t* end) {
   for (int16_t* value = values; value < values + count; ++value) {
     if (*value != kRansEscape) continue;
     uint64_t folded;
     if (!ReadVarint(at, end, 16, &folded)) return false;
-    *value = static_cast<int16_t>(folded >> 1 ^ (0 - (folded & 1)));
+    *value = UnfoldEscape(folded);
   }
   return true;
-}
-
-// Reads everything before the words and moves `*at` on; returns the number of lanes, or 0 if there
-// is less than that and the escapes.
-uint32_t ReadHead(const uint8_t** at, const uint8_t* end, uint32_t* states,
-                  uint64_t* escape_bytes) {
-  if (*at == end || **at > 5) return 0;
-  const uint32_t lanes = 1u << *(*at)++;
-  if (!ReadVarint(at, end, 48, escape_bytes)) return 0;
-  const uint64_t left = static_cast<uint64_t>(end - *at);
-  if (left < 4 * lanes || left - 4 * lanes < *escape_bytes) return 0;
-  for (uint32_t lane = 0; lane < lanes; ++lane, *at += 4) {
-    const uint8_t* const from = *at;
-    states[lane] = from[0] | static_cast<uint32_t>(from[1]) << 8 |
-                   static_cast<uint32_t>(from[2]) << 16 | static_cast<uint32_t>(from[3]) << 24;
-  }
-  return lanes;
 }
 
 class RansWriter {
@@ -208,8 +180,9 @@ int DecodeRans(const KernelTable& table, const RansDecodeArgs& args) {
   const uint8_t* const end = args.bytes + args.length;
   uint32_t states[kRansMaxLanes];
   uint64_t escape_bytes;
-  const uint32_t lanes = ReadHead(&next, end, states, &escape_bytes);
+  const uint32_t lanes = ReadRansHead(&next, end, &escape_bytes);
   if (lanes == 0) return kSoftpackInvalidCodes;
+  for (uint32_t lane = 0; lane < lanes; ++lane, next += 4) states[lane] = ReadLittle32(next);
   RansReader reader{states, lanes, next, end - escape_bytes};
   const uint8_t* escapes = reader.end;
 

@@ -9,6 +9,7 @@
 #include "cuda/nearest.h"
 #include "cuda/operation.h"
 #include "cuda/project.h"
+#include "cuda/transform.h"
 
 namespace softpack {
 namespace {
@@ -87,6 +88,43 @@ int DecodeKlWorkspaceBytes(const SoftpackDecoder* decoder, const SoftpackDecodeK
 }
 
 void DestroyDecoder(SoftpackDecoder* decoder) { delete reinterpret_cast<CudaDecoder*>(decoder); }
+
+const CudaTransform& Of(const SoftpackTransform* transform) {
+  return *reinterpret_cast<const CudaTransform*>(transform);
+}
+
+void DestroyTransform(SoftpackTransform* transform) {
+  delete reinterpret_cast<CudaTransform*>(transform);
+}
+
+uint64_t TransformRecordBytes(const SoftpackTransform* transform) {
+  return Of(transform).record_bytes();
+}
+
+int TransformUnpack(const SoftpackTransform* transform, const SoftpackTransformRow* row) {
+  return Of(transform).Unpack(*row);
+}
+
+int TransformDecode(const SoftpackTransform* transform, float tau, const SoftpackDecodeArgs* args) {
+  Operation operation(args->threads);
+  return Of(transform).Decode(operation, tau, *args);
+}
+
+int TransformDecodeKl(const SoftpackTransform* transform, float tau,
+                      const SoftpackDecodeKlArgs* args, uint32_t type) {
+  Operation operation(args->threads);
+  return Of(transform).DecodeKl(operation, tau, *args, type);
+}
+
+int TransformWorkspaceBytes(const SoftpackTransform* transform, uint64_t count, uint64_t* bytes) {
+  Operation operation{Operation::Measure()};
+  SoftpackDecodeArgs args = {};
+  args.labels.codes_bytes = UINT64_MAX / 2;
+  args.labels.count = count;
+  const int status = Of(transform).Decode(operation, 1.0f, args);
+  *bytes = WorkspaceBytes(operation.taken());
+  return status;
+}
 
 int CreateMemory(uint64_t bytes, void** memory) {
   *memory = nullptr;
@@ -178,6 +216,13 @@ constexpr SoftpackDeviceModule kModule = {
     UseWorkspace,
     UseDevice,
     DecodeKlAs,
+    Create<SoftpackTransformSpec, SoftpackTransform, CudaTransform>,
+    DestroyTransform,
+    TransformRecordBytes,
+    TransformUnpack,
+    TransformDecode,
+    TransformDecodeKl,
+    TransformWorkspaceBytes,
 };
 
 }  // namespace
@@ -187,7 +232,6 @@ extern "C"
 #if defined(__GNUC__)
     __attribute__((visibility("default")))
 #endif
-    const SoftpackDeviceModule*
-    SoftpackOpenModule(void) {
+    const SoftpackDeviceModule* SoftpackOpenModule(void) {
   return &softpack::kModule;
 }

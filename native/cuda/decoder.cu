@@ -8,6 +8,7 @@
 #include "cpu/value_bound.h"
 #include "cuda/layout.h"
 #include "cuda/project.h"
+#include "cuda/targets.h"
 
 namespace softpack {
 namespace {
@@ -16,8 +17,6 @@ namespace {
 constexpr uint64_t kLeastChunk = 1024;
 // Labels per chunk if rows stay in registers: enough for several waves of blocks.
 constexpr uint64_t kRegisterChunk = 65536;
-// Bytes copied to the host at a time.
-constexpr uint64_t kMostCrossing = 64 << 20;
 constexpr unsigned kThreads = 256;
 // First architecture whose tensor cores multiply bfloat16.
 constexpr int kBfloatCapability = 80;
@@ -75,6 +74,11 @@ uint32_t ChooseMethodHere(const SoftpackDecoderSpec& spec) {
 }
 
 }  // namespace
+
+uint64_t CachedLabels(uint64_t count, uint64_t label_bytes) {
+  const uint64_t cached = std::max(Facts().l2_bytes / 2 / label_bytes, kLeastChunk);
+  return std::max<uint64_t>(std::min(cached, count), 1);
+}
 
 int CudaDecoder::Create(const SoftpackDecoderSpec& spec) {
   int status = StartDevice();
@@ -255,9 +259,8 @@ uint64_t CudaDecoder::ChunkLabels(uint64_t count) const {
   const bool latents = MultipliesBfloat() && BfloatLabelsFit(tables_.classes);
   const uint64_t latent_bytes = (tables_.basis_low == nullptr ? 2 : 4) * tables_.latent_stride;
   const uint64_t label_bytes = latents ? latent_bytes : tables_.stride * sizeof(float);
-  const uint64_t cached = Facts().l2_bytes / 2 / label_bytes;
-  const uint64_t chunk = RowsFitRegisters() ? kRegisterChunk : std::max(cached, kLeastChunk);
-  return std::max<uint64_t>(std::min(chunk, count), 1);
+  if (!RowsFitRegisters()) return CachedLabels(count, label_bytes);
+  return std::max<uint64_t>(std::min(kRegisterChunk, count), 1);
 }
 
 void CudaDecoder::UseRows(Operation& operation, const LabelChunk& chunk, const RowTarget& target,
@@ -270,87 +273,46 @@ void CudaDecoder::UseRows(Operation& operation, const LabelChunk& chunk, const R
       return RunFixed(operation, tables_, chunk, target, use, values);
     case kSoftpackMethodLatent:
       RunLatentValues(operation, tables_, chunk, working.vectors, values);
-      return RunRows(operation, tables_, target, use, values);
+      return RunRows(operation, target, use, values, tables_.stride);
     default:
       if (BfloatLabelsFit(tables_.classes)) {
         return RunBfloatLabels(operation, tables_, chunk, target, use, working.latents);
       }
       RunBfloatValues(operation, tables_, chunk, working.latents, values);
-      return RunRows(operation, tables_, target, use, values);
+      return RunRows(operation, target, use, values, tables_.stride);
   }
 }
 
 int CudaDecoder::Decode(Operation& operation, const SoftpackDecodeArgs& args) const {
-  const uint64_t label_bytes = tables_.classes * SoftpackDtypeBytes(args.out_type);
-  const bool out_here = operation.OnDevice(args.out);
-  uint64_t chunk = ChunkLabels(args.labels.count);
-  if (!out_here) chunk = std::min(chunk, std::max<uint64_t>(kMostCrossing / label_bytes, 1));
-  LabelSource labels(operation, args.labels, tables_, bits_, chunk);
-  if (!operation.ok() || args.labels.count == 0) return operation.Finish();
-  const bool slices = DecodesBySlices(args.labels.count);
-  const Working working = TakeWorking(operation, chunk, slices);
-  char* const out = out_here ? nullptr : operation.Take<char>(chunk * label_bytes);
-  for (uint64_t first = 0; operation.ok() && first < args.labels.count; first += chunk) {
-    const uint64_t count = std::min(chunk, args.labels.count - first);
-    char* const to = static_cast<char*>(args.out) + first * label_bytes;
-    RowTarget target = {};
-    target.head = head_;
-    target.classes = tables_.classes;
-    target.count = count;
-    target.out = out_here ? to : out;
-    target.out_type = args.out_type;
-    const LabelChunk part = labels.Next(first, count);
-    if (slices)
-      DecodeBySlices(operation, part, target, working);
-    else
-      UseRows(operation, part, target, RowUse::kDecode, working);
-    if (!out_here) operation.CopyOut(to, out, count * label_bytes);
-  }
-  return operation.Finish();
+  const uint64_t labels = args.labels.count;
+  DecodeTarget target(operation, args, head_, tables_.classes, ChunkLabels(labels));
+  LabelSource source(operation, args.labels, tables_, bits_, target.chunk());
+  if (!operation.ok() || labels == 0) return operation.Finish();
+  const bool slices = DecodesBySlices(labels);
+  const Working working = TakeWorking(operation, target.chunk(), slices);
+  return ForEachChunk(operation, target, labels,
+                      [&](uint64_t first, uint64_t count, const RowTarget& rows) {
+                        const LabelChunk part = source.Next(first, count);
+                        if (slices)
+                          DecodeBySlices(operation, part, rows, working);
+                        else
+                          UseRows(operation, part, rows, RowUse::kDecode, working);
+                      });
 }
 
 int CudaDecoder::DecodeKl(Operation& operation, const SoftpackDecodeKlArgs& args,
                           uint32_t type) const {
   if (head_.kind == kSoftpackHeadIdentity) return kSoftpackInvalidArgument;
   if (type > kSoftpackBfloat16) return kSoftpackInvalidArgument;
-  const uint64_t row_bytes = tables_.classes * SoftpackDtypeBytes(type);
-  const char* const all_logits = reinterpret_cast<const char*>(args.logits);
-  char* const all_gradients = reinterpret_cast<char*>(args.gradient);
-  const bool logits_here = operation.OnDevice(args.logits);
-  const bool gradient_here = args.gradient == nullptr || operation.OnDevice(args.gradient);
-  const bool losses_here = args.losses == nullptr || operation.OnDevice(args.losses);
-  uint64_t chunk = ChunkLabels(args.labels.count);
-  if (!logits_here || !gradient_here) {
-    chunk = std::min(chunk, std::max<uint64_t>(kMostCrossing / row_bytes, 1));
-  }
-  LabelSource labels(operation, args.labels, tables_, bits_, chunk);
-  if (!operation.ok() || args.labels.count == 0) return operation.Finish();
-  const Working working = TakeWorking(operation, chunk, false);
-  char* const logits = logits_here ? nullptr : operation.Take<char>(chunk * row_bytes);
-  char* const gradient = gradient_here ? nullptr : operation.Take<char>(chunk * row_bytes);
-  float* const losses = losses_here ? nullptr : operation.Take<float>(chunk);
-  for (uint64_t first = 0; operation.ok() && first < args.labels.count; first += chunk) {
-    const uint64_t count = std::min(chunk, args.labels.count - first);
-    const uint64_t start = first * row_bytes;
-    RowTarget target = {};
-    target.head = head_;
-    target.classes = tables_.classes;
-    target.count = count;
-    target.logits = logits_here ? all_logits + start : logits;
-    target.logits_type = type;
-    if (args.losses != nullptr) target.losses = losses_here ? args.losses + first : losses;
-    if (args.gradient != nullptr) {
-      target.gradient = gradient_here ? all_gradients + start : gradient;
-    }
-    target.inverse_tau = 1.0f / args.tau;
-    target.gradient_scale = args.scale / args.tau;
-    target.entropy = args.loss == kSoftpackLossKl;
-    if (!logits_here) operation.CopyIn(logits, all_logits + start, count * row_bytes);
-    UseRows(operation, labels.Next(first, count), target, RowUse::kKl, working);
-    if (!losses_here) operation.CopyOut(args.losses + first, losses, count * sizeof(float));
-    if (!gradient_here) operation.CopyOut(all_gradients + start, gradient, count * row_bytes);
-  }
-  return operation.Finish();
+  const uint64_t labels = args.labels.count;
+  KlTarget target(operation, args, type, head_, tables_.classes, ChunkLabels(labels));
+  LabelSource source(operation, args.labels, tables_, bits_, target.chunk());
+  if (!operation.ok() || labels == 0) return operation.Finish();
+  const Working working = TakeWorking(operation, target.chunk(), false);
+  return ForEachChunk(operation, target, labels,
+                      [&](uint64_t first, uint64_t count, const RowTarget& rows) {
+                        UseRows(operation, source.Next(first, count), rows, RowUse::kKl, working);
+                      });
 }
 
 }  // namespace softpack

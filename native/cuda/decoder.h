@@ -193,9 +193,11 @@ uint64_t BfloatLatents(const DecoderTables& tables, uint64_t count);
 bool BfloatLabelsFit(uint64_t classes);
 void RunBfloatLabels(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
                      const RowTarget& target, RowUse use, uint16_t* latents);
-// Rows of `values` used up.
-void RunRows(Operation& operation, const DecoderTables& tables, const RowTarget& target, RowUse use,
-             float* values);
+// Rows of `values` [count, stride] used up.
+void RunRows(Operation& operation, const RowTarget& target, RowUse use, float* values,
+             uint64_t stride);
+// Of `count` labels, those that stay in L2 between two steps, at `label_bytes` each; at least 1.
+uint64_t CachedLabels(uint64_t count, uint64_t label_bytes);
 // From indices to labels or losses, through `values` if rows do not fit registers.
 void RunTable(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
               const RowTarget& target, RowUse use, float* values);

@@ -34,16 +34,15 @@ __global__ void __launch_bounds__(kWarps* kWarp) RowKernel(RowParams params) {
 
 }  // namespace
 
-void RunRows(Operation& operation, const DecoderTables& tables, const RowTarget& target, RowUse use,
-             float* values) {
+void RunRows(Operation& operation, const RowTarget& target, RowUse use, float* values,
+             uint64_t stride) {
   const bool fits = target.classes <= kRegisterClasses;
   const auto kernel =
       use == RowUse::kDecode
           ? (fits ? RowKernel<RowUse::kDecode, true> : RowKernel<RowUse::kDecode, false>)
           : (fits ? RowKernel<RowUse::kKl, true> : RowKernel<RowUse::kKl, false>);
   const unsigned blocks = static_cast<unsigned>((target.count + kWarps - 1) / kWarps);
-  operation.Run("finishing labels", kernel, {blocks, kWarps * kWarp},
-                {target, values, tables.stride});
+  operation.Run("finishing labels", kernel, {blocks, kWarps * kWarp}, {target, values, stride});
 }
 
 }  // namespace softpack

@@ -180,7 +180,7 @@ void Run(Operation& operation, const DecoderTables& tables, const LabelChunk& ch
         static_cast<unsigned>((tables.classes + kRegisterClasses - 1) / kRegisterClasses);
     operation.Run("adding table rows up", WideTableKernel<kType>, {{blocks, across}, threads},
                   params);
-    RunRows(operation, tables, target, use, values);
+    RunRows(operation, target, use, values, tables.stride);
   } else if (use == RowUse::kDecode) {
     operation.Run("decoding by tables", TableKernel<kType, RowUse::kDecode>, {blocks, threads},
                   params);

@@ -7,18 +7,19 @@ import threading
 from .errors import SoftpackError
 from .native import ABI, OK, Backend, DecodeArgs, P, decoder_spec, f32, u32, u64
 
-MODULE_VERSION = 3
+MODULE_VERSION = 4
 MODULE = "SOFTPACK_CUDA_MODULE"
 PRECISIONS = ("exact", "fast", "fastest")
 METHODS = ("auto", "latent", "table", "fixed", "bfloat", "split")
 
 _REASONS = {
     1: ("INVALID_ARGUMENT", "the module refused an argument, or a label lies beyond the codes"),
-    2: ("INVALID_ARGUMENT", "an index beyond the codebook"),
+    2: ("INVALID_ARGUMENT", "codes that no encoder writes"),
     3: ("NATIVE_FAILED", "out of memory"),
     5: ("UNSUPPORTED", "this method needs a unit that the GPU lacks, or values overflow"),
     6: ("BACKEND_UNAVAILABLE", "no GPU that kernels can run on"),
     7: ("DEVICE_LOST", "the GPU failed, and this process cannot use it again"),
+    9: ("INVALID_ARGUMENT", "values that float32 cannot hold"),
     10: ("NATIVE_FAILED", "the GPU refused the call"),
 }
 # Statuses whose reason the module always tells.
@@ -33,6 +34,18 @@ class DecodeKlArgs(ctypes.Structure):
     ]
 
 
+class TransformSpec(ctypes.Structure):
+    _fields_ = [
+        *[(name, P) for name in ("entries", "row_tables", "shifts", "basis", "bias", "bases")],
+        *[(name, u64) for name in ("tables", "base_rows", "components", "classes", "labels_per_block")],
+        *[("unit", ctypes.c_double), ("trellis", u32)],
+    ]
+
+
+class TransformRow(ctypes.Structure):
+    _fields_ = [("row", P), ("row_bytes", u64), ("blocks", u64), ("unpacked", P)]
+
+
 class Table(ctypes.Structure):
     _fields_ = [("module_version", u32), ("size", u32), ("backend", ctypes.POINTER(Backend))] + [
         (name, P)
@@ -40,6 +53,8 @@ class Table(ctypes.Structure):
             *("probe", "start", "last_error", "memory_create", "memory_write", "memory_read", "memory_destroy"),
             *("use_stream", "end_stream", "finish", "stream_create", "stream_destroy", "memory_copy", "stopwatch"),
             *("decode_workspace_bytes", "decode_kl_workspace_bytes", "use_workspace", "use_device", "decode_kl_as"),
+            *("transform_create", "transform_destroy", "transform_record_bytes", "transform_unpack"),
+            *("transform_decode", "transform_decode_kl", "transform_workspace_bytes"),
         )
     ]
 
@@ -95,6 +110,7 @@ class Module:
         self._finish = ctypes.CFUNCTYPE(status)(table.finish)
         self._use_workspace = ctypes.CFUNCTYPE(status, P, u64)(table.use_workspace)
         self.memory_create = ctypes.CFUNCTYPE(status, u64, P)(table.memory_create)
+        self.transform = _TransformCalls(self, table)
         self._here = threading.local()
 
     def require(self, field, status, told=False):
@@ -165,3 +181,37 @@ class Module:
 
     def destroy(self, decoder):
         self._destroy(decoder)
+
+
+class _TransformCalls:
+    """Calls for labels of codec `transform`."""
+
+    def __init__(self, module, table):
+        status = ctypes.c_int
+        self._require = module.require
+        self._create = ctypes.CFUNCTYPE(status, P, P)(table.transform_create)
+        self.destroy = ctypes.CFUNCTYPE(None, P)(table.transform_destroy)
+        self.record_bytes = ctypes.CFUNCTYPE(u64, P)(table.transform_record_bytes)
+        self._unpack = ctypes.CFUNCTYPE(status, P, P)(table.transform_unpack)
+        self._decode = ctypes.CFUNCTYPE(status, P, f32, P)(table.transform_decode)
+        self._decode_kl = ctypes.CFUNCTYPE(status, P, f32, P, u32)(table.transform_decode_kl)
+        self._workspace_bytes = ctypes.CFUNCTYPE(status, P, u64, P)(table.transform_workspace_bytes)
+
+    def create(self, spec):
+        handle = P()
+        self._require("transform_create", self._create(ctypes.byref(spec), ctypes.byref(handle)))
+        return handle
+
+    def unpack(self, transform, row):
+        self._require("codes", self._unpack(transform, ctypes.byref(row)))
+
+    def decode(self, transform, tau, args):
+        self._require("decode", self._decode(transform, tau, ctypes.byref(args)))
+
+    def decode_kl(self, transform, tau, args, dtype):
+        self._require("decode_kl", self._decode_kl(transform, tau, ctypes.byref(args), dtype))
+
+    def workspace_bytes(self, transform, count):
+        size = u64()
+        self._require("workspace", self._workspace_bytes(transform, count, ctypes.byref(size)))
+        return size.value

@@ -41,6 +41,11 @@ class RowTables:
         self.offset = np.stack([np.arange(_SLOTS) - own[s] for own, s in zip(starts, symbols)]).astype(np.uint64)
         self.value = np.where(symbols == 0, _ESCAPE, symbols - 128).astype(np.int32)
 
+    def entries(self):
+        """uint32 [tables, 4096], as native/core/rans.h has them."""
+        value = self.value.astype(np.uint64) & np.uint64(255)
+        return (self.frequency - np.uint64(1) | self.offset << np.uint64(12) | value << np.uint64(24)).astype(np.uint32)
+
 
 def _weights(codes):
     codes = codes.astype(np.int64)

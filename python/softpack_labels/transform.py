@@ -1,5 +1,7 @@
 """Decoder of the codecs `transform` and `predictive`: coefficients of the logits' principal components, quantised and entropy coded."""
 
+from collections import namedtuple
+
 import numpy as np
 
 from .errors import SoftpackError
@@ -10,8 +12,13 @@ from .rans import NEXT, QUANTISER, RowTables, read_matrix, read_stream
 KEPT_BLOCKS = 512
 
 
-def transform(config, tensors, sample_block=None):
-    """(function of a block, bits per label): see :func:`softpack_labels.codecs.decoder`."""
+# What a codec's parts hold: `basis` float32 [1 + components, classes], the mean first; `shifts` in quantisation steps;
+# `vectors_of`: base vectors [ids, components] by ids of samples, or None; `network` or None; entropy tables of labels.
+Model = namedtuple("Model", "classes components bases states per_block step tau basis shifts vectors_of network tables")
+
+
+def read_model(config, tensors, sample_block=None):
+    """The :class:`Model` of a codec's parts; ValueError naming one that is wrong."""
     names = ("classes", "components", "bases", "states", "labelsPerBlock", "step", "tau")
     classes, components, bases, states, per_block, step, tau = (config[name] for name in names)
     whole = all(isinstance(value, int) for value in (classes, components, bases, per_block))
@@ -41,6 +48,13 @@ def transform(config, tensors, sample_block=None):
         vectors_of = vectors.__getitem__
     network = Network(config["network"], components, tensors) if "network" in config else None
     tables = RowTables(tensors["tables"], components, states)
+    return Model(classes, components, bases, states, per_block, step, tau, basis, shifts, vectors_of, network, tables)
+
+
+def transform(config, tensors, sample_block=None):
+    """(function of a block, bits per label): see :func:`softpack_labels.codecs.decoder`."""
+    model = read_model(config, tensors, sample_block)
+    _, components, bases, states, per_block, step, tau, basis, shifts, vectors_of, network, tables = model
     known = {}
 
     def indices(block):

@@ -92,12 +92,15 @@ describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
       expect([stderr, status]).toEqual(['', 0]);
       const { rows } = JSON.parse(readFileSync(file, 'utf8')) as { rows: { operation: string }[] };
       const operations = rows.map(({ operation }) => operation);
-      expect(operations).toHaveLength(14);
+      expect(operations).toHaveLength(17);
       for (const method of ['latent', 'fixed', 'bfloat', 'split']) {
         expect(operations).toContain(`decode ${method}`);
         expect(operations).toContain(`decode_kl ${method}`);
       }
       expect(operations).toContain('encode');
+      for (const call of ['unpack', 'decode', 'decode_kl']) {
+        expect(operations).toContain(`${call} transform`);
+      }
     },
     BUILD_TIMEOUT,
   );

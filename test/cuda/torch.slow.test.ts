@@ -2,7 +2,9 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { CODECS, labelsOf, logitArchive, packed } from '../python/fixture.js';
+import { openArchive as openDecoding } from '#src/pipeline/open-archive.js';
+import { packLogits } from '#src/pipeline/pack.js';
+import { CODECS, labelsOf, logitArchive, packed, worst } from '../python/fixture.js';
 import { floatsOf, hasModule, python } from '../python/python.js';
 import { temporaryDirectory } from '../temporary.js';
 import { BUILD_TIMEOUT, missingTools, nativeTestPrograms, root } from './build.js';
@@ -20,9 +22,25 @@ test(
       grid: { epochs: 2, samples: 11 },
     });
     const archive = await packed(source, temporary.path('vqae'), CODECS[0]);
+    const augmentation = {
+      ...{ generator: 'philox4x32-10', seed: 3, size: [12, 11], flip: 0.5 },
+      crop: { scale: [0.5, 1], ratio: [3 / 4, 4 / 3] },
+      mix: { kind: 'cutmix', alpha: 1, probability: 0.8 },
+    } as const;
+    const [mixed, seen] = ['mixed', 'seen'].map(temporary.path);
+    const codec = { step: 0.5, states: 8, bases: true } as const;
+    const whole = await logitArchive(temporary.path('to-mix'));
+    await packLogits({
+      ...{ source: whole, out: mixed, augmentation },
+      codec: { ...codec, name: 'transform', labelsPerBlock: 16 },
+    });
+    await packLogits({
+      ...{ source: whole, out: seen, augmentation },
+      codec: { ...codec, name: 'predictive', network: true },
+    });
     const module = join(nativeTestPrograms(), 'softpack_cuda_emulated.so');
     const found = JSON.parse(
-      execFileSync(python, [program, archive, module], {
+      execFileSync(python, [program, archive, module, mixed, seen], {
         encoding: 'utf8',
         env: { ...process.env, PYTHONPATH: `${root}python`, PYTHONDONTWRITEBYTECODE: '1' },
       }),
@@ -38,8 +56,25 @@ test(
       'before another stream': ['INVALID_ARGUMENT', 'codes'],
       'after them': true,
     });
+    {
+      await using opened = await openDecoding(mixed);
+      const all = { start: 0, count: opened.samples };
+      for (const epoch of [0, 1, 2]) {
+        const own = await opened.labels(epoch, all);
+        const cooler = await opened.labels(epoch, all, { tau: 1.5 });
+        expect(worst(floatsOf(found.transform.None[epoch]), own)).toBeLessThan(1e-6);
+        expect(worst(floatsOf(found.transform['1.5'][epoch]), cooler)).toBeLessThan(4e-6);
+      }
+    }
+    expect(found).toMatchObject({
+      "transform of a GPU's ids": true,
+      'transform in place': true,
+      'transform of a wrong label': ['INVALID_ARGUMENT', 'codes'],
+    });
     expect(Object.keys(found.kl)).toHaveLength(18);
-    for (const [name, [loss, slope]] of Object.entries<[number, number]>(found.kl)) {
+    expect(Object.keys(found['transform kl'])).toHaveLength(4);
+    const losses = [...Object.entries(found.kl), ...Object.entries(found['transform kl'])];
+    for (const [name, [loss, slope]] of losses as [string, [number, number]][]) {
       // Half a unit in the last place, twice: the kept gradient and its multiple.
       const unit = name.includes('bfloat16') ? 2 ** -8 : name.includes('float16') ? 2 ** -11 : 4e-6;
       expect(loss, name).toBeLessThan(4e-6);
@@ -49,6 +84,11 @@ test(
     expect(found.scaled).toBeLessThan(2 ** -9);
     const invalid = (field: string) => ['INVALID_ARGUMENT', field];
     expect(found.refused).toEqual({
+      ...{ 'damaged block': invalid('codes'), 'no block': invalid('codes') },
+      ...{ 'no mixes': invalid('mixes'), 'short mixes': invalid('mixes') },
+      'label tau': invalid('tau'),
+      'tau of vqae': ['UNSUPPORTED', 'tau'],
+      network: ['UNSUPPORTED', 'codec'],
       ...{ label: invalid('samples'), negative: invalid('samples'), float: invalid('samples') },
       ...{ epoch: invalid('epoch'), shape: invalid('logits'), type: invalid('logits') },
       ...{ out: invalid('out'), strided: invalid('out'), tau: invalid('tau') },

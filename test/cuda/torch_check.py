@@ -1,4 +1,5 @@
-"""Holds softpack_labels.cuda to torch in float64: torch_check.py <archive> <module>. Prints JSON.
+"""Holds softpack_labels.cuda to torch in float64: torch_check.py <archive of vqae> <module> <archive of
+transform with base vectors> <archive of predictive with a network>. Prints JSON.
 
 With the emulated module "device memory" is ordinary memory of the module's: tensors laid over it are used in place, as those of
 a GPU are, and all others are copied.
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 
 import softpack_labels
-from softpack_labels import cuda
+from softpack_labels import cuda, cuda_tensors, cuda_transform
 from softpack_labels.module import open_module
 
 archive = softpack_labels.open(sys.argv[1], kernels="numpy")
@@ -54,7 +55,17 @@ class TorchThere:
         return there(torch.full_like(tensor.detach(), float("nan")))
 
 
-def kl_error(labels, logits, tau, reduction, loss, upper):
+def emulate_placement(on):
+    """New tensors lie in memory of the device, and calls are on its stream 0; or no longer."""
+    for module in (cuda, cuda_tensors, cuda_transform):
+        module.torch = TorchThere() if on else torch
+    cuda_tensors._stream = (lambda device: 0) if on else real_stream
+
+
+real_stream = cuda_tensors._stream
+
+
+def kl_error(labels, logits, tau, reduction, loss, upper, target):
     """Deviation of losses and gradients from torch's in float64."""
     found = labels(logits, loss=loss, reduction=reduction)
     (slope,) = torch.autograd.grad(found, logits, upper if reduction == "none" else upper[0])
@@ -89,7 +100,7 @@ for dtype in (torch.float32, torch.float16, torch.bfloat16):
         for loss in cuda.LOSSES:
             own = logits.to(dtype, copy=True).requires_grad_()
             call = lambda x, **o: resident.decode_kl(x, 1, samples, **o)
-            kl[f"{dtype} {reduction} {loss}"] = kl_error(call, own, archive.temperature_of(1), reduction, loss, upper)
+            kl[f"{dtype} {reduction} {loss}"] = kl_error(call, own, archive.temperature_of(1), reduction, loss, upper, target)
 checks["kl"] = kl
 # A loss scale is applied before the gradient is rounded again: without one, it is below float16's least number.
 tiny = (logits / 100).half().requires_grad_()
@@ -102,8 +113,7 @@ with torch.no_grad():
 checks["nothing"] = [list(resident.decode(1, []).shape), resident.decode_kl(logits[:0], 1, []).item()]
 
 # In place, on stream 0, in a workspace: host memory would be refused.
-cuda.torch = TorchThere()
-cuda._stream = lambda device: 0
+emulate_placement(True)
 decoder, codes = resident.decoder(1), there(resident.codes(1))
 ids = there(torch.tensor(samples, dtype=torch.int32))
 need = decoder.workspace_bytes(5)
@@ -117,7 +127,7 @@ decoder.finish()
 checks["in place"] = torch.equal(out, chosen) and bool((whole[start + need :] == 0x55).all())
 own = there(logits).requires_grad_()
 call = lambda x, **o: decoder.decode_kl(x, codes, ids, archive.temperature_of(1), workspace=workspace, **o)
-checks["kl in place"] = kl_error(call, own, archive.temperature_of(1), "batchmean", "kl", upper)
+checks["kl in place"] = kl_error(call, own, archive.temperature_of(1), "batchmean", "kl", upper, target)
 checks["host memory"] = refused(lambda: decoder.decode(resident.codes(1), ids, out=out, workspace=workspace))
 checks["small workspace"] = refused(lambda: decoder.decode(codes, ids, out=out, workspace=workspace[: need - 256]))
 # Wrong labels of the device's are told by finish.
@@ -134,9 +144,54 @@ module._here.stream = -1
 checks["before another stream"] = refused(lambda: decoder.decode(codes, ids))
 decoder.decode(codes, ids, out=out)
 checks["after them"] = refused(decoder.finish) is None
-cuda.torch = torch
+emulate_placement(False)
 
+# Labels of `transform`: from records, at any temperature.
+mixed = cuda.ResidentLabels(softpack_labels.open(sys.argv[3], kernels="numpy"), "cpu", module=module)
+every = range(mixed.archive.samples)
+checks["transform"] = {
+    str(tau): [base64.b64encode(mixed.decode(epoch, every, tau=tau).numpy().tobytes()).decode() for epoch in (0, 1, 2)]
+    for tau in (None, 1.5)
+}
+own_labels = mixed.decode(1, samples, tau=3.0)
+checks["transform of a GPU's ids"] = torch.equal(mixed.decode(1, torch.tensor(samples), tau=3.0), own_labels)
+target_of_transform = own_labels.double()
+checks["transform kl"] = {
+    f"{dtype} {loss}": kl_error(
+        lambda x, **o: mixed.decode_kl(x, 1, samples, 3.0, **o),
+        logits.to(dtype, copy=True).requires_grad_(),
+        *(3.0, "sum", loss, upper, target_of_transform),
+    )
+    for dtype in (torch.float32, torch.bfloat16)
+    for loss in cuda.LOSSES
+}
+transform = mixed.decoder(1)
+blocks = mixed._blocks(1)
+records, mixes = mixed.codes(1), mixed._mixes(1, torch.tensor(samples))
+emulate_placement(True)
+mixes = [there(torch.from_numpy(np.array(own))) for own in mixes]
+arguments = there(records), there(torch.tensor(samples, dtype=torch.int32)), 3.0, mixes
+need = transform.workspace_bytes(5)
+whole = there(torch.full((need + 256,), 0x55, dtype=torch.uint8))
+workspace = whole[-whole.data_ptr() % 256 :][:need]
+cuda_transform.torch.stack = lambda tensors, dim: there(torch.stack(tensors, dim))
+out = transform.decode(*arguments, workspace=workspace)
+transform.finish()
+checks["transform in place"] = torch.equal(out, own_labels)
+transform.decode(arguments[0], there(torch.tensor([1 << 20], dtype=torch.int32)), 3.0, [own[:1] for own in mixes])
+checks["transform of a wrong label"] = refused(transform.finish)
+emulate_placement(False)
+module.use(None, None)
+damaged = bytearray(blocks[0])
+damaged[7] ^= 0x40
 cases = {
+    "damaged block": lambda: transform.unpack([bytes(damaged), *blocks[1:]]),
+    "no block": lambda: transform.unpack([b"", *blocks[1:]]),
+    "no mixes": lambda: transform.decode(records, samples, 1.0),
+    "short mixes": lambda: transform.decode(records, samples, 1.0, ([0], [0], [1.0])),
+    "label tau": lambda: mixed.decode(1, samples, tau=-1.0),
+    "tau of vqae": lambda: resident.decode(1, samples, tau=123.0),
+    "network": lambda: cuda.ResidentLabels(softpack_labels.open(sys.argv[4], kernels="numpy"), "cpu", module=module),
     "label": lambda: resident.decode(1, [archive.samples]),
     "negative": lambda: resident.decode(1, [-1]),
     "float": lambda: resident.decode(1, torch.zeros(2)),
@@ -167,6 +222,6 @@ class SimpleArchive(softpack_labels.Archive):
 checks["refused"] = {name: refused(case) for name, case in cases.items()}
 if not torch.cuda.is_available():
     checks["no GPU"] = refused(lambda: cuda.ResidentLabels(archive, "cuda", module=module))
-del resident, decoder
+del resident, decoder, mixed, transform
 gc.collect()
 print(json.dumps(checks))

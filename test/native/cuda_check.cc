@@ -20,85 +20,13 @@
 #include "core/half.h"
 #include "core/scalar_math.h"
 #include "cpu/cpu_backend.h"
+#include "cuda_harness.h"
 #include "cuda_timing.h"
+#include "cuda_transform_check.h"
 
 namespace softpack {
 namespace testing {
 namespace {
-
-int failures = 0;
-int checks = 0;
-bool brief = false;
-bool emulated = false;
-
-void Expect(bool holds, const std::string& what) {
-  ++checks;
-  if (holds) return;
-  if (++failures <= 50) std::fprintf(stderr, "failed: %s\n", what.c_str());
-}
-
-const SoftpackDeviceModule* module = nullptr;
-const SoftpackBackend* cuda = nullptr;
-const SoftpackBackend* cpu = nullptr;
-
-std::string Reason(int status) {
-  return std::string(SoftpackStatusText(status)) + ": " + module->last_error();
-}
-
-// An array for the module: the host's own, or a copy on the device. `guard` bytes of poison follow
-// and must be unchanged when it is read back.
-template <class T>
-class Array {
- public:
-  static constexpr uint64_t kGuard = 64;
-
-  Array(const std::vector<T>& values, bool on_device) : host_(values), on_device_(on_device) {
-    const uint64_t bytes = host_.size() * sizeof(T);
-    bytes_.assign(bytes + kGuard, 0xaa);
-    if (bytes > 0) std::memcpy(bytes_.data(), host_.data(), bytes);
-    if (!on_device) return;
-    Expect(module->memory_create(bytes_.size(), &device_) == kSoftpackOk, "memory is allocated");
-    Expect(module->memory_write(device_, bytes_.data(), bytes_.size()) == kSoftpackOk,
-           "memory is written");
-  }
-  ~Array() { module->memory_destroy(device_); }
-  Array(const Array&) = delete;
-  Array& operator=(const Array&) = delete;
-
-  T* get() { return static_cast<T*>(on_device_ ? device_ : bytes_.data()); }
-
-  std::vector<T> Read() {
-    if (on_device_) {
-      Expect(module->memory_read(device_, bytes_.data(), bytes_.size()) == kSoftpackOk,
-             "memory is read");
-    }
-    const uint64_t bytes = host_.size() * sizeof(T);
-    const bool intact = std::all_of(bytes_.begin() + static_cast<std::ptrdiff_t>(bytes),
-                                    bytes_.end(), [](uint8_t byte) { return byte == 0xaa; });
-    Expect(intact, "nothing is written beyond an array");
-    if (bytes > 0) std::memcpy(host_.data(), bytes_.data(), bytes);
-    return host_;
-  }
-
- private:
-  std::vector<T> host_;
-  std::vector<uint8_t> bytes_;
-  bool on_device_;
-  void* device_ = nullptr;
-};
-
-template <class T>
-std::vector<T> Poisoned(uint64_t count) {
-  std::vector<T> values(count);
-  if (count > 0) std::memset(values.data(), 0xff, count * sizeof(T));
-  return values;
-}
-
-template <class T>
-bool Same(const std::vector<T>& a, const std::vector<T>& b) {
-  return a.size() == b.size() &&
-         (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
-}
 
 void CheckProject(bool on_device) {
   Random random(1);
@@ -722,6 +650,7 @@ int Run(const char* path, const char* timings, uint64_t labels) {
     CheckEncode(on_device);
     CheckDecoder(on_device);
     CheckManyLabels(on_device);
+    CheckTransform(on_device);
   }
   CheckTiles();
   CheckThreads();

@@ -113,6 +113,13 @@ T __shfl_xor_sync(unsigned mask, T value, unsigned lanes) {
   return __shfl_sync(mask, value, softpack_emulation::Lane() ^ lanes);
 }
 
+inline unsigned __ballot_sync(unsigned mask, int holds) {
+  unsigned bits = holds ? 1u << softpack_emulation::Lane() : 0;
+  for (unsigned lanes = 16; lanes > 0; lanes /= 2) bits |= __shfl_xor_sync(mask, bits, lanes);
+  return bits;
+}
+inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+
 inline unsigned atomicMax(unsigned* at, unsigned value) {
   unsigned old = __atomic_load_n(at, __ATOMIC_RELAXED);
   while (old < value &&

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cases.h"
+#include "cuda_transform_data.h"
 
 namespace softpack {
 namespace testing {
@@ -72,6 +73,7 @@ class Timing {
     for (const Setting& setting : kSettings) {
       if (rounds_ == kRounds || &setting == std::end(kSettings) - 1) TimeSetting(setting);
     }
+    TimeTransform();
     return ok_;
   }
 
@@ -217,6 +219,40 @@ class Timing {
       return backend_.encode(encoder, &args);
     });
     backend_.encoder_destroy(encoder);
+  }
+
+  // 64 components of one base vector a label, some 2 bits each.
+  void TimeTransform() {
+    if (!ok_) return;
+    const TransformData data({"timed", classes_, 64, labels_, 1024, 8, 1000, 0, 1.5f}, 3);
+    SoftpackTransform* transform = nullptr;
+    Check(module_.transform_create(&data.spec, &transform));
+    if (!ok_) return;
+    const uint64_t bytes = data.blocks() * module_.transform_record_bytes(transform);
+    auto* const records = static_cast<uint8_t*>(Memory(bytes));
+    const SoftpackTransformRow row = {Upload(data.row), data.row.size(), data.blocks(), records};
+    const double each = static_cast<double>(data.row.size()) / static_cast<double>(labels_);
+    const std::string name = "64 components";
+    Median("unpack transform", name, each + 128,
+           [&](uint64_t) { return module_.transform_unpack(transform, &row); });
+    SoftpackLabels labels = {};
+    labels.codes = records;
+    labels.codes_bytes = bytes;
+    labels.list = Upload(data.list);
+    labels.count = labels_;
+    labels.base_pairs = Upload(data.pairs);
+    labels.base_weights = Upload(data.weights);
+    const SoftpackDecodeArgs decode{labels, out_, kSoftpackFloat32, 1};
+    Median("decode transform", name, 128 + 4.0 * static_cast<double>(classes_),
+           [&](uint64_t) { return module_.transform_decode(transform, 20.0f, &decode); });
+    const SoftpackDecodeKlArgs kl{labels,          static_cast<const float*>(logits_),
+                                  nullptr,         static_cast<float*>(out_),
+                                  20.0f,           1.0f,
+                                  kSoftpackLossKl, 1};
+    Median("decode_kl transform", name, 128 + 8.0 * static_cast<double>(classes_), [&](uint64_t) {
+      return module_.transform_decode_kl(transform, 20.0f, &kl, kSoftpackFloat32);
+    });
+    module_.transform_destroy(transform);
   }
 
   const SoftpackDeviceModule& module_;

@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define SOFTPACK_MODULE_VERSION 4u
+#define SOFTPACK_MODULE_VERSION 5u
 #define SOFTPACK_MODULE_SYMBOL "SoftpackOpenModule"
 
 typedef struct SoftpackDeviceInfo {
@@ -64,6 +64,27 @@ typedef struct SoftpackTransformRow {
   // a multiple of 16 bytes. Aligned to 16 bytes.
   void* unpacked;
 } SoftpackTransformRow;
+
+enum SoftpackTail {
+  // The entries are the distribution, up to their sum; at a temperature their powers are.
+  kSoftpackTailNone = 0,
+  // What the entries leave lies where the student has it: one outcome more, "any other token".
+  kSoftpackTailGhost = 1,
+};
+
+// Labels of positions of a text (docs/tokens.md). Either some entries of each position, or, where
+// `hidden` is not null, hidden states, whose distribution is softmax(hidden head^T / tau).
+typedef struct SoftpackTokenLabels {
+  const int32_t* ids;          // [positions, width], each id once a position
+  const float* probabilities;  // [positions, width], 0 for entries without use
+  uint32_t tail;               // SoftpackTail
+  const float* hidden;         // [positions, width]
+  const float* head;           // [vocabulary, width]
+  uint64_t width;              // entries (up to 4096), or elements of a hidden state
+  const uint8_t* counts;       // [positions]: 0 where loss and gradient are 0, or null
+  uint64_t vocabulary;
+  uint64_t columns;  // of logits; those from `vocabulary` on are left out and get gradient 0
+} SoftpackTokenLabels;
 
 typedef struct SoftpackDeviceModule {
   uint32_t module_version;
@@ -137,6 +158,13 @@ typedef struct SoftpackDeviceModule {
   // Bytes of a workspace for either, and for transform_unpack.
   int (*transform_workspace_bytes)(const SoftpackTransform* transform, uint64_t count,
                                    uint64_t* bytes);
+
+  // KL(teacher || student), loss and gradient, of tokens: as `decode_kl_as`, with labels.count
+  // positions and nothing else of args->labels. Both have temperature args->tau.
+  int (*token_kl)(const SoftpackTokenLabels* labels, const SoftpackDecodeKlArgs* args,
+                  uint32_t type);
+  int (*token_kl_workspace_bytes)(const SoftpackTokenLabels* labels,
+                                  const SoftpackDecodeKlArgs* args, uint64_t* bytes);
 } SoftpackDeviceModule;
 
 typedef const SoftpackDeviceModule* (*SoftpackOpenModuleFunction)(void);

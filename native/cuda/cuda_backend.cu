@@ -9,6 +9,7 @@
 #include "cuda/nearest.h"
 #include "cuda/operation.h"
 #include "cuda/project.h"
+#include "cuda/tokens.h"
 #include "cuda/transform.h"
 
 namespace softpack {
@@ -126,6 +127,19 @@ int TransformWorkspaceBytes(const SoftpackTransform* transform, uint64_t count, 
   return status;
 }
 
+int TokenKlOf(const SoftpackTokenLabels* labels, const SoftpackDecodeKlArgs* args, uint32_t type) {
+  Operation operation(args->threads);
+  return TokenKl(operation, *labels, *args, type);
+}
+
+int TokenKlWorkspaceBytes(const SoftpackTokenLabels* labels, const SoftpackDecodeKlArgs* args,
+                          uint64_t* bytes) {
+  Operation operation{Operation::Measure()};
+  const int status = TokenKl(operation, *labels, *args, kSoftpackFloat32);
+  *bytes = WorkspaceBytes(operation.taken());
+  return status;
+}
+
 int CreateMemory(uint64_t bytes, void** memory) {
   *memory = nullptr;
   const Operation operation;
@@ -223,6 +237,8 @@ constexpr SoftpackDeviceModule kModule = {
     TransformDecode,
     TransformDecodeKl,
     TransformWorkspaceBytes,
+    TokenKlOf,
+    TokenKlWorkspaceBytes,
 };
 
 }  // namespace

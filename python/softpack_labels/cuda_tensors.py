@@ -74,7 +74,7 @@ class LabelDecoder:
         tau = positive("tau", tau)
         logits = logits.contiguous()
         self._check("logits", logits, (count, self.classes), DTYPES)
-        return _Kl.apply(logits, self, labels, tau, loss, reduction, workspace)
+        return KlFunction.apply(logits, self, labels, tau, loss, reduction, workspace)
 
     def _losses(self, logits, labels, tau, loss, workspace, wants_gradient):
         """(losses, gradient of each by its logits, times tau)."""
@@ -109,7 +109,7 @@ class LabelDecoder:
             raise SoftpackError("INVALID_ARGUMENT", "tensor in another place", name, f"contiguous on {self.device}", found)
 
 
-class _Kl(torch.autograd.Function):
+class KlFunction(torch.autograd.Function):
     """Keeps the gradient times tau, which is within [-1, 1], so that float16 holds it before a loss scale is known."""
 
     @staticmethod

@@ -7,7 +7,7 @@ import threading
 from .errors import SoftpackError
 from .native import ABI, OK, Backend, DecodeArgs, P, decoder_spec, f32, u32, u64
 
-MODULE_VERSION = 4
+MODULE_VERSION = 5
 MODULE = "SOFTPACK_CUDA_MODULE"
 PRECISIONS = ("exact", "fast", "fastest")
 METHODS = ("auto", "latent", "table", "fixed", "bfloat", "split")
@@ -46,6 +46,13 @@ class TransformRow(ctypes.Structure):
     _fields_ = [("row", P), ("row_bytes", u64), ("blocks", u64), ("unpacked", P)]
 
 
+class TokenLabels(ctypes.Structure):
+    _fields_ = [
+        *[("ids", P), ("probabilities", P), ("tail", u32), ("hidden", P), ("head", P), ("width", u64)],
+        *[("counts", P), ("vocabulary", u64), ("columns", u64)],
+    ]
+
+
 class Table(ctypes.Structure):
     _fields_ = [("module_version", u32), ("size", u32), ("backend", ctypes.POINTER(Backend))] + [
         (name, P)
@@ -55,6 +62,7 @@ class Table(ctypes.Structure):
             *("decode_workspace_bytes", "decode_kl_workspace_bytes", "use_workspace", "use_device", "decode_kl_as"),
             *("transform_create", "transform_destroy", "transform_record_bytes", "transform_unpack"),
             *("transform_decode", "transform_decode_kl", "transform_workspace_bytes"),
+            *("token_kl", "token_kl_workspace_bytes"),
         )
     ]
 
@@ -110,6 +118,7 @@ class Module:
         self._finish = ctypes.CFUNCTYPE(status)(table.finish)
         self._use_workspace = ctypes.CFUNCTYPE(status, P, u64)(table.use_workspace)
         self.memory_create = ctypes.CFUNCTYPE(status, u64, P)(table.memory_create)
+        self._token_kl = ctypes.CFUNCTYPE(status, P, P, u32)(table.token_kl)
         self.transform = _TransformCalls(self, table)
         self._here = threading.local()
 
@@ -164,6 +173,9 @@ class Module:
 
     def decode_kl(self, decoder, args, dtype):
         self.require("decode_kl", self._decode_kl(decoder, ctypes.byref(args), dtype))
+
+    def token_kl(self, labels, args, dtype):
+        self.require("labels", self._token_kl(ctypes.byref(labels), ctypes.byref(args), dtype))
 
     def workspace_bytes(self, decoder, args):
         size = u64()

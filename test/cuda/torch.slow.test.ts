@@ -71,6 +71,11 @@ test(
       'transform in place': true,
       'transform of a wrong label': ['INVALID_ARGUMENT', 'codes'],
     });
+    expect(found.tokens).toHaveLength(3);
+    for (const [loss, slope] of found.tokens as [number, number][]) {
+      expect(loss).toBeLessThan(4e-6);
+      expect(slope).toBeLessThan(1e-6);
+    }
     expect(Object.keys(found.kl)).toHaveLength(18);
     expect(Object.keys(found['transform kl'])).toHaveLength(4);
     const losses = [...Object.entries(found.kl), ...Object.entries(found['transform kl'])];
@@ -87,6 +92,8 @@ test(
       ...{ 'damaged block': invalid('codes'), 'no block': invalid('codes') },
       ...{ 'no mixes': invalid('mixes'), 'short mixes': invalid('mixes') },
       'label tau': invalid('tau'),
+      ...{ 'token id': invalid('labels'), 'token tau': invalid('tau') },
+      ...{ 'token labels': invalid('ids'), 'hidden width': invalid('hidden') },
       'tau of vqae': ['UNSUPPORTED', 'tau'],
       network: ['UNSUPPORTED', 'codec'],
       ...{ label: invalid('samples'), negative: invalid('samples'), float: invalid('samples') },

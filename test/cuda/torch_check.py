@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 import softpack_labels
-from softpack_labels import cuda, cuda_tensors, cuda_transform
+from softpack_labels import cuda, cuda_tensors, cuda_tokens, cuda_transform
 from softpack_labels.module import open_module
 
 archive = softpack_labels.open(sys.argv[1], kernels="numpy")
@@ -182,6 +182,42 @@ transform.decode(arguments[0], there(torch.tensor([1 << 20], dtype=torch.int32))
 checks["transform of a wrong label"] = refused(transform.finish)
 emulate_placement(False)
 module.use(None, None)
+
+# Losses of tokens: 2 texts of 3 positions, 48 tokens and 2 columns of padding.
+token_loss = cuda_tokens.TokenLoss("cpu", module)
+ids = torch.stack([torch.randperm(48, generator=generator)[:4] for _ in range(6)]).int()
+p = torch.rand((6, 4), generator=generator).softmax(1)
+counts = torch.tensor([1, 0, 1, 1, 1, 0])
+states, head = (torch.randn((n, 5), generator=generator) for n in (6, 48))
+
+
+def token_error(call, teacher, tau):
+    """Deviation of the mean loss and of its gradient from torch's in float64."""
+    own = (torch.randn((2, 3, 50), generator=generator) * 3).requires_grad_()
+    found = call(own)
+    (slope,) = torch.autograd.grad(found, own)
+    wide = own.detach().double().requires_grad_()
+    predicted = torch.log_softmax(wide.reshape(6, 50)[:, :48] / tau, 1)
+    each = torch.nn.functional.kl_div(predicted, teacher, reduction="none").sum(1)
+    expected = (each * counts).sum() / counts.sum()
+    (wanted,) = torch.autograd.grad(expected, wide)
+    return (found - expected).abs().item(), (slope - wanted).abs().max().item()
+
+
+spread = torch.zeros((6, 48), dtype=torch.double).scatter(1, ids.long(), p.double())
+powers = spread ** (1 / 2.5)
+checks["tokens"] = [
+    token_error(lambda z: token_loss.listed(z, ids, p, counts=counts, vocabulary=48), spread, 1.0),
+    token_error(
+        lambda z: token_loss.listed(z, ids, p, "zero", 2.5, counts, 48), powers / powers.sum(1, keepdim=True), 2.5
+    ),
+    token_error(
+        lambda z: token_loss.hidden(z, states, head, 1.5, counts),
+        torch.softmax(states.double() @ head.double().T / 1.5, 1),
+        1.5,
+    ),
+]
+any_logits = torch.zeros((6, 50))
 damaged = bytearray(blocks[0])
 damaged[7] ^= 0x40
 cases = {
@@ -191,6 +227,10 @@ cases = {
     "short mixes": lambda: transform.decode(records, samples, 1.0, ([0], [0], [1.0])),
     "label tau": lambda: mixed.decode(1, samples, tau=-1.0),
     "tau of vqae": lambda: resident.decode(1, samples, tau=123.0),
+    "token id": lambda: token_loss.listed(any_logits, ids + 40, p, vocabulary=48),
+    "token tau": lambda: token_loss.listed(any_logits, ids, p, tau=2.0),
+    "token labels": lambda: token_loss.listed(any_logits, ids[:5], p),
+    "hidden width": lambda: token_loss.hidden(any_logits, states, head[:, :4].contiguous()),
     "network": lambda: cuda.ResidentLabels(softpack_labels.open(sys.argv[4], kernels="numpy"), "cpu", module=module),
     "label": lambda: resident.decode(1, [archive.samples]),
     "negative": lambda: resident.decode(1, [-1]),

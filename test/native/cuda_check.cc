@@ -22,6 +22,7 @@
 #include "cpu/cpu_backend.h"
 #include "cuda_harness.h"
 #include "cuda_timing.h"
+#include "cuda_tokens_check.h"
 #include "cuda_transform_check.h"
 
 namespace softpack {
@@ -651,6 +652,7 @@ int Run(const char* path, const char* timings, uint64_t labels) {
     CheckDecoder(on_device);
     CheckManyLabels(on_device);
     CheckTransform(on_device);
+    CheckTokens(on_device);
   }
   CheckTiles();
   CheckThreads();

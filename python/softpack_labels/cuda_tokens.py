@@ -1,0 +1,88 @@
+"""Losses of language models' tokens on a GPU; imports torch."""
+
+from collections import namedtuple
+
+import torch
+
+from .cuda_tensors import DTYPES, LabelDecoder, KlFunction, one_of, positive
+from .errors import SoftpackError
+from .module import TokenLabels
+
+TAILS = ("zero", "sampled", "ghost")
+REDUCTIONS = ("mean", "sum", "none")
+# Entries of a label that a block of threads has room for.
+MAX_ENTRIES = 4096
+
+# Labels of some positions: either ids and probabilities, or hidden states and the teacher's output matrix.
+_Labels = namedtuple("_Labels", "ids probabilities ghost hidden head counts vocabulary columns")
+
+
+class TokenLoss(LabelDecoder):
+    """KL(teacher || softmax(logits / tau)) of positions of texts, differentiable by `logits`: float32, float16 or bfloat16
+    [positions, columns], or [batch, length, columns]. The gradient has their type. The teacher's [positions, vocabulary] is
+    never in memory.
+
+    Of both methods: `counts` [positions], 0 where a position does not count; `vocabulary`, by default all columns: those
+    behind it are left out; `reduction` "mean" over positions that count, "sum", or "none"; `workspace` as of
+    :meth:`Decoder.decode`.
+    """
+
+    def __init__(self, device="cuda", module=None):
+        super().__init__(None, device, module)
+
+    def listed(self, logits, ids, probabilities, tail="sampled", tau=1.0, counts=None, vocabulary=None, reduction="mean", workspace=None):
+        """Labels that list a few tokens: int32 `ids` (each once a position) and float32 `probabilities` [positions, width], 0
+        for entries without use. `tail`: "sampled" and "zero" take the entries for all there is, "ghost" takes what they
+        leave for one outcome more. Temperatures are for "zero".
+        """
+        one_of("tail", tail, TAILS)
+        if tau != 1 and tail != "zero":
+            raise SoftpackError("INVALID_ARGUMENT", f"labels with tail {tail} have one temperature", "tau", 1, tau)
+        width = ids.shape[-1]
+        if not 1 <= width <= MAX_ENTRIES:
+            raise SoftpackError("INVALID_ARGUMENT", "too many or no entries", "ids", f"1 to {MAX_ENTRIES}", width)
+        rows = self._rows(logits)
+        self._check("ids", ids, (rows, width), (torch.int32,))
+        self._check("probabilities", probabilities, (rows, width), (torch.float32,))
+        return self._loss(logits, {"ids": ids, "probabilities": probabilities, "ghost": tail == "ghost"}, tau, counts, vocabulary, reduction, workspace)
+
+    def hidden(self, logits, hidden, head, tau=1.0, counts=None, reduction="mean", workspace=None):
+        """Hidden states float32 [positions, width] and the teacher's output matrix `head`, float32 [vocabulary, width]."""
+        vocabulary, width = head.shape
+        self._check("hidden", hidden, (self._rows(logits), width), (torch.float32,))
+        self._check("head", head, (vocabulary, width), (torch.float32,))
+        return self._loss(logits, {"hidden": hidden, "head": head}, tau, counts, vocabulary, reduction, workspace)
+
+    def _rows(self, logits):
+        return logits.numel() // max(logits.shape[-1], 1)
+
+    def _loss(self, logits, labels, tau, counts, vocabulary, reduction, workspace):
+        one_of("reduction", reduction, REDUCTIONS)
+        rows, columns = self._rows(logits), logits.shape[-1]
+        vocabulary = columns if vocabulary is None else vocabulary
+        if not 1 <= vocabulary <= columns:
+            raise SoftpackError("INVALID_ARGUMENT", "logits have fewer columns", "vocabulary", f"1 to {columns}", vocabulary)
+        if counts is not None:
+            counts = counts.to(torch.uint8).contiguous()
+            self._check("counts", counts, (rows,), (torch.uint8,))
+        flat = logits.reshape(rows, columns).contiguous()
+        self._check("logits", flat, (rows, columns), DTYPES)
+        empty = dict.fromkeys(_Labels._fields)
+        own = _Labels(**{**empty, **labels, "counts": counts, "vocabulary": vocabulary, "columns": columns})
+        losses = KlFunction.apply(flat, self, own, positive("tau", tau), "kl", "none", workspace)
+        if reduction == "none":
+            return losses
+        if reduction == "sum":
+            return losses.sum()
+        return losses.sum() / (max(rows, 1) if counts is None else counts.sum().clamp(min=1))
+
+    def _set_labels(self, args, labels):
+        args.count = len(labels.ids if labels.hidden is None else labels.hidden)
+
+    def _call_kl(self, args, labels, dtype):
+        own = TokenLabels(vocabulary=labels.vocabulary, columns=labels.columns, tail=int(bool(labels.ghost)))
+        for name in ("ids", "probabilities", "hidden", "head", "counts"):
+            tensor = getattr(labels, name)
+            setattr(own, name, None if tensor is None else tensor.data_ptr())
+        own.width = (labels.ids if labels.hidden is None else labels.hidden).shape[1]
+        self._module.token_kl(own, args, dtype)

@@ -1,12 +1,13 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { gzipSync } from 'node:zlib';
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { openArchive } from '#src/archive/archive.js';
 import { createArchive } from '#src/archive/create.js';
 import type { ArchiveSpec } from '#src/archive/spec.js';
 import { joinBlocks } from '#src/core/blocks.js';
 import { openStore } from '#src/store/open-store.js';
-import { noise, WebServer } from '../store/web-server.js';
+import { type Misbehaviour, noise, WebServer } from '../store/web-server.js';
 import { temporaryDirectory } from '../temporary.js';
 import { SMALL } from './fixture.js';
 
@@ -157,4 +158,141 @@ test('reads the header where it is not the one that it expects, and names files 
     await using remote = await openArchive(await openStore(`${web.url}/changed`, { cache: false }));
     await expect(remote.readRow(0)).rejects.toMatchObject({ code: 'INVALID_FILE', found: size });
   }
+});
+
+/** Answers a request for a range in another way: other headers, another body. */
+const answer =
+  (
+    change: (first: number, last: number, size: number) => Readonly<Record<string, string>>,
+    bodyOf: (right: Uint8Array) => Uint8Array = (right) => right,
+  ): Misbehaviour =>
+  (one, response) => {
+    const { first, last, bytes } = one;
+    const body = bodyOf(bytes.subarray(first, last + 1));
+    web.range(one, response, change(first, last, bytes.length), body);
+    return true;
+  };
+const told = (first: number, last: number, size: number) => ({
+  'content-range': `bytes ${first}-${last}/${size}`,
+});
+const status =
+  (code: number, headers: Readonly<Record<string, string>> = {}, body = ''): Misbehaviour =>
+  (_, response) => {
+    response.writeHead(code, headers).end(body);
+    return true;
+  };
+
+describe('a bad answer to the request that opens a shard is a typed error:', () => {
+  const name = 'bad';
+  const NONE: Misbehaviour = () => false;
+  /** Answers the first request for the shard so, and later ones as `then` does. */
+  async function opened(first: Misbehaviour, then: Misbehaviour): Promise<Uint8Array> {
+    const http = { retries: 1, backoffMs: 1, stallMs: 500 };
+    const store = await openStore(`${web.url}/${name}`, { cache: false, http });
+    await using remote = await openArchive(store);
+    web.reset();
+    let asked = 0;
+    web.misbehave = (one, response) =>
+      one.path.includes('codes-') && (asked++ === 0 ? first : then)(one, response);
+    return remote.readRow(1);
+  }
+  let folder: string;
+  beforeAll(async () => {
+    folder = await served(name, { samples: 8_000, grid: { epochs: 3, samples: 8_000 } });
+  });
+
+  test.each<readonly [string, Misbehaviour, string, RegExp]>([
+    ['200 to a range', status(200, {}, 'all of it'), 'UNSUPPORTED', /does not answer ranges/],
+    ['204', status(204), 'NETWORK_FAILED', /unexpected/],
+    ['404', status(404), 'NOT_FOUND', /no such file/],
+    ['403', status(403), 'PERMISSION_DENIED', /denies/],
+    ['412', status(412), 'UNSUPPORTED', /status 412/],
+    ['416', status(416), 'UNSUPPORTED', /status 416/],
+    ['503', status(503), 'NETWORK_FAILED', /status 503/],
+    [
+      'the first bytes instead',
+      answer((first, last, size) => told(0, last - first, size)),
+      'NETWORK_FAILED',
+      /another range/,
+    ],
+    [
+      'a shorter range',
+      answer((first, last, size) => told(first, last - 1, size)),
+      'NETWORK_FAILED',
+      /another range/,
+    ],
+    ['no range', answer(() => ({ 'content-range': '' })), 'NETWORK_FAILED', /which range/],
+    [
+      'no size',
+      answer((a, b) => ({ 'content-range': `bytes ${a}-${b}/*` })),
+      'UNSUPPORTED',
+      /size/,
+    ],
+    ['a larger size', answer((a, b, size) => told(a, b, size + 1)), 'INVALID_FILE', /size/],
+    ['a size that the range is beyond', answer((a, b) => told(a, b, b)), 'NETWORK_FAILED', /range/],
+    ['a huge size', answer((a, b) => told(a, b, Number.MAX_SAFE_INTEGER)), 'INVALID_FILE', /size/],
+    [
+      'a short body',
+      answer(
+        () => ({}),
+        (right) => right.subarray(1),
+      ),
+      'NETWORK_FAILED',
+      /length of the answer/,
+    ],
+    [
+      'a body that ends early',
+      ({ first, last, bytes }, response) => {
+        response.writeHead(206, told(first, last, bytes.length)).end(bytes.subarray(first, last));
+        return true;
+      },
+      'NETWORK_FAILED',
+      /ends early/,
+    ],
+    [
+      'a body that goes on',
+      ({ first, last, bytes }, response) => {
+        response.writeHead(206, told(first, last, bytes.length)).end(bytes.subarray(first - 1));
+        return true;
+      },
+      'NETWORK_FAILED',
+      /more than/,
+    ],
+    [
+      'compressed bytes',
+      answer(
+        () => ({ 'content-encoding': 'gzip' }),
+        (right) => gzipSync(right),
+      ),
+      'UNSUPPORTED',
+      /compresses/,
+    ],
+    ['nothing at all', () => true, 'NETWORK_FAILED', /sends nothing/],
+  ])('%s', async (_, bad, code, words) => {
+    const error = { name: 'SoftpackError', code, message: expect.stringMatching(words) };
+    await expect(opened(bad, bad)).rejects.toMatchObject(error);
+    // Two attempts of two openings at most.
+    expect(asked().length).toBeLessThanOrEqual(4);
+  });
+
+  test('unless the next answer is right, where it may pass', async () => {
+    await using local = await openArchive(folder);
+    const wanted = await local.readRow(1);
+    const larger = answer((a, b, size) => told(a, b, size + 1));
+    for (const passing of [NONE, status(416), status(503), larger]) {
+      expect(Buffer.compare(await opened(passing, NONE), wanted)).toBe(0);
+    }
+  });
+
+  test('other bytes under the right header, which the hash does not prove', async () => {
+    const noised = answer(
+      () => ({}),
+      (right) => noise(right.length, 5),
+    );
+    const error = {
+      name: 'SoftpackError',
+      code: expect.stringMatching(/INVALID_FILE|CORRUPT_DATA/),
+    };
+    await expect(opened(noised, noised)).rejects.toMatchObject(error);
+  });
 });

@@ -9,8 +9,7 @@ export interface TrainJobOptions extends PrepareOptions {
 }
 
 /**
- * Trains the codec of a job on a draw of its labels, which the teacher makes here and now. Does nothing if there is one, or
- * if the job needs none.
+ * Trains the codec of a job on a draw of its labels, which the teacher makes here and now. Does nothing if there is one.
  *
  * @returns Whether this call trained the codec that is there now.
  */
@@ -19,6 +18,5 @@ export async function trainJobCodec(
   { kinds = LABEL_JOBS, ...options }: TrainJobOptions = {},
 ): Promise<boolean> {
   const job = await readJob(stores, { signal: options.signal });
-  const { prepare } = kindOf(job, kinds);
-  return (await prepare?.(stores, job, options)) ?? false;
+  return kindOf(job, kinds).prepare(stores, job, options);
 }

@@ -27,14 +27,14 @@ export interface JobKind {
   /** As jobs record it. */
   readonly name: string;
   /** What is counted of their progress. */
-  readonly unit: 'labels' | 'texts' | 'images';
+  readonly unit: 'labels' | 'texts';
   /** Number of these in the whole job. */
   total(job: Job): number;
   /** What the job makes, in words and in numbers. */
   describe(job: Job): { readonly words: string; readonly facts: Readonly<Record<string, number>> };
-  /** Makes what all shards need, if it is not there; tells whether it did. Absent: they need nothing. */
-  readonly prepare?: (stores: JobStores, job: Job, options: PrepareOptions) => Promise<boolean>;
-  /** Undefined as long as what shards need is not there. */
+  /** Trains the codec, if there is none; tells whether it did. */
+  prepare(stores: JobStores, job: Job, options: PrepareOptions): Promise<boolean>;
+  /** Undefined as long as there is no codec. */
   find(stores: JobStores, job: Job): Promise<JobProduct | undefined>;
 }
 
@@ -44,7 +44,7 @@ export type StoredShard = Pick<ShardRecord, 'bytes' | 'sha256' | 'indexSha256'>;
 /** What a job makes. */
 export interface JobProduct extends Disposable {
   readonly shards: number;
-  /** Labels, texts or images of a shard. */
+  /** Labels or texts of a shard. */
   sizeOf(shard: number): number;
   fileOf(shard: number): string;
   /** The shard in the store; undefined if there is none, or a damaged one. */
@@ -83,7 +83,7 @@ export function kindOf({ content }: Job, kinds: readonly JobKind[]): JobKind {
   });
 }
 
-/** `INCOMPLETE` if what the shards need is not there yet. */
+/** `INCOMPLETE` if there is no codec yet. */
 export async function openProduct(
   stores: JobStores,
   job: Job,

@@ -7,7 +7,7 @@ import type { S3Options } from '../../store/s3.js';
 import type { WritableStore, WriteOptions } from '../../store/writable-store.js';
 
 /**
- * Where a job lies: its shards, or the archive's files, at the address itself, and in folders below it the job, its codec and what was
+ * Where a job lies: the archive's files at the address itself, and in folders below it the job, its codec and what was
  * measured, and a receipt per shard. All truth about the progress is here: engines only start steps.
  */
 export interface JobStores {

@@ -3,12 +3,13 @@ Hidden states of texts behind a Llama-like GGUF model's last norm, in batches: s
 
     python bench/token_states.py MODEL.gguf DIR [TOKENS]
 
-Packages: torch, gguf. Products are of bfloat16 with float32 sums, where the processor has them, and float32 elsewhere. Reads
+Packages: torch, gguf. Products are of bfloat16 with float32 sums where /proc/cpuinfo tells of such units, and of float32 elsewhere. Reads
 tokens.npy and lengths.npy of bench/token-corpus.mjs in DIR; what was interrupted goes on. Writes DIR/labelled: hidden.npy (float16),
 head.npy, tokens.npy and lengths.npy of the texts that are done.
 """
 
 import os
+import re
 import sys
 import time
 
@@ -20,6 +21,18 @@ from gguf.quants import dequantize
 
 TEXTS = 4  # of a batch
 LENGTH = 512
+
+
+def product_type():
+    """bfloat16 for processors with units for it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return torch.bfloat16 if re.search(r"\b(avx512_|amx_)?bf16\b", file.read()) else torch.float32
+    except OSError:
+        return torch.float32
+
+
+PRODUCTS = product_type()
 
 
 class Model:
@@ -42,7 +55,7 @@ class Model:
         of = lambda name: tensors[prefix + name + ".weight"]
         qkv = torch.cat([of("attn_q"), of("attn_k"), of("attn_v")]) * of("attn_norm")
         gate_up = torch.cat([of("ffn_gate"), of("ffn_up")]) * of("ffn_norm")
-        return [m.bfloat16().contiguous() for m in (qkv, of("attn_output"), gate_up, of("ffn_down"))]
+        return [m.to(PRODUCTS).contiguous() for m in (qkv, of("attn_output"), gate_up, of("ffn_down"))]
 
     def _normed(self, x):
         return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps)
@@ -50,7 +63,7 @@ class Model:
     def _turned(self, x):
         a, b = x.float()[..., 0::2], x.float()[..., 1::2]
         cos, sin = self.cos[: x.shape[-2]], self.sin[: x.shape[-2]]
-        return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2).bfloat16()
+        return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2).to(PRODUCTS)
 
     @torch.inference_mode()
     def states(self, ids):
@@ -60,12 +73,12 @@ class Model:
         apart = lambda y, heads: y.view(batch, length, heads, width).transpose(1, 2)
         for qkv, out, gate_up, down in self.layers:
             sizes = [self.size, self.groups * width, self.groups * width]
-            q, k, v = F.linear(self._normed(x).bfloat16(), qkv).split(sizes, -1)
+            q, k, v = F.linear(self._normed(x).to(PRODUCTS), qkv).split(sizes, -1)
             q, k, v = self._turned(apart(q, self.heads)), self._turned(apart(k, self.groups)), apart(v, self.groups)
             k, v = (y.repeat_interleave(self.heads // self.groups, 1) for y in (k, v))
             mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
             x = x + F.linear(mixed.transpose(1, 2).reshape(batch, length, self.size), out).float()
-            gate, up = F.linear(self._normed(x).bfloat16(), gate_up).chunk(2, -1)
+            gate, up = F.linear(self._normed(x).to(PRODUCTS), gate_up).chunk(2, -1)
             x = x + F.linear(F.silu(gate) * up, down).float()
         return self._normed(x) * self.norm
 

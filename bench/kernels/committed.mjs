@@ -70,7 +70,6 @@ export function merged(run, { results: known }) {
   return {
     ...run,
     versions: either('versions'),
-    skipped: run.skipped,
     ceilings: run.ceilings.length > 0 ? run.ceilings : known.ceilings,
     labels: length > 0 ? run.labels : known.labels,
     rows: [...rows, ...kept],

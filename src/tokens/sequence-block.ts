@@ -48,7 +48,9 @@ export async function encodeSequence(
 ): Promise<Uint8Array> {
   const { bytes, begins } = await codec.encode(listed);
   // The text is told by what labels list, as readers will see it.
-  const place = { position: 0, begins: Uint32Array.of(0, ...begins), skip: 0 };
+  const all = new Uint32Array(tokenGroups(listed.rows));
+  all.set(begins, all.length - begins.length);
+  const place = { position: 0, begins: all, skip: 0 };
   const labels = codec.labelIds(bytes, place, listed.rows, text.first);
   const writer = new BitWriter();
   writeHead(writer, text, listed.rows, codec.textFormat, labels);

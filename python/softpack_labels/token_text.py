@@ -22,15 +22,22 @@ class TextCode:
 
     def ids(self, data, head, start, count, listed):
         """Ids of positions from `start` on; `listed(row)` gives the entries of a label."""
-        groups, group = -(-head.length // TEXT_GROUP), start // TEXT_GROUP
-        reader = BitReader(data, head.text_at + 32 * groups)
-        if group > 0:
-            reader.position += BitReader(data, head.text_at + 32 * (group - 1)).read(32)
-        for position in range(group * TEXT_GROUP, start + count):
-            row = position - 1 - head.first
-            found = self._next(reader, listed(row) if 0 <= row < head.rows else None)
-            if position >= start:
-                yield found
+        groups, group, end = -(-head.length // TEXT_GROUP), start // TEXT_GROUP, start + count
+        begin = head.text_at + 32 * groups
+        ends = BitReader(data, head.text_at + 32 * max(group - 1, 0))
+        reader = BitReader(data, begin + (ends.read(32) if group > 0 else 0))
+        for first in range(group * TEXT_GROUP, end, TEXT_GROUP):
+            last, behind = begin + ends.read(32), min(first + TEXT_GROUP, end)
+            if reader.position > last or last > head.mask_at:
+                raise invalid(f"a group from bit {reader.position} to {head.mask_at}", last)
+            for position in range(first, behind):
+                row = position - 1 - head.first
+                found = self._next(reader, listed(row) if 0 <= row < head.rows else None)
+                if position >= start:
+                    yield found
+            whole = behind == min(first + TEXT_GROUP, head.length)
+            if reader.position > last or whole and reader.position != last:
+                raise invalid(f"a text up to bit {last}", reader.position)
 
     def _next(self, reader, entries):
         code, length = 0, 0

@@ -81,7 +81,7 @@ class TokenArchive:
             return HiddenLabels(hidden, following, counts, head.first + start)
         ids, probabilities = np.zeros((count, self.width), np.int32), np.zeros((count, self.width), np.float32)
         try:
-            reader = head.reader_at(data, start, self._codec.decode)
+            reader = head.reader_at(data, start, self._codec.decode) if count > 0 else None
             for row in range(count):
                 own, p = self._codec.decode(reader)
                 ids[row, : len(own)], probabilities[row, : len(p)] = own, p
@@ -110,9 +110,9 @@ class TokenArchive:
         """Labels before and in the range are decoded one after the other: ids are told by them."""
         begin = max(start - start % TEXT_GROUP - 1 - head.first, 0)
         try:
-            reader = head.reader_at(data, min(begin, head.rows), self._codec.decode) if head.rows > 0 else None
+            reader = head.reader_at(data, begin, self._codec.decode) if begin < head.rows else None
             ids = self._text_code.ids(data, head, start, count, lambda _: self._codec.decode(reader)[0])
-            return np.fromiter(ids, np.int32, count)
+            return np.fromiter(ids, np.int32)
         except SoftpackError as error:
             raise self._at(sequence, error) from None
 
@@ -136,8 +136,8 @@ class _TokenCodec:
         agrees = (self.tail == "sampled") == (self.samples > 0) and self.k + self.samples > 0
         fields.require(self.tail in TAILS and agrees, "tail", "sampled with samples, another one without")
         self.width = self.k + self.samples
-        coded = config.get("text") is not None
-        fields.require(config.get("text") in (None, "coded"), "text", "coded, or absent")
+        coded = "text" in config
+        fields.require(not coded or config["text"] == "coded", "text", "coded, or absent")
         ids = _tensor(tensors, "ids", "<u2" if coded and vocabulary <= 1 << 16 else "<u4", (vocabulary,))
         if not np.array_equal(np.sort(ids), np.arange(vocabulary)):
             raise SoftpackError("INVALID_FILE", "not a renaming", "codec: ids", "each id once")

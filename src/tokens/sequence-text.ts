@@ -24,6 +24,8 @@ interface TextPlace {
   readonly first: number;
   readonly rows: number;
   readonly textAt: number;
+  /** Where the text ends. */
+  readonly maskAt: number;
 }
 
 /** What labels from one on list; those before and behind the ones asked for may be missing. */
@@ -85,7 +87,7 @@ export function readText(
 
 function decodeText(
   bytes: Uint8Array,
-  { length = 0, first, rows, textAt }: TextPlace,
+  { length = 0, first, rows, textAt, maskAt }: TextPlace,
   code: TextCode,
   start: number,
   end: number,
@@ -102,6 +104,7 @@ function decodeText(
   for (let position = from; position < end; position += TEXT_GROUP) {
     const own = out.subarray(position - from, position - from + TEXT_GROUP);
     const last = begin + ends.read(32);
+    if (at > last || last > maskAt) throw invalidCodes(`a group from bit ${at} to ${maskAt}`, last);
     const found = code.decode(bytes, at, own, position, labels);
     const whole = own.length === Math.min(TEXT_GROUP, length - position);
     if (whole ? found !== last : found > last) {

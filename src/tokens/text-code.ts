@@ -78,7 +78,7 @@ export class TextCode {
       bit += found & 15;
       const symbol = found >> 4;
       if (symbol < ranks) {
-        out[i] = row < 0 ? 0 : labels.ids[row * labels.width + symbol];
+        out[i] = labels.ids[row * labels.width + symbol];
         continue;
       }
       const octave = symbol - ranks;

@@ -1,6 +1,5 @@
 import type { LabelArchive } from '../archive/archive.js';
 import { openArchive } from '../archive/archive.js';
-import { allocate } from '../core/allocate.js';
 import { SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import type { ByteStore } from '../store/byte-store.js';
@@ -71,11 +70,7 @@ class ListedArchive extends StoredSequences implements TokenArchive {
   }
 
   #decode(bytes: Uint8Array, head: SequenceHead, start: number, count: number) {
-    const { width } = this;
-    const ids = new Int32Array(allocate(4 * count * width, 'labels'));
-    const probabilities = new Float32Array(allocate(4 * count * width, 'labels'));
-    this.#codec.decode(bytes, locateLabels(bytes, head, start, count), { ids, probabilities });
-    return { ids, probabilities };
+    return this.#codec.labelsAt(bytes, locateLabels(bytes, head, start, count), count);
   }
 }
 

@@ -130,13 +130,19 @@ export class TokenCodec {
     this.#kernels.decodeTokens({ model: this.#labels, bytes, ...place, labels, probabilities });
   }
 
-  /** Ids that labels of a place list, the first of which is that of position `first`. */
-  labelIds(bytes: Uint8Array, place: LabelPlace, count: number, first: number): LabelIds {
+  /** Labels of a place, `count` of them. */
+  labelsAt(bytes: Uint8Array, place: LabelPlace, count: number): DecodedLabels {
     const { width } = this;
     const ids = new Int32Array(allocate(4 * count * width, 'labels'));
     const probabilities = new Float32Array(allocate(4 * count * width, 'labels'));
-    if (count > 0) this.decode(bytes, place, { ids, probabilities });
-    return { first, rows: count, width, ids };
+    this.decode(bytes, place, { ids, probabilities });
+    return { ids, probabilities };
+  }
+
+  /** Ids that labels of a place list, the first of which is that of position `first`. */
+  labelIds(bytes: Uint8Array, place: LabelPlace, count: number, first: number): LabelIds {
+    const { ids } = this.labelsAt(bytes, place, count);
+    return { first, rows: count, width: this.width, ids };
   }
 
   async #quantise(rows: ListedRows): Promise<Uint16Array> {

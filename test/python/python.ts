@@ -20,6 +20,7 @@ export interface Job {
     | 'blocks'
     | 'packed'
     | 'tokens'
+    | 'token-ids'
     | 'hidden'
     | 'fuzz-packed'
     | 'open'

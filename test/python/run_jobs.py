@@ -127,6 +127,19 @@ def run(job):
             })
         prior = None if archive.prior is None else text(archive.prior)
         return {"vocabulary": archive.vocabulary, "sequences": archive.sequences, "read": sequences, "prior": prior}
+    if kind == "token-ids":
+        archive = softpack_labels.open_tokens(job["archive"])
+
+        def ids_or_code(read):
+            try:
+                return read().tolist()
+            except softpack_labels.SoftpackError as error:
+                return error.code
+
+        return {
+            "texts": [ids_or_code(lambda: archive.text(i).tokens) for i in range(archive.sequences)],
+            "next": [ids_or_code(lambda: archive.labels(i, *job["range"]).next) for i in range(archive.sequences)],
+        }
     if kind == "hidden":
         archive = softpack_labels.open_tokens(job["archive"])
         read = [archive.labels(*own) for own in job["ranges"]]

@@ -1,9 +1,16 @@
 import { cp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, expect, test } from 'vitest';
+import { openArchive } from '#src/archive/archive.js';
+import { createArchive } from '#src/archive/create.js';
+import { joinBlocks, splitBlocks } from '#src/core/blocks.js';
+import { CounterRng, STREAM } from '#src/core/philox.js';
+import { loadKernels } from '#src/kernels/load.js';
 import type { TokenPreset } from '#src/tokens/config.js';
 import { packTokens } from '#src/tokens/pack-tokens.js';
+import { readHead } from '#src/tokens/sequence-block.js';
 import { openTokenArchive } from '#src/tokens/token-archive.js';
+import { TOKEN_DECODING, TokenCodec } from '#src/tokens/token-codec.js';
 import { temporaryDirectory } from '../temporary.js';
 import { testTeacher } from '../tokens/sources.js';
 import { floatsOf, hasModule, python, runJobs } from './python.js';
@@ -14,7 +21,7 @@ beforeEach((context) => context.skip(missing, reason));
 const temporary = await temporaryDirectory();
 
 const VOCABULARY = 397;
-const LENGTHS = [1, 0, 64, 65, 130];
+const LENGTHS = [1, 0, 64, 65, 130, 257];
 /** Sequence, start and count: whole ones, and from within the first, second and third group on. */
 const RANGES = [
   ...LENGTHS.map((length, s) => [s, 0, length] as const),
@@ -24,6 +31,8 @@ const RANGES = [
     [4, 61, 7],
     [4, 129, 1],
     [4, 130, 0],
+    [5, 253, 4],
+    [5, 255, 2],
   ] as const),
 ];
 
@@ -93,7 +102,7 @@ test('ranges outside of a sequence, other archives and damage are refused', asyn
   await writeFile(shard, bytes);
   expect(
     runJobs([
-      { kind: 'tokens', archive: out, ranges: [[5, 0, 0]] },
+      { kind: 'tokens', archive: out, ranges: [[6, 0, 0]] },
       { kind: 'tokens', archive: out, ranges: [[3, 66, 0]] },
       { kind: 'tokens', archive: out, ranges: [[3, 60, 6]] },
       { kind: 'tokens', archive: damaged, ranges: RANGES },
@@ -104,4 +113,76 @@ test('ranges outside of a sequence, other archives and damage are refused', asyn
     { code: 'INVALID_ARGUMENT', field: 'count' },
     { code: 'CORRUPT_DATA' },
   ]);
+});
+
+/** Copies of an archive's last text, as many as there are changes; with sound checksums. */
+async function withTexts(
+  from: string,
+  out: string,
+  changes: readonly ((bytes: Uint8Array, textAt: number, end: number) => void)[],
+): Promise<void> {
+  await using archive = await openArchive(from);
+  const { codecParts: codec, classes, samples } = archive;
+  const { textFormat } = TokenCodec.fromParts(codec, loadKernels());
+  const { row } = await archive.readCodes(0, { start: samples - 1, count: 1 });
+  const [block] = splitBlocks(row);
+  const { textAt, maskAt } = readHead(block, textFormat);
+  const blocks = changes.map((change) => {
+    const own = block.slice();
+    change(own, Math.ceil(textAt / 8), Math.floor(maskAt / 8));
+    return own;
+  });
+  await using writer = await createArchive(out, {
+    ...{ classes, samples: blocks.length, epochs: 1, tau: 1, codec, decoding: TOKEN_DECODING },
+    ...{ layout: { kind: 'blocks', labelsPerBlock: 1 }, augmentation: null },
+  });
+  await writer.writeRow(0, { codes: joinBlocks(blocks) });
+  await writer.finish();
+}
+
+test('of a text with wrong codes both give the same ids or none', async () => {
+  const from = temporary.path('sound');
+  const [vocabulary, first, rows] = [97, 250, 20];
+  const { texts: known, logits } = testTeacher({ vocabulary, lengths: [300] });
+  const read = async (start: number, count: number) =>
+    logits[0].slice(vocabulary * start, vocabulary * (start + count));
+  const source = {
+    vocabulary,
+    async *sequences() {
+      const labels = { kind: 'logits', width: vocabulary, read } as const;
+      yield { name: 'text', tokens: known[0], first, rows, labels };
+    },
+  };
+  await packTokens({ source, out: from, codec: { name: 'topk', k: 4 } });
+  const rng = new CounterRng(5);
+  const anywhere = Array.from({ length: 40 }, (_, i) => {
+    const [at, bit] = rng.words(i, 0, STREAM.training, 0);
+    return (bytes: Uint8Array, begin: number, end: number) => {
+      bytes[begin + (at % (end - begin))] ^= 1 << (bit % 8);
+    };
+  });
+  // Where groups end, which are two numbers from a bit within the byte before `begin` on.
+  const ends = Array.from({ length: 12 }, (_, i) => (bytes: Uint8Array, begin: number) => {
+    bytes.fill(i % 2 === 0 ? 0xff : 0, begin + i - 1, begin + 8);
+  });
+  const out = temporary.path('wrong-texts');
+  await withTexts(from, out, [() => {}, ...anywhere, ...ends]);
+  const range = { start: 8, count: 7 };
+  const [found] = runJobs([{ kind: 'token-ids', archive: out, range: Object.values(range) }]);
+  await using archive = await openTokenArchive(out);
+  const idsOrCode = (read: Promise<ArrayLike<number> | undefined>) =>
+    read.then(
+      (ids) => Array.from(ids ?? []),
+      (error) => error.code,
+    );
+  const [texts, next]: unknown[][] = [[], []];
+  for (let s = 0; s < archive.sequences; s++) {
+    next.push(await idsOrCode(archive.labels(s, range).then((own) => own.next)));
+    texts.push(await idsOrCode(archive.text(s).then(({ tokens }) => tokens)));
+  }
+  expect(found).toEqual({ texts, next });
+  for (const own of [texts, next]) {
+    expect(own[0]).toBeInstanceOf(Array);
+    expect(own).toContain('INVALID_FILE');
+  }
 });

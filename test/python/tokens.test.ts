@@ -21,7 +21,7 @@ beforeEach((context) => context.skip(missing, reason));
 const temporary = await temporaryDirectory();
 
 const VOCABULARY = 397;
-const LENGTHS = [1, 0, 64, 65, 130, 257];
+const LENGTHS = [1, 0, 64, 65, 130];
 /** Sequence, start and count: whole ones, and from within the first, second and third group on. */
 const RANGES = [
   ...LENGTHS.map((length, s) => [s, 0, length] as const),
@@ -31,8 +31,6 @@ const RANGES = [
     [4, 61, 7],
     [4, 129, 1],
     [4, 130, 0],
-    [5, 253, 4],
-    [5, 255, 2],
   ] as const),
 ];
 
@@ -102,7 +100,7 @@ test('ranges outside of a sequence, other archives and damage are refused', asyn
   await writeFile(shard, bytes);
   expect(
     runJobs([
-      { kind: 'tokens', archive: out, ranges: [[6, 0, 0]] },
+      { kind: 'tokens', archive: out, ranges: [[5, 0, 0]] },
       { kind: 'tokens', archive: out, ranges: [[3, 66, 0]] },
       { kind: 'tokens', archive: out, ranges: [[3, 60, 6]] },
       { kind: 'tokens', archive: damaged, ranges: RANGES },
@@ -155,7 +153,7 @@ test('of a text with wrong codes both give the same ids or none', async () => {
   };
   await packTokens({ source, out: from, codec: { name: 'topk', k: 4 } });
   const rng = new CounterRng(5);
-  const anywhere = Array.from({ length: 40 }, (_, i) => {
+  const anywhere = Array.from({ length: 30 }, (_, i) => {
     const [at, bit] = rng.words(i, 0, STREAM.training, 0);
     return (bytes: Uint8Array, begin: number, end: number) => {
       bytes[begin + (at % (end - begin))] ^= 1 << (bit % 8);

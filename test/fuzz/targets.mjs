@@ -252,7 +252,7 @@ function addTokenFiles(add, label, name, open) {
   return files;
 }
 
-/** Codecs of listed ids, as if their recorded hash were that of the mutant, and blocks as if no checksum had found them. */
+/** Archives of listed ids: their files, and their codecs as if the recorded hash were that of the mutant. */
 function addListed(add, name) {
   const files = addTokenFiles(add, name, name, openTokenArchive);
   const { config } = JSON.parse(files.get('manifest.json').toString()).codec;

@@ -97,9 +97,11 @@ it('takes about the entropy of ids, and less where labels list them', () => {
 it('codes that do not end where they should are typed errors', () => {
   const { tokens, labels } = madeText(700, 5, 4, 9);
   const { bytes, format } = written({ tokens, first: 5 }, labels, codeOf(tokens, labels, 4));
-  const read = (own: Uint8Array) => {
+  const read = (own: Uint8Array, from = 0) => {
     const head = readHead(own, format);
-    readText(own, head, format, { start: 0, count: head.length ?? 0 }, () => labels);
+    const start = Math.min(from, head.length ?? 0);
+    const count = (head.length ?? 0) - start;
+    return readText(own, head, format, { start, count }, () => labels);
   };
   const place = fc.nat(bytes.length - 1);
   fc.assert(
@@ -107,12 +109,19 @@ it('codes that do not end where they should are typed errors', () => {
       const own = bytes.slice(0, cut ? at : bytes.length);
       if (!cut) own[at] ^= change;
       try {
-        read(own);
+        read(own, cut ? 0 : at);
       } catch (error) {
         expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', field: 'codes' });
       }
     }),
   );
+  // Ends of the first and second of three groups, far behind the text and one behind the other.
+  const far = bytes.slice();
+  far.fill(0xff, 6, 13);
+  far[8] = 0;
+  expect(() =>
+    readText(far, readHead(far, format), format, { start: 300, count: 9 }, () => labels),
+  ).toThrow(/not a sequence/);
   for (const cut of [2, 8, 20, bytes.length - 30]) {
     expect(() => read(bytes.slice(0, cut))).toThrow(/codes|not a sequence/);
   }

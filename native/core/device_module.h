@@ -2,6 +2,8 @@
 // returns the table below. The table of operations is the CPU's; a device adds memory, streams and
 // reasons.
 //
+// CUDA's module has run in an emulation alone, on no device yet (docs/cuda.md).
+//
 // Any array of an operation may lie in device memory (the device's own or CUDA's managed memory):
 // it is then used where it is. Arrays in host memory are copied through pinned buffers. Those of
 // pack, unpack and augment, and of the specs of encoders and decoders, lie in host memory.

@@ -122,6 +122,10 @@ int TransformWorkspaceBytes(const SoftpackTransform* transform, uint64_t count, 
   SoftpackDecodeArgs args = {};
   args.labels.codes_bytes = UINT64_MAX / 2;
   args.labels.count = count;
+  // Any address counts as the device's; none would be an array that has to cross.
+  args.out = bytes;
+  args.labels.base_pairs = reinterpret_cast<const uint32_t*>(bytes);
+  args.labels.base_weights = reinterpret_cast<const float*>(bytes);
   const int status = Of(transform).Decode(operation, 1.0f, args);
   *bytes = WorkspaceBytes(operation.taken());
   return status;

@@ -41,8 +41,10 @@ __device__ inline void Add(Peak& peak, float value) {
   if (value > peak.most) {
     peak.sum = peak.sum * scalar::Exp(peak.most - value) + 1.0f;
     peak.most = value;
-  } else {
+  } else if (value <= peak.most) {
     peak.sum += scalar::Exp(value - peak.most);
+  } else {
+    peak.sum = value;  // NaN, which Exp does not hand on
   }
 }
 

@@ -53,7 +53,8 @@ __device__ void ListedRow(const ListedParams& params, uint64_t position, const E
     Add(peak, element.Load(target.logits, start + j) * target.inverse_tau);
   }
   peak = JoinBlock(peak, reinterpret_cast<Peak*>(shared), JoinPeaks);
-  const float log_sum = peak.most + scalar::Log(peak.sum);
+  // Log does not hand NaN on.
+  const float log_sum = peak.sum > 0.0f ? peak.most + scalar::Log(peak.sum) : peak.sum;
 
   bool wrong = false;
   float sum = 0.0f;

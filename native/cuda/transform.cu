@@ -51,6 +51,9 @@ bool Locate(Operation& operation, const TransformTables& tables, const SoftpackL
   all->list = operation.Input(labels.list, labels.count);
   all->first = labels.first;
   if (tables.bases != nullptr) {
+    if (labels.count > 0 && (labels.base_pairs == nullptr || labels.base_weights == nullptr)) {
+      operation.Fail(RefuseArgument("labels that bases predict come with pairs and weights"));
+    }
     all->pairs = operation.Input(labels.base_pairs, 2 * labels.count);
     all->weights = operation.Input(labels.base_weights, labels.count);
   }

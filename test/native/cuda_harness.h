@@ -76,6 +76,22 @@ class Array {
   void* device_ = nullptr;
 };
 
+// Memory of exactly these bytes, for what is read beyond its end.
+class ExactBytes {
+ public:
+  explicit ExactBytes(const std::vector<uint8_t>& bytes) {
+    module->memory_create(bytes.size(), &memory_);
+    module->memory_write(memory_, bytes.data(), bytes.size());
+  }
+  ~ExactBytes() { module->memory_destroy(memory_); }
+  ExactBytes(const ExactBytes&) = delete;
+  ExactBytes& operator=(const ExactBytes&) = delete;
+  const uint8_t* get() const { return static_cast<const uint8_t*>(memory_); }
+
+ private:
+  void* memory_ = nullptr;
+};
+
 template <class T>
 std::vector<T> Poisoned(uint64_t count) {
   std::vector<T> values(count);

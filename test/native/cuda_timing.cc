@@ -1,13 +1,14 @@
 #include "cuda_timing.h"
 
 #include <algorithm>
-#include <cstdio>
-#include <functional>
 #include <iterator>
 #include <string>
 #include <vector>
 
 #include "cases.h"
+#include "core/scalar_math.h"
+#include "cuda_stopwatch.h"
+#include "cuda_tokens_data.h"
 #include "cuda_transform_data.h"
 
 namespace softpack {
@@ -30,119 +31,46 @@ constexpr Setting kSettings[] = {
     {1000, 25, 512, 9}, {1000, 50, 128, 7},  {1000, 100, 64, 6},
 };
 
-struct Row {
-  std::string operation, setting;
-  double median, least, most;  // labels/s
-  double bytes;                // a label that must cross device memory
-};
-
 class Timing {
  public:
-  Timing(const SoftpackDeviceModule& module, const SoftpackDeviceInfo& info, uint64_t labels)
+  Timing(const SoftpackDeviceModule& module, uint64_t labels)
       : module_(module),
         backend_(*module.backend),
-        info_(info),
         labels_(labels),
-        classes_(labels < kLabelsABatch ? kTrialClasses : kClasses),
-        rounds_(labels < kLabelsABatch ? 1 : kRounds) {}
-  ~Timing() {
-    for (void* const memory : memory_) module_.memory_destroy(memory);
-    module_.end_stream();
-    module_.stream_destroy(stream_);
-  }
+        trial_(labels < kLabelsABatch),
+        classes_(trial_ ? kTrialClasses : kClasses),
+        watch_(module, trial_ ? 1 : kRounds) {}
 
   bool Run() {
-    Check(module_.stream_create(&stream_));
-    if (ok_) Check(module_.use_stream(stream_));
-    if (!ok_) return false;
+    if (!watch_.ok()) return false;
     const uint64_t bytes = labels_ * classes_ * sizeof(float);
-    out_ = Memory(bytes);
-    logits_ = Memory(bytes);
-    if (!ok_) return false;
+    out_ = watch_.Memory(bytes);
+    logits_ = watch_.Memory(bytes);
+    if (!watch_.ok()) return false;
     Random random(1);
     const std::vector<float> some = random.Floats(classes_ * std::min(kLabelsABatch, labels_));
     for (uint64_t at = 0; at + kLabelsABatch <= std::max(kLabelsABatch, labels_);
          at += kLabelsABatch) {
-      Check(module_.memory_write(static_cast<float*>(logits_) + at * classes_, some.data(),
-                                 some.size() * sizeof(float)));
+      watch_.Check(module_.memory_write(static_cast<float*>(logits_) + at * classes_, some.data(),
+                                        some.size() * sizeof(float)));
     }
-    const double copies = Median("copy", "", 8.0 * static_cast<double>(classes_), [&](uint64_t) {
-      return module_.memory_copy(out_, logits_, bytes);
-    });
-    copy_ = copies * 8 * static_cast<double>(classes_);
+    const double copies =
+        watch_.Median("copy", "", labels_, 8.0 * static_cast<double>(classes_),
+                      [&](uint64_t) { return module_.memory_copy(out_, logits_, bytes); });
+    watch_.SetCopying(copies * 8 * static_cast<double>(classes_));
     for (const Setting& setting : kSettings) {
-      if (rounds_ == kRounds || &setting == std::end(kSettings) - 1) TimeSetting(setting);
+      if (!trial_ || &setting == std::end(kSettings) - 1) TimeSetting(setting);
     }
     TimeTransform();
-    return ok_;
+    TimeTokens();
+    return watch_.ok();
   }
 
-  bool Write(const char* file) const {
-    std::FILE* const out = std::fopen(file, "w");
-    if (out == nullptr) return false;
-    std::fprintf(out,
-                 "{\n  \"device\": \"%s\",\n  \"capability\": \"%u.%u\",\n  \"driver\": %u,\n"
-                 "  \"runtime\": %u,\n  \"labels\": %llu,\n  \"copyBytesPerSecond\": %.4g,\n"
-                 "  \"rows\": [\n",
-                 info_.name, info_.capability_major, info_.capability_minor, info_.driver_version,
-                 info_.runtime_version, static_cast<unsigned long long>(labels_), copy_);
-    for (size_t i = 0; i < rows_.size(); ++i) {
-      const Row& row = rows_[i];
-      std::fprintf(out,
-                   "    {\"operation\": \"%s\", \"setting\": \"%s\", \"labelsPerSecond\": %.4g, "
-                   "\"least\": %.4g, \"most\": %.4g, \"ofCopy\": %.3f}%s\n",
-                   row.operation.c_str(), row.setting.c_str(), row.median, row.least, row.most,
-                   row.median * row.bytes / copy_, i + 1 < rows_.size() ? "," : "");
-    }
-    std::fprintf(out, "  ]\n}\n");
-    return std::fclose(out) == 0;
+  bool Write(const char* file, const SoftpackDeviceInfo& info) const {
+    return watch_.Write(file, info, labels_);
   }
 
  private:
-  void Check(int status) {
-    if (ok_ && status != kSoftpackOk) {
-      ok_ = false;
-      std::fprintf(stderr, "timing: %s: %s\n", SoftpackStatusText(status), module_.last_error());
-    }
-  }
-
-  void* Memory(uint64_t bytes) {
-    void* memory = nullptr;
-    if (ok_) Check(module_.memory_create(bytes, &memory));
-    memory_.push_back(memory);
-    return memory;
-  }
-
-  template <class T>
-  T* Upload(const std::vector<T>& values) {
-    void* const memory = Memory(values.size() * sizeof(T));
-    if (ok_) Check(module_.memory_write(memory, values.data(), values.size() * sizeof(T)));
-    return static_cast<T*>(memory);
-  }
-
-  // The median of all rounds after two that warm up.
-  double Median(const std::string& operation, const std::string& setting, double bytes,
-                const std::function<int(uint64_t)>& work) {
-    std::vector<double> speeds;
-    for (int round = rounds_ == 1 ? 0 : -2; ok_ && round < rounds_; ++round) {
-      float milliseconds = 0;
-      Check(module_.stopwatch(0, nullptr));
-      Check(work(static_cast<uint64_t>(round + 2)));
-      Check(module_.stopwatch(1, &milliseconds));
-      Check(module_.finish());
-      if (round >= 0) speeds.push_back(static_cast<double>(labels_) / (milliseconds * 1e-3));
-    }
-    if (!ok_) return 0;
-    std::sort(speeds.begin(), speeds.end());
-    rows_.push_back(
-        {operation, setting, speeds[rounds_ / 2], speeds.front(), speeds.back(), bytes});
-    const double of_copy = copy_ == 0 ? 1 : speeds[rounds_ / 2] * bytes / copy_;
-    std::printf("%-22s %-16s %9.2f M labels/s (%.2f to %.2f), %5.1f %% of copying\n",
-                operation.c_str(), setting.c_str(), speeds[rounds_ / 2] / 1e6, speeds.front() / 1e6,
-                speeds.back() / 1e6, 100 * of_copy);
-    return speeds[rounds_ / 2];
-  }
-
   void TimeSetting(const Setting& setting) {
     Random random(2);
     const uint64_t stages = setting.latent / setting.width;
@@ -151,7 +79,7 @@ class Timing {
     // Twice as many codes as labels are decoded at a time: each round starts elsewhere.
     std::vector<uint8_t> codes((2 * labels_ * stages * setting.bits + 7) / 8);
     for (uint8_t& byte : codes) byte = static_cast<uint8_t>(random.Below(256));
-    const uint8_t* const codes_there = Upload(codes);
+    const uint8_t* const codes_there = watch_.Upload(codes);
     const std::string name = "(" + std::to_string(setting.latent) + "," +
                              std::to_string(setting.width) + "," + std::to_string(setting.levels) +
                              ")";
@@ -175,8 +103,8 @@ class Timing {
       SoftpackDecoder* decoder = nullptr;
       const int status = backend_.decoder_create(&spec, &decoder);
       if (status == kSoftpackUnsupportedMethod) continue;
-      Check(status);
-      if (!ok_) return;
+      watch_.Check(status);
+      if (!watch_.ok()) return;
       SoftpackLabels labels = {};
       labels.codes = codes_there;
       labels.codes_bytes = codes.size();
@@ -184,98 +112,133 @@ class Timing {
       const auto first = [this](uint64_t round) { return round * 7919 % labels_; };
       for (const uint32_t type : {kSoftpackFloat32, kSoftpackFloat16}) {
         const bool half = type == kSoftpackFloat16;
-        Median(std::string("decode ") + methods[method] + (half ? " f16" : ""), name,
-               label_bytes + (half ? 2.0 : 4.0) * static_cast<double>(classes_),
-               [&](uint64_t round) {
-                 labels.first = first(round);
-                 const SoftpackDecodeArgs args{labels, out_, type, 1};
-                 return backend_.decode(decoder, &args);
-               });
+        watch_.Median(std::string("decode ") + methods[method] + (half ? " f16" : ""), name,
+                      labels_, label_bytes + (half ? 2.0 : 4.0) * static_cast<double>(classes_),
+                      [&](uint64_t round) {
+                        labels.first = first(round);
+                        const SoftpackDecodeArgs args{labels, out_, type, 1};
+                        return backend_.decode(decoder, &args);
+                      });
       }
-      Median(std::string("decode_kl ") + methods[method], name,
-             label_bytes + 8.0 * static_cast<double>(classes_), [&](uint64_t round) {
-               labels.first = first(round);
-               const SoftpackDecodeKlArgs args{labels,
-                                               static_cast<const float*>(logits_),
-                                               nullptr,
-                                               static_cast<float*>(out_),
-                                               4.0f,
-                                               1.0f,
-                                               kSoftpackLossKl,
-                                               1};
-               return backend_.decode_kl(decoder, &args);
-             });
+      watch_.Median(std::string("decode_kl ") + methods[method], name, labels_,
+                    label_bytes + 8.0 * static_cast<double>(classes_), [&](uint64_t round) {
+                      labels.first = first(round);
+                      const SoftpackDecodeKlArgs args{labels,
+                                                      static_cast<const float*>(logits_),
+                                                      nullptr,
+                                                      static_cast<float*>(out_),
+                                                      4.0f,
+                                                      1.0f,
+                                                      kSoftpackLossKl,
+                                                      1};
+                      return backend_.decode_kl(decoder, &args);
+                    });
       backend_.decoder_destroy(decoder);
     }
     const SoftpackEncoderSpec encoder_spec{basis.data(),   codebook.data(), classes_,
                                            setting.latent, setting.width,   setting.levels,
                                            setting.bits};
     SoftpackEncoder* encoder = nullptr;
-    Check(backend_.encoder_create(&encoder_spec, &encoder));
-    if (!ok_) return;
-    Median("encode", name, label_bytes + 4.0 * static_cast<double>(classes_), [&](uint64_t) {
-      const SoftpackEncodeArgs args{static_cast<const float*>(logits_), static_cast<uint8_t*>(out_),
-                                    labels_, 1};
-      return backend_.encode(encoder, &args);
-    });
+    watch_.Check(backend_.encoder_create(&encoder_spec, &encoder));
+    if (!watch_.ok()) return;
+    watch_.Median("encode", name, labels_, label_bytes + 4.0 * static_cast<double>(classes_),
+                  [&](uint64_t) {
+                    const SoftpackEncodeArgs args{static_cast<const float*>(logits_),
+                                                  static_cast<uint8_t*>(out_), labels_, 1};
+                    return backend_.encode(encoder, &args);
+                  });
     backend_.encoder_destroy(encoder);
   }
 
   // 64 components of one base vector a label, some 2 bits each.
   void TimeTransform() {
-    if (!ok_) return;
+    if (!watch_.ok()) return;
     const TransformData data({"timed", classes_, 64, labels_, 1024, 8, 1000, 0, 1.5f}, 3);
     SoftpackTransform* transform = nullptr;
-    Check(module_.transform_create(&data.spec, &transform));
-    if (!ok_) return;
+    watch_.Check(module_.transform_create(&data.spec, &transform));
+    if (!watch_.ok()) return;
     const uint64_t bytes = data.blocks() * module_.transform_record_bytes(transform);
-    auto* const records = static_cast<uint8_t*>(Memory(bytes));
-    const SoftpackTransformRow row = {Upload(data.row), data.row.size(), data.blocks(), records};
+    auto* const records = static_cast<uint8_t*>(watch_.Memory(bytes));
+    const SoftpackTransformRow row = {watch_.Upload(data.row), data.row.size(), data.blocks(),
+                                      records};
     const double each = static_cast<double>(data.row.size()) / static_cast<double>(labels_);
     const std::string name = "64 components";
-    Median("unpack transform", name, each + 128,
-           [&](uint64_t) { return module_.transform_unpack(transform, &row); });
+    watch_.Median("unpack transform", name, labels_, each + 128,
+                  [&](uint64_t) { return module_.transform_unpack(transform, &row); });
     SoftpackLabels labels = {};
     labels.codes = records;
     labels.codes_bytes = bytes;
-    labels.list = Upload(data.list);
+    labels.list = watch_.Upload(data.list);
     labels.count = labels_;
-    labels.base_pairs = Upload(data.pairs);
-    labels.base_weights = Upload(data.weights);
+    labels.base_pairs = watch_.Upload(data.pairs);
+    labels.base_weights = watch_.Upload(data.weights);
     const SoftpackDecodeArgs decode{labels, out_, kSoftpackFloat32, 1};
-    Median("decode transform", name, 128 + 4.0 * static_cast<double>(classes_),
-           [&](uint64_t) { return module_.transform_decode(transform, 20.0f, &decode); });
+    watch_.Median("decode transform", name, labels_, 128 + 4.0 * static_cast<double>(classes_),
+                  [&](uint64_t) { return module_.transform_decode(transform, 20.0f, &decode); });
     const SoftpackDecodeKlArgs kl{labels,          static_cast<const float*>(logits_),
                                   nullptr,         static_cast<float*>(out_),
                                   20.0f,           1.0f,
                                   kSoftpackLossKl, 1};
-    Median("decode_kl transform", name, 128 + 8.0 * static_cast<double>(classes_), [&](uint64_t) {
-      return module_.transform_decode_kl(transform, 20.0f, &kl, kSoftpackFloat32);
-    });
+    watch_.Median("decode_kl transform", name, labels_, 128 + 8.0 * static_cast<double>(classes_),
+                  [&](uint64_t) {
+                    return module_.transform_decode_kl(transform, 20.0f, &kl, kSoftpackFloat32);
+                  });
     module_.transform_destroy(transform);
+  }
+
+  // Labels of 20 tokens, and hidden states of 576 elements, of a vocabulary of 50,257: logits and
+  // gradients in bfloat16.
+  void TimeTokens() {
+    const uint64_t positions = trial_ ? 2 : 2048, vocabulary = trial_ ? 50 : 50257;
+    const uint64_t width = trial_ ? 8 : 576;
+    TimeTokens("token_kl listed", "20 of ",
+               {Teacher::kWhole, positions, vocabulary, vocabulary, 20, 1});
+    TimeTokens("token_kl hidden", "states, ",
+               {Teacher::kHidden, positions, vocabulary, vocabulary, width, 1});
+  }
+
+  void TimeTokens(const char* operation, const char* setting, const TokenCase& shape) {
+    if (!watch_.ok()) return;
+    const TokenData data(shape, 4);
+    std::vector<uint16_t> rounded;
+    for (const float logit : data.logits) rounded.push_back(scalar::FloatToBfloat(logit));
+    SoftpackTokenLabels labels = {};
+    if (shape.teacher == Teacher::kHidden) {
+      labels.hidden = watch_.Upload(data.hidden);
+      labels.head = watch_.Upload(data.head);
+    } else {
+      labels.ids = watch_.Upload(data.ids);
+      labels.probabilities = watch_.Upload(data.probabilities);
+    }
+    labels.width = shape.width;
+    labels.vocabulary = labels.columns = shape.vocabulary;
+    SoftpackDecodeKlArgs args = {};
+    args.labels.count = shape.positions;
+    args.logits = reinterpret_cast<const float*>(watch_.Upload(rounded));
+    args.gradient = static_cast<float*>(watch_.Memory(rounded.size() * sizeof(uint16_t)));
+    args.tau = args.scale = 1;
+    args.threads = 1;
+    const double bytes = 4.0 * static_cast<double>(shape.vocabulary);
+    watch_.Median(operation, setting + std::to_string(shape.vocabulary), shape.positions, bytes,
+                  [&](uint64_t) { return module_.token_kl(&labels, &args, kSoftpackBfloat16); });
   }
 
   const SoftpackDeviceModule& module_;
   const SoftpackBackend& backend_;
-  const SoftpackDeviceInfo& info_;
   const uint64_t labels_;
+  const bool trial_;
   const uint64_t classes_;
-  const int rounds_;
-  std::vector<void*> memory_;
-  std::vector<Row> rows_;
-  void* stream_ = nullptr;
+  Stopwatch watch_;
   void* out_ = nullptr;
   void* logits_ = nullptr;
-  double copy_ = 0;
-  bool ok_ = true;
 };
 
 }  // namespace
 
 bool WriteTimings(const SoftpackDeviceModule& module, const SoftpackDeviceInfo& info,
                   const char* file, uint64_t labels) {
-  Timing timing(module, info, labels);
-  return timing.Run() && timing.Write(file);
+  Timing timing(module, labels);
+  return timing.Run() && timing.Write(file, info);
 }
 
 }  // namespace testing

@@ -1,64 +1,22 @@
 #include "cuda_tokens_check.h"
 
 #include <cmath>
-#include <memory>
 
-#include "cases.h"
 #include "core/half.h"
 #include "core/scalar_math.h"
 #include "cuda_harness.h"
+#include "cuda_tokens_data.h"
 
 namespace softpack {
 namespace testing {
 namespace {
 
-enum class Teacher { kWhole, kGhost, kHidden };
 const char* const kTeacherNames[] = {"entries", "ghost", "hidden"};
-
-struct TokenCase {
-  Teacher teacher;
-  uint64_t positions, vocabulary, columns, width;
-  float tau;
-};
 
 constexpr TokenCase kTokens[] = {
     {Teacher::kWhole, 3, 1, 1, 1, 1.0f},        {Teacher::kWhole, 5, 300, 304, 7, 1.0f},
     {Teacher::kWhole, 4, 1000, 1000, 20, 2.5f}, {Teacher::kGhost, 6, 257, 260, 9, 1.0f},
     {Teacher::kHidden, 3, 70, 70, 5, 1.0f},     {Teacher::kHidden, 2, 300, 320, 33, 3.0f},
-};
-
-struct TokenData {
-  std::vector<int32_t> ids;
-  std::vector<float> probabilities, hidden, head, logits;
-  std::vector<uint8_t> counts;
-
-  TokenData(const TokenCase& shape, uint32_t seed) {
-    Random random(seed);
-    const uint64_t positions = shape.positions;
-    logits = random.Floats(positions * shape.columns);
-    for (float& logit : logits) logit *= 4;
-    for (uint64_t t = 0; t < positions; ++t) counts.push_back(t == 1 ? 0 : 1);
-    if (shape.teacher == Teacher::kHidden) {
-      hidden = random.Floats(positions * shape.width);
-      head = random.Floats(shape.vocabulary * shape.width);
-      return;
-    }
-    for (uint64_t t = 0; t < positions; ++t) {
-      const uint32_t start = random.Below(shape.vocabulary);
-      double sum = 0;
-      for (uint64_t e = 0; e < shape.width; ++e) {
-        // The last entry has no use, unless it is the only one.
-        const bool used = e + 1 < shape.width || e == 0;
-        ids.push_back(used ? static_cast<int32_t>((start + 3 * e) % shape.vocabulary) : -7);
-        probabilities.push_back(used ? 0.01f + static_cast<float>(random.Below(1000)) : 0.0f);
-        sum += probabilities.back();
-      }
-      const double whole = shape.teacher == Teacher::kGhost ? 0.7 : 1;
-      for (uint64_t e = t * shape.width; e < (t + 1) * shape.width; ++e) {
-        probabilities[e] = static_cast<float>(probabilities[e] / sum * whole);
-      }
-    }
-  }
 };
 
 // The distance of a position and its slopes, by the definitions: an outcome for each token or, with
@@ -253,6 +211,31 @@ void CheckWrongTokens(bool on_device) {
   refused([](SoftpackTokenLabels& own) { own.vocabulary = 0; }, "no vocabulary");
 }
 
+// Masked tokens have -inf; what is not listed decides the loss all the same.
+void CheckOddLogits(bool on_device) {
+  const TokenCase& shape = kTokens[1];
+  TokenData data(shape, 10);
+  const auto unlisted = [&](uint64_t t) -> float& {
+    const uint64_t token = static_cast<uint64_t>(data.ids[t * shape.width]) + 1;
+    return data.logits[t * shape.columns + token % shape.vocabulary];
+  };
+  for (uint64_t t = 0; t < shape.positions; ++t) unlisted(t) = -INFINITY;
+  const auto same = [](float value) { return value; };
+  CheckKl<float>(shape, data, kSoftpackFloat32, on_device, true, same, same);
+  unlisted(0) = NAN;
+  TokenArrays there(shape, data, on_device);
+  Array<float> logits(data.logits, on_device), losses(Poisoned<float>(shape.positions), on_device);
+  SoftpackDecodeKlArgs args = {};
+  args.labels.count = shape.positions;
+  args.logits = logits.get();
+  args.losses = losses.get();
+  args.tau = args.scale = 1;
+  const int status = module->token_kl(&there.labels, &args, kSoftpackFloat32);
+  const auto found = losses.Read();
+  Expect(status == kSoftpackOk && std::isnan(found[0]) && std::isfinite(found[2]),
+         "tokens: a logit that is no number is not passed over");
+}
+
 // More tokens than a range of the teacher's logits holds.
 void CheckRanges(bool on_device) {
   if (brief || (emulated && on_device)) return;
@@ -281,6 +264,7 @@ void CheckTokens(bool on_device) {
         [](uint16_t bits) { return scalar::FloatOf(static_cast<uint32_t>(bits) << 16); });
   }
   CheckRanges(on_device);
+  CheckOddLogits(on_device);
   CheckWrongTokens(on_device);
 }
 

@@ -11,8 +11,6 @@ namespace softpack {
 namespace testing {
 namespace {
 
-constexpr uint64_t kRecordHead = 16;
-
 constexpr TransformCase kTransforms[] = {
     {"one of each", 1, 1, 1, 1, 1, 0, 0, 2},
     {"no trellis", 7, 3, 37, 16, 1, 0, 32, 3},
@@ -24,22 +22,6 @@ constexpr TransformCase kTransforms[] = {
 
 const KernelTable& Kernels() { return *SelectedIsa()->kernels; }
 
-// Memory of exactly these bytes, for what is read beyond its end.
-class ExactBytes {
- public:
-  explicit ExactBytes(const std::vector<uint8_t>& bytes) {
-    module->memory_create(bytes.size(), &memory_);
-    module->memory_write(memory_, bytes.data(), bytes.size());
-  }
-  ~ExactBytes() { module->memory_destroy(memory_); }
-  ExactBytes(const ExactBytes&) = delete;
-  ExactBytes& operator=(const ExactBytes&) = delete;
-  const uint8_t* get() const { return static_cast<const uint8_t*>(memory_); }
-
- private:
-  void* memory_ = nullptr;
-};
-
 struct Transform {
   SoftpackTransform* handle = nullptr;
   explicit Transform(const SoftpackTransformSpec& spec) {
@@ -50,24 +32,6 @@ struct Transform {
   Transform(const Transform&) = delete;
   Transform& operator=(const Transform&) = delete;
 };
-
-uint32_t LabelsOf(const std::vector<uint8_t>& records, uint64_t at) {
-  return ReadLittle32(records.data() + at);
-}
-
-// Whether the record at `at` holds these values.
-bool Holds(const std::vector<uint8_t>& records, uint64_t at, const TransformData& data,
-           const std::vector<int16_t>& values) {
-  const uint64_t components = data.spec.components, columns = values.size() / components;
-  if (LabelsOf(records, at) != columns) return false;
-  for (uint64_t j = 0; j < components; ++j) {
-    const uint64_t from = at + kRecordHead + 2 * j * data.spec.labels_per_block;
-    if (std::memcmp(records.data() + from, values.data() + j * columns, 2 * columns) != 0) {
-      return false;
-    }
-  }
-  return true;
-}
 
 // [labels, components] of listed labels, or of all in turn: as src/codecs/transform decodes them.
 std::vector<float> Latents(const TransformData& data, bool listed) {

@@ -131,6 +131,26 @@ struct TransformData {
   }
 };
 
+// Of an unpacked record (SoftpackTransformRow) at `at`.
+constexpr uint64_t kRecordHead = 16;
+inline uint32_t LabelsOf(const std::vector<uint8_t>& records, uint64_t at) {
+  return ReadLittle32(records.data() + at);
+}
+
+// Whether the record at `at` holds these values.
+inline bool Holds(const std::vector<uint8_t>& records, uint64_t at, const TransformData& data,
+                  const std::vector<int16_t>& values) {
+  const uint64_t components = data.spec.components, columns = values.size() / components;
+  if (LabelsOf(records, at) != columns) return false;
+  for (uint64_t j = 0; j < components; ++j) {
+    const uint64_t from = at + kRecordHead + 2 * j * data.spec.labels_per_block;
+    if (std::memcmp(records.data() + from, values.data() + j * columns, 2 * columns) != 0) {
+      return false;
+    }
+  }
+  return true;
+}
+
 }  // namespace testing
 }  // namespace softpack
 

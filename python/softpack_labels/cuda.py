@@ -1,7 +1,7 @@
 """Labels and losses on a GPU, from codes that stay there; imports torch.
 
 Nothing is copied to the host and nothing waits: kernels run on torch's current stream, in and out of torch's tensors. Tensors
-of the CPU are copied to the GPU and back.
+of the CPU are copied to the GPU and back. Tested with the kernels emulated; not run on a device yet.
 """
 
 from collections import OrderedDict
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from .archive import Archive
-from .cuda_tensors import LOSSES, REDUCTIONS, LabelDecoder, one_of
+from .cuda_tensors import LOSSES, REDUCTIONS, LabelDecoder, one_of, require_samples
 from .cuda_transform import TransformDecoder
 from .errors import SoftpackError
 from .module import METHODS, PRECISIONS, DecodeKlArgs
@@ -143,10 +143,7 @@ class ResidentLabels:
     def _of(self, epoch, samples):
         decoder = self.decoder(epoch)
         samples = samples if isinstance(samples, torch.Tensor) else torch.as_tensor(np.asarray(samples, np.int64))
-        if samples.device.type == "cpu" and samples.numel() > 0 and int(samples.max()) >= self.archive.samples:
-            expected = f"0 to {self.archive.samples - 1}"
-            raise SoftpackError("INVALID_ARGUMENT", "no such sample", "samples", expected, int(samples.max()))
-        return decoder, samples
+        return decoder, require_samples(samples, self.archive.samples)
 
     def _blocks(self, epoch):
         parts = self.archive.parts_of(epoch)
@@ -163,4 +160,4 @@ class ResidentLabels:
         part, own, _ = self.archive.part_of(epoch)
         if self.decoder(epoch).bases == 0:
             return None
-        return part._mixes(own % part.stored_epochs, samples.cpu().numpy())[:3]
+        return part._mixes(own % part.stored_epochs, require_samples(samples.cpu(), self.archive.samples).numpy())[:3]

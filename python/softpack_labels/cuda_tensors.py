@@ -25,6 +25,15 @@ def positive(name, value):
     return float(value)
 
 
+def require_samples(samples, end):
+    """The tensor, if it is a list of integers; those that the host knows are from 0 to `end` - 1."""
+    if samples.dim() != 1 or samples.is_floating_point() or samples.is_complex() or samples.dtype == torch.bool:
+        raise SoftpackError("INVALID_ARGUMENT", "not a list of samples", "samples", "integers [count]", str(samples.dtype))
+    if samples.device.type == "cpu" and len(samples) > 0 and not 0 <= int(samples.min()) <= int(samples.max()) < end:
+        raise SoftpackError("INVALID_ARGUMENT", "no such sample", "samples", f"0 to {end - 1}", samples.tolist()[:8])
+    return samples
+
+
 def _stream(device):
     """The current stream's handle, 0 being the default one; None for tensors of the CPU."""
     return torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else None
@@ -90,14 +99,10 @@ class LabelDecoder:
         return losses, gradient
 
     def _samples(self, samples):
-        """int32 on the device; those known to the host must not be negative."""
+        """int32 on the device."""
         if not isinstance(samples, torch.Tensor):
             samples = torch.from_numpy(np.array(samples, np.int64).reshape(-1))
-        if samples.dim() != 1 or samples.is_floating_point() or samples.is_complex() or samples.dtype == torch.bool:
-            raise SoftpackError("INVALID_ARGUMENT", "not a list of samples", "samples", "integers [count]", str(samples.dtype))
-        if samples.device.type == "cpu" and len(samples) > 0 and not 0 <= int(samples.min()) <= int(samples.max()) < 1 << 31:
-            raise SoftpackError("INVALID_ARGUMENT", "no such sample", "samples", "0 to 2^31 - 1", samples.tolist()[:8])
-        return samples.to(self.device, torch.int32).contiguous()
+        return require_samples(samples, 1 << 31).to(self.device, torch.int32).contiguous()
 
     def _check(self, name, tensor, shape, dtypes):
         if tuple(tensor.shape) != shape or tensor.dtype not in dtypes:

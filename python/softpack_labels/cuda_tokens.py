@@ -1,4 +1,4 @@
-"""Losses of language models' tokens on a GPU; imports torch."""
+"""Losses of language models' tokens on a GPU; imports torch. Not run on a device yet: tested with the kernels emulated."""
 
 from collections import namedtuple
 
@@ -6,7 +6,7 @@ import torch
 
 from .cuda_tensors import DTYPES, LabelDecoder, KlFunction, one_of, positive
 from .errors import SoftpackError
-from .module import TokenLabels
+from .module import DecodeKlArgs, TokenLabels
 
 TAILS = ("zero", "sampled", "ghost")
 REDUCTIONS = ("mean", "sum", "none")
@@ -23,8 +23,8 @@ class TokenLoss(LabelDecoder):
     never in memory.
 
     Of both methods: `counts` [positions], 0 where a position does not count; `vocabulary`, by default all columns: those
-    behind it are left out; `reduction` "mean" over positions that count, "sum", or "none"; `workspace` as of
-    :meth:`Decoder.decode`.
+    behind it are left out; `reduction` "mean" over positions that count, "sum", or "none"; `workspace` of
+    :meth:`workspace_bytes`, as of :meth:`Decoder.decode`.
     """
 
     def __init__(self, device="cuda", module=None):
@@ -38,7 +38,7 @@ class TokenLoss(LabelDecoder):
         one_of("tail", tail, TAILS)
         if tau != 1 and tail != "zero":
             raise SoftpackError("INVALID_ARGUMENT", f"labels with tail {tail} have one temperature", "tau", 1, tau)
-        width = ids.shape[-1]
+        width = ids.shape[-1] if ids.dim() > 0 else 0
         if not 1 <= width <= MAX_ENTRIES:
             raise SoftpackError("INVALID_ARGUMENT", "too many or no entries", "ids", f"1 to {MAX_ENTRIES}", width)
         rows = self._rows(logits)
@@ -48,13 +48,26 @@ class TokenLoss(LabelDecoder):
 
     def hidden(self, logits, hidden, head, tau=1.0, counts=None, reduction="mean", workspace=None):
         """Hidden states float32 [positions, width] and the teacher's output matrix `head`, float32 [vocabulary, width]."""
+        if head.dim() != 2 or head.numel() == 0:
+            raise SoftpackError("INVALID_ARGUMENT", "not a matrix", "head", "[vocabulary, width]", list(head.shape))
         vocabulary, width = head.shape
         self._check("hidden", hidden, (self._rows(logits), width), (torch.float32,))
         self._check("head", head, (vocabulary, width), (torch.float32,))
         return self._loss(logits, {"hidden": hidden, "head": head}, tau, counts, vocabulary, reduction, workspace)
 
+    def workspace_bytes(self, positions, columns, hidden_vocabulary=0):
+        """Bytes of a workspace for `positions` rows of logits of `columns`; `hidden_vocabulary`: rows of `head`, for hidden states."""
+        self._use(None)
+        labels = TokenLabels(vocabulary=hidden_vocabulary or columns, columns=columns, width=1)
+        if hidden_vocabulary:
+            labels.hidden = labels.head = 1
+        args = DecodeKlArgs(logits=1, losses=1, gradient=1, tau=1, scale=1, threads=1, count=positions)
+        return self._module.token_workspace_bytes(labels, args)
+
     def _rows(self, logits):
-        return logits.numel() // max(logits.shape[-1], 1)
+        if logits.dim() < 2 or logits.shape[-1] == 0:
+            raise SoftpackError("INVALID_ARGUMENT", "no row for each position", "logits", "[positions, columns]", list(logits.shape))
+        return logits.numel() // logits.shape[-1]
 
     def _loss(self, logits, labels, tau, counts, vocabulary, reduction, workspace):
         one_of("reduction", reduction, REDUCTIONS)
@@ -63,7 +76,7 @@ class TokenLoss(LabelDecoder):
         if not 1 <= vocabulary <= columns:
             raise SoftpackError("INVALID_ARGUMENT", "logits have fewer columns", "vocabulary", f"1 to {columns}", vocabulary)
         if counts is not None:
-            counts = counts.to(torch.uint8).contiguous()
+            counts = (counts != 0).to(torch.uint8).contiguous()
             self._check("counts", counts, (rows,), (torch.uint8,))
         flat = logits.reshape(rows, columns).contiguous()
         self._check("logits", flat, (rows, columns), DTYPES)

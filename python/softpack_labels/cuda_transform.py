@@ -1,4 +1,4 @@
-"""Labels of codecs `transform` and `predictive` on a GPU; imports torch."""
+"""Labels of codecs `transform` and `predictive` on a GPU; imports torch. Not run on a device yet: tested with the kernels emulated."""
 
 from collections import namedtuple
 

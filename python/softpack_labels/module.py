@@ -119,6 +119,7 @@ class Module:
         self._use_workspace = ctypes.CFUNCTYPE(status, P, u64)(table.use_workspace)
         self.memory_create = ctypes.CFUNCTYPE(status, u64, P)(table.memory_create)
         self._token_kl = ctypes.CFUNCTYPE(status, P, P, u32)(table.token_kl)
+        self._token_size = ctypes.CFUNCTYPE(status, P, P, P)(table.token_kl_workspace_bytes)
         self.transform = _TransformCalls(self, table)
         self._here = threading.local()
 
@@ -176,6 +177,11 @@ class Module:
 
     def token_kl(self, labels, args, dtype):
         self.require("labels", self._token_kl(ctypes.byref(labels), ctypes.byref(args), dtype))
+
+    def token_workspace_bytes(self, labels, args):
+        size = u64()
+        self.require("workspace", self._token_size(ctypes.byref(labels), ctypes.byref(args), ctypes.byref(size)))
+        return size.value
 
     def workspace_bytes(self, decoder, args):
         size = u64()

@@ -71,6 +71,8 @@ test(
       'transform in place': true,
       'transform of a wrong label': ['INVALID_ARGUMENT', 'codes'],
     });
+    expect(found['tokens in workspaces']).toEqual([true, true]);
+    expect(found['small workspace of hidden states']).toEqual(['NATIVE_FAILED', 'labels']);
     expect(found.tokens).toHaveLength(3);
     for (const [loss, slope] of found.tokens as [number, number][]) {
       expect(loss).toBeLessThan(4e-6);
@@ -93,6 +95,10 @@ test(
       ...{ 'no mixes': invalid('mixes'), 'short mixes': invalid('mixes') },
       'label tau': invalid('tau'),
       ...{ 'token id': invalid('labels'), 'token tau': invalid('tau') },
+      ...{ 'token logits': invalid('logits'), 'token head': invalid('head') },
+      'transform negative': invalid('samples'),
+      'transform beyond': invalid('samples'),
+      'transform float': invalid('samples'),
       ...{ 'token labels': invalid('ids'), 'hidden width': invalid('hidden') },
       'tau of vqae': ['UNSUPPORTED', 'tau'],
       network: ['UNSUPPORTED', 'codec'],

@@ -218,6 +218,33 @@ checks["tokens"] = [
     ),
 ]
 any_logits = torch.zeros((6, 50))
+
+# In workspaces of just the bytes that are asked for.
+emulate_placement(True)
+
+
+def in_workspace(call, need, *tensors):
+    """Losses on the device in a workspace of `need` bytes, and what a smaller one gives."""
+    placed = [there(tensor) for tensor in tensors]
+    memory = there(torch.full((need + 256,), 0x55, dtype=torch.uint8))
+    workspace = memory[-memory.data_ptr() % 256 :][:need]
+    losses = call(*placed, reduction="none", workspace=workspace)
+    token_loss.finish()
+    small = refused(lambda: call(*placed, reduction="none", workspace=workspace[: need - 256]))
+    return losses, small
+
+
+some = torch.randn((6, 50), generator=generator)
+listed_need, hidden_need = token_loss.workspace_bytes(6, 50), token_loss.workspace_bytes(6, 50, hidden_vocabulary=48)
+listed_there, _ = in_workspace(token_loss.listed, listed_need, some, ids, p)
+hidden_there, hidden_small = in_workspace(token_loss.hidden, hidden_need, some, states, head)
+module.use(None, None)
+emulate_placement(False)
+checks["tokens in workspaces"] = [
+    torch.equal(listed_there, token_loss.listed(some, ids, p, reduction="none")),
+    torch.equal(hidden_there, token_loss.hidden(some, states, head, reduction="none")),
+]
+checks["small workspace of hidden states"] = hidden_small
 damaged = bytearray(blocks[0])
 damaged[7] ^= 0x40
 cases = {
@@ -229,6 +256,11 @@ cases = {
     "tau of vqae": lambda: resident.decode(1, samples, tau=123.0),
     "token id": lambda: token_loss.listed(any_logits, ids + 40, p, vocabulary=48),
     "token tau": lambda: token_loss.listed(any_logits, ids, p, tau=2.0),
+    "token logits": lambda: token_loss.listed(any_logits[0], ids, p),
+    "token head": lambda: token_loss.hidden(any_logits, states, head[0]),
+    "transform negative": lambda: mixed.decode(1, [-1]),
+    "transform beyond": lambda: mixed.decode(1, [mixed.archive.samples]),
+    "transform float": lambda: mixed.decode(1, torch.zeros(2)),
     "token labels": lambda: token_loss.listed(any_logits, ids[:5], p),
     "hidden width": lambda: token_loss.hidden(any_logits, states, head[:, :4].contiguous()),
     "network": lambda: cuda.ResidentLabels(softpack_labels.open(sys.argv[4], kernels="numpy"), "cpu", module=module),

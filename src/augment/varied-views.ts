@@ -8,7 +8,7 @@ export interface VariedViews {
   readonly seed: number;
   /** The epoch that the views are shown in, not the one that they were labelled in. */
   readonly epoch: number;
-  /** One per view. */
+  /** One per view, of the whole archive: parts of it draw differently. */
   readonly sampleIds: Uint32Array;
   readonly size: readonly [number, number];
 }

@@ -222,7 +222,8 @@ export class BatchMaker implements Disposable {
     renderViews(augmentations, pixels, epoch, sampleIds, images.normalisation, xs, { kernels });
     const { reuseSeed: seed, size } = images;
     if (seed !== undefined && reusedIn !== undefined) {
-      varyViews(xs, { seed, epoch: reusedIn, sampleIds, size });
+      const numbers = sampleIds.map((sample) => task.firstSample + sample);
+      varyViews(xs, { seed, epoch: reusedIn, sampleIds: numbers, size });
     }
     return xs;
   }

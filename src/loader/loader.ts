@@ -91,6 +91,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
     this.batchesPerEpoch = this.#plan.batchesPerEpoch;
     requireBatches(this.batchesPerEpoch, options, samples);
     if (!this.#decodes) requireCodesOfOnePart(archive);
+    const reused = reuseSeed(options);
     const imageSetup = images && imageSetupOf(archive, images, options.normalisation);
     const views = this.#decodes ? archive.parts.map(predictionSetupOf) : undefined;
     this.#setup = {
@@ -101,7 +102,7 @@ export class LabelLoader implements AsyncIterable<Batch>, AsyncDisposable {
       }),
       partsPerEpoch: partsPerEpoch(archive),
       decoding: { precision: options.precision, memoryCap: options.memoryCap },
-      ...(imageSetup && { images: { ...imageSetup, ...reuseSeed(options) } }),
+      ...(imageSetup && { images: { ...imageSetup, ...reused } }),
       ...(views && { views }),
       firstRun: new Int32Array(new SharedArrayBuffer(4)),
     };

@@ -97,11 +97,13 @@ describe('batches', () => {
       varied.filter(({ epoch }) => epoch === 2).map(({ xs }) => xs),
     );
     const unknown = { reusedViews: 'other' as 'same' };
-    await expect(collect({ archive: served, ...unknown })).rejects.toMatchObject({
-      code: 'INVALID_ARGUMENT',
-      field: 'reusedViews',
-      found: 'other',
-    });
+    for (const images of [options().images, undefined]) {
+      await expect(collect({ archive: served, images, ...unknown })).rejects.toMatchObject({
+        code: 'INVALID_ARGUMENT',
+        field: 'reusedViews',
+        found: 'other',
+      });
+    }
   });
 
   test('hold labels within 2e-3 where speed is asked for, the same in any worker', async () => {

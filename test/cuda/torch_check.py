@@ -185,7 +185,7 @@ module.use(None, None)
 
 # Losses of tokens: 2 texts of 3 positions, 48 tokens and 2 columns of padding.
 token_loss = cuda_tokens.TokenLoss("cpu", module)
-ids = torch.stack([torch.randperm(48, generator=generator)[:4] for _ in range(6)]).int()
+token_ids = torch.stack([torch.randperm(48, generator=generator)[:4] for _ in range(6)]).int()
 p = torch.rand((6, 4), generator=generator).softmax(1)
 counts = torch.tensor([1, 0, 1, 1, 1, 0])
 states, head = (torch.randn((n, 5), generator=generator) for n in (6, 48))
@@ -204,12 +204,12 @@ def token_error(call, teacher, tau):
     return (found - expected).abs().item(), (slope - wanted).abs().max().item()
 
 
-spread = torch.zeros((6, 48), dtype=torch.double).scatter(1, ids.long(), p.double())
+spread = torch.zeros((6, 48), dtype=torch.double).scatter(1, token_ids.long(), p.double())
 powers = spread ** (1 / 2.5)
 checks["tokens"] = [
-    token_error(lambda z: token_loss.listed(z, ids, p, counts=counts, vocabulary=48), spread, 1.0),
+    token_error(lambda z: token_loss.listed(z, token_ids, p, counts=counts, vocabulary=48), spread, 1.0),
     token_error(
-        lambda z: token_loss.listed(z, ids, p, "zero", 2.5, counts, 48), powers / powers.sum(1, keepdim=True), 2.5
+        lambda z: token_loss.listed(z, token_ids, p, "zero", 2.5, counts, 48), powers / powers.sum(1, keepdim=True), 2.5
     ),
     token_error(
         lambda z: token_loss.hidden(z, states, head, 1.5, counts),
@@ -236,12 +236,12 @@ def in_workspace(call, need, *tensors):
 
 some = torch.randn((6, 50), generator=generator)
 listed_need, hidden_need = token_loss.workspace_bytes(6, 50), token_loss.workspace_bytes(6, 50, hidden_vocabulary=48)
-listed_there, _ = in_workspace(token_loss.listed, listed_need, some, ids, p)
+listed_there, _ = in_workspace(token_loss.listed, listed_need, some, token_ids, p)
 hidden_there, hidden_small = in_workspace(token_loss.hidden, hidden_need, some, states, head)
 module.use(None, None)
 emulate_placement(False)
 checks["tokens in workspaces"] = [
-    torch.equal(listed_there, token_loss.listed(some, ids, p, reduction="none")),
+    torch.equal(listed_there, token_loss.listed(some, token_ids, p, reduction="none")),
     torch.equal(hidden_there, token_loss.hidden(some, states, head, reduction="none")),
 ]
 checks["small workspace of hidden states"] = hidden_small
@@ -254,14 +254,14 @@ cases = {
     "short mixes": lambda: transform.decode(records, samples, 1.0, ([0], [0], [1.0])),
     "label tau": lambda: mixed.decode(1, samples, tau=-1.0),
     "tau of vqae": lambda: resident.decode(1, samples, tau=123.0),
-    "token id": lambda: token_loss.listed(any_logits, ids + 40, p, vocabulary=48),
-    "token tau": lambda: token_loss.listed(any_logits, ids, p, tau=2.0),
-    "token logits": lambda: token_loss.listed(any_logits[0], ids, p),
+    "token id": lambda: token_loss.listed(any_logits, token_ids + 40, p, vocabulary=48),
+    "token tau": lambda: token_loss.listed(any_logits, token_ids, p, tau=2.0),
+    "token logits": lambda: token_loss.listed(any_logits[0], token_ids, p),
     "token head": lambda: token_loss.hidden(any_logits, states, head[0]),
     "transform negative": lambda: mixed.decode(1, [-1]),
     "transform beyond": lambda: mixed.decode(1, [mixed.archive.samples]),
     "transform float": lambda: mixed.decode(1, torch.zeros(2)),
-    "token labels": lambda: token_loss.listed(any_logits, ids[:5], p),
+    "token labels": lambda: token_loss.listed(any_logits, token_ids[:5], p),
     "hidden width": lambda: token_loss.hidden(any_logits, states, head[:, :4].contiguous()),
     "network": lambda: cuda.ResidentLabels(softpack_labels.open(sys.argv[4], kernels="numpy"), "cpu", module=module),
     "label": lambda: resident.decode(1, [archive.samples]),

@@ -33,35 +33,42 @@ const augmentation: AugmentationSpec = {
   ...{ resample: 'antialias', round: 'u8' },
 };
 
-test('the library gives the bytes of the addon, labels and views', async (context) => {
-  context.skip(!hasModule('numpy'), reason('numpy'));
-  const library = temporary.path('labels.so');
-  const env = { SOFTPACK_LABELS_LIBRARY: library, PYTHONPATH: `${root}python` };
-  const args = ['-m', 'softpack_labels.build', '--source', root];
-  execFileSync(python, args, { env: { ...process.env, ...env }, stdio: 'pipe' });
-  const source = await logitArchive(temporary.path('logits'), { augmentation });
-  const archive = await packed(source, temporary.path('vqae'), CODECS[0]);
-  const file = await writeImages(temporary.path('images.bin'));
-  const samples = Array.from({ length: SAMPLES }, (_, i) => i);
-  const shape = [SAMPLES, SIDE, SIDE];
-  const views = { images: file, shape, samples, epochs: [1], ...NORMALISATION };
-  const jobs = [
-    { kind: 'labels', archive, epochs: [0, 1, 2], kernels: 'native' },
-    { kind: 'views', archive, ...views, kernels: 'native' },
-    { kind: 'views', archive, ...views, kernels: 'numpy' },
-  ] as const;
-  const [labels, native, numpy] = runJobs(jobs, { env });
-  expect(labels.kernels).toBe('native');
-  const expected = await labelsOf(archive);
-  for (const [epoch, own] of expected.entries()) {
-    expect(floatsOf((labels.labels as string[])[epoch])).toEqual(own);
-  }
-  expect(native.views).toEqual(numpy.views);
-  const [missing] = runJobs([jobs[0]], {
-    env: { SOFTPACK_LABELS_LIBRARY: temporary.path('no.so') },
-  });
-  expect(missing).toMatchObject({ code: 'BACKEND_UNAVAILABLE', field: 'kernels' });
-});
+/** Compiling the library takes half a minute of an idle processor. */
+const LIBRARY_TIMEOUT = 600_000;
+
+test(
+  'the library gives the bytes of the addon, labels and views',
+  async (context) => {
+    context.skip(!hasModule('numpy'), reason('numpy'));
+    const library = temporary.path('labels.so');
+    const env = { SOFTPACK_LABELS_LIBRARY: library, PYTHONPATH: `${root}python` };
+    const args = ['-m', 'softpack_labels.build', '--source', root];
+    execFileSync(python, args, { env: { ...process.env, ...env }, stdio: 'pipe' });
+    const source = await logitArchive(temporary.path('logits'), { augmentation });
+    const archive = await packed(source, temporary.path('vqae'), CODECS[0]);
+    const file = await writeImages(temporary.path('images.bin'));
+    const samples = Array.from({ length: SAMPLES }, (_, i) => i);
+    const shape = [SAMPLES, SIDE, SIDE];
+    const views = { images: file, shape, samples, epochs: [1], ...NORMALISATION };
+    const jobs = [
+      { kind: 'labels', archive, epochs: [0, 1, 2], kernels: 'native' },
+      { kind: 'views', archive, ...views, kernels: 'native' },
+      { kind: 'views', archive, ...views, kernels: 'numpy' },
+    ] as const;
+    const [labels, native, numpy] = runJobs(jobs, { env });
+    expect(labels.kernels).toBe('native');
+    const expected = await labelsOf(archive);
+    for (const [epoch, own] of expected.entries()) {
+      expect(floatsOf((labels.labels as string[])[epoch])).toEqual(own);
+    }
+    expect(native.views).toEqual(numpy.views);
+    const [missing] = runJobs([jobs[0]], {
+      env: { SOFTPACK_LABELS_LIBRARY: temporary.path('no.so') },
+    });
+    expect(missing).toMatchObject({ code: 'BACKEND_UNAVAILABLE', field: 'kernels' });
+  },
+  LIBRARY_TIMEOUT,
+);
 
 test('a DataLoader gives the batches of the loader, with and without workers', async (context) => {
   context.skip(!hasModule('torch'), reason('torch'));

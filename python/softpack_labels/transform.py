@@ -35,15 +35,12 @@ def read_model(config, tensors, sample_block=None):
     basis = (_multiples(rows, _side_shifts(tensors, "basis_shifts", 1 + components, sides), sides) * steps).T
     vectors_of = None
     if "basesPerBlock" in config:
-        vectors_of = _BlockedVectors(config, tensors, sample_block)
+        vectors_of = _BlockedVectors(config, tensors, sample_block, basis)
     elif bases > 0:
         values = read_matrix(tensors["bases"], components, bases, sides)
         vectors = _multiples(values, _side_shifts(tensors, "base_shifts", components, sides), sides) * _base_steps(config, tensors)
         if "base_classes" in tensors:
-            likeliest = np.cumsum(read_matrix(tensors["base_classes"], 1, bases)[0])
-            gains = tensors["base_gains"].astype(np.float32)
-            if likeliest.min() < 0 or likeliest.max() >= classes or gains.shape != (components,) or not np.isfinite(gains).all():
-                raise ValueError("base_classes")
+            likeliest, gains = _likeness(config, tensors)
             vectors = vectors + gains * basis[1:, likeliest].T
         vectors_of = vectors.__getitem__
     network = Network(config["network"], components, tensors) if "network" in config else None
@@ -121,10 +118,20 @@ def _base_steps(config, tensors):
     return (own * step).astype(np.float32)
 
 
+def _likeness(config, tensors):
+    """The class of each sample, and what entries of components are multiplied with, float32 [components]."""
+    classes, components, bases = config["classes"], config["components"], config["bases"]
+    likeliest = np.cumsum(read_matrix(tensors["base_classes"], 1, bases)[0])
+    gains = tensors["base_gains"].astype(np.float32)
+    if likeliest.min() < 0 or likeliest.max() >= classes or gains.shape != (components,) or not np.isfinite(gains).all():
+        raise ValueError("base_classes")
+    return likeliest, gains
+
+
 class _BlockedVectors:
     """Base vectors of samples, of which only the blocks that hold them are read."""
 
-    def __init__(self, config, tensors, sample_block):
+    def __init__(self, config, tensors, sample_block, basis):
         self._components, self._steps = config["components"], _base_steps(config, tensors)
         self._states = config.get("sideStates", 1)
         self._shifts = _side_shifts(tensors, "base_shifts", self._components, self._states)
@@ -132,6 +139,7 @@ class _BlockedVectors:
         if sample_block is None or (sample_block.samples, sample_block.per_block) != (self._bases, self._each):
             raise ValueError("sampleBlocks")
         self._tables = RowTables(tensors["base_tables"], self._components, self._states)
+        self._likeness = (*_likeness(config, tensors), basis) if config.get("likeness") else None
         self._known = {}
 
     def __call__(self, ids):
@@ -141,6 +149,9 @@ class _BlockedVectors:
             where = np.flatnonzero(numbers == number)
             values = self._values(number)[:, ids[where] - number * self._each]
             out[where] = _multiples(values, self._shifts, self._states) * self._steps
+        if self._likeness is not None:
+            likeliest, gains, basis = self._likeness
+            out += gains * basis[1:, likeliest[ids]].T
         return out
 
     def _values(self, number):

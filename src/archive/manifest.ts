@@ -21,10 +21,11 @@ const FORMAT_VERSION = 2;
  * `tau-schedule`: epochs have temperatures of their own. `views`: stored epochs have the views of other numbers. `parts`:
  * further epochs lie in folders. `sample-parts`: so do further samples. `sample-blocks`: side data lie in files of their own.
  * `side-trellis`: the codec's tensors have a trellis, without which they look damaged. `coded-text`: ids of texts have a code.
+ * `likeness`: base vectors in blocks are predicted from classes, without which labels are wrong.
  */
 const KNOWN_FEATURES: readonly string[] = [
   ...['pruned', 'listed', 'rendering', 'tau-schedule', 'views', 'parts', 'sample-parts'],
-  ...['sample-blocks', 'side-trellis', 'coded-text'],
+  ...['sample-blocks', 'side-trellis', 'coded-text', 'likeness'],
 ];
 
 /** How an archive was made: no part of its identity. */
@@ -102,6 +103,7 @@ function requiredFeatures({
     ...(sampleBlocks === undefined ? [] : ['sample-blocks']),
     ...('sideStates' in codec.config ? ['side-trellis'] : []),
     ...(codec.config.text === 'coded' ? ['coded-text'] : []),
+    ...(codec.config.likeness === true ? ['likeness'] : []),
   ];
   return [...rows, ...(rendering ? ['rendering'] : []), ...taus, ...others];
 }

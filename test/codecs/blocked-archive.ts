@@ -8,20 +8,27 @@ import type { CodecParts } from '#src/core/codec-parts.js';
 import { openArchive } from '#src/index.js';
 import { loadKernels } from '#src/kernels/load.js';
 
-/** A golden archive whose labels are predicted from base vectors in one stream. */
-export const UNBLOCKED = fileURLToPath(new URL('../golden/archives/transform', import.meta.url));
+const goldenOf = (name: string) =>
+  fileURLToPath(new URL(`../golden/archives/${name}`, import.meta.url));
 
-/** The golden archive of mixed views with its base vectors in blocks of 7. */
-export async function blockedArchive(out: string): Promise<void> {
+/** A golden archive whose labels are predicted from base vectors in one stream. */
+export const UNBLOCKED = goldenOf('transform');
+/** Another one, whose base vectors are predicted from classes. */
+export const UNBLOCKED_LIKENESS = goldenOf('transform-likeness');
+
+/** A golden archive with its base vectors in blocks of 7. */
+export async function blockedArchive(out: string, golden = UNBLOCKED): Promise<void> {
   const kernels = loadKernels();
-  await using archive = await openArchive(UNBLOCKED);
+  await using archive = await openArchive(golden);
   const { manifest, codecParts } = archive;
   const own = codecParts.config as unknown as TransformConfig;
   const stream = codecParts.tensors.get('bases')?.data ?? new Uint8Array();
-  const matrix = decodeMatrix('bases', stream, own.components, own.bases, kernels);
-  const blocked = { ...own, basesPerBlock: 7 };
-  const coded = encodeVectors({ values: matrix, states: 1 }, blocked, kernels);
+  const { components, bases, sideStates: states = 1 } = own;
+  const matrix = decodeMatrix('bases', stream, components, bases, kernels, states);
   const tensors = new Map(codecParts.tensors);
+  const likeness = tensors.has('base_classes') && { likeness: true };
+  const blocked = { ...own, basesPerBlock: 7, ...likeness };
+  const coded = encodeVectors({ values: matrix, states }, blocked, kernels);
   tensors.delete('bases');
   const { bytes } = coded.tables;
   tensors.set('base_tables', { dtype: 'U8', shape: [bytes.length], data: bytes });

@@ -10,7 +10,7 @@ import { RandomSequence } from '#src/core/random.js';
 import { createLoader, openArchive } from '#src/index.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { temporaryDirectory } from '../temporary.js';
-import { blockedArchive, UNBLOCKED } from './blocked-archive.js';
+import { blockedArchive, UNBLOCKED, UNBLOCKED_LIKENESS } from './blocked-archive.js';
 
 const kernels = loadKernels();
 const random = new RandomSequence(11, 1);
@@ -84,14 +84,18 @@ describe('base vectors in blocks', () => {
   });
 });
 
-describe('an archive with base vectors in blocks', async () => {
+describe.each([
+  { golden: UNBLOCKED, features: ['sample-blocks'] },
+  { golden: UNBLOCKED_LIKENESS, features: ['sample-blocks', 'side-trellis', 'likeness'] },
+])('an archive with base vectors in blocks, of $golden', async ({ golden, features }) => {
   const temporary = await temporaryDirectory();
   const out = temporary.path('blocked');
 
   test('has the labels of the same archive without, by reader and loader', async () => {
-    await blockedArchive(out);
+    await blockedArchive(out, golden);
     await using archive = await openArchive(out);
-    await using before = await openArchive(UNBLOCKED);
+    await using before = await openArchive(golden);
+    expect(archive.manifest.features.required).toEqual(features);
     await archive.verify();
     const all = { start: 0, count: archive.samples };
     for (let epoch = 0; epoch < archive.epochs; epoch++) {

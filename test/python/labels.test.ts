@@ -20,7 +20,7 @@ import { prunedBatches } from '#src/loader/kept-batches.js';
 import { createLoader } from '#src/loader/loader.js';
 import { openArchive, openArchive as openDecoding } from '#src/pipeline/open-archive.js';
 import { packLogits } from '#src/pipeline/pack.js';
-import { blockedArchive, UNBLOCKED } from '../codecs/blocked-archive.js';
+import { blockedArchive, UNBLOCKED, UNBLOCKED_LIKENESS } from '../codecs/blocked-archive.js';
 import { sample } from '../interop/fixture.js';
 import { RECORDED_SIDE, recordedArchive } from '../pipeline/recorded-archive.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -73,11 +73,14 @@ describe('labels', () => {
     }
   });
 
-  test('are predicted from side data in blocks as from those in one stream', async () => {
-    const archive = temporary.path('blocked');
-    await blockedArchive(archive);
+  test.each([
+    ['base vectors', UNBLOCKED],
+    ['those of classes', UNBLOCKED_LIKENESS],
+  ])('are predicted from %s in blocks as from those in one stream', async (name, golden) => {
+    const archive = temporary.path(`blocked ${name}`);
+    await blockedArchive(archive, golden);
     const samples = [13, 2, 19, 2];
-    const jobs = [UNBLOCKED, archive].flatMap((path) => [
+    const jobs = [golden, archive].flatMap((path) => [
       { kind: 'labels', archive: path, epochs: [0, 1] } as const,
       { kind: 'labels', archive: path, epochs: [0, 1], samples } as const,
     ]);

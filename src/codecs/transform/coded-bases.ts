@@ -164,22 +164,24 @@ function gainsOf(
   components: Float32Array,
   { rank, classes }: BasisShape,
 ): Uint16Array {
-  const wanted = Float32Array.from({ length: rank }, (_, j) => {
-    let [product, square] = [0, 1e-12];
-    for (const [i, own] of likeliest.entries()) {
+  const [products, squares] = [new Float64Array(rank), new Float64Array(rank).fill(1e-12)];
+  for (const [i, own] of likeliest.entries()) {
+    for (let j = 0; j < rank; j++) {
       const entry = components[j * classes + own];
-      product += entry * vectors[i * rank + j];
-      square += entry * entry;
+      products[j] += entry * vectors[i * rank + j];
+      squares[j] += entry * entry;
     }
-    return Math.min(Math.max(product / square, -LARGEST), LARGEST);
-  });
+  }
+  const wanted = Float32Array.from(products, (product, j) =>
+    Math.min(Math.max(product / squares[j], -LARGEST), LARGEST),
+  );
   const gains = new Uint16Array(rank);
   float32ToFloat16(wanted, gains);
   return gains;
 }
 
-/** Adds what a sample's class tells of its vector, or subtracts it. */
-function addLikeness(
+/** Adds what a sample's class tells of its vector, or subtracts it. @param vectors [samples, rank]. */
+export function addLikeness(
   vectors: Float32Array,
   { classes: likeliest, gains: halves }: Likeness,
   components: Float32Array,

@@ -17,6 +17,8 @@ export interface TransformConfig extends CommonConfig {
   readonly bases: number;
   /** Present if they lie in blocks of so many samples, which a reader need not read whole. */
   readonly basesPerBlock?: number;
+  /** Whether those in blocks are predicted from a class each; others are where there are classes. */
+  readonly likeness?: boolean;
   /** Whether labels are predicted from what is mixed into their views, too. */
   readonly views: boolean;
   /** Components kept. */
@@ -45,7 +47,7 @@ export function checkTransformConfig(
   check: FieldChecker,
 ): TransformConfig {
   const { classes, tau, bases, views, components, step, states, labelsPerBlock } = config;
-  const { basesPerBlock, network, sideStates } = config;
+  const { basesPerBlock, likeness, network, sideStates } = config;
   checkCommon(config, check);
   check.count(bases, 'bases', 0, 2 ** 32 - 1);
   check.flag(views, 'views');
@@ -57,9 +59,11 @@ export function checkTransformConfig(
   check.powerOfTwo(labelsPerBlock, 'labelsPerBlock', 1, 2 ** 16);
   if (network !== undefined) checkNetwork(network, check);
   if (basesPerBlock !== undefined) check.count(basesPerBlock, 'basesPerBlock', 1, 2 ** 16);
+  if (likeness !== undefined) check.flag(likeness, 'likeness');
   const own = {
     ...(sideStates && { sideStates }),
     ...(basesPerBlock && { basesPerBlock }),
+    ...(likeness && { likeness }),
     ...(network && { network }),
   };
   return { classes, tau, bases, views, components, step, states, labelsPerBlock, ...own };

@@ -78,7 +78,7 @@ export async function learnCodec(
     ...{ classes, tau, components: rank, step, states, views: drawn.mixed },
     bases: bases === undefined ? 0 : bases.values.length / rank,
     ...(bases !== undefined && bases.values.length / rank > BLOCKED_BASES
-      ? { basesPerBlock: BASES_PER_BLOCK }
+      ? { basesPerBlock: BASES_PER_BLOCK, ...(bases.likeness && { likeness: true }) }
       : {}),
     sideStates: coded.states,
     labelsPerBlock: blockFor(Math.max(entropy, 1)),

@@ -67,12 +67,16 @@ export function modelOf(
   else if (bases !== undefined) {
     const stream = encodeMatrix(bases.values, config.bases, kernels, bases.states);
     tensors.set('bases', bytesTensor(stream));
+  }
+  if (bases !== undefined) {
     for (const [name, tensor] of likenessTensors(bases, kernels)) tensors.set(name, tensor);
   }
   for (const [name, tensor] of learnt.network?.tensors ?? []) tensors.set(name, tensor);
   if (bases === undefined) return model;
   if (coded !== undefined) {
-    const vectors = new VectorBlocks(config, coded.tables.model, bases, coded.blocks, kernels);
+    const { likeness, ...form } = bases;
+    const own = { ...form, ...likenessOf(likeness, basis) };
+    const vectors = new VectorBlocks(config, coded.tables.model, own, coded.blocks, kernels);
     return { ...model, sampleBlocks: coded.blocks, vectors };
   }
   return { ...model, bases: dequantiseBases(bases, basis.components, shape, step, kernels) };
@@ -89,6 +93,10 @@ function likenessTensors(
     ['base_classes', bytesTensor(differences)],
     ['base_gains', halvesTensor(gains)],
   ];
+}
+
+function likenessOf(likeness: Likeness | undefined, { components: entries }: Basis) {
+  return likeness && { likeness: { ...likeness, entries } };
 }
 
 function shiftsTensor(shifts: Int8Array): Tensor {
@@ -139,7 +147,9 @@ export function readTransformModel(
     if (length !== own.length) {
       throw invalidTensor('base_tables', 'wrong length', length, own.length);
     }
-    const vectors = new VectorBlocks(config, baseTables, form, sampleBlocks, kernels);
+    const known = config.likeness ? readLikeness(tensors, config, kernels) : undefined;
+    const blockForm = { ...form, ...likenessOf(known, basis) };
+    const vectors = new VectorBlocks(config, baseTables, blockForm, sampleBlocks, kernels);
     return { ...model, vectors, ...(sampleBlocks && { sampleBlocks }) };
   }
   const stream = bytesOf(tensors, 'bases');
@@ -172,10 +182,11 @@ function sideShifts(tensors: Tensors, name: string, rows: number, states: Trelli
 
 function readLikeness(
   tensors: Tensors,
-  { bases, classes, components }: TransformConfig,
+  config: TransformConfig,
   kernels: Kernels,
 ): Likeness | undefined {
-  if (!tensors.has('base_classes')) return undefined;
+  if (!tensors.has('base_classes') && config.likeness !== true) return undefined;
+  const { bases, classes, components } = config;
   const stream = bytesOf(tensors, 'base_classes');
   const differences = decodeMatrix('base_classes', stream, 1, bases, kernels);
   let last = 0;

@@ -11,7 +11,6 @@ import { type LearntNetwork, learnPredictor } from './network/learn.js';
 import { type Candidate, meanSquares, type PilotLabels } from './pilot.js';
 import { centreLogits } from './project.js';
 import { Turn } from './turn.js';
-import { BLOCKED_BASES } from './vector-blocks.js';
 
 /** Labels that steps are tried on. */
 const PILOT_LABELS = 2048;
@@ -121,14 +120,14 @@ function fittedBases(
   return { vectors, rank, left: meanSquares(left, rank), weight };
 }
 
-/** The likeliest class of what base vectors stand for, where they are few enough to lie in one stream. */
+/** The likeliest class of what base vectors stand for. */
 async function likeliestClasses(
   vectors: Float64Array,
   { mean, components, rank }: DrawnLabels,
   { classes, kernels }: CodecTraining,
 ): Promise<Uint32Array | undefined> {
   const samples = vectors.length / rank;
-  if (samples > BLOCKED_BASES || classes > MOST_LIKENED) return undefined;
+  if (classes > MOST_LIKENED) return undefined;
   const likeliest = new Uint32Array(samples);
   for (let begin = 0; begin < samples; begin += LIKENED_SAMPLES) {
     const end = Math.min(begin + LIKENED_SAMPLES, samples);

@@ -6,7 +6,7 @@ import type { RansModel } from '../../kernels/rans.js';
 import type { Kernels } from '../../kernels/types.js';
 import { invalidTensor } from '../tensors.js';
 import { addPredictions } from './base-vectors.js';
-import { baseSteps, type CodedBases } from './coded-bases.js';
+import { addLikeness, baseSteps, type CodedBases, type Likeness } from './coded-bases.js';
 import { matrixModel, type RowModel } from './coded-matrix.js';
 import type { TransformConfig } from './config.js';
 import type { Mixes } from './mixes.js';
@@ -48,9 +48,16 @@ export function encodeVectors(
   return { tables, blocks: { samples, samplesPerBlock, row: joinBlocks(blocks) } };
 }
 
-type VectorForm = Pick<CodedBases, 'shifts' | 'states' | 'steps'>;
+/** A few bytes a sample, decoded as a whole: what classes tell of vectors, and the entries of components [rank, classes]. */
+interface LikenessOf extends Likeness {
+  readonly entries: Float32Array;
+}
 
-type Shape = Pick<TransformConfig, 'bases' | 'basesPerBlock' | 'components' | 'step'>;
+interface VectorForm extends Pick<CodedBases, 'shifts' | 'states' | 'steps'> {
+  readonly likeness?: LikenessOf;
+}
+
+type Shape = Pick<TransformConfig, 'bases' | 'basesPerBlock' | 'components' | 'classes' | 'step'>;
 
 /** Decodes base vectors as labels need them. */
 export class VectorBlocks {
@@ -106,7 +113,7 @@ export class VectorBlocks {
 
   /** [samples, components] of some samples, each at its place. Block by block: a small store never decodes one twice. */
   #vectorsOf(places: ReadonlyMap<number, number>, given: SampleBlockOf | undefined): Float32Array {
-    const { components, step } = this.#shape;
+    const { components, classes, step } = this.#shape;
     const values = new Int16Array(places.size * components);
     let number = -1;
     let block: Int16Array = new Int16Array();
@@ -121,7 +128,13 @@ export class VectorBlocks {
     }
     const own = baseSteps(this.#form, components, step);
     const multiples = multiplesOf({ ...this.#form, values }, this.#kernels);
-    return multiples.map((multiple, i) => multiple * own[i % components]);
+    const vectors = multiples.map((multiple, i) => multiple * own[i % components]);
+    const { likeness } = this.#form;
+    if (likeness === undefined) return vectors;
+    const likeliest = Uint32Array.from(places.keys(), (id) => likeness.classes[id]);
+    const those = { classes: likeliest, gains: likeness.gains };
+    addLikeness(vectors, those, likeness.entries, classes, 1);
+    return vectors;
   }
 
   #blockOf(number: number, given: SampleBlockOf | undefined): Int16Array {

@@ -66,13 +66,29 @@ export function withEarlier(report: Report, earlier: Report, names: readonly str
   }));
   const known = new Set(measured.flatMap(keysOf));
   const kept = earlier.experiments.flatMap((experiment) => {
-    const rows = experiment.rows.filter((row) => !known.has(experiment.name + identityOf(row)));
-    return rows.length === 0 ? [] : [{ run, ...experiment, rows }];
+    const own = { run, ...experiment };
+    const lacking = own.rows.filter((row) => !known.has(own.name + identityOf(row)));
+    const rows = own.rows.filter(
+      (row) => lacking.includes(row) || (isFull(row) && lacking.some(comparedWith(row, own.run))),
+    );
+    return rows.length === 0 ? [] : [{ ...own, rows }];
   });
+  // Rows of another teacher are compared with its own full labels, not with those of this one.
+  function comparedWith({ family, student, ipc }: ExperimentRow, { teachers: others }: RunFacts) {
+    return (row: ExperimentRow) =>
+      row.family === family &&
+      row.student === student &&
+      row.ipc === ipc &&
+      others[family] !== report.teachers[family];
+  }
   const experiments = [...measured, ...kept].toSorted(
     (a, b) => names.indexOf(a.name) - names.indexOf(b.name),
   );
   return { ...report, experiments };
+}
+
+function isFull({ method, ratio }: ExperimentRow): boolean {
+  return ratio === 1 && method.startsWith('none');
 }
 
 /** What a row measures, without what was found. */

@@ -31,11 +31,8 @@ export async function figuresOf(report: Report): Promise<Figure[]> {
     xValues: [10, 20, 30, 40, 100, 200],
   };
   const kept = [
-    ...retained(rowsOf('figure2'), 'none'),
-    ...retained(
-      rowsOf('reuse').filter(({ method }) => PAST_PAPER.includes(method)),
-      TEMPERED,
-    ),
+    ...retained(report, 'figure2', 'none'),
+    ...retained(report, 'reuse', TEMPERED, PAST_PAPER),
   ];
   await add('figure-2.svg', 'Figure 2: accuracy kept', KEPT, kept, {
     colourOf,
@@ -104,10 +101,29 @@ function fullRow(
   );
 }
 
-function retained(rows: readonly ExperimentRow[], fullName: string): MeasuredPoint[] {
-  const compressed = rows.filter(({ method, top1 }) => method !== fullName && top1.length > 0);
-  const points = compressed.flatMap((row) => {
-    const full = fullRow(rows, row, fullName);
+/** Accuracies of students as shares of what the full labels of the same teacher give. */
+function retained(
+  report: Report,
+  name: string,
+  fullName: string,
+  methods?: readonly string[],
+): MeasuredPoint[] {
+  const found = report.experiments
+    .filter((experiment) => experiment.name === name)
+    .flatMap(({ rows, run = report }) =>
+      rows.map((row) => ({ row, teacher: run.teachers[row.family] })),
+    );
+  const compressed = found.filter(({ row: { method, top1 } }) => {
+    const wanted = methods === undefined || methods.includes(method);
+    return wanted && method !== fullName && top1.length > 0;
+  });
+  const points = compressed.flatMap(({ row, teacher }) => {
+    const same = found.filter((other) => other.teacher === teacher);
+    const full = fullRow(
+      same.map((other) => other.row),
+      row,
+      fullName,
+    );
     if (full === undefined) return [];
     const whole = meanOf(full.top1);
     const deviation = row.top1.length > 1 ? (100 * deviationOf(row.top1)) / whole : 0;

@@ -151,3 +151,30 @@ test('rows of an earlier run that this one lacks are kept beside its own', async
   expect(both.experiments[0].rows).toEqual(rows.slice(0, 3));
   expect(both.experiments[1].rows).toEqual([learnt]);
 });
+
+test('kept rows of another teacher are compared with its own full labels, which stay with them', async () => {
+  const full = (top1: number) => row('none, LPQLD temperatures', 1, { top1: [top1, top1] });
+  const reuse = (own: readonly ExperimentRow[]) => ({ name: 'reuse', title: 'Reuse', rows: own });
+  const far = row('transform, reuse', 2000, { top1: [0.2, 0.2] });
+  const earlier = {
+    ...report,
+    teachers: { residual: 0.6 },
+    experiments: [reuse([full(0.8), row('transform, reuse', 400), far])],
+  };
+  const now = row('transform, reuse', 400, { top1: [0.3, 0.3] });
+  const later = { ...report, experiments: [reuse([full(0.4), now])] };
+  const merged = withEarlier(later, earlier, ['reuse']);
+  expect(merged.experiments.map((experiment) => experiment.rows)).toEqual([
+    [full(0.4), now],
+    [full(0.8), far],
+  ]);
+  expect(withEarlier(later, merged, ['reuse'])).toEqual(merged);
+  const figure = (await reportFiles(merged)).get('figure-2.svg') ?? '';
+  expect(figure).toContain('400; y: 75; series: transform, reuse, IPC 1');
+  expect(figure).toContain('2000; y: 25; series: transform, reuse, IPC 1');
+  // The same teacher's full labels need to be there once.
+  const same = withEarlier(later, { ...earlier, teachers: report.teachers }, ['reuse']);
+  expect(same.experiments[1].rows).toEqual([far]);
+  const both = (await reportFiles(same)).get('figure-2.svg') ?? '';
+  expect(both).toContain('2000; y: 50; series: transform, reuse, IPC 1');
+});

@@ -19,7 +19,7 @@
 extern "C" {
 #endif
 
-#define SOFTPACK_MODULE_VERSION 5u
+#define SOFTPACK_MODULE_VERSION 6u
 #define SOFTPACK_MODULE_SYMBOL "SoftpackOpenModule"
 
 typedef struct SoftpackDeviceInfo {
@@ -72,6 +72,20 @@ enum SoftpackTail {
   kSoftpackTailNone = 0,
   // What the entries leave lies where the student has it: one outcome more, "any other token".
   kSoftpackTailGhost = 1,
+  // What the entries leave is spread over the tokens that are not listed: evenly, or like `prior`.
+  // At temperature 1 alone.
+  kSoftpackTailUniform = 2,
+  kSoftpackTailPrior = 3,
+};
+
+// Of the student's q from the teacher's p. All but the first need a probability of every token:
+// tails uniform and prior, or hidden states; `loss` of their arguments must be kSoftpackLossKl.
+enum SoftpackDivergence {
+  kSoftpackDivergenceForward = 0,  // KL(p || q)
+  // KL(q || p); entries that leave less than 2^-20 leave that much, for it is infinite otherwise.
+  kSoftpackDivergenceReverse = 1,
+  // beta KL(p || m) + (1 - beta) KL(q || m), m = beta p + (1 - beta) q.
+  kSoftpackDivergenceJsd = 2,
 };
 
 // Labels of positions of a text (docs/tokens.md). Either some entries of each position, or, where
@@ -80,12 +94,15 @@ typedef struct SoftpackTokenLabels {
   const int32_t* ids;          // [positions, width], each id once a position
   const float* probabilities;  // [positions, width], 0 for entries without use
   uint32_t tail;               // SoftpackTail
+  const float* prior;          // [vocabulary], finite and above 0, for kSoftpackTailPrior
   const float* hidden;         // [positions, width]
   const float* head;           // [vocabulary, width]
   uint64_t width;              // entries (up to 4096), or elements of a hidden state
   const uint8_t* counts;       // [positions]: 0 where loss and gradient are 0, or null
   uint64_t vocabulary;
-  uint64_t columns;  // of logits; those from `vocabulary` on are left out and get gradient 0
+  uint64_t columns;     // of logits; those from `vocabulary` on are left out and get gradient 0
+  uint32_t divergence;  // SoftpackDivergence
+  float beta;           // of kSoftpackDivergenceJsd, above 0 and below 1
 } SoftpackTokenLabels;
 
 typedef struct SoftpackDeviceModule {
@@ -161,8 +178,8 @@ typedef struct SoftpackDeviceModule {
   int (*transform_workspace_bytes)(const SoftpackTransform* transform, uint64_t count,
                                    uint64_t* bytes);
 
-  // KL(teacher || student), loss and gradient, of tokens: as `decode_kl_as`, with labels.count
-  // positions and nothing else of args->labels. Both have temperature args->tau.
+  // Divergence of student and teacher, and gradient, of tokens: as `decode_kl_as`, with
+  // labels.count positions and nothing else of args->labels. Both have temperature args->tau.
   int (*token_kl)(const SoftpackTokenLabels* labels, const SoftpackDecodeKlArgs* args,
                   uint32_t type);
   int (*token_kl_workspace_bytes)(const SoftpackTokenLabels* labels,

@@ -17,12 +17,25 @@ uint64_t RangeColumns(uint64_t positions, uint64_t vocabulary) {
   return RoundUpTo(std::min(std::max(cached, kLeastColumns), vocabulary), 64);
 }
 
-bool Fits(const SoftpackTokenLabels& labels, uint32_t type) {
+bool HasSpread(const SoftpackTokenLabels& labels) { return labels.tail >= kSoftpackTailUniform; }
+
+bool FitsDivergence(const SoftpackTokenLabels& labels, const SoftpackDecodeKlArgs& args) {
+  if (labels.divergence == kSoftpackDivergenceForward) return true;
+  if (labels.hidden == nullptr && !HasSpread(labels)) return false;
+  if (args.loss != kSoftpackLossKl) return false;
+  return labels.divergence == kSoftpackDivergenceReverse ||
+         (labels.divergence == kSoftpackDivergenceJsd && labels.beta > 0.0f && labels.beta < 1.0f);
+}
+
+bool Fits(const SoftpackTokenLabels& labels, const SoftpackDecodeKlArgs& args, uint32_t type) {
   if (type > kSoftpackBfloat16 || labels.vocabulary == 0 || labels.width == 0) return false;
   // Ids are int32, and a block of the product counts columns by 32 bits.
   if (labels.vocabulary > INT32_MAX || labels.columns < labels.vocabulary) return false;
-  return labels.hidden != nullptr ||
-         (labels.width <= kMostEntries && labels.tail <= kSoftpackTailGhost);
+  if (!FitsDivergence(labels, args)) return false;
+  if (labels.hidden != nullptr) return true;
+  if (labels.width > kMostEntries || labels.tail > kSoftpackTailPrior) return false;
+  if (HasSpread(labels) && args.tau != 1.0f) return false;
+  return labels.tail != kSoftpackTailPrior || labels.prior != nullptr;
 }
 
 // The labels of a call, on the device.
@@ -36,6 +49,8 @@ SoftpackTokenLabels Locate(Operation& operation, const SoftpackTokenLabels& labe
   } else {
     there.ids = operation.Input(labels.ids, positions * labels.width);
     there.probabilities = operation.Input(labels.probabilities, positions * labels.width);
+    const bool prior = labels.tail == kSoftpackTailPrior;
+    there.prior = prior ? operation.Input(labels.prior, labels.vocabulary) : nullptr;
   }
   return there;
 }
@@ -56,7 +71,7 @@ SoftpackTokenLabels From(SoftpackTokenLabels labels, uint64_t position) {
 int TokenKl(Operation& operation, const SoftpackTokenLabels& labels,
             const SoftpackDecodeKlArgs& args, uint32_t type) {
   const uint64_t positions = args.labels.count;
-  if (!Fits(labels, type)) return kSoftpackInvalidArgument;
+  if (!Fits(labels, args, type)) return kSoftpackInvalidArgument;
   const HeadParams head = {kSoftpackHeadSoftmax, 1.0f / args.tau};
   KlTarget target(operation, args, type, head, labels.columns,
                   std::max<uint64_t>(std::min(positions, kMostPositions), 1));
@@ -73,6 +88,8 @@ int TokenKl(Operation& operation, const SoftpackTokenLabels& labels,
                         const SoftpackTokenLabels part = From(all, first);
                         if (labels.hidden != nullptr)
                           RunHiddenTokens(operation, part, rows, working);
+                        else if (HasSpread(part))
+                          RunSpreadTokens(operation, part, rows);
                         else
                           RunListedTokens(operation, part, rows);
                       });

@@ -1,5 +1,5 @@
-// Losses of language models' tokens on the device: KL(teacher || student) over a vocabulary and its
-// gradient, a block of threads for each position.
+// Losses of language models' tokens on the device: a divergence over a vocabulary and its gradient,
+// a block of threads for each position.
 #ifndef SOFTPACK_CUDA_TOKENS_H_
 #define SOFTPACK_CUDA_TOKENS_H_
 
@@ -21,13 +21,16 @@ int TokenKl(Operation& operation, const SoftpackTokenLabels& labels,
 // Of positions of one chunk; pointers of `labels` are to device memory, from its first position on.
 void RunListedTokens(Operation& operation, const SoftpackTokenLabels& labels,
                      const RowTarget& target);
+// The same for tails that give every token a probability.
+void RunSpreadTokens(Operation& operation, const SoftpackTokenLabels& labels,
+                     const RowTarget& target);
 // Memory between the steps of hidden states.
 struct HiddenWorking {
   float* teacher;    // [positions, columns], logits of a range of tokens
   float* sums;       // [positions, kHiddenSums]
   uint64_t columns;  // a multiple of 64
 };
-constexpr int kHiddenSums = 6;
+constexpr int kHiddenSums = 8;
 void RunHiddenTokens(Operation& operation, const SoftpackTokenLabels& labels,
                      const RowTarget& target, const HiddenWorking& working);
 

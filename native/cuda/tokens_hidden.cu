@@ -1,10 +1,12 @@
 // Losses of hidden states: the teacher's logits are a float32 product with its output matrix, made
 // for a range of tokens at a time. A first round over the vocabulary gives the loss, by sums that
-// are scaled anew where a greater value appears; a second one, for the gradient, makes the logits
-// again unless one range holds them all.
+// are scaled anew where a greater value appears; another one, for the gradient, makes the logits
+// again unless one range holds them all. Divergences other than the forward one take a round
+// between them, as they are of probabilities.
 //
 // Counted per position at 50,257 tokens and 576 elements: 58 MFLOP of float32 a round, 1.1 us at an
 // H100's 51 TFLOP/s; 400 kB of teacher and student read a round.
+#include "cuda/divergence.h"
 #include "cuda/project.h"
 #include "cuda/tokens.h"
 
@@ -17,6 +19,8 @@ namespace {
 struct HiddenSums {
   float teacher_most, weights, own, mixed;
   float student_most, student;
+  // Of other divergences than the forward one: the value, and the mean of its derivatives.
+  float value, mean;
 };
 static_assert(sizeof(HiddenSums) == kHiddenSums * sizeof(float), "sums of a position");
 
@@ -53,7 +57,9 @@ __device__ inline HiddenSums Rescaled(const HiddenSums& sums, float teacher_most
           (sums.own + sums.weights * teacher) * factor,
           (sums.mixed + sums.weights * student) * factor,
           student_most,
-          sums.student * scalar::Exp(student)};
+          sums.student * scalar::Exp(student),
+          0.0f,
+          0.0f};
 }
 
 template <class Element>
@@ -69,7 +75,7 @@ __device__ void SumRow(const HiddenParams& params, uint64_t position, float* sha
   }
   teacher_most = GreatestOfBlock(teacher_most, shared);
   student_most = GreatestOfBlock(student_most, shared);
-  HiddenSums own = {teacher_most, 0, 0, 0, student_most, 0};
+  HiddenSums own = {teacher_most, 0, 0, 0, student_most, 0, 0, 0};
   for (uint64_t j = threadIdx.x; j < params.count; j += kTokenThreads) {
     const float t = Teacher(params, position, j) - teacher_most;
     const float z = Student(params, element, position, j) - student_most;
@@ -93,7 +99,8 @@ __device__ void SumRow(const HiddenParams& params, uint64_t position, float* sha
   }
   params.sums[position] = own;
   const bool ends = params.first + params.count == params.labels.vocabulary;
-  if (!ends || params.target.losses == nullptr) return;
+  const bool forward = params.labels.divergence == kSoftpackDivergenceForward;
+  if (!ends || !forward || params.target.losses == nullptr) return;
   float loss = scalar::Log(own.student) - own.mixed / own.weights;
   if (params.target.entropy) loss += own.own / own.weights - scalar::Log(own.weights);
   params.target.losses[position] = loss;
@@ -106,6 +113,55 @@ __global__ void __launch_bounds__(kTokenThreads) SumKernel(HiddenParams params) 
               [&](auto element) { SumRow(params, position, SharedMemory<float>(), element); });
 }
 
+// Both sides as probabilities, by the sums over the whole vocabulary.
+class Probabilities {
+ public:
+  __device__ explicit Probabilities(const HiddenSums& sums)
+      : sums_(sums),
+        log_teacher_(scalar::Log(sums.weights)),
+        log_student_(scalar::Log(sums.student)) {}
+  __device__ TokenSides Of(float t, float z) const {
+    // Not less a sum of the two: the greatest probabilities would lose digits.
+    const float log_p = t - sums_.teacher_most - log_teacher_;
+    const float log_q = z - sums_.student_most - log_student_;
+    return {ShareOf(log_p), log_p, ShareOf(log_q), log_q};
+  }
+
+ private:
+  const HiddenSums sums_;
+  const float log_teacher_;
+  const float log_student_;
+};
+
+__device__ inline Divergence DivergenceOf(const HiddenParams& params) {
+  return {params.labels.divergence, params.labels.beta, true};
+}
+
+__global__ void __launch_bounds__(kTokenThreads) DistanceKernel(HiddenParams params) {
+  const uint64_t position = blockIdx.x;
+  const SoftpackTokenLabels& labels = params.labels;
+  if (labels.counts != nullptr && labels.counts[position] == 0) return;
+  const Divergence divergence = DivergenceOf(params);
+  const HiddenSums sums = params.sums[position];
+  const Probabilities probabilities(sums);
+  float value = 0.0f, mean = 0.0f;
+  WithElement(params.target.logits_type, [&](auto element) {
+    for (uint64_t j = threadIdx.x; j < params.count; j += kTokenThreads) {
+      const TokenSides sides =
+          probabilities.Of(Teacher(params, position, j), Student(params, element, position, j));
+      const TokenTerm term = TermOf(divergence, sides);
+      value += term.value;
+      mean += sides.q * term.slope;
+    }
+  });
+  value = sums.value + SumOfBlock(value, SharedMemory<float>());
+  mean = sums.mean + SumOfBlock(mean, SharedMemory<float>());
+  if (threadIdx.x != 0) return;
+  params.sums[position].value = value;
+  params.sums[position].mean = mean;
+  if (params.target.losses != nullptr) params.target.losses[position] = value;
+}
+
 __global__ void __launch_bounds__(kTokenThreads) SlopeKernel(HiddenParams params) {
   const uint64_t position = blockIdx.x;
   const SoftpackTokenLabels& labels = params.labels;
@@ -115,13 +171,18 @@ __global__ void __launch_bounds__(kTokenThreads) SlopeKernel(HiddenParams params
   const float student = scale / sums.student, teacher = scale / sums.weights;
   const bool ends = params.first + params.count == labels.vocabulary;
   const uint64_t columns = ends ? labels.columns - params.first : params.count;
+  const Divergence divergence = DivergenceOf(params);
+  const bool forward = divergence.kind == kSoftpackDivergenceForward;
+  const Probabilities probabilities(sums);
   WithElement(params.target.logits_type, [&](auto element) {
     for (uint64_t j = threadIdx.x; j < columns; j += kTokenThreads) {
       float slope = 0.0f;
       if (j < params.count) {
-        const float z = Student(params, element, position, j) - sums.student_most;
-        const float t = Teacher(params, position, j) - sums.teacher_most;
-        slope = scalar::Exp(z) * student - scalar::Exp(t) * teacher;
+        const float z = Student(params, element, position, j);
+        const float t = Teacher(params, position, j);
+        slope = forward ? scalar::Exp(z - sums.student_most) * student -
+                              scalar::Exp(t - sums.teacher_most) * teacher
+                        : LogitSlope(divergence, probabilities.Of(t, z), sums.mean) * scale;
       }
       element.Store(params.target.gradient, position * labels.columns + params.first + j, slope);
     }
@@ -149,15 +210,17 @@ void RunHiddenTokens(Operation& operation, const SoftpackTokenLabels& labels,
   const bool one_range = labels.vocabulary <= working.columns;
   const LaunchShape shape = {static_cast<unsigned>(target.count), kTokenThreads,
                              kTokenWarps * sizeof(float)};
-  for (const bool slopes : {false, true}) {
-    if (slopes && target.gradient == nullptr) return;
+  void (*const rounds[])(HiddenParams) = {SumKernel, DistanceKernel, SlopeKernel};
+  for (const auto kernel : rounds) {
+    if (kernel == DistanceKernel && labels.divergence == kSoftpackDivergenceForward) continue;
+    if (kernel == SlopeKernel && target.gradient == nullptr) return;
     for (uint64_t first = 0; operation.ok() && first < labels.vocabulary;
          first += working.columns) {
       const uint64_t left = labels.vocabulary - first;
       params.first = first;
       params.count = left < working.columns ? left : working.columns;
-      if (!slopes || !one_range) MakeTeacher(operation, params, working.teacher);
-      operation.Run("losses of hidden states", slopes ? SlopeKernel : SumKernel, shape, params);
+      if (kernel == SumKernel || !one_range) MakeTeacher(operation, params, working.teacher);
+      operation.Run("losses of hidden states", kernel, shape, params);
     }
   }
 }

@@ -5,42 +5,16 @@
 // Counted per position at 50,257 tokens in bfloat16: 100 kB read twice, the second time from L2
 // where positions in flight fit there, and 100 kB of gradient written; 2 exponentials an element,
 // or 3 where the greatest changes.
-#include "cuda/tokens.h"
+#include "cuda/tokens_entries.h"
 
 namespace softpack {
 namespace {
-
-// Rounding that probabilities, and a sum of them, may have; the least mass outside of the entries
-// (src/training/token-targets.ts, listed-distance.ts).
-constexpr float kMost = 1.001f;
-constexpr float kLeastRest = 1.0f / (1 << 20);
-
-struct ListedParams {
-  SoftpackTokenLabels labels;
-  RowTarget target;
-  uint32_t* fault;
-};
 
 // A label's entries in shared memory: what the target and the student have there.
 struct Entries {
   float* weights;
   float* student;
 };
-
-// The weight of an entry at the temperature, 0 if it is none; `*wrong` is set if it is no
-// probability of a token.
-__device__ float WeightOf(const ListedParams& params, uint64_t entry, bool* wrong) {
-  const float p = params.labels.probabilities[entry];
-  const int32_t id = params.labels.ids[entry];
-  if (p == 0.0f) return 0.0f;
-  if (!(p > 0.0f && p <= kMost) || id < 0 ||
-      static_cast<uint64_t>(id) >= params.labels.vocabulary) {
-    *wrong = true;
-    return 0.0f;
-  }
-  const float inverse_tau = params.target.inverse_tau;
-  return inverse_tau == 1.0f ? p : scalar::Exp(scalar::Log(p) * inverse_tau);
-}
 
 template <class Element>
 __device__ void ListedRow(const ListedParams& params, uint64_t position, const Entries& entries,

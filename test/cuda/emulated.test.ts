@@ -92,7 +92,7 @@ describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
       expect([stderr, status]).toEqual(['', 0]);
       const { rows } = JSON.parse(readFileSync(file, 'utf8')) as { rows: { operation: string }[] };
       const operations = rows.map(({ operation }) => operation);
-      expect(operations).toHaveLength(19);
+      expect(operations).toHaveLength(20);
       for (const method of ['latent', 'fixed', 'bfloat', 'split']) {
         expect(operations).toContain(`decode ${method}`);
         expect(operations).toContain(`decode_kl ${method}`);
@@ -101,7 +101,8 @@ describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
       for (const call of ['unpack', 'decode', 'decode_kl']) {
         expect(operations).toContain(`${call} transform`);
       }
-      for (const kind of ['listed', 'hidden']) expect(operations).toContain(`token_kl ${kind}`);
+      for (const kind of ['listed', 'spread', 'hidden'])
+        expect(operations).toContain(`token_kl ${kind}`);
     },
     BUILD_TIMEOUT,
   );

@@ -73,7 +73,7 @@ test(
     });
     expect(found['tokens in workspaces']).toEqual([true, true]);
     expect(found['small workspace of hidden states']).toEqual(['NATIVE_FAILED', 'labels']);
-    expect(found.tokens).toHaveLength(3);
+    expect(found.tokens).toHaveLength(11);
     for (const [loss, slope] of found.tokens as [number, number][]) {
       expect(loss).toBeLessThan(4e-6);
       expect(slope).toBeLessThan(1e-6);
@@ -95,6 +95,11 @@ test(
       ...{ 'no mixes': invalid('mixes'), 'short mixes': invalid('mixes') },
       'label tau': invalid('tau'),
       ...{ 'token id': invalid('labels'), 'token tau': invalid('tau') },
+      'token divergence': ['UNSUPPORTED', 'divergence'],
+      'token no divergence': invalid('divergence'),
+      ...{ 'token beta': invalid('beta'), 'token no prior': invalid('prior') },
+      ...{ 'token short prior': invalid('prior'), 'token wrong prior': invalid('labels') },
+      'token prior of none': invalid('prior'),
       ...{ 'token logits': invalid('logits'), 'token head': invalid('head') },
       'transform negative': invalid('samples'),
       'transform beyond': invalid('samples'),

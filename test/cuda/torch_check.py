@@ -15,6 +15,10 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+# Tensors over memory of the module's: `nbytes` and `frombuffer`.
+if int(torch.__version__.split(".")[0]) < 2:
+    sys.exit(f"torch_check.py needs torch 2.0 or newer, and {sys.executable} has {torch.__version__}")
+
 import softpack_labels
 from softpack_labels import cuda, cuda_tensors, cuda_tokens, cuda_transform
 from softpack_labels.module import open_module
@@ -191,14 +195,29 @@ counts = torch.tensor([1, 0, 1, 1, 1, 0])
 states, head = (torch.randn((n, 5), generator=generator) for n in (6, 48))
 
 
-def token_error(call, teacher, tau):
+def forward(student, teacher):
+    return torch.nn.functional.kl_div(student, teacher, reduction="none").sum(1)
+
+
+def reverse(student, teacher):
+    return (student.exp() * (student - teacher.log())).sum(1)
+
+
+def jsd(student, teacher):
+    """At beta 0.3."""
+    own = student.exp()
+    mixed = (0.3 * teacher + 0.7 * own).log()
+    return (0.3 * teacher * (teacher.log() - mixed) + 0.7 * own * (student - mixed)).sum(1)
+
+
+def token_error(call, teacher, tau, divergence=forward):
     """Deviation of the mean loss and of its gradient from torch's in float64."""
     own = (torch.randn((2, 3, 50), generator=generator) * 3).requires_grad_()
     found = call(own)
     (slope,) = torch.autograd.grad(found, own)
     wide = own.detach().double().requires_grad_()
     predicted = torch.log_softmax(wide.reshape(6, 50)[:, :48] / tau, 1)
-    each = torch.nn.functional.kl_div(predicted, teacher, reduction="none").sum(1)
+    each = divergence(predicted, teacher)
     expected = (each * counts).sum() / counts.sum()
     (wanted,) = torch.autograd.grad(expected, wide)
     return (found - expected).abs().item(), (slope - wanted).abs().max().item()
@@ -211,12 +230,32 @@ checks["tokens"] = [
     token_error(
         lambda z: token_loss.listed(z, token_ids, p, "zero", 2.5, counts, 48), powers / powers.sum(1, keepdim=True), 2.5
     ),
-    token_error(
-        lambda z: token_loss.hidden(z, states, head, 1.5, counts),
-        torch.softmax(states.double() @ head.double().T / 1.5, 1),
-        1.5,
-    ),
 ]
+from_states = torch.softmax(states.double() @ head.double().T / 1.5, 1)
+some_prior = torch.rand(48, generator=generator) + 0.1
+half = p / 2
+listed = spread > 0
+
+
+def with_rest(prior):
+    """Half of the mass where tokens are listed, the other half spread over the others."""
+    others = torch.where(listed, 0.0, prior.double())
+    return spread / 2 + others / others.sum(1, keepdim=True) / 2
+
+
+for name, divergence in (("forward", forward), ("reverse", reverse), ("jsd", jsd)):
+    of = {"divergence": name, "beta": 0.3}
+    checks["tokens"] += [
+        token_error(lambda z: token_loss.hidden(z, states, head, 1.5, counts, **of), from_states, 1.5, divergence),
+        token_error(
+            lambda z: token_loss.listed(z, token_ids, half, "uniform", 1.0, counts, 48, **of),
+            *(with_rest(torch.ones(48)), 1.0, divergence),
+        ),
+        token_error(
+            lambda z: token_loss.listed(z, token_ids, half, "prior", 1.0, counts, 48, prior=some_prior, **of),
+            *(with_rest(some_prior), 1.0, divergence),
+        ),
+    ]
 any_logits = torch.zeros((6, 50))
 
 # In workspaces of just the bytes that are asked for.
@@ -256,6 +295,13 @@ cases = {
     "tau of vqae": lambda: resident.decode(1, samples, tau=123.0),
     "token id": lambda: token_loss.listed(any_logits, token_ids + 40, p, vocabulary=48),
     "token tau": lambda: token_loss.listed(any_logits, token_ids, p, tau=2.0),
+    "token divergence": lambda: token_loss.listed(any_logits, token_ids, p, divergence="reverse"),
+    "token no divergence": lambda: token_loss.hidden(any_logits, states, head, divergence="backward"),
+    "token beta": lambda: token_loss.hidden(any_logits, states, head, divergence="jsd", beta=1),
+    "token no prior": lambda: token_loss.listed(any_logits, token_ids, p, "prior"),
+    "token short prior": lambda: token_loss.listed(any_logits, token_ids, p, "prior", prior=some_prior),
+    "token wrong prior": lambda: token_loss.listed(any_logits, token_ids, p, "prior", prior=torch.zeros(50)),
+    "token prior of none": lambda: token_loss.listed(any_logits, token_ids, p, "uniform", prior=torch.ones(50)),
     "token logits": lambda: token_loss.listed(any_logits[0], token_ids, p),
     "token head": lambda: token_loss.hidden(any_logits, states, head[0]),
     "transform negative": lambda: mixed.decode(1, [-1]),

@@ -130,6 +130,9 @@ inline unsigned atomicMax(unsigned* at, unsigned value) {
 inline unsigned atomicAdd(unsigned* at, unsigned value) {
   return __atomic_fetch_add(at, value, __ATOMIC_RELAXED);
 }
+inline unsigned atomicOr(unsigned* at, unsigned value) {
+  return __atomic_fetch_or(at, value, __ATOMIC_RELAXED);
+}
 inline unsigned __float_as_uint(float value) {
   unsigned bits;
   std::memcpy(&bits, &value, sizeof bits);

@@ -193,6 +193,8 @@ class Timing {
     const uint64_t width = trial_ ? 8 : 576;
     TimeTokens("token_kl listed", "20 of ",
                {Teacher::kWhole, positions, vocabulary, vocabulary, 20, 1});
+    TimeTokens("token_kl spread", "20 of ",
+               {Teacher::kUniform, positions, vocabulary, vocabulary, 20, 1});
     TimeTokens("token_kl hidden", "states, ",
                {Teacher::kHidden, positions, vocabulary, vocabulary, width, 1});
   }
@@ -210,6 +212,7 @@ class Timing {
       labels.ids = watch_.Upload(data.ids);
       labels.probabilities = watch_.Upload(data.probabilities);
     }
+    labels.tail = shape.tail();
     labels.width = shape.width;
     labels.vocabulary = labels.columns = shape.vocabulary;
     SoftpackDecodeKlArgs args = {};

@@ -5,68 +5,29 @@
 #include "core/half.h"
 #include "core/scalar_math.h"
 #include "cuda_harness.h"
-#include "cuda_tokens_data.h"
+#include "cuda_tokens_reference.h"
 
 namespace softpack {
 namespace testing {
 namespace {
 
-const char* const kTeacherNames[] = {"entries", "ghost", "hidden"};
+const char* const kTeacherNames[] = {"entries", "ghost", "hidden", "uniform", "prior"};
 
 constexpr TokenCase kTokens[] = {
-    {Teacher::kWhole, 3, 1, 1, 1, 1.0f},        {Teacher::kWhole, 5, 300, 304, 7, 1.0f},
-    {Teacher::kWhole, 4, 1000, 1000, 20, 2.5f}, {Teacher::kGhost, 6, 257, 260, 9, 1.0f},
-    {Teacher::kHidden, 3, 70, 70, 5, 1.0f},     {Teacher::kHidden, 2, 300, 320, 33, 3.0f},
+    {Teacher::kWhole, 3, 1, 1, 1, 1.0f},
+    {Teacher::kWhole, 5, 300, 304, 7, 1.0f},
+    {Teacher::kWhole, 4, 1000, 1000, 20, 2.5f},
+    {Teacher::kGhost, 6, 257, 260, 9, 1.0f},
+    {Teacher::kHidden, 3, 70, 70, 5, 1.0f},
+    {Teacher::kHidden, 2, 300, 320, 33, 3.0f},
+    {Teacher::kUniform, 4, 300, 304, 7, 1.0f},
+    {Teacher::kPrior, 3, 257, 260, 9, 1.0f},
+    {Teacher::kUniform, 3, 60, 60, 5, 1.0f, kSoftpackDivergenceReverse},
+    {Teacher::kPrior, 3, 257, 260, 9, 1.0f, kSoftpackDivergenceReverse},
+    {Teacher::kPrior, 4, 257, 257, 9, 1.0f, kSoftpackDivergenceJsd, 0.3f},
+    {Teacher::kHidden, 3, 70, 72, 5, 2.0f, kSoftpackDivergenceReverse},
+    {Teacher::kHidden, 2, 300, 320, 33, 1.0f, kSoftpackDivergenceJsd, 0.6f},
 };
-
-// The distance of a position and its slopes, by the definitions: an outcome for each token or, with
-// a ghost, for each entry and one for all other tokens.
-double Reference(const TokenCase& shape, const TokenData& data, uint64_t t, bool entropy,
-                 const std::vector<double>& z, std::vector<double>* slopes) {
-  const uint64_t vocabulary = shape.vocabulary;
-  const auto softmax = [](std::vector<double> x) {
-    const double most = *std::max_element(x.begin(), x.end());
-    double sum = 0;
-    for (double& value : x) sum += value = std::exp(value - most);
-    for (double& value : x) value /= sum;
-    return x;
-  };
-  std::vector<double> scaled = z;
-  for (double& value : scaled) value /= shape.tau;
-  const std::vector<double> q = softmax(scaled);
-  std::vector<double> p(vocabulary, 0.0);
-  double rest = 0, outside = 0;
-  if (shape.teacher == Teacher::kHidden) {
-    for (uint64_t j = 0; j < vocabulary; ++j) {
-      for (uint64_t k = 0; k < shape.width; ++k) {
-        p[j] += static_cast<double>(data.hidden[t * shape.width + k]) *
-                data.head[j * shape.width + k] / shape.tau;
-      }
-    }
-    p = softmax(p);
-  } else {
-    double sum = 0;
-    for (uint64_t e = t * shape.width; e < (t + 1) * shape.width; ++e) {
-      if (data.probabilities[e] == 0) continue;
-      sum += p[static_cast<uint64_t>(data.ids[e])] =
-          std::pow(static_cast<double>(data.probabilities[e]), 1 / shape.tau);
-    }
-    if (shape.teacher == Teacher::kWhole) {
-      for (double& own : p) own /= sum;
-    } else {
-      rest = 1 - sum;
-      for (uint64_t j = 0; j < vocabulary; ++j) outside += p[j] == 0 ? q[j] : 0;
-    }
-  }
-  double value = rest > 0 ? rest * ((entropy ? std::log(rest) : 0) - std::log(outside)) : 0;
-  slopes->assign(vocabulary, 0.0);
-  for (uint64_t j = 0; j < vocabulary; ++j) {
-    if (p[j] > 0) value += p[j] * ((entropy ? std::log(p[j]) : 0) - std::log(q[j]));
-    const double tail = rest > 0 && p[j] == 0 ? q[j] * rest / outside : 0;
-    (*slopes)[j] = (q[j] - p[j] - tail) / shape.tau;
-  }
-  return value;
-}
 
 // The reference's own slopes are those of its values.
 void CheckSlopes(const TokenCase& shape, const TokenData& data, const std::string& name) {
@@ -87,7 +48,7 @@ void CheckSlopes(const TokenCase& shape, const TokenData& data, const std::strin
 
 struct TokenArrays {
   Array<int32_t> ids;
-  Array<float> probabilities, hidden, head;
+  Array<float> probabilities, hidden, head, prior;
   Array<uint8_t> counts;
   SoftpackTokenLabels labels = {};
 
@@ -96,10 +57,14 @@ struct TokenArrays {
         probabilities(data.probabilities, on_device),
         hidden(data.hidden, on_device),
         head(data.head, on_device),
+        prior(data.prior, on_device),
         counts(data.counts, on_device) {
     labels.ids = ids.get();
     labels.probabilities = probabilities.get();
-    labels.tail = shape.teacher == Teacher::kGhost ? kSoftpackTailGhost : kSoftpackTailNone;
+    labels.tail = shape.tail();
+    if (shape.teacher == Teacher::kPrior) labels.prior = prior.get();
+    labels.divergence = shape.divergence;
+    labels.beta = shape.beta;
     if (shape.teacher == Teacher::kHidden) {
       labels.hidden = hidden.get();
       labels.head = head.get();
@@ -117,10 +82,11 @@ constexpr float kScale = 16.0f;
 template <class T, class Round, class Widen>
 void CheckKl(const TokenCase& shape, const TokenData& data, uint32_t type, bool on_device,
              bool in_place, const Round& round, const Widen& widen) {
-  const bool entropy = in_place;
+  const bool entropy = in_place || shape.divergence != kSoftpackDivergenceForward;
   const std::string name = std::string("tokens by ") +
                            kTeacherNames[static_cast<int>(shape.teacher)] + ", " +
-                           std::to_string(shape.vocabulary) + ", type " + std::to_string(type) +
+                           std::to_string(shape.vocabulary) + ", divergence " +
+                           std::to_string(shape.divergence) + ", type " + std::to_string(type) +
                            (in_place ? " in place" : "") + (on_device ? " there" : "");
   std::vector<T> rounded;
   for (const float logit : data.logits) rounded.push_back(round(logit));
@@ -153,12 +119,14 @@ void CheckKl(const TokenCase& shape, const TokenData& data, uint32_t type, bool 
       expected.assign(shape.columns, 0.0);
     }
     worst = std::max(worst, std::fabs(found[t] - value) / (1 + std::fabs(value)));
+    // Slopes of the forward divergence are differences of probabilities, others times logarithms.
+    const double least = shape.divergence == kSoftpackDivergenceForward ? 4e-6 : 4e-6 * (1 + value);
     for (uint64_t j = 0; j < shape.columns; ++j) {
       const double slope = static_cast<double>(widen(slopes[t * shape.columns + j])) / kScale;
       const double unit = type == kSoftpackFloat32   ? 0
                           : type == kSoftpackFloat16 ? 0x1p-11
                                                      : 0x1p-8;
-      const double bound = 4e-6 + unit * std::fabs(expected[j]);
+      const double bound = least + unit * std::fabs(expected[j]);
       worst_slope = std::max(worst_slope, std::fabs(slope - expected[j]) / bound);
     }
   }
@@ -179,6 +147,7 @@ void CheckWrongTokens(bool on_device) {
     args.logits = logits.get();
     args.gradient = gradient.get();
     args.tau = args.scale = 1;
+    args.loss = kSoftpackLossKl;
     const int status = module->token_kl(&there.labels, &args, kSoftpackFloat32);
     gradient.Read();
     return status;
@@ -207,8 +176,48 @@ void CheckWrongTokens(bool on_device) {
   };
   refused([](SoftpackTokenLabels& own) { own.columns = own.vocabulary - 1; }, "too few columns");
   refused([](SoftpackTokenLabels& own) { own.width = 5000; }, "too many entries");
-  refused([](SoftpackTokenLabels& own) { own.tail = 2; }, "an unknown tail");
+  refused([](SoftpackTokenLabels& own) { own.tail = 4; }, "an unknown tail");
+  refused([](SoftpackTokenLabels& own) { own.tail = kSoftpackTailPrior; }, "no prior");
+  refused([](SoftpackTokenLabels& own) { own.divergence = kSoftpackDivergenceReverse; },
+          "the reverse divergence of a ghost");
+  const auto spread = [](uint32_t divergence, float beta) {
+    return [=](SoftpackTokenLabels& own) {
+      own.tail = kSoftpackTailUniform;
+      own.divergence = divergence;
+      own.beta = beta;
+    };
+  };
+  refused(spread(3, 0.5f), "an unknown divergence");
+  for (const float beta : {0.0f, 1.0f, -1.0f, NAN}) {
+    refused(spread(kSoftpackDivergenceJsd, beta), "a beta that is no share");
+  }
+  for (const float weight : {0.0f, -1.0f, NAN, INFINITY}) {
+    std::vector<float> weights(shape.vocabulary, 1.0f);
+    weights[5] = weight;
+    Array<float> prior(weights, on_device);
+    refused(
+        [&](SoftpackTokenLabels& own) {
+          own.tail = kSoftpackTailPrior;
+          own.prior = prior.get();
+        },
+        "a prior that is not above 0");
+  }
   refused([](SoftpackTokenLabels& own) { own.vocabulary = 0; }, "no vocabulary");
+}
+
+void CheckNoNumber(const TokenCase& shape, const TokenData& data, bool on_device) {
+  TokenArrays there(shape, data, on_device);
+  Array<float> logits(data.logits, on_device), losses(Poisoned<float>(shape.positions), on_device);
+  SoftpackDecodeKlArgs args = {};
+  args.labels.count = shape.positions;
+  args.logits = logits.get();
+  args.losses = losses.get();
+  args.tau = args.scale = 1;
+  args.loss = kSoftpackLossKl;
+  const int status = module->token_kl(&there.labels, &args, kSoftpackFloat32);
+  const auto found = losses.Read();
+  Expect(status == kSoftpackOk && std::isnan(found[0]) && std::isfinite(found[2]),
+         "tokens: a logit that is no number is not passed over");
 }
 
 // Masked tokens have -inf; what is not listed decides the loss all the same.
@@ -223,26 +232,29 @@ void CheckOddLogits(bool on_device) {
   const auto same = [](float value) { return value; };
   CheckKl<float>(shape, data, kSoftpackFloat32, on_device, true, same, same);
   unlisted(0) = NAN;
-  TokenArrays there(shape, data, on_device);
-  Array<float> logits(data.logits, on_device), losses(Poisoned<float>(shape.positions), on_device);
-  SoftpackDecodeKlArgs args = {};
-  args.labels.count = shape.positions;
-  args.logits = logits.get();
-  args.losses = losses.get();
-  args.tau = args.scale = 1;
-  const int status = module->token_kl(&there.labels, &args, kSoftpackFloat32);
-  const auto found = losses.Read();
-  Expect(status == kSoftpackOk && std::isnan(found[0]) && std::isfinite(found[2]),
-         "tokens: a logit that is no number is not passed over");
+  CheckNoNumber(shape, data, on_device);
+  for (const TokenCase& spread : kTokens) {
+    if (!spread.spread()) continue;
+    TokenData odd(spread, 11);
+    odd.logits[3] = NAN;
+    CheckNoNumber(spread, odd, on_device);
+  }
 }
 
 // More tokens than a range of the teacher's logits holds.
 void CheckRanges(bool on_device) {
   if (brief || (emulated && on_device)) return;
   // Whatever the emulated device keeps in L2; a GPU's holds them all.
-  const TokenCase shape = {Teacher::kHidden, 100, 1500, 1500, 3, 1.0f};
+  const TokenCase shapes[] = {
+      {Teacher::kHidden, 100, 1500, 1500, 3, 1.0f},
+      {Teacher::kHidden, 100, 1500, 1500, 3, 1.0f, kSoftpackDivergenceReverse},
+      // And than listed ones have bits in shared memory.
+      {Teacher::kUniform, 2, 150000, 150000, 30, 1.0f},
+  };
   const auto same = [](float value) { return value; };
-  CheckKl<float>(shape, TokenData(shape, 12), kSoftpackFloat32, on_device, false, same, same);
+  for (const TokenCase& shape : shapes) {
+    CheckKl<float>(shape, TokenData(shape, 12), kSoftpackFloat32, on_device, false, same, same);
+  }
 }
 
 }  // namespace

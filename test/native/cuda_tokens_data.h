@@ -2,25 +2,36 @@
 #ifndef SOFTPACK_TESTING_CUDA_TOKENS_DATA_H_
 #define SOFTPACK_TESTING_CUDA_TOKENS_DATA_H_
 
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
 #include "cases.h"
+#include "core/device_module.h"
 
 namespace softpack {
 namespace testing {
 
-enum class Teacher { kWhole, kGhost, kHidden };
+enum class Teacher { kWhole, kGhost, kHidden, kUniform, kPrior };
 
 struct TokenCase {
   Teacher teacher;
   uint64_t positions, vocabulary, columns, width;
   float tau;
+  uint32_t divergence = kSoftpackDivergenceForward;
+  float beta = 0;
+
+  bool spread() const { return teacher == Teacher::kUniform || teacher == Teacher::kPrior; }
+  uint32_t tail() const {
+    if (teacher == Teacher::kUniform) return kSoftpackTailUniform;
+    if (teacher == Teacher::kPrior) return kSoftpackTailPrior;
+    return teacher == Teacher::kGhost ? kSoftpackTailGhost : kSoftpackTailNone;
+  }
 };
 
 struct TokenData {
   std::vector<int32_t> ids;
-  std::vector<float> probabilities, hidden, head, logits;
+  std::vector<float> probabilities, hidden, head, logits, prior;
   std::vector<uint8_t> counts;
 
   TokenData(const TokenCase& shape, uint32_t seed) {
@@ -44,10 +55,19 @@ struct TokenData {
         probabilities.push_back(used ? 0.01f + static_cast<float>(random.Below(1000)) : 0.0f);
         sum += probabilities.back();
       }
-      const double whole = shape.teacher == Teacher::kGhost ? 0.7 : 1;
+      // A spread tail of position 0 has nothing left.
+      const bool rest = shape.teacher == Teacher::kGhost || (shape.spread() && t > 0);
+      const double whole = rest ? 0.7 : 1;
       for (uint64_t e = t * shape.width; e < (t + 1) * shape.width; ++e) {
         probabilities[e] = static_cast<float>(probabilities[e] / sum * whole);
       }
+    }
+    if (shape.teacher != Teacher::kPrior) return;
+    // From exp(-18) on, and most of it at tokens that position 2 lists.
+    prior = random.Floats(shape.vocabulary);
+    for (float& own : prior) own = std::exp(6 * own - 12);
+    for (uint64_t e = 2 * shape.width; e < 3 * shape.width; ++e) {
+      if (ids[e] >= 0) prior[static_cast<uint64_t>(ids[e])] = 1;
     }
   }
 };

@@ -69,7 +69,9 @@ function addPlanStep(cache: Command, io: CliIo): void {
 function addCodecStep(cache: Command, io: CliIo): void {
   const command = cache
     .command('codec')
-    .description('Many machines: train the codec of a job, once. Does nothing if there is one.')
+    .description(
+      'Many machines: train the codec of a job, once. Does nothing if there is one, or none is needed.',
+    )
     .argument('<job>', JOB);
   addWorkerOptions(command).action(async (address: string, flags: WorkerFlags) => {
     const { trainJobCodec } = await import('../pipeline/job/codec.js');
@@ -79,7 +81,7 @@ function addCodecStep(cache: Command, io: CliIo): void {
     const options = { ...flags, kinds, signal, onProgress: packProgress(io) };
     const trained = await trainJobCodec(stores, options);
     const { shards } = await jobStatus(stores, { kinds, signal });
-    const words = trained ? 'codec trained' : 'the codec is there';
+    const words = trained ? 'codec trained' : 'nothing to train';
     print(io, `${words}: ${shards?.total} shards to make, see softpack cache run`);
   });
 }

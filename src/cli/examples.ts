@@ -10,6 +10,7 @@ export const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   ],
   synthesise: [
     'softpack synthesise --teacher resnet18.onnx --preprocessing torch --images imagenet/train --ipc 10 --out distilled',
+    'softpack synthesise --method cda --teacher resnet18.pth --ipc 10 --job s3://bucket/distilled --for slurm > job.sh',
   ],
   cache: [
     'softpack cache --teacher resnet50.onnx --preprocessing torch --images photos --epochs 300 --out full',

@@ -4,5 +4,6 @@ import type { JobKind } from '../pipeline/job/kind.js';
 export async function jobKinds(): Promise<readonly JobKind[]> {
   const { LABEL_JOBS } = await import('../pipeline/job/label-jobs.js');
   const { tokenJobs } = await import('../interop/token-jobs.js');
-  return [...LABEL_JOBS, tokenJobs()];
+  const { SYNTHESIS_JOBS } = await import('../synthesis/synthesis-jobs.js');
+  return [...LABEL_JOBS, tokenJobs(), SYNTHESIS_JOBS];
 }

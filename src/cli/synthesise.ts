@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { formatBytes } from '../core/format.js';
+import { openJobStores } from '../pipeline/job/stores.js';
 import {
   SYNTHESIS_METHODS,
   type SynthesiseOptions,
@@ -8,6 +9,7 @@ import {
   type SynthesisResult,
 } from '../synthesis/options.js';
 import { type CliIo, print } from './io.js';
+import { addJobOption, printJob, requireOutOrJob, type ScriptFlags } from './job-output.js';
 import {
   nonNegativeInteger,
   positiveInteger,
@@ -19,16 +21,18 @@ import {
 import { phaseProgress } from './progress.js';
 import { addTeacherOptions, descriptionOf, type TeacherFlags } from './teacher-options.js';
 
+const OUT = '-o, --out <dir>';
 /** Batch-norm term of noise over its cross-entropy, both as they enter the loss; the published weight gave 2. */
 const BALANCED = [0.2, 10] as const;
 
-interface SynthesiseFlags extends TeacherFlags {
+interface SynthesiseFlags extends TeacherFlags, ScriptFlags {
   readonly method: SynthesisMethod;
   readonly teacher: string;
   readonly images?: string;
   readonly split?: string;
   readonly ipc: number;
   readonly out: string;
+  readonly job?: string;
   readonly classRange?: Slice;
   readonly jpeg?: number;
   readonly seed: number;
@@ -70,7 +74,7 @@ export function addSynthesise(program: Command, io: CliIo): void {
       'class folders, list of files, or packed images; rded needs them',
     )
     .requiredOption('--ipc <n>', 'images per class', positiveInteger)
-    .requiredOption('-o, --out <dir>', 'folder to write; an interrupted run is resumed')
+    .option(OUT, 'folder to write; an interrupted run is resumed')
     .option('--class-range <from:to>', "the teacher's classes to take; default: all", slice)
     .option('--jpeg <quality>', 'write JPEG instead of PNG', positiveInteger)
     .option('--seed <n>', 'seed of all draws', nonNegativeInteger, 0)
@@ -120,16 +124,17 @@ export function addSynthesise(program: Command, io: CliIo): void {
       'of softpack statistics; lpld and models without batch norms need it',
     )
     .option('--split <name>', 'dataset split of the folder, e.g. train');
-  addTeacherOptions(command)
+  addJobOption(addTeacherOptions(command), ['shard'])
     .option('--json', 'print the result as JSON')
     .action(async (flags: SynthesiseFlags) => {
+      requireOutOrJob(command, OUT);
       const description = await descriptionOf(flags);
+      if (flags.job !== undefined) return planJob(io, flags.job, { ...flags, description });
       // Loading TensorFlow.js takes a second that other commands need not spend.
       const { synthesise } = await import('../synthesis/synthesise.js');
       const show = phaseProgress({ synthesise: 'images' }, io.stderr);
       const result = await synthesise({
-        ...optionsOf(flags),
-        description,
+        ...optionsOf({ ...flags, description }),
         onProgress: (progress) => {
           show('synthesise', shareDone(progress), progress.total, noteOf(progress));
           const warning = unbalanced(progress);
@@ -141,10 +146,26 @@ export function addSynthesise(program: Command, io: CliIo): void {
     });
 }
 
-function optionsOf({ classRange, jpeg, json: _, description: __, ...flags }: SynthesiseFlags) {
+type Described = Omit<SynthesiseFlags, 'description'> & Pick<SynthesiseOptions, 'description'>;
+
+async function planJob(io: CliIo, address: string, flags: Described): Promise<void> {
+  const { planSynthesisJob } = await import('../synthesis/synthesis-jobs.js');
+  const { out: _, shard: __, ...options } = optionsOf(flags);
+  const job = await planSynthesisJob(await openJobStores(address), options, io.signal);
+  const { images, folders } = job.content;
+  const total = images.reduce((sum, count) => sum + count, 0);
+  const lines = [
+    `${total} images of ${folders.length} classes in ${images.length} shards`,
+    `next: softpack cache run ${address}`,
+  ];
+  printJob(io, address, job, lines, flags);
+}
+
+function optionsOf(flags: Described) {
+  const { classRange, jpeg, json: _, job: __, for: ___, tasks: ____, ...options } = flags;
   const range = classRange && ([classRange.from, endOf(classRange)] as const);
   return {
-    ...flags,
+    ...options,
     classes: range,
     format: jpeg === undefined ? 'png' : { jpeg },
   } satisfies SynthesiseOptions;

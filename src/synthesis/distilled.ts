@@ -23,7 +23,8 @@ export interface Distilled extends Drawn {
 
 /** One method with all that its images follow from. */
 export interface Synthesiser {
-  readonly jobs: number;
+  /** Images of each job. */
+  readonly jobs: readonly number[];
   /** Options that decide the images, as recorded. */
   readonly settings: JsonObject;
   make(job: number, onStep: (step: SynthesisStep) => void): Promise<JobResult>;

@@ -6,12 +6,12 @@ import { invalidFile, SoftpackError } from '../errors.js';
 import { readLocalFile } from '../store/local.js';
 
 /** Written when all jobs of all shards are done. */
-const SYNTHESIS_FILE = 'synthesis.json';
+export const SYNTHESIS_FILE = 'synthesis.json';
 /** Hidden, so that no one takes it for a class. */
-const JOBS_FOLDER = '.synthesis';
+export const JOBS_FOLDER = '.synthesis';
 const REQUEST_FILE = 'request.json';
 /** A record has a few hundred bytes per image. */
-const MAX_RECORD_BYTES = 1 << 28;
+export const MAX_RECORD_BYTES = 1 << 28;
 
 /** What finished jobs reached: a file each, written after the job's images, so that a killed run repeats one job at most. */
 export class JobRecords {
@@ -37,9 +37,8 @@ export class JobRecords {
   }
 
   async write(job: number, record: object): Promise<void> {
-    const path = this.#pathOf(job);
-    await removeTemporaries(this.folder, [this.#nameOf(job)]);
-    await replaceFile(path, jsonBytes(canonicalJson(record, 'record')));
+    await removeTemporaries(this.folder, [recordName(job)]);
+    await replaceFile(this.#pathOf(job), recordBytes(record));
   }
 
   read(job: number): Promise<JsonObject> {
@@ -53,16 +52,11 @@ export class JobRecords {
   /** The run as a whole, next to its images. */
   async finish(summary: object): Promise<void> {
     await removeTemporaries(this.#out, [SYNTHESIS_FILE]);
-    const path = join(this.#out, SYNTHESIS_FILE);
-    await replaceFile(path, jsonBytes(canonicalJson(summary, 'summary')));
-  }
-
-  #nameOf(job: number): string {
-    return `job-${String(job).padStart(6, '0')}.json`;
+    await replaceFile(join(this.#out, SYNTHESIS_FILE), recordBytes(summary));
   }
 
   #pathOf(job: number): string {
-    return join(this.folder, this.#nameOf(job));
+    return join(this.folder, recordName(job));
   }
 }
 
@@ -76,7 +70,7 @@ export async function recordRequest(out: string, folder: string, request: object
   const path = join(folder, REQUEST_FILE);
   const asked = canonicalJson(request, 'options') as JsonObject;
   if (existsSync(path)) requireSame(out, await readObject(path), asked);
-  else await replaceFile(path, jsonBytes(asked));
+  else await replaceFile(path, recordBytes(asked));
 }
 
 export function requireSame(out: string, found: JsonObject, asked: JsonObject): void {
@@ -92,12 +86,21 @@ export function requireSame(out: string, found: JsonObject, asked: JsonObject): 
   });
 }
 
-async function readObject(path: string): Promise<JsonObject> {
-  const json = parseJson(path, 'content', await readLocalFile(path, MAX_RECORD_BYTES));
-  if (isJsonObject(json)) return json;
-  throw invalidFile(path, 'content', 'not a record of synthesis', { expected: 'an object' });
+/** File of what a job reached. */
+export function recordName(job: number): string {
+  return `job-${String(job).padStart(6, '0')}.json`;
 }
 
-function jsonBytes(value: unknown): Uint8Array {
-  return Buffer.from(`${JSON.stringify(value, null, 1)}\n`);
+async function readObject(path: string): Promise<JsonObject> {
+  return parseRecord(path, await readLocalFile(path, MAX_RECORD_BYTES));
+}
+
+export function parseRecord(name: string, bytes: Uint8Array): JsonObject {
+  const json = parseJson(name, 'content', bytes);
+  if (isJsonObject(json)) return json;
+  throw invalidFile(name, 'content', 'not a record of synthesis', { expected: 'an object' });
+}
+
+export function recordBytes(record: object): Uint8Array<ArrayBuffer> {
+  return Buffer.from(`${JSON.stringify(canonicalJson(record, 'record'), null, 1)}\n`);
 }

@@ -69,6 +69,9 @@ export interface SynthesiseOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What images are distilled from, and how. */
+export type SynthesisRequest = Omit<SynthesiseOptions, 'out' | 'shard' | 'onProgress'>;
+
 export interface SynthesisProgress {
   /** Jobs of this shard that are done, those of earlier runs included. */
   readonly done: number;

@@ -5,7 +5,7 @@ import type { ImageSource } from '../images/source.js';
 import type { Teacher } from '../nn/teachers/teacher.js';
 import { imagesByClass, requireEnough } from './candidates.js';
 import type { Synthesiser } from './distilled.js';
-import type { SynthesiseOptions } from './options.js';
+import type { SynthesisRequest } from './options.js';
 import { type ClassImages, distilClasses, type RdedSettings } from './rded.js';
 
 /** Side up to which an image is one patch: halves of such an image are too small to be recognised. */
@@ -21,7 +21,7 @@ export interface RdedInputs {
 /** RDED as jobs of some classes each. @throws `INVALID_ARGUMENT` with the numbers if classes have too few images. */
 export async function rdedSynthesiser(
   { teacher, images, targets, range }: RdedInputs,
-  options: SynthesiseOptions,
+  options: SynthesisRequest,
   openReader: () => Promise<ImageReader>,
 ): Promise<Synthesiser> {
   const settings = settingsOf(teacher, options);
@@ -31,7 +31,7 @@ export async function rdedSynthesiser(
   const jobs = jobsOf(byClass, range[0], settings);
   let reader: Promise<ImageReader> | undefined;
   return {
-    jobs: jobs.length,
+    jobs: jobs.map((classes) => classes.length * settings.ipc),
     settings: {
       ...settings,
       images: { id: images.id, content: await imagesFingerprint(images, signal) },
@@ -44,7 +44,7 @@ export async function rdedSynthesiser(
   };
 }
 
-function settingsOf(teacher: Teacher, options: SynthesiseOptions): RdedSettings {
+function settingsOf(teacher: Teacher, options: SynthesisRequest): RdedSettings {
   const side = Math.min(...teacher.size);
   const { factor = Math.max(...teacher.size) > SMALL_SIDE ? 2 : 1, seed = 0 } = options;
   const { ipc, candidates = 300, draws = 1, crops = 5, batch = 128 } = options;

@@ -6,7 +6,7 @@ import type { Teacher } from '../nn/teachers/teacher.js';
 import { type Drawn, judge, type Synthesiser } from './distilled.js';
 import { statisticsFor } from './held-statistics.js';
 import type { Losses } from './losses.js';
-import type { SynthesiseOptions } from './options.js';
+import type { SynthesisRequest } from './options.js';
 import { toPixels } from './patches.js';
 import { type RecoverMethod, type RecoverRecipe, recoverRecipe } from './recipe.js';
 import { type RecoverJob, recover } from './recover.js';
@@ -30,7 +30,7 @@ export interface RecoverInputs {
 export async function recoverSynthesiser(
   { teacher, network, range }: RecoverInputs,
   method: RecoverMethod,
-  options: SynthesiseOptions,
+  options: SynthesisRequest,
 ): Promise<Synthesiser> {
   requireRecoverOptions(options, Math.min(...teacher.size));
   const { ipc, seed = 0, batch = 100, signal, statistics: file } = options;
@@ -40,7 +40,7 @@ export async function recoverSynthesiser(
   const statistics = await statisticsFor({ teacher, network, range, batches, file });
   const plan = jobsOf(shuffled(range, seed), ipc, batch, batches);
   return {
-    jobs: plan.length,
+    jobs: plan.map(({ images }) => images.length),
     settings: {
       ...{ ipc, seed, batch, ...recipe },
       ...(file === undefined ? {} : { statistics: await fileSha256(file) }),
@@ -69,7 +69,7 @@ export async function recoverSynthesiser(
   };
 }
 
-function requireRecoverOptions(options: SynthesiseOptions, side: number): void {
+function requireRecoverOptions(options: SynthesisRequest, side: number): void {
   const { ipc, seed = 0, batch = 100, iterations, lr, bnWeight } = options;
   const { firstBn, minCrop, curriculum, jitter } = options;
   argument.count(ipc, 'ipc', 1, 99_999);

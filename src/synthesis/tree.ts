@@ -2,51 +2,76 @@ import { join } from 'node:path';
 import { makeDirectory, removeTemporaries, replaceFile } from '../container/durable.js';
 import { compareCodePoints } from '../core/code-points.js';
 import { encodePixels, type PixelFormat } from '../images/decode.js';
+import type { Distilled } from './distilled.js';
 
 /** What can be a folder's name on every system and is not hidden. */
 const PLAIN = /^[\p{L}\p{N}_-][\p{L}\p{N}\p{So}_ .,'()+&-]{0,60}$/u;
 
+interface EncodedFile {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
+/** The images of a class as files of a folder. */
+export interface ClassFiles {
+  readonly folder: string;
+  readonly files: readonly EncodedFile[];
+}
+
+export interface EncodedImages {
+  readonly classes: readonly ClassFiles[];
+  /** Bytes of each image's file. */
+  readonly sizes: ReadonlyMap<Distilled, number>;
+}
+
 /** One folder per class, which `imageFolder` lists in the order of the classes. */
 export class ImageTree {
-  readonly root: string;
   readonly #format: PixelFormat;
   readonly #size: readonly [number, number];
   readonly #folders: ReadonlyMap<number, string>;
 
   constructor(
-    root: string,
     folders: ReadonlyMap<number, string>,
     size: readonly [number, number],
     format: PixelFormat,
   ) {
-    this.root = root;
     this.#format = format;
     this.#size = size;
     this.#folders = folders;
   }
 
-  /** Writes all images of one class and gives their sizes in bytes. */
-  async write(
-    target: number,
-    images: readonly { readonly index: number; readonly pixels: Uint8Array }[],
-  ): Promise<readonly number[]> {
-    const folder = join(this.root, this.#folders.get(target) ?? String(target));
+  /** Images of some classes, encoded, and the size of each. */
+  async encode(images: readonly Distilled[]): Promise<EncodedImages> {
     const [height, width] = this.#size;
     const extension = this.#format === 'png' ? 'png' : 'jpg';
-    const nameOf = (index: number) => `class${pad(target, 5)}_id${pad(index, 5)}.${extension}`;
-    await makeDirectory(folder);
-    await removeTemporaries(
-      folder,
-      images.map(({ index }) => nameOf(index)),
-    );
-    const sizes: number[] = [];
-    for (const { index, pixels } of images) {
+    const classes = new Map<number, EncodedFile[]>();
+    const sizes = new Map<Distilled, number>();
+    for (const image of images) {
+      const { target, index, pixels } = image;
       const bytes = await encodePixels({ pixels, height, width }, this.#format);
-      await replaceFile(join(folder, nameOf(index)), bytes);
-      sizes.push(bytes.length);
+      const file = { name: `class${pad(target, 5)}_id${pad(index, 5)}.${extension}`, bytes };
+      const others = classes.get(target);
+      if (others === undefined) classes.set(target, [file]);
+      else others.push(file);
+      sizes.set(image, bytes.length);
     }
-    return sizes;
+    const folderOf = (target: number) => this.#folders.get(target) ?? String(target);
+    return {
+      classes: [...classes].map(([target, files]) => ({ folder: folderOf(target), files })),
+      sizes,
+    };
   }
+}
+
+/** Writes the images of a class below a folder. */
+export async function writeClass(root: string, { folder, files }: ClassFiles): Promise<void> {
+  const path = join(root, folder);
+  await makeDirectory(path);
+  await removeTemporaries(
+    path,
+    files.map(({ name }) => name),
+  );
+  for (const { name, bytes } of files) await replaceFile(join(path, name), bytes);
 }
 
 /**

@@ -1,6 +1,5 @@
 import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
 import { expect, test } from 'vitest';
 import { imageFolder } from '#src/images/folder.js';
@@ -10,25 +9,11 @@ import { padPatch, stitch, toPixels } from '#src/synthesis/patches.js';
 import { synthesise } from '#src/synthesis/synthesise.js';
 import { classFolders } from '#src/synthesis/tree.js';
 import { softpack } from '../cli/softpack.js';
-import { samplePixels } from '../images/fixture.js';
 import { temporaryDirectory } from '../temporary.js';
-
-const teacher = fileURLToPath(new URL('../nn/models/onnx-nchw/model.onnx', import.meta.url));
-const description = { mean: [0.5, 0.4, 0.3], std: [0.2, 0.25, 0.3] } as const;
-const FOLDERS = ['ant', 'bee', 'cat', 'dog', 'elk'];
-const PER_CLASS = 4;
+import { description, FOLDERS, PER_CLASS, teacher, writeClasses } from './classes.js';
 
 const temporary = await temporaryDirectory();
-const images = temporary.path('images');
-for (const [i, folder] of FOLDERS.entries()) {
-  await mkdir(join(images, folder), { recursive: true });
-  for (let j = 0; j < PER_CLASS; j++) {
-    const [height, width] = [12 + 3 * j, 15 + i];
-    const raw = { height, width, channels: 3 } as const;
-    const pixels = samplePixels(PER_CLASS * i + j, height, width);
-    await sharp(pixels, { raw }).toFile(join(images, folder, `${j}.png`));
-  }
-}
+const images = await writeClasses(temporary);
 
 function distil(name: string, change: Partial<SynthesiseOptions> = {}) {
   const common = { method: 'rded', teacher, description, images, ipc: 2, batch: 20 } as const;

@@ -1,3 +1,4 @@
+import { type TarMember, tarMembers } from '../../container/read-tar.js';
 import { readTorchFile } from '../../container/torch/open.js';
 import { describeValue, PickleDict, TorchTensor } from '../../container/torch/values.js';
 import { FieldChecker } from '../../core/check.js';
@@ -9,7 +10,6 @@ import { MAX_POSITIONS } from '../../tokens/sequence-block.js';
 import type { TokenSequence } from '../../tokens/token-source.js';
 import { requireVocabulary, type TokenLabelFile } from './label-file.js';
 import { SparseBuilder } from './sparse-builder.js';
-import { type TarMember, tarMembers } from './tar.js';
 import { zstdDecompress } from './zstd.js';
 
 /**

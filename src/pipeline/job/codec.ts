@@ -9,7 +9,8 @@ export interface TrainJobOptions extends PrepareOptions {
 }
 
 /**
- * Trains the codec of a job on a draw of its labels, which the teacher makes here and now. Does nothing if there is one.
+ * Trains the codec of a job on a draw of its labels, which the teacher makes here and now. Does nothing if there is one,
+ * or none is needed.
  *
  * @returns Whether this call trained the codec that is there now.
  */
@@ -18,5 +19,5 @@ export async function trainJobCodec(
   { kinds = LABEL_JOBS, ...options }: TrainJobOptions = {},
 ): Promise<boolean> {
   const job = await readJob(stores, { signal: options.signal });
-  return kindOf(job, kinds).prepare(stores, job, options);
+  return (await kindOf(job, kinds).prepare?.(stores, job, options)) ?? false;
 }

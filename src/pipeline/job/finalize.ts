@@ -17,7 +17,7 @@ export interface FinalizeJobOptions extends WriteOptions {
 }
 
 export interface FinalizeJobResult {
-  /** Of the archive. */
+  /** Of the archive, or of the job where it makes none. */
   readonly id: string;
   readonly shards: number;
   /** Bytes of all shards. */
@@ -28,8 +28,8 @@ export interface FinalizeJobResult {
 }
 
 /**
- * Completes the archive of a job once every shard has its receipt: writes codec, table of shards and, as the last file, the
- * manifest. Does nothing to a finished one.
+ * Completes what a job makes once every shard has its receipt. Of an archive it writes codec, table of shards and, as the
+ * last file, the manifest; of distilled images their summary. Does nothing to a finished one.
  *
  * @throws `INCOMPLETE` naming the shards that are missing.
  */

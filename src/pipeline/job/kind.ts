@@ -27,13 +27,13 @@ export interface JobKind {
   /** As jobs record it. */
   readonly name: string;
   /** What is counted of their progress. */
-  readonly unit: 'labels' | 'texts';
+  readonly unit: 'labels' | 'texts' | 'images';
   /** Number of these in the whole job. */
   total(job: Job): number;
   /** What the job makes, in words and in numbers. */
   describe(job: Job): { readonly words: string; readonly facts: Readonly<Record<string, number>> };
-  /** Trains the codec, if there is none; tells whether it did. */
-  prepare(stores: JobStores, job: Job, options: PrepareOptions): Promise<boolean>;
+  /** Trains the codec, if there is none; tells whether it did. Absent where none is needed. */
+  readonly prepare?: (stores: JobStores, job: Job, options: PrepareOptions) => Promise<boolean>;
   /** Undefined as long as there is no codec. */
   find(stores: JobStores, job: Job): Promise<JobProduct | undefined>;
 }
@@ -44,7 +44,7 @@ export type StoredShard = Pick<ShardRecord, 'bytes' | 'sha256' | 'indexSha256'>;
 /** What a job makes. */
 export interface JobProduct extends Disposable {
   readonly shards: number;
-  /** Labels or texts of a shard. */
+  /** Labels, texts or images of a shard. */
   sizeOf(shard: number): number;
   fileOf(shard: number): string;
   /** The shard in the store; undefined if there is none, or a damaged one. */

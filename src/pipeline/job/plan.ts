@@ -1,8 +1,8 @@
 import { VERSION } from '../../core/version.js';
 import { imagesFingerprint } from '../../images/fingerprint.js';
 import { requireOutside } from '../../images/outside.js';
+import { pinnedBackend } from '../../nn/backend/pinned.js';
 import { schemeOf } from '../../store/address.js';
-import type { TeacherFacts } from '../cache-identity.js';
 import { factsOf, identityOf, imagesFor, storedOf } from '../cache-identity.js';
 import { weighedEpochs } from '../kept-epochs.js';
 import { filterOf, onePass, plannedSource, provenanceOf, requireCut } from '../one-pass.js';
@@ -58,20 +58,10 @@ export async function planJob(
     ...{ kind: 'labels', softpack: VERSION },
     identity: identityJson(identity) as unknown as LabelsContent['identity'],
     request: await requestOf(source, { ...packing, filter }),
-    ...{ grid, batch, backend: await pinnedBackend(teacher, options) },
+    ...{ grid, batch, backend: await pinnedBackend(teacher.fingerprint, options.backend) },
   };
   const job = jobOf(content, options, provenanceOf({ ...options, filter }));
   if (there !== undefined) requireSameJob(there, job);
   await keepJob(stores, job, { signal });
   return job;
-}
-
-/** What `auto` stands for on this machine: others must take the same. ONNX models know only that. */
-async function pinnedBackend(
-  { fingerprint }: TeacherFacts,
-  { backend = 'auto' }: JobLabelsOptions,
-): Promise<LabelsContent['backend']> {
-  if (backend !== 'auto' || fingerprint.kind === 'onnx') return backend;
-  const { selectBackend } = await import('../../nn/backend/select.js');
-  return (await selectBackend({ backend })).name;
 }

@@ -31,7 +31,7 @@ export interface RunJobOptions extends JobWorkerOptions {
   readonly runner?: ShardRunner;
   /** A shard that fails so often is set aside. Default 3. */
   readonly tries?: number;
-  /** Labels or texts done, of all of the share. */
+  /** Labels, texts or images done, of all of the share. */
   readonly onProgress?: (done: number, total: number) => void;
 }
 
@@ -47,7 +47,7 @@ export interface RunJobResult {
 }
 
 /**
- * Labels and encodes the shards of a share that are missing, each a file of the archive. Any number of processes may run at
+ * Makes the shards of a share that are missing, each a file of what the job makes. Any number of processes may run at
  * the same time, and any of them may be killed: what is in the store is whole, and the next run makes the rest.
  *
  * @throws `INCOMPLETE` if the job has no codec yet; what writing to the store throws, before any label is made.

@@ -13,7 +13,7 @@ export interface JobStatus {
   /** What it makes: in words, and in numbers. */
   readonly words: string;
   readonly facts: Readonly<Record<string, number>>;
-  /** Whether the codec is trained; shards are known from then on. */
+  /** Whether the codec is trained, or none is needed; shards are known from then on. */
   readonly codec: boolean;
   readonly shards?: {
     readonly total: number;

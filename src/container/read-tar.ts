@@ -1,5 +1,5 @@
-import { invalidFile } from '../../errors.js';
-import type { ByteFile } from '../../store/byte-store.js';
+import { invalidFile } from '../errors.js';
+import type { ByteFile } from '../store/byte-store.js';
 
 export interface TarMember {
   readonly name: string;

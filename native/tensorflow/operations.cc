@@ -24,6 +24,12 @@
 
 #include "core/label_calls.h"
 
+// Kernels of operations on a device are registered for this one; a test registers them for the
+// processor.
+#ifndef SOFTPACK_TENSORFLOW_DEVICE_NAME
+#define SOFTPACK_TENSORFLOW_DEVICE_NAME "GPU"
+#endif
+
 namespace {
 
 // kTag of native/binding/label_calls.cc.
@@ -201,12 +207,16 @@ const Operation kOperations[] = {
      {"losses: float", "gradient: float"},
      DecodeKl<kHost>},
 #ifdef SOFTPACK_TENSORFLOW_DEVICE
-    {"SoftpackDecodeOnDevice", {"call: int32"}, {"labels: float"}, Decode<kDevice>, "GPU"},
+    {"SoftpackDecodeOnDevice",
+     {"call: int32"},
+     {"labels: float"},
+     Decode<kDevice>,
+     SOFTPACK_TENSORFLOW_DEVICE_NAME},
     {"SoftpackDecodeKlOnDevice",
      {"call: int32", "logits: float"},
      {"losses: float", "gradient: float"},
      DecodeKl<kDevice>,
-     "GPU"},
+     SOFTPACK_TENSORFLOW_DEVICE_NAME},
 #endif
 };
 

@@ -116,11 +116,15 @@ describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
   it.each<[name: string, emulation?: string, env?: NodeJS.ProcessEnv]>([
     ['status'],
     ['no-image', 'ready,noimage:209'],
+    // PTX that the driver is too old for.
+    ['no-image', 'ready,noimage:222'],
     ['other-device'],
     ['chosen-device', 'ready', { SOFTPACK_CUDA_DEVICE: '1' }],
     ['unknown-device', 'ready', { SOFTPACK_CUDA_DEVICE: '2' }],
     ['unknown-device', 'ready', { SOFTPACK_CUDA_DEVICE: '-1' }],
     ['unknown-device', 'ready', { SOFTPACK_CUDA_DEVICE: '0x' }],
+    ['unknown-device', 'ready', { SOFTPACK_CUDA_DEVICE: ' 1' }],
+    ['unknown-device', 'ready', { SOFTPACK_CUDA_DEVICE: '4294967296' }],
     ['use-device'],
     ['use-unknown-device'],
     ['refused', 'ready,refuse:5'],

@@ -28,6 +28,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <string>
 
 #define __global__
 #define __device__
@@ -91,6 +92,8 @@ void Capture(bool on);
 
 int Run(const std::function<void()>& kernel, dim3 grid, dim3 block, size_t shared,
         unsigned cluster);
+// Ends the process, and says why.
+[[noreturn]] void Stop(const std::string& why);
 
 }  // namespace softpack_emulation
 

@@ -178,7 +178,7 @@ function checkPool(
   );
 }
 
-function checkGrid(check: FieldChecker, value: JsonValue): ShardGrid {
+export function checkGrid(check: FieldChecker, value: JsonValue): ShardGrid {
   const grid = check.object(value, 'grid');
   return {
     epochs: check.count(grid.epochs, 'grid.epochs', 1, MAX_COUNT),

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { planArchive, requireSame } from '../archive/spec.js';
 import { loadXxh64, sha256 } from '../container/checksum.js';
 import { joinBlocks } from '../core/blocks.js';
-import { argument } from '../core/check.js';
+import { argument, type FieldChecker } from '../core/check.js';
 import { canonicalJson, type JsonObject } from '../core/json.js';
 import { VERSION } from '../core/version.js';
 import { SoftpackError, throwIfAborted } from '../errors.js';
@@ -29,7 +29,7 @@ import { type JobStores, requireFree, requireWritable } from '../pipeline/job/st
 import { nameIn } from '../store/address.js';
 import { readLocalFile } from '../store/local.js';
 import { readStored } from '../store/read-stored.js';
-import type { TokenCodecConfig } from '../tokens/config.js';
+import { checkTokenConfig, type TokenCodecConfig } from '../tokens/config.js';
 import { type CountedSource, sequencesSpec } from '../tokens/pack-sequences.js';
 import { countTokens, encodeTokens, tokenConfig } from '../tokens/pack-tokens.js';
 import { TOKEN_DECODING, TokenCodec } from '../tokens/token-codec.js';
@@ -108,6 +108,7 @@ export function tokenJobs(load?: Load): JobKind {
   return {
     name: 'tokens',
     unit: 'texts',
+    requireFields,
     total: (job) => contentOf(job).found.sequences,
     describe(job) {
       const { sequences: texts, labels, vocabulary } = contentOf(job).found;
@@ -117,6 +118,26 @@ export function tokenJobs(load?: Load): JobKind {
     prepare: (stores, job, options) => trainCodec(stores, job as TokensJob, options, load),
     find: (stores, job) => findArchive(stores, job as TokensJob, load),
   };
+}
+
+function requireFields(
+  { model, found, codec, threads, shardTexts }: JsonObject,
+  { source, model: planned }: JsonObject,
+  check: FieldChecker,
+): void {
+  check.text(model, 'content.model');
+  const own = check.object(found, 'content.found');
+  for (const name of ['sequences', 'labels', 'tokens', 'vocabulary']) {
+    check.count(own[name], `content.found.${name}`, 1);
+  }
+  for (const name of ['modelSha256', 'textsSha256', 'idsSha256']) {
+    check.digest(own[name], `content.found.${name}`);
+  }
+  checkTokenConfig(check.object(codec, 'content.codec') as unknown as TokenCodecConfig, check);
+  check.count(threads, 'content.threads', 1);
+  if (shardTexts !== undefined) check.count(shardTexts, 'content.shardTexts', 1);
+  check.text(source, 'options.source');
+  check.text(planned, 'options.model');
 }
 
 function contentOf(job: Job): TokensContent {

@@ -6,7 +6,7 @@ import { loadXxh64 } from '../core/xxh64.js';
 import { errorCode, errorMessage, SoftpackError } from '../errors.js';
 import { BlockLock, waitForLock } from './block-lock.js';
 import { type ByteFile, type ReadOptions, requireWithin } from './byte-store.js';
-import { CacheSpace } from './cache-space.js';
+import { CacheSpace, LIMIT_PER_FILE } from './cache-space.js';
 import { fileError } from './file-error.js';
 import { RequestLimit } from './request-limit.js';
 import { SharedTask } from './shared-task.js';
@@ -14,7 +14,7 @@ import { SharedTask } from './shared-task.js';
 export interface CacheOptions {
   /** Default: `SOFTPACK_CACHE_DIR`, or `softpack/blocks` in the user's cache folder (XDG). */
   readonly folder?: string;
-  /** Limit of all blocks together. Default: `SOFTPACK_CACHE_BYTES`, or 10 GiB; 0 for no cache. */
+  /** Limit of all blocks together; below 8.4 MB none of 1 MiB is kept, with a warning. Default: `SOFTPACK_CACHE_BYTES`, or 10 GiB; 0 for no cache. */
   readonly bytes?: number;
 }
 
@@ -25,6 +25,8 @@ const MOST_BLOCKS = 32;
 const MAGIC = Buffer.from('softpack block 1');
 /** Magic, length as u64 and checksum as u64, little endian. */
 const HEADER_BYTES = MAGIC.length + 16;
+/** Smaller limits keep no whole block. */
+const LEAST_BYTES = LIMIT_PER_FILE * (HEADER_BYTES + BLOCK_BYTES);
 /** A block is marked as used once it was not for so long. */
 const USED_MS = 1_000;
 
@@ -77,6 +79,10 @@ export class BlockCache {
 
   constructor(folder: string, bytes: number) {
     this.#folder = folder;
+    if (bytes < LEAST_BYTES) {
+      const message = `a cache of ${bytes} bytes keeps no blocks of ${BLOCK_BYTES}: name ${LEAST_BYTES} or more`;
+      process.emitWarning(message, { code: 'SOFTPACK_CACHE' });
+    }
     this.#space = new CacheSpace(folder, bytes, fileBytesOf);
   }
 

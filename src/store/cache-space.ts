@@ -13,6 +13,9 @@ interface CachedFile {
   readonly bytes: number;
 }
 
+/** The limit of a cache over the largest file that it keeps: evictions below would leave next to nothing. */
+export const LIMIT_PER_FILE = 8;
+
 /**
  * Keeps a folder of blocks below its limit. Every process counts what it writes and looks at the whole folder after each
  * 1/256 of the limit, so that 16 processes stay below it together; eviction ends at 7/8.
@@ -35,7 +38,7 @@ export class CacheSpace {
 
   /** Makes room for a file; false if there is none to be had. To be followed by `settle` once it is written. */
   async reserve(bytes: number): Promise<boolean> {
-    if (bytes > this.#limit / 8) return false;
+    if (LIMIT_PER_FILE * bytes > this.#limit) return false;
     while (this.#allowance < bytes) {
       this.#looking ??= this.#lookAround(bytes).finally(() => {
         this.#looking = undefined;

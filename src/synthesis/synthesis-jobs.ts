@@ -8,7 +8,7 @@ import { canonicalJson, type JsonObject } from '../core/json.js';
 import { VERSION } from '../core/version.js';
 import { errorCode, invalidFile, SoftpackError, throwIfAborted } from '../errors.js';
 import { requireOutside } from '../images/outside.js';
-import type { BackendName } from '../nn/backend/name.js';
+import { BACKENDS, type BackendName } from '../nn/backend/name.js';
 import { pinnedBackend } from '../nn/backend/pinned.js';
 import {
   type JobKind,
@@ -41,7 +41,7 @@ import {
   SYNTHESIS_FILE,
 } from './job-records.js';
 import { type OpenedSynthesis, openSynthesis, requireRequest } from './open.js';
-import type { SynthesisRequest, SynthesisResult } from './options.js';
+import { SYNTHESIS_METHODS, type SynthesisRequest, type SynthesisResult } from './options.js';
 import { recordOf, summarise } from './summary.js';
 import { ImageTree } from './tree.js';
 
@@ -107,6 +107,17 @@ function foundIn({ request, folders, synthesiser }: OpenedSynthesis): FoundSynth
 export const SYNTHESIS_JOBS: JobKind = {
   name: 'synthesis',
   unit: 'images',
+  requireFields({ request, folders, images, backend }, { teacher, method, ipc }, check) {
+    check.object(request, 'content.request');
+    check.texts(folders, 'content.folders');
+    check.list(images, 'content.images').forEach((count, i) => {
+      check.count(count, `content.images[${i}]`, 1);
+    });
+    check.oneOf(backend, 'content.backend', ['auto', ...BACKENDS]);
+    check.text(teacher, 'options.teacher');
+    check.oneOf(method, 'options.method', SYNTHESIS_METHODS);
+    check.count(ipc, 'options.ipc', 1);
+  },
   total: (job) => totalOf(contentOf(job)),
   describe(job) {
     const content = contentOf(job);

@@ -81,4 +81,40 @@ describe('a plan of batches', () => {
       }),
     );
   });
+
+  test('shows every sample once an epoch when another number of ranks goes on', () => {
+    const fleet = {
+      batchSize: fc.integer({ min: 1, max: 6 }),
+      worldSize: fc.integer({ min: 1, max: 7 }),
+    };
+    fc.assert(
+      fc.property(options, fc.record(fleet), fc.nat(), (given, change, pick) => {
+        const before = { ...given, dropLast: false };
+        const after = { ...before, ...change };
+        const order = [
+          ...planOf({ ...before, batchSize: before.samples, worldSize: 1 }).samplesOf({
+            ...{ epoch: 0, start: 0 },
+          }),
+        ];
+        const first = batchesFrom(planOf(before)).filter(({ position }) => position.epoch === 0);
+        // What `state()` says after so many batches.
+        const { start } = first[pick % first.length].position;
+        const shown = (fleet: typeof before, from: number, to: number) => {
+          const ranks = Array.from({ length: fleet.worldSize }, (_, rank) =>
+            batchesFrom(planOf(fleet, rank), { epoch: 0, start: from }).filter(
+              ({ position }) => position.epoch === 0 && position.start < to,
+            ),
+          );
+          // Without what fills the last batch, which begins the order again.
+          return ranks[0]
+            .flatMap(({ ids }, i) => ids.flatMap((_, at) => ranks.map((own) => own[i].ids[at])))
+            .slice(0, to - from);
+        };
+        const { samples } = before;
+        const all = [...shown(before, 0, start), ...shown(after, start, samples)];
+        expect(all).toEqual(order);
+        expect(new Set(all).size).toBe(samples);
+      }),
+    );
+  });
 });

@@ -76,6 +76,8 @@ test.each([1, 2, 7])(
     expect(await share(second, 'before the receipt')).toBe('SIGKILL');
     expect((await jobStatus(stores)).shards?.missing.length).toBeGreaterThan(1);
     for (const i of new Set([first, second])) expect(await share(i)).toBe(0);
+    // Nor of what killed processes had begun.
+    expect(readdirSync(scratch)).toEqual([]);
     expect(await jobStatus(stores)).toMatchObject({ shards: { done: SHARDS }, finished: false });
     for (const name of ['before the shard table', 'before the manifest'] as const) {
       expect(await ended({ folder, moment: MOMENTS[name] })).toBe('SIGKILL');

@@ -10,6 +10,7 @@ import { jobStatus, numberRanges } from '#src/pipeline/job/status.js';
 import { openJobStores } from '#src/pipeline/job/stores.js';
 import { MemoryBucket } from '../store/memory-s3.js';
 import { temporaryDirectory } from '../temporary.js';
+import { forge } from './forged-job.js';
 import {
   dies,
   dying,
@@ -46,7 +47,7 @@ test("a job's archive in a folder has the bytes of one machine's", async () => {
   // A worker was killed while it wrote a shard.
   await temporary.file('parts/codes-00001.safetensors.tmp-0123456789abcdef', 'half a shard');
   // And others while they wrote small files of the job.
-  const left = ['job/job.json.tmp-0123456789abcdef', 'job/codec.safetensors.tmp-0123456789abcdef'];
+  const left = ['job.json', 'codec.safetensors'].map((name) => `job/${name}.tmp-0123456789abcdef`);
   for (const name of left) await temporary.file(`parts/${name}`, 'half a file');
   await runAll(stores, 2);
   expect(await filesIn(folder)).toEqual(wanted);
@@ -97,6 +98,12 @@ test('a runner that asks late hears of shards that others made meanwhile', async
   };
   await runJob(stores, { ...WORKER, runner });
   expect(missing).toEqual([0, 2, 3, 4, 5, 6, 7, 8]);
+});
+
+test('a job that was forged with the right hash is a typed error', async () => {
+  const folder = temporary.path('forged');
+  const stores = await planned(await openJobStores(folder), options);
+  await forge(`${folder}/job/job.json`, () => jobStatus(stores));
 });
 
 test('numbers are told in ranges', () => {

@@ -177,6 +177,22 @@ it('does without a folder that it cannot write, and says so once', async () => {
   expect(String(mine[0])).toMatch(/no more blocks are kept.*not a folder/);
 });
 
+it('says so if it is too small for a block', async () => {
+  const warned = async (bytes: number) => {
+    const warnings: Error[] = [];
+    const onWarning = (warning: Error) => warnings.push(warning);
+    process.on('warning', onWarning);
+    const folder = freshFolder();
+    await readAll(new BlockCache(folder, bytes).wrap(versioned(FILE).file));
+    await new Promise(setImmediate);
+    process.off('warning', onWarning);
+    return [warnings.length, filesOf(folder).some(([, size]) => size > MIB)];
+  };
+  const least = 8 * (MIB + 32);
+  expect(await warned(least - 1)).toEqual([1, false]);
+  expect(await warned(least)).toEqual([0, true]);
+});
+
 it('is where options and environment say, and only if they say a size', () => {
   expect(blockCache({ folder: 'x', bytes: 0 })).toBeUndefined();
   expect(blockCache({}, { SOFTPACK_CACHE_BYTES: '0' })).toBeUndefined();

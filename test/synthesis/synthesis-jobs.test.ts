@@ -14,6 +14,7 @@ import {
 } from '#src/synthesis/synthesis-jobs.js';
 import { synthesise } from '#src/synthesis/synthesise.js';
 import { softpack } from '../cli/softpack.js';
+import { forge } from '../pipeline/forged-job.js';
 import { dying, filesOfBucket, inBucket } from '../pipeline/job.js';
 import { MemoryBucket } from '../store/memory-s3.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -161,6 +162,14 @@ describe('is refused', () => {
     await expect(run(stores, { workers: 2 })).rejects.toMatchObject({ field: 'workers' });
     await expect(runJob(stores)).rejects.toMatchObject({ code: 'UNSUPPORTED' });
     await expect(finalizeJob(stores, { kinds })).rejects.toMatchObject({ found: 'without 1-4' });
+  });
+
+  test('a job that was forged with the right hash', async () => {
+    const stores = await plan('forged');
+    await run(stores);
+    const file = temporary.path('forged/job/job.json');
+    await forge(file, () => jobStatus(stores, { kinds }));
+    await forge(file, () => run(stores));
   });
 
   test('a shard that was changed, which the next run makes again', async () => {

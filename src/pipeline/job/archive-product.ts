@@ -20,7 +20,6 @@ import { SoftpackError } from '../../errors.js';
 import type { DivergenceSums } from '../../labels/divergence.js';
 import { nameIn } from '../../store/address.js';
 import { readStored } from '../../store/read-stored.js';
-import { CODEC_FILE } from './codec-file.js';
 import type { JobProduct, JobWorkerOptions, Published, ShardMaker, StoredShard } from './kind.js';
 import type { Receipt } from './receipts.js';
 import { isThere, type JobStores } from './stores.js';
@@ -114,7 +113,7 @@ export class ArchiveProduct implements JobProduct {
   }
 
   async publish(receipts: readonly Receipt[], signal: AbortSignal | undefined): Promise<Published> {
-    const { archive: store, job } = this.#stores;
+    const store = this.#stores.archive;
     const { identity, archiveId, provenance, request, codecFile, samplesFile } = this.#plan;
     const { words, facts, result } = this.#labels.measured(receipts);
     const table = encodeShardTable(receipts);
@@ -128,7 +127,6 @@ export class ArchiveProduct implements JobProduct {
       await requireSameManifest(store, manifest, signal);
     }
     await store.sweep?.(receipts.map(({ shard }) => this.fileOf(shard)));
-    await job.sweep?.([CODEC_FILE]);
     return { id: archiveId, words, facts };
   }
 

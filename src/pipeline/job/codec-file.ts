@@ -6,7 +6,7 @@ import type { WriteOptions } from '../../store/writable-store.js';
 import { codecBytes, codecIn, type KeptCodec } from '../kept-codec.js';
 import type { JobStores } from './stores.js';
 
-export const CODEC_FILE = 'codec.safetensors';
+const CODEC_FILE = 'codec.safetensors';
 
 /** Keeps a job's codec unless there is one; tells whether it did. @param request what it was trained for. */
 export function keepCodec(

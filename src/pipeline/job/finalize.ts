@@ -3,7 +3,7 @@ import type { WriteOptions } from '../../store/writable-store.js';
 import { type JobKind, type JobProduct, openProduct, type StoredShard } from './kind.js';
 import { LABEL_JOBS } from './label-jobs.js';
 import { listReceipts, type Receipt, receiptName } from './receipts.js';
-import { JOB_FILE, readJob } from './record.js';
+import { readJob } from './record.js';
 import { numberRanges } from './status.js';
 import { type JobStores, sweepJob } from './stores.js';
 
@@ -54,7 +54,7 @@ export async function finalizeJob(
   }
   if (missing.length > 0) throw incomplete(stores, shards, missing);
   const published = await product.publish(receipts, signal);
-  await sweepJob(stores, [JOB_FILE], receipts.map(receiptName), { signal });
+  await sweepJob(stores, receipts.map(receiptName), { signal });
   const bytes = receipts.reduce((sum, receipt) => sum + receipt.bytes, 0);
   return { shards, bytes, ...published };
 }

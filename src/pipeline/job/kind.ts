@@ -1,8 +1,10 @@
 import type { ShardRecord } from '../../archive/shards.js';
+import { FieldChecker } from '../../core/check.js';
+import type { JsonObject } from '../../core/json.js';
 import { SoftpackError } from '../../errors.js';
 import type { PackProgress } from '../pack-options.js';
 import type { Receipt } from './receipts.js';
-import type { Job } from './record.js';
+import { JOB_FILE, type Job } from './record.js';
 import type { JobStores } from './stores.js';
 
 /** Where this machine has what the job works with, and how many threads work at it. */
@@ -28,6 +30,8 @@ export interface JobKind {
   readonly name: string;
   /** What is counted of their progress. */
   readonly unit: 'labels' | 'texts' | 'images';
+  /** Refuses a job that lacks what the steps rely on: anybody can write a file with the right hash. */
+  requireFields(content: JsonObject, options: JsonObject, check: FieldChecker): void;
   /** Number of these in the whole job. */
   total(job: Job): number;
   /** What the job makes, in words and in numbers. */
@@ -72,10 +76,14 @@ export interface ShardMaker extends AsyncDisposable {
   make(shard: number, folder: string, onProgress: (done: number) => void): Promise<Receipt>;
 }
 
-/** `UNSUPPORTED` if it is none of those. */
-export function kindOf({ content }: Job, kinds: readonly JobKind[]): JobKind {
+/** `UNSUPPORTED` if it is none of those, `INVALID_FILE` if it lacks fields of its kind. */
+export function kindOf({ content, options }: Job, kinds: readonly JobKind[]): JobKind {
   const found = kinds.find(({ name }) => name === content.kind);
-  if (found !== undefined) return found;
+  if (found !== undefined) {
+    const plain = [content, options].map((one) => one as unknown as JsonObject);
+    found.requireFields(plain[0], plain[1], new FieldChecker(JOB_FILE, 'INVALID_FILE'));
+    return found;
+  }
   throw new SoftpackError('UNSUPPORTED', 'a job of another kind', {
     field: 'content.kind',
     expected: kinds.map(({ name }) => name).join(', '),

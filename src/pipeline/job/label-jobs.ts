@@ -1,12 +1,17 @@
+import { MAX_COUNT } from '../../archive/agreement.js';
 import type { Rectangle } from '../../archive/grid.js';
+import { checkGrid } from '../../archive/identity.js';
 import type { ArchivePlan } from '../../archive/spec.js';
 import { planArchive } from '../../archive/spec.js';
 import type { Codec } from '../../codecs/codec.js';
 import { CODECS } from '../../codecs/registry.js';
 import { loadXxh64 } from '../../container/checksum.js';
+import type { FieldChecker } from '../../core/check.js';
+import type { JsonObject } from '../../core/json.js';
 import { throwIfAborted } from '../../errors.js';
 import { loadKernels } from '../../kernels/load.js';
 import { DivergenceMeter } from '../../labels/divergence.js';
+import { BACKENDS } from '../../nn/backend/name.js';
 import { trainPart, viewed } from '../pack.js';
 import { archiveSpec } from '../pack-spec.js';
 import { chunkOf, encodePiece, piecesOf, resultOf } from '../write-archive.js';
@@ -22,6 +27,7 @@ export const LABEL_JOBS: readonly JobKind[] = [
   {
     name: 'labels',
     unit: 'labels',
+    requireFields,
     total(job) {
       const { epochs, storedEpochs = epochs, samples } = identityOf(job);
       return storedEpochs * samples;
@@ -35,6 +41,32 @@ export const LABEL_JOBS: readonly JobKind[] = [
     find: (stores, job) => findArchive(stores, labelsJob(job)),
   },
 ];
+
+function requireFields(
+  { identity, request, grid, backend, batch }: JsonObject,
+  { teacher, images, epochs, codec }: JsonObject,
+  check: FieldChecker,
+): void {
+  const own = check.object(identity, 'content.identity');
+  for (const name of ['classes', 'samples', 'epochs']) {
+    check.count(own[name], `content.identity.${name}`, 1, MAX_COUNT);
+  }
+  if (own.storedEpochs !== undefined) {
+    check.count(own.storedEpochs, 'content.identity.storedEpochs', 1, Number(own.epochs) - 1);
+  }
+  check.positive(own.tau, 'content.identity.tau');
+  const { mix } = check.object(own.augmentation, 'content.identity.augmentation');
+  check.text(check.object(mix, 'content.identity.augmentation.mix').kind, 'mix.kind');
+  for (const name of ['teacher', 'images']) check.object(own[name], `content.identity.${name}`);
+  check.object(request, 'content.request');
+  check.oneOf(backend, 'content.backend', ['auto', ...BACKENDS]);
+  check.count(batch, 'content.batch', 1);
+  if (grid !== undefined) checkGrid(check, grid);
+  check.text(teacher, 'options.teacher');
+  check.text(images, 'options.images');
+  check.count(epochs, 'options.epochs', 1, MAX_COUNT);
+  check.text(check.object(codec, 'options.codec').name, 'options.codec.name');
+}
 
 function labelsJob(job: Job): LabelsJob {
   return job as LabelsJob;

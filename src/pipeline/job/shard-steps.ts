@@ -1,11 +1,11 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { makeDirectory } from '../../container/durable.js';
 import { MAX_SHARD_FILE_BYTES } from '../../container/shard-file.js';
 import { onFile } from '../../store/file-error.js';
 import { readLocalFile } from '../../store/local.js';
 import type { JobProduct, ShardMaker } from './kind.js';
 import { keepReceipt, type Receipt, receiptsOf } from './receipts.js';
+import { makeScratch } from './scratch.js';
 import type { JobStores } from './stores.js';
 
 /** The steps of a shard. */
@@ -33,9 +33,7 @@ export class ShardSteps implements AsyncDisposable {
     scratch: string,
     signal: AbortSignal | undefined,
   ): Promise<ShardSteps> {
-    await makeDirectory(scratch);
-    const own = await onFile(scratch, () => mkdtemp(join(scratch, 'softpack-job-')));
-    return new ShardSteps(stores, product, own, signal);
+    return new ShardSteps(stores, product, await makeScratch(scratch), signal);
   }
 
   /**

@@ -75,14 +75,14 @@ export async function isThere(store: ByteStore, key: string): Promise<boolean> {
   }
 }
 
-/** Removes what killed workers left of these files of the job and of these receipts, and of their tries to write. */
+/** Removes what killed workers left of the job's files and of these receipts, and of their tries to write. */
 export async function sweepJob(
   { job, receipts }: JobStores,
-  files: readonly string[],
   receiptNames: readonly string[],
   options: WriteOptions,
 ): Promise<void> {
   for (const probe of await job.list(PROBE)) await job.delete(probe, options);
-  await job.sweep?.([...files, ...receiptNames]);
+  // Listing a bucket costs requests, and nothing is left there.
+  if (job.sweep !== undefined) await job.sweep([...(await job.list()), ...receiptNames]);
   await receipts.sweep?.(receiptNames);
 }

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { labelTexts } from '#src/interop/label-texts.js';
@@ -8,6 +9,7 @@ import { runJob } from '#src/pipeline/job/run.js';
 import { jobStatus } from '#src/pipeline/job/status.js';
 import { openJobStores } from '#src/pipeline/job/stores.js';
 import { verifyArchive } from '#src/pipeline/verify.js';
+import { forge } from '../../pipeline/forged-job.js';
 import { dying, type Files, filesIn, filesOfBucket, inBucket } from '../../pipeline/job.js';
 import { MemoryBucket } from '../../store/memory-s3.js';
 import { temporaryDirectory } from '../../temporary.js';
@@ -39,7 +41,11 @@ describe("a job's archive of labels of texts has the bytes of one machine's", ()
       const { made } = await runJob(stores, { kinds, share: { i, of } });
       expect(made).toBe(SHARDS / of);
     }
+    // A planner was killed while it wrote the texts, another one came after it.
+    const [texts] = await stores.job.list('texts-');
+    const left = await temporary.file(`parts ${of}/job/${texts}.tmp-0123456789abcdef`, 'half');
     await finalizeJob(stores, { kinds, verify: true });
+    expect(existsSync(left)).toBe(false);
     expect(await filesIn(folder)).toEqual(wanted);
     expect((await verifyArchive(folder)).damage).toEqual([]);
     // Each step again finds nothing to do.
@@ -96,6 +102,12 @@ describe('is refused', () => {
     const open = await temporary.file('open.jsonl', '{"prompt": "why?"}');
     await expect(plan('a', { source: open })).rejects.toMatchObject({ code: 'UNSUPPORTED' });
     await expect(plan('a', { shardTexts: 0 })).rejects.toMatchObject({ field: 'shardTexts' });
+  });
+
+  test('a job that was forged with the right hash', async () => {
+    const folder = temporary.path('forged');
+    const stores = await planned(await openJobStores(folder));
+    await forge(`${folder}/job/job.json`, () => jobStatus(stores, { kinds }));
   });
 
   test('work by a machine with another model, without the texts, or of another kind', async () => {

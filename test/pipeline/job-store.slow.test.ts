@@ -9,7 +9,7 @@ import { runJob } from '#src/pipeline/job/run.js';
 import { jobStatus } from '#src/pipeline/job/status.js';
 import { type JobStores, openJobStores } from '#src/pipeline/job/stores.js';
 import { FaultProxy } from '../store/fault-proxy.js';
-import { type S3Server, startRclone, startSeaweed } from '../store/servers.js';
+import { type S3Server, startRclone, startSeaweed, stopServer } from '../store/servers.js';
 import { contentOf } from '../store/writable-contract.js';
 import { temporaryDirectory } from '../temporary.js';
 import { filesIn, jobOptions, planned, SHARDS, WORKER } from './job.js';
@@ -41,9 +41,9 @@ beforeAll(async () => {
     missing = `SeaweedFS or the AWS SDK cannot be installed or started here: ${error}`;
   }
 }, 180_000);
-afterAll(() => {
+afterAll(async () => {
   proxy?.stop();
-  for (const process of processes) process.kill('SIGKILL');
+  await Promise.all(processes.map(stopServer));
 });
 
 function at(address: string): Promise<JobStores> {

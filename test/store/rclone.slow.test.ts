@@ -2,7 +2,7 @@ import type { ChildProcess } from 'node:child_process';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { openWritableStore } from '#src/container/writable-folder.js';
 import { temporaryDirectory } from '../temporary.js';
-import { startRclone } from './servers.js';
+import { startRclone, stopServer } from './servers.js';
 
 const directory = await temporaryDirectory();
 let missing: string | undefined;
@@ -20,7 +20,7 @@ beforeAll(async () => {
     missing = `rclone or the AWS SDK cannot be installed or started here: ${error}`;
   }
 }, 180_000);
-afterAll(() => server?.kill('SIGKILL'));
+afterAll(() => stopServer(server));
 
 it('a server that ignores conditions and ranges is refused where it matters', async ({ skip }) => {
   if (missing !== undefined) skip(missing);

@@ -8,7 +8,7 @@ import { copyArchive } from '#src/pipeline/copy.js';
 import { openArchive } from '#src/pipeline/open-archive.js';
 import { openStore } from '#src/store/open-store.js';
 import { temporaryDirectory } from '../temporary.js';
-import { startSeaweed } from './servers.js';
+import { startSeaweed, stopServer } from './servers.js';
 import { noise, WebServer } from './web-server.js';
 import { CONTRACT } from './writable-contract.js';
 
@@ -49,7 +49,7 @@ beforeAll(async () => {
   client = new sdk.S3Client({ endpoint, region: 'us-east-1', forcePathStyle: true });
   await client.send(new sdk.CreateBucketCommand({ Bucket: BUCKET }));
 }, 180_000);
-afterAll(() => server?.kill('SIGKILL'));
+afterAll(() => stopServer(server));
 
 async function put(key: string, body: Uint8Array): Promise<void> {
   if (client === undefined || sdk === undefined) throw new Error(missing);

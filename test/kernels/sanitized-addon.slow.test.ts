@@ -27,6 +27,7 @@ function lackingHere(): string | undefined {
   return sanitizerLibrary() === undefined ? 'this compiler has no shared libasan' : undefined;
 }
 
+const ISAS = ['scalar', 'avx2', 'avx512'];
 const lacking = lackingHere();
 if (lacking !== undefined) console.log(`skipped: the addon under sanitizers (${lacking})`);
 
@@ -76,7 +77,7 @@ describe.skipIf(lacking !== undefined)('the addon under AddressSanitizer and UBS
     expect(execFileSync('ldd', [addon()], { encoding: 'utf8' })).toMatch(/libasan.*libubsan/s);
   });
 
-  for (const isa of ['scalar', 'avx2', 'avx512', '']) {
+  for (const isa of [...ISAS, '']) {
     it(`runs every kernel without a report (${isa || 'the best instruction set'})`, (context) => {
       const { availableIsas } = (
         createRequire(import.meta.url)('../../build/Release/softpack.node') as {
@@ -86,6 +87,8 @@ describe.skipIf(lacking !== undefined)('the addon under AddressSanitizer and UBS
       if (isa !== '' && !availableIsas.split(' ').includes(isa)) {
         context.skip(`this processor has no ${isa}, only: ${availableIsas}`);
       }
+      const best = availableIsas.split(' ').at(-1) ?? '';
+      if (isa === '' && ISAS.includes(best)) context.skip(`the best is ${best}, which has run`);
       const { digests } = JSON.parse(runSanitized('isa-digests.mjs', [], isa));
       expect(Object.keys(digests).length).toBeGreaterThan(100);
     }, 300_000);

@@ -15,10 +15,15 @@ it.for([0, 1, 2])(
   async (i, { skip }) => {
     if (place === undefined) return skip(lacking);
     const random = randomStream(i + 3);
-    const { losses } = await findAppendLosses(place, writers[i], (all) => [
-      all[Math.floor(random() * all.length)],
-      all[all.length - 1 - Math.floor(random() * 6)],
-    ]);
+    const { losses } = await findAppendLosses(
+      place,
+      writers[i],
+      (all) => [
+        all[Math.floor(random() * all.length)],
+        all[all.length - 1 - Math.floor(random() * 6)],
+      ],
+      'kill',
+    );
     expect(losses).toEqual([]);
   },
 );

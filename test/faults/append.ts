@@ -3,7 +3,7 @@ import { openArchive } from '#src/pipeline/open-archive.js';
 import { packLogits } from '#src/pipeline/pack.js';
 import { verifyArchive } from '#src/pipeline/verify.js';
 import { softpack } from '../cli/softpack.js';
-import { differences } from './kills.js';
+import { differences, type Left, type Way, wasHit } from './kills.js';
 import { type FaultWorkplace, OUT, treeOf, type Writer } from './writers.js';
 
 /** Appends of epochs and of samples, of an archive and of a file of logits, which must leave the old archive or the new one. */
@@ -30,6 +30,7 @@ export async function findAppendLosses(
   place: FaultWorkplace,
   writer: Writer,
   choose: (operations: readonly number[]) => readonly number[],
+  way: Way,
 ): Promise<{ readonly tried: number; readonly losses: readonly string[] }> {
   const fresh = () => {
     const out = place.freshOut();
@@ -43,11 +44,16 @@ export async function findAppendLosses(
   const losses: string[] = [];
   const old = await labelsIn(place.path('in/base'));
   const chosen = choose(operations.map((_, i) => i + 1));
+  const left: Left[] = [];
   for (const at of chosen) {
     const out = fresh();
-    const killed = await place.run(writer, out, { ops: 'change', fault: 'kill', at });
+    const killed = await place.run(writer, out, { ops: 'change', fault: way, at });
     const named = `kill at ${at}, ${operations[at - 1]}`;
-    if (killed.signal !== 'SIGKILL') losses.push(`${named}: not killed (${killed.err})`);
+    if (!wasHit(killed, way, at)) losses.push(`${named}: not killed (${killed.err})`);
+    left.push({ named, out });
+  }
+  await place.end();
+  for (const { named, out } of place.distinct(left)) {
     const { damage } = await verifyArchive(out);
     losses.push(...damage.map(({ file, problem }) => `${named}: ${file}: ${problem}`));
     const labels = await labelsIn(out);

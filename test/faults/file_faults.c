@@ -1,11 +1,16 @@
-// Preloaded into a process (LD_PRELOAD), counts its file operations below one folder and lets one of them fail.
+// Preloaded into a process (LD_PRELOAD), counts its file operations below one folder and lets some of them fail.
 //
-//   SOFTPACK_FAULT_ROOT   absolute path of the folder; operations elsewhere are neither counted nor touched
-//   SOFTPACK_FAULT_OPS    which operations count: `change` (all that change files), `open` or `all`
-//   SOFTPACK_FAULT_LOG    file that receives a line per counted operation: its name and path
-//   SOFTPACK_FAULT_AT     number of the operation to fault, counted from 1; `0`: every one
-//   SOFTPACK_FAULT        `kill` (SIGKILL before it), `cut` (SIGKILL after half of a write), `short` (half of the bytes of
-//                         a read or write), or the number of an errno
+//   SOFTPACK_FAULT_ROOT      absolute path of the folder; operations elsewhere are neither counted nor touched
+//   SOFTPACK_FAULT_CONTROL   a path below it. Making a symbolic link of this path makes none: its target, a text of four
+//                            words, says what is to happen from now on, and counting starts anew.
+//
+// The words are
+//   ops     which operations count: `change` (all that change files), `open`, `all` or `none`
+//   fault   `kill` (SIGKILL before it), `cut` (SIGKILL after half of a write), `freeze` (it and all later ones fail, as if
+//           the process were dead), `freeze-cut` (half of its bytes are written, then the same), `short` (half of the bytes
+//           of a read or write), the number of an errno, or `none`
+//   at      number of the operation to fault, counted from 1; `0`: every one
+//   log     file that receives a line per counted operation: its name and path
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -23,26 +28,34 @@
 #include <unistd.h>
 
 enum Kind { kRead, kOpen, kChange, kOpenToChange };
-enum Fault { kNone, kCut, kShort, kFail };
+// What happens to an operation. Of kHalf, half of its bytes are written before the process dies or all else fails.
+enum Fault { kNone, kHalfAndDie, kHalfAndFail, kShort, kFail };
 
 static const char* root;
-static const char* ops;
-static const char* fault;
-static long at = -1;
+static const char* control;
+static char ops[16] = "none";
+static char fault[16] = "none";
+static long at;
 static int log_file = -1;
 static long count;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 __attribute__((constructor)) static void Start(void) {
   root = getenv("SOFTPACK_FAULT_ROOT");
-  ops = getenv("SOFTPACK_FAULT_OPS");
-  fault = getenv("SOFTPACK_FAULT");
-  const char* const number = getenv("SOFTPACK_FAULT_AT");
-  if (number != NULL) at = atol(number);
-  const char* const log = getenv("SOFTPACK_FAULT_LOG");
-  if (log != NULL) {
-    log_file = (int)syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  }
+  control = getenv("SOFTPACK_FAULT_CONTROL");
+}
+
+static int Control(const char* words) {
+  char log[4200];
+  pthread_mutex_lock(&mutex);
+  if (log_file >= 0) close(log_file);
+  const int found = sscanf(words, "%15s %15s %ld %4199[^\n]", ops, fault, &at, log);
+  log_file = found < 4 ? -1 : (int)syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  count = 0;
+  pthread_mutex_unlock(&mutex);
+  if (log_file >= 0) return 0;
+  errno = EINVAL;
+  return -1;
 }
 
 static int IsBelowRoot(const char* path) {
@@ -52,9 +65,14 @@ static int IsBelowRoot(const char* path) {
 }
 
 static int Counts(enum Kind kind) {
-  if (ops == NULL || strcmp(ops, "all") == 0) return 1;
+  if (strcmp(ops, "all") == 0) return 1;
   if (strcmp(ops, "open") == 0) return kind == kOpen || kind == kOpenToChange;
-  return kind == kChange || kind == kOpenToChange;
+  return strcmp(ops, "change") == 0 && (kind == kChange || kind == kOpenToChange);
+}
+
+static void Die(void) {
+  kill(getpid(), SIGKILL);
+  for (;;) pause();
 }
 
 // What is to happen to this operation; does not return if the process is to die before it.
@@ -67,17 +85,23 @@ static enum Fault Decide(const char* name, enum Kind kind, const char* path) {
     const int length = snprintf(line, sizeof line, "%s %s\n", name, path);
     syscall(SYS_write, log_file, line, length);
   }
-  const int hit = fault != NULL && (at == 0 || at == number);
-  if (hit && strcmp(fault, "kill") == 0) {
-    kill(getpid(), SIGKILL);
-    for (;;) pause();
+  const int hit = at == 0 || at == number;
+  if (hit && strcmp(fault, "kill") == 0) Die();
+  enum Fault found = kNone;
+  if (strncmp(fault, "freeze", 6) == 0) {
+    errno = EIO;
+    if (number == at && fault[6] != 0) found = kHalfAndFail;
+    else if (number >= at) found = kFail;
+  } else if (hit && strcmp(fault, "cut") == 0) {
+    found = kHalfAndDie;
+  } else if (hit && strcmp(fault, "short") == 0) {
+    found = kShort;
+  } else if (hit && atoi(fault) > 0) {
+    errno = atoi(fault);
+    found = kFail;
   }
   pthread_mutex_unlock(&mutex);
-  if (!hit) return kNone;
-  if (strcmp(fault, "cut") == 0) return kCut;
-  if (strcmp(fault, "short") == 0) return kShort;
-  errno = atoi(fault);
-  return kFail;
+  return found;
 }
 
 static enum Fault DecideFile(const char* name, enum Kind kind, int file) {
@@ -90,11 +114,6 @@ static enum Fault DecideFile(const char* name, enum Kind kind, int file) {
   if (length <= 0) return kNone;
   path[length] = 0;
   return Decide(name, kind, path);
-}
-
-static void Die(void) {
-  kill(getpid(), SIGKILL);
-  for (;;) pause();
 }
 
 static size_t Half(size_t bytes) { return bytes > 1 ? bytes / 2 : bytes; }
@@ -125,17 +144,20 @@ DEFINE_OPEN(open64)
 #define DEFINE_TRANSFER(name, kind, label, buffer, ...)                    \
   {                                                                        \
     CACHED(name);                                                          \
-    switch (DecideFile(label, kind, file)) {                               \
+    const enum Fault found = DecideFile(label, kind, file);                \
+    switch (found) {                                                       \
       case kFail:                                                          \
         return -1;                                                         \
       case kShort:                                                         \
         bytes = Half(bytes);                                               \
         break;                                                             \
-      case kCut:                                                           \
+      case kHalfAndDie:                                                    \
+      case kHalfAndFail:                                                   \
         bytes = Half(bytes);                                               \
         if (kind == kChange) real(file, buffer, bytes __VA_ARGS__);        \
-        Die();                                                             \
-        break;                                                             \
+        if (found == kHalfAndDie) Die();                                   \
+        errno = EIO;                                                       \
+        return -1;                                                         \
       case kNone:                                                          \
         break;                                                             \
     }                                                                      \
@@ -159,7 +181,8 @@ ssize_t pwrite64(int file, const void* from, size_t bytes, off64_t offset)
     if (parts_count == 1) first.iov_len = Half(first.iov_len);             \
     if (found == kShort) return real(file, &first, 1 __VA_ARGS__);         \
     if (kind == kChange) real(file, &first, 1 __VA_ARGS__);                \
-    Die();                                                                 \
+    if (found == kHalfAndDie) Die();                                       \
+    errno = EIO;                                                           \
     return -1;                                                             \
   }
 ssize_t readv(int file, const struct iovec* parts, int parts_count) DEFINE_VECTOR(readv, kRead, "read")
@@ -208,6 +231,7 @@ int link(const char* from, const char* to) {
 
 int symlink(const char* from, const char* to) {
   CACHED(symlink);
+  if (control != NULL && strcmp(to, control) == 0) return Control(from);
   return Decide("symlink", kChange, to) == kFail ? -1 : real(from, to);
 }
 

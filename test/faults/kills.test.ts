@@ -16,8 +16,11 @@ it.for(['pack topk', 'cache', 'pack-images'])(
   async (name, { skip }) => {
     if (place === undefined) return skip(lacking);
     const random = randomStream(name.length);
-    const { losses } = await findLosses(place, place.writer(name), (kills) =>
-      Array.from({ length: SAMPLE }, () => kills[Math.floor(random() * kills.length)]),
+    const { losses } = await findLosses(
+      place,
+      place.writer(name),
+      (kills) => Array.from({ length: SAMPLE }, () => kills[Math.floor(random() * kills.length)]),
+      'kill',
     );
     expect(losses).toEqual([]);
   },

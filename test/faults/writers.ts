@@ -1,4 +1,5 @@
-import { execFile, spawnSync } from 'node:child_process';
+import { type ChildProcess, fork, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
   cpSync,
   existsSync,
@@ -10,6 +11,7 @@ import {
 } from 'node:fs';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { afterAll } from 'vitest';
 import { NpyWriter } from '#src/labels/npy.js';
 import { syntheticLogits } from '../codecs/labels.js';
 import { writeImage } from '../images/fixture.js';
@@ -34,13 +36,13 @@ export interface Outcome {
 
 export interface Fault {
   readonly ops: 'change' | 'open' | 'all';
-  /** `kill`, `cut`, `short` or the number of an errno; nothing: only count. */
+  /** `kill`, `cut`, `freeze`, `freeze-cut`, `short` or the number of an errno; nothing: only count. */
   readonly fault?: string;
   /** Counted from 1; 0: every operation. */
   readonly at?: number;
 }
 
-const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+const driver = fileURLToPath(new URL('driver.mjs', import.meta.url));
 const source = fileURLToPath(new URL('file_faults.c', import.meta.url));
 const teacher = fileURLToPath(new URL('../nn/models/onnx-nchw/', import.meta.url));
 
@@ -50,10 +52,11 @@ export function missingForFaults(): string | undefined {
   return spawnSync('cc', ['--version']).status === 0 ? undefined : 'no C compiler (cc)';
 }
 
-/** Folder with the inputs of all writers, and runs of them under faults. */
+/** Folder with the inputs of all writers, and a process that runs them under faults. */
 export class FaultWorkplace {
   readonly #root: string;
   readonly #library: string;
+  #driver: ChildProcess | undefined;
   #runs = 0;
 
   private constructor(root: string) {
@@ -63,6 +66,7 @@ export class FaultWorkplace {
 
   static async create(temporary: TemporaryDirectory): Promise<FaultWorkplace> {
     const place = new FaultWorkplace(temporary.path('place'));
+    afterAll(() => place.end());
     mkdirSync(place.path('in'), { recursive: true });
     const flags = ['-shared', '-fPIC', '-O1', '-Wall', '-Wextra', '-Werror'];
     const built = spawnSync('cc', [...flags, '-o', place.#library, source, '-ldl', '-pthread']);
@@ -131,34 +135,72 @@ export class FaultWorkplace {
     return join(folder, 'out');
   }
 
+  /** Of folders with the same files the first; the others are removed. */
+  distinct<T extends { readonly out: string }>(left: readonly T[]): readonly T[] {
+    const known = new Set<string>();
+    return left.filter(({ out }) => {
+      const files = JSON.stringify([...treeOf(out)]);
+      const isNew = !known.has(files);
+      if (!isNew) this.discard(out);
+      known.add(files);
+      return isNew;
+    });
+  }
+
   discard(out: string): void {
     rmSync(join(out, '..'), { recursive: true });
   }
 
-  /** Runs the program with the faults preloaded. One thread for files, so that operations have an order. */
-  run(writer: Writer, out: string, { ops, fault, at }: Fault): Promise<Outcome> {
+  /** Runs a writer with faults of the file system, in the process of the runs before it. */
+  run(writer: Writer, out: string, { ops, fault = 'none', at = 0 }: Fault): Promise<Outcome> {
     const log = `${join(out, '..')}.log`;
     rmSync(log, { force: true });
+    const named = writer.args.map((arg) => (arg === OUT ? out : arg));
+    const args = writer.args.includes(OUT) ? named : [...named, '--out', out];
+    this.#driver ??= this.#start();
+    const child = this.#driver;
+    return new Promise((resolve) => {
+      let printed = '';
+      const print = (text: string) => {
+        printed += text;
+      };
+      const end = (code: number | null, signal: NodeJS.Signals | null, err: string) => {
+        child.stderr?.off('data', print);
+        child.removeAllListeners();
+        const text = existsSync(log) ? readFileSync(log, 'utf8') : '';
+        resolve({ code, signal, err, operations: text.split('\n').slice(0, -1) });
+      };
+      child.stderr?.setEncoding('utf8').on('data', print);
+      child.once('message', ({ code, err }: { code: number; err: string }) => end(code, null, err));
+      child.once('close', (code, signal) => {
+        this.#driver = undefined;
+        end(code, signal, printed);
+      });
+      child.send({ args, words: `${ops} ${fault} ${at}`, log });
+    });
+  }
+
+  /** One thread for files, so that operations have an order. */
+  #start(): ChildProcess {
     const env = {
       ...process.env,
       LD_PRELOAD: this.#library,
       UV_THREADPOOL_SIZE: '1',
       UV_USE_IO_URING: '0',
       SOFTPACK_FAULT_ROOT: this.#root,
-      SOFTPACK_FAULT_OPS: ops,
-      SOFTPACK_FAULT_LOG: log,
-      ...(fault === undefined ? {} : { SOFTPACK_FAULT: fault, SOFTPACK_FAULT_AT: `${at}` }),
+      SOFTPACK_FAULT_CONTROL: this.path('control'),
     };
-    return new Promise((resolve) => {
-      const named = writer.args.map((arg) => (arg === OUT ? out : arg));
-      const args = [main, ...(writer.args.includes(OUT) ? named : [...named, '--out', out])];
-      const child = execFile(process.execPath, args, { env }, (_error, _out, err) => {
-        const text = existsSync(log) ? readFileSync(log, 'utf8') : '';
-        const operations = text.split('\n').slice(0, -1);
-        const { exitCode: code, signalCode: signal } = child;
-        resolve({ code, signal, err, operations });
-      });
-    });
+    return fork(driver, { env, execArgv: [], stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
+  }
+
+  /** Ends the process of the runs; whatever it has locked is free. */
+  async end(): Promise<void> {
+    const child = this.#driver;
+    if (child === undefined) return;
+    this.#driver = undefined;
+    const closed = once(child, 'close');
+    child.kill('SIGKILL');
+    await closed;
   }
 }
 

@@ -87,6 +87,7 @@ async function run(name: string, flags: Flags): Promise<void> {
   const interrupt = new AbortController();
   const stop = () => interrupt.abort(new Error('interrupted'));
   process.once('SIGINT', stop);
+  process.once('SIGTERM', stop);
   if (isJob) onEndOfParent(stop);
   const { signal } = interrupt;
   const base = flags.quick || name === SYNTHESIS ? QUICK : FULL;

@@ -46,9 +46,23 @@ function addLabel(tokens: Command, io: CliIo): void {
     .requiredOption('--model <file>', 'GGUF model')
     .option(OUT, 'archive to write; interrupted labelling is resumed')
     .addOption(
-      new Option('--codec <name>', 'default: head-tail').choices(Object.keys(TOKEN_PRESETS)),
+      new Option('--codec <name>', 'default: head-tail').choices([
+        ...Object.keys(TOKEN_PRESETS),
+        'hidden',
+      ]),
     )
     .option('-k, --top <n>', "ids kept per label; default: the codec's", positiveInteger)
+    .option(
+      '--kl <x>',
+      'hidden states: divergence aimed at, in nats; default: 0.005',
+      positiveNumber,
+    )
+    .option(
+      '--head <file>',
+      "hidden states: the model's output matrix (.gguf, .npy, .safetensors); default: that of the model's file",
+    )
+    .option('--head-tensor <name>', 'which tensor of it, e.g. output.weight')
+    .option('--store-head', 'store the output matrix in the archive; default: only its sha256')
     .option(
       '--seed <n>',
       'of answers and of ids drawn from the tail; default: 0',
@@ -67,7 +81,7 @@ function addLabel(tokens: Command, io: CliIo): void {
       'texts of a shard of the archive; default: as many as have about 2^18 labels',
       positiveInteger,
     );
-  addJobOption(command, ['answers', 'answerTokens'])
+  addJobOption(command, ['answers', 'answerTokens', 'kl', 'head', 'headTensor', 'storeHead'])
     .option('--json', 'print the result as JSON')
     .action(async (source: string, all: LabelFlags) => {
       requireOutOrJob(command, OUT);
@@ -149,7 +163,10 @@ function addImport(tokens: Command, io: CliIo): void {
         "what labels without samples say of unlisted ids; default: the codec's",
       ).choices(TAILS),
     )
-    .option('--head <file>', "hidden states: the teacher's output matrix (.npy, .safetensors)")
+    .option(
+      '--head <file>',
+      "hidden states: the teacher's output matrix (.npy, .safetensors, .gguf)",
+    )
     .option('--head-tensor <name>', 'which tensor of it, e.g. lm_head.weight')
     .option('--store-head', 'store the output matrix in the archive; default: only its sha256')
     .option('--norm <file>', "weights of the teacher's last norm, for states from before it (vLLM)")

@@ -1,17 +1,22 @@
 import { resolve } from 'node:path';
+import { argument } from '../core/check.js';
 import { isJsonObject, parseJson } from '../core/json.js';
 import { decodeText } from '../core/text.js';
 import { invalidFile } from '../errors.js';
 import { readLocalFile } from '../store/local.js';
 import type { TokenPreset } from '../tokens/config.js';
+import { packHidden } from '../tokens/hidden/pack-hidden.js';
 import { type PackTokensResult, packTokens, type TokenCodecChoice } from '../tokens/pack-tokens.js';
 import {
+  type HiddenOptions,
   type LlamaTeacherOptions,
   openLlamaTeacher,
   type PromptedText,
 } from './tokens/llama-teacher.js';
 
-export interface LabelTextsOptions extends Omit<LlamaTeacherOptions, 'texts'> {
+export interface LabelTextsOptions
+  extends Omit<LlamaTeacherOptions, 'texts' | 'hidden'>,
+    HiddenOptions {
   /**
    * File of a text per line, or of JSON lines with `text`, or with `prompt` and `answer`, of which the answer is labelled;
    * without `answer` it is the teacher's own.
@@ -19,8 +24,12 @@ export interface LabelTextsOptions extends Omit<LlamaTeacherOptions, 'texts'> {
   readonly source: string;
   /** Archive to write; labelling that was interrupted is resumed. */
   readonly out: string;
-  /** Default: `head-tail`. */
-  readonly codec?: TokenPreset;
+  /** Default: `head-tail`. `hidden`: hidden states. */
+  readonly codec?: TokenPreset | 'hidden';
+  /** Hidden states: mean KL that is aimed at. Default: 0.005. */
+  readonly kl?: number;
+  /** Stores the output matrix in the archive. Default: only its sha256. */
+  readonly storeHead?: boolean;
   /** Ids kept per label; default: the codec's. */
   readonly top?: number;
   /** Texts of a shard of the archive; default: as many as have about 2^18 labels. */
@@ -43,21 +52,37 @@ export async function labelTexts(
   load?: () => Promise<unknown>,
 ): Promise<PackTokensResult> {
   const { source, out, shardTexts, seed, onProgress, signal } = options;
+  const { codec, head, headTensor, kl, storeHead } = options;
+  const hidden = codec === 'hidden' ? { head, headTensor } : undefined;
+  requireUsed(options);
   const texts = textsOf(source, await readLocalFile(source, MAX_TEXT));
   // Beside the archive, also if its name ends in a separator.
   const answers = options.answers ?? `${resolve(out)}.answers.jsonl`;
-  await using teacher = await openLlamaTeacher({ ...options, texts, answers }, load);
-  return await packTokens({
-    ...{ source: teacher, out, shardTexts, seed, onProgress, signal },
-    codec: codecChoice(options),
-    teacher: { model: options.model },
-  });
+  await using teacher = await openLlamaTeacher({ ...options, texts, answers, hidden }, load);
+  const shared = { source: teacher, out, shardTexts, onProgress, signal };
+  const named = { ...shared, teacher: { model: options.model } };
+  if (teacher.head !== undefined) {
+    return await packHidden({ ...named, head: teacher.head, kl, storeHead });
+  }
+  return await packTokens({ ...named, seed, codec: codecChoice(options) });
+}
+
+/** That no option is of another codec. */
+function requireUsed({ codec, top, head, headTensor, kl, storeHead }: LabelTextsOptions): void {
+  if (codec === 'hidden') {
+    argument.that(top === undefined, top, 'top', 'a codec that lists ids');
+    return;
+  }
+  const given = Object.entries({ head, headTensor, kl, storeHead });
+  const [name, value] = given.find(([, own]) => own !== undefined) ?? [];
+  argument.that(name === undefined, value, name ?? '', 'codec hidden');
 }
 
 export function codecChoice({
   codec: name = 'head-tail',
   top,
 }: Pick<LabelTextsOptions, 'codec' | 'top'>): TokenCodecChoice {
+  if (name === 'hidden') throw new TypeError('hidden states are packed by packHidden');
   return { name, ...(top === undefined ? {} : { k: top }) };
 }
 

@@ -41,7 +41,16 @@ import { type LlamaTeacher, openLlamaTeacher } from './tokens/llama-teacher.js';
 /** What a job labels, and how. */
 export type TokenJobOptions = Omit<
   LabelTextsOptions,
-  'out' | 'answers' | 'answerTokens' | 'onAnswer' | 'onProgress' | 'signal'
+  | 'out'
+  | 'answers'
+  | 'answerTokens'
+  | 'onAnswer'
+  | 'onProgress'
+  | 'signal'
+  | 'head'
+  | 'headTensor'
+  | 'kl'
+  | 'storeHead'
 >;
 
 /** Everything that the bytes of an archive of labels of texts depend on. */
@@ -86,6 +95,13 @@ export async function planTokenJob(
 ): Promise<TokensJob> {
   const { source: file, model, threads = 1, seed = 0, shardTexts } = options;
   if (shardTexts !== undefined) argument.count(shardTexts, 'shardTexts', 1);
+  if (options.codec === 'hidden') {
+    throw new SoftpackError('UNSUPPORTED', 'one machine labels by hidden states', {
+      field: 'codec',
+      expected: 'a codec of probabilities, or labelling without a job',
+      found: 'hidden',
+    });
+  }
   const there = await findJob(stores, { signal });
   if (there === undefined) await requireFree(stores);
   const bytes = await readLocalFile(file, MAX_TEXT);

@@ -46,6 +46,8 @@ export async function encodeSequence(
   listed: ListedRows,
   codec: TokenCodec,
 ): Promise<Uint8Array> {
+  // Behind a text as it is labels would begin within a byte: such archives are read, not written.
+  if (codec.textFormat.code === undefined) throw new TypeError('a codec without a code of texts');
   const { bytes, begins } = await codec.encode(listed);
   // The text is told by what labels list, as readers will see it.
   const all = new Uint32Array(tokenGroups(listed.rows));

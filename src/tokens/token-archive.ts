@@ -8,7 +8,7 @@ import type { TextFormat } from './sequence-text.js';
 import { type LabelRange, StoredSequences, type TokenText } from './stored-sequences.js';
 import type { ListedTargets } from './targets.js';
 import type { LabelIds } from './text-code.js';
-import { TOKEN_CODEC, TokenCodec } from './token-codec.js';
+import { type DecodedLabels, TOKEN_CODEC, TokenCodec } from './token-codec.js';
 
 /** Labels of some positions of a sequence, as `tokenLoss` reads them. */
 export interface TokenLabels extends ListedTargets {
@@ -34,8 +34,23 @@ export interface TokenArchive extends AsyncDisposable {
   close(): Promise<void>;
 }
 
+/** Bytes of labels that are kept for who reads a text and then its labels. */
+const KEPT_BYTES = 2 ** 24;
+
+/** Labels that were decoded last, of a block. */
+interface KeptLabels extends DecodedLabels {
+  readonly block: Uint8Array;
+  readonly start: number;
+  readonly count: number;
+}
+
+function isSame(a: Uint8Array, b: Uint8Array): boolean {
+  return a.buffer === b.buffer && a.byteOffset === b.byteOffset && a.length === b.length;
+}
+
 class ListedArchive extends StoredSequences implements TokenArchive {
   readonly #codec: TokenCodec;
+  #kept: KeptLabels | undefined;
 
   constructor(archive: LabelArchive, codec: TokenCodec) {
     super(archive);
@@ -52,6 +67,8 @@ class ListedArchive extends StoredSequences implements TokenArchive {
     const { own, shared } = await this.labelsOf(sequence, range, (...args) =>
       this.#decode(...args),
     );
+    // They are the caller's now, who may change them.
+    this.#kept = undefined;
     return { ...shared, kind: 'listed', width, ...own, tail };
   }
 
@@ -65,12 +82,30 @@ class ListedArchive extends StoredSequences implements TokenArchive {
     start: number,
     count: number,
   ): LabelIds {
-    const place = locateLabels(bytes, head, start, count);
-    return this.#codec.labelIds(bytes, place, count, head.first + start);
+    const { width } = this;
+    // Texts end with the token that the label before the last one is of: all are decoded for both.
+    const all = start === 0 && count + 1 >= head.rows && 8 * head.rows * width <= KEPT_BYTES;
+    const { ids } = this.#decode(bytes, head, start, all ? head.rows : count);
+    return { first: head.first + start, rows: count, width, ids };
   }
 
-  #decode(bytes: Uint8Array, head: SequenceHead, start: number, count: number) {
-    return this.#codec.labelsAt(bytes, locateLabels(bytes, head, start, count), count);
+  #decode(bytes: Uint8Array, head: SequenceHead, start: number, count: number): DecodedLabels {
+    const kept = this.#kept;
+    const from = start - (kept?.start ?? 0);
+    if (
+      kept !== undefined &&
+      isSame(kept.block, bytes) &&
+      from >= 0 &&
+      from + count <= kept.count
+    ) {
+      const [a, b] = [from * this.width, (from + count) * this.width];
+      return { ids: kept.ids.subarray(a, b), probabilities: kept.probabilities.subarray(a, b) };
+    }
+    const place = locateLabels(bytes, head, start, count);
+    const own = this.#codec.labelsAt(bytes, place, count);
+    const small = own.ids.byteLength + own.probabilities.byteLength <= KEPT_BYTES;
+    this.#kept = small ? { ...own, block: bytes, start, count } : undefined;
+    return own;
   }
 }
 

@@ -1,14 +1,13 @@
-import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, expect, test } from 'vitest';
 import { drawAnswers } from '#apps/experiments/tokens/answer.js';
 import { Answers } from '#apps/experiments/tokens/answers.js';
-import { readGguf } from '#apps/experiments/tokens/gguf.js';
 import { Llama } from '#apps/experiments/tokens/llama.js';
 import { questionsOf } from '#apps/experiments/tokens/questions.js';
 import { toHalf } from '#src/core/half.js';
 import { RandomSequence } from '#src/core/random.js';
+import { ggufFile, type StoredTensor } from '../interop/tokens/gguf-file.js';
 import { temporaryDirectory } from '../temporary.js';
 
 const temporary = await temporaryDirectory();
@@ -26,48 +25,18 @@ const path = await temporary.file('tiny.gguf', gguf());
 /** A model of random weights, of every type that is read. */
 function gguf(): Uint8Array {
   const random = new RandomSequence(1, 4);
-  const parts: Buffer[] = [];
-  const u32 = (value: number) => {
-    const bytes = Buffer.alloc(4);
-    bytes.writeUInt32LE(value);
-    return bytes;
+  const facts = {
+    ...{ 'general.name': 'tiny', 'a.list': ['x', 'yz'] },
+    ...{ 'llama.embedding_length': WIDTH, 'llama.block_count': LAYERS },
+    ...{ 'llama.attention.head_count': HEADS, 'llama.attention.head_count_kv': GROUPS },
+    ...{ 'llama.rope.freq_base': BASE, 'llama.attention.layer_norm_rms_epsilon': EPSILON },
   };
-  const u64 = (value: number) => Buffer.concat([u32(value), u32(0)]);
-  const text = (value: string) => Buffer.concat([u64(value.length), Buffer.from(value)]);
-  const float = (value: number) => Buffer.from(Float32Array.of(value).buffer);
-  const facts: Buffer[] = [
-    Buffer.concat([text('general.name'), u32(8), text('tiny')]),
-    Buffer.concat([text('a.list'), u32(9), u32(4), u64(2), u32(7), u32(8)]),
-    ...Object.entries({
-      embedding_length: WIDTH,
-      'attention.head_count': HEADS,
-      'attention.head_count_kv': GROUPS,
-      block_count: LAYERS,
-    }).map(([name, value]) => Buffer.concat([text(`llama.${name}`), u32(4), u32(value)])),
-    ...Object.entries({
-      'rope.freq_base': BASE,
-      'attention.layer_norm_rms_epsilon': EPSILON,
-    }).map(([name, value]) => Buffer.concat([text(`llama.${name}`), u32(6), float(value)])),
-  ];
-  const infos: Buffer[] = [];
-  let offset = 0;
+  const tensors: StoredTensor[] = [];
   const add = (name: string, shape: readonly number[], type: number) => {
     const count = shape.reduce((a, b) => a * b, 1);
     const { bytes, values } = stored(type, count, random);
     matrices.set(name, { shape, values });
-    const dimensions = [...shape].reverse().map(u64);
-    infos.push(
-      Buffer.concat([
-        text(`${name}.weight`),
-        u32(shape.length),
-        ...dimensions,
-        u32(type),
-        u64(offset),
-      ]),
-    );
-    const padded = Buffer.concat([bytes, Buffer.alloc((32 - (bytes.length % 32)) % 32)]);
-    parts.push(padded);
-    offset += padded.length;
+    tensors.push({ name: `${name}.weight`, shape, type, bytes });
   };
   add('token_embd', [V, WIDTH], 8);
   add('output_norm', [WIDTH], 0);
@@ -82,9 +51,7 @@ function gguf(): Uint8Array {
     add(`blk.${i}.ffn_up`, [INNER, WIDTH], 8);
     add(`blk.${i}.ffn_down`, [WIDTH, INNER], 3);
   }
-  const head = Buffer.concat([Buffer.from('GGUF'), u32(3), u64(infos.length), u64(facts.length)]);
-  const start = Buffer.concat([head, ...facts, ...infos]);
-  return Buffer.concat([start, Buffer.alloc((32 - (start.length % 32)) % 32), ...parts]);
+  return ggufFile(facts, tensors);
 }
 
 /** Random weights as ggml stores them, and what they are then. */
@@ -182,7 +149,7 @@ function reference(tokens: readonly number[]): number[][] {
 }
 
 test('a model of every type of weights gives the states of the same arithmetic in float64', async () => {
-  using llama = new Llama(await readGguf(path));
+  using llama = await Llama.open(path);
   expect(llama.head).toMatchObject({ vocabulary: V, width: WIDTH });
   const texts = [
     [3, 1, 4, 1, 5],
@@ -203,7 +170,7 @@ test('a model of every type of weights gives the states of the same arithmetic i
 });
 
 test('answers are drawn from the distribution that their states give, and kept', async () => {
-  using llama = new Llama(await readGguf(path));
+  using llama = await Llama.open(path);
   const options = { end: 1, most: 6 };
   const before = tf.memory().numTensors;
   const numbers = Array.from({ length: 40 }, (_, i) => i);
@@ -248,22 +215,6 @@ test('answers are drawn from the distribution that their states give, and kept',
   expect(kept).toMatchObject({ first: 1, rows: drawn[0].ids.length });
   const again = await kept.states();
   for (const [j, value] of drawn[0].states.entries()) expect(again[j]).toBeCloseTo(value, 4);
-});
-
-test('what is no model of this kind is refused', async () => {
-  const other = await temporary.file('other.gguf', 'a text');
-  await expect(readGguf(other)).rejects.toMatchObject({ code: 'INVALID_FILE' });
-  const whole = await readFile(path);
-  for (const length of [3, 30, 200]) {
-    const cut = await temporary.file('cut.gguf', whole.subarray(0, length));
-    await expect(readGguf(cut)).rejects.toMatchObject({ code: 'INVALID_FILE' });
-  }
-  const cut = await readGguf(await temporary.file('cut.gguf', whole.subarray(0, -40)));
-  const last = `blk.${LAYERS - 1}.ffn_down.weight`;
-  expect(() => cut.tensor(last)).toThrow(expect.objectContaining({ code: 'INVALID_FILE' }));
-  const read = await readGguf(path);
-  expect(() => read.tensor('output.weight')).toThrow(/output\.weight/);
-  expect(() => read.number('general.name')).toThrow(/general\.name/);
 });
 
 test('questions are the first lines of conversations, each once', async () => {

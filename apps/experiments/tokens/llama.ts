@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
+import { readGguf } from '#src/interop/tokens/gguf.js';
+import { openLocalFile } from '#src/store/local.js';
 import type { OutputHead } from '#src/tokens/hidden/output-head.js';
-import type { Gguf } from './gguf.js';
 
 /** Keys and values of what was read so far, [texts, groups, tokens, size] per layer. */
 type Cache = { readonly keys: tf.Tensor4D; readonly values: tf.Tensor4D }[];
@@ -40,36 +41,50 @@ export class Llama implements Disposable {
   readonly #layers: readonly Layer[];
   readonly #norm: tf.Tensor;
 
-  constructor(gguf: Gguf) {
-    const width = gguf.number('llama.embedding_length');
-    this.#shape = {
-      width,
-      heads: gguf.number('llama.attention.head_count'),
-      groups: gguf.number('llama.attention.head_count_kv'),
-      base: gguf.number('llama.rope.freq_base'),
-      epsilon: gguf.number('llama.attention.layer_norm_rms_epsilon'),
-    };
-    const tensor = (name: string) => {
-      const { values, shape } = gguf.tensor(`${name}.weight`);
-      return tf.tensor(values, [...shape]);
-    };
-    const { values: weights, shape } = gguf.tensor('token_embd.weight');
-    this.head = { weights, vocabulary: shape[0], width };
-    this.embeddings = tf.tensor2d(weights, [shape[0], width]);
-    this.#norm = tensor('output_norm');
-    this.#layers = Array.from({ length: gguf.number('llama.block_count') }, (_, i) => {
-      const matrix = (name: string) => tensor(`blk.${i}.${name}`) as tf.Tensor2D;
-      return {
-        norms: [matrix('attn_norm'), matrix('ffn_norm')],
-        query: matrix('attn_q'),
-        key: matrix('attn_k'),
-        value: matrix('attn_v'),
-        output: matrix('attn_output'),
-        gate: matrix('ffn_gate'),
-        up: matrix('ffn_up'),
-        down: matrix('ffn_down'),
+  private constructor(shape: Shape, head: OutputHead, layers: readonly Layer[], last: tf.Tensor) {
+    this.#shape = shape;
+    this.head = head;
+    this.embeddings = tf.tensor2d(head.weights, [head.vocabulary, head.width]);
+    this.#layers = layers;
+    this.#norm = last;
+  }
+
+  static async open(path: string): Promise<Llama> {
+    const file = await openLocalFile(path);
+    try {
+      const gguf = await readGguf(file);
+      const width = gguf.number('llama.embedding_length');
+      const shape: Shape = {
+        width,
+        heads: gguf.number('llama.attention.head_count'),
+        groups: gguf.number('llama.attention.head_count_kv'),
+        base: gguf.number('llama.rope.freq_base'),
+        epsilon: gguf.number('llama.attention.layer_norm_rms_epsilon'),
       };
-    });
+      const tensor = async (name: string) => {
+        const { values, shape } = await gguf.tensor(`${name}.weight`);
+        return tf.tensor(values, [...shape]);
+      };
+      const layers: Layer[] = [];
+      for (let i = 0; i < gguf.number('llama.block_count'); i++) {
+        const matrix = async (name: string) => (await tensor(`blk.${i}.${name}`)) as tf.Tensor2D;
+        layers.push({
+          norms: [await matrix('attn_norm'), await matrix('ffn_norm')],
+          query: await matrix('attn_q'),
+          key: await matrix('attn_k'),
+          value: await matrix('attn_v'),
+          output: await matrix('attn_output'),
+          gate: await matrix('ffn_gate'),
+          up: await matrix('ffn_up'),
+          down: await matrix('ffn_down'),
+        });
+      }
+      const { values: weights, shape: table } = await gguf.tensor('token_embd.weight');
+      const head = { weights, vocabulary: table[0], width };
+      return new Llama(shape, head, layers, await tensor('output_norm'));
+    } finally {
+      await file.close();
+    }
   }
 
   /**

@@ -10,7 +10,6 @@ import { pace } from '../pace.js';
 import type { Workspace } from '../workspace.js';
 import type { Answer } from './answer.js';
 import { Answers } from './answers.js';
-import { readGguf } from './gguf.js';
 import { Llama } from './llama.js';
 import { END, type Prompt, promptsOf } from './prompts.js';
 import { writeTable2 } from './report.js';
@@ -146,14 +145,14 @@ async function labelledTexts(
   }
   const { model, close } = await loadLlama({ model: path, contextSize: 256 });
   const asked = await promptsOf(model, texts ?? prompts, questions).finally(close);
-  using llama = new Llama(await readGguf(path));
+  using llama = await Llama.open(path);
   const sha256 = await sha256Of(path);
   const kind = questions === undefined ? undefined : 'nouns and questions';
   const how = (greedy: boolean) => ({ model: sha256, most: MOST, greedy, kind });
   const drawn = await answersOf(report ? undefined : llama, asked, how(false), context);
   let known: Promise<Answer[]> | undefined;
   const answerGreedily = async () => {
-    using again = report ? undefined : new Llama(await readGguf(path));
+    using again = report ? undefined : await Llama.open(path);
     return await answersOf(again, asked, how(true), context);
   };
   const greedy = () => {

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import * as tf from '@tensorflow/tfjs';
 import { STREAM } from '#src/core/philox.js';
 import { RandomSequence } from '#src/core/random.js';
@@ -97,6 +98,8 @@ export async function trainStudent(
       });
       const [value] = await loss.data();
       loss.dispose();
+      // Signals of the system are heard between steps alone.
+      await setImmediate();
       onStep(++step, steps, value);
     }
   }

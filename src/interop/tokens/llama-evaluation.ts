@@ -1,9 +1,11 @@
 import { allocate } from '../../core/allocate.js';
+import { argument } from '../../core/check.js';
 import { SoftpackError, throwIfAborted } from '../../errors.js';
 
 /** What is used of a context's sequence of node-llama-cpp. */
 export interface LlamaSequence {
   clearHistory(): Promise<void>;
+  evaluateWithoutGeneratingNewTokens(tokens: number[]): Promise<void>;
   /** Per token, the probability of every id behind it. */
   controlledEvaluate(
     input: readonly (readonly [token: number, options: object])[],
@@ -13,6 +15,9 @@ export interface LlamaSequence {
 interface LlamaNext {
   readonly probabilities?: ReadonlyMap<number, number>;
 }
+
+/** Gives the hidden state behind the last norm of the token that was evaluated last. */
+export type LastState = () => Float64Array;
 
 const ALL = { generateNext: { probabilities: true } } as const;
 
@@ -39,24 +44,57 @@ export class Evaluation {
     vocabulary: number,
     signal?: AbortSignal,
   ): Promise<Float32Array> {
+    const out = new Float32Array(allocate(4 * count * vocabulary, 'labels'));
+    out.fill(Number.NEGATIVE_INFINITY);
+    await this.#goOn(text, start, count, signal, async (token, row) => {
+      const [probabilities] = await this.#evaluate(token);
+      if (row < 0) return;
+      const own = out.subarray(row * vocabulary, (row + 1) * vocabulary);
+      for (const [id, probability] of probabilities) own[id] = Math.log(probability);
+    });
+    return out;
+  }
+
+  /** Hidden states [count, width] of tokens from `start` on. */
+  async states(
+    text: Int32Array,
+    start: number,
+    count: number,
+    width: number,
+    last: LastState,
+    signal?: AbortSignal,
+  ): Promise<Float32Array> {
+    const out = new Float32Array(allocate(4 * count * width, 'labels'));
+    await this.#goOn(text, start, count, signal, async (token, row) => {
+      await this.#sequence.evaluateWithoutGeneratingNewTokens([...token]);
+      if (row < 0) return;
+      const state = last();
+      argument.count(state.length, 'dimensions of a hidden state', width, width);
+      out.set(state, row * width);
+    });
+    return out;
+  }
+
+  /** Evaluates a text up to token `start + count`; `step` gets the tokens with their rows, below 0 before `start`. */
+  async #goOn(
+    text: Int32Array,
+    start: number,
+    count: number,
+    signal: AbortSignal | undefined,
+    step: (token: Int32Array, row: number) => Promise<void>,
+  ): Promise<void> {
     if (this.#text !== text || this.#position > start) {
       await this.#sequence.clearHistory();
       this.#text = text;
       this.#position = 0;
     }
-    const out = new Float32Array(allocate(4 * count * vocabulary, 'labels'));
-    out.fill(Number.NEGATIVE_INFINITY);
     // A token at a time: a piece of a text must not change the labels of another.
     while (this.#position < start + count) {
       throwIfAborted(signal);
       const at = this.#position;
-      const [probabilities] = await this.#evaluate(text.subarray(at, at + 1));
+      await step(text.subarray(at, at + 1), at - start);
       this.#position += 1;
-      if (at < start) continue;
-      const row = out.subarray((at - start) * vocabulary, (at - start + 1) * vocabulary);
-      for (const [id, probability] of probabilities) row[id] = Math.log(probability);
     }
-    return out;
   }
 
   async #evaluate(tokens: Int32Array): Promise<readonly ReadonlyMap<number, number>[]> {

@@ -1,9 +1,11 @@
 import { argument } from '../../core/check.js';
 import { optionalPackage } from '../../core/optional-package.js';
 import { errorMessage, SoftpackError, throwIfAborted } from '../../errors.js';
-import type { TokenSource } from '../../tokens/token-source.js';
+import type { OutputHead } from '../../tokens/hidden/output-head.js';
+import type { DenseRows, TokenSource } from '../../tokens/token-source.js';
 import { type AnswerOptions, drawAnswers, type TokenisedText } from './llama-answers.js';
-import { Evaluation, type LlamaSequence } from './llama-evaluation.js';
+import { Evaluation, type LastState, type LlamaSequence } from './llama-evaluation.js';
+import { openLlamaHead } from './llama-head.js';
 
 /** What is used of node-llama-cpp. */
 export interface LlamaPackage {
@@ -26,6 +28,8 @@ export interface LlamaModel {
 interface LlamaContext {
   getSequence(): LlamaSequence;
   dispose(): Promise<void>;
+  /** What contexts of vectors of texts read them by; not part of what the package promises. */
+  readonly _ctx?: { getEmbedding?(tokens: number): Float64Array };
 }
 
 /** A model on the processor, and one state of it. */
@@ -34,6 +38,8 @@ export interface LoadedLlama {
   readonly sequence: LlamaSequence;
   /** Most tokens of a text. */
   readonly contextSize: number;
+  /** Present if hidden states were asked for. */
+  readonly lastState?: LastState;
   close(): Promise<void>;
 }
 
@@ -55,10 +61,21 @@ export interface LlamaTeacherOptions extends AnswerOptions {
   readonly contextSize?: number;
   /** Default: 1; more help where nothing else runs. */
   readonly threads?: number;
+  /** Labels are hidden states behind the last norm, for this output matrix. Default: logits. */
+  readonly hidden?: HiddenOptions;
+}
+
+/** Where the output matrix of a model is. */
+export interface HiddenOptions {
+  /** Default: in the model's own file. */
+  readonly head?: string;
+  readonly headTensor?: string;
 }
 
 /** A language model that labels texts. */
 export interface LlamaTeacher extends TokenSource, AsyncDisposable {
+  /** Present if labels are hidden states. */
+  readonly head?: OutputHead;
   close(): Promise<void>;
 }
 
@@ -68,13 +85,14 @@ const CONTEXT = 2048;
 /**
  * Loads a GGUF model.
  *
- * @throws `TOOL_MISSING` saying what to type if node-llama-cpp is not installed.
+ * @throws `TOOL_MISSING` saying what to type if node-llama-cpp is not installed; `UNSUPPORTED` if hidden states are asked for
+ *   and its version gives none.
  */
 export async function loadLlama(
   options: Omit<LlamaTeacherOptions, 'texts'>,
   load: () => Promise<unknown> = () => optionalPackage(PACKAGE, 'GGUF models'),
 ): Promise<LoadedLlama> {
-  const { model: modelPath, threads = 1 } = options;
+  const { model: modelPath, threads = 1, hidden } = options;
   argument.count(threads, 'threads', 1, 1024);
   const { getLlama } = (await load()) as LlamaPackage;
   const llama = await getLlama({
@@ -90,46 +108,65 @@ export async function loadLlama(
     });
     const contextSize = options.contextSize ?? Math.min(CONTEXT, model.trainContextSize);
     argument.count(contextSize, 'contextSize', 2, model.trainContextSize);
-    const context = await model.createContext({ contextSize, sequences: 1, threads });
+    const states = hidden === undefined ? {} : { _embeddings: true };
+    const context = await model.createContext({ contextSize, sequences: 1, threads, ...states });
     // Disposing of llama.cpp waits for ever for a context that is being collected as garbage: it is held until then.
     const close = async () => {
       await context.dispose();
       await llama.dispose();
     };
-    return { model, sequence: context.getSequence(), contextSize, close };
+    const loaded = { model, sequence: context.getSequence(), contextSize, close };
+    return hidden === undefined ? loaded : { ...loaded, lastState: lastStateOf(context) };
   } catch (error) {
     await llama.dispose();
     throw error;
   }
 }
 
+/** node-llama-cpp reads vectors of whole texts by it; of a text's last token it is the state behind the last norm. */
+function lastStateOf({ _ctx }: LlamaContext): LastState {
+  const give = _ctx?.getEmbedding?.bind(_ctx);
+  if (give !== undefined) return () => give(1);
+  throw new SoftpackError('UNSUPPORTED', 'this version of node-llama-cpp gives no hidden states', {
+    field: PACKAGE,
+    expected: 'version 3.22, or hidden states in files and softpack tokens import',
+    found: 'a context without them',
+  });
+}
+
 /**
  * Opens a GGUF model as a teacher of texts, on the processor; texts are evaluated when their labels are asked for, a piece
  * at a time. Equal texts give equal labels on one machine with one version of the package.
  *
- * @throws `TOOL_MISSING` saying what to type if node-llama-cpp is not installed.
+ * @throws As {@link loadLlama}; `UNSUPPORTED` if hidden states and output matrix do not give the model's logits.
  */
 export async function openLlamaTeacher(
   options: LlamaTeacherOptions,
   load?: () => Promise<unknown>,
 ): Promise<LlamaTeacher> {
-  const { model, sequence, contextSize, close } = await loadLlama(options, load);
+  const { model, sequence, contextSize, lastState, close } = await loadLlama(options, load);
   try {
     const evaluation = new Evaluation(sequence);
     const given = options.texts.map((text, i) => idsOf(model, text, i, contextSize));
     const vocabulary = await evaluation.vocabulary(given[0].tokens[0]);
+    const states =
+      lastState === undefined
+        ? undefined
+        : await openLlamaHead(options, evaluation, lastState, given[0].tokens, vocabulary);
     const asked = { model: options.model, vocabulary, contextSize, texts: given };
     const isEnd = (token: number) => model.isEogToken(token);
     const ids = await drawAnswers(asked, evaluation, isEnd, options);
     return {
-      vocabulary,
+      ...{ vocabulary, head: states?.head },
       async *sequences(signal) {
         for (const [i, { tokens, first, open }] of ids.entries()) {
           throwIfAborted(signal);
           const name = `text ${i}`;
-          const read = (start: number, count: number) =>
-            evaluation.labels(tokens, first + start, count, vocabulary, signal);
-          const labels = { kind: 'logits', width: vocabulary, read } as const;
+          const labels: DenseRows = states?.labels(tokens, first, signal) ?? {
+            ...{ kind: 'logits', width: vocabulary },
+            read: (start, count) =>
+              evaluation.labels(tokens, first + start, count, vocabulary, signal),
+          };
           // What follows the last token is not in the text, but the teacher's opinion of it is a label; behind its own answer
           // it has none.
           const rows = tokens.length - first - (open ? 1 : 0);

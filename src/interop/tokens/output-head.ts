@@ -2,20 +2,26 @@ import { allocate } from '../../core/allocate.js';
 import { invalidFile, SoftpackError } from '../../errors.js';
 import { FLOAT_BYTES, floatsOf } from '../../labels/elements.js';
 import { locateArray } from '../../labels/stored-array.js';
+import type { ByteFile } from '../../store/byte-store.js';
 import { openLocalFile } from '../../store/local.js';
 import { checkHead, type OutputHead } from '../../tokens/hidden/output-head.js';
+import { type Gguf, isGguf, readGguf } from './gguf.js';
 
 /**
- * Reads a teacher's output matrix, .npy or .safetensors, [ids, dimensions]: `lm_head.weight`, or the table of embeddings
- * that it is tied to.
+ * Reads a teacher's output matrix, [ids, dimensions], of a .npy, .safetensors or .gguf file: `lm_head.weight`, or the table
+ * of embeddings that it is tied to. A GGUF model's is found by itself.
  *
  * @param vocabulary ids of the tokenizer; rows behind them only pad the matrix. Default: all rows.
+ * @throws `UNSUPPORTED` for GGUF models whose logits are scaled or capped.
  */
 export async function readOutputHead(
   path: string,
   { tensor, vocabulary }: { readonly tensor?: string; readonly vocabulary?: number } = {},
 ): Promise<OutputHead> {
-  const { shape, values } = await readMatrix(path, tensor, 2, vocabulary);
+  const { shape, values } = await readWeights(path, 2, vocabulary, tensor, (gguf) => {
+    requirePlainLogits(path, gguf);
+    return gguf.has('output.weight') ? 'output.weight' : 'token_embd.weight';
+  });
   const [rows, width] = shape;
   if (rows >= (vocabulary ?? rows)) {
     return checkHead({ vocabulary: vocabulary ?? rows, width, weights: values });
@@ -27,28 +33,76 @@ export async function readOutputHead(
   });
 }
 
-/** The weights of a norm, [dimensions]. */
+/** The weights of a norm, [dimensions]; a GGUF model's last one is found by itself. */
 export async function readNorm(path: string, tensor?: string): Promise<Float32Array> {
-  return (await readMatrix(path, tensor, 1)).values;
+  return (await readWeights(path, 1, undefined, tensor, () => 'output_norm.weight')).values;
 }
 
-/** @param rows first rows to read, if there are more. */
-async function readMatrix(path: string, tensor: string | undefined, rank: number, rows?: number) {
+/** Facts of a model whose logits are not the product of matrix and state. */
+const CHANGED_LOGITS = ['final_logit_softcapping', 'logit_scale'];
+
+function requirePlainLogits(path: string, gguf: Gguf): void {
+  const changed = CHANGED_LOGITS.map((name) => `${gguf.architecture}.${name}`).find(
+    (name) => ![undefined, 0, 1].includes(gguf.fact(name)),
+  );
+  if (changed === undefined) return;
+  throw new SoftpackError('UNSUPPORTED', 'logits are more than a product of state and matrix', {
+    field: `${path}: ${changed}`,
+    expected: 'a model without it, or a codec of probabilities',
+    found: gguf.fact(changed),
+  });
+}
+
+/** @param rows first rows to read, if there are more. @param named which tensor of a GGUF model is meant by none. */
+async function readWeights(
+  path: string,
+  rank: number,
+  rows: number | undefined,
+  tensor: string | undefined,
+  named: (gguf: Gguf) => string,
+) {
   const file = await openLocalFile(path);
   try {
-    const array = await locateArray(file, tensor);
-    const { shape, dtype, bigEndian, fortranOrder, dataOffset, field } = array;
-    if (shape.length !== rank || shape.includes(0) || (fortranOrder && rank > 1)) {
-      throw invalidFile(path, field, 'not an array of weights', {
-        expected: rank === 1 ? '[dimensions]' : '[ids, dimensions] in C order',
-        found: `[${shape.join(', ')}]${fortranOrder ? ' in Fortran order' : ''}`,
-      });
-    }
-    const elements = Math.min(rows ?? shape[0], shape[0]) * (rank === 1 ? 1 : shape[1]);
-    const bytes = new Uint8Array(allocate(elements * FLOAT_BYTES[dtype], field));
-    await array.file.read(dataOffset, bytes);
-    return { shape, values: floatsOf(bytes, dtype, bigEndian) };
+    const start = new Uint8Array(Math.min(4, file.size));
+    await file.read(0, start);
+    if (!isGguf(start)) return await readMatrix(file, tensor, rank, rows);
+    const gguf = await readGguf(file);
+    const meant = named(gguf);
+    const name = tensor ?? meant;
+    const { shape, values } = await gguf.tensor(name, rows);
+    if (shape.length !== rank) throw notWeights(path, `tensor ${name}`, rank, shape);
+    return { shape, values };
   } finally {
     await file.close();
   }
+}
+
+async function readMatrix(
+  file: ByteFile,
+  tensor: string | undefined,
+  rank: number,
+  rows: number | undefined,
+) {
+  const array = await locateArray(file, tensor);
+  const { shape, dtype, bigEndian, fortranOrder, dataOffset, field } = array;
+  if (shape.length !== rank || shape.includes(0) || (fortranOrder && rank > 1)) {
+    throw notWeights(file.name, field, rank, shape, fortranOrder ? ' in Fortran order' : '');
+  }
+  const elements = Math.min(rows ?? shape[0], shape[0]) * (rank === 1 ? 1 : shape[1]);
+  const bytes = new Uint8Array(allocate(elements * FLOAT_BYTES[dtype], field));
+  await array.file.read(dataOffset, bytes);
+  return { shape, values: floatsOf(bytes, dtype, bigEndian) };
+}
+
+function notWeights(
+  path: string,
+  field: string,
+  rank: number,
+  shape: readonly number[],
+  order = '',
+): SoftpackError {
+  return invalidFile(path, field, 'not an array of weights', {
+    expected: rank === 1 ? '[dimensions]' : '[ids, dimensions] in C order',
+    found: `[${shape.join(', ')}]${order}`,
+  });
 }

@@ -26,7 +26,7 @@ async function* linesOf(source: TokenSource, signal: AbortSignal | undefined) {
   for await (const sequence of sparseSequences(source, signal)) {
     const { tokens, first, labels } = sequence;
     const rows = labelledRows(sequence).map((row) => entriesOf(labels, row));
-    const width = Math.min(...rows.map(({ ids }) => ids.length));
+    const width = rows.length === 0 ? 0 : Math.min(...rows.map(({ ids }) => ids.length));
     if (first + 1 + rows.length !== tokens.length || !(width > 0)) {
       throw unsupported(
         sequence.name,

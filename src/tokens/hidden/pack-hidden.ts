@@ -29,6 +29,8 @@ export interface PackHiddenOptions {
   readonly storeHead?: boolean;
   /** Identifies the teacher, as plain JSON. */
   readonly teacher?: object;
+  /** Texts of a shard; default: as many as have about 2^18 labels. */
+  readonly shardTexts?: number;
   readonly kernels?: Kernels;
   readonly onProgress?: (done: number, sequences: number) => void;
   readonly signal?: AbortSignal;
@@ -42,10 +44,13 @@ export interface PackHiddenResult extends CountedSource {
 const TRAINING_LABELS = 16_384;
 /** Labels of one sequence that are learnt from. */
 const TRAINING_ROWS = 512;
+/** Memory for states that were learnt from, which need not be asked for again: a model may take long to make them. */
+const KEPT_BYTES = 2 ** 26;
 
 /**
  * Stores a teacher's hidden states of texts as an archive of one block per sequence. The source is gone through three
- * times: to count, to learn from sequences spread over it, and to encode; hidden states are read in pieces, mostly once.
+ * times: to count, to learn from sequences spread over it, and to encode; hidden states are read in pieces, once but for those
+ * learnt from beyond 64 MiB.
  * Killed at any moment and started again on the same machine it ends with the same bytes.
  */
 export async function packHidden(options: PackHiddenOptions): Promise<PackHiddenResult> {
@@ -56,11 +61,16 @@ export async function packHidden(options: PackHiddenOptions): Promise<PackHidden
   argument.count(head.vocabulary, 'head.vocabulary', source.vocabulary, source.vocabulary);
   const check = (own: TokenSequence) => requireHidden(own, source.vocabulary, head.width);
   const counted = await countSequences(source, check, signal);
-  const states = await trainingStates(source, counted, head, signal);
+  const { states, kept } = await trainingStates(source, counted, head, signal);
   const learning = { head, kl, labels: counted.labels, storeHead, kernels };
   const encoder = await learnHidden(states, learning);
-  await writeSequences(encoder.codec.parts(), HIDDEN_DECODING, counted, options, (own) => {
-    const read = (from: number, count: number) => readHidden(own, from, count);
+  const parts = encoder.codec.parts();
+  await writeSequences(parts, HIDDEN_DECODING, counted, options, (own, sequence) => {
+    const known = kept.get(sequence);
+    kept.delete(sequence);
+    const read = async (from: number, count: number) =>
+      known?.slice(from * head.width, (from + count) * head.width) ??
+      (await readHidden(own, from, count));
     return encodeHiddenSequence(own, own.rows, read, encoder);
   });
   return { ...counted, out };
@@ -93,25 +103,30 @@ async function readHidden(
   });
 }
 
-/** Hidden states of sequences spread over the source, [count, width]. */
+/** States of sequences spread over the source, [count, width], and those of whole sequences again, by their numbers. */
 async function trainingStates(
   source: TokenSource,
   { sequences, labels }: CountedSource,
   { width }: OutputHead,
   signal?: AbortSignal,
-): Promise<Float32Array> {
+): Promise<{ states: Float32Array; kept: Map<number, Float32Array> }> {
   const share = Math.min(1, Math.max(TRAINING_LABELS, 4 * width) / labels);
   const parts: Float32Array[] = [];
-  let [passed, taken, sequence] = [0, 0, 0];
+  const kept = new Map<number, Float32Array>();
+  let [passed, taken, sequence, keptBytes] = [0, 0, 0, 0];
   for await (const own of source.sequences(signal)) {
+    const number = sequence++;
     const wanted = own.rows > 0 && taken <= share * passed;
     passed += own.rows;
-    sequence++;
     if (!wanted) continue;
     // The middle of a long text stands for all of it.
     const count = share === 1 ? own.rows : Math.min(own.rows, TRAINING_ROWS);
-    parts.push(await readHidden(own, Math.floor((own.rows - count) / 2), count));
+    const states = await readHidden(own, Math.floor((own.rows - count) / 2), count);
+    parts.push(states);
     taken += count;
+    if (count < own.rows || keptBytes + states.byteLength > KEPT_BYTES) continue;
+    kept.set(number, states);
+    keptBytes += states.byteLength;
   }
   if (sequence !== sequences) throw changed(sequences, sequence);
   const out = new Float32Array(taken * width);
@@ -120,5 +135,5 @@ async function trainingStates(
     out.set(part, at);
     at += part.length;
   }
-  return out;
+  return { states: out, kept };
 }

@@ -128,5 +128,14 @@ test('refuses what a layout cannot hold, and leaves no folder', async () => {
     const made = written('textless', (folder) => write(folder, textless));
     await expect(made).rejects.toMatchObject({ code: 'UNSUPPORTED' });
   }
+  const one = { ...sequenceOf(0, 4, 0), tokens: Int32Array.of(3), rows: 0 };
+  const empty: TokenSource = {
+    vocabulary: V,
+    async *sequences() {
+      yield one;
+    },
+  };
+  const unlabelled = written('unlabelled', (folder) => writeAxolotl(folder, empty));
+  await expect(unlabelled).rejects.toThrow(/0 of 1 tokens from token 1 on, at least 0 entries/);
   await expect(readFile(join(temporary.path('late'), 'data_0.parquet'))).rejects.toThrow();
 });

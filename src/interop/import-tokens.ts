@@ -42,10 +42,13 @@ export async function importTokens(options: ImportTokensOptions): Promise<Import
   const most = await mostEntries(labels, signal);
   if (most === 'hidden') {
     if (codec !== undefined) argument.oneOf(codec, 'codec', ['hidden']);
+    requireUnused({ top, tail, seed }, 'labels of ids');
     const result = await importHidden(labels, options);
     return { ...result, layout, codec: 'hidden', notes };
   }
   if (codec === 'hidden') throw noStates(layout);
+  const { head, headTensor, storeHead, norm, normTensor, normEps, kl } = options;
+  requireUnused({ head, headTensor, storeHead, norm, normTensor, normEps, kl }, 'hidden states');
   const name = codec ?? (most === undefined ? 'head-tail' : 'topk');
   const kept = top ?? (name === 'topk' ? most : undefined);
   const result = await packTokens({
@@ -54,6 +57,12 @@ export async function importTokens(options: ImportTokensOptions): Promise<Import
     teacher: { imported: { layout } },
   });
   return { ...result, layout, codec: name, notes };
+}
+
+/** `INVALID_ARGUMENT` for an option of labels of another kind. */
+function requireUnused(given: Readonly<Record<string, unknown>>, kind: string): void {
+  const [name, value] = Object.entries(given).find(([, own]) => own !== undefined) ?? [];
+  argument.that(name === undefined, value, name ?? '', `${kind}, which these labels are not`);
 }
 
 /** Most entries of a label; undefined for labels of whole distributions. */

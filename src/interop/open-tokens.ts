@@ -198,7 +198,8 @@ async function layoutOfFile(path: string): Promise<TokenLayout | undefined> {
   const head = Buffer.from(await readHead(path, HEAD_BYTES)).toString('latin1');
   if (head.startsWith('_logits_')) return 'llama';
   if (head.startsWith('PAR1')) return 'axolotl';
-  if (!/^\s*[[{]/.test(head)) return undefined;
+  // Editors on Windows begin a text with a mark of its byte order.
+  if (!/^(?:\xef\xbb\xbf)?\s*[[{]/.test(head)) return undefined;
   if (head.includes('"prompt_logprobs"')) return 'vllm';
   return /"(?:target_)?logprobs"/.test(head) ? 'axolotl' : undefined;
 }

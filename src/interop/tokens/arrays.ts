@@ -35,7 +35,8 @@ export async function readTokenArray(
   const array = await locateArray(file, options.tensor);
   const { shape, field, fortranOrder } = array;
   if (fortranOrder || (shape.length !== 2 && shape.length !== 3) || shape.includes(0)) {
-    throw invalidFile(file.name, field, 'not an array of token labels', {
+    throw new SoftpackError('INVALID_FILE', 'not an array of token labels', {
+      field,
       expected: '[tokens, n] or [sequences, positions, n] in C order',
       found: `[${shape.join(', ')}]${fortranOrder ? ' in Fortran order' : ''}`,
     });

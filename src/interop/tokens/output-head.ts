@@ -1,5 +1,5 @@
 import { allocate } from '../../core/allocate.js';
-import { invalidFile, SoftpackError } from '../../errors.js';
+import { SoftpackError } from '../../errors.js';
 import { FLOAT_BYTES, floatsOf } from '../../labels/elements.js';
 import { locateArray } from '../../labels/stored-array.js';
 import type { ByteFile } from '../../store/byte-store.js';
@@ -70,7 +70,7 @@ async function readWeights(
     const meant = named(gguf);
     const name = tensor ?? meant;
     const { shape, values } = await gguf.tensor(name, rows);
-    if (shape.length !== rank) throw notWeights(path, `tensor ${name}`, rank, shape);
+    if (shape.length !== rank) throw notWeights(`${path}: tensor ${name}`, rank, shape);
     return { shape, values };
   } finally {
     await file.close();
@@ -86,7 +86,7 @@ async function readMatrix(
   const array = await locateArray(file, tensor);
   const { shape, dtype, bigEndian, fortranOrder, dataOffset, field } = array;
   if (shape.length !== rank || shape.includes(0) || (fortranOrder && rank > 1)) {
-    throw notWeights(file.name, field, rank, shape, fortranOrder ? ' in Fortran order' : '');
+    throw notWeights(field, rank, shape, fortranOrder ? ' in Fortran order' : '');
   }
   const elements = Math.min(rows ?? shape[0], shape[0]) * (rank === 1 ? 1 : shape[1]);
   const bytes = new Uint8Array(allocate(elements * FLOAT_BYTES[dtype], field));
@@ -95,13 +95,13 @@ async function readMatrix(
 }
 
 function notWeights(
-  path: string,
   field: string,
   rank: number,
   shape: readonly number[],
   order = '',
 ): SoftpackError {
-  return invalidFile(path, field, 'not an array of weights', {
+  return new SoftpackError('INVALID_FILE', 'not an array of weights', {
+    field,
     expected: rank === 1 ? '[dimensions]' : '[ids, dimensions] in C order',
     found: `[${shape.join(', ')}]${order}`,
   });

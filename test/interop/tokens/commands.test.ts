@@ -74,6 +74,15 @@ test('layouts are detected, and texts come from another file', async () => {
   await expect(read()).rejects.toMatchObject({ code: 'INVALID_FILE' });
 });
 
+test('a mark of the byte order, as editors on Windows write it, changes nothing', async () => {
+  const marked = await temporary.file('marked.jsonl', `\ufeff${lines}\r\n`);
+  await using found = await openTokenLabels({ source: marked, vocabulary: 8 });
+  expect(found.layout).toBe('vllm');
+  const texts: number[][] = [];
+  for await (const { tokens = [] } of found.sequences()) texts.push([...tokens]);
+  expect(texts).toEqual(TEXTS.map((text) => text.prompt_token_ids));
+});
+
 test('refusals say what is missing', async () => {
   const out = temporary.path('none');
   const run = (...flags: string[]) => softpack(['tokens', 'import', ...flags, '-o', out]);

@@ -136,6 +136,14 @@ test('refusals say what is missing', async () => {
     code: 'INVALID_ARGUMENT',
     field: 'codec',
   });
+  for (const [field, options] of [
+    ['top', { head: model, top: 5 }],
+    ['tail', { head: model, tail: 'ghost' }],
+    ['kl', { from: 'logits', vocabulary: undefined, kl: 0.1 }],
+    ['head', { from: 'logits', vocabulary: undefined, head: model }],
+  ] as const) {
+    await expect(run(options)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', field });
+  }
   await expect(
     run({ from: 'logits', vocabulary: undefined, codec: 'hidden' }),
   ).rejects.toMatchObject({ code: 'UNSUPPORTED', field: 'codec' });

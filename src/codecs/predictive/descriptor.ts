@@ -7,7 +7,8 @@ import { TRANSFORM, trainTransform } from '../transform/descriptor.js';
 /** `transform`, which may also predict labels by a network, where that saves more bytes than it takes. */
 export const PREDICTIVE: CodecDescriptor<PredictiveSized, PredictiveChoice> = {
   name: 'predictive',
-  revision: TRANSFORM.revision,
+  // 2: as transform. 3: a network that learns less by heart.
+  revision: 3,
   parameters: [
     ...TRANSFORM.parameters,
     { name: 'network', words: 'a network that predicts labels', kind: 'form', libraryOnly: true },

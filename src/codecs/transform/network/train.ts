@@ -22,7 +22,8 @@ const BATCH = 512;
 const LEAST_BATCH = 64;
 const BATCHES = 64;
 const RATE = 0.012;
-const DECAY = 0.01;
+/** Of the layers; see row-adam.ts. */
+const DECAY = 0.1;
 /** Share of the updates in which rates rise. */
 const RISING = 0.15;
 const NOISE = 2 ** 16;
@@ -98,7 +99,7 @@ class Training {
   readonly #squares: Float64Array;
   /** Labels of an update. */
   readonly batch: number;
-  /** What rounding changes embeddings by, drawn once. */
+  /** Up to twice what rounding changes embeddings by, drawn once. */
   readonly #noise: Float32Array;
   readonly #in: Float32Array;
   readonly #out: Float32Array;
@@ -126,7 +127,7 @@ class Training {
     this.#embeddings = new RowAdam(embeddings, CELLS * NUMBERS);
     this.#squares = new Float64Array(components).fill(1);
     const { batch } = this;
-    this.#noise = uniform(NOISE, EMBEDDING_STEP / 2);
+    this.#noise = uniform(NOISE, EMBEDDING_STEP);
     this.#in = new Float32Array(batch * INPUTS);
     this.#out = new Float32Array(batch * OUTER_INPUTS);
     this.#pre = new Float32Array(batch * HIDDEN);

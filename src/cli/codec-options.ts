@@ -126,7 +126,9 @@ export function codecOf(
   return {
     name,
     ...(ratio === undefined ? {} : { totalRatio: ratio }),
-    ...(megabytes === undefined ? {} : { totalBytes: Math.floor(megabytes * 2 ** 20) }),
+    ...(megabytes === undefined
+      ? {}
+      : { totalBytes: Math.max(1, Math.floor(megabytes * 2 ** 20)) }),
     ...Object.fromEntries(values),
   } as CodecChoice;
 }

@@ -12,7 +12,7 @@ import { SoftpackError } from '../errors.js';
 export const PROBABILITY_FLOOR = 1e-12;
 
 export interface LabelDivergence {
-  /** Mean over rows of KL(y || q) = sum_j y_j log(y_j / q_j), nats. */
+  /** Mean over rows of KL(y || q) = sum_j y_j log(y_j / q_j) - y_j + q_j, nats: sums of rounded labels are not quite 1. */
   readonly kl: number;
   /** Energy of the error of row-centred log-probabilities over their energy: 0 is exact, 1 is all lost. */
   readonly nmse: number;
@@ -87,7 +87,7 @@ export class DivergenceMeter {
     for (let j = begin; j < end; ++j) {
       const logLabel = Math.log(Math.max(labels[j], PROBABILITY_FLOOR));
       const error = logLabel - Math.log(Math.max(decoded[j], PROBABILITY_FLOOR));
-      kl += labels[j] * error;
+      kl += labels[j] * error + (decoded[j] - labels[j]);
       sum += logLabel;
       sumOfSquares += logLabel * logLabel;
       errorSum += error;

@@ -346,6 +346,26 @@ describe('a size', () => {
     expect(pilot?.kl).toBeLessThanOrEqual(Number(least));
   });
 
+  test('far above what labels take gives them nearly as they are', async () => {
+    const few = logits.slice(0, 400 * classes);
+    // One of them is far from all others.
+    few.subarray(77 * classes, 78 * classes).forEach((value, j, row) => {
+      row[j] = 300 * value;
+    });
+    const shape = { epochs: 2, samples: 200, classes };
+    for (const size of [{ rate: 1e9 }, { totalBytes: 2 ** 40 }]) {
+      const { divergence } = await packLogits({
+        source: memoryLabelSource(few, shape),
+        labels: 'logits',
+        out: directory.path(Object.keys(size).join()),
+        codec: { name: 'transform', ...size },
+        tau: TAU,
+      });
+      expect(divergence.kl).toBeGreaterThanOrEqual(0);
+      expect(divergence.kl).toBeLessThan(1e-5);
+    }
+  });
+
   test('that these labels cannot have is refused with the least that they take', async () => {
     const codec = { name: 'transform', rate: 0.01 } as const;
     const call = packLogits({ source, out: directory.path('none'), codec, tau: TAU });

@@ -48,7 +48,10 @@ beforeAll(async () => {
 
 /** KL divergence of two rows in float64, from its definition. */
 function divergenceOf(y: Float32Array, q: Float32Array): number {
-  return y.reduce((sum, p, j) => (p > 0 ? sum + p * Math.log(p / Math.max(q[j], 1e-12)) : sum), 0);
+  return y.reduce((sum, p, j) => {
+    const own = p > 0 ? p * Math.log(p / Math.max(q[j], 1e-12)) : 0;
+    return sum + own - p + q[j];
+  }, 0);
 }
 
 async function comparison(labels: number) {

@@ -22,6 +22,8 @@ export interface DrawnLabels {
   readonly rank: number;
   /** [rank], root mean squares of the coefficients. */
   readonly deviations: Float64Array;
+  /** Size of the largest coefficient. */
+  readonly largest: number;
   /** Mean square of what lies outside of all components. */
   readonly rest: number;
 }
@@ -48,6 +50,7 @@ export async function drawLabels(
   const latents = await projected(centred, kept, classes, kernels);
   const squares = new Float64Array(rank);
   for (let i = 0; i < latents.length; i++) squares[i % rank] += latents[i] ** 2;
+  const largest = latents.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   const deviations = squares.map((sum) => Math.sqrt(sum / count));
   const energy = centred.reduce((sum, value) => sum + value * value, 0) / count;
   const rest = Math.max(
@@ -55,7 +58,8 @@ export async function drawLabels(
     0,
   );
   const mixed = mixes.partner.some((partner, i) => partner !== mixes.sample[i]);
-  return { count, centred, mixes, mixed, mean, components: kept, rank, deviations, rest };
+  const labels = { count, centred, mixes, mixed, mean };
+  return { ...labels, components: kept, rank, deviations, largest, rest };
 }
 
 /** Products [rows, rank] of labels [rows, classes] with vectors [rank, classes]. */

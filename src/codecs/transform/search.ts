@@ -21,6 +21,8 @@ const TOLERANCE = 0.01;
 /** The same of a divergence. */
 const KL_TRIALS = 10;
 const KL_TOLERANCE = 0.03;
+/** Steps of the largest coefficient that is known: some room below 2^15 for others. */
+const MOST_STEPS = 16_000;
 
 export interface Found {
   readonly codec: TransformCodec;
@@ -99,10 +101,10 @@ class Search {
 
   /** The coarsest step whose labels diverge by no more than this, nearly. */
   async forDivergence(most: number): Promise<Found> {
-    const [finest, coarsest] = this.#steps();
+    const [finest, coarsest] = [this.#finest, this.#steps()[1]];
     let [fine, coarse] = [finest, coarsest];
     let best: Found | undefined;
-    let step = this.#stepOfDivergence(most);
+    let step = Math.max(this.#stepOfDivergence(most), finest);
     let least = Number.POSITIVE_INFINITY;
     let last: { readonly step: number; readonly excess: number } | undefined;
     // Errors grow about with the square of the step.
@@ -161,6 +163,11 @@ class Search {
     return learnCodec(candidate.drawn, settings, this.#context);
   }
 
+  /** The finest step of a codec: indices of finer ones would not fit 16 bits, or tell of what float32 rounds. */
+  get #finest(): number {
+    return Math.max(this.#steps()[0], this.#drawn.largest / MOST_STEPS);
+  }
+
   /** The finest and the coarsest step to try. */
   #steps(): readonly [number, number] {
     const { deviations, mean } = this.#drawn;
@@ -199,8 +206,9 @@ class Search {
 
   /** The codec nearest below the budget, by the secant method on logarithms. */
   async #near(start: OwnTrial, budget: number): Promise<Learnt> {
+    const finest = this.#finest;
     // Bits fall about as steps grow.
-    let [slope, step] = [-1, start.step];
+    let [slope, step] = [-1, Math.max(start.step, finest)];
     let best: Learnt | undefined;
     let last: { readonly step: number; readonly excess: number } | undefined;
     for (let i = 0; i < TRIALS; i++) {
@@ -213,14 +221,14 @@ class Search {
       } else {
         learnt.codec.dispose();
       }
-      if (fits && learnt.bits > (1 - TOLERANCE) * budget) break;
+      if (fits && (learnt.bits > (1 - TOLERANCE) * budget || step === finest)) break;
       const excess = Math.log(learnt.bits / ((1 - TOLERANCE / 2) * budget));
       if (last !== undefined && last.step !== step) {
         const found = (excess - last.excess) / Math.log(step / last.step);
         if (found < -0.1 && found > -4) slope = found;
       }
       last = { step, excess };
-      step *= Math.exp(Math.min(Math.max(-excess / slope, -2), 2));
+      step = Math.max(finest, step * Math.exp(Math.min(Math.max(-excess / slope, -2), 2)));
     }
     if (best !== undefined) return best;
     const smallest = await this.#smallest();

@@ -161,11 +161,8 @@ export {
 } from './interop/open-tokens.js';
 export type { Agreement } from './interop/order-proof.js';
 export type { AnswerOptions } from './interop/tokens/llama-answers.js';
-export type {
-  HiddenOptions,
-  LlamaTeacherOptions,
-  PromptedText,
-} from './interop/tokens/llama-teacher.js';
+export type { HiddenOptions } from './interop/tokens/llama-head.js';
+export type { LlamaTeacherOptions, PromptedText } from './interop/tokens/llama-teacher.js';
 export { readOutputHead } from './interop/tokens/output-head.js';
 // Kernels
 export type { AugmentArgs, Rendering } from './kernels/augment-args.js';

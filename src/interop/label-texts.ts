@@ -7,8 +7,8 @@ import { readLocalFile } from '../store/local.js';
 import type { TokenPreset } from '../tokens/config.js';
 import { packHidden } from '../tokens/hidden/pack-hidden.js';
 import { type PackTokensResult, packTokens, type TokenCodecChoice } from '../tokens/pack-tokens.js';
+import type { HiddenOptions } from './tokens/llama-head.js';
 import {
-  type HiddenOptions,
   type LlamaTeacherOptions,
   openLlamaTeacher,
   type PromptedText,

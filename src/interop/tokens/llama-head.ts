@@ -2,8 +2,14 @@ import { SoftpackError } from '../../errors.js';
 import type { OutputHead } from '../../tokens/hidden/output-head.js';
 import type { DenseRows } from '../../tokens/token-source.js';
 import type { Evaluation, LastState } from './llama-evaluation.js';
-import type { LlamaTeacherOptions } from './llama-teacher.js';
 import { readOutputHead } from './output-head.js';
+
+/** Where the output matrix of a model is. */
+export interface HiddenOptions {
+  /** Default: in the model's own file. */
+  readonly head?: string;
+  readonly headTensor?: string;
+}
 
 /** Hidden states of a model's texts, and the output matrix that makes logits of them. */
 export interface LlamaStates {
@@ -19,7 +25,7 @@ const MOST_KL = 0.05;
 
 /** @throws `UNSUPPORTED` if hidden states and matrix do not give the model's own logits, as of other models' matrices. */
 export async function openLlamaHead(
-  { model, hidden = {} }: Pick<LlamaTeacherOptions, 'model' | 'hidden'>,
+  { model, hidden = {} }: { readonly model: string; readonly hidden?: HiddenOptions },
   evaluation: Evaluation,
   last: LastState,
   tokens: Int32Array,

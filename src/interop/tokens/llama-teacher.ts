@@ -5,7 +5,7 @@ import type { OutputHead } from '../../tokens/hidden/output-head.js';
 import type { DenseRows, TokenSource } from '../../tokens/token-source.js';
 import { type AnswerOptions, drawAnswers, type TokenisedText } from './llama-answers.js';
 import { Evaluation, type LastState, type LlamaSequence } from './llama-evaluation.js';
-import { openLlamaHead } from './llama-head.js';
+import { type HiddenOptions, openLlamaHead } from './llama-head.js';
 
 /** What is used of node-llama-cpp. */
 export interface LlamaPackage {
@@ -63,13 +63,6 @@ export interface LlamaTeacherOptions extends AnswerOptions {
   readonly threads?: number;
   /** Labels are hidden states behind the last norm, for this output matrix. Default: logits. */
   readonly hidden?: HiddenOptions;
-}
-
-/** Where the output matrix of a model is. */
-export interface HiddenOptions {
-  /** Default: in the model's own file. */
-  readonly head?: string;
-  readonly headTensor?: string;
 }
 
 /** A language model that labels texts. */

@@ -26,7 +26,9 @@ test('a pilot finds what packing does, predicts its size, and writes nothing', a
   expect(found.pilot).toEqual(packed.pilot);
   expect(found.weighed).toEqual(packed.weighed);
   expect(found).toMatchObject({ epochs, samples, classes, storedEpochs: packed.storedEpochs });
-  expect(Math.abs(found.bytes.total / packed.bytes.total - 1)).toBeLessThan(0.02);
+  const { total } = packed.bytes;
+  // Notes in the manifest and offsets of blocks are predicted to half a kB.
+  expect(Math.abs(found.bytes.total - total)).toBeLessThan(0.01 * total + 512);
   expect(packed.ratio.total).toBeGreaterThanOrEqual(codec.totalRatio);
 });
 

@@ -41,6 +41,7 @@ export async function findUntoldErrors(
   const undisturbed = place.freshOut();
   const { code, operations } = await place.run(writer, undisturbed, { ops: 'all' });
   expect(code).toBe(0);
+  expect(operations.length).toBeGreaterThan(5);
   const wanted = treeOf(undisturbed);
   const faults: string[] = [];
   const failures = choose(failuresOf(operations));

@@ -1,5 +1,4 @@
-import { type ChildProcess, fork, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
+import { spawnSync } from 'node:child_process';
 import {
   cpSync,
   existsSync,
@@ -16,6 +15,7 @@ import { NpyWriter } from '#src/labels/npy.js';
 import { syntheticLogits } from '../codecs/labels.js';
 import { writeImage } from '../images/fixture.js';
 import type { TemporaryDirectory } from '../temporary.js';
+import { type Ending, FaultProcess } from './fault-process.js';
 
 export const OUT = '{out}';
 
@@ -26,10 +26,7 @@ export interface Writer {
   readonly args: readonly string[];
 }
 
-export interface Outcome {
-  readonly code: number | null;
-  readonly signal: NodeJS.Signals | null;
-  readonly err: string;
+export interface Outcome extends Ending {
   /** Operations that were counted, e.g. `write <path>`. */
   readonly operations: readonly string[];
 }
@@ -42,7 +39,6 @@ export interface Fault {
   readonly at?: number;
 }
 
-const driver = fileURLToPath(new URL('driver.mjs', import.meta.url));
 const source = fileURLToPath(new URL('file_faults.c', import.meta.url));
 const teacher = fileURLToPath(new URL('../nn/models/onnx-nchw/', import.meta.url));
 
@@ -56,7 +52,7 @@ export function missingForFaults(): string | undefined {
 export class FaultWorkplace {
   readonly #root: string;
   readonly #library: string;
-  #driver: ChildProcess | undefined;
+  #process: FaultProcess | undefined;
   #runs = 0;
 
   private constructor(root: string) {
@@ -152,55 +148,42 @@ export class FaultWorkplace {
   }
 
   /** Runs a writer with faults of the file system, in the process of the runs before it. */
-  run(writer: Writer, out: string, { ops, fault = 'none', at = 0 }: Fault): Promise<Outcome> {
-    const log = `${join(out, '..')}.log`;
+  async run(writer: Writer, out: string, { ops, fault = 'none', at = 0 }: Fault): Promise<Outcome> {
+    const folder = join(out, '..');
+    const log = `${folder}.log`;
     rmSync(log, { force: true });
     const named = writer.args.map((arg) => (arg === OUT ? out : arg));
     const args = writer.args.includes(OUT) ? named : [...named, '--out', out];
-    this.#driver ??= this.#start();
-    const child = this.#driver;
-    return new Promise((resolve) => {
-      let printed = '';
-      const print = (text: string) => {
-        printed += text;
-      };
-      const end = (code: number | null, signal: NodeJS.Signals | null, err: string) => {
-        child.stderr?.off('data', print);
-        child.removeAllListeners();
-        const text = existsSync(log) ? readFileSync(log, 'utf8') : '';
-        resolve({ code, signal, err, operations: text.split('\n').slice(0, -1) });
-      };
-      child.stderr?.setEncoding('utf8').on('data', print);
-      child.once('message', ({ code, err }: { code: number; err: string }) => end(code, null, err));
-      child.once('close', (code, signal) => {
-        this.#driver = undefined;
-        end(code, signal, printed);
-      });
-      child.send({ args, words: `${ops} ${fault} ${at}`, log });
-    });
+    this.#process ??= this.#start();
+    const ending = await this.#process.run({ args, words: `${ops} ${fault} ${at}`, log });
+    if (this.#process.hasEnded) this.#process = undefined;
+    const operations = existsSync(log) ? readFileSync(log, 'utf8').split('\n').slice(0, -1) : [];
+    const own = [folder, this.path('in')];
+    const isOwn = (path: string) => own.some((one) => `${path}/`.startsWith(`${one}/`));
+    const foreign = operations.find((line) => !isOwn(line.slice(line.indexOf(' ') + 1)));
+    // A command that still works after its end would change what it left, and be counted with the next.
+    if (foreign !== undefined)
+      throw new Error(`${writer.name} met an operation of others: ${foreign}`);
+    return { ...ending, operations };
   }
 
   /** One thread for files, so that operations have an order. */
-  #start(): ChildProcess {
-    const env = {
+  #start(): FaultProcess {
+    return new FaultProcess({
       ...process.env,
       LD_PRELOAD: this.#library,
       UV_THREADPOOL_SIZE: '1',
       UV_USE_IO_URING: '0',
       SOFTPACK_FAULT_ROOT: this.#root,
       SOFTPACK_FAULT_CONTROL: this.path('control'),
-    };
-    return fork(driver, { env, execArgv: [], stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
+    });
   }
 
   /** Ends the process of the runs; whatever it has locked is free. */
   async end(): Promise<void> {
-    const child = this.#driver;
-    if (child === undefined) return;
-    this.#driver = undefined;
-    const closed = once(child, 'close');
-    child.kill('SIGKILL');
-    await closed;
+    const ending = this.#process;
+    this.#process = undefined;
+    await ending?.end();
   }
 }
 

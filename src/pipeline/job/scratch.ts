@@ -2,7 +2,6 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { makeDirectory } from '../../container/durable.js';
 import { parseJson } from '../../core/json.js';
-import { errorCode } from '../../errors.js';
 import { onFile } from '../../store/file-error.js';
 import { readLocalFile } from '../../store/local.js';
 import { asProcessId, isGone, thisProcess } from '../../store/process-id.js';
@@ -22,7 +21,13 @@ export async function makeScratch(scratch: string): Promise<string> {
   }
   const own = await onFile(scratch, () => mkdtemp(join(scratch, PREFIX)));
   const path = join(own, OWNER_FILE);
-  await onFile(path, () => writeFile(path, JSON.stringify(thisProcess())));
+  try {
+    await onFile(path, () => writeFile(path, JSON.stringify(thisProcess())));
+  } catch (error) {
+    // Without its owner nobody would ever remove it.
+    await rm(own, { recursive: true, force: true }).catch(() => undefined);
+    throw error;
+  }
   return own;
 }
 
@@ -32,11 +37,8 @@ async function isLeft(folder: string): Promise<boolean> {
   try {
     const owner = asProcessId(parseJson(path, 'owner', await readLocalFile(path, MAX_OWNER_BYTES)));
     return owner !== undefined && isGone(owner);
-  } catch (error) {
-    // Of a process that begins just now, or of another user.
-    if (['NOT_FOUND', 'INVALID_FILE', 'PERMISSION_DENIED'].includes(errorCode(error) ?? '')) {
-      return false;
-    }
-    throw error;
+  } catch {
+    // Of a process that begins just now, of another user, or no file at all: not for us to remove, nor a reason to stop.
+    return false;
   }
 }

@@ -11,7 +11,7 @@ export interface TarMember {
 
 const BLOCK = 512;
 const REGULAR = new Set(['0', '\0']);
-/** Extended headers of PAX and GNU: what they add (times, long names) no member that we read needs. */
+/** Extended headers of PAX, whose times and long names no member that we read needs, and folders. */
 const SKIPPED = new Set(['x', 'g', '5']);
 
 /** Regular files of an uncompressed tar archive; only headers are read. */

@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MANIFEST_FILE } from '../container/shard-file.js';
+import { argument } from '../core/check.js';
 import { SoftpackError } from '../errors.js';
 import { onFile } from '../store/file-error.js';
 import { type ImageFolderOptions, imageFolder } from './folder.js';
@@ -25,6 +26,8 @@ export async function openImages(
   path: string,
   options: OpenImagesOptions = {},
 ): Promise<ImageSource> {
+  argument.text(path, 'images');
+  if (options.split !== undefined) argument.text(options.split, 'split');
   const found = await onFile(path, () => stat(path));
   if (!found.isDirectory()) return imageList(path, options);
   switch (await packedState(path)) {

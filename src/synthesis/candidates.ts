@@ -73,8 +73,8 @@ export function checkedRange(
   classes: readonly [number, number] | undefined,
   known: number,
 ): readonly [number, number] {
-  const [first, end] = classes ?? [0, known];
-  argument.count(first, 'classes[0]', 0, known - 1);
-  argument.count(end, 'classes[1]', first + 1, known);
-  return [first, end];
+  if (classes === undefined) return [0, known];
+  const [first, end] = argument.list(classes, 'classes');
+  const begin = argument.count(first, 'classes[0]', 0, known - 1);
+  return [begin, argument.count(end, 'classes[1]', begin + 1, known)];
 }

@@ -38,7 +38,10 @@ export function requireRequest(options: SynthesisRequest): void {
   const { method, format = 'png' } = options;
   argument.oneOf(method, 'method', SYNTHESIS_METHODS);
   requireOptionsOf(options);
-  if (format !== 'png') argument.count(format.jpeg, 'format.jpeg', 1, 100);
+  if (format !== 'png') {
+    argument.count(argument.object(format, 'format').jpeg, 'format.jpeg', 1, 100);
+  }
+  if (options.statistics !== undefined) argument.text(options.statistics, 'statistics');
 }
 
 /** An option of another method has no effect: whoever gives it expects one. */

@@ -183,6 +183,7 @@ class SynthesisProduct implements JobProduct {
     const { content, options } = this.#job;
     const { teacher = options.teacher, images = options.images, signal } = worker;
     const { backend } = content;
+    requireRequest(options);
     const opened = await openSynthesis({ ...options, teacher, images, backend, signal });
     try {
       const found = { ...content, ...foundIn(opened) };

@@ -27,6 +27,13 @@ function without(value: JsonValue, path: Path, put: JsonValue | undefined): Json
   return changed === undefined ? others : { ...others, [key]: changed };
 }
 
+/** Writes a job with the hash of its content. */
+export async function writeForged(file: string, job: JsonObject): Promise<void> {
+  const plain = JSON.stringify(canonicalJson(job.content, 'job'));
+  const id = createHash('sha256').update(plain).digest('hex');
+  await writeFile(file, JSON.stringify({ ...job, id }));
+}
+
 /**
  * Takes one field after the other out of a job, or makes it null, a list or a number, with the hash of what is left, and
  * takes a step each time: what it throws must be a typed error.
@@ -39,9 +46,7 @@ export async function forge(file: string, step: () => Promise<unknown>): Promise
     for (const put of [undefined, null, [], -1]) {
       const forged = without(job, path, put) as JsonObject;
       if (!isJsonObject(forged.content)) continue;
-      const plain = JSON.stringify(canonicalJson(forged.content, 'job'));
-      const id = createHash('sha256').update(plain).digest('hex');
-      await writeFile(file, JSON.stringify({ ...forged, id }));
+      await writeForged(file, forged);
       try {
         await step();
       } catch (error) {

@@ -14,7 +14,7 @@ import {
 } from '#src/synthesis/synthesis-jobs.js';
 import { synthesise } from '#src/synthesis/synthesise.js';
 import { softpack } from '../cli/softpack.js';
-import { forge } from '../pipeline/forged-job.js';
+import { forge, writeForged } from '../pipeline/forged-job.js';
 import { dying, filesOfBucket, inBucket } from '../pipeline/job.js';
 import { MemoryBucket } from '../store/memory-s3.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -171,6 +171,30 @@ describe('is refused', () => {
     await forge(file, () => jobStatus(stores, { kinds }));
     await forge(file, () => run(stores));
   });
+
+  test.each([
+    ['format', null],
+    ['format', { jpeg: 1000 }],
+    ['classes', -1],
+    ['classes', [0]],
+    ['description', null],
+    ['images', []],
+    ['split', -1],
+  ] as const)(
+    'a job whose options were forged to %s %j, when it is worked at',
+    async (name, put) => {
+      const stores = await plan(`forged ${name} ${JSON.stringify(put)}`);
+      const file = join(stores.address, 'job', 'job.json');
+      const job = JSON.parse(await readFile(file, 'utf8'));
+      // Machines compare what they find with this.
+      if (name in job.content.request) job.content.request[name] = put;
+      await writeForged(file, { ...job, options: { ...job.options, [name]: put } });
+      await expect(run(stores)).rejects.toMatchObject({
+        code: 'INVALID_ARGUMENT',
+        field: expect.stringContaining(name),
+      });
+    },
+  );
 
   test('a shard that was changed, which the next run makes again', async () => {
     const stores = await plan('changed');

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { Rendering } from '../../augment/replay.js';
 import { PIL_RENDERING } from '../../augment/spec.js';
-import { FieldChecker } from '../../core/check.js';
+import { argument, FieldChecker } from '../../core/check.js';
 import { isJsonObject, type JsonObject, type JsonValue, parseJson } from '../../core/json.js';
 import { errorCode, invalidFile } from '../../errors.js';
 import { RESAMPLES, ROUNDS } from '../../kernels/augment-args.js';
@@ -87,7 +87,7 @@ export async function readDescription(
 ): Promise<TeacherDescription> {
   const options = checkDescription(
     new FieldChecker('description', 'INVALID_ARGUMENT'),
-    given as JsonObject,
+    argument.object(given, 'description'),
   );
   const path = join(folder, DESCRIPTION_FILE);
   const bytes = await readLocalFile(path, MAX_DESCRIPTION_BYTES).catch((error: unknown) => {

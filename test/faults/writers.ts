@@ -158,12 +158,12 @@ export class FaultWorkplace {
     const ending = await this.#process.run({ args, words: `${ops} ${fault} ${at}`, log });
     if (this.#process.hasEnded) this.#process = undefined;
     const operations = existsSync(log) ? readFileSync(log, 'utf8').split('\n').slice(0, -1) : [];
-    const own = [folder, this.path('in')];
-    const isOwn = (path: string) => own.some((one) => `${path}/`.startsWith(`${one}/`));
-    const foreign = operations.find((line) => !isOwn(line.slice(line.indexOf(' ') + 1)));
+    const runs = this.path('run-');
+    const isForeign = (path: string) =>
+      path.startsWith(runs) && !`${path}/`.startsWith(`${folder}/`);
+    const foreign = operations.find((line) => isForeign(line.slice(line.indexOf(' ') + 1)));
     // A command that still works after its end would change what it left, and be counted with the next.
-    if (foreign !== undefined)
-      throw new Error(`${writer.name} met an operation of others: ${foreign}`);
+    if (foreign !== undefined) throw new Error(`${writer.name} met an earlier run: ${foreign}`);
     return { ...ending, operations };
   }
 

@@ -10,7 +10,7 @@
 //           the process were dead), `freeze-cut` (half of its bytes are written, then the same), `short` (half of the bytes
 //           of a read or write), the number of an errno, or `none`
 //   at      number of the operation to fault, counted from 1; `0`: every one
-//   log     file that receives a line per counted operation: its name and path
+//   log     file that receives a line per counted operation: its name and path, with a `!` in front if it was faulted
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -80,16 +80,12 @@ static enum Fault Decide(const char* name, enum Kind kind, const char* path) {
   if (!IsBelowRoot(path) || !Counts(kind)) return kNone;
   pthread_mutex_lock(&mutex);
   const long number = ++count;
-  if (log_file >= 0) {
-    char line[4400];
-    const int length = snprintf(line, sizeof line, "%s %s\n", name, path);
-    syscall(SYS_write, log_file, line, length);
-  }
   const int hit = at == 0 || at == number;
-  if (hit && strcmp(fault, "kill") == 0) Die();
+  const int dies = hit && strcmp(fault, "kill") == 0;
   enum Fault found = kNone;
+  int error = 0;
   if (strncmp(fault, "freeze", 6) == 0) {
-    errno = EIO;
+    error = EIO;
     if (number == at && fault[6] != 0) found = kHalfAndFail;
     else if (number >= at) found = kFail;
   } else if (hit && strcmp(fault, "cut") == 0) {
@@ -97,9 +93,17 @@ static enum Fault Decide(const char* name, enum Kind kind, const char* path) {
   } else if (hit && strcmp(fault, "short") == 0) {
     found = kShort;
   } else if (hit && atoi(fault) > 0) {
-    errno = atoi(fault);
+    error = atoi(fault);
     found = kFail;
   }
+  if (log_file >= 0) {
+    char line[4400];
+    const char* const mark = dies || found != kNone ? "!" : "";
+    const int length = snprintf(line, sizeof line, "%s%s %s\n", mark, name, path);
+    syscall(SYS_write, log_file, line, length);
+  }
+  if (dies) Die();
+  if (error != 0) errno = error;
   pthread_mutex_unlock(&mutex);
   return found;
 }

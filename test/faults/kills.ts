@@ -75,8 +75,8 @@ export async function lossesOfResumed(
 }
 
 /** Whether a writer came to its end at operation `at`. */
-export function wasHit({ signal, operations }: Outcome, way: Way, at: number): boolean {
-  return way === 'kill' ? signal === 'SIGKILL' : operations.length >= at;
+export function wasHit({ signal, firstFault }: Outcome, way: Way, at: number): boolean {
+  return firstFault === at && (way === 'freeze' || signal === 'SIGKILL');
 }
 
 function killsOf(operations: readonly string[]): Kill[] {

@@ -29,6 +29,8 @@ export interface Writer {
 export interface Outcome extends Ending {
   /** Operations that were counted, e.g. `write <path>`. */
   readonly operations: readonly string[];
+  /** Number of the first operation that was faulted; 0: none. */
+  readonly firstFault: number;
 }
 
 export interface Fault {
@@ -157,14 +159,16 @@ export class FaultWorkplace {
     this.#process ??= this.#start();
     const ending = await this.#process.run({ args, words: `${ops} ${fault} ${at}`, log });
     if (this.#process.hasEnded) this.#process = undefined;
-    const operations = existsSync(log) ? readFileSync(log, 'utf8').split('\n').slice(0, -1) : [];
+    const lines = existsSync(log) ? readFileSync(log, 'utf8').split('\n').slice(0, -1) : [];
+    const operations = lines.map((line) => line.replace(/^!/, ''));
     const runs = this.path('run-');
     const isForeign = (path: string) =>
       path.startsWith(runs) && !`${path}/`.startsWith(`${folder}/`);
     const foreign = operations.find((line) => isForeign(line.slice(line.indexOf(' ') + 1)));
     // A command that still works after its end would change what it left, and be counted with the next.
     if (foreign !== undefined) throw new Error(`${writer.name} met an earlier run: ${foreign}`);
-    return { ...ending, operations };
+    const firstFault = 1 + lines.findIndex((line) => line.startsWith('!'));
+    return { ...ending, operations, firstFault };
   }
 
   /** One thread for files, so that operations have an order. */

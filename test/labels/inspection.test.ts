@@ -37,6 +37,7 @@ describe('labels are taken for logits only if they look like logits', () => {
 
   test.each([
     ['logits', logits],
+    ['logits of a sure teacher', logits.map((z) => 1000 * z)],
     ['logits above 0', logits.map((z) => z + 100)],
     ['logits after a ReLU', logits.map((z) => Math.max(z, 0))],
     ['log-probabilities', probabilities.map(Math.log)],
@@ -44,6 +45,16 @@ describe('labels are taken for logits only if they look like logits', () => {
     ['half of the scale of a weak teacher', logits.map((z) => z / 40)],
   ])('%s are taken', async (_, values) => {
     await expect(inspect(Float32Array.from(values))).resolves.toBeUndefined();
+  });
+
+  test('a temperature that leaves nothing but the likeliest class is refused', async () => {
+    for (const tau of [1e-3, 1e-30]) {
+      await expect(inspect(logits, tau)).rejects.toMatchObject({
+        ...{ code: 'INVALID_ARGUMENT', field: 'labels.npy' },
+        message: expect.stringContaining('a higher temperature, e.g. --tau 1'),
+      });
+    }
+    for (const tau of [0.1, 0.5]) await expect(inspect(logits, tau)).resolves.toBeUndefined();
   });
 
   test('one class, or too few values to tell', () => {

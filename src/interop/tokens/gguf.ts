@@ -19,7 +19,9 @@ export interface Gguf {
   /** Of the architecture, which names of facts begin with. */
   readonly architecture: string | undefined;
   has(tensor: string): boolean;
-  /** @param rows of the slowest dimension, if it has more. Default: all. */
+  /** The slowest dimension first. */
+  shape(tensor: string): readonly number[];
+  /** @param rows of the slowest of several dimensions, if it has more. Default: all. */
   tensor(name: string, rows?: number): Promise<GgufTensor>;
 }
 
@@ -32,6 +34,7 @@ interface Entry {
 
 const ALIGNMENT = 32;
 /** Bytes of facts and entries: vocabularies of 262,144 tokens take some 10 MB. */
+const FIRST_HEAD = 2 ** 24;
 const MAX_HEAD = 2 ** 28;
 /** Elements that are read at a time: whole blocks of all types. */
 const PIECE = 2 ** 22;
@@ -43,11 +46,13 @@ export function isGguf(start: Uint8Array): boolean {
 
 /** Reads what is told of a model, and where its tensors are. `INVALID_FILE` for other files. */
 export async function readGguf(file: ByteFile): Promise<Gguf> {
-  const bytes = new Uint8Array(allocate(Math.min(file.size, MAX_HEAD), file.name));
-  await file.read(0, bytes);
-  const head = readGgufHead(file.name, bytes);
-  const { numbers, entries, start } = head;
+  const { architecture, numbers, entries, start } = await readHead(file);
   const fact = (name: string) => numbers.get(name);
+  const entryOf = (name: string) => {
+    const entry = entries.get(name);
+    if (entry === undefined) throw strange(file.name, `a tensor ${name}`, 'none');
+    return entry;
+  };
   return {
     fact,
     number(name) {
@@ -55,16 +60,29 @@ export async function readGguf(file: ByteFile): Promise<Gguf> {
       if (value === undefined) throw strange(file.name, `a number ${name}`, 'none');
       return value;
     },
-    architecture: head.architecture,
+    architecture,
     has: (name) => entries.has(name),
+    shape: (name) => entryOf(name).shape,
     async tensor(name, rows) {
-      const entry = entries.get(name);
-      if (entry === undefined) throw strange(file.name, `a tensor ${name}`, 'none');
+      const entry = entryOf(name);
       const [first, ...rest] = entry.shape;
-      const shape = [Math.min(rows ?? first, first), ...rest];
+      // A single dimension is one row, of whole blocks.
+      const shape = rest.length === 0 ? entry.shape : [Math.min(rows ?? first, first), ...rest];
       return { shape, values: await readTensor(file, name, { ...entry, shape }, start) };
     },
   };
+}
+
+/** @param most bytes to look at: a small part of a large file first. */
+async function readHead(file: ByteFile, most = FIRST_HEAD): Promise<GgufHead> {
+  const bytes = new Uint8Array(allocate(Math.min(file.size, most), file.name));
+  await file.read(0, bytes);
+  try {
+    return readGgufHead(file.name, bytes);
+  } catch (error) {
+    if (most >= Math.min(file.size, MAX_HEAD)) throw error;
+    return await readHead(file, MAX_HEAD);
+  }
 }
 
 async function readTensor(

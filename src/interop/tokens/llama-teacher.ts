@@ -1,6 +1,7 @@
 import { argument } from '../../core/check.js';
 import { optionalPackage } from '../../core/optional-package.js';
-import { errorMessage, SoftpackError, throwIfAborted } from '../../errors.js';
+import { errorMessage, isSoftpackError, SoftpackError, throwIfAborted } from '../../errors.js';
+import { fileError } from '../../store/file-error.js';
 import type { OutputHead } from '../../tokens/hidden/output-head.js';
 import type { DenseRows, TokenSource } from '../../tokens/token-source.js';
 import { type AnswerOptions, drawAnswers, type TokenisedText } from './llama-answers.js';
@@ -78,8 +79,8 @@ const CONTEXT = 2048;
 /**
  * Loads a GGUF model.
  *
- * @throws `TOOL_MISSING` saying what to type if node-llama-cpp is not installed; `UNSUPPORTED` if hidden states are asked for
- *   and its version gives none.
+ * @throws `TOOL_MISSING` saying what to type if node-llama-cpp is not installed; `NOT_FOUND` without the model; `UNSUPPORTED`
+ *   if hidden states are asked for and its version gives none.
  */
 export async function loadLlama(
   options: Omit<LlamaTeacherOptions, 'texts'>,
@@ -96,6 +97,8 @@ export async function loadLlama(
   });
   try {
     const model = await llama.loadModel({ modelPath, gpuLayers: 0 }).catch((cause: unknown) => {
+      const known = fileError(modelPath, cause);
+      if (isSoftpackError(known)) throw known;
       const details = { field: modelPath, found: errorMessage(cause), cause };
       throw new SoftpackError('INVALID_FILE', 'llama.cpp cannot load the model', details);
     });
@@ -108,8 +111,12 @@ export async function loadLlama(
       await context.dispose();
       await llama.dispose();
     };
-    const loaded = { model, sequence: context.getSequence(), contextSize, close };
-    return hidden === undefined ? loaded : { ...loaded, lastState: lastStateOf(context) };
+    const lastState = hidden === undefined ? undefined : lastStateOf(context);
+    if (hidden !== undefined && lastState === undefined) {
+      await context.dispose();
+      throw noStates();
+    }
+    return { model, sequence: context.getSequence(), contextSize, lastState, close };
   } catch (error) {
     await llama.dispose();
     throw error;
@@ -117,10 +124,13 @@ export async function loadLlama(
 }
 
 /** node-llama-cpp reads vectors of whole texts by it; of a text's last token it is the state behind the last norm. */
-function lastStateOf({ _ctx }: LlamaContext): LastState {
+function lastStateOf({ _ctx }: LlamaContext): LastState | undefined {
   const give = _ctx?.getEmbedding?.bind(_ctx);
-  if (give !== undefined) return () => give(1);
-  throw new SoftpackError('UNSUPPORTED', 'this version of node-llama-cpp gives no hidden states', {
+  return give && (() => give(1));
+}
+
+function noStates(): SoftpackError {
+  return new SoftpackError('UNSUPPORTED', 'this version of node-llama-cpp gives no hidden states', {
     field: PACKAGE,
     expected: 'version 3.22, or hidden states in files and softpack tokens import',
     found: 'a context without them',

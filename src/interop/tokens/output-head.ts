@@ -12,7 +12,7 @@ import { type Gguf, isGguf, readGguf } from './gguf.js';
  * of embeddings that it is tied to. A GGUF model's is found by itself.
  *
  * @param vocabulary ids of the tokenizer; rows behind them only pad the matrix. Default: all rows.
- * @throws `UNSUPPORTED` for GGUF models whose logits are scaled or capped.
+ * @throws `UNSUPPORTED` for GGUF models whose logits are scaled, capped or shifted.
  */
 export async function readOutputHead(
   path: string,
@@ -33,9 +33,13 @@ export async function readOutputHead(
   });
 }
 
-/** The weights of a norm, [dimensions]; a GGUF model's last one is found by itself. */
+/** The weights of an RMSNorm, [dimensions]; a GGUF model's last one is found by itself. */
 export async function readNorm(path: string, tensor?: string): Promise<Float32Array> {
-  return (await readWeights(path, 1, undefined, tensor, () => 'output_norm.weight')).values;
+  const read = await readWeights(path, 1, undefined, tensor, (gguf) => {
+    if (gguf.has('output_norm.bias')) throw changedBy(path, 'output_norm.bias', 'a tensor');
+    return 'output_norm.weight';
+  });
+  return read.values;
 }
 
 /** Facts of a model whose logits are not the product of matrix and state. */
@@ -45,12 +49,15 @@ function requirePlainLogits(path: string, gguf: Gguf): void {
   const changed = CHANGED_LOGITS.map((name) => `${gguf.architecture}.${name}`).find(
     (name) => ![undefined, 0, 1].includes(gguf.fact(name)),
   );
-  if (changed === undefined) return;
-  throw new SoftpackError('UNSUPPORTED', 'logits are more than a product of state and matrix', {
-    field: `${path}: ${changed}`,
-    expected: 'a model without it, or a codec of probabilities',
-    found: gguf.fact(changed),
-  });
+  if (changed !== undefined) throw changedBy(path, changed, gguf.fact(changed));
+  if (gguf.has('output.bias')) throw changedBy(path, 'output.bias', 'a tensor');
+}
+
+function changedBy(path: string, what: string, found: unknown): SoftpackError {
+  const message = 'logits are more than a product of matrix and state behind an RMSNorm';
+  const expected = 'a model without it, or a codec of probabilities';
+  const field = `${path}: ${what}`;
+  return new SoftpackError('UNSUPPORTED', message, { field, expected, found });
 }
 
 /** @param rows first rows to read, if there are more. @param named which tensor of a GGUF model is meant by none. */
@@ -69,9 +76,9 @@ async function readWeights(
     const gguf = await readGguf(file);
     const meant = named(gguf);
     const name = tensor ?? meant;
-    const { shape, values } = await gguf.tensor(name, rows);
+    const shape = gguf.shape(name);
     if (shape.length !== rank) throw notWeights(`${path}: tensor ${name}`, rank, shape);
-    return { shape, values };
+    return await gguf.tensor(name, rows);
   } finally {
     await file.close();
   }

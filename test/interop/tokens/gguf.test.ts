@@ -88,6 +88,36 @@ test('models whose logits are capped or scaled have no matrix that gives them', 
   });
 });
 
+test('nor have those with a bias behind it, or in their last norm', async () => {
+  const bias = (name: string) => ({ ...norm, name });
+  const tensors = [matrix('output.weight'), bias('output.bias'), norm, bias('output_norm.bias')];
+  const path = await temporary.file('bias.gguf', ggufFile(FACTS, tensors));
+  for (const [read, field] of [
+    [readOutputHead(path), `${path}: output.bias`],
+    [readNorm(path), `${path}: output_norm.bias`],
+  ] as const) {
+    await expect(read).rejects.toMatchObject({ code: 'UNSUPPORTED', field });
+  }
+});
+
+test('a matrix of one dimension is refused before it is read, whatever its blocks are', async () => {
+  const flat = { name: 'output.weight', shape: [64], type: 2, bytes: new Uint8Array(36) };
+  const path = await temporary.file('flat.gguf', ggufFile(FACTS, [flat]));
+  await expect(readOutputHead(path, { vocabulary: 48 })).rejects.toMatchObject({
+    code: 'INVALID_FILE',
+    field: `${path}: tensor output.weight`,
+  });
+  const gguf = await readGguf(memoryFile(ggufFile(FACTS, [flat])).file);
+  expect((await gguf.tensor('output.weight', 48)).values).toHaveLength(64);
+});
+
+test('long facts and entries are read, of a large file a part at first', async () => {
+  const words = Array.from({ length: 5000 }, () => 'x'.repeat(4000));
+  const facts = { ...FACTS, 'tokenizer.ggml.tokens': words };
+  const { file } = memoryFile(ggufFile(facts, [matrix('output.weight')]));
+  expect((await (await readGguf(file)).tensor('output.weight')).values).toEqual(values);
+});
+
 test('what is no model is refused, wherever it ends and whatever its numbers are', async () => {
   const whole = ggufFile(FACTS, [matrix('token_embd.weight'), norm]);
   const start = whole.length - 32 - 64;

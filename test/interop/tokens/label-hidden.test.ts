@@ -83,6 +83,10 @@ test('another matrix, other options and a package without states are refused', a
   await label({ headTensor: 'none' }).toMatchObject({ code: 'INVALID_FILE' });
   await label({ top: 5 }).toMatchObject({ code: 'INVALID_ARGUMENT', field: 'top' });
   await label({ codec: 'topk', storeHead: undefined }).toMatchObject({ field: 'kl' });
+  let disposed = 0;
+  const dispose = async () => {
+    disposed += 1;
+  };
   const old = async () => {
     const { getLlama } = stub();
     return {
@@ -90,13 +94,14 @@ test('another matrix, other options and a package without states are refused', a
         const llama = await getLlama(settings);
         const loadModel = async (own: object) => ({
           ...(await llama.loadModel(own)),
-          createContext: async () => ({ getSequence: () => ({}), dispose: async () => {} }),
+          createContext: async () => ({ getSequence: () => ({}), dispose }),
         });
         return { ...llama, loadModel };
       },
     };
   };
   await label({}, old).toMatchObject({ code: 'UNSUPPORTED', field: 'node-llama-cpp' });
+  expect(disposed).toBe(1);
   const stores = await openJobStores(temporary.path('job'));
   const planned = planTokenJob(stores, options, undefined, async () => stub());
   await expect(planned).rejects.toMatchObject({ code: 'UNSUPPORTED', field: 'codec' });

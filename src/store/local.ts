@@ -1,4 +1,4 @@
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { type FileHandle, open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errorCode, invalidFile, throwIfAborted } from '../errors.js';
@@ -38,6 +38,13 @@ export function localStore(folder: string): ByteStore {
 /** Size of a regular file in bytes; `NOT_FOUND` if there is none, `INVALID_FILE` if it is something else. */
 export async function regularFileSize(path: string): Promise<number> {
   const found = await onFile(path, () => stat(path));
+  if (!found.isFile()) throw notRegular(path);
+  return found.size;
+}
+
+/** {@link regularFileSize} without a thread between. */
+export function regularFileSizeSync(path: string): number {
+  const found = onFileSync(path, () => statSync(path));
   if (!found.isFile()) throw notRegular(path);
   return found.size;
 }

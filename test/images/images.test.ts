@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import sharp from 'sharp';
 import { describe, expect, test } from 'vitest';
 import { readTensorFile } from '#src/container/tensor-file.js';
+import { sizesOf } from '#src/images/fingerprint.js';
 import { imageFolder } from '#src/images/folder.js';
 import { imageList } from '#src/images/image-list.js';
 import { openImages } from '#src/images/open.js';
@@ -36,6 +37,19 @@ const expected = FILES.map(([, seed, [height, width]]) => ({
   size: [height, width],
   pixels: samplePixels(seed, height, width),
 }));
+
+test('sizes of files are the same however far away these are, and so are their errors', async () => {
+  const paths = [...FILES.map(([name]) => join(root, name)), join(root, 'none.png')];
+  const wanted = await Promise.all(
+    paths.slice(0, 4).map(async (path) => (await readFile(path)).length),
+  );
+  for (const nearMs of [60_000, 0]) {
+    const sizes = sizesOf((i) => paths[i], nearMs);
+    // The fourth look and later ones are those of a file system that was slow.
+    for (let i = 0; i < 5; i++) expect(await sizes([0, 1, 2, 3])).toEqual(wanted);
+    await expect(sizes([3, 4])).rejects.toMatchObject({ code: 'NOT_FOUND', field: paths[4] });
+  }
+});
 
 describe('a folder', () => {
   test('lists classes by name, then files by path, as torchvision does', async () => {

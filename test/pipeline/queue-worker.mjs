@@ -7,7 +7,7 @@ import { bullRunner } from '../../dist/pipeline/job/bull-runner.js';
 
 // A worker of a queue. Its shards are files of a folder: `log` says who was at which shard, and when.
 const { bull, address, lockMs, folder, job, shards, ms, deadly } = JSON.parse(process.argv[2]);
-const load = async () => createRequire(join(bull, 'package.json'))('bullmq');
+const load = async (name) => createRequire(join(bull, 'package.json'))(name);
 const log = (what, shard) =>
   appendFileSync(join(folder, 'log'), `${Date.now()} ${process.pid} ${what} ${shard}\n`);
 const done = (shard) => join(folder, `done-${shard}`);

@@ -28,7 +28,7 @@ try {
 } catch (error) {
   missing = `bullmq cannot be installed here: ${error}`;
 }
-const load = async () => createRequire(join(bull, 'package.json'))('bullmq');
+const load = async (name: string) => createRequire(join(bull, 'package.json'))(name);
 
 const SERVERS = { redis: startRedis, postgres: startPostgres };
 describe.each(Object.keys(SERVERS) as (keyof typeof SERVERS)[])('a queue of %s', (kind) => {

@@ -47,8 +47,8 @@ export type BullWorker = Emitter;
 export interface QueueOptions {
   /** A shard whose worker gives no sign of life for so long is given to another one, at most as long again later. */
   readonly lockMs?: number;
-  /** Loads `bullmq`. */
-  readonly load?: () => Promise<BullSdk>;
+  /** Loads `bullmq`, or the driver of a server. */
+  readonly load?: (name: string) => Promise<unknown>;
 }
 
 /** Where a job's queue is kept, and the package that speaks to it. */
@@ -86,8 +86,10 @@ export async function queueServer(
       found: url && shownAddress(url),
     });
   }
-  const sdk = await optionalPackage<BullSdk>('bullmq', 'queues of shards', load);
-  if (load === undefined) await optionalPackage(driver, `queues at ${scheme}://`);
+  const loading = (name: string) => load && (() => load(name));
+  const found = await optionalPackage('bullmq', 'queues of shards', loading('bullmq'));
+  await optionalPackage(driver, `queues at ${scheme}://`, loading(driver));
+  const sdk = found as BullSdk;
   const own = { address: shownAddress(url), lockMs, sdk };
   if (driver === 'ioredis') return { ...own, connection: { url: address }, backend: undefined };
   const connection = { connectionString: address, migrate: true };

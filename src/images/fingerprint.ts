@@ -89,8 +89,8 @@ async function filesFingerprint(
 }
 
 /**
- * Sizes of some files. What is near is asked without a thread between: of a million files, 11 to 25 us each in place of 85 to
- * 129 us and a fifth of the processor time (measured: 2 cores of Zen 3 with other work, 2026-11-30).
+ * Sizes of some files. What is near is asked without a thread between: 2.6 us a file in place of 11.4 (measured: 2 idle cores
+ * of Zen 3, 1.28 M files, 2026-11-30).
  */
 export function sizesOf(pathOf: (i: number) => string, nearMs = NEAR_MS) {
   let slow = 0;

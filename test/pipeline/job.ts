@@ -4,7 +4,7 @@ import { trainJobCodec } from '#src/pipeline/job/codec.js';
 import { finalizeJob } from '#src/pipeline/job/finalize.js';
 import type { JobLabelsOptions } from '#src/pipeline/job/labels.js';
 import { planJob } from '#src/pipeline/job/plan.js';
-import { runJob } from '#src/pipeline/job/run.js';
+import { type RunJobOptions, runJob } from '#src/pipeline/job/run.js';
 import { type JobStores, openJobStores } from '#src/pipeline/job/stores.js';
 import { s3WritableStore } from '#src/store/s3-writer.js';
 import type { WritableStore } from '#src/store/writable-store.js';
@@ -91,10 +91,11 @@ export function dying(stores: JobStores, at: number, when: 'before' | 'after'): 
 }
 
 /** Whether a run with these stores, to the end of the job, dies as {@link dying} says. */
-export async function dies(stores: JobStores): Promise<boolean> {
+export async function dies(stores: JobStores, options: RunJobOptions = WORKER): Promise<boolean> {
+  const { kinds } = options;
   try {
-    await runJob(stores, WORKER);
-    await finalizeJob(stores);
+    await runJob(stores, options);
+    await finalizeJob(stores, { kinds });
     return false;
   } catch (error) {
     if (error instanceof Killed) return true;

@@ -64,10 +64,11 @@ function divergence(
   state: Float32Array,
   { vocabulary, width, weights }: OutputHead,
 ): number {
-  const logits = new Float64Array(vocabulary);
-  for (let i = 0; i < weights.length; i++) {
-    logits[Math.floor(i / width)] += weights[i] * state[i % width];
-  }
+  const logits = Float64Array.from({ length: vocabulary }, (_, id) => {
+    let sum = 0;
+    for (let j = 0; j < width; j++) sum += weights[id * width + j] * state[j];
+    return sum;
+  });
   const top = logits.reduce((most, value) => Math.max(most, value), Number.NEGATIVE_INFINITY);
   const logSum = top + Math.log(logits.reduce((sum, value) => sum + Math.exp(value - top), 0));
   return logs.reduce((sum, log, id) => {

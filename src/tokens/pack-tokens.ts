@@ -11,10 +11,11 @@ import {
   type SequenceFailure,
   writeSequences,
 } from './pack-sequences.js';
+import { RememberedSource } from './remembered-source.js';
 import { encodeSequence } from './sequence-block.js';
 import { TOKEN_DECODING, type TokenCodec } from './token-codec.js';
 import type { TokenSequence, TokenSource } from './token-source.js';
-import { trainTokenCodec } from './train-tokens.js';
+import { TRAINING_LABELS, trainTokenCodec } from './train-tokens.js';
 
 /** A kind of label and what differs from it. */
 export interface TokenCodecChoice
@@ -44,23 +45,26 @@ export interface PackTokensResult extends CountedSource {
 }
 
 /**
- * Stores a teacher's labels of texts as an archive of one block per sequence. The source's sequences are listed three
- * times: to count, to learn from some that are spread over it, and to encode. The labels of each are read once, but again
- * for those learnt from if they exceed 64 MiB as stored; one sequence's are in memory at a time. Killed at any moment and
- * started again it ends with the same bytes.
+ * Stores a teacher's labels of texts as an archive of one block per sequence. The source's sequences are needed three
+ * times: to count, to learn from some that are spread over it, and to encode. Labels of a few ids that fit in 64 MiB are
+ * gone through once, up to 32,768 labels of all ids twice, and others three times. The labels of each are read once, but
+ * again for those learnt from if they exceed 64 MiB as stored; beyond what fits, one sequence's are in memory at a time.
+ * Killed at any moment and started again it ends with the same bytes.
  */
 export async function packTokens(options: PackTokensOptions): Promise<PackTokensResult> {
   const { source, out, codec: choice = {}, seed = 0, signal } = options;
   const kernels = options.kernels ?? loadKernels();
   const config = tokenConfig(choice, source.vocabulary, seed);
-  const counted = await countTokens(source, signal);
-  const { codec, listed } = await trainTokenCodec(source, counted, config, kernels, signal);
+  const texts = new RememberedSource(source, { dense: TRAINING_LABELS });
+  const counted = await countTokens(texts, signal);
+  const { codec, listed } = await trainTokenCodec(texts, counted, config, kernels, signal);
+  const again = { ...options, source: texts.with(listed) };
   const encode = async (own: TokenSequence, sequence: number) => {
     const known = listed.get(sequence);
     listed.delete(sequence);
     return encodeTokens(own, sequence, codec, kernels, known);
   };
-  await writeSequences(codec.parts(), TOKEN_DECODING, counted, options, encode);
+  await writeSequences(codec.parts(), TOKEN_DECODING, counted, again, encode);
   return { ...counted, out };
 }
 

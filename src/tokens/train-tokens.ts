@@ -15,7 +15,7 @@ import { TokenCodec, type TokenModel, valueVectors, vectorWidth } from './token-
 import type { TokenSource } from './token-source.js';
 
 /** Labels that a codec learns from: 256 codewords a stage need few, renaming profits from more. */
-const TRAINING_LABELS = 32_768;
+export const TRAINING_LABELS = 32_768;
 
 /** Memory for listed labels, at least: all that a codec learns from, but for hundreds of ids per label. */
 const KEPT_BYTES = 2 ** 26;

@@ -1,4 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
+import { readdirSync } from 'node:fs';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { openWritableStore } from '#src/container/writable-folder.js';
 import { cacheLabels } from '#src/pipeline/cache-labels.js';
@@ -13,6 +14,7 @@ import { type S3Server, startRclone, startSeaweed, stopServer } from '../store/s
 import { contentOf } from '../store/writable-contract.js';
 import { temporaryDirectory } from '../temporary.js';
 import { filesIn, jobOptions, planned, SHARDS, WORKER } from './job.js';
+import { KILLED_JOBS, makeDespiteKills, requireWhole } from './killed-jobs.js';
 
 /** Jobs in a bucket of a real server. */
 
@@ -76,6 +78,17 @@ it('two workers at a time make the bytes of one machine while 20 % of all reques
     expect((await contentOf(store, name)).equals(bytes)).toBe(true);
   }
 }, 120_000);
+
+it('processes that are killed -9 at each moment lose no shard of a bucket', async ({ skip }) => {
+  if (missing !== undefined || proxy === undefined) return skip(missing);
+  const job = await KILLED_JOBS.labels();
+  const { endpoint } = proxy;
+  const scratch = directory.path('scratch of the killed');
+  const place = { address: 's3://jobs/killed', scratch, s3: { endpoint } };
+  await makeDespiteKills('labels', job, place, 2);
+  expect(readdirSync(scratch)).toEqual([]);
+  await requireWhole('labels', job, place);
+}, 300_000);
 
 it('what a store refuses is one error before any label is made', async ({ skip }) => {
   if (missing !== undefined || proxy === undefined) return skip(missing);

@@ -6,14 +6,12 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { cacheLabels } from '#src/pipeline/cache-labels.js';
 import { queueServer, queueState } from '#src/pipeline/job/bull-queue.js';
 import { bullRunner } from '#src/pipeline/job/bull-runner.js';
-import { finalizeJob } from '#src/pipeline/job/finalize.js';
-import { runJob } from '#src/pipeline/job/run.js';
+import { jobStatus } from '#src/pipeline/job/status.js';
 import { openJobStores } from '#src/pipeline/job/stores.js';
 import { temporaryDirectory } from '../temporary.js';
-import { filesIn, jobOptions, planned, SHARDS, WORKER } from './job.js';
+import { JobProcesses, KILLED_JOBS, type MomentName, requireWhole } from './killed-jobs.js';
 import { installBull, type QueueTestServer, startPostgres, startRedis } from './queue-servers.js';
 import { FakeWork, RUNNER_CONTRACT } from './runner-contract.js';
 
@@ -129,20 +127,29 @@ describe.each(Object.keys(SERVERS) as (keyof typeof SERVERS)[])('a queue of %s',
   // What follows costs seconds, and is the same code for any server.
   if (kind !== 'redis') return;
 
-  it('labels a job to the bytes of one machine, by two workers', async ({ skip }) => {
-    if (absent !== undefined) skip(absent);
-    const options = await jobOptions(directory);
-    const out = directory.path(`${kind} one machine`);
-    await cacheLabels({ ...options, out, passes: 1, workers: 1 });
-    const folder = directory.path(`${kind} by queue`);
-    const stores = await planned(await openJobStores(folder), options);
-    const results = await Promise.all(
-      [0, 1].map(async () => runJob(stores, { ...WORKER, runner: bullRunner(await reach()) })),
-    );
-    expect(results.reduce((sum, { made }) => sum + made, 0)).toBe(SHARDS);
-    await finalizeJob(stores);
-    expect(await filesIn(folder)).toEqual(await filesIn(out));
-  });
+  it.for(['labels', 'synthesis', 'tokens'] as const)(
+    'makes %s to the bytes of one machine, by processes of which two are killed',
+    { timeout: 120_000 },
+    async (of, { skip }) => {
+      if (absent !== undefined || server === undefined) return skip(absent);
+      const job = await KILLED_JOBS[of]();
+      const place = {
+        address: directory.path(`${kind} ${of}`),
+        scratch: directory.path('scratch'),
+      };
+      const stores = await job.plan(await openJobStores(place.address));
+      const processes = new JobProcesses(of, job, place);
+      const queue = { bull, address: server.address, lockMs: LOCK_MS };
+      const ends = (moments: readonly (MomentName | undefined)[]) =>
+        Promise.all(moments.map((moment) => processes.end({ queue }, moment)));
+      // Each at its first shard, of at least three.
+      const died = await ends(["after the shard's PUT", 'after scratch']);
+      expect(died).toEqual(['SIGKILL', 'SIGKILL']);
+      expect(await ends([undefined, undefined])).toEqual([0, 0]);
+      expect((await jobStatus(stores, job)).shards?.missing).toEqual([]);
+      await requireWhole(of, job, place);
+    },
+  );
 
   it('sets a shard aside that kills its workers', async ({ skip }) => {
     if (absent !== undefined) skip(absent);

@@ -15,46 +15,21 @@ import {
 import { synthesise } from '#src/synthesis/synthesise.js';
 import { softpack } from '../cli/softpack.js';
 import { forge, writeForged } from '../pipeline/forged-job.js';
-import { dies, dying, filesOfBucket, inBucket } from '../pipeline/job.js';
+import { dies, dying, type Files, filesIn, filesOfBucket, inBucket } from '../pipeline/job.js';
 import { MemoryBucket } from '../store/memory-s3.js';
 import { temporaryDirectory } from '../temporary.js';
-import { description, FOLDERS, teacher, writeClasses } from './classes.js';
+import { description, FOLDERS, teacher } from './classes.js';
+import { distilling, type Tree, treeOf, unpacked } from './distilling.js';
 
 const temporary = await temporaryDirectory();
-const images = await writeClasses(temporary);
+const options = await distilling(temporary);
+const images = temporary.path('images');
 const kinds = [SYNTHESIS_JOBS];
 const SHARDS = 5;
-const options: SynthesisJobOptions = {
-  ...{ method: 'rded', teacher, description, images, ipc: 2, batch: 20 },
-};
-type Tree = ReadonlyMap<string, string>;
-
-/** Every file below a folder with its bytes, but what a run on one machine keeps of its request. */
-async function treeOf(root: string): Promise<Tree> {
-  const entries = await readdir(root, { recursive: true, withFileTypes: true });
-  const files = entries.filter((entry) => entry.isFile() && entry.name !== 'request.json');
-  const paths = files.map(({ parentPath, name }) => join(parentPath, name)).sort();
-  const bytes = await Promise.all(paths.map((path) => readFile(path, 'base64')));
-  return new Map(paths.map((path, i) => [path.slice(root.length + 1), bytes[i]]));
-}
-
 /** What the system's tar makes of a job's files. */
-async function unpacked(name: string, files: ReadonlyMap<string, Uint8Array>): Promise<Tree> {
-  const folder = temporary.path(`${name} unpacked`);
-  await mkdir(folder);
-  for (const [file, bytes] of files) {
-    if (file.endsWith('.tar')) execFileSync('tar', ['-xf', '-'], { cwd: folder, input: bytes });
-    else await writeFile(join(folder, file), bytes);
-  }
-  return treeOf(folder);
-}
-
-async function filesOf(folder: string): Promise<ReadonlyMap<string, Uint8Array>> {
-  const entries = await readdir(folder, { withFileTypes: true });
-  const names = entries.filter((entry) => entry.isFile()).map(({ name }) => name);
-  const read = async (name: string) => [name, await readFile(join(folder, name))] as const;
-  return new Map(await Promise.all(names.map(read)));
-}
+const unpackedOf = (name: string, files: Files) =>
+  unpacked(temporary.path(`${name} unpacked`), files);
+const filesOf = (name: string) => filesIn(temporary.path(name));
 
 const plan = async (name: string, change: Partial<SynthesisJobOptions> = {}) => {
   const stores = await openJobStores(temporary.path(name));
@@ -87,7 +62,7 @@ describe("a job's images have the bytes of one machine's", () => {
     expect(made.reduce((sum, count) => sum + count, 0)).toBe(SHARDS);
     const { facts } = await finalizeJob(stores, { kinds, verify: true });
     expect(facts).toMatchObject({ images: 10, classes: 5, jobs: SHARDS, jobsDone: SHARDS });
-    expect(await unpacked(name, await filesOf(temporary.path(name)))).toEqual(wanted);
+    expect(await unpackedOf(name, await filesOf(name))).toEqual(wanted);
     // Each step again finds nothing to do.
     await plan(name);
     expect(await runJob(stores, { kinds })).toMatchObject({ skipped: SHARDS, made: 0 });
@@ -105,7 +80,7 @@ describe("a job's images have the bytes of one machine's", () => {
       if (!(await dies(dying(stores, kills % 6, when), { kinds }))) break;
     }
     expect(kills).toBeGreaterThan(5);
-    expect(await unpacked('bucket', filesOfBucket(bucket))).toEqual(wanted);
+    expect(await unpackedOf('bucket', filesOfBucket(bucket))).toEqual(wanted);
   });
 
   test('with long and foreign names of classes, as JPEG', async () => {
@@ -123,7 +98,7 @@ describe("a job's images have the bytes of one machine's", () => {
     await finalizeJob(stores, { kinds });
     const out = temporary.path('names on one machine');
     await synthesise({ ...options, ...change, out });
-    const made = await unpacked('names', await filesOf(temporary.path('names')));
+    const made = await unpackedOf('names', await filesOf('names'));
     expect(made).toEqual(await treeOf(out));
     expect([...made.keys()]).toContain(`${names[2]}/class00002_id00000.jpg`);
   });
@@ -203,7 +178,7 @@ describe('is refused', () => {
     await expect(verified).rejects.toMatchObject({ found: 'without 0-1' });
     expect(await run(stores)).toMatchObject({ made: 2 });
     await finalizeJob(stores, { kinds, verify: true });
-    expect(await unpacked('changed', await filesOf(temporary.path('changed')))).toEqual(wanted);
+    expect(await unpackedOf('changed', await filesOf('changed'))).toEqual(wanted);
   });
 });
 
@@ -235,7 +210,7 @@ test('the commands make the same', async () => {
   expect((await softpack(['cache', 'run', job])).code).toBe(0);
   const { out } = await softpack(['cache', 'finalize', job]);
   expect(out).toMatch(/5 shards.*10 images of 5 classes.*% of them/);
-  expect(await unpacked('command', await filesOf(job))).toEqual(wanted);
+  expect(await unpackedOf('command', await filesOf('command'))).toEqual(wanted);
   const both = await softpack(['synthesise', ...made, '--job', job, '--shard', '0/2']);
   expect(both.code).toBe(2);
   expect((await softpack(['synthesise', ...made])).err).toContain('--out');

@@ -23,6 +23,7 @@ export interface JsonFlag {
 export interface WorkerFlags {
   readonly teacher?: string;
   readonly images?: string;
+  readonly statistics?: string;
   readonly workers?: number;
 }
 
@@ -30,6 +31,10 @@ export function addWorkerOptions(command: Command): Command {
   return command
     .option('--teacher <path>', 'the teacher on this machine; default: the path of the plan')
     .option('-i, --images <path>', 'the images on this machine; default: the path of the plan')
+    .option(
+      '--statistics <file>',
+      'the statistics of distilled images on this machine; default: the path of the plan',
+    )
     .option(
       '-w, --workers <n>',
       'number of teacher workers (default: one per CPU)',

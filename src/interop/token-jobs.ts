@@ -216,7 +216,7 @@ async function openJobTexts(
   worker: JobWorkerOptions,
   load: Load | undefined,
 ): Promise<OpenedTexts> {
-  requireUnused(worker, ['images', 'workers'], 'texts');
+  requireUnused(worker, ['images', 'statistics', 'workers'], 'texts');
   const { found, threads } = content;
   const name = textsFile(found);
   const { signal, teacher = options.model } = worker;

@@ -180,14 +180,16 @@ class SynthesisProduct implements JobProduct {
 
   async openMaker(worker: JobWorkerOptions): Promise<ShardMaker> {
     requireUnused(worker, ['workers'], 'distilled images');
-    const { content, options } = this.#job;
-    const { teacher = options.teacher, images = options.images, signal } = worker;
+    const { content, options: planned } = this.#job;
+    const { teacher = planned.teacher, images = planned.images, signal } = worker;
+    const { statistics = planned.statistics } = worker;
     const { backend } = content;
+    const options = { ...planned, teacher, images, statistics, backend, signal };
     requireRequest(options);
-    const opened = await openSynthesis({ ...options, teacher, images, backend, signal });
+    const opened = await openSynthesis(options);
     try {
       const found = { ...content, ...foundIn(opened) };
-      const message = 'not the teacher and images of the job';
+      const message = 'not the teacher, images and statistics of the job';
       requireSame(plain(content), plain(found), 'INVALID_ARGUMENT', message);
     } catch (error) {
       opened[Symbol.dispose]();

@@ -1,4 +1,6 @@
 import { existsSync } from 'node:fs';
+import { cp, mkdir } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { cacheLabels } from '#src/pipeline/cache-labels.js';
 import { trainJobCodec } from '#src/pipeline/job/codec.js';
@@ -121,9 +123,32 @@ describe('is refused before any label is made', () => {
     await expect(other).rejects.toThrow('augmentation.seed');
   });
 
+  test('work by a machine with another teacher or other images, in whatever folders', async () => {
+    const stores = await planned(await openJobStores(temporary.path('elsewhere')), options);
+    const [teacher, images] = ['other/model.onnx', 'moved'].map((name) => temporary.path(name));
+    await cp(options.teacher, teacher);
+    await cp(options.images, images, { recursive: true });
+    const run = (change: object) => runJob(stores, { ...WORKER, teacher, images, ...change });
+    expect(await run({ share: { i: 0, of: SHARDS } })).toMatchObject({ made: 1 });
+    await expect(run({ statistics: 'x' })).rejects.toMatchObject({ field: 'statistics' });
+    await expect(run({ teacher: temporary.path('none.onnx') })).rejects.toMatchObject({
+      ...{ code: 'NOT_FOUND', field: temporary.path('none.onnx') },
+    });
+    await cp(`${images}/01.png`, `${images}/00.png`);
+    await expect(run({})).rejects.toMatchObject({
+      ...{ code: 'INVALID_ARGUMENT', message: expect.stringContaining('images.fingerprint') },
+    });
+    await cp(fileURLToPath(new URL('../nn/models/onnx-nhwc/model.onnx', import.meta.url)), teacher);
+    await expect(run({ images: options.images })).rejects.toMatchObject({
+      ...{ code: 'INVALID_ARGUMENT', message: expect.stringContaining('teacher') },
+    });
+  });
+
   test('a place with something else', async () => {
-    await temporary.file('something', 'x');
-    const stores = await openJobStores(temporary.path(''));
+    const place = temporary.path('taken');
+    await mkdir(place);
+    await temporary.file('taken/something', 'x');
+    const stores = await openJobStores(place);
     const plan = planJob(stores, options);
     await expect(plan).rejects.toMatchObject({ code: 'ALREADY_EXISTS', found: 'something' });
   });

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as tf from '@tensorflow/tfjs';
@@ -11,8 +11,12 @@ import { memoryImages } from '#src/images/memory.js';
 import { selectBackend } from '#src/nn/backend/select.js';
 import { ConvNet } from '#src/nn/convnet.js';
 import { saveConvNet } from '#src/nn/weights.js';
+import { finalizeJob } from '#src/pipeline/job/finalize.js';
+import { runJob } from '#src/pipeline/job/run.js';
+import { openJobStores } from '#src/pipeline/job/stores.js';
 import type { FeatureStatisticsOptions } from '#src/synthesis/statistics/options.js';
 import { featureStatistics } from '#src/synthesis/statistics/statistics.js';
+import { planSynthesisJob, SYNTHESIS_JOBS } from '#src/synthesis/synthesis-jobs.js';
 import { synthesise } from '#src/synthesis/synthesise.js';
 import { softpack } from '../cli/softpack.js';
 import { samplePixels } from '../images/fixture.js';
@@ -150,11 +154,18 @@ test('images without classes have statistics as a whole', async () => {
   });
 });
 
+const LPLD = {
+  method: 'lpld',
+  teacher,
+  backend: 'wasm',
+  statistics: temporary.path('all.safetensors'),
+  ipc: 2,
+  batch: 4,
+  iterations: 30,
+  lr: 0.1,
+} as const;
 const lpld = (name: string, change = {}) =>
-  synthesise({
-    ...{ method: 'lpld', teacher, backend: 'wasm', ipc: 2, batch: 4, iterations: 30, lr: 0.1 },
-    ...{ statistics: temporary.path('all.safetensors'), out: temporary.path(name), ...change },
-  });
+  synthesise({ ...LPLD, out: temporary.path(name), ...change });
 
 test('LPLD holds images of a class to the statistics of the class; a shard has the bytes of the run', async () => {
   const options = { bnWeight: 5, lr: 0.25, iterations: 40, classes: [1, 5] };
@@ -173,6 +184,30 @@ test('LPLD holds images of a class to the statistics of the class; a shard has t
     );
     expect(a.equals(b)).toBe(true);
   }
+});
+
+test('a machine of a job names its own file of the statistics, which must be the same', async () => {
+  const [planned, elsewhere] = ['planned', 'elsewhere'].map((name) => temporary.path(name));
+  await copyFile(LPLD.statistics, planned);
+  const options = { iterations: 3, classes: [1, 3] } as const;
+  const kinds = [SYNTHESIS_JOBS];
+  const stores = await openJobStores(temporary.path('job'));
+  await planSynthesisJob(stores, { ...LPLD, ...options, statistics: planned });
+  await rename(planned, elsewhere);
+  const run = (change: object) => runJob(stores, { kinds, ...change });
+  await expect(run({})).rejects.toMatchObject({ code: 'NOT_FOUND', field: planned });
+  const { tensors, metadata } = await readTensorFile(elsewhere);
+  await writeTensorFile(planned, tensors, { ...Object.fromEntries(metadata), remark: 'another' });
+  await expect(run({})).rejects.toMatchObject({
+    ...{ code: 'INVALID_ARGUMENT', message: expect.stringContaining('request.statistics') },
+  });
+  expect(await run({ statistics: elsewhere })).toMatchObject({ made: 1 });
+  await finalizeJob(stores, { kinds });
+  await lpld('by one machine', options);
+  const [made, wanted] = await Promise.all(
+    ['job', 'by one machine'].map((name) => readFile(join(temporary.path(name), 'synthesis.json'))),
+  );
+  expect(made).toEqual(wanted);
 });
 
 test('LPLD is refused without the statistics of every class, before any work', async () => {

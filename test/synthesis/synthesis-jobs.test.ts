@@ -129,6 +129,7 @@ describe('is refused', () => {
     await expect(other).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     await expect(other).rejects.toThrow('request.images');
     await expect(run(stores, { workers: 2 })).rejects.toMatchObject({ field: 'workers' });
+    await expect(run(stores, { statistics: 'x' })).rejects.toMatchObject({ field: 'statistics' });
     await expect(runJob(stores)).rejects.toMatchObject({ code: 'UNSUPPORTED' });
     await expect(finalizeJob(stores, { kinds })).rejects.toMatchObject({ found: 'without 1-4' });
   });

@@ -13,6 +13,8 @@ export interface JobWorkerOptions {
   readonly teacher?: string;
   /** Path of the images; default: that of the plan. */
   readonly images?: string;
+  /** Path of the statistics that distilled images are held to; default: that of the plan. */
+  readonly statistics?: string;
   readonly workers?: number;
   readonly signal?: AbortSignal;
 }

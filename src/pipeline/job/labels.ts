@@ -13,7 +13,7 @@ import { planParts } from '../pack.js';
 import type { PackOptions } from '../pack-options.js';
 import { Problems } from '../preflight.js';
 import type { TeacherSource } from '../teacher-source.js';
-import type { JobWorkerOptions } from './kind.js';
+import { type JobWorkerOptions, requireUnused } from './kind.js';
 import type { Job, JobContent } from './record.js';
 
 /** What a job labels and how: teacher, images, views, codec. */
@@ -103,6 +103,7 @@ export async function openJobLabels(
   { content, options: planned }: LabelsJob,
   worker: JobWorkerOptions,
 ): Promise<JobLabels> {
+  requireUnused(worker, ['statistics'], 'labels of images');
   const { teacher = planned.teacher, images: path = planned.images, workers, signal } = worker;
   const { backend, batch } = content;
   const options = { ...planned, teacher, images: path, backend, batch, workers, signal, out: '' };

@@ -110,7 +110,7 @@ async function planned(folder, calls, callMs) {
     describe: () => ({ words: '', facts: {} }),
     find: async () => new ArchiveProduct(stores, plan, xxh64, archive),
   };
-  const run = (i) => runJob(stores, { kinds: [kind], share: { i, of: rounds }, scratch: folder });
+  const run = (i) => runJob(stores, { kinds: [kind], share: { i, of: rounds } });
   return { run, last };
 }
 

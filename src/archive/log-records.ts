@@ -38,12 +38,15 @@ export interface StoredPiece extends Piece {
   readonly columns: readonly StoredColumn[];
 }
 
-/** What a log belongs to. */
-export interface LogPlan {
+export interface ShardPlan {
   readonly identity: ArchiveIdentity;
   readonly archiveId: string;
-  readonly shard: number;
   readonly rectangle: Rectangle;
+}
+
+/** What a log belongs to. */
+export interface LogPlan extends ShardPlan {
+  readonly shard: number;
 }
 
 /** Name of a shard while it is written: the same in every run, so that the next run can resume. */

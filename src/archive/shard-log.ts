@@ -21,9 +21,10 @@ import {
   readPieces,
   type StoredPiece,
 } from './log-records.js';
+import type { PieceLog } from './seal.js';
 
 /** The log of an unfinished shard, as it is written. */
-export class ShardLog {
+export class ShardLog implements PieceLog<StoredPiece> {
   readonly plan: LogPlan;
   readonly #path: string;
   #handle: FileHandle | undefined;

@@ -42,14 +42,10 @@ export function addWorkerOptions(command: Command): Command {
     );
 }
 
-interface ShardFlags extends WorkerFlags, JsonFlag {
-  readonly scratch?: string;
-}
+type ShardFlags = WorkerFlags & JsonFlag;
 
 function addShardOptions(command: Command): Command {
-  return addWorkerOptions(command)
-    .option('--scratch <dir>', 'folder for unfinished shards; default: that of the system')
-    .option('--json', 'print the result as JSON');
+  return addWorkerOptions(command).option('--json', 'print the result as JSON');
 }
 
 interface RunFlags extends ShardFlags {

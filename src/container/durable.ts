@@ -96,21 +96,60 @@ async function isIdle(path: string, ms: number): Promise<boolean> {
 }
 
 /** Replaces a file as a whole: readers, and a machine that loses power, see the old bytes or the new. */
-export async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
+export function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
+  return writeTemporary(path, (handle) => writeFully(handle, bytes, 0));
+}
+
+/** Writes a file under another name, durably, and gives it its own: in place of what is there. */
+export async function writeTemporary(
+  path: string,
+  write: (handle: FileHandle) => Promise<void>,
+): Promise<void> {
+  await withTemporary(path, write, (temporary) => rename(temporary, path));
+}
+
+/** Writes a file under another name, durably; `publish` gives it its own. */
+export async function withTemporary<T>(
+  path: string,
+  write: (handle: FileHandle) => Promise<void>,
+  publish: (temporary: string) => Promise<T>,
+): Promise<T> {
   const { temporary, handle } = await createTemporary(path);
   try {
     try {
-      await writeFully(handle, bytes, 0);
+      await write(handle);
       await syncFile(handle);
     } finally {
       await handle.close();
     }
-    await rename(temporary, path);
+    const result = await publish(temporary);
+    await syncDirectory(dirname(path));
+    return result;
   } catch (cause) {
-    await rm(temporary, { force: true }).catch(() => undefined);
     throw fileError(path, cause);
+  } finally {
+    await rm(temporary, { force: true }).catch(() => undefined);
   }
-  await syncDirectory(dirname(path));
+}
+
+/** Writes parts one after the other, each while the next one is made. */
+export async function writeParts(
+  handle: FileHandle,
+  parts: AsyncIterable<Uint8Array>,
+): Promise<void> {
+  let at = 0;
+  let writing = Promise.resolve();
+  try {
+    for await (const part of parts) {
+      await writing;
+      writing = writeFully(handle, part, at);
+      // Its failure is met at the next part, or at the end.
+      writing.catch(() => undefined);
+      at += part.length;
+    }
+  } finally {
+    await writing;
+  }
 }
 
 /** Whoever still writes has written since. */

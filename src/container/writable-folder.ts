@@ -1,23 +1,22 @@
 import { existsSync } from 'node:fs';
-import { type FileHandle, link, readdir, rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { link, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { errorCode, SoftpackError, throwIfAborted } from '../errors.js';
 import { schemeOf } from '../store/address.js';
-import { fileError, onFile } from '../store/file-error.js';
+import { onFile } from '../store/file-error.js';
 import { localStore, openLocalFile } from '../store/local.js';
 import type { OpenStoreOptions } from '../store/open-store.js';
 import { s3WritableStore } from '../store/s3-writer.js';
-import { syncFile } from '../store/sync-file.js';
 import { requireKey, type WritableStore } from '../store/writable-store.js';
 import { hashFile } from './checksum.js';
 import {
-  createTemporary,
   isTemporary,
   makeDirectory,
   removeTemporaries,
   replaceFile,
-  syncDirectory,
-  writeFully,
+  withTemporary,
+  writeParts,
+  writeTemporary,
 } from './durable.js';
 
 /**
@@ -54,26 +53,19 @@ function writableFolder(folder: string): WritableStore {
       throwIfAborted(signal);
       await replaceFile(await pathOf(key), bytes);
     },
-    async putIfAbsent(key, bytes, { signal } = {}) {
+    async putIfAbsent(key, content, { signal } = {}) {
       throwIfAborted(signal);
       const path = await pathOf(key);
-      return writeTemporary(
+      const parts = abortable(Symbol.asyncIterator in content ? content : [content], signal);
+      return withTemporary(
         path,
-        (handle) => writeFully(handle, bytes, 0),
+        (handle) => writeParts(handle, parts),
         (temporary) => linkIfAbsent(temporary, path),
       );
     },
     async putParts(key, _size, parts, { signal }) {
       const path = await pathOf(key);
-      const write = async (handle: FileHandle) => {
-        let at = 0;
-        for await (const part of parts) {
-          throwIfAborted(signal);
-          await writeFully(handle, part, at);
-          at += part.length;
-        }
-      };
-      await writeTemporary(path, write, (temporary) => rename(temporary, path));
+      await writeTemporary(path, (handle) => writeParts(handle, abortable(parts, signal)));
     },
     sweep: (keys) => removeTemporaries(folder, keys),
     sha256Of: (key) => hashIfAny(join(folder, requireKey(key))),
@@ -82,6 +74,16 @@ function writableFolder(folder: string): WritableStore {
       await onFile(path, () => rm(path, { force: true }));
     },
   };
+}
+
+async function* abortable(
+  parts: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array> {
+  for await (const part of parts) {
+    throwIfAborted(signal);
+    yield part;
+  }
 }
 
 /** Files that are whole: what is being written has another name. */
@@ -110,30 +112,6 @@ async function hashIfAny(path: string): Promise<string | undefined> {
     return await hashFile(file);
   } finally {
     await file.close();
-  }
-}
-
-/** Writes a file under another name, durably, and gives it its own by `publish`. */
-async function writeTemporary<T>(
-  path: string,
-  write: (handle: FileHandle) => Promise<void>,
-  publish: (temporary: string) => Promise<T>,
-): Promise<T> {
-  const { temporary, handle } = await createTemporary(path);
-  try {
-    try {
-      await write(handle);
-      await syncFile(handle);
-    } finally {
-      await handle.close();
-    }
-    const result = await publish(temporary);
-    await syncDirectory(dirname(path));
-    return result;
-  } catch (cause) {
-    throw fileError(path, cause);
-  } finally {
-    await rm(temporary, { force: true }).catch(() => undefined);
   }
 }
 

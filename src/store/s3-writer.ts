@@ -12,7 +12,7 @@ import {
   type S3Sdk,
   s3Store,
 } from './s3.js';
-import { requireKey, type WritableStore, type WriteOptions } from './writable-store.js';
+import { joinParts, requireKey, type WritableStore, type WriteOptions } from './writable-store.js';
 
 type CommandOf = new (input: object) => object;
 
@@ -96,12 +96,18 @@ class S3Writer implements WritableStore {
     await this.#put(key, bytes, {}, options);
   }
 
-  async putIfAbsent(key: string, bytes: Uint8Array, options: WriteOptions = {}): Promise<boolean> {
+  async putIfAbsent(
+    key: string,
+    content: Uint8Array | AsyncIterable<Uint8Array>,
+    options: WriteOptions = {},
+  ): Promise<boolean> {
     this.#probed ??= this.#probe(options);
     this.#probed.catch(() => {
       this.#probed = undefined;
     });
     await this.#probed;
+    // As a whole: it is sent again if the answer is lost.
+    const bytes = Symbol.asyncIterator in content ? await joinParts(content) : content;
     return this.#create(key, bytes, options);
   }
 

@@ -22,12 +22,17 @@ export interface WritableStore extends ByteStore {
   /** Writes a small file, in place of one that is there. */
   put(key: string, bytes: Uint8Array, options?: WriteOptions): Promise<void>;
   /**
-   * Writes a small file unless one is there; tells whether it did. Of many at the same time, one is told so: writers whose
-   * bytes differ from each other's agree by this on who goes first.
+   * Writes a file unless one is there; tells whether it did. Of many at the same time, one is told so: writers whose
+   * bytes differ from each other's agree by this on who goes first. Nothing shows before its parts have ended, and nothing
+   * at all if they end with an error, which is thrown; parts stay as they are.
    *
    * @throws `UNSUPPORTED` if the store cannot: it is asked once, before the first file.
    */
-  putIfAbsent(key: string, bytes: Uint8Array, options?: WriteOptions): Promise<boolean>;
+  putIfAbsent(
+    key: string,
+    content: Uint8Array | AsyncIterable<Uint8Array>,
+    options?: WriteOptions,
+  ): Promise<boolean>;
   /**
    * Writes a large file from its parts, each of {@link PART_BYTES} but the last. An error that they end with is thrown, and
    * nothing is written.
@@ -48,6 +53,15 @@ export interface WritableStore extends ByteStore {
 
 /** At most 10,000 parts make an object of S3, whose parts have 5 MiB or more. */
 export const PART_BYTES = 16 * 2 ** 20;
+
+/** A file that comes in parts, as a whole. */
+export async function joinParts(
+  parts: AsyncIterable<Uint8Array>,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const all: Uint8Array[] = [];
+  for await (const part of parts) all.push(part);
+  return Buffer.concat(all);
+}
 
 /** `INVALID_ARGUMENT` unless the key is the name of a file in the store itself. */
 export function requireKey(key: string): string {

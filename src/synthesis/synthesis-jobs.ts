@@ -1,7 +1,5 @@
-import { join } from 'node:path';
 import { requireSame } from '../archive/spec.js';
 import { hashFile, sha256 } from '../container/checksum.js';
-import { replaceFile } from '../container/durable.js';
 import { tarMembers } from '../container/read-tar.js';
 import { tarOf } from '../container/write-tar.js';
 import { canonicalJson, type JsonObject } from '../core/json.js';
@@ -14,6 +12,7 @@ import {
   type JobKind,
   type JobProduct,
   type JobWorkerOptions,
+  type MadeShard,
   type Published,
   requireUnused,
   type ShardMaker,
@@ -198,7 +197,7 @@ class SynthesisProduct implements JobProduct {
     const { format = 'png' } = options;
     const tree = new ImageTree(opened.folders, opened.teacher.size, format);
     return {
-      make: (shard, folder, onProgress) => this.#make(opened, tree, shard, folder, onProgress),
+      make: (shard, onProgress) => this.#make(opened, tree, shard, onProgress),
       [Symbol.asyncDispose]: async () => opened[Symbol.dispose](),
     };
   }
@@ -207,9 +206,8 @@ class SynthesisProduct implements JobProduct {
     { synthesiser }: OpenedSynthesis,
     tree: ImageTree,
     shard: number,
-    folder: string,
     onProgress: (images: number) => void,
-  ): Promise<Receipt> {
+  ): Promise<MadeShard> {
     const images = this.sizeOf(shard);
     const made = await synthesiser.make(shard, ({ iteration, iterations }) => {
       onProgress(Math.floor((images * iteration) / iterations));
@@ -221,9 +219,15 @@ class SynthesisProduct implements JobProduct {
     );
     // First, so that `finalize` need not look for it.
     const bytes = tarOf([{ name: `${JOBS_FOLDER}/${recordName(shard)}`, bytes: record }, ...files]);
-    await replaceFile(join(folder, this.fileOf(shard)), bytes);
     const hashes = { sha256: sha256(bytes), indexSha256: sha256(record) };
-    return { shard, bytes: bytes.length, ...hashes, sums: [BigInt(images), 0n, 0n, 0n, 0n] };
+    const sums = [BigInt(images), 0n, 0n, 0n, 0n] as const;
+    return {
+      file: this.fileOf(shard),
+      async *parts() {
+        yield bytes;
+        return { shard, bytes: bytes.length, ...hashes, sums };
+      },
+    };
   }
 
   async publish(receipts: readonly Receipt[], signal: AbortSignal | undefined): Promise<Published> {

@@ -4,7 +4,7 @@ import { openJobStores } from '../../dist/pipeline/job/stores.js';
 
 // A process that works at a job of any kind, or finalizes it, and kills itself at a moment: before or after a call of its
 // stores, or when it has done so much of its share.
-const { kind, address, s3, share, scratch, queue, moment } = JSON.parse(process.argv[2]);
+const { kind, address, s3, share, queue, moment } = JSON.parse(process.argv[2]);
 const {
   store: where,
   call,
@@ -65,7 +65,7 @@ if (share === undefined && queue === undefined) {
     if (done >= enough) die();
   };
   const runner = queue && (await runnerOf(queue));
-  await runJob(stores, { kinds, workers, share, scratch, runner, onProgress });
+  await runJob(stores, { kinds, workers, share, runner, onProgress });
 }
 
 async function runnerOf({ bull, address: at, lockMs }) {

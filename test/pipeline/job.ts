@@ -69,11 +69,15 @@ class Killed extends Error {}
 /** Stores that die at one of their changes: before it, or when it is done. */
 export function dying(stores: JobStores, at: number, when: 'before' | 'after'): JobStores {
   let changes = 0;
+  let dead = false;
+  // A change may have another one within: what was measured of a shard is kept while the shard is put.
   const change = async <T>(work: () => Promise<T>): Promise<T> => {
     const dies = changes++ === at;
-    if (changes > at + 1 || (dies && when === 'before')) throw new Killed();
+    dead ||= dies && when === 'before';
+    if (dead) throw new Killed();
     const result = await work();
-    if (dies) throw new Killed();
+    dead ||= dies;
+    if (dead) throw new Killed();
     return result;
   };
   const wrap = (store: WritableStore): WritableStore => ({

@@ -97,7 +97,7 @@ type Moment =
 
 export type MomentName =
   | 'within a shard'
-  | 'after scratch'
+  | 'before the shard'
   | "after the shard's PUT"
   | 'before the receipt'
   | 'before the table'
@@ -109,7 +109,7 @@ function momentOf(name: MomentName, { shard, last, table = '' }: KilledJob['name
   switch (name) {
     case 'within a shard':
       return { done: 1 };
-    case 'after scratch':
+    case 'before the shard':
       return { ...put, store: 'job', when: 'before', begins: 's' };
     case "after the shard's PUT":
       return { ...put, store: 'archive', when: 'after', begins: shard };
@@ -126,10 +126,9 @@ function momentOf(name: MomentName, { shard, last, table = '' }: KilledJob['name
 
 const script = fileURLToPath(new URL('job-worker.mjs', import.meta.url));
 
-/** Where a job lies, and where its workers keep what is unfinished. */
+/** Where a job lies. */
 export interface JobPlace {
   readonly address: string;
-  readonly scratch: string;
   readonly s3?: S3Options;
 }
 
@@ -179,7 +178,7 @@ export async function makeDespiteKills(
   const [first, second] = [0, Math.min(of, shards) - 1];
   const died = await Promise.all(
     Array.from({ length: of }, (_, i) => {
-      if (i === first) return share(i, 'after scratch');
+      if (i === first) return share(i, 'before the shard');
       return i === second ? share(i, "after the shard's PUT") : share(i);
     }),
   );

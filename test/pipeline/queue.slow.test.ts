@@ -135,7 +135,6 @@ describe.each(Object.keys(SERVERS) as (keyof typeof SERVERS)[])('a queue of %s',
       const job = await KILLED_JOBS[of]();
       const place = {
         address: directory.path(`${kind} ${of}`),
-        scratch: directory.path('scratch'),
       };
       const stores = await job.plan(await openJobStores(place.address));
       const processes = new JobProcesses(of, job, place);
@@ -143,7 +142,7 @@ describe.each(Object.keys(SERVERS) as (keyof typeof SERVERS)[])('a queue of %s',
       const ends = (moments: readonly (MomentName | undefined)[]) =>
         Promise.all(moments.map((moment) => processes.end({ queue }, moment)));
       // Each at its first shard, of at least three.
-      const died = await ends(["after the shard's PUT", 'after scratch']);
+      const died = await ends(["after the shard's PUT", 'before the shard']);
       expect(died).toEqual(['SIGKILL', 'SIGKILL']);
       expect(await ends([undefined, undefined])).toEqual([0, 0]);
       expect((await jobStatus(stores, job)).shards?.missing).toEqual([]);

@@ -35,6 +35,27 @@ export const CONTRACT: Readonly<Record<string, (store: WritableStore) => Promise
     await store.delete('claim');
   },
 
+  async 'lets files that come in parts be the first, once they are whole'(store) {
+    const bytes = Buffer.from(noise(PART_BYTES + 3));
+    let shown: readonly string[] | undefined;
+    async function* parts(end?: Error) {
+      yield* partsOf(bytes);
+      shown = await store.list();
+      if (end !== undefined) throw end;
+    }
+    const broken = store.putIfAbsent('parts', parts(new Error('source broke off')));
+    await expect(broken).rejects.toThrow('source broke off');
+    expect(await store.list()).toEqual([]);
+    expect(await store.putIfAbsent('parts', parts())).toBe(true);
+    expect(shown).toEqual([]);
+    expect((await contentOf(store, 'parts')).equals(bytes)).toBe(true);
+    expect(await store.putIfAbsent('parts', partsOf(Buffer.of(1)))).toBe(false);
+    expect((await contentOf(store, 'parts')).equals(bytes)).toBe(true);
+    expect(await store.putIfAbsent('none', partsOf(Buffer.of()))).toBe(true);
+    expect(await contentOf(store, 'none')).toEqual(Buffer.of());
+    for (const key of ['parts', 'none']) await store.delete(key);
+  },
+
   async 'writes large files from parts, with their hash'(store) {
     for (const size of [0, 10, 2 * PART_BYTES + 5]) {
       const bytes = Buffer.from(noise(size));

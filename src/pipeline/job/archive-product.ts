@@ -1,5 +1,3 @@
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { labelCount, type Rectangle, rectangleAt, shardCount } from '../../archive/grid.js';
 import type { Piece } from '../../archive/log-records.js';
 import {
@@ -8,9 +6,9 @@ import {
   manifestBytes,
   parseManifest,
 } from '../../archive/manifest.js';
+import { MemoryLog } from '../../archive/memory-log.js';
 import { cutRow } from '../../archive/pieces.js';
-import { sealedShard, sealShard } from '../../archive/seal.js';
-import { ShardLog } from '../../archive/shard-log.js';
+import { sealedShard, shardParts } from '../../archive/seal.js';
 import { encodeShardTable, SHARD_TABLE_FILE } from '../../archive/shards.js';
 import type { ArchivePlan } from '../../archive/spec.js';
 import { sha256, type Xxh64 } from '../../container/checksum.js';
@@ -20,13 +18,20 @@ import { SoftpackError } from '../../errors.js';
 import type { DivergenceSums } from '../../labels/divergence.js';
 import { nameIn } from '../../store/address.js';
 import { readStored } from '../../store/read-stored.js';
-import type { JobProduct, JobWorkerOptions, Published, ShardMaker, StoredShard } from './kind.js';
+import type {
+  JobProduct,
+  JobWorkerOptions,
+  MadeShard,
+  Published,
+  ShardMaker,
+  StoredShard,
+} from './kind.js';
 import type { Receipt } from './receipts.js';
 import { isThere, type JobStores } from './stores.js';
 
 /** Labels and encodes rectangles of an archive. */
 export interface ShardEncoder extends AsyncDisposable {
-  /** Gives codes of a rectangle to `add`, piece by piece; tells what was measured of them. */
+  /** Gives codes of a rectangle to `add`, piece by piece, and keeps none; tells what was measured of them. */
   encode(
     rectangle: Rectangle,
     add: (piece: Piece, codes: Uint8Array) => Promise<void>,
@@ -82,7 +87,7 @@ export class ArchiveProduct implements JobProduct {
   async openMaker(worker: JobWorkerOptions): Promise<ShardMaker> {
     const encoder = await this.#labels.openEncoder(worker);
     return {
-      make: (shard, folder, onProgress) => this.#make(encoder, shard, folder, onProgress),
+      make: (shard, onProgress) => this.#make(encoder, shard, onProgress),
       [Symbol.asyncDispose]: () => encoder[Symbol.asyncDispose](),
     };
   }
@@ -90,26 +95,22 @@ export class ArchiveProduct implements JobProduct {
   async #make(
     encoder: ShardEncoder,
     shard: number,
-    folder: string,
     onProgress: (labels: number) => void,
-  ): Promise<Receipt> {
+  ): Promise<MadeShard> {
     const { identity, archiveId } = this.#plan;
     const rectangle = this.#rectangle(shard);
-    const log = await ShardLog.open(folder, { identity, archiveId, shard, rectangle }, this.#xxh64);
-    try {
-      const add = async (piece: Piece, codes: Uint8Array) => {
-        for (const [cut, columns] of cutRow(identity, piece, { codes })) {
-          await log.add(cut, columns);
-        }
-      };
-      const sums = await encoder.encode(rectangle, add, onProgress);
-      const { bytes, sha256, indexSha256 } = await sealShard(folder, log, this.#xxh64);
-      return { shard, bytes, sha256, indexSha256, sums };
-    } finally {
-      await log.park();
-      const path = join(folder, `${rectangle.file}.partial`);
-      await rm(path, { force: true }).catch(() => undefined);
-    }
+    const log = new MemoryLog({ identity, archiveId, rectangle });
+    const add = async (piece: Piece, codes: Uint8Array) => {
+      for (const [cut, columns] of cutRow(identity, piece, { codes })) log.add(cut, columns);
+    };
+    const sums = await encoder.encode(rectangle, add, onProgress);
+    const xxh64 = this.#xxh64;
+    return {
+      file: rectangle.file,
+      async *parts() {
+        return { shard, sums, ...(yield* shardParts(log, xxh64)) };
+      },
+    };
   }
 
   async publish(receipts: readonly Receipt[], signal: AbortSignal | undefined): Promise<Published> {

@@ -74,8 +74,14 @@ export interface Published {
 }
 
 export interface ShardMaker extends AsyncDisposable {
-  /** Writes a shard into a folder, under the name that it has in the store. */
-  make(shard: number, folder: string, onProgress: (done: number) => void): Promise<Receipt>;
+  make(shard: number, onProgress: (done: number) => void): Promise<MadeShard>;
+}
+
+/** A shard in the memory of its maker. */
+export interface MadeShard {
+  readonly file: string;
+  /** Its bytes, as often as they are asked for, in parts that belong to the reader; then what is known of it. */
+  parts(): AsyncGenerator<Uint8Array, Receipt>;
 }
 
 /** `UNSUPPORTED` if it is none of those, `INVALID_FILE` if it lacks fields of its kind. */

@@ -1,4 +1,3 @@
-import { tmpdir } from 'node:os';
 import { argument } from '../../core/check.js';
 import {
   type JobKind,
@@ -25,8 +24,6 @@ export interface RunJobOptions extends JobWorkerOptions {
   readonly kinds?: readonly JobKind[];
   /** Default: all shards. */
   readonly share?: JobShare;
-  /** Folder for shards until they are in the store; default: that of the system. */
-  readonly scratch?: string;
   /** Hands out the shards; default: one after the other, in this process. */
   readonly runner?: ShardRunner;
   /** A shard that fails so often is set aside. Default 3. */
@@ -57,7 +54,6 @@ export async function runJob(
   {
     kinds = LABEL_JOBS,
     share = { i: 0, of: 1 },
-    scratch = tmpdir(),
     runner = localRunner,
     tries = 3,
     onProgress,
@@ -75,7 +71,7 @@ export async function runJob(
   const skipped = own.length - missing.length;
   if (missing.length === 0) return { skipped, verified: 0, made: 0, setAside: [] };
   await requireWritable(stores, { signal });
-  const steps = await ShardSteps.open(stores, product, scratch, signal);
+  const steps = new ShardSteps(stores, product, signal);
   const found = { stores, job: job.id, product, own, missing };
   await using work = new JobWork(found, steps, worker, onProgress);
   const setAside = await runner.run(work, { tries, signal });
@@ -160,6 +156,5 @@ class JobWork implements ShardWork, AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#maker?.[Symbol.asyncDispose]();
-    await this.#steps[Symbol.asyncDispose]();
   }
 }

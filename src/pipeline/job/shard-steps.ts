@@ -1,39 +1,18 @@
-import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
-import { MAX_SHARD_FILE_BYTES } from '../../container/shard-file.js';
-import { onFile } from '../../store/file-error.js';
-import { readLocalFile } from '../../store/local.js';
-import type { JobProduct, ShardMaker } from './kind.js';
+import { joinParts, type WritableStore, type WriteOptions } from '../../store/writable-store.js';
+import type { JobProduct, MadeShard, ShardMaker } from './kind.js';
 import { keepReceipt, type Receipt, receiptsOf } from './receipts.js';
-import { makeScratch } from './scratch.js';
 import type { JobStores } from './stores.js';
 
 /** The steps of a shard. */
-export class ShardSteps implements AsyncDisposable {
+export class ShardSteps {
   readonly #stores: JobStores;
   readonly #product: JobProduct;
-  readonly #scratch: string;
   readonly #signal: AbortSignal | undefined;
 
-  private constructor(
-    stores: JobStores,
-    product: JobProduct,
-    scratch: string,
-    signal: AbortSignal | undefined,
-  ) {
+  constructor(stores: JobStores, product: JobProduct, signal: AbortSignal | undefined) {
     this.#stores = stores;
     this.#product = product;
-    this.#scratch = scratch;
     this.#signal = signal;
-  }
-
-  static async open(
-    stores: JobStores,
-    product: JobProduct,
-    scratch: string,
-    signal: AbortSignal | undefined,
-  ): Promise<ShardSteps> {
-    return new ShardSteps(stores, product, await makeScratch(scratch), signal);
   }
 
   /**
@@ -50,35 +29,35 @@ export class ShardSteps implements AsyncDisposable {
     return true;
   }
 
-  async make(shard: number, maker: ShardMaker, onProgress: (done: number) => void): Promise<void> {
-    const receipt = await maker.make(shard, this.#scratch, onProgress);
-    const { job, receipts } = this.#stores;
-    const options = { signal: this.#signal };
-    await keepReceipt(job, receipt, options);
-    const path = join(this.#scratch, this.#product.fileOf(shard));
-    const own = await this.#put(shard, await readLocalFile(path, MAX_SHARD_FILE_BYTES), receipt);
-    if (own) await keepReceipt(receipts, receipt, options);
-    await onFile(path, () => rm(path, { force: true }));
-  }
-
   /**
-   * Puts a shard into the store, in place of one that is damaged or of which nothing is known. False if another machine was
-   * first, whose labels may be rounded differently: then that one has its receipt.
+   * Puts a shard into the store, in place of one that is damaged or of which nothing is known. If another machine was
+   * first, whose labels may be rounded differently, then that one has its receipt.
    */
-  async #put(shard: number, bytes: Uint8Array<ArrayBuffer>, { sha256 }: Receipt): Promise<boolean> {
-    const { archive } = this.#stores;
+  async make(shard: number, maker: ShardMaker, onProgress: (done: number) => void): Promise<void> {
+    const made = await maker.make(shard, onProgress);
+    const { archive, job, receipts } = this.#stores;
     const options = { signal: this.#signal };
-    const file = this.#product.fileOf(shard);
-    if (await archive.putIfAbsent(file, bytes, options)) return true;
-    if (await this.receive(shard)) return false;
-    async function* whole() {
-      yield bytes;
+    let receipt: Receipt | undefined;
+    async function* measuredFirst() {
+      receipt = yield* made.parts();
+      await keepReceipt(job, receipt, options);
     }
-    await archive.putParts(file, bytes.length, whole(), { sha256, ...options });
-    return true;
+    const first = await archive.putIfAbsent(made.file, measuredFirst(), options);
+    if (receipt === undefined || (!first && (await this.receive(shard)))) return;
+    if (!first) await replace(archive, made, receipt, options);
+    await keepReceipt(receipts, receipt, options);
   }
+}
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return rm(this.#scratch, { recursive: true, force: true }).catch(() => undefined);
+/** Writes a shard in place of what is there. */
+async function replace(
+  store: WritableStore,
+  { file, parts }: MadeShard,
+  { bytes, sha256 }: Receipt,
+  options: WriteOptions,
+): Promise<void> {
+  async function* whole() {
+    yield await joinParts(parts());
   }
+  await store.putParts(file, bytes, whole(), { sha256, ...options });
 }

@@ -98,27 +98,28 @@ class TokenEncoder {
   // Leaves the place of each rank's name in `places_`. False for an id beyond
   // the vocabulary or twice.
   bool WriteNames(const uint32_t *ids, uint32_t count) {
-    if (!Sort(ids, count)) return false;
-    for (uint32_t i = 2; i <= count; ++i) {
-      if (set_[i] == set_[i - 1]) return false;
-    }
+    if (!LoadNames(ids, count)) return false;
+    if (!PlaceDistinctTokens(values_.data(), count, places_.data())) return false;
+    FillSet(count);
     WriteSet(count, shape_.vocabulary);
     return true;
   }
 
-  // Names + 1 in ascending order, from set_[1] on. False for an id beyond the
-  // vocabulary.
-  bool Sort(const uint32_t *ids, uint32_t count) {
+  // False for an id beyond the vocabulary.
+  bool LoadNames(const uint32_t *ids, uint32_t count) {
     for (uint32_t i = 0; i < count; ++i) {
       const uint64_t name = Name(ids[i]);
       if (name >= shape_.vocabulary) return false;
       values_[i] = static_cast<int32_t>(name);
     }
-    PlaceTokens(values_.data(), count, places_.data());
+    return true;
+  }
+
+  // Names + 1 in ascending order, from set_[1] on.
+  void FillSet(uint32_t count) {
     for (uint32_t i = 0; i < count; ++i) {
       set_[places_[i] + 1] = static_cast<uint32_t>(values_[i]) + 1;
     }
-    return true;
   }
 
   // As large as the vocabulary for an id that is not in it.
@@ -155,7 +156,9 @@ class TokenEncoder {
   bool WriteSamples(const uint32_t *samples) {
     const uint32_t count = shape_.samples;
     if (count == 0) return true;
-    if (!Sort(samples, count)) return false;
+    if (!LoadNames(samples, count)) return false;
+    PlaceTokens(values_.data(), count, places_.data());
+    FillSet(count);
     // Number i is raised by i, so that all differ.
     for (uint32_t i = 0; i < count; ++i) set_[i + 1] += i;
     WriteSet(count, shape_.vocabulary + count - 1);

@@ -140,6 +140,26 @@ inline void PlaceTokens(const int32_t *values, uint32_t count, uint32_t *places)
   }
 }
 
+// The same of numbers that should all differ; false, and other places, if two are equal.
+inline bool PlaceDistinctTokens(const int32_t *values, uint32_t count, uint32_t *places) {
+  if (count > kComparedTokens) {
+    PlaceTokens(values, count, places);
+    std::vector<int32_t> sorted(values, values + count);
+    std::sort(sorted.begin(), sorted.end());
+    return std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end();
+  }
+  uint64_t sum = 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    const int32_t own = values[i];
+    uint32_t place = 0;
+    for (uint32_t j = 0; j < count; ++j) place += values[j] < own ? 1 : 0;
+    places[i] = place;
+    sum += place;
+  }
+  // Each pair counts once, equal ones never.
+  return 2 * sum == uint64_t{count} * (count - 1);
+}
+
 // Ranks [from, to) whose order is one word below `range`.
 struct TokenWord {
   uint32_t from;

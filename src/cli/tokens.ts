@@ -1,11 +1,11 @@
-import { type Command, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { formatBytes } from '../core/format.js';
 import { type ExportTokensOptions, exportTokens, TOKEN_EXPORTS } from '../interop/export-tokens.js';
 import { type ImportTokensOptions, importTokens } from '../interop/import-tokens.js';
 import { type LabelTextsOptions, labelTexts } from '../interop/label-texts.js';
 import { TOKEN_LAYOUTS } from '../interop/open-tokens.js';
 import { openJobStores } from '../pipeline/job/stores.js';
-import { TAILS, TOKEN_PRESETS } from '../tokens/config.js';
+import { refusePredictor, type StoredTail, TAILS, TOKEN_PRESETS } from '../tokens/config.js';
 import { addInspect } from './inspect.js';
 import { type CliIo, print } from './io.js';
 import { addJobOption, printJob, requireOutOrJob, type ScriptFlags } from './job-output.js';
@@ -34,6 +34,13 @@ type LabelFlags = Omit<LabelTextsOptions, 'source' | 'signal' | 'onProgress'> &
   ScriptFlags & { readonly json?: boolean; readonly job?: string };
 
 const OUT = '-o, --out <dir>';
+
+function tailOf(text: string): StoredTail {
+  refusePredictor(text, '--tail');
+  const tail = TAILS.find((own) => own === text);
+  if (tail !== undefined) return tail;
+  throw new InvalidArgumentError(`Allowed choices are ${TAILS.join(', ')}.`);
+}
 
 function addLabel(tokens: Command, io: CliIo): void {
   const command = tokens
@@ -161,7 +168,9 @@ function addImport(tokens: Command, io: CliIo): void {
       new Option(
         '--tail <kind>',
         "what labels without samples say of unlisted ids; default: the codec's",
-      ).choices(TAILS),
+      )
+        .choices(TAILS)
+        .argParser(tailOf),
     )
     .option(
       '--head <file>',

@@ -1,8 +1,10 @@
 import { argument } from '../core/check.js';
 import { SoftpackError } from '../errors.js';
-import type { StoredTail, TokenPreset } from '../tokens/config.js';
+import { refusePredictor, type StoredTail, type TokenPreset } from '../tokens/config.js';
 import { type PackTokensResult, packTokens } from '../tokens/pack-tokens.js';
+import { RememberedSource } from '../tokens/remembered-source.js';
 import type { TokenSource } from '../tokens/token-source.js';
+import { TRAINING_LABELS } from '../tokens/train-tokens.js';
 import { type ImportHiddenOptions, importHidden } from './import-hidden.js';
 import { type OpenTokensOptions, openTokenLabels, type TokenLayout } from './open-tokens.js';
 
@@ -37,9 +39,11 @@ export interface ImportTokensResult extends PackTokensResult {
 export async function importTokens(options: ImportTokensOptions): Promise<ImportTokensResult> {
   const { out, codec, top, tail, seed, promptLogprobs: k, onProgress, signal } = options;
   if (top !== undefined) argument.count(top, 'top', 1);
+  refusePredictor(tail, 'tail');
   await using labels = await openTokenLabels({ ...options, k });
   const { layout, notes } = labels;
-  const most = await mostEntries(labels, signal);
+  const texts = RememberedSource.of(labels, { dense: TRAINING_LABELS });
+  const most = await mostEntries(texts, signal);
   if (most === 'hidden') {
     if (codec !== undefined) argument.oneOf(codec, 'codec', ['hidden']);
     requireUnused({ top, tail, seed }, 'labels of ids');
@@ -52,7 +56,7 @@ export async function importTokens(options: ImportTokensOptions): Promise<Import
   const name = codec ?? (most === undefined ? 'head-tail' : 'topk');
   const kept = top ?? (name === 'topk' ? most : undefined);
   const result = await packTokens({
-    ...{ source: labels, out, seed, onProgress, signal },
+    ...{ source: texts, out, seed, onProgress, signal },
     codec: { name, ...(kept === undefined ? {} : { k: kept }), ...(tail && { tail }) },
     teacher: { imported: { layout } },
   });

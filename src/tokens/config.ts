@@ -1,9 +1,24 @@
 import type { FieldChecker } from '../core/check.js';
+import { SoftpackError } from '../errors.js';
 import { TOKEN_LIMITS } from '../kernels/tokens.js';
 
 /** What a stored label says of ids that it does not list; see `TokenTail` of the loss. */
 export const TAILS = ['sampled', 'ghost', 'uniform', 'prior', 'zero'] as const;
 export type StoredTail = (typeof TAILS)[number];
+
+/**
+ * `UNSUPPORTED` for tails that a predictor tells from the text: they would teach what the predictor gets wrong. Measured on
+ * linear students (docs/tokens.md).
+ */
+export function refusePredictor(tail: unknown, field: string): void {
+  if (tail !== 'predictor') return;
+  throw new SoftpackError(
+    'UNSUPPORTED',
+    'a tail that is predicted from the text teaches the errors of the predictor: a student that could learn the ' +
+      'teacher ended three to five times as far from it as with ids sampled from the tail, in about as many bytes',
+    { field, expected: TAILS.map((own) => `'${own}'`).join(', '), found: "'predictor'" },
+  );
+}
 
 /** How labels of tokens are stored. */
 export interface TokenCodecConfig {

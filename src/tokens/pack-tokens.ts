@@ -2,7 +2,12 @@ import { argument } from '../core/check.js';
 import { SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import type { Kernels } from '../kernels/types.js';
-import { TOKEN_PRESETS, type TokenCodecConfig, type TokenPreset } from './config.js';
+import {
+  refusePredictor,
+  TOKEN_PRESETS,
+  type TokenCodecConfig,
+  type TokenPreset,
+} from './config.js';
 import { type ListedRows, listRows } from './listed-rows.js';
 import {
   type CountedSource,
@@ -55,7 +60,7 @@ export async function packTokens(options: PackTokensOptions): Promise<PackTokens
   const { source, out, codec: choice = {}, seed = 0, signal } = options;
   const kernels = options.kernels ?? loadKernels();
   const config = tokenConfig(choice, source.vocabulary, seed);
-  const texts = new RememberedSource(source, { dense: TRAINING_LABELS });
+  const texts = RememberedSource.of(source, { dense: TRAINING_LABELS });
   const counted = await countTokens(texts, signal);
   const { codec, listed } = await trainTokenCodec(texts, counted, config, kernels, signal);
   const again = { ...options, source: texts.with(listed) };
@@ -95,6 +100,7 @@ export function tokenConfig(
 ): TokenCodecConfig {
   const { name = 'head-tail', ...changes } = choice;
   argument.oneOf(name, 'codec.name', Object.keys(TOKEN_PRESETS));
+  refusePredictor(changes.tail, 'codec.tail');
   const preset = TOKEN_PRESETS[name];
   const k = changes.k ?? Math.min(preset.k, vocabulary);
   const ordered = changes.ordered ?? Math.min(preset.ordered, k);

@@ -23,6 +23,11 @@ export class RememberedSource implements TokenSource {
   #kept: readonly TokenSequence[] | undefined;
   #fits = true;
 
+  /** The source itself, if it is such a one. */
+  static of(source: TokenSource, limits: RememberedLimits): RememberedSource {
+    return source instanceof RememberedSource ? source : new RememberedSource(source, limits);
+  }
+
   constructor(source: TokenSource, limits: RememberedLimits) {
     this.vocabulary = source.vocabulary;
     this.#source = source;

@@ -1,5 +1,6 @@
 import type { Tensor2D } from '@tensorflow/tfjs';
 import { FieldChecker } from '../core/check.js';
+import { refusePredictor } from '../tokens/config.js';
 import type { ListedTargets, TokenPositions } from '../tokens/targets.js';
 
 /** A teacher's labels of some positions of a text, as a loss reads them. */
@@ -117,6 +118,7 @@ function checkTargets(targets: ListedTargets, tau: number): void {
   const check = targetChecker();
   const { positions, width, ids, probabilities, tail, vocabulary } = targets;
   check.count(width, 'width', 1);
+  refusePredictor(tail.kind, 'targets: tail.kind');
   const kinds = ['zero', 'ghost', 'uniform', 'prior', 'sampled'];
   check.oneOf(tail.kind, 'tail.kind', kinds);
   const retempered = tau === 1 || tail.kind === 'zero';

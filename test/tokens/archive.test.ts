@@ -2,12 +2,14 @@ import { cp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { importTokens } from '#src/interop/import-tokens.js';
 import { verifyArchive } from '#src/pipeline/verify.js';
 import type { TokenPreset } from '#src/tokens/config.js';
 import { packTokens } from '#src/tokens/pack-tokens.js';
 import { openTokenArchive } from '#src/tokens/token-archive.js';
 import type { SparseRows } from '#src/tokens/token-source.js';
 import { tokenWindows } from '#src/tokens/windows.js';
+import { prepareTargets } from '#src/training/token-targets.js';
 import { softpack } from '../cli/softpack.js';
 import { temporaryDirectory } from '../temporary.js';
 import { distribution, ranked, testTeacher } from './sources.js';
@@ -190,6 +192,29 @@ it('the prior of the tail is its mean over the labels, and the loss is given it'
   for await (const { targets } of tokenWindows(archive, { length: 64 })) {
     expect(targets.tail).toEqual(tail);
   }
+});
+
+it('refuses tails of a predictor by their name, wherever they are named', async () => {
+  const tail = 'predictor' as never;
+  const refused = { code: 'UNSUPPORTED', found: "'predictor'" };
+  const out = newFolder();
+  const { source } = testTeacher({ vocabulary: 9, lengths: [2] });
+  await expect(packTokens({ source, out, codec: { name: 'topk', tail } })).rejects.toMatchObject({
+    ...refused,
+    field: 'codec.tail',
+  });
+  await expect(importTokens({ source: 'nothing', out, tail })).rejects.toMatchObject(refused);
+  const { err } = await softpack(['tokens', 'import', 'x', '--tail', 'predictor', '--out', out]);
+  expect(err).toContain('teaches the errors of the predictor');
+  const other = await softpack(['tokens', 'import', 'x', '--tail', 'others', '--out', out]);
+  expect(other.err).toContain('Allowed choices are sampled, ghost');
+  const targets = {
+    ...{ kind: 'listed' as const, vocabulary: 2, positions: 1, width: 1, tail: { kind: tail } },
+    ...{ ids: Int32Array.of(0), probabilities: Float32Array.of(1), next: Int32Array.of(0) },
+  } as const;
+  expect(() => prepareTargets(targets, 1)).toThrow(
+    expect.objectContaining({ ...refused, field: 'targets: tail.kind' }),
+  );
 });
 
 describe('labels at the edge', () => {

@@ -138,6 +138,7 @@ it('keeps no labels beyond its memory, and asks for them again', async () => {
   ]) {
     const { source, seen } = counting(teacher.source);
     const remembered = new RememberedSource(source, { dense: 0, bytes });
+    expect(RememberedSource.of(remembered, { dense: 0 })).toBe(remembered);
     for (let pass = 0; pass < 2; pass++) {
       const found: number[] = [];
       for await (const { tokens } of remembered.sequences()) found.push(...(tokens ?? []));

@@ -5,7 +5,7 @@ import { openTokens } from './tokens.mjs';
 
 const WORKLOADS = [
   { ops: ['rans-decode', 'rans-encode'], open: openRans },
-  ...[49_152, 262_144].map((vocabulary) => ({
+  ...[49_152, 151_936, 262_144].map((vocabulary) => ({
     ops: ['tokens-decode', 'tokens-encode', 'tokens-list'],
     open: (kernels, context) => openTokens(kernels, { vocabulary, ...context }),
   })),

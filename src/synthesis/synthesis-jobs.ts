@@ -1,3 +1,4 @@
+import type { SealedShard } from '../archive/seal.js';
 import { requireSame } from '../archive/spec.js';
 import { hashFile, sha256 } from '../container/checksum.js';
 import { tarMembers } from '../container/read-tar.js';
@@ -16,7 +17,6 @@ import {
   type Published,
   requireUnused,
   type ShardMaker,
-  type StoredShard,
 } from '../pipeline/job/kind.js';
 import type { Receipt } from '../pipeline/job/receipts.js';
 import {
@@ -155,7 +155,7 @@ class SynthesisProduct implements JobProduct {
     return `images-${String(shard).padStart(5, '0')}.tar`;
   }
 
-  async stored(shard: number): Promise<StoredShard | undefined> {
+  async stored(shard: number): Promise<SealedShard | undefined> {
     try {
       return await this.#withShard(shard, async (file) => ({
         bytes: file.size,

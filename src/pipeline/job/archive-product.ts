@@ -8,7 +8,7 @@ import {
 } from '../../archive/manifest.js';
 import { MemoryLog } from '../../archive/memory-log.js';
 import { cutRow } from '../../archive/pieces.js';
-import { sealedShard, shardParts } from '../../archive/seal.js';
+import { type SealedShard, sealedShard, shardParts } from '../../archive/seal.js';
 import { encodeShardTable, SHARD_TABLE_FILE } from '../../archive/shards.js';
 import type { ArchivePlan } from '../../archive/spec.js';
 import { sha256, type Xxh64 } from '../../container/checksum.js';
@@ -18,14 +18,7 @@ import { SoftpackError } from '../../errors.js';
 import type { DivergenceSums } from '../../labels/divergence.js';
 import { nameIn } from '../../store/address.js';
 import { readStored } from '../../store/read-stored.js';
-import type {
-  JobProduct,
-  JobWorkerOptions,
-  MadeShard,
-  Published,
-  ShardMaker,
-  StoredShard,
-} from './kind.js';
+import type { JobProduct, JobWorkerOptions, MadeShard, Published, ShardMaker } from './kind.js';
 import type { Receipt } from './receipts.js';
 import { isThere, type JobStores } from './stores.js';
 
@@ -78,7 +71,7 @@ export class ArchiveProduct implements JobProduct {
     return this.#rectangle(shard).file;
   }
 
-  stored(shard: number): Promise<StoredShard | undefined> {
+  stored(shard: number): Promise<SealedShard | undefined> {
     const { identity, archiveId } = this.#plan;
     const plan = { identity, archiveId, rectangle: this.#rectangle(shard) };
     return sealedShard(this.#stores.archive, plan, this.#xxh64);

@@ -1,6 +1,7 @@
+import type { SealedShard } from '../../archive/seal.js';
 import { excerpt, SoftpackError, throwIfAborted } from '../../errors.js';
 import type { WriteOptions } from '../../store/writable-store.js';
-import { type JobKind, type JobProduct, openProduct, type StoredShard } from './kind.js';
+import { type JobKind, type JobProduct, openProduct } from './kind.js';
 import { LABEL_JOBS } from './label-jobs.js';
 import { listReceipts, type Receipt, receiptName } from './receipts.js';
 import { readJob } from './record.js';
@@ -82,6 +83,6 @@ async function soundReceipt(
   return known.find(isOf);
 }
 
-function sameShard(receipt: Receipt, stored: StoredShard | undefined): boolean {
+function sameShard(receipt: Receipt, stored: SealedShard | undefined): boolean {
   return receipt.sha256 === stored?.sha256 && receipt.indexSha256 === stored.indexSha256;
 }

@@ -1,4 +1,4 @@
-import type { ShardRecord } from '../../archive/shards.js';
+import type { SealedShard } from '../../archive/seal.js';
 import { FieldChecker } from '../../core/check.js';
 import type { JsonObject } from '../../core/json.js';
 import { SoftpackError } from '../../errors.js';
@@ -44,9 +44,6 @@ export interface JobKind {
   find(stores: JobStores, job: Job): Promise<JobProduct | undefined>;
 }
 
-/** A shard as it lies in the store. */
-export type StoredShard = Pick<ShardRecord, 'bytes' | 'sha256' | 'indexSha256'>;
-
 /** What a job makes. */
 export interface JobProduct extends Disposable {
   readonly shards: number;
@@ -54,7 +51,7 @@ export interface JobProduct extends Disposable {
   sizeOf(shard: number): number;
   fileOf(shard: number): string;
   /** The shard in the store; undefined if there is none, or a damaged one. */
-  stored(shard: number): Promise<StoredShard | undefined>;
+  stored(shard: number): Promise<SealedShard | undefined>;
   /**
    * Loads what shards are made of.
    *

@@ -1,4 +1,4 @@
-import type { ShardRecord } from '../../archive/shards.js';
+import type { SealedShard } from '../../archive/seal.js';
 import type { DivergenceSums } from '../../labels/divergence.js';
 import type { WritableStore, WriteOptions } from '../../store/writable-store.js';
 
@@ -10,7 +10,7 @@ import type { WritableStore, WriteOptions } from '../../store/writable-store.js'
  *
  * Hashes in base64url, other numbers but the shard's in hexadecimal.
  */
-export interface Receipt extends Pick<ShardRecord, 'bytes' | 'sha256' | 'indexSha256'> {
+export interface Receipt extends SealedShard {
   readonly shard: number;
   /** Divergence of its labels. */
   readonly sums: DivergenceSums;

@@ -142,9 +142,11 @@ function addImport(tokens: Command, io: CliIo): void {
     )
     .option(
       '--tokens <file>',
-      'ids of the texts (.npy, .safetensors), if not stored with the labels',
+      'ids of the texts (.npy, .npz, .safetensors), if not stored with the labels',
     )
+    .option('--tokens-tensor <name>', 'which array of it, if it holds several')
     .option('--lengths <file>', 'tokens of every text, if they follow one another in one array')
+    .option('--lengths-tensor <name>', 'which array of it, if it holds several')
     .option('--tensor <name>', 'logits, hidden: which array of a file that holds several')
     .option(
       '--layer <n>',

@@ -50,10 +50,14 @@ export interface OpenTokensOptions {
   readonly column?: string;
   /** Own arrays: which one of a file that holds several. */
   readonly tensor?: string;
-  /** Ids of the texts, a .npy or .safetensors file of integers, for layouts that do not store them. */
+  /** Ids of the texts, a .npy, .npz or .safetensors file of integers, for layouts that do not store them. */
   readonly tokens?: string;
+  /** Which array of that file, if it holds several. */
+  readonly tokensTensor?: string;
   /** Tokens of every text, a file of integers, if own arrays or `tokens` hold one text after the other. */
   readonly lengths?: string;
+  /** Which array of that file, if it holds several. */
+  readonly lengthsTensor?: string;
 }
 
 /** Labels of tokens in files of another tool, for {@link packTokens}. */
@@ -86,11 +90,11 @@ export async function openTokenLabels(options: OpenTokensOptions): Promise<Opene
       files.push(file);
       return file;
     };
-    const integers = async (path: string | undefined) =>
-      path === undefined ? undefined : readIntegerArray(await openFile(path));
+    const integers = async (path: string | undefined, named: string | undefined, option: string) =>
+      path === undefined ? undefined : readIntegerArray(await openFile(path), named, option);
     const ids = {
-      tokens: await integers(options.tokens),
-      lengths: await integers(options.lengths),
+      tokens: await integers(options.tokens, options.tokensTensor, 'tokensTensor'),
+      lengths: await integers(options.lengths, options.lengthsTensor, 'lengthsTensor'),
     };
     const labels = await openLayout(layout, options, ids, openFile);
     const own = layout === 'logits' || layout === 'hidden';

@@ -47,24 +47,28 @@ export async function readNpyHeader(file: ByteFile): Promise<NpyHeader> {
 export interface NpyIntegers {
   /** `U8` to `I64`. */
   readonly dtype: string;
+  readonly bigEndian: boolean;
+  /** Whether the first axis is the fastest. */
+  readonly fortranOrder: boolean;
   readonly shape: readonly number[];
   readonly dataOffset: number;
 }
 
-/** {@link readNpyHeader} for integers, little-endian and in C order, as `numpy.save` writes them. */
+/** {@link readNpyHeader} for integers. */
 export async function readNpyIntegers(file: ByteFile): Promise<NpyIntegers> {
   const { text, dataOffset } = await readHeaderText(file);
   const fields = parsePythonDict(file.name, text);
   const descr = fields.get('descr') ?? 'nothing';
-  const [, kind, width] = /^[<|]([iu])([1248])$/.exec(descr) ?? [];
+  const [, order, kind, width] = /^([<>|])([iu])([1248])$/.exec(descr) ?? [];
   if (kind === undefined) {
     throw unsupported(file.name, 'descr', 'not an array of integers', 'int8 to uint64', descr);
   }
-  const { fortranOrder, shape } = parseArray(file, fields, Number(width), dataOffset);
-  if (fortranOrder && shape.length > 1) {
-    throw unsupported(file.name, 'fortran_order', 'wrong order', 'C order', 'Fortran order');
-  }
-  return { dtype: `${kind.toUpperCase()}${8 * Number(width)}`, shape, dataOffset };
+  return {
+    dtype: `${kind.toUpperCase()}${8 * Number(width)}`,
+    bigEndian: order === '>',
+    ...parseArray(file, fields, Number(width), dataOffset),
+    dataOffset,
+  };
 }
 
 /** Order and shape, of which the file must hold exactly the bytes. */

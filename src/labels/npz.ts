@@ -3,7 +3,8 @@ import { crc32, inflateRawSync } from 'node:zlib';
 import { type Entry, fromRandomAccessReader, RandomAccessReader, type ZipFile } from 'yauzl';
 import { allocate } from '../core/allocate.js';
 import { errorMessage, invalidFile, isSoftpackError, SoftpackError } from '../errors.js';
-import type { ByteFile } from '../store/byte-store.js';
+import { type ByteFile, requireWithin } from '../store/byte-store.js';
+import { memoryFile } from '../store/memory-file.js';
 import { hasZipMagic } from './zip-magic.js';
 
 /** NumPy's archive of arrays: a zip file with a .npy file per array, stored or deflated. */
@@ -138,26 +139,9 @@ function slice(file: ByteFile, name: string, begin: number, size: number): ByteF
     name,
     size,
     async read(offset, into) {
-      requireInside(name, offset + into.length, size);
+      requireWithin(this, offset, into.length);
       await file.read(begin + offset, into);
     },
     close: () => file.close(),
   };
-}
-
-function memoryFile(name: string, content: Uint8Array): ByteFile {
-  return {
-    name,
-    size: content.length,
-    async read(offset, into) {
-      requireInside(name, offset + into.length, content.length);
-      into.set(content.subarray(offset, offset + into.length));
-    },
-    async close() {},
-  };
-}
-
-function requireInside(name: string, end: number, bytes: number): void {
-  if (end <= bytes) return;
-  throw invalidFile(name, 'size', 'array ends early', { expected: end, found: bytes });
 }

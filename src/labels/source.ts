@@ -1,4 +1,3 @@
-import { allocate } from '../core/allocate.js';
 import type { SampleBlockOf } from '../core/codec-parts.js';
 import type { JsonObject } from '../core/json.js';
 import { SoftpackError } from '../errors.js';
@@ -6,6 +5,7 @@ import type { ByteFile } from '../store/byte-store.js';
 import { openLocalFile } from '../store/local.js';
 import { FLOAT_BYTES, type FloatDtype, floatsOf } from './elements.js';
 import { labelsFingerprint } from './fingerprint.js';
+import { readFortranOrder } from './fortran-order.js';
 import { settleLogits } from './logits.js';
 import { locateArray, type StoredArray } from './stored-array.js';
 import type { LabelViews } from './views.js';
@@ -102,49 +102,12 @@ export async function openLabelSource(
     requireLabels(array.field, stored, 'INVALID_FILE');
     const [epochs, samples, classes] = stored;
     const shape = { epochs, samples, classes };
-    const transposed = array.fortranOrder ? await fromFortranOrder(array, shape) : undefined;
+    const transposed = array.fortranOrder ? await readFortranOrder(array) : undefined;
     return new FileLabelSource(file, array, shape, transposed);
   } catch (error) {
     await file.close();
     throw error;
   }
-}
-
-/** Most bytes of an array in Fortran order, as float32. */
-const MAX_TRANSPOSED = 2 ** 32;
-const PIECE_ELEMENTS = 2 ** 21;
-
-/** Reads an array whose first axis is the fastest into C order. */
-async function fromFortranOrder(
-  { file, dtype, bigEndian, dataOffset, field }: StoredArray,
-  { epochs, samples, classes }: LabelShape,
-): Promise<Float32Array> {
-  const count = epochs * samples * classes;
-  if (4 * count > MAX_TRANSPOSED) {
-    throw new SoftpackError(
-      'UNSUPPORTED',
-      'array in Fortran order is too large: save a C-order copy',
-      {
-        field,
-        expected: `at most ${MAX_TRANSPOSED} bytes, or numpy.ascontiguousarray`,
-        found: 4 * count,
-      },
-    );
-  }
-  const out = new Float32Array(allocate(4 * count, field));
-  const width = FLOAT_BYTES[dtype];
-  for (let first = 0; first < count; first += PIECE_ELEMENTS) {
-    const bytes = new Uint8Array(Math.min(PIECE_ELEMENTS, count - first) * width);
-    await file.read(dataOffset + first * width, bytes);
-    const piece = floatsOf(bytes, dtype, bigEndian);
-    for (let i = 0; i < piece.length; i++) {
-      const epoch = (first + i) % epochs;
-      const label = Math.floor((first + i) / epochs);
-      const at = (epoch * samples + (label % samples)) * classes + Math.floor(label / samples);
-      out[at] = piece[i];
-    }
-  }
-  return out;
 }
 
 class FileLabelSource implements LabelSource {

@@ -69,19 +69,21 @@ async function safetensorsArray(file: ByteFile, tensor: string | undefined): Pro
   };
 }
 
-function requireUnnamed(file: string, name: string | undefined): void {
+export function requireUnnamed(file: string, name: string | undefined, option = 'tensor'): void {
   if (name === undefined) return;
   throw new SoftpackError('INVALID_ARGUMENT', 'a .npy file holds one array, without a name', {
-    field: 'tensor',
+    field: option,
     expected: `no name for ${file}`,
     found: name,
   });
 }
 
-function choose<T extends { readonly name: string }>(
+/** The array of a name, or the only one. @param option that names it, for errors. */
+export function choose<T extends { readonly name: string }>(
   file: string,
   entries: readonly T[],
   name: string | undefined,
+  option = 'tensor',
 ): T {
   const names = entries.map((entry) => entry.name).join(', ');
   if (name === undefined) {
@@ -90,7 +92,7 @@ function choose<T extends { readonly name: string }>(
       'INVALID_ARGUMENT',
       `${file} holds ${entries.length} arrays: name one`,
       {
-        field: 'tensor',
+        field: option,
         expected: names === '' ? 'a file with arrays' : `one of ${names}`,
       },
     );
@@ -98,7 +100,7 @@ function choose<T extends { readonly name: string }>(
   const entry = entries.find((candidate) => candidate.name === name);
   if (entry !== undefined) return entry;
   throw new SoftpackError('NOT_FOUND', 'no such tensor', {
-    field: `${file}: tensor`,
+    field: `${file}: ${option}`,
     expected: `one of ${names}`,
     found: name,
   });

@@ -1,5 +1,6 @@
 import { invalidFile, SoftpackError, throwIfAborted } from '../../errors.js';
 import { FLOAT_BYTES, floatsOf } from '../../labels/elements.js';
+import { inCOrder } from '../../labels/fortran-order.js';
 import { locateArray, type StoredArray } from '../../labels/stored-array.js';
 import type { ByteFile } from '../../store/byte-store.js';
 import type { DenseRows, TokenSequence } from '../../tokens/token-source.js';
@@ -33,16 +34,17 @@ export async function readTokenArray(
   options: TokenArrayOptions,
 ): Promise<TokenLabelFile> {
   const array = await locateArray(file, options.tensor);
-  const { shape, field, fortranOrder } = array;
-  if (fortranOrder || (shape.length !== 2 && shape.length !== 3) || shape.includes(0)) {
+  const { shape, field } = array;
+  if ((shape.length !== 2 && shape.length !== 3) || shape.includes(0)) {
     throw new SoftpackError('INVALID_FILE', 'not an array of token labels', {
       field,
-      expected: '[tokens, n] or [sequences, positions, n] in C order',
-      found: `[${shape.join(', ')}]${fortranOrder ? ' in Fortran order' : ''}`,
+      expected: '[tokens, n] or [sequences, positions, n]',
+      found: `[${shape.join(', ')}]`,
     });
   }
   const vocabulary = vocabularyOf(file.name, array, options);
   const pieces = await piecesOf(shape, options.lengths);
+  const rows = await inCOrder(array);
   const { tokens } = options;
   if (tokens !== undefined && String(tokens.shape) !== String(shape.slice(0, -1))) {
     throw invalidFile(tokens.name, 'shape', 'not as many ids as labels', {
@@ -62,7 +64,7 @@ export async function readTokenArray(
           name,
           ...(ids === undefined ? {} : { tokens: requireTokens(name, ids, vocabulary) }),
           ...{ first: 0, rows: count },
-          labels: labelsOf(array, options.kind, { name, start, vocabulary }),
+          labels: labelsOf(rows, options.kind, { name, start, vocabulary }),
         };
         yield sequence;
       }
@@ -98,7 +100,7 @@ async function piecesOf(
       count: positions,
     }));
   }
-  const counts = await allIntegers(lengths, 1);
+  const counts = await allIntegers(lengths, 0);
   const fits = padded
     ? counts.length === sequences && counts.every((count) => count <= positions)
     : counts.reduce((sum, count) => sum + count, 0) === positions;

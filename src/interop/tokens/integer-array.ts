@@ -1,6 +1,10 @@
 import { readSafetensorsLayout } from '../../container/safetensors.js';
-import { invalidFile, SoftpackError } from '../../errors.js';
-import { hasNpyMagic, readNpyIntegers } from '../../labels/npy.js';
+import { allocate } from '../../core/allocate.js';
+import { invalidFile } from '../../errors.js';
+import { fortranPlaces, requireTransposable } from '../../labels/fortran-order.js';
+import { hasNpyMagic, type NpyIntegers, readNpyIntegers } from '../../labels/npy.js';
+import { choose, requireUnnamed } from '../../labels/stored-array.js';
+import { hasZipMagic } from '../../labels/zip-magic.js';
 import type { ByteFile } from '../../store/byte-store.js';
 
 /** Integers of a file, read by position: ids of a text, lengths of sequences. */
@@ -24,72 +28,113 @@ const INTEGERS: Readonly<Record<string, number>> = {
   I64: 8,
 };
 
-/**
- * Integers of a .npy or .safetensors file.
- *
- * @param tensor which one of a safetensors file; default: the only one.
- */
-export async function readIntegerArray(file: ByteFile, tensor?: string): Promise<IntegerArray> {
-  const start = new Uint8Array(Math.min(6, file.size));
-  await file.read(0, start);
-  const found = hasNpyMagic(start)
-    ? { ...(await readNpyIntegers(file)), name: file.name }
-    : await tensorOf(file, tensor);
-  const each = INTEGERS[found.dtype];
-  return {
-    name: found.name,
-    shape: found.shape,
-    async read(first, count) {
-      const bytes = new Uint8Array(count * each);
-      await file.read(found.dataOffset + first * each, bytes);
-      const view = new DataView(bytes.buffer);
-      return Int32Array.from({ length: count }, (_, i) => integerAt(view, found.dtype, i * each));
-    },
-  };
+/** Where integers lie. */
+interface StoredIntegers extends NpyIntegers {
+  readonly file: ByteFile;
+  readonly name: string;
 }
 
-async function tensorOf(file: ByteFile, tensor: string | undefined) {
+/**
+ * Integers of a .npy, .npz or .safetensors file, of any width, byte order and order of axes.
+ *
+ * @param tensor which one of a file that holds several; default: the only one.
+ * @param option that names it, for errors.
+ */
+export async function readIntegerArray(
+  file: ByteFile,
+  tensor?: string,
+  option = 'tensor',
+): Promise<IntegerArray> {
+  const stored = await locateIntegers(file, tensor, option);
+  const { name, shape } = stored;
+  if (!stored.fortranOrder || shape.length === 1) {
+    return { name, shape, read: (first, count) => readIntegers(stored, first, count) };
+  }
+  const values = await inOrder(stored);
+  return { name, shape, read: async (first, count) => values.slice(first, first + count) };
+}
+
+async function locateIntegers(
+  file: ByteFile,
+  tensor: string | undefined,
+  option: string,
+): Promise<StoredIntegers> {
+  const start = new Uint8Array(Math.min(9, file.size));
+  await file.read(0, start);
+  if (hasNpyMagic(start)) {
+    requireUnnamed(file.name, tensor, option);
+    return { file, name: file.name, ...(await readNpyIntegers(file)) };
+  }
+  if (hasZipMagic(start)) {
+    const { readNpz } = await import('../../labels/npz.js'); // With a library that takes 30 ms to load.
+    const part = await choose(file.name, await readNpz(file), tensor, option).open();
+    return { file: part, name: part.name, ...(await readNpyIntegers(part)) };
+  }
+  if (start[8] !== 0x7b && !file.name.endsWith('.safetensors')) {
+    throw invalidFile(file.name, 'format', 'neither .npy, .npz nor .safetensors', {
+      found: `first bytes ${Buffer.from(start).toString('hex')}`,
+    });
+  }
+  return tensorOf(file, tensor, option);
+}
+
+async function tensorOf(
+  file: ByteFile,
+  tensor: string | undefined,
+  option: string,
+): Promise<StoredIntegers> {
   const layout = await readSafetensorsLayout(file);
   const entries = [...layout.tensors.values()].filter((entry) =>
     Object.hasOwn(INTEGERS, entry.dtype),
   );
-  const chosen =
-    tensor === undefined && entries.length === 1
-      ? entries[0]
-      : entries.find((entry) => entry.name === tensor);
-  if (chosen === undefined) {
-    const names = entries.map((entry) => entry.name).join(', ');
-    throw new SoftpackError('INVALID_ARGUMENT', 'name one array of integers', {
-      field: `${file.name}: tensor`,
-      expected: names === '' ? 'a file with integers' : `one of ${names}`,
-      found: tensor ?? 'no name',
-    });
-  }
-  const { name, dtype, shape, begin } = chosen;
-  return {
-    ...{ name: `${file.name}: tensor ${name}`, dtype, shape },
-    dataOffset: layout.dataOffset + begin,
-  };
+  const { name, dtype, shape, begin } = choose(file.name, entries, tensor, option);
+  const order = { bigEndian: false, fortranOrder: false };
+  const dataOffset = layout.dataOffset + begin;
+  return { file, name: `${file.name}: tensor ${name}`, dtype, shape, ...order, dataOffset };
 }
 
-function integerAt(view: DataView, dtype: string, at: number): number {
+async function readIntegers(
+  { file, name, dtype, bigEndian, dataOffset }: StoredIntegers,
+  first: number,
+  count: number,
+): Promise<Int32Array> {
+  const each = INTEGERS[dtype];
+  const bytes = new Uint8Array(allocate(count * each, name));
+  await file.read(dataOffset + first * each, bytes);
+  const view = new DataView(bytes.buffer);
+  const integer = (_: unknown, i: number) => integerAt(view, dtype, i * each, !bigEndian);
+  return Int32Array.from({ length: count }, integer);
+}
+
+/** All integers of an array whose first axis is the fastest, row-major. */
+async function inOrder(stored: StoredIntegers): Promise<Int32Array> {
+  const count = stored.shape.reduce((a, b) => a * b, 1);
+  requireTransposable(stored.name, 4 * count);
+  const values = await readIntegers(stored, 0, count);
+  const out = new Int32Array(count);
+  const next = fortranPlaces(stored.shape);
+  for (const value of values) out[next()] = value;
+  return out;
+}
+
+function integerAt(view: DataView, dtype: string, at: number, little: boolean): number {
   switch (dtype) {
     case 'U8':
       return view.getUint8(at);
     case 'I8':
       return view.getInt8(at);
     case 'U16':
-      return view.getUint16(at, true);
+      return view.getUint16(at, little);
     case 'I16':
-      return view.getInt16(at, true);
+      return view.getInt16(at, little);
     case 'I32':
-      return view.getInt32(at, true);
+      return view.getInt32(at, little);
     case 'U32':
-      return bounded(view.getUint32(at, true));
+      return bounded(view.getUint32(at, little));
     case 'U64':
-      return bounded(Number(view.getBigUint64(at, true)));
+      return bounded(Number(view.getBigUint64(at, little)));
     default:
-      return bounded(Number(view.getBigInt64(at, true)));
+      return bounded(Number(view.getBigInt64(at, little)));
   }
 }
 

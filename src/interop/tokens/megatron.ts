@@ -5,7 +5,8 @@ import { FieldChecker } from '../../core/check.js';
 import { parseJson } from '../../core/json.js';
 import { invalidFile, SoftpackError, throwIfAborted } from '../../errors.js';
 import { type FloatDtype, floatsOf } from '../../labels/elements.js';
-import { type ByteFile, type ByteStore, requireWithin } from '../../store/byte-store.js';
+import type { ByteFile, ByteStore } from '../../store/byte-store.js';
+import { memoryFile } from '../../store/memory-file.js';
 import { MAX_POSITIONS } from '../../tokens/sequence-block.js';
 import type { TokenSequence } from '../../tokens/token-source.js';
 import { requireVocabulary, type TokenLabelFile } from './label-file.js';
@@ -199,18 +200,6 @@ async function openPayload(
     values: floatsOf(await torch.read(values), values.dtype as FloatDtype),
     low: new Uint16Array((await torch.read(low)).buffer),
     high: await torch.read(high),
-  };
-}
-
-function memoryFile(name: string, bytes: Uint8Array): ByteFile {
-  return {
-    name,
-    size: bytes.length,
-    async read(offset, into) {
-      requireWithin(this, offset, into.length);
-      into.set(bytes.subarray(offset, offset + into.length));
-    },
-    async close() {},
   };
 }
 

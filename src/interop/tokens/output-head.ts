@@ -1,6 +1,7 @@
 import { allocate } from '../../core/allocate.js';
 import { SoftpackError } from '../../errors.js';
 import { FLOAT_BYTES, floatsOf } from '../../labels/elements.js';
+import { inCOrder } from '../../labels/fortran-order.js';
 import { locateArray } from '../../labels/stored-array.js';
 import type { ByteFile } from '../../store/byte-store.js';
 import { openLocalFile } from '../../store/local.js';
@@ -90,26 +91,20 @@ async function readMatrix(
   rank: number,
   rows: number | undefined,
 ) {
-  const array = await locateArray(file, tensor);
-  const { shape, dtype, bigEndian, fortranOrder, dataOffset, field } = array;
-  if (shape.length !== rank || shape.includes(0) || (fortranOrder && rank > 1)) {
-    throw notWeights(field, rank, shape, fortranOrder ? ' in Fortran order' : '');
-  }
+  const stored = await locateArray(file, tensor);
+  const { shape, field } = stored;
+  if (shape.length !== rank || shape.includes(0)) throw notWeights(field, rank, shape);
+  const array = await inCOrder(stored);
   const elements = Math.min(rows ?? shape[0], shape[0]) * (rank === 1 ? 1 : shape[1]);
-  const bytes = new Uint8Array(allocate(elements * FLOAT_BYTES[dtype], field));
-  await array.file.read(dataOffset, bytes);
-  return { shape, values: floatsOf(bytes, dtype, bigEndian) };
+  const bytes = new Uint8Array(allocate(elements * FLOAT_BYTES[array.dtype], field));
+  await array.file.read(array.dataOffset, bytes);
+  return { shape, values: floatsOf(bytes, array.dtype, array.bigEndian) };
 }
 
-function notWeights(
-  field: string,
-  rank: number,
-  shape: readonly number[],
-  order = '',
-): SoftpackError {
+function notWeights(field: string, rank: number, shape: readonly number[]): SoftpackError {
   return new SoftpackError('INVALID_FILE', 'not an array of weights', {
     field,
-    expected: rank === 1 ? '[dimensions]' : '[ids, dimensions] in C order',
-    found: `[${shape.join(', ')}]${order}`,
+    expected: rank === 1 ? '[dimensions]' : '[ids, dimensions]',
+    found: `[${shape.join(', ')}]`,
   });
 }

@@ -16,7 +16,7 @@ export async function withText(
   { tokens, lengths }: TextIds,
 ): Promise<TokenLabelFile> {
   if (tokens === undefined) return labels;
-  const counts = lengths === undefined ? undefined : await allIntegers(lengths, 1);
+  const counts = lengths === undefined ? undefined : await allIntegers(lengths, 0);
   const { vocabulary } = labels;
   return {
     ...labels,

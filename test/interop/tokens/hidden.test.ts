@@ -222,7 +222,7 @@ test('own arrays: logits with ids and lengths, padding cut when told', async () 
   ]);
   expect([...(await dense(sequences[1]).read(1, 2))]).toEqual([9, 10, 12, 13]);
   await expect(read([2, 2])).rejects.toMatchObject({ code: 'INVALID_FILE' });
-  await expect(read([5, 0])).rejects.toMatchObject({ code: 'INVALID_FILE' });
+  expect((await read([0, 5, 0])).map(({ rows }) => rows)).toEqual([0, 5, 0]);
   await expect(read([2, 3], [0, 1, 2, 0, 1])).rejects.toMatchObject({ code: 'INVALID_FILE' });
   await expect(read([2, 3], [0, 1])).rejects.toMatchObject({ code: 'INVALID_FILE' });
 });

@@ -191,6 +191,21 @@ export class FaultWorkplace {
   }
 }
 
+/**
+ * One of `step` faults, from a place that changes daily: as many days try them all. SOFTPACK_FAULT_DAY is the day of a
+ * failure that is to be seen again.
+ */
+export function todays(step: number): {
+  readonly named: string;
+  of<T>(all: readonly T[]): readonly T[];
+} {
+  const day = Number(process.env.SOFTPACK_FAULT_DAY ?? Math.floor(Date.now() / 86_400_000));
+  return {
+    named: `1 of ${step} with SOFTPACK_FAULT_DAY=${day}`,
+    of: (all) => all.filter((_, i) => i % step === day % step),
+  };
+}
+
 /** Path below the folder that `out` is in -> bytes of the file, of everything there. */
 export function treeOf(out: string): ReadonlyMap<string, string> {
   const base = join(out, '..');

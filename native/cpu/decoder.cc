@@ -75,14 +75,12 @@ int SoftpackDecoder::DecodeKl(const SoftpackDecodeKlArgs& args) const {
   const bool streamed = args.gradient != args.logits && bytes >= softpack::kStreamedBytes;
   return ForEachRow(
       args.labels, args.threads, [&](uint64_t i, const RowView& row, RowScratch* scratch) {
-        float* const values = scratch->row.data();
-        if (row.floats != values) table_->widen(row, stride_, values);
         const uint64_t start = i * spec_.classes;
         const softpack::KlInput input{args.logits + start, 1.0f / args.tau, args.scale / args.tau,
                                       entropy, streamed};
         float* const gradient = args.gradient == nullptr ? nullptr : args.gradient + start;
-        const float loss =
-            table_->kl(head_, values, input, spec_.classes, scratch->second_row.data(), gradient);
+        const float loss = table_->kl(head_, row, input, spec_.classes, scratch->row.data(),
+                                      scratch->second_row.data(), gradient);
         if (args.losses != nullptr) args.losses[i] = loss;
       });
 }
@@ -97,8 +95,7 @@ int SoftpackDecoder::ForEachRow(const SoftpackLabels& labels, uint32_t threads,
   const bool careful = NeedsCare(labels);
   return softpack::ParallelFor(threads, tasks, [&](uint64_t task) {
     const uint64_t first = task * block;
-    return ForEachRowOf(labels, first, std::min(block, labels.count - first), careful,
-                        consume);
+    return ForEachRowOf(labels, first, std::min(block, labels.count - first), careful, consume);
   });
 }
 

@@ -105,12 +105,7 @@ SOFTPACK_INLINE float TotalOf(Vec* sums) {
   for (uint32_t count = kHeadVectors / 2; count > 0; count /= 2) {
     for (uint32_t v = 0; v < count; ++v) sums[v] = Add(sums[v], sums[v + count]);
   }
-  float parts[kLanes];
-  Store(parts, sums[0]);
-  for (uint32_t width = kLanes / 2; width > 0; width /= 2) {
-    for (uint32_t i = 0; i < width; ++i) parts[i] += parts[i + width];
-  }
-  return parts[0];
+  return SumOfLanes(sums[0]);
 }
 
 // Zeros in the columns of a group from `present` on.
@@ -261,103 +256,3 @@ void Finish(const Head& head, const RowView& row, uint64_t classes, float* scrat
 }
 
 void Fence() { StreamFence(); }
-
-// values = w; returns its sum, and in *entropy the sum of w log w (clamp) or of w times its
-// exponent (softmax).
-template <HeadKind Kind, bool Entropy>
-SOFTPACK_INLINE float LabelSums(float parameter, float greatest, uint64_t classes, float* values,
-                                float* entropy) {
-  Vec sums[kHeadVectors], products[kHeadVectors];
-  SOFTPACK_UNROLL
-  for (uint32_t v = 0; v < kHeadVectors; ++v) sums[v] = products[v] = Zero();
-  const Vec high = Broadcast(greatest), factor = Broadcast(parameter);
-  for (uint64_t j = 0; j < classes; j += kHeadSums) {
-    const uint64_t present = classes - j;
-    Vec w[kHeadVectors], t[kHeadVectors];
-    SOFTPACK_UNROLL
-    for (uint32_t v = 0; v < kHeadVectors; ++v) {
-      const Vec value = Load(values + j + v * kLanes);
-      if (Kind == HeadKind::kClamp) {
-        w[v] = Greater(value, factor);
-        if (Entropy) t[v] = Log(w[v]);
-      } else {
-        t[v] = Times(Subtract(value, high), factor);
-        w[v] = Exp(t[v]);
-      }
-    }
-    if (present < kHeadSums) {
-      ZeroBeyond(present, w);
-      if (Entropy) ZeroBeyond(present, t);
-    }
-    SOFTPACK_UNROLL
-    for (uint32_t v = 0; v < kHeadVectors; ++v) {
-      Store(values + j + v * kLanes, w[v]);
-      sums[v] = Add(sums[v], w[v]);
-      if (Entropy) products[v] = Fma(w[v], t[v], products[v]);
-    }
-  }
-  if (Entropy) *entropy = TotalOf(products);
-  return TotalOf(sums);
-}
-
-// scratch = exp(b), zeros beyond the last class; returns its sum, and in *mixed that of w b.
-SOFTPACK_INLINE float StudentSums(const KlInput& input, float greatest, uint64_t classes,
-                                  const float* w, float* scratch, float* mixed) {
-  Vec sums[kHeadVectors], products[kHeadVectors];
-  SOFTPACK_UNROLL
-  for (uint32_t v = 0; v < kHeadVectors; ++v) sums[v] = products[v] = Zero();
-  const Vec high = Broadcast(greatest), factor = Broadcast(input.inverse_tau);
-  for (uint64_t j = 0; j < classes; j += kHeadSums) {
-    const uint64_t present = classes - j;
-    const float* logits = input.logits + j;
-    float rest[kHeadSums];
-    if (present < kHeadSums) {
-      // The logits end with the last class.
-      for (uint64_t i = 0; i < kHeadSums; ++i) rest[i] = i < present ? logits[i] : greatest;
-      logits = rest;
-    }
-    Vec b[kHeadVectors], e[kHeadVectors];
-    SOFTPACK_UNROLL
-    for (uint32_t v = 0; v < kHeadVectors; ++v) {
-      b[v] = Times(Subtract(Load(logits + v * kLanes), high), factor);
-      e[v] = Exp(b[v]);
-    }
-    if (present < kHeadSums) ZeroBeyond(present, e);
-    SOFTPACK_UNROLL
-    for (uint32_t v = 0; v < kHeadVectors; ++v) {
-      Store(scratch + j + v * kLanes, e[v]);
-      sums[v] = Add(sums[v], e[v]);
-      products[v] = Fma(Load(w + j + v * kLanes), b[v], products[v]);
-    }
-  }
-  *mixed = TotalOf(products);
-  return TotalOf(sums);
-}
-
-float Kl(const Head& head, float* values, const KlInput& input, uint64_t classes, float* scratch,
-         float* gradient) {
-  float entropy = 0.0f, mixed, total;
-  if (head.kind == HeadKind::kClamp) {
-    total =
-        input.entropy
-            ? LabelSums<HeadKind::kClamp, true>(head.parameter, 0.0f, classes, values, &entropy)
-            : LabelSums<HeadKind::kClamp, false>(head.parameter, 0.0f, classes, values, &entropy);
-  } else {
-    const float greatest = GreatestOf(values, classes);
-    total =
-        LabelSums<HeadKind::kSoftmax, true>(head.parameter, greatest, classes, values, &entropy);
-  }
-  const float greatest = GreatestOf(input.logits, classes);
-  const float partition = StudentSums(input, greatest, classes, values, scratch, &mixed);
-  float loss = scalar::Log(partition) - mixed / total;
-  if (input.entropy) loss += entropy / total - scalar::Log(total);
-  if (gradient != nullptr) {
-    const Vec student = Broadcast(input.gradient_scale / partition);
-    const Vec label = Broadcast(input.gradient_scale / total);
-    const auto slope = [&](uint64_t j) {
-      return Fma(Load(scratch + j), student, Negated(Times(Load(values + j), label)));
-    };
-    StoreRow<kSoftpackFloat32>(slope, classes, input.streamed, gradient);
-  }
-  return loss;
-}

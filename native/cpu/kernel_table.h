@@ -218,10 +218,11 @@ struct KernelTable {
                  const RowOutput& out);
   void (*fence)();
 
-  // Loss, and with `gradient` its gradient, of one whole row of values, which is overwritten; the
-  // head is clamp or softmax. `scratch` as for finish. `gradient` may be the logits.
-  float (*kl)(const Head& head, float* values, const KlInput& input, uint64_t classes,
-              float* scratch, float* gradient);
+  // Loss, and with `gradient` its gradient, of one row of values; the head is clamp or softmax. `w`
+  // and `powers` are scratch as for finish. `gradient` may be the logits. The logits of the next
+  // row are fetched meanwhile.
+  float (*kl)(const Head& head, const RowView& row, const KlInput& input, uint64_t classes,
+              float* w, float* powers, float* gradient);
 
   // sums[3 i + c] = left * its weight + right * its weight, of channel c of pixel i. May read one
   // byte beyond a tap's pixel, and write one sum beyond the last.

@@ -238,6 +238,8 @@ void NearestMargins(const float* vectors, const float* groups, uint64_t count, u
 // After the rows.
 #include "cpu/head_simd.h"
 
+#include "cpu/kl_simd.h"
+
 #include "cpu/augment_simd.h"
 
 #include "cpu/rans_simd.h"

@@ -157,8 +157,8 @@ __device__ __forceinline__ void FinishRow(const RowTarget& target, uint64_t labe
   });
 }
 
-// See Kl of cpu/head_scalar.h. A row in memory takes exp b again from the logits for the gradient:
-// what the loop computes costs less than to write it and to read it.
+// See Kl of cpu/scalar/head_scalar.h. A row in memory takes 2^b again from the logits for the
+// gradient: what the loop computes costs less than to write it and to read it.
 template <bool kInRegisters>
 __device__ __forceinline__ void KlRow(const RowTarget& target, uint64_t label,
                                       LaneRow<kInRegisters>& row) {
@@ -166,7 +166,7 @@ __device__ __forceinline__ void KlRow(const RowTarget& target, uint64_t label,
   const uint64_t start = label * target.classes;
   const bool clamp = head.kind == kSoftpackHeadClamp;
   float greatest_value = -Infinity(), greatest_logit = -Infinity();
-  [[maybe_unused]] LaneRow<true> kept;  // logits, then exp b
+  [[maybe_unused]] LaneRow<true> kept;  // logits, then 2^b
   WithElement(target.logits_type, [&](auto element) {
     ForEachColumn<kInRegisters>(target.classes, [&](int t, uint64_t j) {
       const float logit = element.Load(target.logits, start + j);
@@ -180,17 +180,19 @@ __device__ __forceinline__ void KlRow(const RowTarget& target, uint64_t label,
   greatest_logit = GreatestOfWarp(greatest_logit);
   greatest_value = clamp ? 0.0f : GreatestOfWarp(greatest_value);
   ClassSum z, entropy, mixed, partition;
+  const float factor = target.inverse_tau * scalar::kLog2E;
+  const float head_factor = head.parameter * scalar::kLog2E;
   const auto add = [&](int t, float logit) {
     float w, log_w = 0.0f;
     if (clamp) {
       w = Greater(head.parameter, row.Get(t));
-      if (target.entropy) log_w = scalar::Log(w);
+      if (target.entropy) log_w = scalar::Log2Of1024(w);
     } else {
-      log_w = (row.Get(t) - greatest_value) * head.parameter;
-      w = scalar::Exp(log_w);
+      log_w = (row.Get(t) - greatest_value) * head_factor;
+      w = scalar::Exp2(log_w);
     }
-    const float b = (logit - greatest_logit) * target.inverse_tau;
-    const float e = scalar::Exp(b);
+    const float b = (logit - greatest_logit) * factor;
+    const float e = scalar::Exp2(b);
     row.Set(t, w);
     if constexpr (kInRegisters) kept.Set(t, e);
     z.Add(t, w);
@@ -207,16 +209,16 @@ __device__ __forceinline__ void KlRow(const RowTarget& target, uint64_t label,
       });
     });
   }
-  const float total = z.Total();
-  const float logits_total = partition.Total();
-  float loss = scalar::Log(logits_total) - mixed.Total() / total;
   // All lanes take part in every total.
-  const float entropy_total = entropy.Total();
-  if (target.entropy) loss += entropy_total / total - scalar::Log(total);
-  if (target.losses != nullptr && threadIdx.x % kWarp == 0) target.losses[label] = loss;
+  const scalar::KlSums sums{z.Total(), entropy.Total(), partition.Total(), mixed.Total()};
+  if (target.losses != nullptr && threadIdx.x % kWarp == 0) {
+    const float unit = scalar::KlUnit(clamp, target.entropy);
+    target.losses[label] = scalar::KlLoss(sums, target.entropy, scalar::Log(sums.total),
+                                          scalar::Log(sums.partition * unit));
+  }
   if (target.gradient == nullptr) return;
-  const float student_scale = target.gradient_scale / logits_total;
-  const float label_scale = target.gradient_scale / total;
+  const float student_scale = target.gradient_scale / sums.partition;
+  const float label_scale = target.gradient_scale / sums.total;
   WithElement(target.logits_type, [&](auto element) {
     ForEachColumn<kInRegisters>(target.classes, [&](int t, uint64_t j) {
       float e;
@@ -224,7 +226,7 @@ __device__ __forceinline__ void KlRow(const RowTarget& target, uint64_t label,
         e = kept.Get(t);
       } else {
         const float logit = element.Load(target.logits, start + j);
-        e = scalar::Exp((logit - greatest_logit) * target.inverse_tau);
+        e = scalar::Exp2((logit - greatest_logit) * factor);
       }
       element.Store(target.gradient, start + j,
                     fmaf(e, student_scale, -(row.Get(t) * label_scale)));

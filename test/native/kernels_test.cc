@@ -1,6 +1,7 @@
 // Tests of the kernels without Node.js, for sanitizers: every instruction set against the scalar
 // bytes on odd shapes in buffers of exactly the right size, packing at every offset, and the thread
 // pool with many callers at once.
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstdio>
@@ -404,6 +405,30 @@ void TestAmxProduct() {
   Expect(SameBytes(expected, found), "the AMX product is the product");
 }
 
+// The bounds that core/scalar_math.h states, by a walk through all exponents.
+void TestLossFunctions() {
+  const auto last_place = [](double value) {
+    const float size = static_cast<float>(std::fabs(value));
+    return static_cast<double>(std::nextafterf(size, INFINITY)) - size;
+  };
+  double worst_power = 0, worst_logarithm = 0;
+  for (float x = -124.5f; x <= 0; x += 1.0f / 8192) {
+    const double expected = std::exp2(static_cast<double>(x));
+    worst_power =
+        std::max(worst_power, std::fabs(scalar::Exp2(x) - expected) / last_place(expected));
+  }
+  for (uint32_t bits = 0x00800000; bits < 0x7f800000; bits += 3011) {
+    const float x = scalar::FloatOf(bits);
+    const double expected = std::log2(static_cast<double>(x)) + 10;
+    const double unit = last_place(std::max(1.0, std::fabs(expected)));
+    worst_logarithm = std::max(worst_logarithm, std::fabs(scalar::Log2Of1024(x) - expected) / unit);
+  }
+  Expect(worst_power <= 1, "2^x to " + std::to_string(worst_power) + " units");
+  Expect(worst_logarithm <= 1.7, "log2 to " + std::to_string(worst_logarithm) + " units");
+  Expect(scalar::Exp2(0) == 1 && scalar::Exp2(-INFINITY) == std::exp2(-125.0f), "2^x at both ends");
+  Expect(std::isfinite(scalar::Log2Of1024(0)), "log2 of zero is finite");
+}
+
 // A task that throws has failed, on whatever thread it ran; the pool continues to work.
 void TestThrowingTasks() {
   for (const uint32_t threads : {1u, 4u}) {
@@ -630,6 +655,7 @@ void TestQuantiser(const Isa& isa) {
 
 int Run() {
   TestBits();
+  TestLossFunctions();
   TestThrowingTasks();
   TestThreadPool();
   for (const char* const name : {"scalar", "avx2", "avx512", "avx512_bf16", "amx", "neon"}) {

@@ -83,6 +83,50 @@ SOFTPACK_INLINE Vec FirstLanes(Vec a, uint32_t count) {
   return _mm256_and_ps(a, _mm256_castsi256_ps(kept));
 }
 
+// The first `count` floats and nothing beyond them, `rest` in the other lanes.
+SOFTPACK_INLINE Vec LoadFirst(const float* from, uint32_t count, Vec rest) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m256i kept = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), lane);
+  return _mm256_blendv_ps(rest, _mm256_maskload_ps(from, kept), _mm256_castsi256_ps(kept));
+}
+
+// Lanes i and i + 4, then i and i + 2, 0 and 1.
+SOFTPACK_INLINE float SumOfLanes(Vec a) {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+// To the nearest integer, ties to even.
+SOFTPACK_INLINE Vec Rounded(Vec a) {
+  return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+// a * 2^n for a whole n; normal numbers both.
+SOFTPACK_INLINE Vec Scaled(Vec a, Vec n) {
+  const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
+  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), exponent));
+}
+
+// x = 2^(n - 10) * result, result in [1, 2); the entries of its sixteenth in two tables.
+SOFTPACK_INLINE Vec Sixteenths(Vec x, const float* first, const float* second, Vec* n,
+                               Vec* of_first, Vec* of_second) {
+  const __m256i bits = _mm256_castps_si256(x);
+  const __m256i exponent =
+      _mm256_or_si256(_mm256_srli_epi32(bits, 23), _mm256_set1_epi32(0x4b000000));
+  *n = _mm256_sub_ps(_mm256_castsi256_ps(exponent), _mm256_set1_ps(8388725.0f));
+  const __m256i part = _mm256_srli_epi32(bits, 19);
+  // The highest of the four bits, as a sign.
+  const __m256 upper = _mm256_castsi256_ps(_mm256_slli_epi32(bits, 9));
+  const auto entry = [&](const float* table) {
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(_mm256_loadu_ps(table), part),
+                            _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), part), upper);
+  };
+  *of_first = entry(first);
+  *of_second = entry(second);
+  const __m256i significand = _mm256_and_si256(bits, _mm256_set1_epi32(0x007fffff));
+  return _mm256_castsi256_ps(_mm256_or_si256(significand, _mm256_set1_epi32(0x3f800000)));
+}
+
 // 16 16-bit sums.
 using Words = __m256i;
 SOFTPACK_INLINE Words LoadElements(const int16_t* from) {

@@ -80,6 +80,42 @@ SOFTPACK_INLINE Vec FirstLanes(Vec a, uint32_t count) {
   return _mm512_maskz_mov_ps(kept, a);
 }
 
+// The first `count` floats and nothing beyond them, `rest` in the other lanes.
+SOFTPACK_INLINE Vec LoadFirst(const float* from, uint32_t count, Vec rest) {
+  const __mmask16 kept = static_cast<__mmask16>(count >= 16 ? 0xffff : (1u << count) - 1);
+  return _mm512_mask_loadu_ps(rest, kept, from);
+}
+
+// Lanes i and i + 8, then i and i + 4, ... 0 and 1.
+SOFTPACK_INLINE float SumOfLanes(Vec a) {
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+// To the nearest integer, ties to even.
+SOFTPACK_INLINE Vec Rounded(Vec a) {
+  return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+// a * 2^n for a whole n; normal numbers both.
+SOFTPACK_INLINE Vec Scaled(Vec a, Vec n) { return _mm512_scalef_ps(a, n); }
+
+// x = 2^(n - 10) * result, result in [1, 2); the entries of its sixteenth in two tables.
+SOFTPACK_INLINE Vec Sixteenths(Vec x, const float* first, const float* second, Vec* n,
+                               Vec* of_first, Vec* of_second) {
+  const __m512i bits = _mm512_castps_si512(x);
+  const __m512i exponent =
+      _mm512_or_si512(_mm512_srli_epi32(bits, 23), _mm512_set1_epi32(0x4b000000));
+  *n = _mm512_sub_ps(_mm512_castsi512_ps(exponent), _mm512_set1_ps(8388725.0f));
+  const __m512i part = _mm512_srli_epi32(bits, 19);
+  *of_first = _mm512_permutexvar_ps(part, _mm512_loadu_ps(first));
+  *of_second = _mm512_permutexvar_ps(part, _mm512_loadu_ps(second));
+  // (bits & mask) | one
+  return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(bits, _mm512_set1_epi32(0x007fffff),
+                                                       _mm512_set1_epi32(0x3f800000), 0xea));
+}
+
 // 32 16-bit sums.
 using Words = __m512i;
 SOFTPACK_INLINE Words LoadElements(const int16_t* from) { return _mm512_loadu_si512(from); }

@@ -77,6 +77,51 @@ SOFTPACK_INLINE Vec FirstLanes(Vec a, uint32_t count) {
   return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a), kept));
 }
 
+// The first `count` floats and nothing beyond them, `rest` in the other lanes.
+SOFTPACK_INLINE Vec LoadFirst(const float* from, uint32_t count, Vec rest) {
+  if (count >= 4) return Load(from);
+  float lanes[4];
+  Store(lanes, rest);
+  for (uint32_t i = 0; i < count; ++i) lanes[i] = from[i];
+  return Load(lanes);
+}
+
+// Lanes i and i + 2, then 0 and 1.
+SOFTPACK_INLINE float SumOfLanes(Vec a) {
+  const float32x2_t two = vadd_f32(vget_low_f32(a), vget_high_f32(a));
+  return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
+}
+
+// To the nearest integer, ties to even.
+SOFTPACK_INLINE Vec Rounded(Vec a) { return vrndnq_f32(a); }
+// a * 2^n for a whole n; normal numbers both.
+SOFTPACK_INLINE Vec Scaled(Vec a, Vec n) {
+  const int32x4_t exponent = vshlq_n_s32(vcvtq_s32_f32(n), 23);
+  return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a), exponent));
+}
+
+// x = 2^(n - 10) * result, result in [1, 2); the entries of its sixteenth in two tables.
+SOFTPACK_INLINE Vec Sixteenths(Vec x, const float* first, const float* second, Vec* n,
+                               Vec* of_first, Vec* of_second) {
+  const uint32x4_t bits = vreinterpretq_u32_f32(x);
+  const uint32x4_t exponent = vorrq_u32(vshrq_n_u32(bits, 23), vdupq_n_u32(0x4b000000));
+  *n = vsubq_f32(vreinterpretq_f32_u32(exponent), vdupq_n_f32(8388725.0f));
+  const uint32x4_t part = vandq_u32(vshrq_n_u32(bits, 19), vdupq_n_u32(15));
+  // The four bytes of each entry.
+  const uint8x16_t bytes =
+      vreinterpretq_u8_u32(vaddq_u32(vmulq_n_u32(part, 0x04040404), vdupq_n_u32(0x03020100)));
+  const auto entry = [&](const float* table) {
+    const uint8_t* const from = reinterpret_cast<const uint8_t*>(table);
+    const uint8x16x4_t entries = {
+        {vld1q_u8(from), vld1q_u8(from + 16), vld1q_u8(from + 32), vld1q_u8(from + 48)}};
+    return vreinterpretq_f32_u8(vqtbl4q_u8(entries, bytes));
+  };
+  *of_first = entry(first);
+  *of_second = entry(second);
+  const uint32x4_t significand = vandq_u32(bits, vdupq_n_u32(0x007fffff));
+  return vreinterpretq_f32_u32(vorrq_u32(significand, vdupq_n_u32(0x3f800000)));
+}
+
 // 8 16-bit sums.
 using Words = int16x8_t;
 SOFTPACK_INLINE Words LoadElements(const int16_t* from) { return vld1q_s16(from); }

@@ -120,40 +120,41 @@ void Finish(const Head& head, const RowView& row, uint64_t classes, float* scrat
 // Ordinary stores need none.
 void Fence() {}
 
-// With w the label before it is divided by its sum Z, t = log w, and b = (l - max l) / tau:
-//   KL = sum w t / Z - log Z - sum w b / Z + log sum exp b
-// and d KL / d l = (exp b / sum exp b - w / Z) / tau.
-float Kl(const Head& head, float* values, const KlInput& input, uint64_t classes, float* scratch,
-         float* gradient) {
+// With w the label before it is divided by its sum Z, t = log2(u w), and b = (l - max l) / (tau ln
+// 2):
+//   KL = ln 2 (sum w t - sum w b) / Z + log(sum 2^b / u) - log Z
+// and d KL / d l = (2^b / sum 2^b - w / Z) / tau.
+float Kl(const Head& head, const RowView& row, const KlInput& input, uint64_t classes, float* w,
+         float* powers, float* gradient) {
   ClassSum z, entropy, mixed, partition;
-  const float greatest_value = head.kind == HeadKind::kSoftmax ? Greatest(values, classes) : 0.0f;
+  Widen(row, classes, w);
+  const float greatest_value = head.kind == HeadKind::kSoftmax ? Greatest(w, classes) : 0.0f;
   const float greatest_logit = Greatest(input.logits, classes);
+  const float factor = input.inverse_tau * scalar::kLog2E;
+  const float head_factor = head.parameter * scalar::kLog2E;
   for (uint64_t j = 0; j < classes; ++j) {
-    float w, t = 0.0f;
+    float t = 0.0f;
     if (head.kind == HeadKind::kClamp) {
-      w = values[j] > head.parameter ? values[j] : head.parameter;
-      if (input.entropy) t = scalar::Log(w);
+      w[j] = w[j] > head.parameter ? w[j] : head.parameter;
+      if (input.entropy) t = scalar::Log2Of1024(w[j]);
     } else {
-      t = (values[j] - greatest_value) * head.parameter;
-      w = scalar::Exp(t);
+      t = (w[j] - greatest_value) * head_factor;
+      w[j] = scalar::Exp2(t);
     }
-    const float b = (input.logits[j] - greatest_logit) * input.inverse_tau;
-    scratch[j] = scalar::Exp(b);
-    values[j] = w;
-    z.Add(j, w);
-    partition.Add(j, scratch[j]);
-    mixed.AddProduct(j, w, b);
-    if (input.entropy) entropy.AddProduct(j, w, t);
+    const float b = (input.logits[j] - greatest_logit) * factor;
+    powers[j] = scalar::Exp2(b);
+    z.Add(j, w[j]);
+    partition.Add(j, powers[j]);
+    mixed.AddProduct(j, w[j], b);
+    if (input.entropy) entropy.AddProduct(j, w[j], t);
   }
-  const float total = z.Total();
-  const float logits_total = partition.Total();
-  float loss = scalar::Log(logits_total) - mixed.Total() / total;
-  if (input.entropy) loss += entropy.Total() / total - scalar::Log(total);
-  if (gradient == nullptr) return loss;
-  const float student_scale = input.gradient_scale / logits_total;
-  const float label_scale = input.gradient_scale / total;
-  for (uint64_t j = 0; j < classes; ++j) {
-    gradient[j] = std::fmaf(scratch[j], student_scale, -(values[j] * label_scale));
+  const scalar::KlSums sums{z.Total(), entropy.Total(), partition.Total(), mixed.Total()};
+  const float student_scale = input.gradient_scale / sums.partition;
+  const float label_scale = input.gradient_scale / sums.total;
+  for (uint64_t j = 0; gradient != nullptr && j < classes; ++j) {
+    gradient[j] = std::fmaf(powers[j], student_scale, -(w[j] * label_scale));
   }
-  return loss;
+  const float unit = scalar::KlUnit(head.kind == HeadKind::kClamp, input.entropy);
+  return scalar::KlLoss(sums, input.entropy, scalar::Log(sums.total),
+                        scalar::Log(sums.partition * unit));
 }

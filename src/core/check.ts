@@ -63,9 +63,10 @@ export class FieldChecker {
 
   count(value: unknown, field: string, least: number, most = Number.MAX_SAFE_INTEGER): number {
     const valid = Number.isSafeInteger(value) && Number(value) >= least && Number(value) <= most;
+    if (valid) return value as number;
     const range =
       most === Number.MAX_SAFE_INTEGER ? `from ${least} on` : `from ${least} to ${most}`;
-    return this.that(valid, value, field, `a whole number ${range}`) as number;
+    return this.that(false, value, field, `a whole number ${range}`) as number;
   }
 
   powerOfTwo(value: unknown, field: string, least: number, most: number): number {

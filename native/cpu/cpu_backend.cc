@@ -26,6 +26,11 @@ int OnSelected(const Args* args) {
   return isa == nullptr ? kSoftpackUnsupportedIsa : Operation(*isa->kernels, *args);
 }
 
+int NearestOnSelected(const SoftpackNearestArgs* args) {
+  const Isa* const isa = SelectedIsa();
+  return isa == nullptr ? kSoftpackUnsupportedIsa : Nearest(*isa, *args);
+}
+
 int Pack(const SoftpackPackArgs* args) {
   PackIndices(args->indices, args->bit_offset, args->bits, args->count, args->bytes);
   return kSoftpackOk;
@@ -81,7 +86,7 @@ constexpr SoftpackBackend kBackend = {
     "cpu",
     Info,
     OnSelected<SoftpackProjectArgs, Project>,
-    OnSelected<SoftpackNearestArgs, Nearest>,
+    NearestOnSelected,
     Pack,
     Unpack,
     CreateOnSelected<SoftpackEncoder, SoftpackEncoderSpec>,

@@ -22,11 +22,9 @@ int SoftpackEncoder::Create(const softpack::Isa& isa, const SoftpackEncoderSpec&
   spec_ = spec;
   const MatrixView projection{spec.projection, spec.latent, 1};
   if (!projection_.Pack(table, projection, spec.classes, spec.latent) ||
-      !groups_.Allocate(GroupedFloats(table, spec.levels, spec.width)) ||
-      !sparse_.Create(table, spec)) {
+      !cells_.Create(isa, spec.codebook, spec.levels, spec.width) || !sparse_.Create(table, spec)) {
     return kSoftpackOutOfMemory;
   }
-  table.group_codebook(spec.codebook, spec.levels, spec.width, groups_.data());
   return kSoftpackOk;
 }
 
@@ -48,16 +46,15 @@ int SoftpackEncoder::FindIndices(const float* labels, uint64_t count, Scratch* s
   uint16_t* const indices = scratch->indices.data();
   int status;
   if (sparse_.Keep(labels, count, &scratch->sparse, &status)) {
-    return sparse_.Encode(labels, count, groups_.data(), &scratch->sparse, indices);
+    return sparse_.Encode(labels, count, cells_, &scratch->sparse, &scratch->cells, indices);
   }
   if (status != kSoftpackOk) return status;
   float* const projected = scratch->projected.data();
   std::fill_n(projected, count * spec_.latent, 0.0f);
   projection_.MultiplyInto(*table_, {labels, spec_.classes, 1}, count, projected, spec_.latent,
                            scratch->product.data());
-  table_->nearest(projected, groups_.data(), count * (spec_.latent / spec_.width), spec_.width,
-                  spec_.levels, indices);
-  return kSoftpackOk;
+  return cells_.Find({projected, count * (spec_.latent / spec_.width), indices, nullptr, nullptr},
+                     &scratch->cells);
 }
 
 int SoftpackEncoder::EncodeBlock(const SoftpackEncodeArgs& args, uint64_t first,

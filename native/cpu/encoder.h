@@ -1,11 +1,12 @@
 // project, nearest and pack, a block of labels at a time: projections and indices never leave the
-// cache. 2 * latent * (classes + levels) flops per label; fewer for labels that are nearly all in a
-// few classes (sparse_encoder.h).
+// cache. 2 * latent * (classes + levels) flops per label; fewer where most codewords are out of
+// reach (codebook_cells.h), or labels are nearly all in a few classes (sparse_encoder.h).
 #ifndef SOFTPACK_CPU_ENCODER_H_
 #define SOFTPACK_CPU_ENCODER_H_
 
 #include "core/backend.h"
 #include "cpu/buffer.h"
+#include "cpu/codebook_cells.h"
 #include "cpu/dispatch.h"
 #include "cpu/kernel_table.h"
 #include "cpu/packed_matrix.h"
@@ -18,7 +19,7 @@ struct SoftpackEncoder {
   int Create(const softpack::Isa& isa, const SoftpackEncoderSpec& spec);
   int Encode(const SoftpackEncodeArgs& args) const;
   uint64_t bytes() const {
-    return projection_.bytes() + groups_.bytes() + sparse_.bytes() + scratch_.bytes();
+    return projection_.bytes() + cells_.bytes() + sparse_.bytes() + scratch_.bytes();
   }
 
  private:
@@ -27,9 +28,10 @@ struct SoftpackEncoder {
     softpack::Buffer<float> product;    // of KernelTable::multiply
     softpack::Buffer<uint16_t> indices;
     softpack::SparseScratch sparse;
+    softpack::CellScratch cells;
 
     uint64_t bytes() const {
-      return softpack::BytesOf(projected, product, indices) + sparse.bytes();
+      return softpack::BytesOf(projected, product, indices) + sparse.bytes() + cells.bytes();
     }
   };
 
@@ -40,7 +42,7 @@ struct SoftpackEncoder {
   const softpack::KernelTable* table_ = nullptr;
   SoftpackEncoderSpec spec_ = {};  // its pointers are not kept
   softpack::PackedMatrix projection_;
-  softpack::Buffer<float> groups_;
+  softpack::CodebookCells cells_;
   softpack::SparseEncoder sparse_;
   mutable softpack::ScratchPool<Scratch> scratch_;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/nearest_bound.h"
 #include "cpu/packed_matrix.h"
 
 namespace softpack {
@@ -14,7 +15,6 @@ constexpr double kDroppedMass = 1e-6;
 constexpr uint64_t kLeastSparsity = 4;
 // Shorter segments have so many codewords that are nearly as near that too few are sure.
 constexpr uint64_t kLeastWidth = 8;
-constexpr double kUnit = 5.9604644775390625e-8;  // 2^-24, of rounding to float32
 
 double LongestSquare(const float* rows, uint64_t count, uint64_t width) {
   double longest = 0;
@@ -95,17 +95,19 @@ bool SparseEncoder::Keep(const float* labels, uint64_t count, SparseScratch* scr
 // what that class adds.
 double SparseEncoder::ScoreError(const KeptLabel& label) const {
   const double length = label.mass * longest_row_;  // no segment of h is longer
-  const double chains = 2.0 * (static_cast<double>(label.kept) + 1) * kUnit;
+  const double chains = 2.0 * (static_cast<double>(label.kept) + 1) * kChainRounding;
   const double moved = 1.01 * (2.0 * label.dropped * longest_row_ + chains * length);
   const double score = longest_codeword_ * (0.5 * longest_codeword_ + length + moved);
-  const double rounded = 2.02 * (static_cast<double>(spec_.width) + 2) * kUnit * score;
+  const double rounded = kScoreRounding * (static_cast<double>(spec_.width) + 2) * score;
   return moved * longest_codeword_ + rounded;
 }
 
-int SparseEncoder::Encode(const float* labels, uint64_t count, const float* groups,
-                          SparseScratch* scratch, uint16_t* indices) const {
+int SparseEncoder::Encode(const float* labels, uint64_t count, const CodebookCells& cells,
+                          SparseScratch* scratch, CellScratch* cell_scratch,
+                          uint16_t* indices) const {
   const uint64_t most = spec_.classes / kLeastSparsity;
   if (!scratch->projected.Reserve(stride_) || !scratch->segments.Reserve(count * spec_.latent) ||
+      !scratch->slack.Reserve(count * segments()) ||
       !scratch->margins.Reserve(count * segments()) || !scratch->unsure.Reserve(segments())) {
     return kSoftpackOutOfMemory;
   }
@@ -115,9 +117,15 @@ int SparseEncoder::Encode(const float* labels, uint64_t count, const float* grou
                        scratch->projected.data());
     std::copy_n(scratch->projected.data(), spec_.latent,
                 scratch->segments.data() + i * spec_.latent);
+    // Rounded up.
+    const double sure = 2 * ScoreError(scratch->labels.data()[i]);
+    std::fill_n(scratch->slack.data() + i * segments(), segments(),
+                static_cast<float>(1.0001 * sure));
   }
-  table_->nearest_margins(scratch->segments.data(), groups, count * segments(), spec_.width,
-                          spec_.levels, indices, scratch->margins.data());
+  const int found = cells.Find({scratch->segments.data(), count * segments(), indices,
+                                scratch->slack.data(), scratch->margins.data()},
+                               cell_scratch);
+  if (found != kSoftpackOk) return found;
   for (uint64_t i = 0; i < count; ++i) {
     const float* const label = labels + i * spec_.classes;
     const double sure = 2 * ScoreError(scratch->labels.data()[i]);
@@ -127,15 +135,17 @@ int SparseEncoder::Encode(const float* labels, uint64_t count, const float* grou
       if (!holds) scratch->unsure.data()[unsure++] = static_cast<uint32_t>(s);
     }
     if (unsure == 0) continue;
-    const int status = EncodeInFull(label, unsure, groups, scratch, indices + i * segments());
+    const int status =
+        EncodeInFull(label, unsure, cells, scratch, cell_scratch, indices + i * segments());
     if (status != kSoftpackOk) return status;
   }
   return kSoftpackOk;
 }
 
 // Replaces the indices of the first `unsure` segments in scratch->unsure.
-int SparseEncoder::EncodeInFull(const float* label, uint64_t unsure, const float* groups,
-                                SparseScratch* scratch, uint16_t* indices) const {
+int SparseEncoder::EncodeInFull(const float* label, uint64_t unsure, const CodebookCells& cells,
+                                SparseScratch* scratch, CellScratch* cell_scratch,
+                                uint16_t* indices) const {
   const uint64_t chains = (spec_.width + kChainFloats - 1) / kChainFloats;
   if (!scratch->starts.Reserve(segments() * chains) ||
       !scratch->chains.Reserve(segments() * chains * kChainFloats)) {
@@ -151,8 +161,10 @@ int SparseEncoder::EncodeInFull(const float* label, uint64_t unsure, const float
                         unsure * chains, scratch->chains.data());
   for (uint64_t i = 0; i < unsure; ++i) {
     // Chains of one segment lie side by side.
-    table_->nearest(scratch->chains.data() + i * chains * kChainFloats, groups, 1, spec_.width,
-                    spec_.levels, indices + scratch->unsure.data()[i]);
+    const int status = cells.Find({scratch->chains.data() + i * chains * kChainFloats, 1,
+                                   indices + scratch->unsure.data()[i], nullptr, nullptr},
+                                  cell_scratch);
+    if (status != kSoftpackOk) return status;
   }
   return kSoftpackOk;
 }

@@ -10,6 +10,7 @@
 
 #include "core/backend.h"
 #include "cpu/buffer.h"
+#include "cpu/codebook_cells.h"
 #include "cpu/kernel_table.h"
 
 namespace softpack {
@@ -27,13 +28,15 @@ struct SparseScratch {
   Buffer<KeptLabel> labels;  // [labels]
   Buffer<float> projected;   // [labels, padded latent]
   Buffer<float> segments;    // [labels, segments, width]
-  Buffer<float> margins;     // [segments]
+  Buffer<float> slack;       // [labels, segments] margins that are sure
+  Buffer<float> margins;     // [labels, segments]
   Buffer<uint32_t> unsure;   // [segments] segments of a label to project in full
   Buffer<uint32_t> starts;   // first columns of their chains
   Buffer<float> chains;
 
   uint64_t bytes() const {
-    return BytesOf(kept, weights, labels, projected, segments, margins, unsure, starts, chains);
+    return BytesOf(kept, weights, labels, projected, segments, slack, margins, unsure, starts,
+                   chains);
   }
 };
 
@@ -47,16 +50,16 @@ class SparseEncoder {
   bool Keep(const float* labels, uint64_t count, SparseScratch* scratch, int* status) const;
 
   // indices [count, segments] of labels that were kept.
-  int Encode(const float* labels, uint64_t count, const float* groups, SparseScratch* scratch,
-             uint16_t* indices) const;
+  int Encode(const float* labels, uint64_t count, const CodebookCells& cells,
+             SparseScratch* scratch, CellScratch* cell_scratch, uint16_t* indices) const;
 
   uint64_t bytes() const { return projection_.bytes(); }
 
  private:
   uint64_t segments() const { return spec_.latent / spec_.width; }
   double ScoreError(const KeptLabel& label) const;
-  int EncodeInFull(const float* label, uint64_t unsure, const float* groups, SparseScratch* scratch,
-                   uint16_t* indices) const;
+  int EncodeInFull(const float* label, uint64_t unsure, const CodebookCells& cells,
+                   SparseScratch* scratch, CellScratch* cell_scratch, uint16_t* indices) const;
 
   const KernelTable* table_ = nullptr;
   SoftpackEncoderSpec spec_ = {};  // its pointers are not kept

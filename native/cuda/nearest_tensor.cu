@@ -33,6 +33,7 @@
 // a tenth of encoding, and are left to nearest.cu.
 #include <algorithm>
 
+#include "core/nearest_bound.h"
 #include "core/scalar_math.h"
 #include "cuda/layout.h"
 #include "cuda/nearest.h"
@@ -397,7 +398,7 @@ void RunTensorNearest(Operation& operation, const NearestParams& params, void* p
   tensor.nearest = params;
   tensor.prepared = Layout(params.width, params.levels, prepared);
   tensor.relative = 3.1f * 0x1p-16f + 17 * 0x1p-22f * static_cast<float>(steps) +
-                    0x1p-24f * static_cast<float>(params.width + 1);
+                    static_cast<float>(kChainRounding) * static_cast<float>(params.width + 1);
   tensor.vectors = static_cast<float*>(work);
   tensor.list = reinterpret_cast<uint32_t*>(tensor.vectors + params.count * params.width);
   tensor.list_count = tensor.list + params.count;

@@ -61,6 +61,52 @@ for (const [count, width, levels] of [
   );
 }
 
+// Vectors in few directions, of which most codewords are out of reach; some are not finite, or near ties.
+const inFewDirections = (count, width) => {
+  const directions = floats(3 * width);
+  const out = new Float32Array(count * width);
+  for (let i = 0; i < count; i++) {
+    const along = [0, 1, 2].map((r) => (2 * random() - 1) / (1 + r * r));
+    for (let d = 0; d < width; d++) {
+      for (const r of [0, 1, 2]) out[i * width + d] += along[r] * directions[r * width + d];
+    }
+  }
+  return out;
+};
+
+for (const [count, width, levels] of [
+  [512, 5, 64],
+  [701, 20, 128],
+  [4100, 15, 1001],
+  [300, 100, 65],
+]) {
+  const both = inFewDirections(count + levels, width);
+  const vectors = both.subarray(0, count * width);
+  const codebook = both.subarray(count * width).slice();
+  codebook.copyWithin((levels >> 1) * width, 0, (levels >> 2) * width);
+  for (let i = 0; i < count; i += 3) {
+    const [a, b] = [random(), random()].map((at) => Math.floor(at * levels) * width);
+    for (let d = 0; d < width; d++)
+      vectors[i * width + d] = (codebook[a + d] + codebook[b + d]) / 2;
+  }
+  vectors.set([Number.NaN, Infinity, -3e38, 1e-40], 7);
+  record(`nearest in cells ${count} ${width} ${levels}`, new Uint16Array(count), (out) =>
+    kernels.nearest({ vectors, codebook, out, width }),
+  );
+}
+
+for (const share of [1, 0.02]) {
+  const sizes = { classes: 300, latent: 120, width: 20, bits: 7 };
+  const projection = inFewDirections(300, 120);
+  const codebook = inFewDirections(128, 20);
+  const labels = floats(203 * 300).map((value) => (random() < share ? value : 1e-12 * value));
+  record(`encode in cells ${share}`, new Uint8Array((203 * 6 * 7) / 8 + 1), (out) =>
+    kernels
+      .createEncoder({ ...sizes, projection, codebook })
+      .encode({ labels, out: out.subarray(0, Math.ceil((203 * 6 * 7) / 8)) }),
+  );
+}
+
 {
   const sizes = { classes: 101, latent: 60, width: 15, bits: 7 };
   const labels = floats(70 * 101);

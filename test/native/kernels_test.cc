@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "cells_test.h"
 #include "core/bits.h"
 #include "core/quantiser.h"
 #include "core/rans.h"
@@ -141,8 +142,8 @@ void TestSparseEncode(const Isa& isa) {
     product.columns = latent;
     product.threads = 1;
     Expect(Project(*isa.kernels, product) == kSoftpackOk, "project returns");
-    Expect(Nearest(*isa.kernels, {projected.data(), codebook.data(), indices.data(),
-                                  count * segments, width, levels, 1}) == kSoftpackOk,
+    Expect(Nearest(isa, {projected.data(), codebook.data(), indices.data(), count * segments, width,
+                         levels, 1}) == kSoftpackOk,
            "nearest returns");
     PackIndices(indices.data(), 0, 6, indices.size(), expected.data());
     Expect(SameBytes(expected, found), std::string("sparse encode ") + isa.name);
@@ -672,6 +673,7 @@ int Run() {
     TestRans(*isa);
     TestQuantiser(*isa);
     if (isa->bfloat != nullptr) TestBfloat(*isa);
+    if (isa->cells != nullptr) failures += TestCells(*isa);
     std::printf("done: %s\n", name);
   }
   TestAmxProduct();

@@ -42,8 +42,11 @@ unsigned int SavedState() {
 bool HasAvx2() {
   constexpr unsigned int kFmaXsaveAvxHalf = Bits({12, 27, 28, 29});
   constexpr unsigned int kSaved = Bits({1, 2});  // xmm, ymm
+  constexpr unsigned int kBitsAvx2MoreBits = Bits({3, 5, 8});
+  constexpr unsigned int kLeadingZeros = Bits({5});
   return HasAll(Cpuid(1, 0).ecx, kFmaXsaveAvxHalf) && HasAll(SavedState(), kSaved) &&
-         HasAll(Cpuid(7, 0).ebx, Bits({5}));
+         HasAll(Cpuid(7, 0).ebx, kBitsAvx2MoreBits) &&
+         HasAll(Cpuid(0x80000001, 0).ecx, kLeadingZeros);
 }
 
 bool HasAvx512() {

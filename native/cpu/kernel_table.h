@@ -11,6 +11,7 @@
 #include "core/dtypes.h"
 #include "core/quantiser.h"
 #include "core/rans.h"
+#include "cpu/token_bits.h"
 
 namespace softpack {
 
@@ -143,6 +144,11 @@ constexpr uint32_t kSearchStates = 8;
 // Logits of a vocabulary whose weights are summed together, in so many sums side by side.
 constexpr uint64_t kTokenBlock = 64;
 constexpr uint32_t kTokenSums = 8;
+// Exponentials of probabilities are computed by so many.
+constexpr uint32_t kTokenExps = 8;
+// Groups of token labels that are read in turns: the next number of a set waits for the one before
+// it, so one group alone would leave most of a processor idle.
+constexpr uint32_t kTokenLanes = 4;
 
 struct SearchScratch {
   float* quotients;  // [kSearchLanes, rank]
@@ -267,6 +273,13 @@ struct KernelTable {
   // or +infinity; sums of TokenExp(logit - top), where no logit exceeds `top`.
   bool (*token_maxima)(const float* logits, uint64_t count, float* maxima);
   void (*token_masses)(const float* logits, uint64_t count, double top, double* masses);
+  // exps[i] = TokenExp(logs[i]), of numbers up to 0 and NaN, which stays; `count` is a multiple of
+  // kTokenExps.
+  void (*token_exps)(const float* logs, uint32_t count, double* exps);
+  // Sets of `size` numbers of up to kTokenLanes readers, numbers + 1 from sets[i][1] on; sets[i]
+  // has size + 2 elements. `nodes` are the set's, in the order of their bits.
+  void (*read_token_sets)(const TokenNode* nodes, uint32_t size, uint64_t range, uint32_t lanes,
+                          TokenBits* const* readers, uint32_t* const* sets);
 };
 
 // Floats of one panel-packed matrix with `inner` rows.

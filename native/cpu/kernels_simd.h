@@ -286,5 +286,7 @@ constexpr KernelTable Table() {
           SearchTrellis,
           DequantiseValues,
           TokenMaxima,
-          TokenMasses};
+          TokenMasses,
+          TokenExps,
+          ReadTokenSets};
 }

@@ -3,9 +3,13 @@
 #ifndef SOFTPACK_CPU_TARGET_H_
 #define SOFTPACK_CPU_TARGET_H_
 
+#ifdef _MSC_VER
+#define SOFTPACK_INLINE static __forceinline
+#define SOFTPACK_MEMBER_INLINE __forceinline
+#else
 #define SOFTPACK_INLINE static inline __attribute__((always_inline))
-
 #define SOFTPACK_MEMBER_INLINE inline __attribute__((always_inline))
+#endif
 
 #define SOFTPACK_PRAGMA(text) _Pragma(#text)
 #ifdef __clang__

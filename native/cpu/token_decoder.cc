@@ -1,9 +1,10 @@
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <vector>
 
 #include "core/token_labels.h"
-#include "cpu/token_exp.h"
+#include "cpu/dispatch.h"
 #include "cpu/token_set.h"
 
 namespace softpack {
@@ -11,15 +12,12 @@ namespace {
 
 // Sums of float32 probabilities are scaled down to 1 and by this: 1 + 2^-20.
 constexpr double kAboveOne = 1.00000095367431640625;
-// Groups that are read in turns: the next number of a set waits for the one
-// before it, so one group alone would leave most of a processor idle.
-constexpr uint32_t kLanes = 4;
 // Sums this near to 1 depend on the order of their terms, by far less.
 constexpr double kNearOne = 1 - 1e-9;
 
 // A group that is being read, and its label in hand.
 struct TokenLane {
-  explicit TokenLane(const TokenShape &shape)
+  explicit TokenLane(const TokenShape& shape)
       : listed(shape.k + 2), drawn(shape.samples + 2), halves(shape.k) {}
 
   TokenBits bits;
@@ -35,34 +33,15 @@ struct TokenLane {
   std::array<uint8_t, kTokenStages> codewords = {};
 };
 
-// Reads sets of the same size in turns. Numbers + 1, from 1 on.
-template <uint32_t N>
-void ReadSets(const std::vector<TokenNode> &nodes, uint64_t range, TokenBits *const *readers,
-              uint32_t *const *sets) {
-  TokenBits bits[N];
-  const uint32_t end = static_cast<uint32_t>(nodes.size()) + 1;
-  for (uint32_t i = 0; i < N; ++i) {
-    bits[i] = *readers[i];
-    sets[i][0] = 0;
-    sets[i][end] = static_cast<uint32_t>(range + 1);
-  }
-  for (const TokenNode node : nodes) {
-    const uint32_t before = node.at - node.left;
-    const uint32_t after = node.right - node.at;
-    for (uint32_t i = 0; i < N; ++i) {
-      uint32_t *const set = sets[i];
-      const uint32_t least = set[node.left] + before;
-      const uint32_t most = set[node.right] - after;
-      set[node.at] = least + bits[i].ReadBelow(most - least + 1);
-    }
-  }
-  for (uint32_t i = 0; i < N; ++i) *readers[i] = bits[i];
-}
-
 class TokenDecoder {
  public:
-  explicit TokenDecoder(const TokenDecodeArgs &args)
-      : args_(args), shape_(args.shape), words_(TokenWords(shape_)), values_(shape_.width()) {
+  TokenDecoder(const TokenDecodeArgs& args, const KernelTable& kernels)
+      : args_(args),
+        kernels_(kernels),
+        shape_(args.shape),
+        words_(TokenWords(shape_)),
+        logs_(RoundUpToBlock(kTokenLanes * widest())),
+        weights_(logs_.size()) {
     places_.resize(shape_.k);
     others_.resize(shape_.k + 1);
     spare_labels_.resize(shape_.entries());
@@ -70,10 +49,10 @@ class TokenDecoder {
   }
 
   int Decode() {
-    std::vector<TokenLane> lanes(kLanes, TokenLane(shape_));
-    std::array<TokenLane *, kLanes> active;
+    std::vector<TokenLane> lanes(kTokenLanes, TokenLane(shape_));
+    std::array<TokenLane*, kTokenLanes> active;
     uint32_t count = 0;
-    while (count < kLanes && NextGroup(&lanes[count])) {
+    while (count < kTokenLanes && NextGroup(&lanes[count])) {
       active[count] = &lanes[count];
       ++count;
     }
@@ -88,7 +67,7 @@ class TokenDecoder {
 
  private:
   // False if there is none.
-  bool NextGroup(TokenLane *lane) {
+  bool NextGroup(TokenLane* lane) {
     const uint64_t row = group_ == 0 ? 0 : group_ * kTokenGroup - args_.skip;
     if (row >= args_.count) return false;
     lane->skip = group_ == 0 ? static_cast<uint32_t>(args_.skip) : 0;
@@ -100,7 +79,7 @@ class TokenDecoder {
   }
 
   // The next label of each lane; false for what is none.
-  bool ReadLabels(TokenLane *const *lanes, uint32_t count) {
+  bool ReadLabels(TokenLane* const* lanes, uint32_t count) {
     bool valid = true;
     if (shape_.k > 0) {
       ReadListed(lanes, count);
@@ -108,22 +87,43 @@ class TokenDecoder {
     }
     if (shape_.samples > 0) {
       const uint64_t range = shape_.vocabulary + shape_.samples - 1;
-      uint32_t *sets[kLanes];
+      uint32_t* sets[kTokenLanes];
       for (uint32_t i = 0; i < count; ++i) sets[i] = lanes[i]->drawn.data();
       ReadSetsOf(lanes, count, shape_.samples, range, sets);
     }
-    for (uint32_t i = 0; valid && i < count; ++i) {
-      valid = !lanes[i]->bits.beyond_end();
-      if (valid) WriteLabel(lanes[i]);
-    }
-    return valid;
+    for (uint32_t i = 0; i < count; ++i) valid &= !lanes[i]->bits.beyond_end();
+    if (!valid) return false;
+    if (shape_.k > 0) FindWeights(lanes, count);
+    for (uint32_t i = 0; i < count; ++i) WriteLabel(lanes[i], weights_.data() + i * widest());
+    return true;
   }
 
-  void ReadListed(TokenLane *const *lanes, uint32_t count) {
-    uint32_t *sets[kLanes];
+  // Probabilities of what each lane lists: exponentials of all lanes at once, for each of them
+  // waits for its own steps.
+  void FindWeights(TokenLane* const* lanes, uint32_t count) {
+    for (uint32_t i = 0; i < count; ++i) {
+      float* const logs = logs_.data() + i * widest();
+      if (shape_.stages > 0) {
+        SumCodewords(*lanes[i], logs);
+      } else {
+        for (uint32_t j = 0; j < lanes[i]->count; ++j) logs[j] = LogOfHalf(lanes[i]->halves[j]);
+      }
+    }
+    kernels_.token_exps(logs_.data(), RoundUpToBlock(count * widest()), weights_.data());
+  }
+
+  // Logarithms of a label.
+  uint32_t widest() const { return shape_.stages > 0 ? shape_.width() : shape_.k; }
+
+  static constexpr uint32_t RoundUpToBlock(uint32_t count) {
+    return (count + kTokenExps - 1) / kTokenExps * kTokenExps;
+  }
+
+  void ReadListed(TokenLane* const* lanes, uint32_t count) {
+    uint32_t* sets[kTokenLanes];
     bool same = true;
     for (uint32_t i = 0; i < count; ++i) {
-      TokenLane *const lane = lanes[i];
+      TokenLane* const lane = lanes[i];
       lane->count = shape_.stages > 0 ? shape_.k : lane->bits.ReadBelow(shape_.k + 1);
       same &= lane->count == lanes[0]->count;
       sets[i] = lane->listed.data();
@@ -137,30 +137,21 @@ class TokenDecoder {
     }
   }
 
-  void ReadSetsOf(TokenLane *const *lanes, uint32_t count, uint32_t size, uint64_t range,
-                  uint32_t *const *sets) {
-    const std::vector<TokenNode> &nodes = nodes_.Of(size);
-    TokenBits *readers[kLanes];
+  void ReadSetsOf(TokenLane* const* lanes, uint32_t count, uint32_t size, uint64_t range,
+                  uint32_t* const* sets) {
+    const std::vector<TokenNode>& nodes = nodes_.Of(size);
+    TokenBits* readers[kTokenLanes];
     for (uint32_t i = 0; i < count; ++i) readers[i] = &lanes[i]->bits;
-    switch (count) {
-      case 4:
-        return ReadSets<4>(nodes, range, readers, sets);
-      case 3:
-        return ReadSets<3>(nodes, range, readers, sets);
-      case 2:
-        return ReadSets<2>(nodes, range, readers, sets);
-      default:
-        return ReadSets<1>(nodes, range, readers, sets);
-    }
+    kernels_.read_token_sets(nodes.data(), size, range, count, readers, sets);
   }
 
-  bool ReadValues(TokenLane *lane) const {
+  bool ReadValues(TokenLane* lane) const {
     if (shape_.stages == 0) return ReadHalves(lane);
     ReadCodewords(lane);
     return true;
   }
 
-  static bool ReadHalves(TokenLane *lane) {
+  static bool ReadHalves(TokenLane* lane) {
     bool valid = true;
     for (uint32_t i = 0; i < lane->count; ++i) {
       const uint32_t half = lane->bits.Read(16);
@@ -171,8 +162,8 @@ class TokenDecoder {
     return valid;
   }
 
-  void ReadCodewords(TokenLane *lane) const {
-    for (const TokenWord &word : words_) {
+  void ReadCodewords(TokenLane* lane) const {
+    for (const TokenWord& word : words_) {
       uint32_t left = lane->bits.ReadBelow(word.range);
       for (uint32_t rank = word.to; rank-- > word.from;) {
         const uint32_t choices = shape_.k - rank;
@@ -186,9 +177,9 @@ class TokenDecoder {
     }
   }
 
-  void WriteLabel(TokenLane *lane) {
-    int32_t *labels = spare_labels_.data();
-    float *probabilities = spare_probabilities_.data();
+  void WriteLabel(TokenLane* lane, const double* weights) {
+    int32_t* labels = spare_labels_.data();
+    float* probabilities = spare_probabilities_.data();
     if (lane->skip > 0) {
       --lane->skip;
     } else {
@@ -201,9 +192,9 @@ class TokenDecoder {
     if (shape_.k > 0) {
       listed = lane->count;
       if (shape_.stages > 0) {
-        WriteQuantised(lane, labels, probabilities);
+        WriteQuantised(lane, weights, labels, probabilities);
       } else {
-        WriteExact(*lane, labels, probabilities);
+        WriteExact(*lane, weights, labels, probabilities);
       }
     }
     uint32_t entries = listed;
@@ -219,39 +210,41 @@ class TokenDecoder {
   int32_t IdOf(uint32_t name) const { return static_cast<int32_t>(args_.ids[name]); }
 
   // The most probable first, equal ones by name.
-  void WriteExact(const TokenLane &lane, int32_t *labels, float *probabilities) {
+  void WriteExact(const TokenLane& lane, const double* weights, int32_t* labels,
+                  float* probabilities) {
     PlaceTokens(lane.halves.data(), lane.count, places_.data());
     for (uint32_t i = 0; i < lane.count; ++i) {
       const uint32_t place = places_[i];
       labels[place] = IdOf(lane.listed[i + 1] - 1);
-      probabilities[place] = static_cast<float>(TokenExp(-HalfMagnitude(lane.halves[i])));
+      probabilities[place] = static_cast<float>(weights[i]);
     }
   }
 
-  // The number of a half's bits without its sign.
-  static double HalfMagnitude(int32_t bits) {
+  // Minus the number of a half's bits without its sign.
+  static float LogOfHalf(int32_t bits) {
     const int32_t exponent = bits >> 10;
-    const double fraction = bits & 0x3ff;
-    if (exponent == 0) return fraction * (1.0 / 16777216);
-    if (exponent == 31) return 1e300;
-    return (fraction + 1024) * static_cast<double>(uint64_t{1} << exponent) * (1.0 / 33554432);
+    const float fraction = static_cast<float>(bits & 0x3ff);
+    if (exponent == 0) return fraction * (-1.0f / 16777216);
+    if (exponent == 31) return -std::numeric_limits<float>::infinity();
+    return (fraction + 1024) * static_cast<float>(uint32_t{1} << exponent) * (-1.0f / 33554432);
   }
 
-  void WriteQuantised(TokenLane *lane, int32_t *labels, float *probabilities) {
+  void WriteQuantised(TokenLane* lane, const double* weights, int32_t* labels,
+                      float* probabilities) {
     const uint32_t k = shape_.k;
     const uint32_t ordered = shape_.ordered;
     // A digit counts the places that no earlier rank has taken: from the last
     // rank on, each makes room for those that come before it.
-    int16_t *const digits = lane->digits.data();
+    int16_t* const digits = lane->digits.data();
     for (uint32_t rank = ordered; rank-- > 0;) {
       const int16_t own = digits[rank];
       for (uint32_t later = rank + 1; later < ordered; ++later) {
         digits[later] = static_cast<int16_t>(digits[later] + (digits[later] >= own ? 1 : 0));
       }
     }
-    uint32_t *const names = lane->listed.data() + 1;
+    uint32_t* const names = lane->listed.data() + 1;
     for (uint32_t rank = 0; rank < ordered; ++rank) {
-      uint32_t *const name = names + digits[rank];
+      uint32_t* const name = names + digits[rank];
       labels[rank] = IdOf(*name - 1);
       *name = 0;
     }
@@ -264,33 +257,32 @@ class TokenDecoder {
       at += left;
     }
     std::copy_n(others_.data(), k - ordered, labels + ordered);
-    SumCodewords(*lane);
     for (uint32_t rank = 0; rank < ordered; ++rank) {
-      probabilities[rank] = static_cast<float>(TokenExp(values_[rank]));
+      probabilities[rank] = static_cast<float>(weights[rank]);
     }
     if (k > ordered) {
-      const float each = static_cast<float>(TokenExp(values_[ordered]) / (k - ordered));
+      const float each = static_cast<float>(weights[ordered] / (k - ordered));
       std::fill(probabilities + ordered, probabilities + k, each);
     }
   }
 
-  void SumCodewords(const TokenLane &lane) {
+  void SumCodewords(const TokenLane& lane, float* logs) const {
     const uint32_t width = shape_.width();
-    std::fill(values_.begin(), values_.end(), 0.0f);
+    std::fill(logs, logs + width, 0.0f);
     for (uint32_t stage = 0; stage < shape_.stages; ++stage) {
       const uint64_t row = stage * kTokenCodewords + lane.codewords[stage];
-      const float *const codeword = args_.codebooks + row * width;
-      for (uint32_t j = 0; j < width; ++j) values_[j] += codeword[j];
+      const float* const codeword = args_.codebooks + row * width;
+      for (uint32_t j = 0; j < width; ++j) logs[j] += codeword[j];
     }
     for (uint32_t j = 0; j < width; ++j) {
-      const float value = values_[j] / args_.scale[j];
-      values_[j] = value > 0 ? 0 : value;
+      const float value = logs[j] / args_.scale[j];
+      logs[j] = value > 0 ? 0 : value;
     }
   }
 
   // Samples share what is not listed; those of one id are one entry, those of a
   // listed id add to it. Returns the number of entries.
-  uint32_t AddSamples(const TokenLane &lane, int32_t *labels, float *probabilities,
+  uint32_t AddSamples(const TokenLane& lane, int32_t* labels, float* probabilities,
                       double mass) const {
     const uint32_t samples = shape_.samples;
     const uint32_t listed = shape_.k > 0 ? lane.count : 0;
@@ -317,19 +309,19 @@ class TokenDecoder {
   }
 
   // Without an early end, which compilers make into vectors.
-  static bool Contains(const int32_t *values, uint32_t count, int32_t value) {
+  static bool Contains(const int32_t* values, uint32_t count, int32_t value) {
     uint32_t found = 0;
     for (uint32_t i = 0; i < count; ++i) found |= values[i] == value ? 1 : 0;
     return found != 0;
   }
 
-  static void AddTo(float *probability, double more) {
+  static void AddTo(float* probability, double more) {
     *probability = static_cast<float>(*probability + more);
   }
 
   // Whether a sum in any order is: four sums side by side, for an addition waits for the one
   // before.
-  static bool IsSurelyBelowOne(const float *values, uint32_t count) {
+  static bool IsSurelyBelowOne(const float* values, uint32_t count) {
     double sums[4] = {};
     uint32_t i = 0;
     for (; i + 4 <= count; i += 4) {
@@ -340,7 +332,7 @@ class TokenDecoder {
   }
 
   // Returns the sum, which is at most 1 afterwards.
-  static double BoundMass(float *probabilities, uint32_t count) {
+  static double BoundMass(float* probabilities, uint32_t count) {
     const double sum = Sum(probabilities, count);
     if (sum <= 1) return sum;
     const double divisor = sum * kAboveOne;
@@ -350,20 +342,23 @@ class TokenDecoder {
     return Sum(probabilities, count);
   }
 
-  static double Sum(const float *values, uint32_t count) {
+  static double Sum(const float* values, uint32_t count) {
     double sum = 0;
     for (uint32_t i = 0; i < count; ++i) sum += values[i];
     return sum;
   }
 
-  const TokenDecodeArgs &args_;
+  const TokenDecodeArgs& args_;
+  const KernelTable& kernels_;
   const TokenShape shape_;
   TokenNodes nodes_;
   const std::vector<TokenWord> words_;
   uint64_t group_ = 0;  // the next one
   std::vector<uint32_t> places_;
   std::vector<int32_t> others_;
-  std::vector<float> values_;
+  // [lane, widest()], in whole blocks: logarithms of probabilities and these.
+  std::vector<float> logs_;
+  std::vector<double> weights_;
   // Of labels that are passed over.
   std::vector<int32_t> spare_labels_;
   std::vector<float> spare_probabilities_;
@@ -371,9 +366,11 @@ class TokenDecoder {
 
 }  // namespace
 
-int DecodeTokens(const TokenDecodeArgs &args) {
+int DecodeTokens(const TokenDecodeArgs& args) {
   if (!IsTokenShape(args.shape)) return kSoftpackInvalidArgument;
-  return TokenDecoder(args).Decode();
+  const Isa* const isa = SelectedIsa();
+  if (isa == nullptr) return kSoftpackUnsupportedIsa;
+  return TokenDecoder(args, *isa->kernels).Decode();
 }
 
 }  // namespace softpack

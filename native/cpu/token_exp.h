@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "cpu/target.h"
+
 namespace softpack {
 
 // exp(x) for x <= 0 to a unit in the last place of a double, 0 below -104,
@@ -14,7 +16,7 @@ namespace softpack {
 //
 // For x from kLeastTokenExponent to 0. Without a branch, so that compilers make vectors of it.
 constexpr double kLeastTokenExponent = -105;
-inline double TokenExpInRange(double x) {
+SOFTPACK_INLINE double TokenExpInRange(double x) {
   const int32_t n = static_cast<int32_t>(x * 1.4426950408889634 - 0.5);
   const double count = n;
   // ln 2 in two parts, the first exact in 32 bits.

@@ -14,7 +14,7 @@
 #include "cpu/target.h"
 #include "cpu/token_exp.h"
 
-SOFTPACK_TARGET_BEGIN("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,f16c")
+SOFTPACK_TARGET_BEGIN("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,f16c,bmi,bmi2,lzcnt")
 namespace softpack {
 namespace {
 

@@ -152,6 +152,8 @@ extern const KernelTable kScalarKernels = {
     DequantiseValues,
     TokenMaxima,
     TokenMasses,
+    TokenExps,
+    ReadTokenSets,
 };
 
 }  // namespace softpack

@@ -1,23 +1,23 @@
 // Bytes per token of labels of a real teacher, all files counted, from hidden states that were computed before:
-//   node bench/tokens-size.mjs DIR [TOKENS] [HIDDEN_TOKENS]
+//   node bench/tokens-size.mjs DIR [TOKENS] [HIDDEN_TOKENS] [EXACT,...] [KL,...]
 // DIR has hidden.npy (behind the last norm), head.npy, tokens.npy and lengths.npy: the folder `labelled` of
-// bench/token_states.py. Texts are taken from the first on until they have TOKENS labels (default: all); HIDDEN_TOKENS of them
-// are stored as hidden states at two divergences, too, which takes some milliseconds each (default: none). Labels of all kinds
-// are listed from the same logits, which are made once.
+// bench/token_states.py. Texts are taken from the first on until they have TOKENS labels (default: all; 0: kinds that list ids
+// are left out); HIDDEN_TOKENS of them are stored as hidden states, too, which takes some milliseconds each (default: none), with
+// EXACT corrected logits at most (default: 0,16) and for the divergences KL (default: 0.0047,0.0175). Labels of all kinds are listed
+// from the same logits, which are made once.
 import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import os from 'node:os';
 import { join } from 'node:path';
 import { openTokenLabels } from '#src/interop/open-tokens.js';
 import { readOutputHead } from '#src/interop/tokens/output-head.js';
 import { loadKernels } from '#src/kernels/load.js';
-import { HeadMetric } from '#src/tokens/hidden/head-metric.js';
 import { openHiddenArchive } from '#src/tokens/hidden/hidden-archive.js';
 import { packHidden } from '#src/tokens/hidden/pack-hidden.js';
 import { packTokens } from '#src/tokens/pack-tokens.js';
 
-const [, , folder, most = 'Infinity', hiddenMost = '0'] = process.argv;
+const [, , folder, most = 'Infinity', hiddenMost = '0', exacts = '0,16', kls = '0.0047,0.0175'] =
+  process.argv;
 const KINDS = ['tiny', 'head-tail'];
-const KLS = [0.0044, 0.017];
 const kernels = loadKernels();
 const head = await readOutputHead(join(folder, 'head.npy'));
 const { vocabulary, width, weights } = head;
@@ -41,6 +41,14 @@ function beginning(limit) {
   };
 }
 
+async function logitsOfStates(states) {
+  const rows = states.length / width;
+  const out = new Float32Array(rows * vocabulary);
+  const shape = { rows, inner: width, columns: vocabulary, transposeB: true };
+  await kernels.projectAsync({ a: states, b: weights, out, ...shape, threads: 1 });
+  return out;
+}
+
 /** Logits that were asked for last: kinds that are packed side by side ask for the same ones. */
 const made = new Map();
 function logitsOf(own, start, count) {
@@ -48,12 +56,7 @@ function logitsOf(own, start, count) {
   const known = made.get(key);
   if (known !== undefined) return known;
   if (made.size > 8) made.delete(made.keys().next().value);
-  const logits = own.labels.read(start, count).then(async (a) => {
-    const out = new Float32Array(count * vocabulary);
-    const shape = { rows: count, inner: width, columns: vocabulary, transposeB: true };
-    await kernels.projectAsync({ a: a.slice(), b: weights, out, ...shape, threads: 1 });
-    return out;
-  });
+  const logits = own.labels.read(start, count).then((states) => logitsOfStates(states.slice()));
   made.set(key, logits);
   return logits;
 }
@@ -85,18 +88,46 @@ function row(name, { all, codes }, tokens, more = '') {
   console.log(`| ${cells.join(' | ')} | ${more} |`);
 }
 
+const PIECE = 64;
+
+/** KL of each label's distribution from the decoded one, by float64 sums. */
+async function distancesOf({ rows, labels }, { hidden, exact }) {
+  const out = [];
+  for (let from = 0; from < rows; from += PIECE) {
+    const to = Math.min(from + PIECE, rows);
+    const exactStates = (await labels.read(from, to - from)).slice();
+    const [p, q] = await Promise.all(
+      [exactStates, hidden.slice(from * width, to * width)].map(logitsOfStates),
+    );
+    for (let i = from; i < to; i++) {
+      const own = (all) => all.subarray((i - from) * vocabulary, (i - from + 1) * vocabulary);
+      const decoded = own(q);
+      for (let e = i * (exact?.width ?? 0); e < (i + 1) * (exact?.width ?? 0); e++) {
+        decoded[exact.ids[e]] += exact.corrections[e];
+      }
+      out.push(divergenceOf(own(p), decoded));
+    }
+  }
+  return out;
+}
+
+function divergenceOf(p, q) {
+  const [pSum, qSum] = [p, q].map((logits) => {
+    const top = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+    return top + Math.log(logits.reduce((sum, own) => sum + Math.exp(own - top), 0));
+  });
+  let sum = 0;
+  for (let j = 0; j < p.length; j++) sum += Math.exp(p[j] - pSum) * (p[j] - pSum - q[j] + qSum);
+  return sum;
+}
+
 /** Mean divergence of what was stored from the teacher, its standard error over texts, and the largest. */
 async function divergence(source, archive) {
-  const metric = new HeadMetric(head, kernels);
   const labels = await openHiddenArchive(archive);
   const means = [];
   let [sum, count, largest, sequence] = [0, 0, 0, 0];
   for await (const own of source.sequences()) {
-    const { hidden } = await labels.labels(sequence++);
-    const distances = await metric.divergences(
-      (await own.labels.read(0, own.rows)).slice(),
-      hidden,
-    );
+    const distances = await distancesOf(own, await labels.labels(sequence++));
     const total = distances.reduce((a, b) => a + b, 0);
     means.push(total / own.rows);
     sum += total;
@@ -109,29 +140,52 @@ async function divergence(source, archive) {
   return `${mean.toFixed(5)} ± ${Math.sqrt(variance / means.length).toFixed(5)}, largest ${largest.toFixed(3)}`;
 }
 
+/** Labels of kinds that list ids. */
+async function listedRows(kinds) {
+  if (kinds.length === 0) return;
+  const begin = process.cpuUsage();
+  const packed = await Promise.all(
+    kinds.map((name) =>
+      packTokens({ source: withLogits(source), out: join(work, name), codec: { name }, kernels }),
+    ),
+  );
+  const [{ labels, sequences }] = packed;
+  console.log(
+    `${labels} labels of ${sequences} texts, ${millisecondsOf(begin, labels)} for all kinds`,
+  );
+  heading();
+  for (const [i, name] of kinds.entries()) row(name, await sizes(packed[i].out), labels);
+}
+
+async function hiddenRows(counts) {
+  if (counts.length > 0) heading();
+  const own = beginning(Number(hiddenMost));
+  for (const kl of kls.split(',').map(Number)) {
+    for (const exact of counts) {
+      const out = join(work, `hidden-${kl}-${exact}`);
+      const begin = process.cpuUsage();
+      const { labels } = await packHidden({ source: own, head, out, kl, exact, kernels });
+      const time = millisecondsOf(begin, labels);
+      const name = `hidden, --kl ${kl} --exact ${exact}, ${labels} labels`;
+      row(name, await sizes(out), labels, `${await divergence(own, out)}; ${time}`);
+    }
+  }
+}
+
+function heading() {
+  console.log('\n| kind | bytes per token, all files | codes | other bytes | KL |');
+  console.log('|---|---|---|---|---|');
+}
+
+function millisecondsOf(begin, labels) {
+  const { user, system } = process.cpuUsage(begin);
+  return `${((user + system) / 1000 / labels).toFixed(2)} ms of processor time each`;
+}
+
 const work = await mkdtemp(join(os.tmpdir(), 'softpack-tokens-'));
 const source = beginning(Number(most));
-const begin = process.cpuUsage();
-const packed = await Promise.all(
-  KINDS.map((name) =>
-    packTokens({ source: withLogits(source), out: join(work, name), codec: { name }, kernels }),
-  ),
-);
-const { user, system } = process.cpuUsage(begin);
-const [{ labels, sequences }] = packed;
-console.log(
-  `${os.cpus()[0]?.model.trim()}, Node.js ${process.version}: ${labels} labels of ${sequences} texts, ` +
-    `${((user + system) / 1000 / labels).toFixed(2)} ms of processor time each for both kinds`,
-);
-console.log(
-  '\n| kind | bytes per token, all files | codes | other bytes | KL |\n|---|---|---|---|---|',
-);
-for (const [i, name] of KINDS.entries()) row(name, await sizes(packed[i].out), labels);
-for (const kl of Number(hiddenMost) > 0 ? KLS : []) {
-  const own = beginning(Number(hiddenMost));
-  const out = join(work, `hidden-${kl}`);
-  const { labels: count } = await packHidden({ source: own, head, out, kl, kernels });
-  row(`hidden, --kl ${kl}, ${count} labels`, await sizes(out), count, await divergence(own, out));
-}
+console.log(`${os.cpus()[0]?.model.trim()}, Node.js ${process.version}`);
+await listedRows(Number(most) > 0 ? KINDS : []);
+await hiddenRows(Number(hiddenMost) > 0 ? exacts.split(',').map(Number) : []);
 await states.close();
 await rm(work, { recursive: true });

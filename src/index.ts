@@ -327,7 +327,13 @@ export {
   type TokenCodecChoice,
 } from './tokens/pack-tokens.js';
 export type { LabelRange, TokenText } from './tokens/stored-sequences.js';
-export type { HiddenStates, ListedTargets, TokenPositions, TokenTail } from './tokens/targets.js';
+export type {
+  ExactLogits,
+  HiddenStates,
+  ListedTargets,
+  TokenPositions,
+  TokenTail,
+} from './tokens/targets.js';
 export {
   openTokenArchive,
   type TokenArchive,

@@ -30,7 +30,7 @@ export type {
 export { type LoadTeacherOptions, loadTeacher } from './nn/teachers/load.js';
 export type { Teacher } from './nn/teachers/teacher.js';
 export { type LoadedConvNet, loadConvNet, saveConvNet } from './nn/weights.js';
-export type { ListedTargets, TokenPositions, TokenTail } from './tokens/targets.js';
+export type { ExactLogits, ListedTargets, TokenPositions, TokenTail } from './tokens/targets.js';
 export { kdLoss } from './training/loss.js';
 export { AdamW, type AdamWOptions } from './training/optimiser.js';
 export { PackedLoss, type PackedLossOptions } from './training/packed-loss.js';

@@ -19,7 +19,7 @@
 extern "C" {
 #endif
 
-#define SOFTPACK_MODULE_VERSION 6u
+#define SOFTPACK_MODULE_VERSION 7u
 #define SOFTPACK_MODULE_SYMBOL "SoftpackOpenModule"
 
 typedef struct SoftpackDeviceInfo {
@@ -89,16 +89,22 @@ enum SoftpackDivergence {
 };
 
 // Labels of positions of a text (docs/tokens.md). Either some entries of each position, or, where
-// `hidden` is not null, hidden states, whose distribution is softmax(hidden head^T / tau).
+// `hidden` is not null, hidden states, whose distribution is softmax((hidden head^T + corrections)
+// / tau).
 typedef struct SoftpackTokenLabels {
   const int32_t* ids;          // [positions, width], each id once a position
   const float* probabilities;  // [positions, width], 0 for entries without use
-  uint32_t tail;               // SoftpackTail
-  const float* prior;          // [vocabulary], finite and above 0, for kSoftpackTailPrior
-  const float* hidden;         // [positions, width]
-  const float* head;           // [vocabulary, width]
-  uint64_t width;              // entries (up to 4096), or elements of a hidden state
-  const uint8_t* counts;       // [positions]: 0 where loss and gradient are 0, or null
+  // Beside hidden states [positions, corrected]: what is added to the logits at `corrected_ids`,
+  // below the vocabulary; 0 for entries without use.
+  const int32_t* corrected_ids;
+  const float* corrections;
+  uint64_t corrected;     // entries a position, up to 4096; 0 for none
+  uint32_t tail;          // SoftpackTail
+  const float* prior;     // [vocabulary], finite and above 0, for kSoftpackTailPrior
+  const float* hidden;    // [positions, width]
+  const float* head;      // [vocabulary, width]
+  uint64_t width;         // entries (up to 4096), or elements of a hidden state
+  const uint8_t* counts;  // [positions]: 0 where loss and gradient are 0, or null
   uint64_t vocabulary;
   uint64_t columns;     // of logits; those from `vocabulary` on are left out and get gradient 0
   uint32_t divergence;  // SoftpackDivergence

@@ -32,7 +32,10 @@ bool Fits(const SoftpackTokenLabels& labels, const SoftpackDecodeKlArgs& args, u
   // Ids are int32, and a block of the product counts columns by 32 bits.
   if (labels.vocabulary > INT32_MAX || labels.columns < labels.vocabulary) return false;
   if (!FitsDivergence(labels, args)) return false;
-  if (labels.hidden != nullptr) return true;
+  if (labels.hidden != nullptr) {
+    const bool given = labels.corrected_ids != nullptr && labels.corrections != nullptr;
+    return labels.corrected == 0 || (given && labels.corrected <= kMostEntries);
+  }
   if (labels.width > kMostEntries || labels.tail > kSoftpackTailPrior) return false;
   if (HasSpread(labels) && args.tau != 1.0f) return false;
   return labels.tail != kSoftpackTailPrior || labels.prior != nullptr;
@@ -46,6 +49,10 @@ SoftpackTokenLabels Locate(Operation& operation, const SoftpackTokenLabels& labe
   if (labels.hidden != nullptr) {
     there.hidden = operation.Input(labels.hidden, positions * labels.width);
     there.head = operation.Input(labels.head, labels.vocabulary * labels.width);
+    if (labels.corrected > 0) {
+      there.corrected_ids = operation.Input(labels.corrected_ids, positions * labels.corrected);
+      there.corrections = operation.Input(labels.corrections, positions * labels.corrected);
+    }
   } else {
     there.ids = operation.Input(labels.ids, positions * labels.width);
     there.probabilities = operation.Input(labels.probabilities, positions * labels.width);
@@ -59,6 +66,10 @@ SoftpackTokenLabels From(SoftpackTokenLabels labels, uint64_t position) {
   if (labels.counts != nullptr) labels.counts += position;
   if (labels.hidden != nullptr) {
     labels.hidden += position * labels.width;
+    if (labels.corrected > 0) {
+      labels.corrected_ids += position * labels.corrected;
+      labels.corrections += position * labels.corrected;
+    }
   } else {
     labels.ids += position * labels.width;
     labels.probabilities += position * labels.width;

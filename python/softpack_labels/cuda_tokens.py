@@ -15,8 +15,10 @@ REDUCTIONS = ("mean", "sum", "none")
 # Entries of a label that a block of threads has room for.
 MAX_ENTRIES = 4096
 
-# Labels of some positions: either ids and probabilities, or hidden states and the teacher's output matrix.
-_Labels = namedtuple("_Labels", "ids probabilities tail prior hidden head counts vocabulary columns divergence beta")
+# Labels of some positions: either ids and probabilities, or hidden states and the teacher's output matrix, with corrected logits or
+# without.
+_FIELDS = "ids probabilities corrected_ids corrections tail prior hidden head counts vocabulary columns divergence beta"
+_Labels = namedtuple("_Labels", _FIELDS)
 
 
 class TokenLoss(LabelDecoder):
@@ -77,15 +79,37 @@ class TokenLoss(LabelDecoder):
         return self._loss(logits, labels, tau, counts, vocabulary, reduction, workspace)
 
     def hidden(
-        self, logits, hidden, head, tau=1.0, counts=None, reduction="mean", workspace=None, divergence="forward", beta=0.5
+        self,
+        logits,
+        hidden,
+        head,
+        tau=1.0,
+        counts=None,
+        reduction="mean",
+        workspace=None,
+        divergence="forward",
+        beta=0.5,
+        ids=None,
+        corrections=None,
     ):
-        """Hidden states float32 [positions, width] and the teacher's output matrix `head`, float32 [vocabulary, width]."""
+        """Hidden states float32 [positions, width] and the teacher's output matrix `head`, float32 [vocabulary, width]. Of labels with
+        corrected logits int32 `ids`, below the vocabulary, and float32 `corrections` [positions, entries], 0 for entries without use.
+        """
         if head.dim() != 2 or head.numel() == 0:
             raise SoftpackError("INVALID_ARGUMENT", "not a matrix", "head", "[vocabulary, width]", list(head.shape))
         vocabulary, width = head.shape
         self._check("hidden", hidden, (self._rows(logits), width), (torch.float32,))
         self._check("head", head, (vocabulary, width), (torch.float32,))
         labels = {"hidden": hidden, "head": head, **_divergence(divergence, beta)}
+        if (ids is None) != (corrections is None):
+            raise SoftpackError("INVALID_ARGUMENT", "ids and corrections are given together", "corrections", "both, or neither", "one")
+        if ids is not None:
+            entries = ids.shape[-1] if ids.dim() > 0 else 0
+            if not 1 <= entries <= MAX_ENTRIES:
+                raise SoftpackError("INVALID_ARGUMENT", "too many or no entries", "ids", f"1 to {MAX_ENTRIES}", entries)
+            self._check("ids", ids, (self._rows(logits), entries), (torch.int32,))
+            self._check("corrections", corrections, ids.shape, (torch.float32,))
+            labels |= {"corrected_ids": ids, "corrections": corrections}
         return self._loss(logits, labels, tau, counts, vocabulary, reduction, workspace)
 
     def workspace_bytes(self, positions, columns, hidden_vocabulary=0):
@@ -128,7 +152,8 @@ class TokenLoss(LabelDecoder):
     def _call_kl(self, args, labels, dtype):
         own = TokenLabels(vocabulary=labels.vocabulary, columns=labels.columns, tail=labels.tail or 0)
         own.divergence, own.beta = labels.divergence, labels.beta
-        for name in ("ids", "probabilities", "prior", "hidden", "head", "counts"):
+        own.corrected = 0 if labels.corrections is None else labels.corrections.shape[1]
+        for name in ("ids", "probabilities", "corrected_ids", "corrections", "prior", "hidden", "head", "counts"):
             tensor = getattr(labels, name)
             setattr(own, name, None if tensor is None else tensor.data_ptr())
         own.width = (labels.ids if labels.hidden is None else labels.hidden).shape[1]

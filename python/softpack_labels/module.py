@@ -7,7 +7,7 @@ import threading
 from .errors import SoftpackError
 from .native import ABI, OK, Backend, DecodeArgs, P, decoder_spec, f32, u32, u64
 
-MODULE_VERSION = 6
+MODULE_VERSION = 7
 MODULE = "SOFTPACK_CUDA_MODULE"
 PRECISIONS = ("exact", "fast", "fastest")
 METHODS = ("auto", "latent", "table", "fixed", "bfloat", "split")
@@ -48,7 +48,8 @@ class TransformRow(ctypes.Structure):
 
 class TokenLabels(ctypes.Structure):
     _fields_ = [
-        *[("ids", P), ("probabilities", P), ("tail", u32), ("prior", P), ("hidden", P), ("head", P), ("width", u64)],
+        *[("ids", P), ("probabilities", P), ("corrected_ids", P), ("corrections", P), ("corrected", u64)],
+        *[("tail", u32), ("prior", P), ("hidden", P), ("head", P), ("width", u64)],
         *[("counts", P), ("vocabulary", u64), ("columns", u64), ("divergence", u32), ("beta", f32)],
     ]
 

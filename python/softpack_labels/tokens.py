@@ -23,8 +23,9 @@ ROUNDING = 2.0**-20
 TokenText = namedtuple("TokenText", "tokens first labels")
 #: ids int32 and probabilities float32 [count, width], next int32 (-1: not known) and counts uint8 [count].
 TokenLabels = namedtuple("TokenLabels", "ids probabilities next counts tail first")
-#: hidden float32 [count, width], behind the teacher's last norm; `next` and `counts` as above.
-HiddenLabels = namedtuple("HiddenLabels", "hidden next counts first")
+#: hidden float32 [count, width], behind the teacher's last norm; `next` and `counts` as above. Logits are hidden @ head.T, to which
+#: `corrections`, float32 [count, exact], are added at `ids`, int32 [count, exact]; entries without use add 0. None without any.
+HiddenLabels = namedtuple("HiddenLabels", "hidden next counts first ids corrections", defaults=(None, None))
 
 
 def open_tokens(folder, verify=True):
@@ -75,10 +76,10 @@ class TokenArchive:
             counts[:] = Codes(data, np.array([head.mask_at + start])).fields(1, count)[0]
         if self.kind == "hidden":
             try:
-                hidden = self._codec.decode(data, head, start, count)
+                hidden, ids, corrections = self._codec.decode(data, head, start, count)
             except SoftpackError as error:
                 raise self._at(sequence, error) from None
-            return HiddenLabels(hidden, following, counts, head.first + start)
+            return HiddenLabels(hidden, following, counts, head.first + start, ids, corrections)
         ids, probabilities = np.zeros((count, self.width), np.int32), np.zeros((count, self.width), np.float32)
         try:
             reader = head.reader_at(data, start, self._codec.decode) if count > 0 else None

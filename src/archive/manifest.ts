@@ -21,11 +21,12 @@ const FORMAT_VERSION = 2;
  * `tau-schedule`: epochs have temperatures of their own. `views`: stored epochs have the views of other numbers. `parts`:
  * further epochs lie in folders. `sample-parts`: so do further samples. `sample-blocks`: side data lie in files of their own.
  * `side-trellis`: the codec's tensors have a trellis, without which they look damaged. `coded-text`: ids of texts have a code.
- * `likeness`: base vectors in blocks are predicted from classes, without which labels are wrong.
+ * `likeness`: base vectors in blocks are predicted from classes, without which labels are wrong. `exact-logits`: logits of
+ * hidden states have corrections.
  */
 const KNOWN_FEATURES: readonly string[] = [
   ...['pruned', 'listed', 'rendering', 'tau-schedule', 'views', 'parts', 'sample-parts'],
-  ...['sample-blocks', 'side-trellis', 'coded-text', 'likeness'],
+  ...['sample-blocks', 'side-trellis', 'coded-text', 'likeness', 'exact-logits'],
 ];
 
 /** How an archive was made: no part of its identity. */
@@ -104,6 +105,7 @@ function requiredFeatures({
     ...('sideStates' in codec.config ? ['side-trellis'] : []),
     ...(codec.config.text === 'coded' ? ['coded-text'] : []),
     ...(codec.config.likeness === true ? ['likeness'] : []),
+    ...('exact' in codec.config ? ['exact-logits'] : []),
   ];
   return [...rows, ...(rendering ? ['rendering'] : []), ...taus, ...others];
 }

@@ -65,6 +65,11 @@ function addLabel(tokens: Command, io: CliIo): void {
       positiveNumber,
     )
     .option(
+      '--exact <n>',
+      'hidden states: most ids of a label whose logits are corrected, 0 for none; default: 16',
+      nonNegativeInteger,
+    )
+    .option(
       '--head <file>',
       "hidden states: the model's output matrix (.gguf, .npy, .safetensors); default: that of the model's file",
     )
@@ -88,7 +93,15 @@ function addLabel(tokens: Command, io: CliIo): void {
       'texts of a shard of the archive; default: as many as have about 2^18 labels',
       positiveInteger,
     );
-  addJobOption(command, ['answers', 'answerTokens', 'kl', 'head', 'headTensor', 'storeHead'])
+  addJobOption(command, [
+    'answers',
+    'answerTokens',
+    'kl',
+    'exact',
+    'head',
+    'headTensor',
+    'storeHead',
+  ])
     .option('--json', 'print the result as JSON')
     .action(async (source: string, all: LabelFlags) => {
       requireOutOrJob(command, OUT);
@@ -187,6 +200,11 @@ function addImport(tokens: Command, io: CliIo): void {
       '--kl <x>',
       'hidden states: divergence aimed at, in nats; default: 0.005',
       positiveNumber,
+    )
+    .option(
+      '--exact <n>',
+      'hidden states: most ids of a label whose logits are corrected, 0 for none; default: 16',
+      nonNegativeInteger,
     )
     .option('--seed <n>', 'of ids drawn from the tail; default: 0', nonNegativeInteger)
     .option('--json', 'print the result as JSON')

@@ -20,6 +20,8 @@ export interface ImportHiddenOptions {
   readonly normEps?: number;
   /** Mean KL that is aimed at. Default: 0.005. */
   readonly kl?: number;
+  /** Most ids of a label whose logits are corrected. Default: 16; 0 for none. */
+  readonly exact?: number;
 }
 
 interface Target {
@@ -32,7 +34,8 @@ export async function importHidden(
   labels: OpenedTokens,
   options: ImportHiddenOptions & Target,
 ): Promise<PackHiddenResult> {
-  const { head: path, headTensor: tensor, norm, normEps = 1e-5, kl, storeHead } = options;
+  const { head: path, headTensor: tensor, norm, normEps = 1e-5 } = options;
+  const { kl, exact, storeHead } = options;
   const { vocabulary, layout } = labels;
   if (path === undefined) {
     throw missing('head', "a file of the teacher's output matrix, which tells what errors matter");
@@ -45,7 +48,7 @@ export async function importHidden(
   const weights = norm === undefined ? undefined : await readNorm(norm, options.normTensor);
   const { out, onProgress, signal } = options;
   return await packHidden({
-    ...{ head, out, kl, storeHead, onProgress, signal },
+    ...{ head, out, kl, exact, storeHead, onProgress, signal },
     source: weights === undefined ? labels : normed(labels, { weights, eps: normEps }),
     teacher: { imported: { layout } },
   });

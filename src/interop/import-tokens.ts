@@ -51,8 +51,9 @@ export async function importTokens(options: ImportTokensOptions): Promise<Import
     return { ...result, layout, codec: 'hidden', notes };
   }
   if (codec === 'hidden') throw noStates(layout);
-  const { head, headTensor, storeHead, norm, normTensor, normEps, kl } = options;
-  requireUnused({ head, headTensor, storeHead, norm, normTensor, normEps, kl }, 'hidden states');
+  const { head, headTensor, storeHead, norm, normTensor, normEps, kl, exact } = options;
+  const ofStates = { head, headTensor, storeHead, norm, normTensor, normEps, kl, exact };
+  requireUnused(ofStates, 'hidden states');
   const name = codec ?? (most === undefined ? 'head-tail' : 'topk');
   const kept = top ?? (name === 'topk' ? most : undefined);
   const result = await packTokens({

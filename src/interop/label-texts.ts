@@ -28,6 +28,8 @@ export interface LabelTextsOptions
   readonly codec?: TokenPreset | 'hidden';
   /** Hidden states: mean KL that is aimed at. Default: 0.005. */
   readonly kl?: number;
+  /** Hidden states: most ids of a label whose logits are corrected. Default: 16; 0 for none. */
+  readonly exact?: number;
   /** Stores the output matrix in the archive. Default: only its sha256. */
   readonly storeHead?: boolean;
   /** Ids kept per label; default: the codec's. */
@@ -52,7 +54,7 @@ export async function labelTexts(
   load?: () => Promise<unknown>,
 ): Promise<PackTokensResult> {
   const { source, out, shardTexts, seed, onProgress, signal } = options;
-  const { codec, head, headTensor, kl, storeHead } = options;
+  const { codec, head, headTensor, kl, exact, storeHead } = options;
   const hidden = codec === 'hidden' ? { head, headTensor } : undefined;
   requireUsed(options);
   const texts = textsOf(source, await readLocalFile(source, MAX_TEXT));
@@ -62,18 +64,19 @@ export async function labelTexts(
   const shared = { source: teacher, out, shardTexts, onProgress, signal };
   const named = { ...shared, teacher: { model: options.model } };
   if (teacher.head !== undefined) {
-    return await packHidden({ ...named, head: teacher.head, kl, storeHead });
+    return await packHidden({ ...named, head: teacher.head, kl, exact, storeHead });
   }
   return await packTokens({ ...named, seed, codec: codecChoice(options) });
 }
 
 /** That no option is of another codec. */
-function requireUsed({ codec, top, head, headTensor, kl, storeHead }: LabelTextsOptions): void {
+function requireUsed({ codec, top, ...options }: LabelTextsOptions): void {
   if (codec === 'hidden') {
     argument.that(top === undefined, top, 'top', 'a codec that lists ids');
     return;
   }
-  const given = Object.entries({ head, headTensor, kl, storeHead });
+  const { head, headTensor, kl, exact, storeHead } = options;
+  const given = Object.entries({ head, headTensor, kl, exact, storeHead });
   const [name, value] = given.find(([, own]) => own !== undefined) ?? [];
   argument.that(name === undefined, value, name ?? '', 'codec hidden');
 }

@@ -50,6 +50,7 @@ export type TokenJobOptions = Omit<
   | 'head'
   | 'headTensor'
   | 'kl'
+  | 'exact'
   | 'storeHead'
 >;
 

@@ -6,9 +6,10 @@ import { isSoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import { softmaxRows } from '../labels/temperature.js';
 import type { ByteStore } from '../store/byte-store.js';
-import { openHiddenArchive } from '../tokens/hidden/hidden-archive.js';
+import { type HiddenLabels, openHiddenArchive } from '../tokens/hidden/hidden-archive.js';
 import { HIDDEN_CODEC } from '../tokens/hidden/hidden-codec.js';
 import type { OutputHead } from '../tokens/hidden/output-head.js';
+import type { ExactLogits } from '../tokens/targets.js';
 import { openTokenArchive } from '../tokens/token-archive.js';
 import { TOKEN_CODEC } from '../tokens/token-codec.js';
 
@@ -66,8 +67,7 @@ export async function openTexts(
   return readerOf(archive, async (sequence, labels) => {
     if (head === undefined) return [];
     const count = Math.min(labels, HIDDEN_LABELS);
-    const { hidden, positions } = await archive.labels(sequence, { count });
-    return likeliest(hidden, positions, head);
+    return likeliest(await archive.labels(sequence, { count }), head);
   });
 }
 
@@ -121,16 +121,26 @@ function topOf(ids: Int32Array, probabilities: Float32Array): readonly ShownToke
     .slice(0, TOP);
 }
 
-/** The largest probabilities of each of some hidden states, [rows, width]. */
+function addCorrections(
+  { width, ids, corrections }: ExactLogits,
+  vocabulary: number,
+  logits: Float32Array,
+): void {
+  for (const [i, id] of ids.entries()) {
+    logits[Math.floor(i / width) * vocabulary + id] += corrections[i];
+  }
+}
+
+/** The largest probabilities of each of some labels. */
 async function likeliest(
-  states: Float32Array,
-  rows: number,
+  { hidden: states, exact, positions: rows }: HiddenLabels,
   { vocabulary, width, weights }: OutputHead,
 ): Promise<ShownText['labels']> {
   if (rows === 0) return [];
   const logits = new Float32Array(allocate(4 * rows * vocabulary, 'logits'));
   const shape = { rows, inner: width, columns: vocabulary, transposeB: true };
   await loadKernels().projectAsync({ a: states, b: weights, out: logits, ...shape });
+  if (exact !== undefined) addCorrections(exact, vocabulary, logits);
   softmaxRows(logits, rows, vocabulary, 1, logits);
   const ids = Int32Array.from({ length: vocabulary }, (_, id) => id);
   return Array.from({ length: rows }, (_, i) =>

@@ -1,3 +1,6 @@
+import { invalidTensor, requireTensor } from '../codecs/tensors.js';
+import type { Tensor } from '../core/codec-parts.js';
+
 /** Names of ids by how often labels list them, 0 for the most frequent: small names take few bits in a set. */
 export class Renaming {
   /** [vocabulary], the id of each name. */
@@ -19,7 +22,26 @@ export class Renaming {
   }
 }
 
-export function isPermutation(ids: Uint32Array): boolean {
+function isPermutation(ids: Uint32Array): boolean {
   const seen = new Uint8Array(ids.length);
   return ids.every((id) => id < ids.length && seen[id]++ === 0);
+}
+
+/** The tensor `ids`, [vocabulary]. @param short as U16, for vocabularies that it holds. */
+export function idsTensor({ ids }: Renaming, short: boolean): Tensor {
+  const own = short ? Uint16Array.from(ids) : ids.slice();
+  const dtype = short ? 'U16' : 'U32';
+  return { dtype, shape: [ids.length], data: new Uint8Array(own.buffer) };
+}
+
+/** `INVALID_FILE` for a tensor that is no renaming. */
+export function readIds(
+  tensors: ReadonlyMap<string, Tensor>,
+  vocabulary: number,
+  short: boolean,
+): Renaming {
+  const { buffer } = requireTensor(tensors, 'ids', short ? 'U16' : 'U32', [vocabulary]).slice();
+  const ids = short ? Uint32Array.from(new Uint16Array(buffer)) : new Uint32Array(buffer);
+  if (isPermutation(ids)) return new Renaming(ids);
+  throw invalidTensor('ids', 'not a renaming', 'each id once', 'others');
 }

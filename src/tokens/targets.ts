@@ -43,4 +43,16 @@ export interface HiddenStates extends TokenPositions {
   readonly width: number;
   /** [positions, width]. */
   readonly hidden: Float32Array;
+  /** Corrections of a few logits per position, which are stored beside some hidden states. */
+  readonly exact?: ExactLogits;
+}
+
+/** What is added, at temperature 1, to a few logits of each position that a hidden state gives. */
+export interface ExactLogits {
+  /** Entries per position. */
+  readonly width: number;
+  /** [positions, width], each id at most once per position but for entries without use, whose correction is 0. */
+  readonly ids: Int32Array;
+  /** [positions, width]. */
+  readonly corrections: Float32Array;
 }

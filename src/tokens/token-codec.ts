@@ -20,7 +20,7 @@ import {
 import type { Kernels } from '../kernels/types.js';
 import { checkTokenConfig, type TokenCodecConfig } from './config.js';
 import type { ListedRows } from './listed-rows.js';
-import { isPermutation, Renaming } from './renaming.js';
+import { idsTensor, type Renaming, readIds } from './renaming.js';
 import { ResidualVq } from './residual-vq.js';
 import type { TextFormat } from './sequence-text.js';
 import type { TokenTail } from './targets.js';
@@ -100,7 +100,9 @@ export class TokenCodec {
 
   parts(): CodecParts {
     const { renaming, vq, scale, prior, text } = this.#model;
-    const tensors = new Map<string, Tensor>([['ids', idsTensor(renaming.ids, this.config)]]);
+    const tensors = new Map<string, Tensor>([
+      ['ids', idsTensor(renaming, hasShortIds(this.config))],
+    ]);
     if (text !== undefined) {
       const { lengths } = text;
       tensors.set('text', { dtype: 'U8', shape: [2, lengths.length / 2], data: lengths });
@@ -194,7 +196,7 @@ function labelModel({ k, samples, ordered, stages }: TokenCodecConfig, model: To
 }
 
 function readModel(tensors: ReadonlyMap<string, Tensor>, config: TokenCodecConfig): TokenModel {
-  const renaming = new Renaming(readIds(tensors, config));
+  const renaming = readIds(tensors, config.vocabulary, hasShortIds(config));
   const text = config.text === undefined ? {} : { text: readTextCode(tensors, config, renaming) };
   const prior = config.tail === 'prior' ? { prior: readPrior(tensors, config.vocabulary) } : {};
   if (config.values !== 'vq') return { renaming, ...text, ...prior };
@@ -207,22 +209,8 @@ function readModel(tensors: ReadonlyMap<string, Tensor>, config: TokenCodecConfi
 }
 
 /** Archives with texts as they are have ids of 32 bits, whatever the vocabulary. */
-function idsDtype({ vocabulary, text }: TokenCodecConfig): 'U16' | 'U32' {
-  return text !== undefined && vocabulary <= 2 ** 16 ? 'U16' : 'U32';
-}
-
-function idsTensor(ids: Uint32Array, config: TokenCodecConfig): Tensor {
-  const dtype = idsDtype(config);
-  const own = dtype === 'U16' ? Uint16Array.from(ids) : ids.slice();
-  return { dtype, shape: [ids.length], data: new Uint8Array(own.buffer) };
-}
-
-function readIds(tensors: ReadonlyMap<string, Tensor>, config: TokenCodecConfig): Uint32Array {
-  const dtype = idsDtype(config);
-  const { buffer } = requireTensor(tensors, 'ids', dtype, [config.vocabulary]).slice();
-  const ids = dtype === 'U16' ? Uint32Array.from(new Uint16Array(buffer)) : new Uint32Array(buffer);
-  if (isPermutation(ids)) return ids;
-  throw invalidTensor('ids', 'not a renaming', 'each id once', 'others');
+function hasShortIds({ vocabulary, text }: TokenCodecConfig): boolean {
+  return text !== undefined && vocabulary <= 2 ** 16;
 }
 
 function readTextCode(

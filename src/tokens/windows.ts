@@ -113,7 +113,13 @@ class Filling {
 
 function emptyTargets(labels: AnyLabels, length: number) {
   const { kind, width } = labels;
-  if (kind === 'hidden') return { kind, width, hidden: new Float32Array(length * width) };
+  if (kind === 'hidden') {
+    const hidden = { kind, width, hidden: new Float32Array(length * width) };
+    if (labels.exact === undefined) return hidden;
+    const entries = length * labels.exact.width;
+    const [own, corrections] = [new Int32Array(entries), new Float32Array(entries)];
+    return { ...hidden, exact: { width: labels.exact.width, ids: own, corrections } };
+  }
   const ids = new Int32Array(length * width);
   const probabilities = new Float32Array(length * width);
   return { kind, width, ids, probabilities, tail: labels.tail };
@@ -123,7 +129,12 @@ function emptyTargets(labels: AnyLabels, length: number) {
 function copyRows(from: AnyLabels, a: number, b: number, to: AnyTargets, at: number): void {
   const { width } = from;
   if (from.kind === 'hidden') {
-    if (to.kind === 'hidden') to.hidden.set(from.hidden.subarray(a * width, b * width), at * width);
+    if (to.kind !== 'hidden') return;
+    to.hidden.set(from.hidden.subarray(a * width, b * width), at * width);
+    if (from.exact === undefined || to.exact === undefined) return;
+    const { width: most, ids, corrections } = from.exact;
+    to.exact.ids.set(ids.subarray(a * most, b * most), at * most);
+    to.exact.corrections.set(corrections.subarray(a * most, b * most), at * most);
   } else if (to.kind === 'listed') {
     to.ids.set(from.ids.subarray(a * width, b * width), at * width);
     to.probabilities.set(from.probabilities.subarray(a * width, b * width), at * width);

@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs';
+import type { ExactLogits } from '../tokens/targets.js';
 import { type Distance, type Divergence, mixture } from './token-distance.js';
 import type { HiddenTargets } from './token-targets.js';
 
@@ -6,8 +7,8 @@ import type { HiddenTargets } from './token-targets.js';
 const CHUNK_ELEMENTS = 2 ** 24;
 
 /**
- * Distance from hidden states, exact over the whole vocabulary: the teacher's logits are made a range of tokens at a
- * time, once for the logarithm of their sum and once for the divergence.
+ * Distance from hidden states, exact over the whole vocabulary: the teacher's logits, corrected where labels say so, are made
+ * a range of tokens at a time, once for the logarithm of their sum and once for the divergence.
  *
  * @param logits [positions, vocabulary].
  * @param elements of the teacher that are in memory at a time.
@@ -19,13 +20,13 @@ export function hiddenDistance(
   tau: number,
   elements = CHUNK_ELEMENTS,
 ): Distance {
-  const { positions, vocabulary, head } = targets;
+  const { positions, vocabulary } = targets;
   const states = statesOf(targets);
   const columns = Math.max(1, Math.floor(elements / positions));
   // Those that fit are made once.
-  const all = columns < vocabulary ? undefined : teacherLogits(states, head, 0, vocabulary, tau);
-  const teacherOf = (from: number, count: number) =>
-    all ?? teacherLogits(states, head, from, count, tau);
+  const made = (from: number, count: number) => teacherLogits(states, targets, from, count, tau);
+  const all = columns < vocabulary ? undefined : made(0, vocabulary);
+  const teacherOf = (from: number, count: number) => all ?? made(from, count);
   const log = tf.logSoftmax(tau === 1 ? logits : logits.div(tau)) as tf.Tensor2D;
   const logSum = logSumOf(targets, columns, teacherOf);
   const parts: tf.Tensor[] = [];
@@ -70,14 +71,33 @@ function logSumOf(
 /** [positions, count], of tokens from `from` on. */
 function teacherLogits(
   hidden: tf.Tensor2D,
-  head: tf.Tensor2D,
+  { head, exact }: HiddenTargets,
   from: number,
   count: number,
   tau: number,
 ): tf.Tensor {
   const rows = head.slice([from, 0], [count, head.shape[1]]);
-  const logits = tf.matMul(hidden, rows, false, true);
+  const product = tf.matMul(hidden, rows, false, true);
+  const added = exact && correctionsOf(exact, from, count);
+  const logits = added === undefined ? product : product.add(added);
   return tau === 1 ? logits : logits.div(tau);
+}
+
+/** Corrections of some tokens, [positions, count]; undefined if there are none. */
+function correctionsOf(
+  { width, ids, corrections }: ExactLogits,
+  from: number,
+  count: number,
+): tf.Tensor | undefined {
+  const [indices, values]: [number[], number[]] = [[], []];
+  for (const [entry, id] of ids.entries()) {
+    if (corrections[entry] === 0 || id < from || id >= from + count) continue;
+    indices.push(Math.floor(entry / width), id - from);
+    values.push(corrections[entry]);
+  }
+  if (values.length === 0) return undefined;
+  const places = tf.tensor2d(indices, [values.length, 2], 'int32');
+  return tf.scatterND(places, tf.tensor1d(values), [ids.length / width, count]);
 }
 
 /**

@@ -1,18 +1,22 @@
 import type { Tensor2D } from '@tensorflow/tfjs';
 import { FieldChecker } from '../core/check.js';
 import { refusePredictor } from '../tokens/config.js';
-import type { ListedTargets, TokenPositions } from '../tokens/targets.js';
+import type { ExactLogits, ListedTargets, TokenPositions } from '../tokens/targets.js';
 
 /** A teacher's labels of some positions of a text, as a loss reads them. */
 export type TokenTargets = ListedTargets | HiddenTargets;
 
-/** Hidden states, which give the teacher's whole distribution: softmax(hidden head^T / tau). */
+/**
+ * Hidden states, which give the teacher's whole distribution: softmax((hidden head^T + corrections) / tau), where a few logits
+ * are corrected by what is stored beside some.
+ */
 export interface HiddenTargets extends TokenPositions {
   readonly kind: 'hidden';
   /** [positions, width], behind the teacher's last norm: a tensor, or numbers as an archive gives them. */
   readonly hidden: Tensor2D | Float32Array;
   /** [vocabulary, width], the teacher's output matrix; kept, not copied. */
   readonly head: Tensor2D;
+  readonly exact?: ExactLogits;
 }
 
 /** Rounding that a sum of probabilities may have. */
@@ -134,8 +138,8 @@ function checkTargets(targets: ListedTargets, tau: number): void {
   check.that(wrong === undefined, wrong, 'tail.prior', 'finite numbers above 0');
 }
 
-/** `INVALID_ARGUMENT` if hidden states and output matrix do not belong together. */
-export function checkHidden({ hidden, head, positions, vocabulary }: HiddenTargets): void {
+/** `INVALID_ARGUMENT` if hidden states, output matrix and corrections do not belong together. */
+export function checkHidden({ hidden, head, exact, positions, vocabulary }: HiddenTargets): void {
   const check = targetChecker();
   const width = head.shape[1];
   const shape = hidden instanceof Float32Array ? [hidden.length / width, width] : hidden.shape;
@@ -143,4 +147,14 @@ export function checkHidden({ hidden, head, positions, vocabulary }: HiddenTarge
   check.that(known, shape, 'hidden', `[${positions}, ${width}]`);
   const fits = head.shape[0] === vocabulary;
   check.that(fits, head.shape, 'head', `[${vocabulary}, ${width}]`);
+  if (exact === undefined) return;
+  const { ids, corrections } = exact;
+  const entries = positions * check.count(exact.width, 'exact.width', 1);
+  check.that(ids.length === entries, ids.length, 'exact.ids.length', `${entries}`);
+  const values = corrections.length;
+  check.that(values === entries, values, 'exact.corrections.length', `${entries}`);
+  const strange = ids.find((id) => !(id >= 0 && id < vocabulary));
+  check.that(strange === undefined, strange, 'exact.ids', `0 to ${vocabulary - 1}`);
+  const wrong = corrections.find((value) => !Number.isFinite(value));
+  check.that(wrong === undefined, wrong, 'exact.corrections', 'finite numbers');
 }

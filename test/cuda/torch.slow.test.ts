@@ -73,7 +73,7 @@ test(
     });
     expect(found['tokens in workspaces']).toEqual([true, true]);
     expect(found['small workspace of hidden states']).toEqual(['NATIVE_FAILED', 'labels']);
-    expect(found.tokens).toHaveLength(11);
+    expect(found.tokens).toHaveLength(14);
     for (const [loss, slope] of found.tokens as [number, number][]) {
       expect(loss).toBeLessThan(4e-6);
       expect(slope).toBeLessThan(1e-6);
@@ -101,6 +101,8 @@ test(
       ...{ 'token short prior': invalid('prior'), 'token wrong prior': invalid('labels') },
       'token prior of none': invalid('prior'),
       ...{ 'token logits': invalid('logits'), 'token head': invalid('head') },
+      ...{ 'token half a correction': invalid('corrections') },
+      ...{ 'token corrections': invalid('corrections') },
       'transform negative': invalid('samples'),
       'transform beyond': invalid('samples'),
       'transform float': invalid('samples'),

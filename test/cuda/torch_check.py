@@ -232,6 +232,8 @@ checks["tokens"] = [
     ),
 ]
 from_states = torch.softmax(states.double() @ head.double().T / 1.5, 1)
+corrected = (states.double() @ head.double().T).scatter_add(1, token_ids.long(), 2 * p.double())
+from_corrected = torch.softmax(corrected / 1.5, 1)
 some_prior = torch.rand(48, generator=generator) + 0.1
 half = p / 2
 listed = spread > 0
@@ -247,6 +249,10 @@ for name, divergence in (("forward", forward), ("reverse", reverse), ("jsd", jsd
     of = {"divergence": name, "beta": 0.3}
     checks["tokens"] += [
         token_error(lambda z: token_loss.hidden(z, states, head, 1.5, counts, **of), from_states, 1.5, divergence),
+        token_error(
+            lambda z: token_loss.hidden(z, states, head, 1.5, counts, ids=token_ids, corrections=2 * p, **of),
+            *(from_corrected, 1.5, divergence),
+        ),
         token_error(
             lambda z: token_loss.listed(z, token_ids, half, "uniform", 1.0, counts, 48, **of),
             *(with_rest(torch.ones(48)), 1.0, divergence),
@@ -304,6 +310,8 @@ cases = {
     "token prior of none": lambda: token_loss.listed(any_logits, token_ids, p, "uniform", prior=torch.ones(50)),
     "token logits": lambda: token_loss.listed(any_logits[0], token_ids, p),
     "token head": lambda: token_loss.hidden(any_logits, states, head[0]),
+    "token half a correction": lambda: token_loss.hidden(any_logits, states, head, ids=token_ids),
+    "token corrections": lambda: token_loss.hidden(any_logits, states, head, ids=token_ids, corrections=p[:5]),
     "transform negative": lambda: mixed.decode(1, [-1]),
     "transform beyond": lambda: mixed.decode(1, [mixed.archive.samples]),
     "transform float": lambda: mixed.decode(1, torch.zeros(2)),

@@ -50,20 +50,20 @@ export function addListed(add, name) {
   });
 }
 
-/** An archive of hidden states: its files, and its codec as if its recorded hash were that of the mutant. */
-export function addHidden(add) {
-  const files = addTokenFiles(add, 'hidden states', 'hidden', openHiddenArchive);
+/** Archives of hidden states: their files, and their codecs as if the recorded hash were that of the mutant. */
+export function addHidden(add, name) {
+  const files = addTokenFiles(add, name, name, openHiddenArchive);
   const { config } = JSON.parse(files.get('manifest.json').toString()).codec;
   const load = async (bytes, given) => {
     const { tensors } = await decodeTensorFile(memoryFile('codec', bytes));
     const parts = { name: 'hidden', config: given, tensors, sampleTensors: new Map() };
     const codec = HiddenCodec.fromParts(parts, loadKernels());
     if (codec.config.width > MOST_CLASSES) return;
-    codec.decodeGroup(new Uint8Array(99).fill(0xa5), 2, new Float32Array(2 * codec.config.width));
+    codec.decodeGroup(new Uint8Array(99).fill(0xa5), 2);
   };
   const codecFile = files.get('codec.safetensors');
-  add('hidden states, tensors', 'safetensors', [codecFile], (bytes) => load(bytes, config));
-  add('hidden states, config', 'json', [Buffer.from(JSON.stringify(config))], async (bytes) => {
+  add(`${name}, tensors`, 'safetensors', [codecFile], (bytes) => load(bytes, config));
+  add(`${name}, config`, 'json', [Buffer.from(JSON.stringify(config))], async (bytes) => {
     const given = parseJson('manifest.json', 'codec.config', bytes);
     if (isJsonObject(given)) await load(codecFile, given);
   });

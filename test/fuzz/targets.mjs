@@ -27,7 +27,7 @@ export function makeTargets(work) {
   };
   addTexts(add, onFile);
   addArchives(add);
-  addHidden(add);
+  for (const name of ['hidden', 'hidden-exact']) addHidden(add, name);
   for (const name of ['listed-fixed-text', 'listed-coded-text']) addListed(add, name);
   addSampleBlocks(add);
   addTrust(add);

@@ -54,22 +54,33 @@ it.each([
   }
 });
 
-it('reads hidden states of language models', async () => {
+it.each([
+  ['hidden', 'hidden-states'],
+  ['hidden-exact', 'hidden-exact'],
+])('reads hidden states of language models: %s', async (name, file) => {
   const folder = new URL('./tokens/', import.meta.url);
-  const expected = JSON.parse(await readFile(new URL('hidden-states.json', folder), 'utf8'));
-  await using archive = await openHiddenArchive(fileURLToPath(new URL('hidden', folder)));
+  const expected = JSON.parse(await readFile(new URL(`${file}.json`, folder), 'utf8'));
+  await using archive = await openHiddenArchive(fileURLToPath(new URL(name, folder)));
   expect(archive.head().weights.map((value) => value + 0)).toEqual(
     Float32Array.from(expected.head),
   );
-  for (const [s, { tokens, hidden, last }] of expected.sequences.entries()) {
+  for (const [s, { tokens, hidden, last, ...logits }] of expected.sequences.entries()) {
     expect(Array.from((await archive.text(s)).tokens ?? [])).toEqual(tokens);
-    const { hidden: found } = await archive.labels(s);
+    const { hidden: found, exact } = await archive.labels(s);
     const near = (values: Float32Array, wanted: readonly number[]) => {
       expect(values).toHaveLength(wanted.length);
       for (const [i, value] of values.entries()) expect(value).toBeCloseTo(wanted[i], 5);
     };
     near(found.slice(0, hidden.length), hidden);
     near(found.slice(found.length - last.length), last);
+    expect(exact === undefined).toBe(logits.ids === undefined);
+    if (exact === undefined) continue;
+    const { ids, corrections } = exact;
+    expect(Array.from(ids.slice(0, logits.ids.length))).toEqual(logits.ids);
+    near(corrections.slice(0, logits.corrections.length), logits.corrections);
+    const end = ids.length - logits.lastIds.length;
+    expect(Array.from(ids.slice(end))).toEqual(logits.lastIds);
+    near(corrections.slice(end), logits.lastCorrections);
   }
 });
 

@@ -27,6 +27,10 @@ constexpr TokenCase kTokens[] = {
     {Teacher::kPrior, 4, 257, 257, 9, 1.0f, kSoftpackDivergenceJsd, 0.3f},
     {Teacher::kHidden, 3, 70, 72, 5, 2.0f, kSoftpackDivergenceReverse},
     {Teacher::kHidden, 2, 300, 320, 33, 1.0f, kSoftpackDivergenceJsd, 0.6f},
+    {Teacher::kHidden, 3, 70, 72, 5, 1.0f, kSoftpackDivergenceForward, 0, 1},
+    {Teacher::kHidden, 5, 300, 320, 33, 3.0f, kSoftpackDivergenceForward, 0, 4},
+    {Teacher::kHidden, 4, 300, 300, 7, 2.0f, kSoftpackDivergenceReverse, 0, 4},
+    {Teacher::kHidden, 4, 300, 300, 7, 1.0f, kSoftpackDivergenceJsd, 0.3f, 9},
 };
 
 // The reference's own slopes are those of its values.
@@ -47,13 +51,15 @@ void CheckSlopes(const TokenCase& shape, const TokenData& data, const std::strin
 }
 
 struct TokenArrays {
-  Array<int32_t> ids;
-  Array<float> probabilities, hidden, head, prior;
+  Array<int32_t> ids, corrected_ids;
+  Array<float> corrections, probabilities, hidden, head, prior;
   Array<uint8_t> counts;
   SoftpackTokenLabels labels = {};
 
   TokenArrays(const TokenCase& shape, const TokenData& data, bool on_device)
       : ids(data.ids, on_device),
+        corrected_ids(data.corrected_ids, on_device),
+        corrections(data.corrections, on_device),
         probabilities(data.probabilities, on_device),
         hidden(data.hidden, on_device),
         head(data.head, on_device),
@@ -68,6 +74,9 @@ struct TokenArrays {
     if (shape.teacher == Teacher::kHidden) {
       labels.hidden = hidden.get();
       labels.head = head.get();
+      labels.corrected_ids = corrected_ids.get();
+      labels.corrections = corrections.get();
+      labels.corrected = shape.corrected;
     }
     labels.width = shape.width;
     labels.counts = counts.get();
@@ -248,6 +257,7 @@ void CheckRanges(bool on_device) {
   const TokenCase shapes[] = {
       {Teacher::kHidden, 100, 1500, 1500, 3, 1.0f},
       {Teacher::kHidden, 100, 1500, 1500, 3, 1.0f, kSoftpackDivergenceReverse},
+      {Teacher::kHidden, 100, 1500, 1500, 3, 1.0f, kSoftpackDivergenceForward, 0, 4},
       // And than listed ones have bits in shared memory.
       {Teacher::kUniform, 2, 150000, 150000, 30, 1.0f},
   };

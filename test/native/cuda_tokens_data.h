@@ -20,6 +20,7 @@ struct TokenCase {
   float tau;
   uint32_t divergence = kSoftpackDivergenceForward;
   float beta = 0;
+  uint64_t corrected = 0;
 
   bool spread() const { return teacher == Teacher::kUniform || teacher == Teacher::kPrior; }
   uint32_t tail() const {
@@ -30,8 +31,8 @@ struct TokenCase {
 };
 
 struct TokenData {
-  std::vector<int32_t> ids;
-  std::vector<float> probabilities, hidden, head, logits, prior;
+  std::vector<int32_t> ids, corrected_ids;
+  std::vector<float> corrections, probabilities, hidden, head, logits, prior;
   std::vector<uint8_t> counts;
 
   TokenData(const TokenCase& shape, uint32_t seed) {
@@ -43,6 +44,14 @@ struct TokenData {
     if (shape.teacher == Teacher::kHidden) {
       hidden = random.Floats(positions * shape.width);
       head = random.Floats(shape.vocabulary * shape.width);
+      // The last entry has no use, unless it is the only one.
+      for (uint64_t e = 0; e < positions * shape.corrected; ++e) {
+        const bool used = shape.corrected == 1 || e % shape.corrected + 1 < shape.corrected;
+        const uint64_t id =
+            (e / shape.corrected * 31 + e % shape.corrected * 67) % shape.vocabulary;
+        corrected_ids.push_back(used ? static_cast<int32_t>(id) : 0);
+        corrections.push_back(used ? 1.5f + static_cast<float>(e % 5) / 2 : 0.0f);
+      }
       return;
     }
     for (uint64_t t = 0; t < positions; ++t) {

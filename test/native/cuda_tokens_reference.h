@@ -70,6 +70,10 @@ inline double Reference(const TokenCase& shape, const TokenData& data, uint64_t 
                 data.head[j * shape.width + k] / shape.tau;
       }
     }
+    for (uint64_t e = t * shape.corrected; e < (t + 1) * shape.corrected; ++e) {
+      p[static_cast<uint64_t>(data.corrected_ids[e])] +=
+          static_cast<double>(data.corrections[e]) / shape.tau;
+    }
     p = softmax(p);
   } else {
     double sum = 0;

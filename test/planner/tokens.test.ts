@@ -22,7 +22,10 @@ test('sizes of a model that was measured', () => {
   expect(8 * kind('head-tail').perToken.order).toBeCloseTo(Math.log2(479_001_600 / 24), 6);
   expect(kind('topk').perToken.values).toBe(40);
   expect(kind('tiny').perToken.total).toBeLessThan(30);
-  expect(kind('hidden').perToken.values).toBeGreaterThan(200);
+  // 212 bytes of states alone; 23 of the logits that are corrected beside others.
+  const { values, ids } = kind('hidden').perToken;
+  expect(values + ids).toBeGreaterThan(170);
+  expect(values + ids).toBeLessThan(190);
   for (const { perToken, bytes, side } of planTokens(SMOL).kinds) {
     const { text, ids, order, values, samples, offsets, total } = perToken;
     expect(total).toBeCloseTo(text + ids + order + values + samples + offsets, 9);

@@ -143,10 +143,16 @@ def run(job):
     if kind == "hidden":
         archive = softpack_labels.open_tokens(job["archive"])
         read = [archive.labels(*own) for own in job["ranges"]]
+
+        def hidden_labels(own):
+            ids = None if own.ids is None else own.ids.reshape(-1).tolist()
+            corrections = None if own.corrections is None else text(own.corrections)
+            return {"hidden": text(own.hidden), "next": own.next.tolist(), "first": own.first, "ids": ids, "corrections": corrections}
+
         return {
             **{"width": archive.width, "kind": archive.kind, "headSha256": archive.head_sha256},
             "head": None if archive.head is None else text(archive.head),
-            "read": [{"hidden": text(own.hidden), "next": own.next.tolist(), "first": own.first} for own in read],
+            "read": [hidden_labels(own) for own in read],
         }
     if kind == "fuzz":
         return fuzz(job)

@@ -1,5 +1,6 @@
 import { CounterRng, STREAM, unit } from '#src/core/philox.js';
 import type { OutputHead } from '#src/tokens/hidden/output-head.js';
+import type { HiddenStates } from '#src/tokens/targets.js';
 import type { TokenSource } from '#src/tokens/token-source.js';
 import { distribution } from './sources.js';
 
@@ -55,16 +56,33 @@ export function hiddenTeacher(
 }
 
 /** The distribution of a hidden state, in float64. */
-export function hiddenDistribution(
+export function hiddenDistribution(head: OutputHead, state: ArrayLike<number>): number[] {
+  return distribution(hiddenLogits(head, state));
+}
+
+/** The distribution of label `t` as an archive gives it, in float64. */
+export function labelDistribution(
+  head: OutputHead,
+  { hidden, width, exact }: Pick<HiddenStates, 'hidden' | 'width' | 'exact'>,
+  t: number,
+): number[] {
+  const logits = hiddenLogits(head, hidden.subarray(t * width, (t + 1) * width));
+  const most = exact?.width ?? 0;
+  for (let e = t * most; exact !== undefined && e < (t + 1) * most; e++) {
+    logits[exact.ids[e]] += exact.corrections[e];
+  }
+  return distribution(logits);
+}
+
+function hiddenLogits(
   { vocabulary, width, weights }: OutputHead,
   state: ArrayLike<number>,
 ): number[] {
-  const logits = Array.from({ length: vocabulary }, (_, id) => {
+  return Array.from({ length: vocabulary }, (_, id) => {
     let sum = 0;
     for (let j = 0; j < width; j++) sum += weights[id * width + j] * state[j];
     return sum;
   });
-  return distribution(logits);
 }
 
 export function klOf(p: readonly number[], q: readonly number[]): number {

@@ -14,7 +14,7 @@ import { readHead } from '#src/tokens/sequence-block.js';
 import { openTokenArchive } from '#src/tokens/token-archive.js';
 import { tokenWindows } from '#src/tokens/windows.js';
 import { temporaryDirectory } from '../temporary.js';
-import { hiddenDistribution, hiddenTeacher, klOf } from './hidden-sources.js';
+import { hiddenDistribution, hiddenTeacher, klOf, labelDistribution } from './hidden-sources.js';
 
 const temporary = await temporaryDirectory();
 let folders = 0;
@@ -28,50 +28,109 @@ const { head, source } = teacher;
 
 /** One archive that tests read. */
 const packed = newFolder();
-const result = await packHidden({ source, head, out: packed, kl: 0.01 });
+const result = await packHidden({ source, head, out: packed, kl: 0.01, exact: 0 });
+/** The same with corrected logits. */
+const EXACT = 5;
+const corrected = newFolder();
+await packHidden({ source, head, out: corrected, kl: 0.01, exact: EXACT });
 
-it('decodes to the divergence that is aimed at, by float64, and gives texts back', async () => {
-  expect(result).toMatchObject({ sequences: LENGTHS.length, labels: 685, tokens: 685 });
-  await using archive = await openHiddenArchive(packed);
-  expect([archive.vocabulary, archive.width]).toEqual([VOCABULARY, WIDTH]);
-  let sum = 0;
-  for (const [s, length] of LENGTHS.entries()) {
-    const tokens = teacher.texts[s];
-    expect(await archive.text(s)).toEqual({ tokens, first: 0, labels: length });
-    const { hidden, next, counts } = await archive.labels(s);
-    expect(hidden).toHaveLength(length * WIDTH);
-    expect([...next]).toEqual(Array.from({ length }, (_, t) => tokens[t + 1] ?? -1));
-    expect(counts.every((one) => one === 1)).toBe(true);
-    for (let t = 0; t < length; t++) {
-      const exact = teacher.states[s].subarray(t * WIDTH, (t + 1) * WIDTH);
-      const p = hiddenDistribution(head, exact);
-      const q = hiddenDistribution(head, hidden.subarray(t * WIDTH, (t + 1) * WIDTH));
-      sum += klOf(p, q);
+it.each([
+  ['alone', () => packed],
+  ['with corrected logits', () => corrected],
+])(
+  'decodes to the divergence that is aimed at, by float64, and gives texts back: %s',
+  async (_, folder) => {
+    expect(result).toMatchObject({ sequences: LENGTHS.length, labels: 685, tokens: 685 });
+    await using archive = await openHiddenArchive(folder());
+    expect([archive.vocabulary, archive.width]).toEqual([VOCABULARY, WIDTH]);
+    let sum = 0;
+    for (const [s, length] of LENGTHS.entries()) {
+      const tokens = teacher.texts[s];
+      expect(await archive.text(s)).toEqual({ tokens, first: 0, labels: length });
+      const labels = await archive.labels(s);
+      const { hidden, next, counts } = labels;
+      expect(hidden).toHaveLength(length * WIDTH);
+      expect([...next]).toEqual(Array.from({ length }, (_, t) => tokens[t + 1] ?? -1));
+      expect(counts.every((one) => one === 1)).toBe(true);
+      for (let t = 0; t < length; t++) {
+        const exact = teacher.states[s].subarray(t * WIDTH, (t + 1) * WIDTH);
+        const p = hiddenDistribution(head, exact);
+        sum += klOf(p, labelDistribution(head, labels, t));
+      }
+    }
+    expect(sum / 685).toBeGreaterThan(0.006);
+    expect(sum / 685).toBeLessThan(0.014);
+  },
+);
+
+it('corrects the likeliest ids, each once, and leaves a distribution at every temperature', async () => {
+  await using archive = await openHiddenArchive(corrected);
+  const labels = await archive.labels(5);
+  const { exact } = labels;
+  if (exact === undefined) throw new Error('no corrections');
+  expect([exact.width, exact.ids.length, exact.corrections.length]).toEqual([EXACT, 1500, 1500]);
+  let [used, near] = [0, 0];
+  for (let t = 0; t < 300; t++) {
+    const own = hiddenDistribution(head, teacher.states[5].subarray(t * WIDTH, (t + 1) * WIDTH));
+    const found = labelDistribution(head, labels, t);
+    expect(found.reduce((sum, p) => sum + p, 0)).toBeCloseTo(1, 12);
+    const entries = Array.from({ length: EXACT }, (_, e) => t * EXACT + e);
+    const ids = entries.filter((e) => exact.corrections[e] !== 0).map((e) => exact.ids[e]);
+    expect(new Set(ids).size).toBe(ids.length);
+    const least = own.toSorted((a, b) => b - a)[EXACT - 1];
+    for (const id of ids) {
+      expect(own[id]).toBeGreaterThanOrEqual(0.99 * least);
+      used++;
+      near += Math.abs(Math.log(found[id] / own[id])) < 0.25 ? 1 : 0;
     }
   }
-  expect(sum / 685).toBeGreaterThan(0.006);
-  expect(sum / 685).toBeLessThan(0.014);
+  expect(used).toBeGreaterThan(300);
+  expect(near / used).toBeGreaterThan(0.9);
 });
 
-it('nearly certain labels, which bear small errors only, do not diverge far', async () => {
-  const own = hiddenTeacher(40, 12, [600]);
-  const weights = own.head.weights.map((value) => 12 * value);
-  const certain = { ...own.head, weights };
+it('is an archive that readers who do not know corrections refuse', async () => {
+  const features = async (folder: string) => {
+    await using archive = await openArchive(folder);
+    return archive.manifest.features.required;
+  };
+  expect(await features(corrected)).toContain('exact-logits');
+  expect(await features(packed)).not.toContain('exact-logits');
+});
+
+it.each([
+  [3, undefined],
+  [8, 2],
+])('of %i ids no more than a quarter are corrected', async (vocabulary, width) => {
+  const own = hiddenTeacher(vocabulary, 3, [40]);
   const out = newFolder();
-  await packHidden({ source: own.source, head: certain, out, kl: 0.02 });
+  await packHidden({ source: own.source, head: own.head, out, kl: 0.05 });
   await using archive = await openHiddenArchive(out);
-  const { hidden } = await archive.labels(0);
-  const distances = Array.from({ length: 600 }, (_, t) => {
-    const [p, q] = [own.states[0], hidden].map((states) =>
-      hiddenDistribution(certain, states.subarray(t * 12, (t + 1) * 12)),
-    );
-    return klOf(p, q);
-  });
-  expect(Math.max(...distances)).toBeLessThan(0.6);
+  expect((await archive.labels(0)).exact?.width).toBe(width);
 });
 
-it('gives the same labels wherever reading starts', async () => {
-  await using archive = await openHiddenArchive(packed);
+it.each([0, 8])(
+  'nearly certain labels, which bear small errors only, do not diverge far: %i corrected',
+  async (exact) => {
+    const own = hiddenTeacher(40, 12, [600]);
+    const weights = own.head.weights.map((value) => 12 * value);
+    const certain = { ...own.head, weights };
+    const out = newFolder();
+    await packHidden({ source: own.source, head: certain, out, kl: 0.02, exact });
+    await using archive = await openHiddenArchive(out);
+    const labels = await archive.labels(0);
+    const distances = Array.from({ length: 600 }, (_, t) => {
+      const p = hiddenDistribution(certain, own.states[0].subarray(t * 12, (t + 1) * 12));
+      return klOf(p, labelDistribution(certain, labels, t));
+    });
+    expect(Math.max(...distances)).toBeLessThan(0.6);
+  },
+);
+
+it.each([
+  ['alone', () => packed],
+  ['with corrected logits', () => corrected],
+])('gives the same labels wherever reading starts: %s', async (_, folder) => {
+  await using archive = await openHiddenArchive(folder());
   const all = await archive.labels(5);
   for (const [start, count] of [
     [0, 1],
@@ -84,13 +143,16 @@ it('gives the same labels wherever reading starts', async () => {
     const some = await archive.labels(5, { start, count });
     expect(some.hidden).toEqual(all.hidden.slice(start * WIDTH, (start + count) * WIDTH));
     expect(some.next).toEqual(all.next.slice(start, start + count));
+    const [a, b] = [start * EXACT, (start + count) * EXACT];
+    expect(some.exact?.ids).toEqual(all.exact?.ids.slice(a, b));
+    expect(some.exact?.corrections).toEqual(all.exact?.corrections.slice(a, b));
     expect([some.first, some.positions]).toEqual([start, count]);
   }
 });
 
 it('fewer bytes for a larger divergence, and far fewer than float16', async () => {
   const coarse = newFolder();
-  await packHidden({ source, head, out: coarse, kl: 0.3 });
+  await packHidden({ source, head, out: coarse, kl: 0.3, exact: 0 });
   const codes = async (folder: string) => {
     await using archive = await openArchive(folder);
     return archive.bytes().codes;
@@ -100,19 +162,23 @@ it('fewer bytes for a larger divergence, and far fewer than float16', async () =
   expect(fine).toBeLessThan(685 * 2 * WIDTH);
 });
 
-it('an interrupted pack goes on to the same bytes', async () => {
+it.each([
+  ['alone', 0, () => packed],
+  ['with corrected logits', EXACT, () => corrected],
+])('an interrupted pack goes on to the same bytes: %s', async (_, exact, folder) => {
+  const again = folder();
   const other = newFolder();
   const controller = new AbortController();
   const onProgress = (done: number) => {
     if (done >= 3) controller.abort();
   };
-  const options = { source, head, out: other, kl: 0.01 };
+  const options = { source, head, out: other, kl: 0.01, exact };
   await expect(
     packHidden({ ...options, onProgress, signal: controller.signal }),
   ).rejects.toMatchObject({ code: 'ABORTED' });
   await packHidden(options);
-  for (const name of await readdir(packed)) {
-    expect((await readFile(join(packed, name))).equals(await readFile(join(other, name)))).toBe(
+  for (const name of await readdir(again)) {
+    expect((await readFile(join(again, name))).equals(await readFile(join(other, name)))).toBe(
       true,
     );
   }
@@ -142,15 +208,18 @@ it('the output matrix is the one that labels were made with, or is stored', asyn
 });
 
 it('windows hold every hidden state once', async () => {
-  await using archive = await openHiddenArchive(packed);
+  await using archive = await openHiddenArchive(corrected);
   let at = 0;
   const texts = LENGTHS.flatMap((length, s) => Array.from({ length }, (_, t) => [s, t]));
   for await (const { targets, sequences } of tokenWindows(archive, { length: 100 })) {
     for (let i = 0; i < 100 && at < texts.length; i++, at++) {
       const [s, t] = texts[at];
       expect([sequences[i], targets.counts?.[i]]).toEqual([s, 1]);
-      const { hidden } = await archive.labels(s, { start: t, count: 1 });
+      const { hidden, exact } = await archive.labels(s, { start: t, count: 1 });
       expect(targets.hidden.subarray(i * WIDTH, (i + 1) * WIDTH)).toEqual(hidden);
+      const [a, b] = [i * EXACT, (i + 1) * EXACT];
+      expect(targets.exact?.ids.subarray(a, b)).toEqual(exact?.ids);
+      expect(targets.exact?.corrections.subarray(a, b)).toEqual(exact?.corrections);
     }
   }
   expect(at).toBe(texts.length);
@@ -211,22 +280,27 @@ it('a flipped bit is found and named', async () => {
 });
 
 /** The archive's codec, its tensors and a block. */
-async function storedParts() {
-  await using archive = await openArchive(packed);
+async function storedParts(folder = packed) {
+  await using archive = await openArchive(folder);
   const { row } = await archive.readCodes(0, { start: 5, count: 1 });
   return { parts: archive.codecParts, row: row.slice() };
 }
 
-it('bytes that are no sequence end in typed errors', async () => {
-  const { parts, row } = await storedParts();
+it.each([
+  ['alone', () => packed],
+  ['with corrected logits', () => corrected],
+])('bytes that are no sequence end in typed errors: %s', async (_, folder) => {
+  const { parts, row } = await storedParts(folder());
   const codec = HiddenCodec.fromParts(parts, loadKernels());
   const { splitBlocks } = await import('#src/core/blocks.js');
   const [block] = splitBlocks(row);
   const read = (bytes: Uint8Array) => {
     try {
       const own = readHead(bytes, { vocabulary: VOCABULARY });
-      const states = decodeHiddenRows(bytes, own, 0, own.rows, codec);
-      expect(states.every(Number.isFinite)).toBe(true);
+      const { hidden, exact } = decodeHiddenRows(bytes, own, 0, own.rows, codec);
+      expect(hidden.every(Number.isFinite)).toBe(true);
+      expect(exact?.ids.every((id) => id >= 0 && id < VOCABULARY) ?? true).toBe(true);
+      expect(exact?.corrections.every(Number.isFinite) ?? true).toBe(true);
     } catch (error) {
       expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', field: 'codes' });
     }
@@ -243,7 +317,7 @@ it('bytes that are no sequence end in typed errors', async () => {
 });
 
 it('hostile side data is refused by its name', async () => {
-  const { parts } = await storedParts();
+  const { parts } = await storedParts(corrected);
   const load = (changes: Partial<Record<string, Tensor>>, config: object = {}) => {
     const tensors = new Map(parts.tensors);
     for (const [name, tensor] of Object.entries(changes)) if (tensor) tensors.set(name, tensor);
@@ -256,16 +330,26 @@ it('hostile side data is refused by its name', async () => {
   ): Partial<Record<string, Tensor>> => {
     const tensor = parts.tensors.get(name) as Tensor;
     const data = edit(tensor.data.slice());
-    return { [name]: { ...tensor, data, shape: name === 'tables' ? [data.length] : tensor.shape } };
+    return {
+      [name]: {
+        ...tensor,
+        data,
+        shape: tensor.dtype === 'U8' && name !== 'bins' ? [data.length] : tensor.shape,
+      },
+    };
   };
   const nan = (data: Uint8Array) => data.fill(255);
-  for (const name of ['mean', 'basis', 'scales', 'bins', 'tables']) {
+  for (const name of ['mean', 'basis', 'scales', 'bins', 'tables', 'ids', 'corrections']) {
     expect(load(of(name, nan)), name).toThrow(
       expect.objectContaining({ code: 'INVALID_FILE', field: `codec tensor ${name}` }),
     );
   }
-  const short = load(of('tables', (data) => data.subarray(0, data.length - 1)));
-  expect(short).toThrow(expect.objectContaining({ code: 'INVALID_FILE' }));
+  for (const name of ['tables', 'corrections']) {
+    const short = load(of(name, (data) => data.subarray(0, data.length - 1)));
+    expect(short).toThrow(expect.objectContaining({ code: 'INVALID_FILE' }));
+    const long = load(of(name, (data) => Buffer.concat([data, data])));
+    expect(long).toThrow(expect.objectContaining({ code: 'INVALID_FILE' }));
+  }
   for (const config of [
     { rank: WIDTH + 1 },
     { rank: 2 ** 31 },
@@ -275,6 +359,12 @@ it('hostile side data is refused by its name', async () => {
     { bins: 200 },
     { head: 'x' },
     { vocabulary: -1 },
+    { exact: 0 },
+    { exact: VOCABULARY },
+    { exact: undefined },
+    { exactStep: undefined },
+    { exactStep: 0 },
+    { exactStep: 1e9 },
   ]) {
     expect(load({}, config), JSON.stringify(config)).toThrow(
       expect.objectContaining({ code: 'INVALID_FILE' }),

@@ -100,12 +100,20 @@ function listedDistance(
   return distance(p, q, divergence);
 }
 
-function hiddenDistribution({ hidden, head }: HiddenTargets, t: number, tau: number): number[] {
+function hiddenDistribution(
+  { hidden, head, exact }: HiddenTargets,
+  t: number,
+  tau: number,
+): number[] {
   const width = head.shape[1];
   const numbers = hidden instanceof Float32Array ? hidden : hidden.dataSync();
   const state = numbers.subarray(t * width, (t + 1) * width);
   const dot = (row: readonly number[]) => row.reduce((sum, v, i) => sum + v * state[i], 0);
-  return logSoftmax(head.arraySync().map((row) => dot(row) / tau)).map(Math.exp);
+  const logits = head.arraySync().map(dot);
+  for (let e = 0; exact !== undefined && e < exact.width; e++) {
+    logits[exact.ids[t * exact.width + e]] += exact.corrections[t * exact.width + e];
+  }
+  return logSoftmax(logits.map((logit) => logit / tau)).map(Math.exp);
 }
 
 function distance(p: readonly number[], q: readonly number[], divergence: Divergence): number {
@@ -222,6 +230,17 @@ describe('tokenLoss of hidden states', () => {
     next: Int32Array.from({ length: positions }, (_, t) => (t % 4 === 3 ? -1 : t % vocabulary)),
   });
 
+  /** Corrections of 0 to 3 logits of each position. */
+  const exactOf = (positions: number, vocabulary: number) => {
+    const corrections = Float32Array.from(values(positions * 3, 23), (own, e) =>
+      e % 3 < Math.floor(e / 3) % 4 ? 3 * own - 1 : 0,
+    );
+    const ids = Int32Array.from(corrections, (own, e) =>
+      own === 0 ? 0 : (29 * e + 7 * (e % 3)) % vocabulary,
+    );
+    return { width: 3, ids, corrections };
+  };
+
   it.each<TokenLossOptions>([
     {},
     { tau: 2.5 },
@@ -234,12 +253,14 @@ describe('tokenLoss of hidden states', () => {
     // As an archive gives them.
     const hidden = targets.hidden.dataSync() as Float32Array;
     expectGradient(logitsOf(SHAPE), { ...targets, hidden }, options);
+    // With logits that are corrected, of which positions use some entries or none.
+    expectGradient(logitsOf(SHAPE), { ...targets, hidden, exact: exactOf(6, 13) }, options);
     tf.dispose([targets.hidden, targets.head]);
   });
 
   it('is the same whatever part of the vocabulary is in memory', () => {
     const [positions, vocabulary] = [3, 1001];
-    const targets = hiddenOf(positions, vocabulary);
+    const targets = { ...hiddenOf(positions, vocabulary), exact: exactOf(positions, vocabulary) };
     const logits = tf.tensor2d(logitsOf({ positions, vocabulary, width: 1 }), [3, 1001]);
     for (const divergence of [{ kind: 'forward' }, { kind: 'reverse' }] as const) {
       const [whole, parts] = [3 * 1001, 3 * 100].map((elements) =>
@@ -251,6 +272,22 @@ describe('tokenLoss of hidden states', () => {
       for (const [i, v] of whole.entries()) expect(parts[i]).toBeCloseTo(v, 4);
     }
     tf.dispose([logits, targets.hidden, targets.head]);
+  });
+
+  it.each([
+    ['exact.width', { width: 0 }],
+    ['exact.ids.length', { width: 2 }],
+    ['exact.corrections.length', { corrections: new Float32Array(17) }],
+    ['exact.ids', { ids: new Int32Array(18).fill(13) }],
+    ['exact.ids', { ids: new Int32Array(18).fill(-1) }],
+    ['exact.corrections', { corrections: new Float32Array(18).fill(Number.NaN) }],
+  ])('refuses corrections that do not fit: %s', (field, change) => {
+    const targets = { ...hiddenOf(6, 13), exact: { ...exactOf(6, 13), ...change } };
+    const z = tf.zeros([6, 13]);
+    expect(() => tokenLoss(z, targets)).toThrow(
+      expect.objectContaining({ code: 'INVALID_ARGUMENT', field: `targets: ${field}` }),
+    );
+    tf.dispose([targets.hidden, targets.head, z]);
   });
 
   it('refuses an output matrix of another teacher', () => {

@@ -16,6 +16,10 @@ export interface HiddenCodecConfig {
   readonly bins: number;
   /** sha256 of the teacher's output matrix, [vocabulary, width] float32, little-endian. */
   readonly head: string;
+  /** Most ids per label whose logits are corrected; absent, as is their step, if none are. */
+  readonly exact?: number;
+  /** Unit of corrections, in nats. */
+  readonly exactStep?: number;
 }
 
 /** Classes of steps; a label's class is stored in 3 bits. */
@@ -30,6 +34,11 @@ const MAX_WIDTH = 2 ** 16;
 /** Tables of a row are told apart by a byte, and a trellis has two of them. */
 const MAX_BINS = 128;
 
+/** Most ids whose logits a label may correct. */
+export const MAX_EXACT = 64;
+/** Corrections are 16 bits of such units, so they are finite. */
+const EXACT_STEPS = { least: 1e-6, most: 16 } as const;
+
 export function stepOf(step: number, stepClass: number): number {
   return step * 2 ** ((stepClass - MIDDLE_CLASS) / 2);
 }
@@ -38,7 +47,7 @@ export function checkHiddenConfig(
   config: HiddenCodecConfig,
   check: FieldChecker,
 ): HiddenCodecConfig {
-  const { vocabulary, width, rank, step, states, bins, head } = config;
+  const { vocabulary, width, rank, step, states, bins, head, exact, exactStep } = config;
   check.count(vocabulary, 'vocabulary', 1, MAX_VOCABULARY);
   check.count(width, 'width', 1, MAX_WIDTH);
   check.count(rank, 'rank', 1, width);
@@ -46,5 +55,9 @@ export function checkHiddenConfig(
   check.that([4, 8].includes(states), states, 'states', '4 or 8');
   check.count(bins, 'bins', 1, MAX_BINS);
   check.digest(head, 'head');
-  return { vocabulary, width, rank, step, states, bins, head };
+  const shared = { vocabulary, width, rank, step, states, bins, head };
+  if (exact === undefined && exactStep === undefined) return shared;
+  check.count(exact, 'exact', 1, Math.min(MAX_EXACT, vocabulary - 1));
+  const { least, most } = EXACT_STEPS;
+  return { ...shared, exact, exactStep: check.number(exactStep, 'exactStep', least, most) };
 }

@@ -2,6 +2,9 @@ import { type Costs, costsOf } from '../../codecs/transform/quantiser.js';
 import type { Kernels } from '../../kernels/types.js';
 import { type CoefficientSpace, coefficientsOf, statesOf, stepClasses } from './coefficients.js';
 import { MIDDLE_CLASS } from './config.js';
+import type { ExactUnits } from './exact-codec.js';
+import { byName, type ExactIds } from './exact-ids.js';
+import { unitsOf } from './exact-units.js';
 import type { HeadMetric, SensitivityBasis } from './head-metric.js';
 import type { HiddenCodec } from './hidden-codec.js';
 import { byClass, STATES, unitOfClass, valuesOf } from './pooled.js';
@@ -13,8 +16,10 @@ export interface EncoderParts {
   readonly sensitivity: SensitivityBasis;
   /** Sensitivity of labels of the middle class. */
   readonly reference: number;
-  /** Mean divergence that is aimed at. */
+  /** Mean divergence that is aimed at, of what no correction changes. */
   readonly kl: number;
+  /** Divergence that a bit of a correction is worth. */
+  readonly slope: number;
 }
 
 /**
@@ -32,6 +37,7 @@ export class HiddenEncoder {
   readonly #parts: EncoderParts;
   readonly #kernels: Kernels;
   readonly #costs = new Map<number, Costs>();
+  #unitCosts: Costs | undefined;
 
   constructor(codec: HiddenCodec, parts: EncoderParts, kernels: Kernels) {
     this.codec = codec;
@@ -43,11 +49,37 @@ export class HiddenEncoder {
   async encode(states: Float32Array): Promise<Uint8Array> {
     const { metric, space, sensitivity, reference } = this.#parts;
     const values = await coefficientsOf(states, space, this.#kernels);
-    const found = await metric.sensitivities(states, sensitivity);
+    const { values: found, exact } = await metric.sensitivities(states, sensitivity);
     const classes = stepClasses(found, reference);
     const indices = this.#quantise(values, classes);
     await this.#refine(states, values, classes, indices);
-    return this.codec.encodeGroup(indices, classes);
+    return this.codec.encodeGroup(indices, classes, await this.#correct(indices, classes, exact));
+  }
+
+  /** Corrections of logits of what is decoded, if the codec has any. */
+  async #correct(
+    indices: Int16Array,
+    classes: Uint8Array,
+    exact: readonly ExactIds[],
+  ): Promise<ExactUnits | undefined> {
+    const { exact: coder } = this.codec;
+    if (coder === undefined) return undefined;
+    const { metric, slope } = this.#parts;
+    const named = exact.map((own) => byName(own, coder.renaming));
+    const ids = named.map(({ exact: own }) => own);
+    const corrections = await metric.corrections(await this.#decoded(indices, classes), ids);
+    this.#unitCosts ??= costsOf(coder.tables);
+    return {
+      counts: Uint32Array.from(named, ({ names }) => names.length),
+      names: Uint32Array.from(named.flatMap(({ names }) => [...names])),
+      units: unitsOf(corrections, ids, { step: coder.step, slope }, this.#unitCosts),
+    };
+  }
+
+  async #decoded(indices: Int16Array, classes: Uint8Array): Promise<Float32Array> {
+    const { config, model } = this.codec;
+    const values = valuesOf(indices, classes, config.step, model.shifts, this.#kernels);
+    return statesOf(values, this.#parts.space, this.#kernels);
   }
 
   #quantise(values: Float32Array, classes: Uint8Array): Int16Array {
@@ -69,13 +101,11 @@ export class HiddenEncoder {
   ): Promise<void> {
     const { metric, space, kl } = this.#parts;
     const { rank, width } = space;
-    const { config, model } = this.codec;
     let labels = Array.from(classes.keys()).filter((label) => classes[label] > MIDDLE_CLASS);
     for (let round = 0; round < FINER_ROUNDS && labels.length > 0; round++) {
       const own = Uint8Array.from(labels, (label) => classes[label]);
       const coded = rowsOf(indices, labels, rank);
-      const decoded = valuesOf(coded, own, config.step, model.shifts, this.#kernels);
-      const others = await statesOf(decoded, space, this.#kernels);
+      const others = await this.#decoded(coded, own);
       const distances = await metric.divergences(rowsOf(states, labels, width), others);
       labels = labels.filter((_, i) => distances[i] > MOST_TIMES * kl);
       for (const label of labels) classes[label] = Math.max(classes[label] - FINER_CLASSES, 0);

@@ -63,8 +63,8 @@ class StoredHidden extends StoredSequences implements HiddenArchive {
     const decode = (
       ...args: [Uint8Array, Parameters<typeof decodeHiddenRows>[1], number, number]
     ) => decodeHiddenRows(...args, this.#codec);
-    const { own: hidden, shared } = await this.labelsOf(sequence, range, decode);
-    return { ...shared, kind: 'hidden', width, hidden };
+    const { own, shared } = await this.labelsOf(sequence, range, decode);
+    return { ...shared, kind: 'hidden', width, ...own };
   }
 
   head(own?: OutputHead): OutputHead {

@@ -3,7 +3,7 @@ import { SoftpackError } from '../../errors.js';
 import { type SequenceHead, type SequenceText, writeHead } from '../sequence-block.js';
 import { NO_LABELS } from '../text-code.js';
 import type { HiddenEncoder } from './encoder.js';
-import { HIDDEN_GROUP, type HiddenCodec } from './hidden-codec.js';
+import { type DecodedHidden, HIDDEN_GROUP, type HiddenCodec } from './hidden-codec.js';
 
 /**
  * A sequence, which is one block of an archive:
@@ -37,14 +37,14 @@ export async function encodeHiddenSequence(
   return Buffer.concat([writer.bytes(), offsets.bytes(), ...groups]);
 }
 
-/** Hidden states [count, width] of labels from `start` on; `INVALID_ARGUMENT` naming `codes` for bytes that are none. */
+/** Labels from `start` on; `INVALID_ARGUMENT` naming `codes` for bytes that are none. */
 export function decodeHiddenRows(
   bytes: Uint8Array,
   { rows, offsetsAt }: SequenceHead,
   start: number,
   count: number,
   codec: HiddenCodec,
-): Float32Array {
+): DecodedHidden {
   const { width } = codec.config;
   const groups = Math.ceil(rows / HIDDEN_GROUP);
   const table = Math.ceil(offsetsAt / 8);
@@ -55,18 +55,23 @@ export function decodeHiddenRows(
     if (group === groups) return bytes.length;
     return first + (group === 0 ? 0 : view.getUint32(table + 4 * (group - 1), true));
   };
-  const out = new Float32Array(count * width);
+  const out = codec.emptyLabels(count);
   for (let label = start; label < start + count; ) {
     const group = Math.floor(label / HIDDEN_GROUP);
     const from = group * HIDDEN_GROUP;
     const own = Math.min(HIDDEN_GROUP, rows - from);
     const [begin, end] = [beginOf(group), beginOf(group + 1)];
     if (begin > end || end > bytes.length) throw invalid(`group ${group} in the block`, begin);
-    const states = new Float32Array(own * width);
-    codec.decodeGroup(bytes.subarray(begin, end), own, states);
+    const decoded = codec.decodeGroup(bytes.subarray(begin, end), own);
     const last = Math.min(from + own, start + count);
-    const part = states.subarray((label - from) * width, (last - from) * width);
-    out.set(part, (label - start) * width);
+    const copy = <T extends Float32Array | Int32Array>(all: T, into: T, size: number) =>
+      into.set(all.subarray((label - from) * size, (last - from) * size), (label - start) * size);
+    copy(decoded.hidden, out.hidden, width);
+    if (decoded.exact !== undefined && out.exact !== undefined) {
+      const { width: most, ids, corrections } = decoded.exact;
+      copy(ids, out.exact.ids, most);
+      copy(corrections, out.exact.corrections, most);
+    }
     label = last;
   }
   return out;

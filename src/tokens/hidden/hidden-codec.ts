@@ -10,10 +10,12 @@ import { readRowModel } from '../../codecs/transform/coded-matrix.js';
 import { transposed, unitOf } from '../../codecs/transform/quantiser.js';
 import { BitReader, BitWriter } from '../../core/bit-stream.js';
 import type { CodecParts, Tensor } from '../../core/codec-parts.js';
-import { SoftpackError } from '../../errors.js';
 import type { RansModel } from '../../kernels/rans.js';
 import type { Kernels } from '../../kernels/types.js';
+import type { ExactLogits } from '../targets.js';
 import { checkHiddenConfig, type HiddenCodecConfig, STEP_CLASSES, stepOf } from './config.js';
+import { type ExactCodec, type ExactUnits, readExactCodec } from './exact-codec.js';
+import { invalidGroup } from './group-error.js';
 import { labelsByClass } from './pooled.js';
 
 export const HIDDEN_CODEC = 'hidden';
@@ -21,7 +23,8 @@ export const HIDDEN_CODEC = 'hidden';
 export const HIDDEN_DECODING =
   'hidden states as docs/tokens.md has them: per group of 128 labels the class of each, then an rANS stream per class of ' +
   'indices [rank, labels] with the tables of `tables` and `bins`; state = mean + values @ (basis * scales), values as of ' +
-  'the codec transform with steps of step * 2^((class - 4) / 2); logits are its products with the output matrix';
+  'the codec transform with steps of step * 2^((class - 4) / 2); logits are its products with the output matrix, and with ' +
+  '`exact` what follows the streams is added to those of a few ids: sets of them, renamed by `ids`, and an rANS stream';
 
 /** Labels that are coded together: those of a group are decoded to read one. */
 export const HIDDEN_GROUP = 128;
@@ -42,12 +45,22 @@ export interface HiddenModel {
   readonly tensors: ReadonlyMap<string, Tensor>;
 }
 
+/** Labels [labels, ...] as they are decoded. */
+export interface DecodedHidden {
+  /** [labels, width]. */
+  readonly hidden: Float32Array;
+  /** Of codecs with corrected logits. */
+  readonly exact?: ExactLogits;
+}
+
 /** Hidden states as coefficients, quantised with a step of the label's class and entropy coded in groups. */
 export class HiddenCodec {
   readonly config: HiddenCodecConfig;
   readonly model: HiddenModel;
   readonly #kernels: Kernels;
   readonly #tables: readonly RansModel[];
+  /** Of corrections of logits. */
+  readonly exact: ExactCodec | undefined;
 
   constructor(config: HiddenCodecConfig, model: HiddenModel, kernels: Kernels) {
     this.config = checkHiddenConfig(config, argumentChecker(HIDDEN_CODEC));
@@ -56,6 +69,7 @@ export class HiddenCodec {
     this.#tables = Array.from({ length: STEP_CLASSES }, (_, c) =>
       tablesOfClass(model, config.rank, c),
     );
+    this.exact = readExactCodec(model.tensors, this.config, kernels);
   }
 
   static fromParts(parts: CodecParts, kernels: Kernels): HiddenCodec {
@@ -83,8 +97,8 @@ export class HiddenCodec {
     return read(this.model.tensors, 'head', shape);
   }
 
-  /** Bytes of a group. @param indices [labels, rank]. @param classes [labels]. */
-  encodeGroup(indices: Int16Array, classes: Uint8Array): Uint8Array {
+  /** Bytes of a group. @param indices [labels, rank]. @param classes [labels]. @param exact with a codec that has it. */
+  encodeGroup(indices: Int16Array, classes: Uint8Array, exact?: ExactUnits): Uint8Array {
     const { rank } = this.config;
     const writer = new BitWriter();
     for (const own of classes) writer.write(own, CLASS_BITS);
@@ -99,23 +113,37 @@ export class HiddenCodec {
       const stream = this.#kernels.encodeRans({ ...this.#tables[stepClass], values, columns });
       parts.push(lengthBytes(stream.length), stream);
     }
+    if (this.exact !== undefined && exact !== undefined) parts.push(this.exact.encode(exact));
     return Buffer.concat(parts);
   }
 
-  /** Hidden states of a group, [labels, width]; `INVALID_ARGUMENT` naming `codes` for bytes that are none. */
-  decodeGroup(bytes: Uint8Array, labels: number, out: Float32Array): void {
+  /** What labels decode to, before it is filled. */
+  emptyLabels(labels: number): DecodedHidden {
+    const hidden = new Float32Array(labels * this.config.width);
+    if (this.exact === undefined) return { hidden };
+    const width = this.exact.most;
+    const ids = new Int32Array(labels * width);
+    return { hidden, exact: { width, ids, corrections: new Float32Array(labels * width) } };
+  }
+
+  /** Labels of a group; `INVALID_ARGUMENT` naming `codes` for bytes that are none. */
+  decodeGroup(bytes: Uint8Array, labels: number): DecodedHidden {
     const { rank, width } = this.config;
     const { mean, basis } = this.model;
-    const values = this.#decodeValues(bytes, labels);
+    const decoded = this.emptyLabels(labels);
+    const { hidden: out, exact } = decoded;
+    const { values, end } = this.#decodeValues(bytes, labels);
+    if (exact !== undefined) this.exact?.decode(bytes.subarray(end), labels, exact);
+    else if (end !== bytes.length) throw invalidGroup(`${end} bytes`, bytes.length);
     for (let row = 0; row < labels; row++) out.set(mean, row * width);
     const shape = { rows: labels, inner: rank, columns: width, accumulate: true };
     this.#kernels.project({ a: values, b: basis, out, ...shape });
-    if (out.every(Number.isFinite)) return;
+    if (out.every(Number.isFinite)) return decoded;
     throw invalidGroup('finite hidden states', 'others');
   }
 
-  /** [labels, rank]. */
-  #decodeValues(bytes: Uint8Array, labels: number): Float32Array {
+  /** Coefficients [labels, rank], and where their bytes end. */
+  #decodeValues(bytes: Uint8Array, labels: number): { values: Float32Array; end: number } {
     const { rank, step, states } = this.config;
     const reader = new BitReader(bytes);
     const classes = Uint8Array.from({ length: labels }, () => reader.read(CLASS_BITS));
@@ -136,8 +164,7 @@ export class HiddenCodec {
         values.set(part.subarray(i * rank, (i + 1) * rank), label * rank);
       }
     }
-    if (at === bytes.length) return values;
-    throw invalidGroup(`${at} bytes`, bytes.length);
+    return { values, end: at };
   }
 }
 
@@ -157,11 +184,6 @@ function readLength(bytes: Uint8Array, at: number): { length: number; begin: num
     if (bytes[begin] < 128) return { length, begin: begin + 1 };
   }
   throw invalidGroup('a length of up to 5 bytes', 'none');
-}
-
-function invalidGroup(expected: string, found: unknown): SoftpackError {
-  const details = { field: 'codes', expected, found };
-  return new SoftpackError('INVALID_ARGUMENT', 'not hidden states of this codec', details);
 }
 
 function tablesOfClass({ bins, tables }: HiddenModel, rank: number, stepClass: number): RansModel {

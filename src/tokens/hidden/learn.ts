@@ -4,6 +4,7 @@ import { learnRowModel } from '../../codecs/transform/coded-matrix.js';
 import type { Tensor } from '../../core/codec-parts.js';
 import { float16ToFloat32, float32ToFloat16 } from '../../core/half.js';
 import type { Kernels } from '../../kernels/types.js';
+import { Renaming } from '../renaming.js';
 import {
   type CoefficientSpace,
   coefficientSpace,
@@ -15,6 +16,9 @@ import {
 import { type HiddenCodecConfig, MIDDLE_CLASS } from './config.js';
 import { eigenbasis } from './eigenbasis.js';
 import { HiddenEncoder, MOST_TIMES } from './encoder.js';
+import { exactTensors } from './exact-codec.js';
+import type { ExactIds, ExactRule } from './exact-ids.js';
+import { type UnitRule, unitHistogram } from './exact-units.js';
 import { HeadMetric, type SensitivityBasis } from './head-metric.js';
 import { HiddenCodec, hiddenTensors, readHiddenModel } from './hidden-codec.js';
 import { headDigest, type OutputHead } from './output-head.js';
@@ -29,6 +33,11 @@ const STEP_TRIALS = 8;
 const STEP_TOLERANCE = 0.02;
 /** Power of the step that the divergence grows with: 2 for small ones, less where values become zero. */
 const STEP_POWER = 1.9;
+/** Unit of a correction by the square root of the divergence aimed at, and what a bit of one is worth by the divergence. */
+const UNIT = 1;
+const SLOPE = 0.0025;
+/** Share of the divergence that states may make; the rest is rounding of corrections. */
+const STATE_SHARE = 0.85;
 /** Coefficients whose deviation is below this share of the smallest unit are left out. */
 const LEAST_DEVIATION = 0.25;
 
@@ -40,28 +49,49 @@ export interface HiddenLearning {
   readonly labels: number;
   readonly storeHead: boolean;
   readonly kernels: Kernels;
+  /** Which logits are corrected. */
+  readonly rule: ExactRule;
 }
 
 /** Learns basis, step, tables from hidden states [count, width]. */
 export async function learnHidden(
   states: Float32Array,
-  { head, kl, labels, storeHead, kernels }: HiddenLearning,
+  { head, kl: wanted, labels, storeHead, kernels, rule }: HiddenLearning,
 ): Promise<HiddenEncoder> {
-  const metric = new HeadMetric(head, kernels);
+  const metric = new HeadMetric(head, kernels, rule);
+  const kl = rule.most === 0 ? wanted : STATE_SHARE * wanted;
   const whole = await learnSpace(states, metric, head.width, kernels);
   const some = thinned(states, TABLE_LABELS, head.width);
   const all = await metric.sensitivityBasis(whole.basis);
-  const sensitivities = await metric.sensitivities(some, all);
-  const reference = medianOf(sensitivities);
-  const classes = stepClasses(sensitivities, reference);
-  const tuning = { states: some, values: await coefficientsOf(some, whole, kernels), classes };
+  const found = await metric.sensitivities(some, all);
+  const reference = medianOf(found.values);
+  const classes = stepClasses(found.values, reference);
+  const values = await coefficientsOf(some, whole, kernels);
+  const tuning = { states: some, values, classes, exact: found.exact };
   const step = await findStep(tuning, whole, metric, kl, kernels);
   const rank = rankFor(whole, step);
   const space = leading(whole, rank);
   const sensitivity: SensitivityBasis =
     rank === head.width ? all : await metric.sensitivityBasis(space.basis);
-  const codec = learnCodec(tuning, space, { step, head, labels, storeHead, kernels });
-  return new HiddenEncoder(codec, { metric, space, sensitivity, reference, kl }, kernels);
+  const units = { step: UNIT * Math.sqrt(wanted), slope: SLOPE * wanted };
+  const counts = await countExact(states, metric, head.vocabulary, rule);
+  const learning = { ...{ step, head, labels, storeHead, kernels, rule }, metric, units, counts };
+  const codec = await learnCodec(tuning, space, learning);
+  const parts = { metric, space, sensitivity, reference, kl, slope: units.slope };
+  return new HiddenEncoder(codec, parts, kernels);
+}
+
+/** How often each id is listed. */
+async function countExact(
+  states: Float32Array,
+  metric: HeadMetric,
+  vocabulary: number,
+  { most }: ExactRule,
+): Promise<Float64Array> {
+  const counts = new Float64Array(vocabulary);
+  if (most === 0) return counts;
+  for (const { ids } of await metric.exactIds(states)) for (const id of ids) counts[id]++;
+  return counts;
 }
 
 async function learnSpace(
@@ -90,6 +120,7 @@ interface TuningLabels {
   /** [labels, width], all coefficients. */
   readonly values: Float32Array;
   readonly classes: Uint8Array;
+  readonly exact: readonly ExactIds[];
 }
 
 /** The step whose labels diverge as much as is wanted. */
@@ -135,24 +166,56 @@ function rankFor({ deviations }: CoefficientSpace, step: number): number {
   return Math.max(1, deviations.filter((deviation) => deviation >= least).length);
 }
 
-function learnCodec(
+/** What a codec is learnt with, besides labels. */
+type CodecLearning = Omit<HiddenLearning, 'kl'> & {
+  readonly step: number;
+  readonly metric: HeadMetric;
+  readonly units: UnitRule;
+  /** [vocabulary], how often each id's logit is corrected. */
+  readonly counts: Float64Array;
+};
+
+async function learnCodec(
   tuning: TuningLabels,
   space: CoefficientSpace,
-  options: Omit<HiddenLearning, 'kl'> & { readonly step: number },
-): HiddenCodec {
-  const { head, step, labels, storeHead, kernels } = options;
+  learning: CodecLearning,
+): Promise<HiddenCodec> {
+  const { head, step, labels, storeHead, kernels, rule, units } = learning;
   const { rank, width, mean, halves, scales } = space;
+  const { classes } = tuning;
   const bins = binsOf(space.deviations, step);
   const values = narrowed(tuning.values, width, rank);
-  const { histograms, shifts } = quantisePooled(values, tuning.classes, step, bins, kernels);
-  const tables = learnRowModel(histograms, labels / tuning.classes.length, STATES);
+  const { indices, histograms, shifts } = quantisePooled(values, classes, step, bins, kernels);
+  const repeats = labels / classes.length;
+  const tables = learnRowModel(histograms, repeats, STATES);
   const tensors = hiddenTensors({ mean, shifts, bins }, { halves, scales }, tables.bytes);
   if (storeHead) tensors.set('head', headTensor(head));
   const config: HiddenCodecConfig = {
     ...{ vocabulary: head.vocabulary, width, rank, step, states: STATES, bins: BINS },
     head: headDigest(head),
+    ...(rule.most === 0 ? {} : { exact: rule.most, exactStep: units.step }),
   };
+  if (rule.most > 0) {
+    const found = valuesOf(indices, classes, step, shifts, kernels);
+    const decoded = await statesOf(found, space, kernels);
+    for (const [name, tensor] of await learnExact(tuning.exact, decoded, repeats, learning)) {
+      tensors.set(name, tensor);
+    }
+  }
   return new HiddenCodec(config, readHiddenModel(tensors, config), kernels);
+}
+
+/** Names of ids, and the table of corrections of these states. */
+async function learnExact(
+  exact: readonly ExactIds[],
+  decoded: Float32Array,
+  repeats: number,
+  { metric, units, counts }: CodecLearning,
+): Promise<Map<string, Tensor>> {
+  const corrections = await metric.corrections(decoded, exact);
+  const histogram = unitHistogram(corrections, exact, units);
+  const tables = learnRowModel([histogram], repeats, 1);
+  return exactTensors(Renaming.byFrequency(counts), tables.bytes);
 }
 
 /** As float16 if that is exact, as it is of most matrices that were bfloat16 or float16 before. */

@@ -11,6 +11,7 @@ import {
   writeSequences,
 } from '../pack-sequences.js';
 import type { TokenSequence, TokenSource } from '../token-source.js';
+import { MAX_EXACT } from './config.js';
 import { encodeHiddenSequence } from './hidden-block.js';
 import { HIDDEN_DECODING } from './hidden-codec.js';
 import { learnHidden } from './learn.js';
@@ -25,6 +26,11 @@ export interface PackHiddenOptions {
   readonly out: string;
   /** Mean KL of the teacher's distribution from the decoded one that is aimed at, in nats. Default: 0.005. */
   readonly kl?: number;
+  /**
+   * Most ids of a label whose logits are corrected, the most probable ones: states need fewer bytes where those few do not
+   * matter. 0 for none. Default: 16.
+   */
+  readonly exact?: number;
   /** Stores the output matrix in the archive. Default: only its sha256, for readers that have the teacher. */
   readonly storeHead?: boolean;
   /** Identifies the teacher, as plain JSON. */
@@ -40,6 +46,9 @@ export interface PackHiddenResult extends CountedSource {
   readonly out: string;
 }
 
+const EXACT = 16;
+/** Probability of ids that are listed, at least: others are not worth the bits. */
+const LEAST_EXACT = 0.003;
 /** Labels that are learnt from, or four per dimension. */
 const TRAINING_LABELS = 16_384;
 /** Labels of one sequence that are learnt from. */
@@ -55,14 +64,19 @@ const KEPT_BYTES = 2 ** 26;
  */
 export async function packHidden(options: PackHiddenOptions): Promise<PackHiddenResult> {
   const { source, head, out, kl = 0.005, storeHead = false, signal } = options;
+  const { exact = EXACT } = options;
   const kernels = options.kernels ?? loadKernels();
   argument.number(kl, 'kl', 1e-6, 10);
+  argument.count(exact, 'exact', 0, MAX_EXACT);
   checkHead(head);
   argument.count(head.vocabulary, 'head.vocabulary', source.vocabulary, source.vocabulary);
   const check = (own: TokenSequence) => requireHidden(own, source.vocabulary, head.width);
   const counted = await countSequences(source, check, signal);
   const { states, kept } = await trainingStates(source, counted, head, signal);
-  const learning = { head, kl, labels: counted.labels, storeHead, kernels };
+  // States are for what is left: of few ids nothing would be.
+  const most = Math.min(exact, Math.floor(head.vocabulary / 4));
+  const rule = { most, least: LEAST_EXACT };
+  const learning = { head, kl, labels: counted.labels, storeHead, kernels, rule };
   const encoder = await learnHidden(states, learning);
   const parts = encoder.codec.parts();
   await writeSequences(parts, HIDDEN_DECODING, counted, options, (own, sequence) => {

@@ -5,7 +5,12 @@ import { importTokens } from '#src/interop/import-tokens.js';
 import { openHiddenArchive } from '#src/tokens/hidden/hidden-archive.js';
 import { softpack } from '../../cli/softpack.js';
 import { temporaryDirectory } from '../../temporary.js';
-import { hiddenDistribution, hiddenTeacher, klOf } from '../../tokens/hidden-sources.js';
+import {
+  hiddenDistribution,
+  hiddenTeacher,
+  klOf,
+  labelDistribution,
+} from '../../tokens/hidden-sources.js';
 import { bfloats, bytesOf, safetensors } from './fixture.js';
 
 const temporary = await temporaryDirectory();
@@ -39,41 +44,47 @@ async function meanKl(out: string, exact: readonly Float32Array[]): Promise<numb
   await using archive = await openHiddenArchive(out);
   let [sum, count] = [0, 0];
   for (const [s, states] of exact.entries()) {
-    const { hidden } = await archive.labels(s);
-    expect(hidden).toHaveLength(states.length);
-    for (let at = 0; at < states.length; at += WIDTH, count++) {
-      const [p, q] = [states, hidden].map((own) =>
-        hiddenDistribution(teacher.head, own.subarray(at, at + WIDTH)),
-      );
-      sum += klOf(p, q);
+    const labels = await archive.labels(s);
+    expect(labels.hidden).toHaveLength(states.length);
+    for (let t = 0; t < states.length / WIDTH; t++, count++) {
+      const p = hiddenDistribution(teacher.head, states.subarray(t * WIDTH, (t + 1) * WIDTH));
+      sum += klOf(p, labelDistribution(teacher.head, labels, t));
     }
   }
   return sum / count;
 }
 
-test('own arrays become an archive of hidden states, whose padding is cut', async () => {
-  const all = Float32Array.from(teacher.states.flatMap((own) => [...own]));
-  const total = all.length / WIDTH;
-  const ids = Int32Array.from(teacher.texts.flatMap((own) => [...own]));
-  const source = await temporary.file('hidden.npy', npy(all, [total, WIDTH]));
-  const tokens = await temporary.file('ids.npy', npy(ids, [total]));
-  const lengths = await temporary.file('lengths.npy', npy(Int32Array.from(LENGTHS), [3]));
-  const out = temporary.path('own');
-  const texts = ['--tokens', tokens, '--lengths', lengths, '--from', 'hidden'];
-  const flags = [...texts, ...HEAD, '--kl', '0.02', '--store-head', '-o', out];
-  const imported = await softpack(['tokens', 'import', source, ...flags]);
-  expect(imported.out.split('\n')).toEqual([
-    'layout: hidden',
-    `62 labels of 3 texts (62 tokens) in ${out}, codec hidden`,
-    '',
-  ]);
-  const kl = await meanKl(out, teacher.states);
-  expect(kl).toBeGreaterThan(0.008);
-  expect(kl).toBeLessThan(0.03);
-  await using archive = await openHiddenArchive(out);
-  expect((await archive.text(1)).tokens).toEqual(teacher.texts[1]);
-  expect(archive.head()).toEqual(teacher.head);
-});
+test.each([
+  [[], 10],
+  [['--exact', '0'], undefined],
+  [['--exact', '3'], 3],
+])(
+  'own arrays become an archive of hidden states, whose padding is cut: %j',
+  async (exact, width) => {
+    const all = Float32Array.from(teacher.states.flatMap((own) => [...own]));
+    const total = all.length / WIDTH;
+    const ids = Int32Array.from(teacher.texts.flatMap((own) => [...own]));
+    const source = await temporary.file('hidden.npy', npy(all, [total, WIDTH]));
+    const tokens = await temporary.file('ids.npy', npy(ids, [total]));
+    const lengths = await temporary.file('lengths.npy', npy(Int32Array.from(LENGTHS), [3]));
+    const out = temporary.path(`own-${width}`);
+    const texts = ['--tokens', tokens, '--lengths', lengths, '--from', 'hidden'];
+    const flags = [...texts, ...HEAD, '--kl', '0.02', ...exact, '--store-head', '-o', out];
+    const imported = await softpack(['tokens', 'import', source, ...flags]);
+    expect(imported.out.split('\n')).toEqual([
+      'layout: hidden',
+      `62 labels of 3 texts (62 tokens) in ${out}, codec hidden`,
+      '',
+    ]);
+    const kl = await meanKl(out, teacher.states);
+    expect(kl).toBeGreaterThan(0.008);
+    expect(kl).toBeLessThan(0.03);
+    await using archive = await openHiddenArchive(out);
+    expect((await archive.text(1)).tokens).toEqual(teacher.texts[1]);
+    expect(archive.head()).toEqual(teacher.head);
+    expect((await archive.labels(1)).exact?.width).toBe(width);
+  },
+);
 
 test("vLLM's states pass the last norm, which must be given", async () => {
   const folder = temporary.path('vllm');

@@ -6,6 +6,7 @@
 #include "cpu/dispatch.h"
 #include "cpu/fixed_tables.h"
 #include "cpu/value_bound.h"
+#include "cuda/bfloat_versions.h"
 #include "cuda/layout.h"
 #include "cuda/project.h"
 #include "cuda/targets.h"
@@ -119,6 +120,9 @@ int CudaDecoder::CreateTables(const SoftpackDecoderSpec& spec) {
   if (method_ == kSoftpackMethodLatent || bfloat) {
     CreateLatent(operation, spec);
     if (bfloat) CreateBfloat(operation, spec, method_ == kSoftpackMethodSplit);
+    if (method_ == kSoftpackMethodBfloat && ChooseBfloatVersion(spec) == 2) {
+      CreateHopper(operation, spec);
+    }
   } else {
     if (tables_.base_rows > 0) CreateBaseTable(operation, spec);
     if (method_ == kSoftpackMethodTable)
@@ -222,8 +226,8 @@ SoftpackDecoderInfo CudaDecoder::Info() const {
   uint64_t bytes = 0;
   for (const DeviceArray* array :
        {&bias_, &codebooks_, &bases_, &basis_, &base_table_, &table_, &start_, &steps_, &run_ends_,
-        &basis_high_, &basis_low_, &codebooks_high_, &codebooks_low_, &sum_slices_,
-        &label_slices_}) {
+        &basis_high_, &basis_low_, &codebooks_high_, &codebooks_low_, &sum_slices_, &label_slices_,
+        &hopper_tiles_, &hopper_codebook_}) {
     bytes += array->bytes();
   }
   return {method_, bytes};
@@ -238,8 +242,14 @@ bool CudaDecoder::RowsFitRegisters() const {
          tables_.classes <= kRegisterClasses;
 }
 
-Working CudaDecoder::TakeWorking(Operation& operation, uint64_t chunk, bool slices) const {
+bool CudaDecoder::DecodesByHopper(RowUse use) const {
+  return use == RowUse::kDecode && tables_.hopper_tiles != nullptr;
+}
+
+Working CudaDecoder::TakeWorking(Operation& operation, uint64_t chunk, RowUse use,
+                                 bool slices) const {
   Working working;
+  if (DecodesByHopper(use)) return working;
   if (slices) {
     working.values = operation.Take<float>(chunk * (kSliceSlots + 1));
     working.rows = operation.Take<uint16_t>(SliceRows(chunk));
@@ -255,11 +265,11 @@ Working CudaDecoder::TakeWorking(Operation& operation, uint64_t chunk, bool slic
   return working;
 }
 
-uint64_t CudaDecoder::ChunkLabels(uint64_t count) const {
+uint64_t CudaDecoder::ChunkLabels(uint64_t count, RowUse use) const {
   const bool latents = MultipliesBfloat() && BfloatLabelsFit(tables_.classes);
   const uint64_t latent_bytes = (tables_.basis_low == nullptr ? 2 : 4) * tables_.latent_stride;
   const uint64_t label_bytes = latents ? latent_bytes : tables_.stride * sizeof(float);
-  if (!RowsFitRegisters()) return CachedLabels(count, label_bytes);
+  if (!RowsFitRegisters() && !DecodesByHopper(use)) return CachedLabels(count, label_bytes);
   return std::max<uint64_t>(std::min(kRegisterChunk, count), 1);
 }
 
@@ -275,6 +285,7 @@ void CudaDecoder::UseRows(Operation& operation, const LabelChunk& chunk, const R
       RunLatentValues(operation, tables_, chunk, working.vectors, values);
       return RunRows(operation, target, use, values, tables_.stride);
     default:
+      if (DecodesByHopper(use)) return RunHopperLabels(operation, tables_, chunk, target);
       if (BfloatLabelsFit(tables_.classes)) {
         return RunBfloatLabels(operation, tables_, chunk, target, use, working.latents);
       }
@@ -285,11 +296,12 @@ void CudaDecoder::UseRows(Operation& operation, const LabelChunk& chunk, const R
 
 int CudaDecoder::Decode(Operation& operation, const SoftpackDecodeArgs& args) const {
   const uint64_t labels = args.labels.count;
-  DecodeTarget target(operation, args, head_, tables_.classes, ChunkLabels(labels));
+  DecodeTarget target(operation, args, head_, tables_.classes,
+                      ChunkLabels(labels, RowUse::kDecode));
   LabelSource source(operation, args.labels, tables_, bits_, target.chunk());
   if (!operation.ok() || labels == 0) return operation.Finish();
   const bool slices = DecodesBySlices(labels);
-  const Working working = TakeWorking(operation, target.chunk(), slices);
+  const Working working = TakeWorking(operation, target.chunk(), RowUse::kDecode, slices);
   return ForEachChunk(operation, target, labels,
                       [&](uint64_t first, uint64_t count, const RowTarget& rows) {
                         const LabelChunk part = source.Next(first, count);
@@ -305,10 +317,10 @@ int CudaDecoder::DecodeKl(Operation& operation, const SoftpackDecodeKlArgs& args
   if (head_.kind == kSoftpackHeadIdentity) return kSoftpackInvalidArgument;
   if (type > kSoftpackBfloat16) return kSoftpackInvalidArgument;
   const uint64_t labels = args.labels.count;
-  KlTarget target(operation, args, type, head_, tables_.classes, ChunkLabels(labels));
+  KlTarget target(operation, args, type, head_, tables_.classes, ChunkLabels(labels, RowUse::kKl));
   LabelSource source(operation, args.labels, tables_, bits_, target.chunk());
   if (!operation.ok() || labels == 0) return operation.Finish();
-  const Working working = TakeWorking(operation, target.chunk(), false);
+  const Working working = TakeWorking(operation, target.chunk(), RowUse::kKl, false);
   return ForEachChunk(operation, target, labels,
                       [&](uint64_t first, uint64_t count, const RowTarget& rows) {
                         UseRows(operation, source.Next(first, count), rows, RowUse::kKl, working);

@@ -60,6 +60,11 @@ struct DecoderTables {
   // Likewise the codebooks, in the layout of `codebooks`; null unless segments are adjacent.
   const uint16_t* codebooks_high;
   const uint16_t* codebooks_low;
+
+  // Version 2 of bfloat (bfloat_pack.h), or null.
+  const uint16_t* hopper_tiles;
+  const uint32_t* hopper_codebook;
+  uint32_t hopper_clusters;  // that run at once
 };
 
 // Element e of a label's latent vector: codewords in order of stages, then the prediction.
@@ -115,6 +120,7 @@ class CudaDecoder {
   void CreateFixed(Operation& operation, const SoftpackDecoderSpec& spec);
   void CreateSlices(Operation& operation, const FixedTables& host);
   void CreateBfloat(Operation& operation, const SoftpackDecoderSpec& spec, bool split);
+  void CreateHopper(Operation& operation, const SoftpackDecoderSpec& spec);
   void CreateBaseTable(Operation& operation, const SoftpackDecoderSpec& spec);
 
   template <class T>
@@ -122,8 +128,9 @@ class CudaDecoder {
 
   bool MultipliesBfloat() const;
   bool RowsFitRegisters() const;
-  uint64_t ChunkLabels(uint64_t count) const;
-  Working TakeWorking(Operation& operation, uint64_t chunk, bool slices) const;
+  bool DecodesByHopper(RowUse use) const;
+  uint64_t ChunkLabels(uint64_t count, RowUse use) const;
+  Working TakeWorking(Operation& operation, uint64_t chunk, RowUse use, bool slices) const;
   bool DecodesBySlices(uint64_t count) const;
   uint64_t SliceRows(uint64_t count) const;
   void DecodeBySlices(Operation& operation, const LabelChunk& chunk, const RowTarget& target,
@@ -137,7 +144,8 @@ class CudaDecoder {
   DecoderTables tables_ = {};
   SliceShape slices_ = {};
   DeviceArray bias_, codebooks_, bases_, basis_, base_table_, table_, start_, steps_, run_ends_,
-      basis_high_, basis_low_, codebooks_high_, codebooks_low_, sum_slices_, label_slices_;
+      basis_high_, basis_low_, codebooks_high_, codebooks_low_, sum_slices_, label_slices_,
+      hopper_tiles_, hopper_codebook_;
 };
 
 template <class T>
@@ -193,6 +201,9 @@ uint64_t BfloatLatents(const DecoderTables& tables, uint64_t count);
 bool BfloatLabelsFit(uint64_t classes);
 void RunBfloatLabels(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
                      const RowTarget& target, RowUse use, uint16_t* latents);
+// Labels by version 2, of a decoder that has it.
+void RunHopperLabels(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
+                     const RowTarget& target);
 // Rows of `values` [count, stride] used up.
 void RunRows(Operation& operation, const RowTarget& target, RowUse use, float* values,
              uint64_t stride);

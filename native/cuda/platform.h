@@ -37,6 +37,12 @@ cudaError_t Launch(void (*kernel)(Params), const LaunchShape& shape, cudaStream_
                         shape.cluster, reinterpret_cast<const void*>(kernel));
 }
 
+template <class Params>
+cudaError_t MostClusters(void (*)(Params), const LaunchShape&, int* clusters) {
+  *clusters = 2;
+  return cudaSuccess;
+}
+
 #else
 
 // All shared memory is dynamic: a kernel lays it out itself.
@@ -46,16 +52,12 @@ __device__ __forceinline__ T* SharedMemory() {
   return reinterpret_cast<T*>(softpack_shared_memory);
 }
 
-// A kernel takes one struct.
-template <class Params>
-cudaError_t Launch(void (*kernel)(Params), const LaunchShape& shape, cudaStream_t stream,
-                   Params params) {
+// What CUDA calls a shape; `attribute` has to outlive it.
+inline cudaLaunchConfig_t ConfigOf(const LaunchShape& shape, cudaLaunchAttribute& attribute) {
   cudaLaunchConfig_t config = {};
   config.gridDim = shape.grid;
   config.blockDim = shape.block;
   config.dynamicSmemBytes = shape.shared;
-  config.stream = stream;
-  cudaLaunchAttribute attribute = {};
   if (shape.cluster > 1) {
     attribute.id = cudaLaunchAttributeClusterDimension;
     attribute.val.clusterDim.x = shape.cluster;
@@ -64,10 +66,38 @@ cudaError_t Launch(void (*kernel)(Params), const LaunchShape& shape, cudaStream_
     config.attrs = &attribute;
     config.numAttrs = 1;
   }
+  return config;
+}
+
+// A kernel takes one struct.
+template <class Params>
+cudaError_t Launch(void (*kernel)(Params), const LaunchShape& shape, cudaStream_t stream,
+                   Params params) {
+  cudaLaunchAttribute attribute = {};
+  cudaLaunchConfig_t config = ConfigOf(shape, attribute);
+  config.stream = stream;
   return cudaLaunchKernelEx(&config, kernel, params);
 }
 
+// Clusters of this shape that the device runs at once.
+template <class Params>
+cudaError_t MostClusters(void (*kernel)(Params), const LaunchShape& shape, int* clusters) {
+  cudaLaunchAttribute attribute = {};
+  const cudaLaunchConfig_t config = ConfigOf(shape, attribute);
+  return cudaOccupancyMaxActiveClusters(clusters, kernel, &config);
+}
+
 #endif
+
+// The most threads of a block that a kernel of this device's image allows.
+template <class Params>
+cudaError_t MostThreads(void (*kernel)(Params), int* threads) {
+  cudaFuncAttributes attributes = {};
+  const cudaError_t error =
+      cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(kernel));
+  *threads = attributes.maxThreadsPerBlock;
+  return error;
+}
 
 }  // namespace softpack
 

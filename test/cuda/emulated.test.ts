@@ -48,7 +48,7 @@ describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
     () => {
       const { stdout, stderr, status } = check({ SOFTPACK_EMULATION: 'ampere' }, '--brief');
       expect(stderr).toBe('');
-      expect(stdout).toMatch(/compute capability 8\.0.*\n\d{3,} checks, 0 failed/);
+      expect(stdout).toMatch(/compute capability 8\.0[\s\S]*\n\d{3,} checks, 0 failed/);
       expect(status).toBe(0);
     },
     BUILD_TIMEOUT,
@@ -92,7 +92,10 @@ describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
       expect([stderr, status]).toEqual(['', 0]);
       const { rows } = JSON.parse(readFileSync(file, 'utf8')) as { rows: { operation: string }[] };
       const operations = rows.map(({ operation }) => operation);
-      expect(operations).toHaveLength(20);
+      expect(operations).toHaveLength(24);
+      for (const version of ['1', '2', '1 f16', '2 f16']) {
+        expect(operations).toContain(`decode bfloat version ${version}`);
+      }
       for (const method of ['latent', 'fixed', 'bfloat', 'split']) {
         expect(operations).toContain(`decode ${method}`);
         expect(operations).toContain(`decode_kl ${method}`);
@@ -140,6 +143,42 @@ describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
 
   it('lie in memory where their headers say, by brute force', () => {
     expect(run(path.join(programs, 'cuda_emulation_test'), ['layout'])).toBe('0 failed\n');
+  });
+
+  it('multiply by words and tiles that lie where they are read, by brute force', () => {
+    expect(run(path.join(programs, 'cuda_emulation_test'), ['packing'])).toBe('0 failed\n');
+  });
+
+  it("find each fault in the use of Hopper's copies and products", () => {
+    const test = path.join(programs, 'cuda_emulation_test');
+    expect(run(test, ['hopper'])).toBe('0 wrong sums of a warpgroup\n');
+    // In the order of test/native/cuda_hopper_test.h.
+    const faults = [
+      /a product without a fence/,
+      /more arrivals than an mbarrier counts|[1-9]\d* wrong sums/,
+      /sums were used while a product was under way/,
+      /a register changed while a product read it/,
+      /a tile changed while a product read it/,
+      /more arrivals than an mbarrier counts/,
+      /[1-9]\d* wrong sums/,
+      /[1-9]\d* wrong sums/,
+      /[1-9]\d* wrong sums/,
+      /an mbarrier is used that was not published/,
+      /shared memory of a block that has ended/,
+    ];
+    for (const [i, fault] of faults.entries()) {
+      const { stdout, stderr, status } = spawnSync(test, ['hopper', String(i + 1)], {
+        encoding: 'utf8',
+      });
+      expect(stdout + stderr).toMatch(fault);
+      expect(status).not.toBe(0);
+    }
+  });
+
+  it('leave version 2 of bfloat to images that have its instructions', () => {
+    const { stdout, status } = check({ SOFTPACK_EMULATION: 'ready,plain:1' }, '--brief');
+    expect(stdout).toMatch(/skipped: version 2 of bfloat/);
+    expect(status).toBe(0);
   });
 
   it('find races and barriers that not all threads reach', () => {

@@ -8,7 +8,14 @@ const FIRST_TENSOR_CORES = 80;
 const FIRST_CLUSTERS = 90;
 
 /** Kernels that decode and encode, by file. */
-const HOT = /BfloatLabelsKernel|BfloatProductKernel|TensorNearestKernel|SliceKernel|TableKernel/;
+const HOT =
+  /BfloatLabelsKernel|BfloatProductKernel|HopperLabelsKernel|TensorNearestKernel|SliceKernel|TableKernel/;
+
+/**
+ * Around each of four products of a warpgroup: 17 instructions that read a lane's four words of whole codewords, 27 more
+ * for words of two codewords, behind a branch, and the arithmetic of barriers and descriptors.
+ */
+const MOST_AROUND_HGMMA = 110;
 
 /**
  * The most instructions of the loop around so many products on tensor cores. A tile of bfloat_tile.h reads the operands of
@@ -114,6 +121,35 @@ describe('the machine code of the CUDA module', () => {
     const entries = ptx.split('.entry ').filter((entry) => /^\w*BfloatLabelsKernel/.test(entry));
     expect(entries.length).toBeGreaterThanOrEqual(2);
     for (const entry of entries) expect(entry).toContain('barrier.cluster.arrive.release');
+  });
+
+  it('multiplies by warpgroups, from bulk copies for a cluster, for 9.0a alone', ({ skip }) => {
+    if (lacking !== undefined) skip(lacking);
+    for (const kernel of of(/HopperLabelsKernel/)) {
+      if (kernel.architecture !== 'sm_90a') {
+        expect(kernel.instructions.length, label(kernel)).toBeLessThan(32);
+        continue;
+      }
+      const texts = kernel.instructions.map(({ text }) => text);
+      const having = (part: RegExp) => texts.filter((text) => part.test(text)).length;
+      // One loop over tiles of labels has the loop over latent elements: four products, each waited for by count.
+      const loops = productLoop(kernel);
+      expect(loops, label(kernel)).toHaveLength(1);
+      expect(having(/HGMMA\.64x256x16\.F32\.BF16/)).toBe(4);
+      const first = texts.findIndex((text) => text.includes('HGMMA'));
+      const last = texts.findLastIndex((text) => text.includes('HGMMA'));
+      expect((last - first) / 3, label(kernel)).toBeLessThan(MOST_AROUND_HGMMA);
+      console.log(`${label(kernel)}: ${Math.round((last - first) / 3)} instructions a product`);
+      expect(having(/WARPGROUP\.DEPBAR\.LE gsb0, 0x2/)).toBe(4);
+      // No barrier of all memory between products.
+      const inner = texts.slice(first, last);
+      expect(inner.filter((text) => /MEMBAR|CCTL|\bSTL|\bLDL/.test(text))).toEqual([]);
+      expect(having(/UBLKCP.*MULTICAST/)).toBeGreaterThan(0);
+      expect(having(/\bSTAS\b/)).toBeGreaterThan(0);
+      for (const change of ['TRY_ALLOC', 'DEALLOC']) {
+        expect(having(new RegExp(`USETMAXREG\\.${change}`))).toBe(1);
+      }
+    }
   });
 
   it('reads table rows 16 bytes at a time, and rounds two halves by one instruction', ({

@@ -19,6 +19,7 @@
 #include "cuda_timing.h"
 #include "cuda_tokens_check.h"
 #include "cuda_transform_check.h"
+#include "cuda_versions_check.h"
 
 namespace softpack {
 namespace testing {
@@ -64,6 +65,7 @@ int Run(const char* path, const char* timings, uint64_t labels) {
     CheckTokens(on_device);
   }
   CheckTiles();
+  CheckVersions();
   CheckThreads();
   std::printf("%d checks, %d failed\n", checks, failures);
   if (failures > 0) return 1;

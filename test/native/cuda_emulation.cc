@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda_emulation_machine.h"
 #include "cuda_emulation_stack.h"
 
 // This file is built without sanitizers; it reports its fibers to them if the rest is built with
@@ -21,6 +22,7 @@ namespace softpack_emulation {
 namespace {
 
 constexpr unsigned kWarp = 32;
+constexpr size_t kSharedAlignment = 1024;
 constexpr unsigned kMaxExchange = 64;
 
 // A reusable barrier of `count` threads.
@@ -42,7 +44,9 @@ struct Warp {
 struct Block {
   Barrier barrier;
   std::vector<Warp> warps;
+  std::vector<Barrier> warpgroups;
   char* shared = nullptr;
+  unsigned running = 0;  // threads
 };
 
 struct Fiber {
@@ -70,6 +74,7 @@ struct Machine {
   const std::function<void()>* kernel = nullptr;
   std::vector<Block> blocks;  // of the running cluster
   Barrier cluster_barrier;
+  std::vector<std::function<void()>> deferred;
   uint64_t progress = 0;
   char launch_order = 0;  // its address orders a launch before its threads, and them before the end
 #if defined(SOFTPACK_WATCH_THREADS)
@@ -138,6 +143,7 @@ void FiberMain() {
     (*machine.kernel)();
     Release(&machine.progress);
     machine.current->done = true;
+    --machine.blocks[machine.current->rank].running;
     ++machine.progress;
     ToScheduler(machine);
   }
@@ -157,6 +163,8 @@ void Wait(Barrier& barrier) {
   Acquire(&barrier);
 }
 
+}  // namespace
+
 // Not memcpy, which a sanitizer watches: lanes exchange values through memory that blocks use one
 // after the other.
 void CopyUnwatched(void* to, const void* from, size_t bytes) {
@@ -170,6 +178,8 @@ void CopyUnwatched(void* to, const void* from, size_t bytes) {
   const auto* const source = static_cast<const volatile char*>(from);
   for (size_t i = 0; i < bytes; ++i) target[i] = source[i];
 }
+
+namespace {
 
 Block& CurrentBlock() {
   Machine& machine = ThisMachine();
@@ -196,6 +206,14 @@ void StartThread(Machine& machine, size_t index, const Place& place, unsigned ra
   fiber.done = false;
 }
 
+// Whether there was anything.
+bool RunDeferred(Machine& machine) {
+  std::vector<std::function<void()>> deferred;
+  deferred.swap(machine.deferred);
+  for (const auto& work : deferred) work();
+  return !deferred.empty();
+}
+
 // `shared`: the shared memory of the cluster's first block.
 void RunCluster(Machine& machine, const std::vector<dim3>& blocks, dim3 grid, dim3 block,
                 char* shared, size_t shared_bytes) {
@@ -206,7 +224,9 @@ void RunCluster(Machine& machine, const std::vector<dim3>& blocks, dim3 grid, di
   size_t fibers = 0;
   for (unsigned rank = 0; rank < blocks.size(); ++rank) {
     Block& state = machine.blocks[rank];
-    state.barrier.count = threads;
+    state.barrier.count = state.running = threads;
+    state.warpgroups.resize((threads + kWarpgroup - 1) / kWarpgroup);
+    for (Barrier& barrier : state.warpgroups) barrier.count = kWarpgroup;
     state.warps.resize((threads + kWarp - 1) / kWarp);
     for (unsigned warp = 0; warp < state.warps.size(); ++warp) {
       state.warps[warp].barrier.count = std::min(kWarp, threads - warp * kWarp);
@@ -226,10 +246,11 @@ void RunCluster(Machine& machine, const std::vector<dim3>& blocks, dim3 grid, di
       ToFiber(machine, fiber);
       if (fiber.done) --running;
     }
-    if (running > 0 && machine.progress == before) {
+    if (running > 0 && machine.progress == before && !RunDeferred(machine)) {
       Stop("some threads of a block wait at a barrier that the others never reach");
     }
   }
+  EndCluster();
 }
 
 }  // namespace
@@ -247,6 +268,14 @@ void* ClusterShared(unsigned rank) {
   if (rank >= machine.blocks.size()) Stop("a block beyond the cluster");
   return machine.blocks[rank].shared;
 }
+unsigned ThreadInBlock() { return ThisMachine().current->linear; }
+bool IsRunning(unsigned rank) { return ThisMachine().blocks[rank].running > 0; }
+void WarpgroupBarrier() { Wait(CurrentBlock().warpgroups[ThreadInBlock() / kWarpgroup]); }
+void Yield() { ToScheduler(ThisMachine()); }
+void Advance() { ++ThisMachine().progress; }
+void Defer(std::function<void()> work) { ThisMachine().deferred.push_back(std::move(work)); }
+void ReleaseOrder(const void* order) { Release(const_cast<void*>(order)); }
+void AcquireOrder(const void* order) { Acquire(const_cast<void*>(order)); }
 unsigned Lane() { return ThisMachine().current->linear % kWarp; }
 void BlockBarrier() { Wait(CurrentBlock().barrier); }
 void WarpBarrier() { Wait(CurrentWarp().barrier); }
@@ -318,9 +347,10 @@ int Run(const std::function<void()>& kernel, dim3 grid, dim3 block, size_t share
   if (grid.x % cluster != 0) Stop("a grid that is no whole number of clusters");
   // Every block has its own memory, so that no order between blocks is needed or hides a race.
   // All ones: NaN as floats, large as integers.
-  const size_t shared_bytes = (shared + 128) / 128 * 128;
+  const size_t shared_bytes = (shared + kSharedAlignment) / kSharedAlignment * kSharedAlignment;
   const size_t blocks = size_t{grid.x} * grid.y * grid.z;
-  char* const memory = static_cast<char*>(std::aligned_alloc(128, blocks * shared_bytes));
+  char* const memory =
+      static_cast<char*>(std::aligned_alloc(kSharedAlignment, blocks * shared_bytes));
   if (memory == nullptr) Stop("out of memory for shared memory");
   std::memset(memory, 0xff, blocks * shared_bytes);
   Release(&machine.launch_order);

@@ -4,6 +4,9 @@
 // The blocks of a launch run in turn (the blocks of a cluster together); the threads of a block are
 // fibers that yield at barriers, at shuffles and in collective instructions, so a barrier that only
 // some threads reach is found (the process stops with a message). Shared memory starts as poison.
+// Asynchronous instructions of Hopper take as long as they may: bulk copies arrive only when no
+// thread can go on without, until when their place is poison, and products of warpgroups are made
+// when they are waited for, until when their sums are poison and their operands must not change.
 // Built with -fsanitize=thread, each fiber is a separate thread for the sanitizer, and only
 // barriers, shuffles and the ends of launches order them: two threads that touch the same memory
 // without a barrier between are reported, whatever order they happened to run in.
@@ -14,6 +17,7 @@
 // `ready` (the default, Hopper's kind), `ampere`, or `blackwell`; and
 //   image:<v>     the architecture of the kernels' image, 90 or less: instructions that it lacks do
 //                 nothing, as in the kernels themselves
+//   plain:1       the image is for 9.0 without what 9.0a has besides
 //   noimage:<c>   there is none: CUDA error c
 //   launch:<n>    from the n-th launch on every call fails with `code:<c>`, an illegal address by
 //                 default
@@ -83,6 +87,22 @@ unsigned Lane();
 // Of the image that kernels come from.
 int ImageVersion();
 
+// Instructions of compute capability 9.0a (cuda/hopper.h), by the PTX manual
+// (cuda_emulation_hopper.cc and cuda_emulation_products.cc). Addresses of shared memory begin where
+// a device's do.
+uint32_t SharedAddress(const void* shared);
+void InitBarrier(uint64_t* barrier, uint32_t arrivals);
+void PublishBarriers();
+// At the barrier's counterpart in block `rank`, which then expects so many bytes more.
+void Arrive(uint64_t* barrier, unsigned rank, uint32_t bytes);
+void AwaitPhase(const uint64_t* barrier, uint32_t parity);
+void CopyBulk(void* shared, const void* global, uint32_t bytes, uint64_t* barrier, unsigned blocks);
+void SendFloat(float* place, float value, uint64_t* barrier, unsigned rank);
+void FenceProducts();
+void CommitProducts();
+void AwaitProducts(unsigned pending);
+void MultiplyWarpgroup(const uint32_t (&a)[4], uint64_t b, float (&sums)[128]);
+
 // What tests see of the runtime: contexts created so far, and waits for a stream or an event.
 int Contexts();
 int Waits();
@@ -150,6 +170,10 @@ template <class T>
 T __ldg(const T* at) {
   return *at;
 }
+template <class T>
+void __stcs(T* at, T value) {
+  *at = value;
+}
 
 // ---- The runtime ----------------------------------------------------------------------------
 
@@ -177,6 +201,7 @@ struct cudaPointerAttributes {
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 struct cudaFuncAttributes {
   int ptxVersion;
+  int maxThreadsPerBlock;
 };
 struct cudaDeviceProp {
   char name[256];

@@ -4,12 +4,16 @@
 //   cuda_emulation_test race         a kernel without its barrier: the thread sanitizer must object
 //   cuda_emulation_test block-race   two blocks that write one element: likewise
 //   cuda_emulation_test layout       the tests of cuda_layout_test.cc
+//   cuda_emulation_test packing      those of cuda_packing_test.cc
+//   cuda_emulation_test hopper [n]   those of cuda_hopper_test.h, with the n-th fault
 //   cuda_emulation_test diverge      a barrier that half of a block never reaches: must stop
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "cuda/platform.h"
+#include "cuda_hopper_test.h"
 #include "cuda_layout_test.h"
 
 namespace softpack {
@@ -64,6 +68,11 @@ int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "";
   if (what == "diverge") softpack::Launch(softpack::DivergeKernel, {1, 64}, nullptr, 32);
   if (what == "layout") return softpack::TestLayouts();
+  if (what == "packing") return softpack::TestPacking();
+  if (what == "hopper") {
+    const int fault = argc > 2 ? std::atoi(argv[2]) : 0;
+    return softpack::TestHopper(static_cast<softpack::HopperFault>(fault));
+  }
   if (what == "block-race") {
     std::vector<float> out(32);
     softpack::Launch(softpack::OverlapKernel, {2, 32}, nullptr, out.data());

@@ -28,6 +28,7 @@ struct Faults {
   bool absent = false;
   int capability = 90;
   int image = 90;
+  bool plain = false;
   long no_image = -1;
   long launches_left = -1;
   long refused_in = -1;
@@ -47,6 +48,7 @@ struct Faults {
     };
     if (const long version = number("image:"); version > 0) image = static_cast<int>(version);
     if (const long fault = number("code:"); fault > 0) code = static_cast<cudaError_t>(fault);
+    plain = number("plain:") > 0;
     no_image = number("noimage:");
     refused_in = number("refuse:");
     launches_left = number("launch:");
@@ -202,6 +204,8 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
     return softpack_emulation::last_error = static_cast<cudaError_t>(faults.no_image);
   }
   attributes->ptxVersion = faults.image;
+  // As kernels for 9.0a say it of themselves.
+  attributes->maxThreadsPerBlock = faults.image == 90 && !faults.plain ? 1024 : 32;
   return cudaSuccess;
 }
 

@@ -10,6 +10,7 @@
 #include "cuda_stopwatch.h"
 #include "cuda_tokens_data.h"
 #include "cuda_transform_data.h"
+#include "cuda_versions.h"
 
 namespace softpack {
 namespace testing {
@@ -135,6 +136,7 @@ class Timing {
                     });
       backend_.decoder_destroy(decoder);
     }
+    TimeVersion(spec, name, codes.size(), codes_there);
     const SoftpackEncoderSpec encoder_spec{basis.data(),   codebook.data(), classes_,
                                            setting.latent, setting.width,   setting.levels,
                                            setting.bits};
@@ -148,6 +150,46 @@ class Timing {
                     return backend_.encode(encoder, &args);
                   });
     backend_.encoder_destroy(encoder);
+  }
+
+  // `bfloat` by its version 2, where there is one for this shape: the rows that say whether it is
+  // to be the default.
+  void TimeVersion(SoftpackDecoderSpec spec, const std::string& name, uint64_t codes_bytes,
+                   const uint8_t* codes) {
+    spec.method = kSoftpackMethodBfloat;
+    SoftpackDecoder* decoders[2] = {};
+    uint64_t bytes[2] = {};
+    for (int version = 0; version < 2; ++version) {
+      const WishedVersion wished(version == 0 ? "1" : "2");
+      SoftpackDecoderInfo info = {};
+      if (backend_.decoder_create(&spec, &decoders[version]) != kSoftpackOk) break;
+      backend_.decoder_info(decoders[version], &info);
+      bytes[version] = info.bytes;
+    }
+    // Its tables are kept besides version 1's.
+    if (bytes[1] > bytes[0]) {
+      SoftpackLabels labels = {};
+      labels.codes = codes;
+      labels.codes_bytes = codes_bytes;
+      labels.count = labels_;
+      const double label_bytes = static_cast<double>(spec.stages * spec.bits) / 8;
+      for (const uint32_t type : {kSoftpackFloat32, kSoftpackFloat16}) {
+        const bool half = type == kSoftpackFloat16;
+        // Once more, so that the two are measured next to each other.
+        for (int version = 0; version < 2; ++version) {
+          watch_.Median(std::string("decode bfloat version ") + std::to_string(version + 1) +
+                            (half ? " f16" : ""),
+                        name, labels_,
+                        label_bytes + (half ? 2.0 : 4.0) * static_cast<double>(classes_),
+                        [&](uint64_t round) {
+                          labels.first = round * 7919 % labels_;
+                          const SoftpackDecodeArgs args{labels, out_, type, 1};
+                          return backend_.decode(decoders[version], &args);
+                        });
+        }
+      }
+    }
+    for (SoftpackDecoder* decoder : decoders) backend_.decoder_destroy(decoder);
   }
 
   // 64 components of one base vector a label, some 2 bits each.

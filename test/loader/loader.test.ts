@@ -209,16 +209,39 @@ describe('batches', () => {
     expect(seen.length).toBe(Math.ceil(SAMPLES / 3) * 3);
   });
 
-  test('of all ranks go on from one state, for another number of ranks', async () => {
-    await using loader = createLoader(options({ rank: 1, worldSize: 2, batchSize: 6 }));
-    for await (const { index } of loader) if (index === 1) break;
-    const resume = loader.state();
-    expect(resume.delivered).toBe(24);
-    const rest = await collect({ resume, epochs: { from: 0, to: 1 } });
-    const all = await collect({ epochs: { from: 0, to: 1 } });
-    expect(rest.flatMap(({ sampleIds }) => [...sampleIds])).toEqual(
-      all.flatMap(({ sampleIds }) => [...sampleIds]).slice(24),
+  /** Samples of the first epoch from `resume` on, in the order of the batches that ranks make together. */
+  async function ofRanks(worldSize: number, change: Partial<LoaderOptions>) {
+    const ranks = await Promise.all(
+      Array.from({ length: worldSize }, (_, rank) =>
+        collect({ rank, worldSize, epochs: { from: 0, to: 1 }, ...change }),
+      ),
     );
+    return ranks[0].flatMap(({ sampleIds }, i) =>
+      [...sampleIds].flatMap((_, at) => ranks.map((own) => own[i].sampleIds[at])),
+    );
+  }
+
+  test.each([
+    [4, 2, false],
+    [4, 7, false],
+    [4, 1, false],
+    [3, 4, true],
+    [4, 2, true],
+    [2, 7, true],
+  ])('of %d ranks go on from one state with %d, dropLast %s', async (before, after, dropLast) => {
+    const order = await ofRanks(1, {});
+    const batchSize = 2;
+    await using one = createLoader(options({ rank: 1, worldSize: before, batchSize, dropLast }));
+    for await (const { index } of one) if (index === 1) break;
+    const resume = one.state();
+    const shown = 2 * batchSize * before;
+    expect(resume.delivered).toBe(shown);
+    const rest = await ofRanks(after, { batchSize: 1, dropLast, resume });
+    const left = SAMPLES - shown;
+    // What fills the last batch begins the order again.
+    const whole = dropLast ? left - (left % after) : Math.ceil(left / after) * after;
+    expect(rest).toHaveLength(whole);
+    expect(rest).toEqual([...order, ...order].slice(shown, shown + whole));
   });
 
   test('carry labels alone where there are no images', async () => {

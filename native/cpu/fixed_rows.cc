@@ -100,10 +100,11 @@ class FixedRows : public RowSource {
     const StageGroups groups = shape_.GroupsFor(block.labels, groups_);
     const uint16_t* const grouped =
         GroupIndices(block, shape_.stages, groups, scratch->grouped.data());
+    RowsAhead ahead(shape_, groups, rows_.data(), sizeof(int16_t), grouped, block.labels);
     for (uint64_t b = 0; b < shape_.blocks(); ++b) {
       int16_t* const sums = scratch->sums.data() + (one_run ? b * panel_stride : 0);
       for (uint64_t run = 0; run < groups_.runs(); ++run) {
-        SumRun(groups, block.labels, b, run, grouped, sums);
+        SumRun(groups, block.labels, b, run, grouped, &ahead, sums);
         if (!one_run) {
           AddRun(block.labels, b, run, sums, scratch->values.data() + b * panel_stride);
         }
@@ -244,10 +245,11 @@ class FixedRows : public RowSource {
   }
 
   void SumRun(const StageGroups& groups, uint64_t labels, uint64_t block, uint64_t run,
-              const uint16_t* grouped, int16_t* panel) const {
+              const uint16_t* grouped, RowsAhead* ahead, int16_t* panel) const {
     for (uint64_t g = 0; g < groups.groups_a_run(); ++g) {
       const StageGroup group = groups.Group(run, g);
       const int16_t* const slice = rows_.data() + shape_.Slice(block, group.first);
+      ahead->Next();
       if (shape_.TouchesFirst(labels)) {
         TouchRows(slice, group.stages * shape_.stage_stride() * sizeof(int16_t));
       }

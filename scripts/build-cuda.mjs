@@ -18,7 +18,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createRequire } from 'node:module';
-import { homedir } from 'node:os';
+import { availableParallelism, homedir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -67,8 +67,13 @@ function main() {
   ];
   const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
   const build = (target) => {
-    const args = [cmakeJs, 'compile', '--out', out, '--target', target, ...define];
-    const { status } = spawnSync(process.execPath, args, { cwd: root, env, stdio: 'inherit' });
+    const threads = String(availableParallelism());
+    const args = [cmakeJs, 'compile', '--out', out, '--target', target, '--parallel', threads];
+    const { status } = spawnSync(process.execPath, [...args, ...define], {
+      cwd: root,
+      env,
+      stdio: 'inherit',
+    });
     if (status !== 0) throw new Failure(`building ${target} failed; see the compiler output above`);
   };
   build('softpack_cuda');

@@ -14,6 +14,11 @@
 // one.
 #if defined(SOFTPACK_WATCH_THREADS)
 #include <sanitizer/tsan_interface.h>
+// Of the sanitizer's library, without a header.
+extern "C" void AnnotateIgnoreReadsBegin(const char* file, int line);
+extern "C" void AnnotateIgnoreReadsEnd(const char* file, int line);
+extern "C" void AnnotateIgnoreWritesBegin(const char* file, int line);
+extern "C" void AnnotateIgnoreWritesEnd(const char* file, int line);
 #elif defined(SOFTPACK_WATCH_ADDRESSES)
 #include <sanitizer/common_interface_defs.h>
 #endif
@@ -208,6 +213,7 @@ void StartThread(Machine& machine, size_t index, const Place& place, unsigned ra
 
 // Whether there was anything.
 bool RunDeferred(Machine& machine) {
+  const Unwatched unwatched;
   std::vector<std::function<void()>> deferred;
   deferred.swap(machine.deferred);
   for (const auto& work : deferred) work();
@@ -254,6 +260,19 @@ void RunCluster(Machine& machine, const std::vector<dim3>& blocks, dim3 grid, di
 }
 
 }  // namespace
+
+Unwatched::Unwatched() {
+#if defined(SOFTPACK_WATCH_THREADS)
+  AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+  AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+#endif
+}
+Unwatched::~Unwatched() {
+#if defined(SOFTPACK_WATCH_THREADS)
+  AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+  AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+#endif
+}
 
 [[noreturn]] void Stop(const std::string& why) {
   std::fprintf(stderr, "CUDA emulation: %s\n", why.c_str());

@@ -91,6 +91,7 @@ void AwaitPhase(const uint64_t* place, uint32_t parity) {
 
 void CopyBulk(void* shared, const void* global, uint32_t bytes, uint64_t* barrier,
               unsigned blocks) {
+  const Unwatched unwatched;
   CheckPublished();
   if (bytes == 0 || bytes % 16 != 0) Stop("a bulk copy of no multiple of 16 bytes");
   if ((SharedAddress(shared) | reinterpret_cast<uintptr_t>(global)) % 16 != 0) {
@@ -111,6 +112,7 @@ void CopyBulk(void* shared, const void* global, uint32_t bytes, uint64_t* barrie
 }
 
 void SendFloat(float* place, float value, uint64_t* barrier, unsigned rank) {
+  const Unwatched unwatched;
   CheckPublished();
   float* const to = InBlock(place, rank);
   uint64_t* const counted = InBlock(barrier, rank);

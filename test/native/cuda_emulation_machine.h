@@ -28,6 +28,15 @@ void ReleaseOrder(const void* order);
 void AcquireOrder(const void* order);
 // Without a sanitizer's knowledge.
 void CopyUnwatched(void* to, const void* from, size_t bytes);
+// While one lives, the thread sanitizer overlooks this thread: what the emulation itself allocates
+// and frees, without the order of the threads that do. No other thread may run meanwhile.
+class Unwatched {
+ public:
+  Unwatched();
+  ~Unwatched();
+  Unwatched(const Unwatched&) = delete;
+  Unwatched& operator=(const Unwatched&) = delete;
+};
 
 }  // namespace softpack_emulation
 

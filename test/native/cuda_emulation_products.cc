@@ -142,9 +142,13 @@ constexpr float kPoison = 12345.678f;
 
 }  // namespace
 
-void FenceProducts() { ThisThread().fenced = true; }
+void FenceProducts() {
+  const Unwatched unwatched;
+  ThisThread().fenced = true;
+}
 
 void MultiplyWarpgroup(const uint32_t (&a)[4], uint64_t b, float (&sums)[128]) {
+  const Unwatched unwatched;
   Warpgroup& group = ThisWarpgroup();
   const unsigned thread = ThreadInBlock() % kWarpgroup;
   ThreadState& own = group.threads[thread];
@@ -174,6 +178,7 @@ void MultiplyWarpgroup(const uint32_t (&a)[4], uint64_t b, float (&sums)[128]) {
 
 // A fence holds for what was written before it, and registers are written between groups.
 void CommitProducts() {
+  const Unwatched unwatched;
   ThreadState& own = ThisThread();
   own.groups.push_back(own.issued);
   own.fenced = false;
@@ -181,6 +186,7 @@ void CommitProducts() {
 
 void AwaitProducts(unsigned pending) {
   WarpgroupBarrier();
+  const Unwatched unwatched;
   Warpgroup& group = ThisWarpgroup();
   ThreadState& own = ThisThread();
   while (own.groups.size() > pending) {
@@ -200,6 +206,7 @@ void AwaitProducts(unsigned pending) {
 }
 
 void EndCluster() {
+  const Unwatched unwatched;
   for (const auto& group : Warpgroups()) {
     if (group != nullptr && !group->pending.empty()) Stop("a product that nobody waited for");
   }

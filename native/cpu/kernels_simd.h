@@ -140,19 +140,6 @@ void GroupCodebook(const float* codebook, uint64_t levels, uint64_t width, float
   }
 }
 
-uint16_t LowestOfBest(Best best) {
-  float scores[kLanes];
-  uint32_t indices[kLanes];
-  StoreBest(best, scores, indices);
-  uint32_t lane = 0;
-  for (uint32_t i = 1; i < kLanes; ++i) {
-    const bool better =
-        scores[i] < scores[lane] || (scores[i] == scores[lane] && indices[i] < indices[lane]);
-    if (better) lane = i;
-  }
-  return static_cast<uint16_t>(indices[lane]);
-}
-
 float MarginOf(Best best, Vec second) {
   float scores[kLanes], seconds[kLanes];
   Store(scores, best.score);

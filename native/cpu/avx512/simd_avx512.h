@@ -146,9 +146,11 @@ SOFTPACK_INLINE Best BetterOf(Best best, Vec score, uint32_t first_index) {
   best.index = _mm512_mask_mov_epi32(best.index, less, index);
   return best;
 }
-SOFTPACK_INLINE void StoreBest(Best best, float* scores, uint32_t* indices) {
-  _mm512_storeu_ps(scores, best.score);
-  _mm512_storeu_si512(indices, best.index);
+// The lowest index of the least score.
+SOFTPACK_INLINE uint16_t LowestOfBest(Best best) {
+  const __m512 least = _mm512_set1_ps(_mm512_reduce_min_ps(best.score));
+  const __mmask16 equal = _mm512_cmp_ps_mask(best.score, least, _CMP_EQ_OQ);
+  return static_cast<uint16_t>(_mm512_mask_reduce_min_epu32(equal, best.index));
 }
 
 // (a * weight_a + b * weight_b + 2^5) / 2^6, rounded down, of 16 integers.

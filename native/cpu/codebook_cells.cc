@@ -6,6 +6,7 @@
 
 #include "core/nearest_bound.h"
 #include "cpu/packed_matrix.h"
+#include "cpu/principal_axes.h"
 
 namespace softpack {
 namespace {
@@ -13,67 +14,11 @@ namespace {
 constexpr uint64_t kLeastLevels = 4 * kCellLevels;
 constexpr uint64_t kMostLevels = 65536;  // cells are listed in 16 bits, and there is one less
 constexpr uint64_t kMostWidth = 256;
-// Vectors below which making cells costs more than it saves, in codewords.
-constexpr uint64_t kLeastVectors = 4;
+// Fewer vectors do not pay for making cells: some 200 cycles per element of the codebook.
+constexpr uint64_t kLeastVectors = 16384;
 constexpr uint64_t kChunk = 384;
 constexpr double kLongest = 0x1p40;
-// Axes are added until this share of the codebook's variance is left.
-constexpr double kLeftVariance = 4e-3;
-constexpr int kAxisSteps = 12;
-constexpr double kLongestAxes = 1 + 1e-5;
-// Scoring cells one by one takes about twice as long per codeword as scoring all. Where it must
-// look into more than this share of them, the search in full is faster.
-constexpr double kWorthCells = 0.45;
 constexpr float kOutside = 0x1p60f;
-
-double Dot(const double* a, const double* b, uint64_t width) {
-  double sum = 0;
-  for (uint64_t d = 0; d < width; ++d) sum += a[d] * b[d];
-  return sum;
-}
-
-// Deviations of the codewords from their mean.
-void Deviations(const float* codebook, uint64_t levels, uint64_t width, double* deviations) {
-  for (uint64_t d = 0; d < width; ++d) {
-    double sum = 0;
-    for (uint64_t j = 0; j < levels; ++j) sum += codebook[j * width + d];
-    const double mean = sum / static_cast<double>(levels);
-    for (uint64_t j = 0; j < levels; ++j)
-      deviations[j * width + d] = codebook[j * width + d] - mean;
-  }
-}
-
-// Makes an axis orthogonal to `others` before it, and of length 1; or 0, where nothing is left.
-// Returns what its length was.
-double Straighten(double* axis, const double* others, uint64_t count, uint64_t width) {
-  const double before = std::sqrt(Dot(axis, axis, width));
-  for (int pass = 0; pass < 2; ++pass) {
-    for (uint64_t i = 0; i < count; ++i) {
-      const double share = Dot(axis, others + i * width, width);
-      for (uint64_t d = 0; d < width; ++d) axis[d] -= share * others[i * width + d];
-    }
-  }
-  const double length = std::sqrt(Dot(axis, axis, width));
-  const bool left = length > 1e-9 * before;
-  for (uint64_t d = 0; d < width; ++d) axis[d] = left ? axis[d] / length : 0;
-  return left ? length : 0;
-}
-
-// One step of subspace iteration: turned = axes times the codewords' covariance, made orthonormal,
-// and the variance along each.
-void Turn(const double* deviations, uint64_t levels, uint64_t width, const double* axes,
-          uint64_t count, double* turned, double* variances) {
-  std::fill_n(turned, count * width, 0.0);
-  for (uint64_t j = 0; j < levels; ++j, deviations += width) {
-    for (uint64_t i = 0; i < count; ++i) {
-      const double place = Dot(deviations, axes + i * width, width);
-      for (uint64_t d = 0; d < width; ++d) turned[i * width + d] += place * deviations[d];
-    }
-  }
-  for (uint64_t i = 0; i < count; ++i) {
-    variances[i] = Straighten(turned + i * width, turned, i, width);
-  }
-}
 
 // Orders `items` into cells: halves of whole cells along the axis of greatest variance.
 void Order(const double* places, uint32_t axes, uint32_t* items, uint64_t count) {
@@ -117,11 +62,24 @@ bool InRange(const float* codebook, uint64_t levels, uint64_t width) {
   return true;
 }
 
+// Cycles per vector of the search in full, and of a cell that is looked into: fitted to the
+// settings of the paper on Zen 4. A cell alone takes half as long again as one of all side by side.
+double FullCycles(const CellIndex& index) {
+  return 60 + 1.1 * static_cast<double>(index.cells * index.width);
+}
+double CellCycles(const CellIndex& index) { return 10 + 1.6 * static_cast<double>(index.width); }
+// Of placing a vector and measuring how far it is outside of each cell.
+double PlacingCycles(const CellIndex& index) {
+  const auto axes = static_cast<double>(index.axis_count);
+  return 45 + (static_cast<double>(index.width) / 16 + 3) * (axes + 1) +
+         static_cast<double>(index.padded) / 16 * 3 * axes;
+}
+
 }  // namespace
 
 bool CodebookCells::Suits(const Isa& isa, uint64_t levels, uint64_t width, uint64_t count) {
   return isa.cells != nullptr && levels >= kLeastLevels && levels < kMostLevels &&
-         width <= kMostWidth && count >= kLeastVectors * levels;
+         width <= kMostWidth && count >= kLeastVectors;
 }
 
 bool CodebookCells::Create(const Isa& isa, const float* codebook, uint64_t levels, uint64_t width) {
@@ -131,64 +89,16 @@ bool CodebookCells::Create(const Isa& isa, const float* codebook, uint64_t level
   if (!groups_.Allocate(GroupedFloats(*table_, levels, width))) return false;
   table_->group_codebook(codebook, levels, width, groups_.data());
   if (!Suits(isa, levels, width, UINT64_MAX) || !InRange(codebook, levels, width)) return true;
-  if (!MakeAxes(codebook)) return false;
+  index_.stride = RoundUp(width, 16);
+  if (!axes_.Allocate(kCellAxes * index_.stride) ||
+      !FindPrincipalAxes(codebook, levels, width, index_.stride, kCellAxes, axes_.data(),
+                         &index_.axis_count)) {
+    return false;
+  }
   if (index_.axis_count == 0) return true;
   if (!MakeCells(codebook)) return false;
   unit_ = isa.cells;
   return true;
-}
-
-// False if allocation fails; without axes, there are none to make cells on.
-bool CodebookCells::MakeAxes(const float* codebook) {
-  const uint64_t count = std::min<uint64_t>(kCellAxes, width_), size = count * width_;
-  Buffer<double> deviations(levels_ * width_), axes(2 * size);
-  if (!deviations || !axes || !axes_.Allocate(kCellAxes * RoundUp(width_, 16))) return false;
-  Deviations(codebook, levels_, width_, deviations.data());
-  // Any start will do that is not the same in all directions.
-  uint32_t state = 1;
-  for (uint64_t i = 0; i < size; ++i) {
-    state = state * 1664525 + 1013904223;
-    axes.data()[i] = static_cast<double>(state >> 8) * 0x1p-24 - 0.5;
-  }
-  double variances[kCellAxes];
-  for (int step = 0; step < kAxisSteps; ++step) {
-    Turn(deviations.data(), levels_, width_, axes.data(), count, axes.data() + size, variances);
-    std::copy_n(axes.data() + size, size, axes.data());
-  }
-  const double all = Dot(deviations.data(), deviations.data(), levels_ * width_);
-  double left = all;
-  uint32_t used = 0;
-  while (used < count && variances[used] > 0 && (used == 0 || left > kLeftVariance * all)) {
-    left -= variances[used++];
-  }
-  KeepAxes(axes.data(), used);
-  return true;
-}
-
-void CodebookCells::KeepAxes(const double* axes, uint32_t count) {
-  index_.stride = RoundUp(width_, 16);
-  std::fill_n(axes_.data(), kCellAxes * index_.stride, 0.0f);
-  for (uint32_t i = 0; i < count; ++i) {
-    for (uint64_t d = 0; d < width_; ++d) {
-      axes_.data()[i * index_.stride + d] = static_cast<float>(axes[i * width_ + d]);
-    }
-  }
-  // No vector is longer along the axes than it is: the greatest eigenvalue of their products is at
-  // most a row's sum.
-  double longest = 0;
-  for (uint32_t i = 0; i < count; ++i) {
-    double sum = 0;
-    for (uint32_t other = 0; other < count; ++other) {
-      double product = 0;
-      for (uint64_t d = 0; d < width_; ++d) {
-        product +=
-            double{axes_.data()[i * index_.stride + d]} * axes_.data()[other * index_.stride + d];
-      }
-      sum += std::fabs(product);
-    }
-    longest = std::max(longest, sum);
-  }
-  index_.axis_count = longest <= kLongestAxes ? count : 0;
 }
 
 // False if allocation fails.
@@ -293,8 +203,10 @@ int CodebookCells::Find(const NearestCall& call, CellScratch* scratch) const {
     const uint64_t undecided = FindChunk(chunk, scratch, &looked_into);
     FindUndecided(chunk, undecided, scratch);
     scratch->looked_into += looked_into + undecided * cells_;
-    const double all = static_cast<double>(chunk.count * cells_);
-    worth = static_cast<double>(looked_into + undecided * cells_) < kWorthCells * all;
+    const double spent = PlacingCycles(index_) * static_cast<double>(chunk.count) +
+                         CellCycles(index_) * static_cast<double>(looked_into) +
+                         FullCycles(index_) * static_cast<double>(undecided);
+    worth = spent < FullCycles(index_) * static_cast<double>(chunk.count);
   }
   return kSoftpackOk;
 }

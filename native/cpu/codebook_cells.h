@@ -72,8 +72,6 @@ class CodebookCells {
   }
 
  private:
-  bool MakeAxes(const float* codebook);
-  void KeepAxes(const double* axes, uint32_t count);
   bool MakeCells(const float* codebook);
   uint64_t FindChunk(const NearestCall& call, CellScratch* scratch, uint64_t* work) const;
   void FindUndecided(const NearestCall& call, uint64_t undecided, CellScratch* scratch) const;

@@ -75,10 +75,9 @@ const inFewDirections = (count, width) => {
 };
 
 for (const [count, width, levels] of [
-  [512, 5, 64],
-  [701, 20, 128],
-  [4100, 15, 1001],
-  [300, 100, 65],
+  [16400, 5, 300],
+  [16384, 20, 65],
+  [300, 100, 128],
 ]) {
   const both = inFewDirections(count + levels, width);
   const vectors = both.subarray(0, count * width);

@@ -48,15 +48,18 @@ export function ceilingOf(op, setting, work, ceilings, out = 'float32') {
 }
 
 /** Fewest seconds per label that each unit needs, by the unit's name. */
-function timesOf(op, { dh, k, segments }, work, ceilings, out) {
+function timesOf(op, { dh, segments }, work, ceilings, out) {
   const giga = 1e9;
   const product = (inner, columns) => (2 * inner * columns) / (ceilings.float32 * giga);
   const store = (bytes) => bytes / (ceilings.stores * giga);
+  const read = (bytes) => bytes / (ceilings.memory * giga);
   if (op === 'project') return { float32: product(CLASSES, dh), stores: store(4 * dh) };
-  if (op === 'nearest') return { float32: product(dh, k) };
-  if (op.startsWith('encode')) return { float32: product(dh, CLASSES) + product(dh, k) };
+  // How many codewords a search looks at, and how much of a projection labels of a low temperature take, is theirs.
+  if (op === 'nearest') return { memory: read(4 * dh) };
+  if (op === 'encode-low-entropy') return { memory: read(4 * CLASSES) };
+  if (op === 'encode') return { float32: product(dh, CLASSES) };
   const bytes = (out === 'float32' ? 4 : 2) * CLASSES;
-  const stores = store(bytes) + (op === 'decode_kl' ? bytes / (ceilings.memory * giga) : 0);
+  const stores = store(bytes) + (op === 'decode_kl' ? read(bytes) : 0);
   return { ...decodeTimes(dh, segments, work, ceilings), ...(op !== 'decode-one' && { stores }) };
 }
 

@@ -48,6 +48,7 @@ const FORMS = {
   'transform, base vectors': { name: 'transform', states: 4, bases: true },
   'transform, base vectors, 8 states': { name: 'transform', states: 8, bases: true },
   predictive: { name: 'predictive', states: 4, network: true },
+  'predictive, 8 states': { name: 'predictive', states: 8, network: true },
 };
 /** Share of the autoencoder's KL within which another codec's counts as equal. */
 const TOLERANCE = 0.01;

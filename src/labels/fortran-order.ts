@@ -29,7 +29,7 @@ export function fortranPlaces(shape: readonly number[]): () => number {
 }
 
 /** All elements of an array whose first axis is the fastest, in C order; `UNSUPPORTED` if they take more than 4 GiB. */
-export async function readFortranOrder(array: StoredArray): Promise<Float32Array> {
+async function readFortranOrder(array: StoredArray): Promise<Float32Array> {
   const { file, dtype, bigEndian, dataOffset, field, shape } = array;
   const count = shape.reduce((a, b) => a * b, 1);
   requireTransposable(field, 4 * count);

@@ -5,7 +5,7 @@ import type { ByteFile } from '../store/byte-store.js';
 import { openLocalFile } from '../store/local.js';
 import { FLOAT_BYTES, type FloatDtype, floatsOf } from './elements.js';
 import { labelsFingerprint } from './fingerprint.js';
-import { readFortranOrder } from './fortran-order.js';
+import { inCOrder } from './fortran-order.js';
 import { settleLogits } from './logits.js';
 import { locateArray, type StoredArray } from './stored-array.js';
 import type { LabelViews } from './views.js';
@@ -102,8 +102,7 @@ export async function openLabelSource(
     requireLabels(array.field, stored, 'INVALID_FILE');
     const [epochs, samples, classes] = stored;
     const shape = { epochs, samples, classes };
-    const transposed = array.fortranOrder ? await readFortranOrder(array) : undefined;
-    return new FileLabelSource(file, array, shape, transposed);
+    return new FileLabelSource(file, await inCOrder(array), shape, array.dtype);
   } catch (error) {
     await file.close();
     throw error;
@@ -118,25 +117,19 @@ class FileLabelSource implements LabelSource {
   readonly fingerprint: () => Promise<JsonObject>;
   readonly #file: ByteFile;
   readonly #array: StoredArray;
-  readonly #transposed: Float32Array | undefined;
 
   /**
    * @param file closed with the source.
-   * @param transposed the whole array in C order, if the file has another.
+   * @param array in C order.
+   * @param dtype of the file.
    */
-  constructor(
-    file: ByteFile,
-    array: StoredArray,
-    shape: LabelShape,
-    transposed: Float32Array | undefined,
-  ) {
+  constructor(file: ByteFile, array: StoredArray, shape: LabelShape, dtype: FloatDtype) {
     this.epochs = shape.epochs;
     this.samples = shape.samples;
     this.classes = shape.classes;
-    this.dtype = array.dtype;
+    this.dtype = dtype;
     this.#file = file;
     this.#array = array;
-    this.#transposed = transposed;
     this.fingerprint = () => labelsFingerprint(this, (...range) => this.read(...range));
   }
 
@@ -149,7 +142,6 @@ class FileLabelSource implements LabelSource {
   }
 
   async #readFloats(first: number, count: number): Promise<Float32Array> {
-    if (this.#transposed !== undefined) return this.#transposed.slice(first, first + count);
     const { file, dtype, bigEndian, dataOffset } = this.#array;
     const bytes = new Uint8Array(count * FLOAT_BYTES[dtype]);
     await file.read(dataOffset + first * FLOAT_BYTES[dtype], bytes);

@@ -20,25 +20,38 @@ export interface StoredArray extends NpyHeader {
  * @param name which of several arrays.
  */
 export async function locateArray(file: ByteFile, name: string | undefined): Promise<StoredArray> {
+  const npy = await npyFileOf(file, name);
+  return npy === undefined ? safetensorsArray(file, name) : npyArray(npy);
+}
+
+/**
+ * The .npy file that holds an array: the file itself, or a part of an .npz file; undefined for .safetensors.
+ *
+ * @param option that names one of several arrays, for errors.
+ */
+export async function npyFileOf(
+  file: ByteFile,
+  name: string | undefined,
+  option = 'tensor',
+): Promise<ByteFile | undefined> {
   const start = new Uint8Array(Math.min(9, file.size));
   await file.read(0, start);
   // The first bytes say what a file is; a damaged one is taken for what its name says.
   const extension = extname(file.name);
   if (hasNpyMagic(start) || extension === '.npy') {
-    requireUnnamed(file.name, name);
-    return npyArray(file);
+    requireUnnamed(file.name, name, option);
+    return file;
   }
   if (hasZipMagic(start) || extension === '.npz') {
     const { readNpz } = await import('./npz.js'); // With a library that takes 30 ms to load.
-    const arrays = await readNpz(file);
-    return npyArray(await choose(file.name, arrays, name).open());
+    return choose(file.name, await readNpz(file), name, option).open();
   }
   if (start[8] !== 0x7b && extension !== '.safetensors') {
     throw invalidFile(file.name, 'format', 'neither .npy, .npz nor .safetensors', {
       found: `first bytes ${Buffer.from(start).toString('hex')}`,
     });
   }
-  return safetensorsArray(file, name);
+  return undefined;
 }
 
 async function npyArray(file: ByteFile): Promise<StoredArray> {
@@ -69,7 +82,7 @@ async function safetensorsArray(file: ByteFile, tensor: string | undefined): Pro
   };
 }
 
-export function requireUnnamed(file: string, name: string | undefined, option = 'tensor'): void {
+function requireUnnamed(file: string, name: string | undefined, option: string): void {
   if (name === undefined) return;
   throw new SoftpackError('INVALID_ARGUMENT', 'a .npy file holds one array, without a name', {
     field: option,

@@ -2,9 +2,8 @@ import { readSafetensorsLayout } from '../../container/safetensors.js';
 import { allocate } from '../../core/allocate.js';
 import { invalidFile } from '../../errors.js';
 import { fortranPlaces, requireTransposable } from '../../labels/fortran-order.js';
-import { hasNpyMagic, type NpyIntegers, readNpyIntegers } from '../../labels/npy.js';
-import { choose, requireUnnamed } from '../../labels/stored-array.js';
-import { hasZipMagic } from '../../labels/zip-magic.js';
+import { type NpyIntegers, readNpyIntegers } from '../../labels/npy.js';
+import { choose, npyFileOf } from '../../labels/stored-array.js';
 import type { ByteFile } from '../../store/byte-store.js';
 
 /** Integers of a file, read by position: ids of a text, lengths of sequences. */
@@ -59,23 +58,9 @@ async function locateIntegers(
   tensor: string | undefined,
   option: string,
 ): Promise<StoredIntegers> {
-  const start = new Uint8Array(Math.min(9, file.size));
-  await file.read(0, start);
-  if (hasNpyMagic(start)) {
-    requireUnnamed(file.name, tensor, option);
-    return { file, name: file.name, ...(await readNpyIntegers(file)) };
-  }
-  if (hasZipMagic(start)) {
-    const { readNpz } = await import('../../labels/npz.js'); // With a library that takes 30 ms to load.
-    const part = await choose(file.name, await readNpz(file), tensor, option).open();
-    return { file: part, name: part.name, ...(await readNpyIntegers(part)) };
-  }
-  if (start[8] !== 0x7b && !file.name.endsWith('.safetensors')) {
-    throw invalidFile(file.name, 'format', 'neither .npy, .npz nor .safetensors', {
-      found: `first bytes ${Buffer.from(start).toString('hex')}`,
-    });
-  }
-  return tensorOf(file, tensor, option);
+  const npy = await npyFileOf(file, tensor, option);
+  if (npy === undefined) return tensorOf(file, tensor, option);
+  return { file: npy, name: npy.name, ...(await readNpyIntegers(npy)) };
 }
 
 async function tensorOf(

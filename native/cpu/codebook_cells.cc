@@ -63,7 +63,8 @@ bool InRange(const float* codebook, uint64_t levels, uint64_t width) {
 }
 
 // Cycles per vector of the search in full, and of a cell that is looked into: fitted to the
-// settings of the paper on Zen 4. A cell alone takes half as long again as one of all side by side.
+// settings of the paper on Zen 4 by AVX-512; vectors of fewer lanes take more of each. A cell alone
+// takes half as long again as one of all side by side.
 double FullCycles(const CellIndex& index) {
   return 60 + 1.1 * static_cast<double>(index.cells * index.width);
 }
@@ -78,7 +79,7 @@ double PlacingCycles(const CellIndex& index) {
 }  // namespace
 
 bool CodebookCells::Suits(const Isa& isa, uint64_t levels, uint64_t width, uint64_t count) {
-  return isa.cells != nullptr && levels >= kLeastLevels && levels < kMostLevels &&
+  return isa.kernels->find_cells != nullptr && levels >= kLeastLevels && levels < kMostLevels &&
          width <= kMostWidth && count >= kLeastVectors;
 }
 
@@ -95,17 +96,14 @@ bool CodebookCells::Create(const Isa& isa, const float* codebook, uint64_t level
                          &index_.axis_count)) {
     return false;
   }
-  if (index_.axis_count == 0) return true;
-  if (!MakeCells(codebook)) return false;
-  unit_ = isa.cells;
-  return true;
+  return index_.axis_count == 0 || MakeCells(codebook);
 }
 
 // False if allocation fails.
 bool CodebookCells::MakeCells(const float* codebook) {
   const uint32_t axes = index_.axis_count;
-  cells_ = (levels_ + kCellLevels - 1) / kCellLevels;
-  const uint64_t padded = RoundUp(cells_, 16), places_of_cells = cells_ * kCellLevels;
+  const uint64_t cells = (levels_ + kCellLevels - 1) / kCellLevels;
+  const uint64_t padded = RoundUp(cells, 16), places_of_cells = cells * kCellLevels;
   Buffer<float> sorted(levels_ * width_), grouped(GroupedFloats(*table_, levels_, width_));
   Buffer<double> places(levels_ * axes);
   if (!sorted || !places || !least_.Allocate(axes * padded) || !greatest_.Allocate(axes * padded) ||
@@ -143,7 +141,7 @@ bool CodebookCells::MakeCells(const float* codebook) {
 
   std::fill_n(least_.data(), axes * padded, kOutside);
   std::fill_n(greatest_.data(), axes * padded, kOutside);
-  for (uint64_t cell = 0; cell < cells_; ++cell) {
+  for (uint64_t cell = 0; cell < cells; ++cell) {
     const uint64_t first = cell * kCellLevels;
     const uint64_t last = std::min(first + kCellLevels, levels_);
     for (uint32_t axis = 0; axis < axes; ++axis) {
@@ -167,7 +165,7 @@ bool CodebookCells::MakeCells(const float* codebook) {
   index_.codewords = ordered_.data();
   index_.levels = items;
   index_.width = width_;
-  index_.cells = cells_;
+  index_.cells = cells;
   index_.padded = padded;
   index_.of_square = static_cast<float>(
       1.1 * (unit + 0x1p-22 + 5 * kScoreRounding * static_cast<double>(width_ + 2)));
@@ -176,7 +174,7 @@ bool CodebookCells::MakeCells(const float* codebook) {
 }
 
 int CodebookCells::Find(const NearestCall& call, CellScratch* scratch) const {
-  if (unit_ == nullptr) {
+  if (!HasCells()) {
     FindInFull(call);
     return kSoftpackOk;
   }
@@ -202,7 +200,7 @@ int CodebookCells::Find(const NearestCall& call, CellScratch* scratch) const {
     uint64_t looked_into = 0;
     const uint64_t undecided = FindChunk(chunk, scratch, &looked_into);
     FindUndecided(chunk, undecided, scratch);
-    scratch->looked_into += looked_into + undecided * cells_;
+    scratch->looked_into += looked_into + undecided * index_.cells;
     const double spent = PlacingCycles(index_) * static_cast<double>(chunk.count) +
                          CellCycles(index_) * static_cast<double>(looked_into) +
                          FullCycles(index_) * static_cast<double>(undecided);
@@ -215,7 +213,7 @@ int CodebookCells::Find(const NearestCall& call, CellScratch* scratch) const {
 uint64_t CodebookCells::FindChunk(const NearestCall& call, CellScratch* scratch,
                                   uint64_t* looked_into) const {
   CellCall rows = {};
-  rows.most = std::max<uint64_t>(cells_ / 2, 2);
+  rows.most = std::max<uint64_t>(index_.cells / 2, 2);
   rows.distances = scratch->distances.data();
   rows.list = scratch->list.data();
   uint64_t undecided = 0;
@@ -225,7 +223,7 @@ uint64_t CodebookCells::FindChunk(const NearestCall& call, CellScratch* scratch,
     rows.count = std::min<uint64_t>(kCellRows, call.count - i);
     rows.out = call.out + i;
     rows.margins = call.margins == nullptr ? nullptr : call.margins + i;
-    const CellResult result = unit_->find(index_, rows);
+    const CellResult result = table_->find_cells(index_, rows);
     *looked_into += result.looked_into;
     for (uint32_t row = 0; row < rows.count; ++row) {
       if ((result.undecided >> row & 1) == 0) continue;

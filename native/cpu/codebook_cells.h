@@ -22,14 +22,13 @@
 // kCellExcess covers 4 r, the axes' length beyond 1 (at most 1e-5) and what is rounded in squares,
 // sums and roots. Ranges of cells are rounded outwards.
 //
-// Counted cost per vector, in cycles of a 512-bit multiply-add: (width / 16 + 3) (axes + 1) for its
+// Counted cost per vector, in multiply-adds of 16 lanes: (width / 16 + 3) (axes + 1) for its
 // places, levels / 256 * axes * 3 for the distances to cells, 2 width per cell that is looked into,
 // and about 60.
 #ifndef SOFTPACK_CPU_CODEBOOK_CELLS_H_
 #define SOFTPACK_CPU_CODEBOOK_CELLS_H_
 
 #include "cpu/buffer.h"
-#include "cpu/cell_unit.h"
 #include "cpu/dispatch.h"
 #include "cpu/kernel_table.h"
 
@@ -72,16 +71,15 @@ class CodebookCells {
   }
 
  private:
+  bool HasCells() const { return index_.cells > 0; }
   bool MakeCells(const float* codebook);
   uint64_t FindChunk(const NearestCall& call, CellScratch* scratch, uint64_t* work) const;
   void FindUndecided(const NearestCall& call, uint64_t undecided, CellScratch* scratch) const;
   void FindInFull(const NearestCall& call) const;
 
   const KernelTable* table_ = nullptr;
-  const CellUnit* unit_ = nullptr;  // null: there are no cells
   uint64_t levels_ = 0;
   uint64_t width_ = 0;
-  uint64_t cells_ = 0;
   CellIndex index_ = {};
   Buffer<float> groups_;  // of the codebook as it is
   Buffer<float> axes_;

@@ -70,16 +70,15 @@ struct Available {
   char names[64] = "";
 
   Available() {
-    Add({"scalar", &kScalarKernels, nullptr, nullptr});
+    Add({"scalar", &kScalarKernels, nullptr});
 #ifdef SOFTPACK_X86_KERNELS
-    if (HasAvx2()) Add({"avx2", &kAvx2Kernels, nullptr, nullptr});
-    if (HasAvx512()) Add({"avx512", &kAvx512Kernels, nullptr, &kAvx512CellUnit});
-    if (HasAvx512Bfloat())
-      Add({"avx512_bf16", &kAvx512Kernels, &kAvx512BfloatUnit, &kAvx512CellUnit});
-    if (HasAmxBfloat()) Add({"amx", &kAvx512Kernels, &kAmxBfloatUnit, &kAvx512CellUnit});
+    if (HasAvx2()) Add({"avx2", &kAvx2Kernels, nullptr});
+    if (HasAvx512()) Add({"avx512", &kAvx512Kernels, nullptr});
+    if (HasAvx512Bfloat()) Add({"avx512_bf16", &kAvx512Kernels, &kAvx512BfloatUnit});
+    if (HasAmxBfloat()) Add({"amx", &kAvx512Kernels, &kAmxBfloatUnit});
 #endif
 #ifdef SOFTPACK_NEON_KERNELS
-    Add({"neon", &kNeonKernels, nullptr, nullptr});
+    Add({"neon", &kNeonKernels, nullptr});
 #endif
   }
 

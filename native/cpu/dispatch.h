@@ -4,7 +4,6 @@
 #define SOFTPACK_CPU_DISPATCH_H_
 
 #include "cpu/bfloat_unit.h"
-#include "cpu/cell_unit.h"
 #include "cpu/kernel_table.h"
 
 namespace softpack {
@@ -15,7 +14,6 @@ struct Isa {
   const char* name;
   const KernelTable* kernels;
   const BfloatUnit* bfloat;
-  const CellUnit* cells;  // null: all codewords are scored
 };
 
 // Null where SOFTPACK_ISA names one that this processor or build lacks.

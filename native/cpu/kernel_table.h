@@ -11,6 +11,7 @@
 #include "core/dtypes.h"
 #include "core/quantiser.h"
 #include "core/rans.h"
+#include "cpu/cell_search.h"
 #include "cpu/token_bits.h"
 
 namespace softpack {
@@ -188,6 +189,10 @@ struct KernelTable {
   // is no second.
   void (*nearest_margins)(const float* vectors, const float* groups, uint64_t count, uint64_t width,
                           uint64_t levels, uint16_t* out, float* margins);
+
+  // The same of the vectors that it decides, from the cells of codewords that are near them
+  // (codebook_cells.h). Null: all codewords are to be scored.
+  CellResult (*find_cells)(const CellIndex& index, const CellCall& call);
 
   // out[j] = fma(weights[i], rows[list[i]][j], ...) from 0 for ascending i. Rows and `out` are
   // padded to a multiple of 16 floats.

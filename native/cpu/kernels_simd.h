@@ -220,6 +220,8 @@ void NearestMargins(const float* vectors, const float* groups, uint64_t count, u
   FindNearest<true>(vectors, groups, count, width, levels, out, margins);
 }
 
+#include "cpu/cells_simd.h"
+
 #include "cpu/rows_simd.h"
 
 // After the rows.
@@ -248,6 +250,7 @@ constexpr KernelTable Table() {
           GroupCodebook,
           Nearest,
           NearestMargins,
+          FindCells,
           WeighRows,
           ChainColumns,
           SumRows<float>,

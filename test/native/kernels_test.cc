@@ -673,7 +673,7 @@ int Run() {
     TestRans(*isa);
     TestQuantiser(*isa);
     if (isa->bfloat != nullptr) TestBfloat(*isa);
-    if (isa->cells != nullptr) failures += TestCells(*isa);
+    if (isa->kernels->find_cells != nullptr) failures += TestCells(*isa);
     std::printf("done: %s\n", name);
   }
   TestAmxProduct();

@@ -14,6 +14,8 @@ namespace {
 
 #include "cpu/avx2/simd_avx2.h"
 
+#include "cpu/avx2/lanes_avx2.h"
+
 #include "cpu/best_lanes.h"
 
 #include "cpu/sse/bytes_sse.h"

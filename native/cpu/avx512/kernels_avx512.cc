@@ -20,6 +20,8 @@ namespace {
 
 #include "cpu/avx512/simd_avx512.h"
 
+#include "cpu/avx512/lanes_avx512.h"
+
 #include "cpu/sse/bytes_sse.h"
 
 // Streams of eight lanes.

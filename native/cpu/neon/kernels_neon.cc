@@ -13,6 +13,8 @@ namespace {
 
 #include "cpu/neon/simd_neon.h"
 
+#include "cpu/neon/lanes_neon.h"
+
 #include "cpu/best_lanes.h"
 
 #include "cpu/neon/bytes_neon.h"

@@ -126,6 +126,7 @@ extern const KernelTable kScalarKernels = {
     GroupCodebook,
     Nearest,
     NearestMargins,
+    nullptr,
     WeighRows,
     ChainColumns,
     SumRows<float>,

@@ -1,16 +1,14 @@
-// The inner loops of codebook_cells.h, once per instruction set that has them.
-#ifndef SOFTPACK_CPU_CELL_UNIT_H_
-#define SOFTPACK_CPU_CELL_UNIT_H_
+// What the inner loop of codebook_cells.h, KernelTable::find_cells, takes and gives.
+#ifndef SOFTPACK_CPU_CELL_SEARCH_H_
+#define SOFTPACK_CPU_CELL_SEARCH_H_
 
 #include <cstdint>
-
-#include "cpu/kernel_table.h"
 
 namespace softpack {
 
 constexpr uint32_t kCellLevels = 16;  // codewords of a cell
 constexpr uint32_t kCellAxes = 8;     // at most
-constexpr uint32_t kCellRows = 16;    // vectors that a unit takes at a time, at most
+constexpr uint32_t kCellRows = 16;    // vectors of a call, at most
 // Vectors whose squared length is outside are left undecided: within, nothing overflows, and what
 // underflows is below the bounds.
 constexpr float kLeastSquare = 0x1p-80f, kGreatestSquare = 0x1p80f;
@@ -50,14 +48,6 @@ struct CellResult {
   uint32_t undecided;    // vectors, as bits
 };
 
-struct CellUnit {
-  CellResult (*find)(const CellIndex& index, const CellCall& call);
-};
-
-#ifdef SOFTPACK_X86_KERNELS
-extern const CellUnit kAvx512CellUnit;
-#endif
-
 }  // namespace softpack
 
-#endif  // SOFTPACK_CPU_CELL_UNIT_H_
+#endif  // SOFTPACK_CPU_CELL_SEARCH_H_

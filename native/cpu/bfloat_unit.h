@@ -11,13 +11,16 @@
 namespace softpack {
 
 struct BfloatUnit {
-  // out(i, j) += sum over k of a(i, k) b(k, j). Sizes are multiples of the units below.
+  // out(i, j) = start(j) + sum over k of a(i, k) b(k, j); without `start`, out(i, j) + that sum.
+  // Sizes are multiples of the units below.
   //   a       [rows][a_stride] bfloat16, `inner` of them used
   //   panels  b as [panel][inner / 2][panel_columns][2] bfloat16: the two elements of a pair of
   //           inner steps side by side
+  //   start   all panels' columns, or null
   //   out     [rows][out_stride] float32, all panels' columns
   void (*multiply)(const uint16_t* a, uint64_t a_stride, const uint16_t* panels, uint64_t rows,
-                   uint64_t inner, uint64_t panel_count, float* out, uint64_t out_stride);
+                   uint64_t inner, uint64_t panel_count, const float* start, float* out,
+                   uint64_t out_stride);
   uint32_t panel_columns;
   uint32_t inner_unit;
   uint32_t row_unit;

@@ -78,6 +78,9 @@ class ProcessorTiles {
     _tile_loadd(6, b0, stride);
     _tile_loadd(7, b1, stride);
   }
+  SOFTPACK_MEMBER_INLINE void Fetch(const uint16_t* line) {
+    _mm_prefetch(reinterpret_cast<const char*>(line), _MM_HINT_T1);
+  }
   SOFTPACK_MEMBER_INLINE void Multiply() {
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
@@ -87,9 +90,10 @@ class ProcessorTiles {
 };
 
 void Multiply(const uint16_t* a, uint64_t a_stride, const uint16_t* panels, uint64_t rows,
-              uint64_t inner, uint64_t panel_count, float* out, uint64_t out_stride) {
+              uint64_t inner, uint64_t panel_count, const float* start, float* out,
+              uint64_t out_stride) {
   ProcessorTiles tiles;
-  AmxProduct(tiles, a, a_stride, panels, rows, inner, panel_count, out, out_stride);
+  AmxProduct(tiles, a, a_stride, panels, rows, inner, panel_count, start, out, out_stride);
 }
 
 }  // namespace

@@ -38,13 +38,14 @@ namespace softpack {
 namespace {
 
 SOFTPACK_INLINE void MultiplyTile(const uint16_t* a, uint64_t a_stride, const uint16_t* panel,
-                                  uint64_t inner, float* out, uint64_t out_stride) {
+                                  uint64_t inner, const float* start, uint64_t start_stride,
+                                  float* out, uint64_t out_stride) {
   __m512 sums[kRows][kVectors];
   SOFTPACK_UNROLL
   for (uint32_t i = 0; i < kRows; ++i) {
     SOFTPACK_UNROLL
     for (uint32_t v = 0; v < kVectors; ++v) {
-      sums[i][v] = _mm512_loadu_ps(out + i * out_stride + 16 * v);
+      sums[i][v] = _mm512_loadu_ps(start + i * start_stride + 16 * v);
     }
   }
   for (uint64_t k = 0; k < inner; k += 2, panel += 2 * kColumns) {
@@ -71,12 +72,15 @@ SOFTPACK_INLINE void MultiplyTile(const uint16_t* a, uint64_t a_stride, const ui
 }
 
 void Multiply(const uint16_t* a, uint64_t a_stride, const uint16_t* panels, uint64_t rows,
-              uint64_t inner, uint64_t panel_count, float* out, uint64_t out_stride) {
+              uint64_t inner, uint64_t panel_count, const float* start, float* out,
+              uint64_t out_stride) {
   for (uint64_t p = 0; p < panel_count; ++p) {
     const uint16_t* const panel = panels + p * inner * kColumns;
     for (uint64_t i = 0; i < rows; i += kRows) {
-      MultiplyTile(a + i * a_stride, a_stride, panel, inner, out + i * out_stride + p * kColumns,
-                   out_stride);
+      float* const to = out + i * out_stride + p * kColumns;
+      const float* const from = start == nullptr ? to : start + p * kColumns;
+      MultiplyTile(a + i * a_stride, a_stride, panel, inner, from,
+                   start == nullptr ? out_stride : 0, to, out_stride);
     }
   }
 }

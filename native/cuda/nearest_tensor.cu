@@ -5,36 +5,37 @@
 // The bound. A score is s = |c|^2 / 2 - h.c, a chain of float32 operations in nearest.cu. Here h
 // and -c are each the sum of two bfloat16 (x = x1 + x2 + r, |x2| <= 2^-8 |x|, |r| <= 2^-16 |x|),
 // and one product of three times the width takes h1 c1 + h1 c2 + h2 c1. It starts from the same
-// |c|^2 / 2 and leaves out h2 c2 and both r: at most 3.1 * 2^-16 |h| |c|. Tensor cores multiply
-// exactly and add with at least single precision (PTX ISA, mma); with every term of the 17 of an
-// addition truncated to 2^-22 of the greatest, twice what that allows, an instruction errs by 17 *
-// 2^-22 M, where M = C^2 / 2 + |h| C for the longest codeword C bounds every partial sum. The chain
-// of float32 errs by (width + 1) * 2^-24 M. So |score here - score there| <= E = (3.1 * 2^-16 + 17
-// * 2^-22 * steps + (width + 1) * 2^-24) M, taken 1.05 times for the parts' excess and the
-// arithmetic of E itself, plus 2^-100 (1 + |h| + C) for whatever underflows. Norms are floored at
-// 2^-60, for their squares may underflow too; one beyond float32, an infinity or a NaN makes E so,
-// and nothing is then certain.
+// |c|^2 / 2 and leaves out h2 c2 and both r: at most (|h2| q + |rh| + (|h| + |rh|) p) |c|, where
+// q and p are the greatest |c2| / |c| and |rc| / |c| of the codebook; lengths of a vector's parts
+// are measured, for they are a fifth of the most that they can be. Tensor cores multiply exactly
+// and add with at least single precision (PTX ISA, mma); with every term of the 17 of an addition
+// truncated to 2^-22 of the greatest, twice what that allows, an instruction errs by 17 * 2^-22
+// (|c|^2 / 2 + |h| |c|), which bounds every partial sum. Both are taken 1.05 times for the parts'
+// excess. certainty.h says what follows from such an error.
 //
 // A thread keeps the least score of its eight codewords of 32, the least of these blocks, and the
-// least of the others. If the two are more than 2 E apart, every codeword of another block scores
+// least of the others. If the two are far enough apart, every codeword of another block scores
 // more in float32 as well; the eight left are scored as in nearest.cu, and ties among them go to
-// the lowest index. All others are copied to a list: 0.6 to 1.6 in 100 of Gaussian vectors at the
-// settings below.
+// the lowest index. All others are copied to a list. Of 100 segments of 256 of the bench's labels
+// at temperature 20, in emulation: 18 at width 5, 3.5 at 15, 1.8 at 20 and 1.4 at 25; where the
+// bound took the codebook's longest codeword, 88, 59, 34 and 24.
 //
 // Counted cost per distance, in cycles of a multiprocessor of an H100, at width 5 / 15 / 20 / 25
 // (steps 1 / 3 / 4 / 5): 16 * steps products, 0.013 / 0.038 / 0.05 / 0.063 at the 1280 per cycle
 // that mma.sync is estimated to reach, words from shared memory 0.6 of that in parallel; minima and
 // bookkeeping, 2.5 instructions at 64 lanes per cycle, 0.04. nearest.cu: 0.09 / 0.16 / 0.2 / 0.24.
-// Finishing a vector reads eight codewords and the vector from L1, 1.6 cycles per element. L2: a
+// Finishing a vector reads eight codewords and the vector from L1, 1.6 cycles per element, and its
+// parts' lengths are 3 instructions of a lane per element. L2: a
 // codeword's parts, 32 * steps bytes, once per 256 vectors, 0.4 of the products' time. In ns per
-// label of 1,000 latents, from complete overlap to none: (5, 1024) 36 to 53, nearest.cu 76; (15,
-// 2048) 23 to 52 and 96; (20, 1024) 11 to 27 and 45; (25, 512) 7 to 16 and 21. wgmma would take 0.6
-// of the products' time and read operands without loads by words. At width 50 and 100 distances are
-// a tenth of encoding, and are left to nearest.cu.
+// label of 1,000 latents, from complete overlap to none, without those on the list: (5, 1024) 36 to
+// 53, nearest.cu 76; (15, 2048) 23 to 52 and 96; (20, 1024) 11 to 27 and 45; (25, 512) 7 to 16
+// and 21. wgmma would take 0.6 of the products' time and read operands without loads by words. At
+// width 50 and 100 distances are a tenth of encoding, and are left to nearest.cu.
 #include <algorithm>
 
 #include "core/nearest_bound.h"
 #include "core/scalar_math.h"
+#include "cuda/certainty.h"
 #include "cuda/layout.h"
 #include "cuda/nearest.h"
 #include "cuda/tensor_core.h"
@@ -60,7 +61,7 @@ uint64_t StepsOf(uint64_t width) { return (3 * width + 15) / 16; }
 struct Prepared {
   float* starts;       // [padded], half norms, then infinity
   float* across;       // [width, padded], the codebook
-  uint32_t* greatest;  // the bits of the greatest half norm, or of a NaN
+  uint32_t* greatest;  // bits of the greatest half norm, or of a NaN; then of q and of p
   uint16_t* parts;     // [padded, 16 * steps], of -c: high, low, high, zeros
   uint64_t padded;     // levels
 };
@@ -83,6 +84,27 @@ __device__ inline BfloatParts PartsOf(float value) {
   const uint32_t high = scalar::FloatToBfloat(value);
   return {high, scalar::FloatToBfloat(value - scalar::FloatOf(high << 16))};
 }
+
+// Squared lengths of a vector, of its low parts and of what is left of it.
+struct PartSquares {
+  float whole;
+  float low;
+  float rest;
+
+  __device__ void Add(float value) {
+    const BfloatParts parts = PartsOf(value);
+    const float second = scalar::FloatOf(parts.low << 16);
+    const float left = value - scalar::FloatOf(parts.high << 16) - second;
+    whole = fmaf(value, value, whole);
+    low = fmaf(second, second, low);
+    rest = fmaf(left, left, rest);
+  }
+  __device__ void AddLanes(unsigned lanes) {
+    whole += __shfl_xor_sync(0xffffffffu, whole, lanes);
+    low += __shfl_xor_sync(0xffffffffu, low, lanes);
+    rest += __shfl_xor_sync(0xffffffffu, rest, lanes);
+  }
+};
 
 struct PrepareParams {
   const float* codebook;
@@ -112,13 +134,23 @@ __global__ void PrepareKernel(PrepareParams params) {
   }
   if (threadIdx.x != 0) return;
   params.to.starts[level] = inside ? params.half_norms[level] : Infinity();
-  if (inside) atomicMax(params.to.greatest, __float_as_uint(params.half_norms[level]));
+  if (!inside) return;
+  PartSquares squares = {};
+  for (uint64_t d = 0; d < width; ++d) squares.Add(codeword[d]);
+  // Squares of short codewords may underflow: the most that parts can be.
+  const bool measured = squares.whole > 0x1p-60f;
+  const float low = measured ? sqrtf(squares.low / squares.whole) : 0x1p-8f,
+              rest = measured ? sqrtf(squares.rest / squares.whole) : 0x1p-16f;
+  atomicMax(params.to.greatest, __float_as_uint(params.half_norms[level]));
+  atomicMax(params.to.greatest + 1, __float_as_uint(low));
+  atomicMax(params.to.greatest + 2, __float_as_uint(rest));
 }
 
 struct TensorParams {
   NearestParams nearest;
   Prepared prepared;
-  float relative;  // E / M
+  float sums;      // that tensor cores round, of |c|^2 / 2 + |h| |c|
+  float rounding;  // r of certainty.h
   float* vectors;  // of the list, [count, width]
   uint32_t* list;
   uint32_t* list_count;
@@ -248,20 +280,15 @@ __device__ inline void Finish(const TensorParams& params, uint64_t row, Blocks b
   Merge(blocks, 1);
   Merge(blocks, 2);
 
-  float square = 0.0f;
-  for (uint64_t d = lane; inside && d < nearest.width; d += 4) {
-    square = fmaf(vector[d], vector[d], square);
-  }
-  square += __shfl_xor_sync(0xffffffffu, square, 1);
-  square += __shfl_xor_sync(0xffffffffu, square, 2);
-  constexpr float kLeastSquare = 0x1p-120f;
-  const float half_norm = __uint_as_float(*params.prepared.greatest);
-  const float longest = sqrtf(2.0f * half_norm + kLeastSquare),
-              length = sqrtf(square + kLeastSquare);
-  const float error = 1.05f * params.relative * (half_norm + length * longest + kLeastSquare) +
-                      0x1p-100f * (1.0f + length + longest);
-  // False if anything is NaN.
-  const bool certain = error < Infinity() && blocks.second - blocks.best > 2.0f * error;
+  PartSquares squares = {};
+  for (uint64_t d = lane; inside && d < nearest.width; d += 4) squares.Add(vector[d]);
+  squares.AddLanes(1);
+  squares.AddLanes(2);
+  const uint32_t* const greatest = params.prepared.greatest;
+  const float low = __uint_as_float(greatest[1]), rest = __uint_as_float(greatest[2]);
+  // Relative to |h|, of which IsCertain refuses what makes this overflow.
+  const float omitted =
+      low * sqrtf(squares.low / squares.whole) + rest + 1.01f * sqrtf(squares.rest / squares.whole);
 
   // Eight codewords, two per thread.
   const uint64_t level =
@@ -284,7 +311,11 @@ __device__ inline void Finish(const TensorParams& params, uint64_t row, Blocks b
     if (IsBetter(other, best)) best = other;
   }
   if (!inside || lane != 0) return;
-  if (certain) {
+  const ScoreErrors errors = {1.05f * (1.5f * omitted + 2.5f * params.sums),
+                              1.05f * (0.5f * omitted + 2.0f * params.sums), params.rounding};
+  // Beyond, scores and parts may overflow.
+  const bool bounded = __uint_as_float(greatest[0]) < 0x1p100f;
+  if (bounded && IsCertain(squares.whole, best.score, blocks.second, 0.0f, errors)) {
     nearest.out[row] = static_cast<uint16_t>(best.index);
     return;
   }
@@ -379,7 +410,7 @@ void PrepareTensorNearest(Operation& operation, const NearestParams& params, voi
   if (!operation.ok()) return;
   const Prepared to = Layout(params.width, params.levels, prepared);
   constexpr unsigned kPrepareThreads = 64;
-  operation.Clear(to.greatest, 0, sizeof(uint32_t));
+  operation.Clear(to.greatest, 0, 3 * sizeof(uint32_t));
   operation.Run("splitting codewords", PrepareKernel,
                 {static_cast<unsigned>(to.padded), kPrepareThreads},
                 {params.codebook, params.half_norms, to, params.width, params.levels,
@@ -397,8 +428,8 @@ void RunTensorNearest(Operation& operation, const NearestParams& params, void* p
   TensorParams tensor = {};
   tensor.nearest = params;
   tensor.prepared = Layout(params.width, params.levels, prepared);
-  tensor.relative = 3.1f * 0x1p-16f + 17 * 0x1p-22f * static_cast<float>(steps) +
-                    static_cast<float>(kChainRounding) * static_cast<float>(params.width + 1);
+  tensor.sums = 17 * 0x1p-22f * static_cast<float>(steps);
+  tensor.rounding = static_cast<float>(kScoreRounding) * static_cast<float>(params.width + 2);
   tensor.vectors = static_cast<float*>(work);
   tensor.list = reinterpret_cast<uint32_t*>(tensor.vectors + params.count * params.width);
   tensor.list_count = tensor.list + params.count;

@@ -54,6 +54,17 @@ describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
     BUILD_TIMEOUT,
   );
 
+  it(
+    'pass it where tensor cores round as much as the bounds allow',
+    () => {
+      const { stdout, stderr, status } = check({ SOFTPACK_EMULATION: 'ready,coarse:1' }, '--brief');
+      expect(stderr).toBe('');
+      expect(stdout).toMatch(/\n\d{3,} checks, 0 failed/);
+      expect(status).toBe(0);
+    },
+    BUILD_TIMEOUT,
+  );
+
   it.each(['80', '75'])(
     'use no instruction that their image lacks, on a device that has it: PTX %s on Blackwell',
     (image) => {

@@ -1,6 +1,7 @@
 #include "cuda_emulation.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -325,6 +326,23 @@ void WarpMatrices(const void* row, uint32_t (&words)[4]) {
   }
 }
 
+namespace {
+
+// The least exact addition that the kernels' bounds allow for: of each term, multiples of 2^-22 of
+// the greatest.
+float CoarseSum(const float (&terms)[17]) {
+  float greatest = 0;
+  for (const float term : terms) greatest = std::max(greatest, std::fabs(term));
+  const double unit = std::ldexp(greatest, -22);
+  double sum = 0;
+  for (const float term : terms) {
+    sum += greatest > 0 && std::isfinite(term) ? std::trunc(term / unit) * unit : term;
+  }
+  return static_cast<float>(sum);
+}
+
+}  // namespace
+
 void WarpMultiply(const uint32_t (&a)[4], const uint32_t (&b)[2], float (&sums)[4]) {
   constexpr int kFirstImage = 80;
   if (ImageVersion() < kFirstImage) return;
@@ -346,13 +364,15 @@ void WarpMultiply(const uint32_t (&a)[4], const uint32_t (&b)[2], float (&sums)[
   };
   for (unsigned i = 0; i < 4; ++i) {
     const unsigned row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
-    float sum = sums[i];
+    float terms[17] = {sums[i]};
     for (unsigned k = 0; k < 16; ++k) {
       const char* const in_a = table[row % 8 * 4 + k % 8 / 2];
       const char* const in_b = table[column * 4 + k % 8 / 2] + sizeof a;
-      sum += element(in_a, row / 8 + k / 8 * 2, k) * element(in_b, k / 8, k);
+      terms[1 + k] = element(in_a, row / 8 + k / 8 * 2, k) * element(in_b, k / 8, k);
     }
-    sums[i] = sum;
+    sums[i] = terms[0];
+    for (unsigned k = 1; k < 17; ++k) sums[i] += terms[k];
+    if (CoarseSums()) sums[i] = CoarseSum(terms);
   }
 }
 

@@ -86,6 +86,9 @@ unsigned ClusterRank();
 unsigned Lane();
 // Of the image that kernels come from.
 int ImageVersion();
+// Whether tensor cores are to round as much as the bounds allow
+// (SOFTPACK_EMULATION=ready,coarse:1).
+bool CoarseSums();
 
 // Instructions of compute capability 9.0a (cuda/hopper.h), by the PTX manual
 // (cuda_emulation_hopper.cc and cuda_emulation_products.cc). Addresses of shared memory begin where

@@ -155,6 +155,42 @@ void CheckNearTies(bool on_device) {
   }
 }
 
+// What products of bfloat16 parts leave out, all in one direction: low parts of a vector and of one
+// codeword are near the greatest that they can be and agree, those of another codeword do not. The
+// second seems to be nearer until the last element makes it so.
+void CheckAlignedParts(bool on_device) {
+  constexpr uint64_t kCount = 256, kWidth = 5, kLevels = 256, kOther = 40;
+  constexpr float kLow = 0.0038f, kApart = 0.05f;
+  Random random(9);
+  auto codebook = random.Floats(kLevels * kWidth);
+  for (float& value : codebook) value = std::copysign(20.0f + value, value);
+  std::vector<float> vectors(kCount * kWidth, 1.0f + kLow);
+  for (uint64_t d = 0; d + 1 < kWidth; ++d) {
+    codebook[d] = 1.0f + kLow;
+    codebook[kOther * kWidth + d] = 1.0f + 0x1p-7f - kLow;
+  }
+  codebook[kWidth - 1] = kApart;
+  codebook[kOther * kWidth + kWidth - 1] = -kApart;
+  for (uint64_t i = 0; i < kCount; ++i) {
+    vectors[i * kWidth + kWidth - 1] = (static_cast<float>(i) - 128.0f) * 2e-5f;
+  }
+  auto expected = Poisoned<uint16_t>(kCount);
+  SoftpackNearestArgs args{
+      vectors.data(), codebook.data(), expected.data(), kCount, kWidth, kLevels, 1};
+  cpu->nearest(&args);
+  Array<float> vectors_there(vectors, on_device), codebook_there(codebook, on_device);
+  Array<uint16_t> out(Poisoned<uint16_t>(kCount), on_device);
+  args.vectors = vectors_there.get();
+  args.codebook = codebook_there.get();
+  args.out = out.get();
+  Expect(cuda->nearest(&args) == kSoftpackOk, "nearest of aligned parts");
+  const auto found = out.Read();
+  Expect(Same(found, expected), "nearest of aligned parts gives the CPU's indices");
+  Expect(std::count(found.begin(), found.end(), 0) > 20 &&
+             std::count(found.begin(), found.end(), kOther) > 20,
+         "aligned parts: both codewords are the nearest of some");
+}
+
 void CheckEncode(bool on_device) {
   Random random(3);
   for (const EncodeCase& shape : kEncodes) {
@@ -194,6 +230,7 @@ void CheckEncoders(bool on_device) {
   CheckProject(on_device);
   CheckNearest(on_device);
   CheckNearTies(on_device);
+  CheckAlignedParts(on_device);
   CheckEncode(on_device);
 }
 

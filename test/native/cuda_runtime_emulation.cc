@@ -29,6 +29,7 @@ struct Faults {
   int capability = 90;
   int image = 90;
   bool plain = false;
+  bool coarse = false;
   long no_image = -1;
   long launches_left = -1;
   long refused_in = -1;
@@ -49,6 +50,7 @@ struct Faults {
     if (const long version = number("image:"); version > 0) image = static_cast<int>(version);
     if (const long fault = number("code:"); fault > 0) code = static_cast<cudaError_t>(fault);
     plain = number("plain:") > 0;
+    coarse = number("coarse:") > 0;
     no_image = number("noimage:");
     refused_in = number("refuse:");
     launches_left = number("launch:");
@@ -122,6 +124,7 @@ cudaError_t Release(void* pointer, cudaMemoryType type) {
 }  // namespace
 
 int ImageVersion() { return TheFaults().image; }
+bool CoarseSums() { return TheFaults().coarse; }
 int Contexts() { return contexts; }
 int Waits() { return waits; }
 void Capture(bool on) { capturing = on; }

@@ -9,6 +9,7 @@
 #include "cuda/bfloat_versions.h"
 #include "cuda/layout.h"
 #include "cuda/project.h"
+#include "cuda/table_versions.h"
 #include "cuda/targets.h"
 
 namespace softpack {
@@ -219,7 +220,10 @@ void CudaDecoder::CreateFixed(Operation& operation, const SoftpackDecoderSpec& s
   tables_.steps = steps;
   tables_.run_ends = ends;
   tables_.runs = host.runs;
-  CreateSlices(operation, host);
+  if (ChooseTableVersion(tables_) == 2)
+    CreateClusters(operation, host);
+  else
+    CreateSlices(operation, host);
 }
 
 SoftpackDecoderInfo CudaDecoder::Info() const {
@@ -227,7 +231,7 @@ SoftpackDecoderInfo CudaDecoder::Info() const {
   for (const DeviceArray* array :
        {&bias_, &codebooks_, &bases_, &basis_, &base_table_, &table_, &start_, &steps_, &run_ends_,
         &basis_high_, &basis_low_, &codebooks_high_, &codebooks_low_, &sum_slices_, &label_slices_,
-        &hopper_tiles_, &hopper_codebook_}) {
+        &cluster_slices_, &hopper_tiles_, &hopper_codebook_}) {
     bytes += array->bytes();
   }
   return {method_, bytes};
@@ -244,6 +248,11 @@ bool CudaDecoder::RowsFitRegisters() const {
 
 bool CudaDecoder::DecodesByHopper(RowUse use) const {
   return use == RowUse::kDecode && tables_.hopper_tiles != nullptr;
+}
+
+bool CudaDecoder::DecodesByClusters(uint64_t count) const {
+  return tables_.cluster_slices != nullptr && count >= kLeastTableLabels &&
+         head_.kind != kSoftpackHeadSoftmax;
 }
 
 Working CudaDecoder::TakeWorking(Operation& operation, uint64_t chunk, RowUse use,
@@ -300,12 +309,14 @@ int CudaDecoder::Decode(Operation& operation, const SoftpackDecodeArgs& args) co
                       ChunkLabels(labels, RowUse::kDecode));
   LabelSource source(operation, args.labels, tables_, bits_, target.chunk());
   if (!operation.ok() || labels == 0) return operation.Finish();
-  const bool slices = DecodesBySlices(labels);
+  const bool slices = DecodesBySlices(labels), clusters = DecodesByClusters(labels);
   const Working working = TakeWorking(operation, target.chunk(), RowUse::kDecode, slices);
   return ForEachChunk(operation, target, labels,
                       [&](uint64_t first, uint64_t count, const RowTarget& rows) {
                         const LabelChunk part = source.Next(first, count);
-                        if (slices)
+                        if (clusters)
+                          RunClusterTables(operation, tables_, part, rows);
+                        else if (slices)
                           DecodeBySlices(operation, part, rows, working);
                         else
                           UseRows(operation, part, rows, RowUse::kDecode, working);

@@ -51,6 +51,8 @@ struct DecoderTables {
   uint64_t runs;
   const uint4* sum_slices;  // fixed: the rows again, cut for shared memory (slices.h)
   const uint4* label_slices;
+  const uint4* cluster_slices;  // instead, for version 2 (table_clusters.h)
+  uint32_t table_clusters;      // of version 2, that run at once
 
   // bfloat, split: the basis transposed, [stride, latent_stride] in bfloat16, and for split the
   // rounding errors.
@@ -119,6 +121,7 @@ class CudaDecoder {
   void CreateTable(Operation& operation, const SoftpackDecoderSpec& spec);
   void CreateFixed(Operation& operation, const SoftpackDecoderSpec& spec);
   void CreateSlices(Operation& operation, const FixedTables& host);
+  void CreateClusters(Operation& operation, const FixedTables& host);
   void CreateBfloat(Operation& operation, const SoftpackDecoderSpec& spec, bool split);
   void CreateHopper(Operation& operation, const SoftpackDecoderSpec& spec);
   void CreateBaseTable(Operation& operation, const SoftpackDecoderSpec& spec);
@@ -132,6 +135,7 @@ class CudaDecoder {
   uint64_t ChunkLabels(uint64_t count, RowUse use) const;
   Working TakeWorking(Operation& operation, uint64_t chunk, RowUse use, bool slices) const;
   bool DecodesBySlices(uint64_t count) const;
+  bool DecodesByClusters(uint64_t count) const;
   uint64_t SliceRows(uint64_t count) const;
   void DecodeBySlices(Operation& operation, const LabelChunk& chunk, const RowTarget& target,
                       const Working& working) const;
@@ -145,7 +149,7 @@ class CudaDecoder {
   SliceShape slices_ = {};
   DeviceArray bias_, codebooks_, bases_, basis_, base_table_, table_, start_, steps_, run_ends_,
       basis_high_, basis_low_, codebooks_high_, codebooks_low_, sum_slices_, label_slices_,
-      hopper_tiles_, hopper_codebook_;
+      cluster_slices_, hopper_tiles_, hopper_codebook_;
 };
 
 template <class T>
@@ -214,6 +218,9 @@ void RunTable(Operation& operation, const DecoderTables& tables, const LabelChun
               const RowTarget& target, RowUse use, float* values);
 void RunFixed(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
               const RowTarget& target, RowUse use, float* values);
+// Labels by version 2 of tables in shared memory, of a decoder that has it.
+void RunClusterTables(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
+                      const RowTarget& target);
 
 }  // namespace softpack
 

@@ -1,13 +1,17 @@
-// Instructions of compute capability 9.0a alone: barriers that count bytes, bulk copies to blocks
-// of a cluster, products of four warps with an operand in shared memory. Without CUDA each has a
-// twin that follows the PTX manual (test/native/cuda_emulation_hopper.cc); images for other
-// architectures have none of them, and SOFTPACK_HOPPER says where they are.
+// Instructions of compute capability 9.0 and newer, where SOFTPACK_CLUSTERS says that they are:
+// barriers that count bytes, bulk copies and stores to blocks of a cluster. And of 9.0a alone,
+// where SOFTPACK_HOPPER does: products of four warps with an operand in shared memory. Without CUDA
+// each has a twin that follows the PTX manual (test/native/cuda_emulation_hopper.cc); images for
+// other architectures have none of them.
 #ifndef SOFTPACK_CUDA_HOPPER_H_
 #define SOFTPACK_CUDA_HOPPER_H_
 
 #include "cuda/cluster.h"
 #include "cuda/platform.h"
 
+#if defined(SOFTPACK_CUDA_EMULATION) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900)
+#define SOFTPACK_CLUSTERS 1
+#endif
 #if defined(SOFTPACK_CUDA_EMULATION) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define SOFTPACK_HOPPER 1
 #endif
@@ -64,7 +68,10 @@ inline void CopyBulkToBlocks(void* shared, const void* global, uint32_t bytes, u
   softpack_emulation::CopyBulk(shared, global, bytes, barrier, blocks);
 }
 inline void SendFloat(float* place, float value, uint64_t* barrier, unsigned rank) {
-  softpack_emulation::SendFloat(place, value, barrier, rank);
+  softpack_emulation::Send(place, &value, sizeof value, barrier, rank);
+}
+inline void SendWords(uint4* place, const uint4& words, uint64_t* barrier, unsigned rank) {
+  softpack_emulation::Send(place, &words, sizeof words, barrier, rank);
 }
 inline void FenceProducts() { softpack_emulation::FenceProducts(); }
 inline void CommitProducts() { softpack_emulation::CommitProducts(); }
@@ -80,7 +87,7 @@ inline void ReleaseRegisters() {}
 template <int kRegisters>
 inline void ClaimRegisters() {}
 
-#elif defined(SOFTPACK_HOPPER)
+#elif defined(SOFTPACK_CLUSTERS)
 
 __device__ __forceinline__ uint32_t SharedAddress(const void* shared) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
@@ -177,6 +184,20 @@ __device__ __forceinline__ void SendFloat(float* place, float value, uint64_t* b
       "f"(value), "r"(AddressInBlock(SharedAddress(barrier), rank))
       : "memory");
 }
+// The same of 16 bytes, aligned as much.
+__device__ __forceinline__ void SendWords(uint4* place, const uint4& words, uint64_t* barrier,
+                                          unsigned rank) {
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%1, %2, %3, %4}, "
+      "[%5];" ::"r"(AddressInBlock(SharedAddress(place), rank)),
+      "r"(words.x), "r"(words.y), "r"(words.z), "r"(words.w),
+      "r"(AddressInBlock(SharedAddress(barrier), rank))
+      : "memory");
+}
+
+#endif
+
+#if defined(SOFTPACK_HOPPER) && !defined(SOFTPACK_CUDA_EMULATION)
 
 // Before a product whose registers this thread has written.
 __device__ __forceinline__ void FenceProducts() {

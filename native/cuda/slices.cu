@@ -21,14 +21,13 @@
 #include "cpu/fixed_tables.h"
 #include "cuda/decoder.h"
 #include "cuda/layout.h"
+#include "cuda/table_versions.h"
 #include "cuda/tensor_core.h"
 
 namespace softpack {
 namespace {
 
 constexpr int kThreads = 512;
-// Labels below which reading the table into shared memory does not pay.
-constexpr uint64_t kLeastLabels = 2048;
 
 struct ArrangeSlicesParams {
   const int16_t* from;  // [levels, columns] of one stage
@@ -346,7 +345,7 @@ uint64_t CudaDecoder::SliceRows(uint64_t count) const {
 }
 
 bool CudaDecoder::DecodesBySlices(uint64_t count) const {
-  return slices_.units > 0 && count >= kLeastLabels && head_.kind != kSoftpackHeadSoftmax;
+  return slices_.units > 0 && count >= kLeastTableLabels && head_.kind != kSoftpackHeadSoftmax;
 }
 
 void CudaDecoder::DecodeBySlices(Operation& operation, const LabelChunk& chunk,

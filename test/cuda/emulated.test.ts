@@ -103,9 +103,10 @@ describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
       expect([stderr, status]).toEqual(['', 0]);
       const { rows } = JSON.parse(readFileSync(file, 'utf8')) as { rows: { operation: string }[] };
       const operations = rows.map(({ operation }) => operation);
-      expect(operations).toHaveLength(24);
+      expect(operations).toHaveLength(28);
       for (const version of ['1', '2', '1 f16', '2 f16']) {
-        expect(operations).toContain(`decode bfloat version ${version}`);
+        for (const method of ['bfloat', 'fixed'])
+          expect(operations).toContain(`decode ${method} version ${version}`);
       }
       for (const method of ['latent', 'fixed', 'bfloat', 'split']) {
         expect(operations).toContain(`decode ${method}`);
@@ -189,6 +190,12 @@ describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
   it('leave version 2 of bfloat to images that have its instructions', () => {
     const { stdout, status } = check({ SOFTPACK_EMULATION: 'ready,plain:1' }, '--brief');
     expect(stdout).toMatch(/skipped: version 2 of bfloat/);
+    expect(status).toBe(0);
+  });
+
+  it('leave version 2 of tables to images with clusters', () => {
+    const { stdout, status } = check({ SOFTPACK_EMULATION: 'blackwell,image:80' }, '--brief');
+    expect(stdout).toMatch(/skipped: version 2 of tables/);
     expect(status).toBe(0);
   });
 

@@ -26,6 +26,9 @@ const MOST_INSTRUCTIONS = {
   TensorNearest: (products: number) => 3.5 * products + 140,
 };
 
+/** Two stages of eight labels: 12 loads, 16 additions of three, 10 for addresses and the loop; one more stage of them. */
+const MOST_OF_ROWS = 80;
+
 const capability = (kernel: Kernel) => Number(/\d+/.exec(kernel.architecture)?.[0]);
 const count = (instructions: readonly Instruction[], opcode: string) =>
   instructions.filter((own) => own.opcode === opcode).length;
@@ -72,8 +75,8 @@ describe('the machine code of the CUDA module', () => {
   it('calls nothing in the loops that products and rows are added up in', ({ skip }) => {
     if (lacking !== undefined) skip(lacking);
     for (const kernel of of(HOT)) {
-      // Its one loop also divides, once a row; the test below looks at its products.
-      if (kernel.name.includes('HopperLabelsKernel')) continue;
+      // Their one loop also divides, once a row; tests below look at what is inside.
+      if (/HopperLabelsKernel|ClusterTableKernel/.test(kernel.name)) continue;
       // For 8.x the assembler also jumps to labels of the kernel by CALL.
       const calls = loopsOf(kernel).flatMap((loop) =>
         loop.filter(({ opcode, text }) => opcode === 'CALL' && !text.includes('`(.L_')),
@@ -151,6 +154,29 @@ describe('the machine code of the CUDA module', () => {
       for (const change of ['TRY_ALLOC', 'DEALLOC']) {
         expect(having(new RegExp(`USETMAXREG\\.${change}`))).toBe(1);
       }
+    }
+  });
+
+  it('adds up rows of two stages for eight labels at a time, and sends sums 16 bytes at a time, from 9.0 on', ({
+    skip,
+  }) => {
+    if (lacking !== undefined) skip(lacking);
+    for (const kernel of of(/ClusterTableKernel/)) {
+      if (capability(kernel) < FIRST_CLUSTERS) {
+        expect(kernel.instructions.length, label(kernel)).toBeLessThan(32);
+        continue;
+      }
+      const texts = kernel.instructions.map(({ text }) => text);
+      const having = (part: RegExp) => texts.filter((text) => part.test(text)).length;
+      // From the first index to the last row, the last of an odd number of stages included.
+      const rows = texts.slice(
+        texts.findIndex((text) => text.includes('LDS.U16')),
+        texts.findLastIndex((text) => text.includes('LDS.128')),
+      );
+      expect(rows.length, label(kernel)).toBeLessThan(MOST_OF_ROWS);
+      expect(having(/LDS\.128/), label(kernel)).toBe(12);
+      expect(having(/STAS\.128/), label(kernel)).toBe(4);
+      expect(having(/UBLKCP/), label(kernel)).toBeGreaterThan(0);
     }
   });
 

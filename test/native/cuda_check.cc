@@ -16,6 +16,7 @@
 #include "cuda_decode_check.h"
 #include "cuda_encode_check.h"
 #include "cuda_harness.h"
+#include "cuda_tables_check.h"
 #include "cuda_timing.h"
 #include "cuda_tokens_check.h"
 #include "cuda_transform_check.h"
@@ -66,6 +67,7 @@ int Run(const char* path, const char* timings, uint64_t labels) {
   }
   CheckTiles();
   CheckVersions();
+  CheckTableVersions();
   CheckThreads();
   std::printf("%d checks, %d failed\n", checks, failures);
   if (failures > 0) return 1;

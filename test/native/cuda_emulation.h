@@ -100,7 +100,7 @@ void PublishBarriers();
 void Arrive(uint64_t* barrier, unsigned rank, uint32_t bytes);
 void AwaitPhase(const uint64_t* barrier, uint32_t parity);
 void CopyBulk(void* shared, const void* global, uint32_t bytes, uint64_t* barrier, unsigned blocks);
-void SendFloat(float* place, float value, uint64_t* barrier, unsigned rank);
+void Send(void* place, const void* value, uint32_t bytes, uint64_t* barrier, unsigned rank);
 void FenceProducts();
 void CommitProducts();
 void AwaitProducts(unsigned pending);

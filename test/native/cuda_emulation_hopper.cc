@@ -111,15 +111,20 @@ void CopyBulk(void* shared, const void* global, uint32_t bytes, uint64_t* barrie
   }
 }
 
-void SendFloat(float* place, float value, uint64_t* barrier, unsigned rank) {
+void Send(void* place, const void* value, uint32_t bytes, uint64_t* barrier, unsigned rank) {
   const Unwatched unwatched;
   CheckPublished();
-  float* const to = InBlock(place, rank);
+  if (SharedAddress(place) % bytes != 0) Stop("bytes sent to a place that is not aligned");
+  char* const to = static_cast<char*>(InBlock(place, rank));
   uint64_t* const counted = InBlock(barrier, rank);
+  const auto* const from = static_cast<const char*>(value);
+  std::vector<char> sent(from, from + bytes);
+  const std::vector<char> poison(bytes, static_cast<char>(0xff));
+  CopyUnwatched(to, poison.data(), bytes);
   ReleaseOrder(counted);
   Defer([=] {
-    CopyUnwatched(to, &value, sizeof value);
-    Update(Initialised(counted), 0, -static_cast<int32_t>(sizeof value));
+    CopyUnwatched(to, sent.data(), bytes);
+    Update(Initialised(counted), 0, -static_cast<int32_t>(bytes));
   });
 }
 

@@ -16,6 +16,7 @@
 #include "cuda/layout.h"
 #include "cuda/nearest.h"
 #include "cuda/slices.h"
+#include "cuda/table_clusters.h"
 #include "cuda/tensor_core.h"
 
 namespace softpack {
@@ -110,6 +111,41 @@ void TestSlices(std::mt19937& random) {
   Expect(units(1000, 10, 64, 227) == 16 && units(1000, 10, 64, 163) == 16, "(100, 64)");
   Expect(units(1000, 20, 128, 227) == 4, "(50, 128)");
   Expect(units(1000, 40, 512, 227) == 0 && units(1025, 10, 64, 227) == 0, "too large");
+}
+
+// Tables that the blocks of a cluster hold together.
+void TestClusters(std::mt19937& random) {
+  using namespace clusters;
+  std::set<uint32_t> classes;
+  for (uint32_t block = 0; block < kBlocks; ++block) {
+    for (uint32_t element = 0; element < kBlockClasses; ++element) {
+      const uint32_t column = ClassOf(block, element);
+      classes.insert(column);
+      Expect(column / kBlockClasses == block, "a block has adjacent classes");
+      // A lane reads 8 bytes of each block's sums: 4 classes, in order.
+      Expect(column % 32 == element / 4 && column % kBlockClasses / 32 == element % 4,
+             "classes of a lane lie side by side, ascending");
+    }
+  }
+  Expect(classes.size() == kClasses && *classes.rbegin() == kClasses - 1, "every class once");
+  for (int round = 0; round < 2000; ++round) {
+    const uint64_t stages = 1 + random() % 40, levels = 1 + random() % 300;
+    const uint64_t limit = 1024 * (48 + random() % 200);
+    const Plan plan = PlanOf(stages, levels, limit);
+    if (plan.bytes == 0) continue;
+    Expect(plan.bytes <= limit, "what is planned fits");
+    Expect(plan.table_bytes == stages * levels * kRowBytes && plan.table_bytes < 1 << 20,
+           "all rows, no more than a barrier can count");
+    Expect(plan.sums == plan.table_bytes && plan.indices == plan.sums + 24 * kLabelBytes &&
+               plan.indices_bytes == stages * 16 &&
+               plan.barriers == plan.indices + 24 * plan.indices_bytes &&
+               plan.bytes == plan.barriers + 25 * 8,
+           "parts side by side");
+  }
+  constexpr uint64_t kShared = 227 << 10;
+  Expect(PlanOf(10, 64, kShared).bytes > 0, "(100, 64)");
+  Expect(PlanOf(20, 128, kShared).bytes == 0 && PlanOf(uint64_t{1} << 40, 1, kShared).bytes == 0,
+         "too large");
 }
 
 void TestTiles() {
@@ -243,6 +279,7 @@ int TestLayouts() {
   TestLanes<kFixedVector>();
   TestPairs(random);
   TestSlices(random);
+  TestClusters(random);
   TestTiles();
   TestFragments();
   TestMatrices();

@@ -136,7 +136,10 @@ class Timing {
                     });
       backend_.decoder_destroy(decoder);
     }
-    TimeVersion(spec, name, codes.size(), codes_there);
+    spec.method = kSoftpackMethodBfloat;
+    TimeVersions("bfloat", kBfloatVersion, spec, name, codes.size(), codes_there);
+    spec.method = kSoftpackMethodFixed;
+    TimeVersions("fixed", kTableVersion, spec, name, codes.size(), codes_there);
     const SoftpackEncoderSpec encoder_spec{basis.data(),   codebook.data(), classes_,
                                            setting.latent, setting.width,   setting.levels,
                                            setting.bits};
@@ -152,44 +155,32 @@ class Timing {
     backend_.encoder_destroy(encoder);
   }
 
-  // `bfloat` by its version 2, where there is one for this shape: the rows that say whether it is
+  // A method by its versions, where it has a second one for this shape: the rows that say which is
   // to be the default.
-  void TimeVersion(SoftpackDecoderSpec spec, const std::string& name, uint64_t codes_bytes,
-                   const uint8_t* codes) {
-    spec.method = kSoftpackMethodBfloat;
-    SoftpackDecoder* decoders[2] = {};
-    uint64_t bytes[2] = {};
-    for (int version = 0; version < 2; ++version) {
-      const WishedVersion wished(version == 0 ? "1" : "2");
-      SoftpackDecoderInfo info = {};
-      if (backend_.decoder_create(&spec, &decoders[version]) != kSoftpackOk) break;
-      backend_.decoder_info(decoders[version], &info);
-      bytes[version] = info.bytes;
-    }
-    // Its tables are kept besides version 1's.
-    if (bytes[1] > bytes[0]) {
-      SoftpackLabels labels = {};
-      labels.codes = codes;
-      labels.codes_bytes = codes_bytes;
-      labels.count = labels_;
-      const double label_bytes = static_cast<double>(spec.stages * spec.bits) / 8;
-      for (const uint32_t type : {kSoftpackFloat32, kSoftpackFloat16}) {
-        const bool half = type == kSoftpackFloat16;
-        // Once more, so that the two are measured next to each other.
-        for (int version = 0; version < 2; ++version) {
-          watch_.Median(std::string("decode bfloat version ") + std::to_string(version + 1) +
-                            (half ? " f16" : ""),
-                        name, labels_,
-                        label_bytes + (half ? 2.0 : 4.0) * static_cast<double>(classes_),
-                        [&](uint64_t round) {
-                          labels.first = round * 7919 % labels_;
-                          const SoftpackDecodeArgs args{labels, out_, type, 1};
-                          return backend_.decode(decoders[version], &args);
-                        });
-        }
+  void TimeVersions(const char* method, const char* variable, const SoftpackDecoderSpec& spec,
+                    const std::string& name, uint64_t codes_bytes, const uint8_t* codes) {
+    const Versions versions(backend_, variable, spec);
+    if (!versions.differ()) return;
+    SoftpackLabels labels = {};
+    labels.codes = codes;
+    labels.codes_bytes = codes_bytes;
+    labels.count = labels_;
+    const double label_bytes = static_cast<double>(spec.stages * spec.bits) / 8;
+    for (const uint32_t type : {kSoftpackFloat32, kSoftpackFloat16}) {
+      const bool half = type == kSoftpackFloat16;
+      // The first once more, so that the two are measured next to each other.
+      for (const bool second : {false, true}) {
+        watch_.Median(std::string("decode ") + method + " version " + (second ? "2" : "1") +
+                          (half ? " f16" : ""),
+                      name, labels_,
+                      label_bytes + (half ? 2.0 : 4.0) * static_cast<double>(classes_),
+                      [&](uint64_t round) {
+                        labels.first = round * 7919 % labels_;
+                        const SoftpackDecodeArgs args{labels, out_, type, 1};
+                        return backend_.decode(second ? versions.two : versions.one, &args);
+                      });
       }
     }
-    for (SoftpackDecoder* decoder : decoders) backend_.decoder_destroy(decoder);
   }
 
   // 64 components of one base vector a label, some 2 bits each.

@@ -42,36 +42,6 @@ constexpr VersionCase kAll[] = {
     {{"no label", 33, 2, 4, 9, 4, true, 0, true}, 0, kSoftpackHeadClamp},
 };
 
-struct Versions {
-  SoftpackDecoder* one = nullptr;
-  SoftpackDecoder* two = nullptr;
-
-  explicit Versions(const SoftpackDecoderSpec& spec) {
-    for (SoftpackDecoder** const decoder : {&one, &two}) {
-      const WishedVersion wished(decoder == &one ? "1" : "2");
-      const int status = cuda->decoder_create(&spec, decoder);
-      Expect(status == kSoftpackOk, "a decoder of a version " + Reason(status));
-    }
-  }
-  ~Versions() {
-    cuda->decoder_destroy(one);
-    cuda->decoder_destroy(two);
-  }
-  Versions(const Versions&) = delete;
-  Versions& operator=(const Versions&) = delete;
-
-  bool ok() const { return one != nullptr && two != nullptr; }
-  // Version 2 keeps its tables besides those of version 1, which losses need.
-  bool differ() const { return BytesOf(two) > BytesOf(one); }
-
- private:
-  static uint64_t BytesOf(const SoftpackDecoder* decoder) {
-    SoftpackDecoderInfo info = {};
-    cuda->decoder_info(decoder, &info);
-    return info.bytes;
-  }
-};
-
 // Two versions' sums of the same products, in other orders; and float64's.
 constexpr double kOrder = 1e-5;
 
@@ -132,9 +102,9 @@ void CheckCase(const VersionCase& one, uint32_t seed) {
   data.spec.head = one.head;
   data.spec.head_parameter = one.head == kSoftpackHeadClamp ? 1e-3f : 2.0f;
   const std::string name = std::string("version 2, ") + one.shape.name;
-  const Versions versions(data.spec);
-  if (!versions.ok()) return;
-  Expect(versions.differ(), name + " is used");
+  const Versions versions(*cuda, kBfloatVersion, data.spec);
+  Expect(versions.differ(), name + " is used " + Reason(versions.status));
+  if (!versions.differ()) return;
   const SoftpackLabels labels = data.Labels(one.count, seed % 2 == 0);
   CheckLabels<float>(name, data, labels, versions, kSoftpackFloat32, 0);
   CheckLabels<uint16_t>(name + " bf16", data, labels, versions, kSoftpackBfloat16, seed % 2);
@@ -154,8 +124,9 @@ void CheckOthers() {
   for (const DecodeCase& shape : others) {
     DecodeData data(shape, 1, 9);
     data.spec.method = kSoftpackMethodBfloat;
-    const Versions versions(data.spec);
-    if (versions.ok()) Expect(!versions.differ(), std::string(shape.name) + ": version 1");
+    const Versions versions(*cuda, kBfloatVersion, data.spec);
+    Expect(versions.status == kSoftpackOk && !versions.differ(),
+           std::string(shape.name) + ": version 1");
   }
 }
 
@@ -163,11 +134,7 @@ void CheckOthers() {
 bool HasVersion() {
   DecodeData data(kBrief[0].shape, 1, 1);
   data.spec.method = kSoftpackMethodBfloat;
-  SoftpackDecoder* decoder = nullptr;
-  if (cuda->decoder_create(&data.spec, &decoder) != kSoftpackOk) return false;
-  cuda->decoder_destroy(decoder);
-  const Versions versions(data.spec);
-  return versions.ok() && versions.differ();
+  return Versions(*cuda, kBfloatVersion, data.spec).differ();
 }
 
 }  // namespace

@@ -220,8 +220,10 @@ void CudaDecoder::CreateFixed(Operation& operation, const SoftpackDecoderSpec& s
   tables_.steps = steps;
   tables_.run_ends = ends;
   tables_.runs = host.runs;
-  if (ChooseTableVersion(tables_) == 2)
-    CreateClusters(operation, host);
+  const clusters::Plan plan = PlanTableVersion(tables_);
+  tables_.table_clusters = plan.blocks == 0 ? 0 : TableClusters(plan);
+  if (tables_.table_clusters > 0)
+    CreateClusters(operation, host, plan);
   else
     CreateSlices(operation, host);
 }
@@ -310,12 +312,13 @@ int CudaDecoder::Decode(Operation& operation, const SoftpackDecodeArgs& args) co
   LabelSource source(operation, args.labels, tables_, bits_, target.chunk());
   if (!operation.ok() || labels == 0) return operation.Finish();
   const bool slices = DecodesBySlices(labels), clusters = DecodesByClusters(labels);
-  const Working working = TakeWorking(operation, target.chunk(), RowUse::kDecode, slices);
+  Working working = TakeWorking(operation, target.chunk(), RowUse::kDecode, slices);
+  if (clusters) working.partial = operation.Take<uint4>(PartialUnits(target.chunk()));
   return ForEachChunk(operation, target, labels,
                       [&](uint64_t first, uint64_t count, const RowTarget& rows) {
                         const LabelChunk part = source.Next(first, count);
                         if (clusters)
-                          RunClusterTables(operation, tables_, part, rows);
+                          RunClusterTables(operation, tables_, part, rows, working.partial);
                         else if (slices)
                           DecodeBySlices(operation, part, rows, working);
                         else

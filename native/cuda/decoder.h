@@ -10,6 +10,7 @@
 #include "cuda/operation.h"
 #include "cuda/rows.h"
 #include "cuda/slices.h"
+#include "cuda/table_clusters.h"
 
 namespace softpack {
 
@@ -104,6 +105,7 @@ struct Working {
   float* vectors = nullptr;     // latent: [count, latent]
   uint16_t* latents = nullptr;  // bfloat, split
   uint16_t* rows = nullptr;     // slices: SliceRows elements
+  uint4* partial = nullptr;     // clusters: PartialUnits
 };
 
 class CudaDecoder {
@@ -121,7 +123,7 @@ class CudaDecoder {
   void CreateTable(Operation& operation, const SoftpackDecoderSpec& spec);
   void CreateFixed(Operation& operation, const SoftpackDecoderSpec& spec);
   void CreateSlices(Operation& operation, const FixedTables& host);
-  void CreateClusters(Operation& operation, const FixedTables& host);
+  void CreateClusters(Operation& operation, const FixedTables& host, const clusters::Plan& plan);
   void CreateBfloat(Operation& operation, const SoftpackDecoderSpec& spec, bool split);
   void CreateHopper(Operation& operation, const SoftpackDecoderSpec& spec);
   void CreateBaseTable(Operation& operation, const SoftpackDecoderSpec& spec);
@@ -134,6 +136,7 @@ class CudaDecoder {
   bool DecodesByHopper(RowUse use) const;
   uint64_t ChunkLabels(uint64_t count, RowUse use) const;
   Working TakeWorking(Operation& operation, uint64_t chunk, RowUse use, bool slices) const;
+  uint64_t PartialUnits(uint64_t count) const;
   bool DecodesBySlices(uint64_t count) const;
   bool DecodesByClusters(uint64_t count) const;
   uint64_t SliceRows(uint64_t count) const;
@@ -220,7 +223,9 @@ void RunFixed(Operation& operation, const DecoderTables& tables, const LabelChun
               const RowTarget& target, RowUse use, float* values);
 // Labels by version 2 of tables in shared memory, of a decoder that has it.
 void RunClusterTables(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
-                      const RowTarget& target);
+                      const RowTarget& target, uint4* partial);
+// Clusters of a plan that the device runs at once; 0 if it runs none.
+uint32_t TableClusters(const clusters::Plan& plan);
 
 }  // namespace softpack
 

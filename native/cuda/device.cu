@@ -249,6 +249,10 @@ cudaError_t AllowMostShared(const void* kernel) {
   return error;
 }
 
+cudaError_t AllowLargeClusters(const void* kernel) {
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
+}
+
 // The previous device has a context, or gets one when it becomes current again: CUDA offers no
 // other way back.
 CurrentDevice::CurrentDevice() {

@@ -43,6 +43,8 @@ int RefuseArgument(const char* why);
 // Lets a kernel have as much shared memory as a block may ask for, once per kernel: a limit set per
 // launch could be lowered by another thread in between.
 cudaError_t AllowMostShared(const void* kernel);
+// Clusters of more blocks than every device with clusters runs as one.
+cudaError_t AllowLargeClusters(const void* kernel);
 
 // The device of this process is the thread's current one for as long as this lives; another library
 // may have chosen another.

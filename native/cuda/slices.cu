@@ -7,13 +7,14 @@
 // sums; one warp per label then adds those (kSliceSlots of them); the second looks up the rows
 // again, in slices of adjacent columns, and writes labels once, in whole sectors.
 //
-// Counted cost per label of 1,000 classes, twice: 2 kB of shared memory per stage, at 128 bytes per
-// cycle and multiprocessor (30 TB/s on an H100) 0.7 ns at 10 stages and 1.4 ns at 20, without
-// conflicts between banks; an addition for two columns. Besides 256 bytes of partial sums written
-// and read, 2 bytes per index and slice, and the label's 4 kB (2 kB) written, 0.95 ns at 4.3 TB/s.
-// In all 1.7 ns at (100, 64), 2.9 ns at (50, 128), if the instructions of both passes, 1.5 to 3 ns
-// to issue, hide behind it; reading the rows from L2 takes 3.7 and 7.5 ns. Filling shared memory
-// takes some 4 us: the chunk must be worth it.
+// Counted per label of 1,000 classes and block, in cycles of shared memory at 128 bytes each, both
+// passes: rows without conflicts between banks, 40 at (100, 64) and 20 at (50, 128), whose slices
+// are narrower; their numbers, 5 and 2.5; shuffles, partial sums and labels written, 6 and 3. 51
+// cycles of the 8 blocks that hold a table, 1.8 ns by 16 groups of them at 1.755 GHz (an H100's 132
+// multiprocessors); 26 of 32 blocks, 3.6 ns by 4 groups. Besides 256 bytes of partial sums written
+// and read, 2 bytes per index and slice, and the label's 4 kB (2 kB) written, 0.95 ns at 4.3 TB/s,
+// and 1.5 to 3 ns to issue both passes' instructions. Reading the rows from L2 takes 3.7 and 7.5
+// ns. Filling shared memory takes some 4 us: the chunk must be worth it.
 #include "cuda/slices.h"
 
 #include <algorithm>

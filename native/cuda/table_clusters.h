@@ -11,44 +11,58 @@
 namespace softpack {
 namespace clusters {
 
-constexpr uint32_t kBlocks = 8;          // of a cluster, and labels that it makes at a time
-constexpr uint32_t kBlockClasses = 128;  // of whose sums a block holds the table's part
-constexpr uint32_t kClasses = kBlocks * kBlockClasses;
-constexpr uint32_t kRowBytes = kBlockClasses * 2;
-constexpr uint32_t kRowUnits = kRowBytes / 16;
-constexpr uint32_t kLabelBytes = kClasses * 2;  // of its sums
-constexpr uint32_t kWarps = 12;                 // of a block
+constexpr uint32_t kClasses = 1024;             // padded
+constexpr uint32_t kLabelBytes = kClasses * 2;  // of a label's sums
+constexpr uint32_t kLabelUnits = kLabelBytes / 16;
+constexpr uint32_t kWarps = 12;  // of a block
+constexpr uint32_t kFewBlocks = 8;
+constexpr uint32_t kManyBlocks = 16;  // more than every device with clusters runs as one
 
-// The class of an element of a block's row. A lane l of the warp that makes the label has classes
-// l, l + 32, l + 64, ... (rows.h), four of them side by side, so that it reads 8 bytes of each
-// block's sums.
-SOFTPACK_HOST_DEVICE inline uint32_t ClassOf(uint32_t block, uint32_t element) {
-  constexpr uint32_t kEach = kBlockClasses / 32;
-  return block * kBlockClasses + element % kEach * 32 + element / kEach;
+// Units of 16 bytes in a row of the table in a block: its 128 or 64 adjacent classes.
+SOFTPACK_HOST_DEVICE constexpr uint32_t RowUnits(uint32_t blocks) { return kLabelUnits / blocks; }
+
+// The class of an element of a block's row. Lane l of the warp that makes the label has classes l,
+// l + 32, l + 64, ... (rows.h), those of a block side by side.
+SOFTPACK_HOST_DEVICE inline uint32_t ClassOf(uint32_t blocks, uint32_t block, uint32_t element) {
+  const uint32_t classes = kClasses / blocks, each = classes / 32;
+  return block * classes + element % each * 32 + element / each;
 }
 
-// Shared memory of a block, in bytes from its start: the rows of the table first.
+// How a table is divided, and a block's shared memory, in bytes from its start: the rows of a pass
+// first.
 struct Plan {
-  uint32_t table_bytes;
+  uint32_t blocks;         // of a cluster, and labels that it makes at a time; 0 if no way fits
+  uint32_t passes;         // over labels: 2 if only half of the stages fit
+  uint32_t pass_stages;    // of the first pass
   uint32_t sums;           // of two labels a warp
   uint32_t indices;        // of two groups of labels a warp
   uint32_t indices_bytes;  // of one group
   uint32_t barriers;       // one for the table, two a warp
-  uint32_t bytes;          // 0 if they do not fit
+  uint32_t bytes;
 };
 
+constexpr uint32_t kBarriers = 1 + 2 * kWarps;
+
 inline Plan PlanOf(uint64_t stages, uint64_t levels, uint64_t shared_bytes) {
-  constexpr uint64_t kMostRows = 4096;  // whose bytes a barrier can count
-  Plan plan = {};
-  if (stages > kMostRows || levels > kMostRows || stages * levels >= kMostRows) return plan;
-  plan.table_bytes = static_cast<uint32_t>(stages * levels * kRowBytes);
-  plan.sums = plan.table_bytes;
-  plan.indices = plan.sums + 2 * kWarps * kLabelBytes;
-  plan.indices_bytes = static_cast<uint32_t>(kBlocks * stages * 2);
-  plan.barriers = plan.indices + 2 * kWarps * plan.indices_bytes;
-  const uint32_t bytes = plan.barriers + (1 + 2 * kWarps) * 8;
-  plan.bytes = bytes <= shared_bytes ? bytes : 0;
-  return plan;
+  constexpr uint64_t kMostRows = 4096;
+  if (stages > kMostRows || levels > kMostRows || stages * levels > kMostRows) return {};
+  struct Way {
+    uint32_t blocks, passes;
+  };
+  constexpr Way kWays[] = {{kFewBlocks, 1}, {kManyBlocks, 1}, {kManyBlocks, 2}};
+  for (const Way& way : kWays) {
+    Plan plan = {};
+    plan.blocks = way.blocks;
+    plan.passes = way.passes;
+    plan.pass_stages = static_cast<uint32_t>((stages + way.passes - 1) / way.passes);
+    plan.sums = static_cast<uint32_t>(plan.pass_stages * levels) * RowUnits(way.blocks) * 16;
+    plan.indices = plan.sums + 2 * kWarps * kLabelBytes;
+    plan.indices_bytes = static_cast<uint32_t>(way.blocks * stages * 2);
+    plan.barriers = plan.indices + 2 * kWarps * plan.indices_bytes;
+    plan.bytes = plan.barriers + kBarriers * 8;
+    if (plan.bytes <= shared_bytes) return plan;
+  }
+  return {};
 }
 
 }  // namespace clusters

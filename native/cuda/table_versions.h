@@ -1,7 +1,7 @@
 // Which version of tables in shared memory decodes labels of `fixed`: the only place that decides.
 //   1  slices of classes, passed over twice (slices.cu): clamp and identity, every device
-//   2  a table that a cluster holds together (table_clusters.cu): every head, smaller tables, by
-//      images for compute capability 9.0 and newer
+//   2  a table that a cluster holds together (table_clusters.cu): the same heads, by images for
+//      compute capability 9.0 and newer
 // Version 2 has never run on a device, so that it is taken where SOFTPACK_CUDA_TABLES=2 asks for
 // it, and only where it can; bench/cuda.sh measures both.
 #ifndef SOFTPACK_CUDA_TABLE_VERSIONS_H_
@@ -25,13 +25,14 @@ inline int WishedTableVersion() {
   return text != nullptr && std::strcmp(text, "2") == 0 ? 2 : 1;
 }
 
-// For a decoder of method `fixed`, when it is created. Rounding in several runs, and predictions,
-// are left to rows in L2, as by version 1.
-inline int ChooseTableVersion(const DecoderTables& tables) {
-  if (WishedTableVersion() < 2 || Facts().instructions < kClusterCapability) return 1;
-  const bool fits = tables.classes <= clusters::kClasses &&
-                    clusters::PlanOf(tables.stages, tables.levels, Facts().shared_bytes).bytes > 0;
-  return fits && tables.runs == 1 && tables.base_rows == 0 ? 2 : 1;
+// For a decoder of method `fixed`, when it is created: how version 2 divides its table; no blocks
+// for version 1. Rounding in several runs, and predictions, are left to rows in L2, as by
+// version 1.
+inline clusters::Plan PlanTableVersion(const DecoderTables& tables) {
+  const bool fits = tables.classes <= clusters::kClasses && tables.runs == 1 &&
+                    tables.base_rows == 0 && Facts().instructions >= kClusterCapability;
+  if (WishedTableVersion() < 2 || !fits) return {};
+  return clusters::PlanOf(tables.stages, tables.levels, Facts().shared_bytes);
 }
 
 }  // namespace softpack

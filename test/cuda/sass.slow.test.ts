@@ -26,8 +26,8 @@ const MOST_INSTRUCTIONS = {
   TensorNearest: (products: number) => 3.5 * products + 140,
 };
 
-/** Two stages of eight labels: 12 loads, 16 additions of three, 10 for addresses and the loop; one more stage of them. */
-const MOST_OF_ROWS = 80;
+/** Of two stages and of one more: loads of indices and rows, additions of three numbers and of two, addresses, the loop. */
+const MOST_OF_ROWS = 85;
 
 const capability = (kernel: Kernel) => Number(/\d+/.exec(kernel.architecture)?.[0]);
 const count = (instructions: readonly Instruction[], opcode: string) =>
@@ -157,11 +157,13 @@ describe('the machine code of the CUDA module', () => {
     }
   });
 
-  it('adds up rows of two stages for eight labels at a time, and sends sums 16 bytes at a time, from 9.0 on', ({
+  it('adds up rows of two stages for all labels of a cluster, and sends sums 16 bytes at a time, from 9.0 on', ({
     skip,
   }) => {
     if (lacking !== undefined) skip(lacking);
-    for (const kernel of of(/ClusterTableKernel/)) {
+    const found = of(/ClusterTableKernel/);
+    expect(found).toHaveLength(3 * ARCHITECTURES.length);
+    for (const kernel of found) {
       if (capability(kernel) < FIRST_CLUSTERS) {
         expect(kernel.instructions.length, label(kernel)).toBeLessThan(32);
         continue;
@@ -173,9 +175,14 @@ describe('the machine code of the CUDA module', () => {
         texts.findIndex((text) => text.includes('LDS.U16')),
         texts.findLastIndex((text) => text.includes('LDS.128')),
       );
+      console.log(`${label(kernel)}: ${rows.length} instructions of three stages`);
       expect(rows.length, label(kernel)).toBeLessThan(MOST_OF_ROWS);
       expect(having(/LDS\.128/), label(kernel)).toBe(12);
-      expect(having(/STAS\.128/), label(kernel)).toBe(4);
+      // The last pass sends sums, the first leaves them in memory.
+      const sends = having(/STAS\.128/);
+      expect([sends, having(/STG\.E\.128/)], label(kernel)).toEqual(
+        kernel.name.includes('Lb1E') ? [4, 0] : [0, 4],
+      );
       expect(having(/UBLKCP/), label(kernel)).toBeGreaterThan(0);
     }
   });

@@ -201,7 +201,10 @@ struct cudaPointerAttributes {
   cudaMemoryType type;
   int device;
 };
-enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+enum cudaFuncAttribute {
+  cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
+  cudaFuncAttributeNonPortableClusterSizeAllowed = 14
+};
 struct cudaFuncAttributes {
   int ptxVersion;
   int maxThreadsPerBlock;

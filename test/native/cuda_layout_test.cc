@@ -116,36 +116,45 @@ void TestSlices(std::mt19937& random) {
 // Tables that the blocks of a cluster hold together.
 void TestClusters(std::mt19937& random) {
   using namespace clusters;
-  std::set<uint32_t> classes;
-  for (uint32_t block = 0; block < kBlocks; ++block) {
-    for (uint32_t element = 0; element < kBlockClasses; ++element) {
-      const uint32_t column = ClassOf(block, element);
-      classes.insert(column);
-      Expect(column / kBlockClasses == block, "a block has adjacent classes");
-      // A lane reads 8 bytes of each block's sums: 4 classes, in order.
-      Expect(column % 32 == element / 4 && column % kBlockClasses / 32 == element % 4,
-             "classes of a lane lie side by side, ascending");
+  for (const uint32_t blocks : {kFewBlocks, kManyBlocks}) {
+    std::set<uint32_t> classes;
+    const uint32_t each = kClasses / blocks / 32;  // of a lane
+    for (uint32_t block = 0; block < blocks; ++block) {
+      for (uint32_t element = 0; element < RowUnits(blocks) * 8; ++element) {
+        const uint32_t column = ClassOf(blocks, block, element);
+        classes.insert(column);
+        Expect(column * blocks / kClasses == block, "a block has adjacent classes");
+        Expect(column % 32 == element / each && column / 32 % each == element % each,
+               "classes of a lane lie side by side, ascending");
+      }
     }
+    Expect(classes.size() == kClasses && *classes.rbegin() == kClasses - 1, "every class once");
   }
-  Expect(classes.size() == kClasses && *classes.rbegin() == kClasses - 1, "every class once");
   for (int round = 0; round < 2000; ++round) {
     const uint64_t stages = 1 + random() % 40, levels = 1 + random() % 300;
     const uint64_t limit = 1024 * (48 + random() % 200);
     const Plan plan = PlanOf(stages, levels, limit);
-    if (plan.bytes == 0) continue;
+    if (plan.blocks == 0) continue;
     Expect(plan.bytes <= limit, "what is planned fits");
-    Expect(plan.table_bytes == stages * levels * kRowBytes && plan.table_bytes < 1 << 20,
-           "all rows, no more than a barrier can count");
-    Expect(plan.sums == plan.table_bytes && plan.indices == plan.sums + 24 * kLabelBytes &&
-               plan.indices_bytes == stages * 16 &&
+    Expect(plan.pass_stages * plan.passes >= stages && plan.pass_stages <= stages,
+           "all stages have a pass");
+    Expect(
+        plan.sums == plan.pass_stages * levels * kLabelBytes / plan.blocks && plan.sums < 1 << 20,
+        "rows of a pass, no more than a barrier can count");
+    Expect(plan.indices == plan.sums + 24 * kLabelBytes &&
+               plan.indices_bytes == stages * plan.blocks * 2 &&
                plan.barriers == plan.indices + 24 * plan.indices_bytes &&
                plan.bytes == plan.barriers + 25 * 8,
            "parts side by side");
   }
-  constexpr uint64_t kShared = 227 << 10;
-  Expect(PlanOf(10, 64, kShared).bytes > 0, "(100, 64)");
-  Expect(PlanOf(20, 128, kShared).bytes == 0 && PlanOf(uint64_t{1} << 40, 1, kShared).bytes == 0,
-         "too large");
+  const auto way = [](uint64_t stages, uint64_t levels) {
+    const Plan plan = PlanOf(stages, levels, 227 << 10);
+    return std::to_string(plan.blocks) + " " + std::to_string(plan.passes);
+  };
+  Expect(way(10, 64) == "8 1", "(100, 64)");
+  Expect(way(20, 64) == "16 1" && way(1, 1) == "8 1", "tables that fit");
+  Expect(way(20, 128) == "16 2", "(50, 128)");
+  Expect(way(40, 512) == "0 0" && way(uint64_t{1} << 40, 1) == "0 0", "too large");
 }
 
 void TestTiles() {

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 
 #include "cuda_emulation.h"
@@ -18,6 +19,7 @@ struct Allocation {
 };
 std::map<const char*, Allocation> memory;     // by its end
 std::map<const void*, size_t> shared_limits;  // of kernels that were given one
+std::set<const void*> large_clusters;         // kernels that may have more than 8 blocks
 thread_local cudaError_t last_error = cudaSuccess;
 thread_local int current_device = 0;
 
@@ -213,9 +215,13 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void*) {
 }
 
 // A limit that is lowered breaks a launch of another thread that needs the higher one.
-cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int value) {
+cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
   if (const cudaError_t error = CheckedInContext(); error != cudaSuccess) return error;
   const std::lock_guard<std::mutex> lock(softpack_emulation::fault_mutex);
+  if (attribute == cudaFuncAttributeNonPortableClusterSizeAllowed) {
+    if (value != 0) softpack_emulation::large_clusters.insert(kernel);
+    return cudaSuccess;
+  }
   size_t& limit = softpack_emulation::shared_limits[kernel];
   if (static_cast<size_t>(value) < limit) {
     return softpack_emulation::last_error = cudaErrorInvalidValue;
@@ -338,6 +344,10 @@ cudaError_t EmulatedLaunch(const std::function<void()>& kernel, dim3 grid, dim3 
                             ? softpack_emulation::kSharedWithoutAsking
                             : limit->second;
     if (shared > most) return softpack_emulation::last_error = cudaErrorInvalidValue;
+    const bool large = softpack_emulation::large_clusters.count(address) > 0;
+    if (cluster > (large ? 16u : 8u)) {
+      return softpack_emulation::last_error = cudaErrorInvalidValue;
+    }
   }
   const bool fits = grid.x > 0 && grid.y > 0 && grid.z > 0 && grid.y < 65536 && grid.z < 65536 &&
                     block.x * block.y * block.z <= 1024;

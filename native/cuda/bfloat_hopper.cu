@@ -1,7 +1,7 @@
-// Version 2 of `bfloat`, for compute capability 9.0a: labels of adjacent segments of one codebook
-// by warp-specialised products (wgmma) of tiles that arrive by bulk copies. Never run on a device;
-// version 1 (bfloat_labels.cu) stays the default until a measurement says otherwise
-// (bfloat_versions.h).
+// Version 2 of `bfloat`, for compute capability 9.0a: labels of adjacent segments of one codebook,
+// and losses of them (bfloat_hopper_loss.cu), by warp-specialised products (wgmma) of tiles that
+// arrive by bulk copies. Never run on a device; version 1 (bfloat_labels.cu) stays the default
+// until a measurement says otherwise (bfloat_versions.h).
 //
 // A cluster of two by up to four blocks makes 256 labels of all classes: 128 labels by 256 classes
 // a block. One thread of a block has tiles of 256 classes by 64 latent elements copied, which the
@@ -18,9 +18,8 @@
 // kB (2 kB) of labels, 1.2 TB/s.
 #include "core/scalar_math.h"
 #include "cuda/bfloat_hopper_epilogue.h"
-#include "cuda/bfloat_hopper_mainloop.h"
+#include "cuda/bfloat_hopper_kernel.h"
 #include "cuda/bfloat_versions.h"
-#include "cuda/decoder.h"
 #include "cuda/layout.h"
 
 namespace softpack {
@@ -66,90 +65,30 @@ __global__ void CodebookKernel(CodebookParams params) {
 
 #ifdef SOFTPACK_HOPPER
 
-// Registers of a thread: 65,536 of a block, which begins with 168 each.
-constexpr int kProducerRegisters = 24;
-constexpr int kConsumerRegisters = 240;
-
-__device__ __forceinline__ void Prepare(const Params& params, const Block& block) {
-  if (threadIdx.x == 0) {
-#pragma unroll 1
-    for (uint32_t slot = 0; slot < params.plan.slots; ++slot) {
-      InitBarrier(block.full(slot), 1);
-      InitBarrier(block.empty(slot), kLabelBlocks * kConsumerWarps);
-    }
-    for (uint32_t which = 0; which < 2; ++which) {
-      InitBarrier(block.codes_full(which), 1);
-      InitBarrier(block.codes_empty(which), kConsumerWarps);
-      InitBarrier(block.summed(which), 1);
-    }
-    InitBarrier(block.codebook_full(), 1);
-    PublishBarriers();
+// From the products of a tile to labels.
+class LabelsUse {
+ public:
+  __device__ LabelsUse(const Params& params, const Block& block)
+      : params_(params), block_(block), exchange_(params, block) {}
+  __device__ __forceinline__ void operator()(uint32_t row, uint64_t label,
+                                             float (&sums)[kProductSums]) {
+    float scales[kRows];
+    ApplyHead(params_, block_, row, exchange_, sums, scales);
+    WriteLabels(params_, block_, label, sums, scales);
   }
-  const uint32_t words = params.shape.depth() * kTileWords + 2 * kStepWords;
-  for (uint32_t at = threadIdx.x; at < words; at += kThreads) {
-    block.recipes[RecipePosition(at)] = Recipe(WordAt(params.shape, at));
-  }
-  const uint32_t first = block.column() * kTileClasses;
-  for (uint32_t at = threadIdx.x; at < kTileClasses; at += kThreads) {
-    block.bias[at] = first + at < params.shape.classes ? params.bias[first + at] : 0.0f;
-  }
-}
 
-__device__ __forceinline__ void Consume(const Params& params, const Block& block) {
-  const uint32_t thread = threadIdx.x - kWarpgroup;
-  const uint32_t row = thread / kWarp * 16 + thread % kWarp / 4;  // and 8 further down
-  const uint32_t row_bytes = params.shape.stages * 2;
-  CodewordReader reader(params, block);
-  Exchange exchange(params, block);
-  Turn turn, codes;
-  float sums[kProductSums], scales[kRows];
-  AwaitPhase(block.codebook_full(), 0);
-  for (Schedule schedule(params, block); schedule.more(); schedule.Next()) {
-    StartSums(block, sums);
-    AwaitPhase(block.codes_full(codes.slot), codes.parity);
-    const unsigned char* const rows = block.codes + codes.slot * params.plan.codes_bytes;
-    const uint32_t last = schedule.labels_read() - 1;
-    reader.Begin(rows + (row < last ? row : last) * row_bytes,
-                 rows + (row + 8 < last ? row + 8 : last) * row_bytes);
-    Multiply(params, block, reader, turn, sums);
-    __syncwarp();
-    if (threadIdx.x % kWarp == 0) ArriveAt(block.codes_empty(codes.slot), block.rank);
-    codes.Next(2);
-    ApplyHead(params, block, row, exchange, sums, scales);
-    WriteLabels(params, block, schedule.first_label() + row, sums, scales);
-  }
-}
+ private:
+  const Params& params_;
+  const Block& block_;
+  Exchange exchange_;
+};
 
-#endif
-
-// An image without the instructions allows fewer threads, by which the host tells it.
-#if defined(SOFTPACK_HOPPER) || !defined(__CUDA_ARCH__)
-constexpr unsigned kLaunchThreads = kThreads;
-#else
-constexpr unsigned kLaunchThreads = 32;
 #endif
 
 __global__ void __launch_bounds__(kLaunchThreads, 1) HopperLabelsKernel(Params params) {
 #ifdef SOFTPACK_HOPPER
-  const Block block(params.plan);
-  Prepare(params, block);
-  ClusterSync();
-  if (threadIdx.x < kWarpgroup) {
-    ReleaseRegisters<kProducerRegisters>();
-    if (threadIdx.x == 0) Produce(params, block);
-    __syncwarp();
-  } else {
-    ClaimRegisters<kConsumerRegisters>();
-    Consume(params, block);
-  }
-  // Others write to this block's shared memory until here.
-  ClusterSync();
+  RunBlock<LabelsUse>(params, [](const Block&, const Schedule&, uint32_t) {});
 #endif
-}
-
-Shape ShapeOf(const DecoderTables& tables) {
-  return {static_cast<uint32_t>(tables.stages), static_cast<uint32_t>(tables.width),
-          static_cast<uint32_t>(tables.levels), static_cast<uint32_t>(tables.classes)};
 }
 
 }  // namespace
@@ -174,32 +113,18 @@ void CudaDecoder::CreateHopper(Operation& operation, const SoftpackDecoderSpec& 
                 {tables_.codebooks, codebook, shape});
   tables_.hopper_tiles = packed;
   tables_.hopper_codebook = reinterpret_cast<const uint32_t*>(codebook);
-  tables_.hopper_clusters = 0;
-  if (!operation.ok()) return;
-  const Plan plan = PlanOf(shape, Facts().shared_bytes);
-  const unsigned cluster = kLabelBlocks * shape.columns();
-  operation.Check(AllowMostShared(reinterpret_cast<const void*>(HopperLabelsKernel)),
-                  "asking for shared memory");
-  int clusters = 0;
-  operation.Check(
-      MostClusters(HopperLabelsKernel, {cluster, kThreads, plan.bytes, cluster}, &clusters),
-      "counting clusters");
-  tables_.hopper_clusters = clusters > 0 ? static_cast<uint32_t>(clusters) : 1;
+  const Plan plan = PlanOf(shape, kLabelQuantities, Facts().shared_bytes);
+  tables_.hopper_clusters =
+      operation.ok() ? CountClusters(operation, HopperLabelsKernel, shape, plan) : 0;
+  tables_.hopper_loss_clusters = CountLossClusters(operation, tables_);
 }
 
 void RunHopperLabels(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
                      const RowTarget& target) {
   const Shape shape = ShapeOf(tables);
-  const Plan plan = PlanOf(shape, Facts().shared_bytes);
-  const uint64_t pairs =
-      (chunk.count + kLabelBlocks * kTileLabels - 1) / (kLabelBlocks * kTileLabels);
-  const unsigned cluster = kLabelBlocks * shape.columns();
-  const unsigned clusters =
-      static_cast<unsigned>(pairs < tables.hopper_clusters ? pairs : tables.hopper_clusters);
-  operation.Run("decoding by warpgroups", HopperLabelsKernel,
-                {clusters * cluster, kThreads, plan.bytes, cluster},
-                {shape, plan, tables.hopper_tiles, tables.hopper_codebook, chunk.indices,
-                 tables.bias, target});
+  RunClusters(operation, "decoding by warpgroups", HopperLabelsKernel, tables.hopper_clusters,
+              {shape, PlanOf(shape, kLabelQuantities, Facts().shared_bytes), tables.hopper_tiles,
+               tables.hopper_codebook, chunk.indices, tables.bias, target});
 }
 
 }  // namespace softpack

@@ -11,107 +11,12 @@
 #define SOFTPACK_CUDA_BFLOAT_HOPPER_EPILOGUE_H_
 
 #include "core/scalar_math.h"
-#include "cuda/bfloat_hopper.h"
+#include "cuda/bfloat_hopper_rows.h"
 
 #ifdef SOFTPACK_HOPPER
 
 namespace softpack {
 namespace hopper {
-
-constexpr int kRows = 2;                          // of a thread, 8 apart
-constexpr int kFours = kProductSums / kRows / 4;  // four adjacent classes of one row
-constexpr int kFourStep = 16;                     // classes from one to the next
-
-struct Plus {
-  __device__ float operator()(float a, float b) const { return a + b; }
-};
-struct Most {
-  __device__ float operator()(float a, float b) const { return Greater(a, b); }
-};
-
-// Sum of element `i` of four `f`, of row `r`.
-__device__ __forceinline__ constexpr int SumAt(int f, int r, int i) {
-  return 8 * f + i / 2 * 4 + 2 * r + i % 2;
-}
-
-// Totals of whole rows from this thread's parts, in the order of the columns' tiles. The n-th
-// exchange of a block: buffers alternate, as a block that begins the one after next has all parts
-// of the next one, which nobody sends before having read this one's.
-class Exchange {
- public:
-  __device__ Exchange(const Params& params, const Block& block)
-      : block_(block), columns_(params.shape.columns()) {}
-
-  template <class Combine>
-  __device__ __forceinline__ void Total(float (&parts)[kRows], uint32_t row,
-                                        const Combine& combine) {
-    const unsigned lane = threadIdx.x % 4;
-    float* const received = block_.sums + turn_.slot * kMostColumns * kTileLabels;
-    uint64_t* const summed = block_.summed(turn_.slot);
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      parts[r] = combine(parts[r], __shfl_xor_sync(kFullWarp, parts[r], 1));
-      parts[r] = combine(parts[r], __shfl_xor_sync(kFullWarp, parts[r], 2));
-      if (lane < columns_) {
-        SendFloat(received + block_.column() * kTileLabels + row + 8 * r, parts[r], summed,
-                  block_.rank_of(lane));
-      }
-    }
-    if (threadIdx.x == kWarpgroup) ArriveExpecting(summed, columns_ * kTileLabels * 4);
-    AwaitSent(summed, turn_.parity);
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      float total = received[row + 8 * r];
-      for (uint32_t column = 1; column < columns_; ++column) {
-        total = combine(total, received[column * kTileLabels + row + 8 * r]);
-      }
-      parts[r] = total;
-    }
-    turn_.Next(2);
-  }
-
- private:
-  const Block& block_;
-  uint32_t columns_;
-  Turn turn_;
-};
-
-// Classes of this block from its first, that exist: at most a tile.
-__device__ __forceinline__ uint32_t ClassesHere(const Params& params, const Block& block) {
-  const uint32_t left = params.shape.classes - block.column() * kTileClasses;
-  return left < kTileClasses ? left : kTileClasses;
-}
-
-__device__ __forceinline__ void StartSums(const Block& block, float (&sums)[kProductSums]) {
-  const uint32_t first = threadIdx.x % 4 * 4;
-#pragma unroll
-  for (int f = 0; f < kFours; ++f) {
-    const float4 bias = *reinterpret_cast<const float4*>(block.bias + f * kFourStep + first);
-#pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      sums[SumAt(f, r, 0)] = bias.x;
-      sums[SumAt(f, r, 1)] = bias.y;
-      sums[SumAt(f, r, 2)] = bias.z;
-      sums[SumAt(f, r, 3)] = bias.w;
-    }
-  }
-}
-
-// Calls f(sum, r, i) for each sum that is a class; i: of the four.
-template <class Function>
-__device__ __forceinline__ void ForEachClass(uint32_t classes, float (&sums)[kProductSums],
-                                             const Function& use) {
-  const uint32_t first = threadIdx.x % 4 * 4;
-#pragma unroll
-  for (int f = 0; f < kFours; ++f) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if (first + f * kFourStep + i >= classes) continue;
-#pragma unroll
-      for (int r = 0; r < kRows; ++r) use(sums[SumAt(f, r, i)], r, i);
-    }
-  }
-}
 
 // From v to the head's numerators; the factors of a row that make them labels.
 __device__ __forceinline__ void ApplyHead(const Params& params, const Block& block, uint32_t row,

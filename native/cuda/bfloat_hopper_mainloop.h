@@ -19,7 +19,9 @@ namespace softpack {
 namespace hopper {
 
 // The copying thread. Each of two blocks that share tiles has half of each copied, to both.
-__device__ inline void Produce(const Params& params, const Block& block) {
+template <class Ahead>
+__device__ __forceinline__ void Produce(const Params& params, const Block& block,
+                                        const Ahead& ahead) {
   constexpr uint32_t kHalf = kTileBytes / kLabelBlocks;
   const Shape& shape = params.shape;
   ArriveExpecting(block.codebook_full(), params.plan.codebook_bytes);
@@ -46,6 +48,7 @@ __device__ inline void Produce(const Params& params, const Block& block) {
       CopyBulkToBlocks(block.tiles + turn.slot * kTileBytes + block.half() * kHalf,
                        tiles + static_cast<uint64_t>(k) * kTileBytes, kHalf, block.full(turn.slot),
                        both);
+      ahead(block, schedule, k);
       turn.Next(params.plan.slots);
     }
   }

@@ -114,30 +114,36 @@ struct Plan {
   uint32_t codes_bytes;
   uint32_t recipes;
   uint32_t bias;
-  uint32_t sums;
+  uint32_t sums;  // [2, quantities, kMostColumns, kTileLabels]
+  uint32_t quantities;
   uint32_t barriers;
   uint32_t bytes;
 };
 constexpr uint32_t kMostSlots = 6;
 constexpr uint32_t kLeastSlots = 3;
-constexpr uint32_t kSumBytes = 2 * kMostColumns * kTileLabels * 4;
+constexpr uint32_t kQuantityFloats = kMostColumns * kTileLabels;
+// Quantities of a row that blocks exchange at a time, for labels and for losses.
+constexpr uint32_t kLabelQuantities = 1;
+constexpr uint32_t kLossQuantities = 4;
 // full and empty of each slot, full and empty of both tiles of codes, the codebook, both sums.
 constexpr uint32_t kBarriers = 2 * kMostSlots + 4 + 1 + 2;
 
 SOFTPACK_HOST_DEVICE inline uint32_t RoundUp16(uint32_t bytes) { return (bytes + 15) / 16 * 16; }
 
 // With as many slots as fit `shared_bytes`; none if that is fewer than kLeastSlots.
-inline Plan PlanOf(const Shape& shape, uint64_t shared_bytes) {
+inline Plan PlanOf(const Shape& shape, uint32_t quantities, uint64_t shared_bytes) {
   const uint64_t codebook = uint64_t{shape.levels} * shape.pitch() * 4;
   const uint64_t codes = uint64_t{kTileLabels} * shape.stages * 2;
   Plan plan = {};
   if (codebook + 2 * codes > shared_bytes) return plan;
+  plan.quantities = quantities;
   plan.codebook_bytes = RoundUp16(static_cast<uint32_t>(codebook));
   plan.codes_bytes = RoundUp16(static_cast<uint32_t>(codes));
   // Two steps more than are multiplied are looked up.
   const uint32_t recipes = (shape.depth() * kTileWords + 2 * kStepWords) * 4;
+  const uint32_t sums = 2 * quantities * kQuantityFloats * 4;
   const uint32_t besides = plan.codebook_bytes + 2 * plan.codes_bytes + recipes + kTileClasses * 4 +
-                           kSumBytes + RoundUp16(kBarriers * 8);
+                           sums + RoundUp16(kBarriers * 8);
   for (uint32_t slots = kMostSlots; slots >= kLeastSlots; --slots) {
     if (slots * kTileBytes + besides > shared_bytes) continue;
     plan.slots = slots;
@@ -146,7 +152,7 @@ inline Plan PlanOf(const Shape& shape, uint64_t shared_bytes) {
     plan.recipes = plan.codes + 2 * plan.codes_bytes;
     plan.bias = plan.recipes + recipes;
     plan.sums = plan.bias + kTileClasses * 4;
-    plan.barriers = plan.sums + kSumBytes;
+    plan.barriers = plan.sums + sums;
     plan.bytes = slots * kTileBytes + besides;
     return plan;
   }

@@ -1,6 +1,7 @@
 // Which version of `bfloat` decodes: the only place that decides.
 //   1  products by mma.sync (bfloat_labels.cu, bfloat.cu): every shape and device
-//   2  products by wgmma (bfloat_hopper.cu): labels, of the shapes below, by images for 9.0a
+//   2  products by wgmma (bfloat_hopper.cu, bfloat_hopper_loss.cu): the shapes below, by images for
+//      9.0a; losses where what blocks exchange fits shared memory too (CountLossClusters)
 // Version 2 has never run on a device, so that it is taken where SOFTPACK_CUDA_BFLOAT=2 asks for
 // it, and only where it can; bench/cuda.sh measures both.
 #ifndef SOFTPACK_CUDA_BFLOAT_VERSIONS_H_
@@ -38,7 +39,7 @@ inline int ChooseBfloatVersion(const SoftpackDecoderSpec& spec) {
   const Shape shape = {static_cast<uint32_t>(spec.stages), static_cast<uint32_t>(spec.width),
                        static_cast<uint32_t>(spec.levels), static_cast<uint32_t>(spec.classes)};
   // Padding multiplies elements by zeros: they have to be finite.
-  return PlanOf(shape, Facts().shared_bytes).slots > 0 && !MayOverflow(spec) ? 2 : 1;
+  return PlanOf(shape, kLabelQuantities, Facts().shared_bytes).slots > 0 && !MayOverflow(spec) ? 2 : 1;
 }
 
 }  // namespace softpack

@@ -249,7 +249,7 @@ bool CudaDecoder::RowsFitRegisters() const {
 }
 
 bool CudaDecoder::DecodesByHopper(RowUse use) const {
-  return use == RowUse::kDecode && tables_.hopper_tiles != nullptr;
+  return (use == RowUse::kDecode ? tables_.hopper_clusters : tables_.hopper_loss_clusters) > 0;
 }
 
 bool CudaDecoder::DecodesByClusters(uint64_t count) const {
@@ -296,7 +296,10 @@ void CudaDecoder::UseRows(Operation& operation, const LabelChunk& chunk, const R
       RunLatentValues(operation, tables_, chunk, working.vectors, values);
       return RunRows(operation, target, use, values, tables_.stride);
     default:
-      if (DecodesByHopper(use)) return RunHopperLabels(operation, tables_, chunk, target);
+      if (DecodesByHopper(use)) {
+        return use == RowUse::kDecode ? RunHopperLabels(operation, tables_, chunk, target)
+                                      : RunHopperLosses(operation, tables_, chunk, target);
+      }
       if (BfloatLabelsFit(tables_.classes)) {
         return RunBfloatLabels(operation, tables_, chunk, target, use, working.latents);
       }

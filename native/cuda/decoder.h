@@ -67,7 +67,8 @@ struct DecoderTables {
   // Version 2 of bfloat (bfloat_pack.h), or null.
   const uint16_t* hopper_tiles;
   const uint32_t* hopper_codebook;
-  uint32_t hopper_clusters;  // that run at once
+  uint32_t hopper_clusters;       // that run at once
+  uint32_t hopper_loss_clusters;  // likewise; 0: losses are version 1's
 };
 
 // Element e of a label's latent vector: codewords in order of stages, then the prediction.
@@ -210,6 +211,10 @@ void RunBfloatLabels(Operation& operation, const DecoderTables& tables, const La
                      const RowTarget& target, RowUse use, uint16_t* latents);
 // Labels by version 2, of a decoder that has it.
 void RunHopperLabels(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
+                     const RowTarget& target);
+// Likewise losses and gradients; see DecoderTables::hopper_loss_clusters.
+uint32_t CountLossClusters(Operation& operation, const DecoderTables& tables);
+void RunHopperLosses(Operation& operation, const DecoderTables& tables, const LabelChunk& chunk,
                      const RowTarget& target);
 // Rows of `values` [count, stride] used up.
 void RunRows(Operation& operation, const RowTarget& target, RowUse use, float* values,

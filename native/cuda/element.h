@@ -75,6 +75,25 @@ struct FloatElement {
   static __device__ __forceinline__ void StreamFour(float* to, const float (&four)[4]) {
     __stcs(reinterpret_cast<float4*>(to), float4{four[0], four[1], four[2], four[3]});
   }
+  // Four elements as they lie in memory, which may still be on their way; from L2, and for the last
+  // time.
+  using Four = uint4;
+  static __device__ __forceinline__ Four LoadFour(const float* from) {
+    return __ldcg(reinterpret_cast<const uint4*>(from));
+  }
+  static __device__ __forceinline__ Four LastFour(const float* from) {
+    return __ldcs(reinterpret_cast<const uint4*>(from));
+  }
+  static __device__ __forceinline__ Four JoinFour(const float (&four)[4]) {
+    return {scalar::BitsOf(four[0]), scalar::BitsOf(four[1]), scalar::BitsOf(four[2]),
+            scalar::BitsOf(four[3])};
+  }
+  static __device__ __forceinline__ void SplitFour(const Four& four, float (&values)[4]) {
+    values[0] = scalar::FloatOf(four.x);
+    values[1] = scalar::FloatOf(four.y);
+    values[2] = scalar::FloatOf(four.z);
+    values[3] = scalar::FloatOf(four.w);
+  }
 };
 
 struct HalfElement {
@@ -100,6 +119,23 @@ struct HalfElement {
   }
   static __device__ __forceinline__ void StreamFour(uint16_t* to, const float (&four)[4]) {
     __stcs(reinterpret_cast<uint2*>(to), uint2{Pair(four[0], four[1]), Pair(four[2], four[3])});
+  }
+  using Four = uint2;
+  static __device__ __forceinline__ Four LoadFour(const uint16_t* from) {
+    return __ldcg(reinterpret_cast<const uint2*>(from));
+  }
+  static __device__ __forceinline__ Four LastFour(const uint16_t* from) {
+    return __ldcs(reinterpret_cast<const uint2*>(from));
+  }
+  static __device__ __forceinline__ Four JoinFour(const uint16_t (&four)[4]) {
+    return {four[0] | static_cast<uint32_t>(four[1]) << 16, four[2] | static_cast<uint32_t>(four[3])
+                                                                          << 16};
+  }
+  static __device__ __forceinline__ void SplitFour(const Four& four, float (&values)[4]) {
+    values[0] = OfHalf(static_cast<uint16_t>(four.x));
+    values[1] = OfHalf(static_cast<uint16_t>(four.x >> 16));
+    values[2] = OfHalf(static_cast<uint16_t>(four.y));
+    values[3] = OfHalf(static_cast<uint16_t>(four.y >> 16));
   }
 };
 
@@ -128,6 +164,23 @@ struct BfloatElement {
   }
   static __device__ __forceinline__ void StreamFour(uint16_t* to, const float (&four)[4]) {
     __stcs(reinterpret_cast<uint2*>(to), uint2{Pair(four[0], four[1]), Pair(four[2], four[3])});
+  }
+  using Four = uint2;
+  static __device__ __forceinline__ Four LoadFour(const uint16_t* from) {
+    return __ldcg(reinterpret_cast<const uint2*>(from));
+  }
+  static __device__ __forceinline__ Four LastFour(const uint16_t* from) {
+    return __ldcs(reinterpret_cast<const uint2*>(from));
+  }
+  static __device__ __forceinline__ Four JoinFour(const uint16_t (&four)[4]) {
+    return {four[0] | static_cast<uint32_t>(four[1]) << 16, four[2] | static_cast<uint32_t>(four[3])
+                                                                          << 16};
+  }
+  static __device__ __forceinline__ void SplitFour(const Four& four, float (&values)[4]) {
+    values[0] = scalar::FloatOf(four.x << 16);
+    values[1] = scalar::FloatOf(four.x & 0xffff0000u);
+    values[2] = scalar::FloatOf(four.y << 16);
+    values[3] = scalar::FloatOf(four.y & 0xffff0000u);
   }
 };
 

@@ -67,6 +67,9 @@ inline void CopyBulkToBlocks(void* shared, const void* global, uint32_t bytes, u
                              uint16_t blocks) {
   softpack_emulation::CopyBulk(shared, global, bytes, barrier, blocks);
 }
+inline void PrefetchBulk(const void* global, uint32_t bytes) {
+  softpack_emulation::PrefetchBulk(global, bytes);
+}
 inline void SendFloat(float* place, float value, uint64_t* barrier, unsigned rank) {
   softpack_emulation::Send(place, &value, sizeof value, barrier, rank);
 }
@@ -174,6 +177,10 @@ __device__ __forceinline__ void CopyBulkToBlocks(void* shared, const void* globa
       "[%0], [%1], %2, [%3], %4;" ::"r"(SharedAddress(shared)),
       "l"(global), "r"(bytes), "r"(SharedAddress(barrier)), "h"(blocks)
       : "memory");
+}
+// Asks for memory to be in L2, aligned likewise.
+__device__ __forceinline__ void PrefetchBulk(const void* global, uint32_t bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(global), "r"(bytes));
 }
 // Stores to `place` of block `rank`, whose barrier counts 4 bytes.
 __device__ __forceinline__ void SendFloat(float* place, float value, uint64_t* barrier,

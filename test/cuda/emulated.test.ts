@@ -103,10 +103,15 @@ describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
       expect([stderr, status]).toEqual(['', 0]);
       const { rows } = JSON.parse(readFileSync(file, 'utf8')) as { rows: { operation: string }[] };
       const operations = rows.map(({ operation }) => operation);
-      expect(operations).toHaveLength(28);
-      for (const version of ['1', '2', '1 f16', '2 f16']) {
-        for (const method of ['bfloat', 'fixed'])
-          expect(operations).toContain(`decode ${method} version ${version}`);
+      expect(operations).toHaveLength(32);
+      for (const version of ['1', '2']) {
+        for (const row of ['decode bfloat', 'decode fixed', 'decode_kl bfloat']) {
+          expect(operations).toContain(`${row} version ${version}`);
+        }
+        for (const method of ['bfloat', 'fixed']) {
+          expect(operations).toContain(`decode ${method} version ${version} f16`);
+        }
+        expect(operations).toContain(`decode_kl bfloat version ${version} bf16`);
       }
       for (const method of ['latent', 'fixed', 'bfloat', 'split']) {
         expect(operations).toContain(`decode ${method}`);

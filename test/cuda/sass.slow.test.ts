@@ -9,7 +9,7 @@ const FIRST_CLUSTERS = 90;
 
 /** Kernels that decode and encode, by file. */
 const HOT =
-  /BfloatLabelsKernel|BfloatProductKernel|HopperLabelsKernel|TensorNearestKernel|SliceKernel|TableKernel/;
+  /BfloatLabelsKernel|BfloatProductKernel|Hopper\w+Kernel|TensorNearestKernel|SliceKernel|TableKernel/;
 
 /**
  * Around each of four products of a warpgroup: 17 instructions that read a lane's four words of whole codewords, 27 more
@@ -75,8 +75,8 @@ describe('the machine code of the CUDA module', () => {
   it('calls nothing in the loops that products and rows are added up in', ({ skip }) => {
     if (lacking !== undefined) skip(lacking);
     for (const kernel of of(HOT)) {
-      // Their one loop also divides, once a row; tests below look at what is inside.
-      if (/HopperLabelsKernel|ClusterTableKernel/.test(kernel.name)) continue;
+      // Their one loop also divides, once or twice a row; tests below look at what is inside.
+      if (/Hopper\w+Kernel|ClusterTableKernel/.test(kernel.name)) continue;
       // For 8.x the assembler also jumps to labels of the kernel by CALL.
       const calls = loopsOf(kernel).flatMap((loop) =>
         loop.filter(({ opcode, text }) => opcode === 'CALL' && !text.includes('`(.L_')),
@@ -130,7 +130,9 @@ describe('the machine code of the CUDA module', () => {
 
   it('multiplies by warpgroups, from bulk copies for a cluster, for 9.0a alone', ({ skip }) => {
     if (lacking !== undefined) skip(lacking);
-    for (const kernel of of(/HopperLabelsKernel/)) {
+    const hopper = of(/Hopper(Labels|Loss)Kernel/);
+    expect(hopper).toHaveLength(4 * ARCHITECTURES.length);
+    for (const kernel of hopper) {
       if (kernel.architecture !== 'sm_90a') {
         expect(kernel.instructions.length, label(kernel)).toBeLessThan(32);
         continue;
@@ -150,6 +152,11 @@ describe('the machine code of the CUDA module', () => {
       const inner = texts.slice(first, last);
       expect(inner.filter((text) => /MEMBAR|CCTL|CALL|\bSTL|\bLDL/.test(text))).toEqual([]);
       expect(having(/UBLKCP.*MULTICAST/)).toBeGreaterThan(0);
+      // Logits are asked for ahead of the products' end, and read four at a time, twice.
+      const loss = kernel.name.includes('HopperLossKernel');
+      expect(having(/UBLKPF/)).toBe(loss ? 1 : 0);
+      const fours = /FloatElement/.test(kernel.name) ? /LDG\.E\.(EF\.)?128/ : /LDG\.E\.(EF\.)?64/;
+      if (loss) expect(having(fours), label(kernel)).toBeGreaterThanOrEqual(64);
       expect(having(/\bSTAS\b/)).toBeGreaterThan(0);
       for (const change of ['TRY_ALLOC', 'DEALLOC']) {
         expect(having(new RegExp(`USETMAXREG\\.${change}`))).toBe(1);

@@ -33,6 +33,22 @@ inline float FromBfloat(uint16_t bits) {
   return value;
 }
 
+// Two versions' sums of the same products, in other orders; and float64's.
+constexpr double kOrder = 1e-5;
+
+template <class T>
+double OfType(T value, uint32_t type) {
+  if constexpr (sizeof(T) == 4) return value;
+  return type == kSoftpackFloat16 ? FromHalf(value) : FromBfloat(value);
+}
+
+// Elements that bfloat16 holds: what is left to deviate is the sums.
+inline void RoundToBfloat(DecodeData& data) {
+  for (auto* const values : {&data.codebooks, &data.basis}) {
+    for (float& value : *values) value = FromBfloat(scalar::FloatToBfloat(value));
+  }
+}
+
 // || found - reference || / || reference ||, summed up over labels.
 struct Deviation {
   double square = 0, size = 0;

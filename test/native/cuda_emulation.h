@@ -100,6 +100,7 @@ void PublishBarriers();
 void Arrive(uint64_t* barrier, unsigned rank, uint32_t bytes);
 void AwaitPhase(const uint64_t* barrier, uint32_t parity);
 void CopyBulk(void* shared, const void* global, uint32_t bytes, uint64_t* barrier, unsigned blocks);
+void PrefetchBulk(const void* global, uint32_t bytes);
 void Send(void* place, const void* value, uint32_t bytes, uint64_t* barrier, unsigned rank);
 void FenceProducts();
 void CommitProducts();
@@ -171,6 +172,14 @@ inline float __uint_as_float(unsigned bits) {
 }
 template <class T>
 T __ldg(const T* at) {
+  return *at;
+}
+template <class T>
+T __ldcg(const T* at) {
+  return *at;
+}
+template <class T>
+T __ldcs(const T* at) {
   return *at;
 }
 template <class T>

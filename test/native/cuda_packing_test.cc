@@ -73,26 +73,31 @@ void TestTilePlaces() {
 void TestPlans() {
   struct Setting {
     Shape shape;
-    uint32_t slots;
+    uint32_t slots, loss_slots;
   };
   constexpr uint64_t kShared = 227 << 10;
-  for (const Setting& one : {Setting{{159, 5, 1024, 1000}, 4}, Setting{{66, 15, 2048, 1000}, 3},
-                             Setting{{50, 20, 1024, 1000}, 4}, Setting{{40, 25, 512, 1000}, 5}}) {
-    const Plan plan = PlanOf(one.shape, kShared);
-    Expect(plan.slots == one.slots, "slots of a setting: " + std::to_string(plan.slots));
-    Expect(plan.codebook == plan.slots * kTileBytes &&
-               plan.codes == plan.codebook + plan.codebook_bytes &&
-               plan.recipes == plan.codes + 2 * plan.codes_bytes && plan.recipes < plan.bias &&
-               plan.bias + kTileClasses * 4 == plan.sums &&
-               plan.sums + kSumBytes == plan.barriers &&
-               plan.barriers + kBarriers * 8 <= plan.bytes && plan.bytes <= kShared,
-           "parts side by side");
-    for (const uint32_t part : {plan.codebook, plan.codes, plan.codes_bytes, plan.recipes,
-                                plan.bias, plan.sums, plan.barriers}) {
-      Expect(part % 16 == 0, "aligned parts");
+  for (const Setting& one :
+       {Setting{{159, 5, 1024, 1000}, 4, 3}, Setting{{66, 15, 2048, 1000}, 3, 3},
+        Setting{{50, 20, 1024, 1000}, 4, 4}, Setting{{40, 25, 512, 1000}, 5, 5}}) {
+    for (const uint32_t quantities : {kLabelQuantities, kLossQuantities}) {
+      const Plan plan = PlanOf(one.shape, quantities, kShared);
+      Expect(plan.slots == (quantities == kLabelQuantities ? one.slots : one.loss_slots),
+             "slots of a setting: " + std::to_string(plan.slots));
+      Expect(plan.codebook == plan.slots * kTileBytes &&
+                 plan.codes == plan.codebook + plan.codebook_bytes &&
+                 plan.recipes == plan.codes + 2 * plan.codes_bytes && plan.recipes < plan.bias &&
+                 plan.bias + kTileClasses * 4 == plan.sums &&
+                 plan.sums + 2 * quantities * kQuantityFloats * 4 == plan.barriers &&
+                 plan.barriers + kBarriers * 8 <= plan.bytes && plan.bytes <= kShared,
+             "parts side by side");
+      for (const uint32_t part : {plan.codebook, plan.codes, plan.codes_bytes, plan.recipes,
+                                  plan.bias, plan.sums, plan.barriers}) {
+        Expect(part % 16 == 0, "aligned parts");
+      }
     }
   }
-  Expect(PlanOf({2, 100, 2000, 10}, kShared).slots == 0, "a codebook that does not fit");
+  Expect(PlanOf({2, 100, 2000, 10}, kLabelQuantities, kShared).slots == 0,
+         "a codebook that does not fit");
 }
 
 }  // namespace

@@ -47,13 +47,18 @@ class Timing {
     const uint64_t bytes = labels_ * classes_ * sizeof(float);
     out_ = watch_.Memory(bytes);
     logits_ = watch_.Memory(bytes);
+    rounded_logits_ = watch_.Memory(bytes / 2);
     if (!watch_.ok()) return false;
     Random random(1);
     const std::vector<float> some = random.Floats(classes_ * std::min(kLabelsABatch, labels_));
+    std::vector<uint16_t> rounded;
+    for (const float logit : some) rounded.push_back(scalar::FloatToBfloat(logit));
     for (uint64_t at = 0; at + kLabelsABatch <= std::max(kLabelsABatch, labels_);
          at += kLabelsABatch) {
       watch_.Check(module_.memory_write(static_cast<float*>(logits_) + at * classes_, some.data(),
                                         some.size() * sizeof(float)));
+      watch_.Check(module_.memory_write(static_cast<uint16_t*>(rounded_logits_) + at * classes_,
+                                        rounded.data(), rounded.size() * sizeof(uint16_t)));
     }
     const double copies =
         watch_.Median("copy", "", labels_, 8.0 * static_cast<double>(classes_),
@@ -166,21 +171,43 @@ class Timing {
     labels.codes_bytes = codes_bytes;
     labels.count = labels_;
     const double label_bytes = static_cast<double>(spec.stages * spec.bits) / 8;
-    for (const uint32_t type : {kSoftpackFloat32, kSoftpackFloat16}) {
-      const bool half = type == kSoftpackFloat16;
-      // The first once more, so that the two are measured next to each other.
+    // `use(decoder, type)`. The first once more, so that the two are measured next to each other.
+    const auto compare = [&](const std::string& operation, uint32_t type, double class_bytes,
+                             const auto& use) {
+      const char* const suffix = type == kSoftpackFloat32   ? ""
+                                 : type == kSoftpackFloat16 ? " f16"
+                                                            : " bf16";
       for (const bool second : {false, true}) {
-        watch_.Median(std::string("decode ") + method + " version " + (second ? "2" : "1") +
-                          (half ? " f16" : ""),
-                      name, labels_,
-                      label_bytes + (half ? 2.0 : 4.0) * static_cast<double>(classes_),
+        watch_.Median(operation + " " + method + " version " + (second ? "2" : "1") + suffix, name,
+                      labels_, label_bytes + class_bytes * static_cast<double>(classes_),
                       [&](uint64_t round) {
                         labels.first = round * 7919 % labels_;
-                        const SoftpackDecodeArgs args{labels, out_, type, 1};
-                        return backend_.decode(second ? versions.two : versions.one, &args);
+                        return use(second ? versions.two : versions.one, type);
                       });
       }
-    }
+    };
+    const auto decode = [&](const SoftpackDecoder* decoder, uint32_t type) {
+      const SoftpackDecodeArgs args{labels, out_, type, 1};
+      return backend_.decode(decoder, &args);
+    };
+    compare("decode", kSoftpackFloat32, 4, decode);
+    compare("decode", kSoftpackFloat16, 2, decode);
+    // Losses of tables have one version.
+    if (spec.method != kSoftpackMethodBfloat) return;
+    const auto loss = [&](const SoftpackDecoder* decoder, uint32_t type) {
+      const void* const logits = type == kSoftpackFloat32 ? logits_ : rounded_logits_;
+      const SoftpackDecodeKlArgs args{labels,
+                                      static_cast<const float*>(logits),
+                                      nullptr,
+                                      static_cast<float*>(out_),
+                                      4.0f,
+                                      1.0f,
+                                      kSoftpackLossKl,
+                                      1};
+      return module_.decode_kl_as(decoder, &args, type);
+    };
+    compare("decode_kl", kSoftpackFloat32, 8, loss);
+    compare("decode_kl", kSoftpackBfloat16, 4, loss);
   }
 
   // 64 components of one base vector a label, some 2 bits each.
@@ -267,6 +294,7 @@ class Timing {
   Stopwatch watch_;
   void* out_ = nullptr;
   void* logits_ = nullptr;
+  void* rounded_logits_ = nullptr;  // to bfloat16
 };
 
 }  // namespace

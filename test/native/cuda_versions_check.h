@@ -6,6 +6,8 @@ namespace testing {
 
 // Version 2 of `bfloat`, where the module has it.
 void CheckVersions();
+// Its losses and gradients, likewise.
+void CheckVersionLosses();
 
 }  // namespace testing
 }  // namespace softpack

@@ -20,21 +20,24 @@
 // Counted per label of 1,000 classes and block, in cycles of shared memory at 128 bytes each:
 //                                    (100, 64), 8 blocks    (50, 128), 16 blocks
 //   rows of the table                20                     20, half of them in each pass
-//   their numbers, for four labels   2.5                    5
+//   their numbers, for four labels   1.3                    2.5
 //   sums sent, received and read     6                      3
 //   sums kept, and read again                               2
 //   shuffles                         0.6                    0.3
 //   labels written                   4, or 8                2, or 4
-// the latter if a row's 128 bytes in two lines take two. In all 33 to 37, 1.2 to 1.3 ns by 16
-// clusters at 1.755 GHz, 760 to 850 M labels/s on an H200, where version 1 has 51 in its two
-// passes; and 32 to 34, 2.3 to 2.4 ns by 8 clusters, 410 to 440 M labels/s, where version 1 has 26
-// by each of 32 blocks, 275 M labels/s. Instructions, by their SASS: 40 for two stages of 8
-// labels and 52 of 16, 364 for a label of float32 (510 of halves), 140 besides, 200 with two
-// passes, once for all labels at a time: 90 (110) a label and block, 22 (27) cycles of the four
-// schedulers beside the above; 70 (80) and 17 (20) at (50, 128). Memory: 4 kB (2 kB) of labels
+// the latter if a row's 128 bytes in two lines take two; numbers of an odd number of stages take
+// twice as much. In all 32 to 36 at (100, 64), 1.14 to 1.28 ns by 16 clusters at 1.755 GHz, where
+// version 1 has 51 in its two passes, 1.8 ns; 12 and 18 to 20 at (50, 128), 0.9 and 1.3 to 1.4 ns
+// by 8 clusters, where version 1 has 26 by each of 32 blocks, 3.6 ns. Memory: 4 kB (2 kB) of labels
 // written, 0.93 ns (0.47 ns) at 4.3 TB/s, in whole sectors where rows begin in one; with two passes
-// 2 kB of sums written and read; indices from L2, once a block and pass. Filling shared memory
-// takes some 4 us a chunk and pass.
+// 2 kB of sums written and read, 1.4 ns (0.93 ns) of the last one; indices from L2, once a block
+// and pass. Filling shared memory takes some 4 us a pass of 65,536 labels. With it 745 to 830 M
+// labels/s at (100, 64) and 420 M at (50, 128) on an H200; of version 1 520 and 270 M.
+//
+// Instructions, by their SASS: 46 for two stages of 8 labels and 64 of 16, 364 for a label of
+// float32 (510 of halves), 140 besides, 200 with two passes, once for all labels at a time: 90
+// (110) a label and block, 23 (28) cycles of the four schedulers beside the above; 75 (85) and 19
+// (21) at (50, 128).
 #include "cuda/table_clusters.h"
 
 #include "cpu/fixed_tables.h"
@@ -50,6 +53,7 @@ namespace {
 using namespace clusters;
 
 constexpr unsigned kThreads = kWarps * kWarp;
+
 struct ArrangeParams {
   const int16_t* from;  // [levels, columns] of one stage
   uint4* to;            // [blocks, rows, units]
@@ -188,44 +192,75 @@ __device__ __forceinline__ void StartSums(const ClusterParams& params, const Tea
   });
 }
 
-// Adds up the rows of so many stages, at most two: an addition has three terms.
-template <uint32_t kBlocks, uint32_t kStages>
-__device__ __forceinline__ void AddStages(const uint4* rows, uint32_t stage_units,
-                                          const uint16_t* levels, uint32_t lot_levels,
-                                          Sums<kBlocks>& sums) {
+// Levels of two stages, by one read where they lie in one word.
+template <bool kInWord>
+__device__ __forceinline__ void ReadLevels(const uint16_t* levels, uint32_t (&two)[2]) {
+  if constexpr (kInWord) {
+    const uint32_t word = *reinterpret_cast<const uint32_t*>(levels);
+    two[0] = word & 0xffffu;
+    two[1] = word >> 16;
+  } else {
+    two[0] = levels[0];
+    two[1] = levels[1];
+  }
+}
+
+// One lot's labels: the rows of their levels added up, of two stages or of the first; an addition
+// has three terms.
+template <uint32_t kBlocks, bool kBoth>
+__device__ __forceinline__ void AddLevels(const uint4* rows, uint32_t stage_units,
+                                          const uint32_t (&levels)[2],
+                                          uint4 (&sums)[Shape<kBlocks>::kParts]) {
   using Its = Shape<kBlocks>;
+  const uint4* const first = rows + levels[0] * Its::kUnits;
+  const uint4* const second = rows + stage_units + levels[1] * Its::kUnits;
 #pragma unroll
-  for (uint32_t lot = 0; lot < Its::kLots; ++lot) {
-    const uint16_t* const own = levels + lot * lot_levels;
-    const uint4* const first = rows + own[0] * Its::kUnits;
-    const uint4* const second = rows + stage_units + own[kStages - 1] * Its::kUnits;
+  for (uint32_t part = 0; part < Its::kParts; ++part) {
+    const uint4 a = first[part * kLabelLanes];
+    uint4 b = {0, 0, 0, 0};
+    if constexpr (kBoth) b = second[part * kLabelLanes];
+    sums[part].x += a.x + b.x;
+    sums[part].y += a.y + b.y;
+    sums[part].z += a.z + b.z;
+    sums[part].w += a.w + b.w;
+  }
+}
+
+template <uint32_t kBlocks, bool kInWord>
+__device__ __forceinline__ void AddPairs(const ClusterParams& params, const uint16_t* levels,
+                                         const uint4* rows, Sums<kBlocks>& sums) {
+  using Its = Shape<kBlocks>;
+  const uint32_t stage_units = params.levels * Its::kUnits;
+#pragma unroll 1
+  for (uint32_t pair = 0; pair < params.pass_stages / 2; ++pair) {
 #pragma unroll
-    for (uint32_t part = 0; part < Its::kParts; ++part) {
-      uint4& sum = sums.words[lot][part];
-      const uint4 a = first[part * kLabelLanes];
-      uint4 b = {0, 0, 0, 0};
-      if constexpr (kStages == 2) b = second[part * kLabelLanes];
-      sum.x += a.x + b.x;
-      sum.y += a.y + b.y;
-      sum.z += a.z + b.z;
-      sum.w += a.w + b.w;
+    for (uint32_t lot = 0; lot < Its::kLots; ++lot) {
+      uint32_t two[2];
+      ReadLevels<kInWord>(levels + lot * kLotLabels * params.stages, two);
+      AddLevels<kBlocks, true>(rows, stage_units, two, sums.words[lot]);
     }
+    levels += 2;
+    rows += 2 * stage_units;
   }
 }
 
 template <uint32_t kBlocks>
 __device__ __forceinline__ void AddRows(const ClusterParams& params, const Team& team,
                                         const uint16_t* indices, Sums<kBlocks>& sums) {
-  const uint32_t lane = threadIdx.x % kWarp, stages = params.stages, count = params.pass_stages;
-  const uint32_t stage_units = params.levels * Shape<kBlocks>::kUnits;
-  const uint16_t* levels = indices + lane / kLabelLanes * stages + params.first_stage;
-  const uint4* rows = team.table + lane % kLabelLanes;
-#pragma unroll 1
-  for (uint32_t pair = 0; pair < count / 2; ++pair, levels += 2, rows += 2 * stage_units) {
-    AddStages<kBlocks, 2>(rows, stage_units, levels, kLotLabels * stages, sums);
-  }
-  if (count % 2 != 0) {
-    AddStages<kBlocks, 1>(rows, stage_units, levels, kLotLabels * stages, sums);
+  using Its = Shape<kBlocks>;
+  const uint32_t lane = threadIdx.x % kWarp, count = params.pass_stages;
+  const uint16_t* const levels = indices + lane / kLabelLanes * params.stages + params.first_stage;
+  const uint4* const rows = team.table + lane % kLabelLanes;
+  if ((params.stages | params.first_stage) % 2 == 0)
+    AddPairs<kBlocks, true>(params, levels, rows, sums);
+  else
+    AddPairs<kBlocks, false>(params, levels, rows, sums);
+  if (count % 2 == 0) return;
+#pragma unroll
+  for (uint32_t lot = 0; lot < Its::kLots; ++lot) {
+    const uint32_t last[2] = {levels[lot * kLotLabels * params.stages + count - 1], 0};
+    AddLevels<kBlocks, false>(rows + (count - 1) * params.levels * Its::kUnits, 0, last,
+                              sums.words[lot]);
   }
 }
 

@@ -44,7 +44,7 @@ struct Block {
   unsigned char* codes;
   uint32_t* recipes;
   float* bias;
-  float* sums;  // [2, columns, kTileLabels]
+  float* sums;  // Plan::sums
   uint64_t* barriers;
   unsigned rank;
 

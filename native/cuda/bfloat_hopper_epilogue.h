@@ -1,12 +1,10 @@
 // Labels of version 2 of `bfloat` from its sums: the head over whole rows, whose parts lie in up to
 // four blocks of a cluster, and streaming stores of four classes.
 //
-// A warp has 16 rows of all classes of its block, a quad of lanes two of them, so that a row's part
-// takes two shuffles. Lane l of a quad then sends it to the block of columns l, which waits for
-// bytes, not for threads: no barrier of the cluster. Counted per tile: 128 sums of a thread by some
-// 6 instructions, 1,500 issue slots of a scheduler's two warps, and an exchange's latency, against
-// 21,500 cycles of the product. 128 kB of float32 leave a block in 7,000 cycles at an H200's 4.3
-// TB/s, most of them while the next tile's products run.
+// Counted per tile: 128 sums of a thread by some 6 instructions, 1,500 issue slots of a scheduler's
+// two warps, and an exchange's latency, against 21,500 cycles of the product. 128 kB of float32
+// leave a block in 7,000 cycles at an H200's 4.3 TB/s, most of them while the next tile's products
+// run.
 #ifndef SOFTPACK_CUDA_BFLOAT_HOPPER_EPILOGUE_H_
 #define SOFTPACK_CUDA_BFLOAT_HOPPER_EPILOGUE_H_
 

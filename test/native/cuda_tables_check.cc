@@ -83,13 +83,15 @@ void CheckCase(const TableCase& one, uint32_t seed) {
   }
   cpu->decoder_create(&data.spec, &decoders.on_cpu);
   const SoftpackLabels labels = data.Labels(one.count, seed % 2 == 0);
-  CheckDecodeInto<float>(kSoftpackFloat32, name, data, labels, decoders, data.spec.method, true);
   const auto check = [&](auto element, uint32_t type, const char* suffix, uint64_t offset) {
     CheckLabels<decltype(element)>(name + suffix, labels, decoders, data.spec.classes, type, offset,
                                    seed % 3 == 0);
   };
-  check(uint16_t{}, kSoftpackBfloat16, " bf16", seed % 2);
+  // Thousands of labels take long under a sanitizer: one type of each.
+  if (brief && seed % 2 == 0) return check(uint16_t{}, kSoftpackBfloat16, " bf16", 1);
+  CheckDecodeInto<float>(kSoftpackFloat32, name, data, labels, decoders, data.spec.method, true);
   if (brief) return;
+  check(uint16_t{}, kSoftpackBfloat16, " bf16", seed % 2);
   CheckWrongIndex(name, data, decoders);
   // Threads that are emulated are slow.
   if (emulated && data.spec.classes > 600) return;

@@ -37,6 +37,7 @@ interface Flags {
   readonly questions?: string;
   readonly texts?: number;
   readonly passes?: number;
+  readonly window?: number;
 }
 
 /** The only one whose rows are sets of images. */
@@ -80,6 +81,7 @@ const program = new Command('experiments')
   .option('--questions <dir>', 'of `table2`: English part of chatterbot-corpus, asked beside nouns')
   .option('--texts <n>', 'of `table2`: no more than these, the first ones', Number)
   .option('--passes <n>', 'of `table2`: how often students see each text', Number)
+  .option('--window <n>', 'of `table2`: tokens that a step learns from', Number)
   .option('--report', 'measure nothing: write the report of what is known')
   .action(run);
 

@@ -33,6 +33,8 @@ export interface Table2Flags {
   readonly texts?: number;
   /** How often students see each text that they learn from, instead of the scale's own number. */
   readonly passes?: number;
+  /** Tokens that a step learns from, likewise. */
+  readonly window?: number;
 }
 
 export interface Table2Context {
@@ -77,8 +79,13 @@ export async function table2(flags: Table2Flags, context: Table2Context): Promis
   // One to learn from and one to test on.
   if (flags.texts !== undefined) argument.count(flags.texts, 'texts', 2);
   if (flags.passes !== undefined) argument.count(flags.passes, 'passes', 1);
+  if (flags.window !== undefined) argument.count(flags.window, 'window', 1);
   const { recipe: usual, ...scale } = flags.quick ? QUICK : FULL;
-  const recipe = { ...usual, passes: flags.passes ?? usual.passes };
+  const recipe = {
+    ...usual,
+    passes: flags.passes ?? usual.passes,
+    window: flags.window ?? usual.window,
+  };
   const { texts, head: matrix, greedy } = await labelledTexts(flags, scale.prompts, context);
   const tests = (_: unknown, i: number) => i % FOLD === 0 && i < FOLD * scale.tested;
   const learns = (own: unknown, i: number) => !tests(own, i);

@@ -3,7 +3,6 @@ import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { seconds } from '#src/cli/progress.js';
 import { replaceFile } from '#src/container/durable.js';
-import { bitsFor } from '#src/core/bits.js';
 import { isSoftpackError } from '#src/errors.js';
 import { pace } from '../pace.js';
 import type { Workspace } from '../workspace.js';
@@ -21,7 +20,7 @@ export interface TokenRow {
   readonly method: string;
   /** The row that it is compared with. */
   readonly base: string;
-  /** Of codes without the text, per label. */
+  /** Of codes, texts included, per label. */
   readonly bytes?: number;
   /** One per seed, sums over each of the same texts. */
   readonly judged: readonly Judged[];
@@ -226,9 +225,7 @@ class Run {
     const setting = { packed, answers: train, head, recipe, positions, predictor, order };
     const student = await trainStudent(lesson, seed, { ...setting, onStep, signal });
     this.#fresh++;
-    return codec === undefined
-      ? { student }
-      : { student, bytes: await bytesOf(out, train, head.vocabulary) };
+    return codec === undefined ? { student } : { student, bytes: await bytesOf(out, train) };
   }
 
   /** Of all students, in words; those that were known before take no time. */
@@ -267,13 +264,11 @@ function digest(answers: readonly Answer[], { weights }: TeacherHead): string {
   return hash.digest('hex');
 }
 
-/** Bytes of the codes per label, without the text. */
-async function bytesOf(out: string, texts: readonly Answer[], vocabulary: number): Promise<number> {
+/** Bytes of the codes per label, those of the texts included. */
+async function bytesOf(out: string, texts: readonly Answer[]): Promise<number> {
   let bytes = 0;
   for (const name of await readdir(out)) {
     if (name.startsWith('codes-')) bytes += (await stat(join(out, name))).size;
   }
-  const tokens = texts.reduce((sum, own) => sum + own.tokens.length, 0);
-  const labels = texts.reduce((sum, own) => sum + own.rows, 0);
-  return (bytes - (tokens * bitsFor(vocabulary)) / 8) / labels;
+  return bytes / texts.reduce((sum, own) => sum + own.rows, 0);
 }

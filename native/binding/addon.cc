@@ -23,7 +23,7 @@ namespace {
 
 // Raised with every change to a method here or to its arguments, together with ADDON_VERSION of
 // src/kernels/addon.ts, which refuses an addon of another version.
-constexpr uint32_t kAddonVersion = 10;
+constexpr uint32_t kAddonVersion = 11;
 
 using Reader = Work (*)(Arguments& arguments);
 

@@ -7,7 +7,8 @@
 namespace softpack {
 namespace {
 
-// Arguments `index` and the next, k: number, samples: number, ordered: number, stages: number.
+// Arguments `index` and the next, k: number, samples: number, ordered: number, stages: number,
+// counted: boolean.
 TokenShape ReadShape(const Arguments& arguments, size_t index, uint64_t vocabulary) {
   TokenShape shape = {};
   shape.vocabulary = vocabulary;
@@ -15,6 +16,7 @@ TokenShape ReadShape(const Arguments& arguments, size_t index, uint64_t vocabula
   shape.samples = arguments.Small(index + 1, "samples", 0, kTokenSamples);
   shape.ordered = arguments.Small(index + 2, "ordered", 0, kTokenOrdered);
   shape.stages = arguments.Small(index + 3, "stages", 0, kTokenStages);
+  shape.counted = arguments.Flag(index + 4, "counted");
   if (!IsTokenShape(shape)) arguments.Refuse("k", "sizes that agree");
   return shape;
 }
@@ -31,8 +33,8 @@ void CheckLength(const Arguments& arguments, const char* name, uint64_t found, u
 }
 
 // decodeTokens(ids: Uint32Array, k: number, samples: number, ordered: number, stages: number,
-//              codebooks: Float32Array | null, scale: Float32Array | null, bytes: Uint8Array,
-//              position: number, begins: Uint32Array, skip: number, labels: Int32Array,
+//              counted: boolean, codebooks: Float32Array | null, scale: Float32Array | null, bytes:
+//              Uint8Array, position: number, begins: Uint32Array, skip: number, labels: Int32Array,
 //              probabilities: Float32Array): number
 Napi::Value Decode(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
@@ -43,61 +45,61 @@ Napi::Value Decode(const Napi::CallbackInfo& info) {
   if (args.shape.stages > 0) {
     const uint64_t width = args.shape.width();
     const uint64_t rows = args.shape.stages * uint64_t{kTokenCodewords};
-    args.codebooks = arguments.Floats(5, "codebooks", rows * width);
-    args.scale = arguments.Floats(6, "scale", width);
+    args.codebooks = arguments.Floats(6, "codebooks", rows * width);
+    args.scale = arguments.Floats(7, "scale", width);
   }
-  const Span<uint8_t> bytes = arguments.Bytes(7, "bytes");
+  const Span<uint8_t> bytes = arguments.Bytes(8, "bytes");
   args.bytes = bytes.data;
   args.length = bytes.length;
-  args.position = arguments.Size(8, "position");
-  const Span<uint32_t> begins = arguments.DoubleWords(9, "begins");
+  args.position = arguments.Size(9, "position");
+  const Span<uint32_t> begins = arguments.DoubleWords(10, "begins");
   args.begins = begins.data;
-  args.skip = arguments.Small(10, "skip", 0, kTokenGroup - 1);
-  const Span<int32_t> labels = arguments.Integers(11, "labels");
+  args.skip = arguments.Small(11, "skip", 0, kTokenGroup - 1);
+  const Span<int32_t> labels = arguments.Integers(12, "labels");
   args.count = Labels(arguments, "labels", labels.length, args.shape.entries());
   CheckLength(arguments, "begins", begins.length, Groups(args.skip + args.count));
   args.labels = labels.data;
-  args.probabilities = arguments.Floats(12, "probabilities", labels.length);
+  args.probabilities = arguments.Floats(13, "probabilities", labels.length);
   return RunNow(arguments, [args] { return DecodeTokens(args); });
 }
 
 // encodeTokens(names: Uint32Array, k: number, samples: number, ordered: number, stages: number,
-//              counts: Uint32Array, ids: Uint32Array, logProbs: Float32Array | null,
-//              indices: Uint16Array | null, drawn: Uint32Array, out: Uint8Array, position: number,
-//              begins: Uint32Array, length: Uint32Array): number
+//              counted: boolean, counts: Uint32Array, ids: Uint32Array, logProbs: Float32Array |
+//              null, indices: Uint16Array | null, drawn: Uint32Array, out: Uint8Array, position:
+//              number, begins: Uint32Array, length: Uint32Array): number
 Napi::Value Encode(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   TokenEncodeArgs args = {};
   const Span<uint32_t> names = arguments.DoubleWords(0, "names");
   args.names = names.data;
   args.shape = ReadShape(arguments, 1, names.length);
-  const Span<uint32_t> counts = arguments.DoubleWords(5, "counts");
+  const Span<uint32_t> counts = arguments.DoubleWords(6, "counts");
   args.counts = counts.data;
   args.count = counts.length;
-  const Span<uint32_t> ids = arguments.DoubleWords(6, "ids");
+  const Span<uint32_t> ids = arguments.DoubleWords(7, "ids");
   const uint64_t entries = arguments.Product("ids", args.count, args.shape.k);
   CheckLength(arguments, "ids", ids.length, entries);
   args.ids = ids.data;
   if (args.shape.stages > 0) {
     const uint64_t indices = arguments.Product("indices", args.count, args.shape.stages);
-    args.indices = arguments.Words(8, "indices", indices);
+    args.indices = arguments.Words(9, "indices", indices);
   } else {
-    args.log_probs = arguments.Floats(7, "logProbs", entries);
+    args.log_probs = arguments.Floats(8, "logProbs", entries);
   }
-  const Span<uint32_t> drawn = arguments.DoubleWords(9, "drawn");
+  const Span<uint32_t> drawn = arguments.DoubleWords(10, "drawn");
   const uint64_t samples = arguments.Product("drawn", args.count, args.shape.samples);
   CheckLength(arguments, "drawn", drawn.length, samples);
   args.samples = drawn.data;
-  const Span<uint8_t> out = arguments.Bytes(10, "out");
+  const Span<uint8_t> out = arguments.Bytes(11, "out");
   args.out = out.data;
   args.capacity = out.length;
-  args.position = arguments.Size(11, "position");
+  args.position = arguments.Size(12, "position");
   if (args.position / 8 >= out.length) arguments.Refuse("position", "a bit of out");
-  const Span<uint32_t> begins = arguments.DoubleWords(12, "begins");
+  const Span<uint32_t> begins = arguments.DoubleWords(13, "begins");
   const uint64_t groups = Groups(args.count);
   CheckLength(arguments, "begins", begins.length, groups < 2 ? 0 : groups - 1);
   args.begins = begins.data;
-  const Span<uint32_t> length = arguments.DoubleWords(13, "length");
+  const Span<uint32_t> length = arguments.DoubleWords(14, "length");
   CheckLength(arguments, "length", length.length, 1);
   return RunNow(arguments, [args, length]() mutable {
     const int status = EncodeTokens(&args);

@@ -18,7 +18,11 @@ constexpr double kNearOne = 1 - 1e-9;
 // A group that is being read, and its label in hand.
 struct TokenLane {
   explicit TokenLane(const TokenShape& shape)
-      : listed(shape.k + 2), drawn(shape.samples + 2), halves(shape.k) {}
+      : listed(shape.k + 2),
+        drawn(shape.samples + 2),
+        names(shape.counted ? shape.samples + 2 : 0),
+        starts(names.size()),
+        halves(shape.k) {}
 
   TokenBits bits;
   // Output rows that are left, and labels before them that are passed over.
@@ -28,7 +32,10 @@ struct TokenLane {
   uint32_t count = 0;            // ids of the label
   std::vector<uint32_t> listed;  // [1, count], names + 1 in ascending order
   std::vector<uint32_t> drawn;   // [1, samples], numbers + 1 of the multiset
-  std::vector<int32_t> halves;   // [count], magnitudes of log-probabilities
+  // Of counted samples: the different names + 1, and where each but the first begins.
+  std::vector<uint32_t> names;
+  std::vector<uint32_t> starts;
+  std::vector<int32_t> halves;  // [count], magnitudes of log-probabilities
   std::array<int16_t, kTokenOrdered> digits = {};
   std::array<uint8_t, kTokenStages> codewords = {};
 };
@@ -85,7 +92,9 @@ class TokenDecoder {
       ReadListed(lanes, count);
       for (uint32_t i = 0; i < count; ++i) valid &= ReadValues(lanes[i]);
     }
-    if (shape_.samples > 0) {
+    if (shape_.samples > 0 && shape_.counted) {
+      for (uint32_t i = 0; i < count; ++i) ReadCounted(lanes + i);
+    } else if (shape_.samples > 0) {
       const uint64_t range = shape_.vocabulary + shape_.samples - 1;
       uint32_t* sets[kTokenLanes];
       for (uint32_t i = 0; i < count; ++i) sets[i] = lanes[i]->drawn.data();
@@ -143,6 +152,23 @@ class TokenDecoder {
     TokenBits* readers[kTokenLanes];
     for (uint32_t i = 0; i < count; ++i) readers[i] = &lanes[i]->bits;
     kernels_.read_token_sets(nodes.data(), size, range, count, readers, sets);
+  }
+
+  // The multiset of a lane.
+  void ReadCounted(TokenLane* const* at) {
+    TokenLane& lane = **at;
+    const uint32_t count = shape_.samples;
+    const uint32_t most = static_cast<uint32_t>(std::min<uint64_t>(count, shape_.vocabulary));
+    const uint32_t different = lane.bits.ReadBelow(most) + 1;
+    uint32_t* set = lane.names.data();
+    ReadSetsOf(at, 1, different, shape_.vocabulary, &set);
+    set = lane.starts.data();
+    ReadSetsOf(at, 1, different - 1, count - 1, &set);
+    uint32_t name = 1;
+    for (uint32_t i = 0; i < count; ++i) {
+      if (name < different && lane.starts[name] == i) ++name;
+      lane.drawn[i + 1] = lane.names[name] + i;
+    }
   }
 
   bool ReadValues(TokenLane* lane) const {

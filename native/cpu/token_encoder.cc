@@ -11,7 +11,7 @@ namespace {
 // Appends fields to bytes that are zero. Needs 8 bytes behind the last field.
 class TokenBitWriter {
  public:
-  TokenBitWriter(uint8_t *bytes, uint64_t position)
+  TokenBitWriter(uint8_t* bytes, uint64_t position)
       : bytes_(bytes), byte_(position / 8), filled_(position % 8) {
     // Bits before the first field keep their value; without any, the byte may
     // not be there yet.
@@ -41,7 +41,7 @@ class TokenBitWriter {
   }
 
  private:
-  uint8_t *bytes_;
+  uint8_t* bytes_;
   uint64_t byte_;
   uint64_t filled_;
   uint64_t pending_ = 0;
@@ -49,7 +49,7 @@ class TokenBitWriter {
 
 class TokenEncoder {
  public:
-  explicit TokenEncoder(const TokenEncodeArgs &args)
+  explicit TokenEncoder(const TokenEncodeArgs& args)
       : args_(args),
         shape_(args.shape),
         writer_(args.out, args.position),
@@ -58,7 +58,7 @@ class TokenEncoder {
         values_(set_.size()),
         places_(set_.size()) {}
 
-  int Encode(uint64_t *length) {
+  int Encode(uint64_t* length) {
     for (uint64_t i = 0; i < args_.count; ++i) {
       const uint64_t begin = writer_.position() - args_.position;
       if (begin > UINT32_MAX) return kSoftpackInvalidArgument;
@@ -87,7 +87,7 @@ class TokenEncoder {
         writer_.Write(args_.indices[stage * args_.count + label] & 0xff, 8);
       }
     } else {
-      const float *const log_probs = args_.log_probs + label * shape_.k;
+      const float* const log_probs = args_.log_probs + label * shape_.k;
       for (uint32_t rank = 0; rank < count; ++rank)
         values_[places_[rank]] = FloatToHalf(log_probs[rank]);
       for (uint32_t i = 0; i < count; ++i) writer_.Write(static_cast<uint32_t>(values_[i]), 16);
@@ -97,7 +97,7 @@ class TokenEncoder {
 
   // Leaves the place of each rank's name in `places_`. False for an id beyond
   // the vocabulary or twice.
-  bool WriteNames(const uint32_t *ids, uint32_t count) {
+  bool WriteNames(const uint32_t* ids, uint32_t count) {
     if (!LoadNames(ids, count)) return false;
     if (!PlaceDistinctTokens(values_.data(), count, places_.data())) return false;
     FillSet(count);
@@ -106,7 +106,7 @@ class TokenEncoder {
   }
 
   // False for an id beyond the vocabulary.
-  bool LoadNames(const uint32_t *ids, uint32_t count) {
+  bool LoadNames(const uint32_t* ids, uint32_t count) {
     for (uint32_t i = 0; i < count; ++i) {
       const uint64_t name = Name(ids[i]);
       if (name >= shape_.vocabulary) return false;
@@ -140,7 +140,7 @@ class TokenEncoder {
   // A digit per rank: how many of the names that no earlier rank has taken are
   // below its own.
   void WriteOrder() {
-    for (const TokenWord &word : words_) {
+    for (const TokenWord& word : words_) {
       uint64_t value = 0;
       for (uint32_t rank = word.from; rank < word.to; ++rank) {
         uint32_t digit = places_[rank];
@@ -153,19 +153,39 @@ class TokenEncoder {
     }
   }
 
-  bool WriteSamples(const uint32_t *samples) {
+  bool WriteSamples(const uint32_t* samples) {
     const uint32_t count = shape_.samples;
     if (count == 0) return true;
     if (!LoadNames(samples, count)) return false;
     PlaceTokens(values_.data(), count, places_.data());
     FillSet(count);
+    if (shape_.counted) {
+      WriteCounted(count);
+      return true;
+    }
     // Number i is raised by i, so that all differ.
     for (uint32_t i = 0; i < count; ++i) set_[i + 1] += i;
     WriteSet(count, shape_.vocabulary + count - 1);
     return true;
   }
 
-  const TokenEncodeArgs &args_;
+  // Of the ascending names in `set_`: how many differ, these, and where each but the first begins.
+  void WriteCounted(uint32_t count) {
+    uint32_t different = 0;
+    for (uint32_t i = 0; i < count; ++i) {
+      const uint32_t own = set_[i + 1];
+      if (different > 0 && own == set_[different]) continue;
+      places_[different] = i;
+      set_[++different] = own;
+    }
+    writer_.WriteBelow(different - 1, std::min<uint64_t>(count, shape_.vocabulary));
+    WriteSet(different, shape_.vocabulary);
+    // Less one, as none begins at 0, and plus one, as WriteSet takes them.
+    for (uint32_t i = 1; i < different; ++i) set_[i] = places_[i];
+    WriteSet(different - 1, count - 1);
+  }
+
+  const TokenEncodeArgs& args_;
   const TokenShape shape_;
   TokenBitWriter writer_;
   TokenNodes nodes_;
@@ -177,7 +197,7 @@ class TokenEncoder {
 
 }  // namespace
 
-int EncodeTokens(TokenEncodeArgs *args) {
+int EncodeTokens(TokenEncodeArgs* args) {
   if (!IsTokenShape(args->shape)) return kSoftpackInvalidArgument;
   return TokenEncoder(*args).Encode(&args->length);
 }

@@ -17,7 +17,7 @@ MAX_RUNS = 65536
 MAX_PARTS = 1000
 PART = re.compile(r"part-[0-9]{5}")
 READER = 2
-FEATURES = {"pruned", "listed", "rendering", "tau-schedule", "views", "parts", "sample-parts", "sample-blocks", "side-trellis", "coded-text", "likeness", "exact-logits"}
+FEATURES = {"pruned", "listed", "rendering", "tau-schedule", "views", "parts", "sample-parts", "sample-blocks", "side-trellis", "coded-text", "likeness", "exact-logits", "counted-draws"}
 IDENTITY = (
     *("classes", "samples", "epochs", "storedEpochs", "views", "tau", "tauSchedule", "codec", "codecFile", "samplesFile", "sampleBlocks", "layout"),
     *("augmentation", "classNames", "teacher", "images", "pruning", "columns", "grid"),

@@ -70,6 +70,13 @@ class BitReader:
     def multiset(self, count, limit):
         return [value - i for i, value in enumerate(self.set(count, limit + max(count - 1, 0)))]
 
+    def counted(self, count, limit):
+        """The same as how many differ, these, and where each but the first begins."""
+        different = self.below(min(count, limit)) + 1
+        names = self.set(different, limit)
+        starts = [0] + [start + 1 for start in self.set(different - 1, count - 1)] + [count]
+        return [name for name, begin, end in zip(names, starts, starts[1:]) for _ in range(end - begin)]
+
 
 class SequenceHead:
     """

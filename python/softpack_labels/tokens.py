@@ -133,6 +133,8 @@ class _TokenCodec:
         self.ordered = fields.count("ordered", int(self._vq), min(self.k, 32) if self._vq else 0)
         self.stages = fields.count("stages", int(self._vq), 16 if self._vq else 0)
         self.samples = fields.count("samples", 0, 256)
+        fields.require(config.get("draws", "counted") == "counted", "draws", "counted, or absent")
+        self._counted = "draws" in config
         self.tail = config.get("tail")
         agrees = (self.tail == "sampled") == (self.samples > 0) and self.k + self.samples > 0
         fields.require(self.tail in TAILS and agrees, "tail", "sampled with samples, another one without")
@@ -164,7 +166,8 @@ class _TokenCodec:
         p = _bounded(p)
         if self.samples == 0:
             return ids, p
-        drawn = reader.multiset(self.samples, self.vocabulary)
+        read = reader.counted if self._counted else reader.multiset
+        drawn = read(self.samples, self.vocabulary)
         each = max(1 - sum(p.tolist()), 0) / len(drawn)
         place, p = {own: i for i, own in enumerate(ids)}, p.tolist()
         for name in drawn:

@@ -22,11 +22,11 @@ const FORMAT_VERSION = 2;
  * further epochs lie in folders. `sample-parts`: so do further samples. `sample-blocks`: side data lie in files of their own.
  * `side-trellis`: the codec's tensors have a trellis, without which they look damaged. `coded-text`: ids of texts have a code.
  * `likeness`: base vectors in blocks are predicted from classes, without which labels are wrong. `exact-logits`: logits of
- * hidden states have corrections.
+ * hidden states have corrections. `counted-draws`: sampled ids are stored as a set and how often each occurs.
  */
 const KNOWN_FEATURES: readonly string[] = [
   ...['pruned', 'listed', 'rendering', 'tau-schedule', 'views', 'parts', 'sample-parts'],
-  ...['sample-blocks', 'side-trellis', 'coded-text', 'likeness', 'exact-logits'],
+  ...['sample-blocks', 'side-trellis', 'coded-text', 'likeness', 'exact-logits', 'counted-draws'],
 ];
 
 /** How an archive was made: no part of its identity. */
@@ -106,6 +106,7 @@ function requiredFeatures({
     ...(codec.config.text === 'coded' ? ['coded-text'] : []),
     ...(codec.config.likeness === true ? ['likeness'] : []),
     ...('exact' in codec.config ? ['exact-logits'] : []),
+    ...(codec.config.draws === 'counted' ? ['counted-draws'] : []),
   ];
   return [...rows, ...(rendering ? ['rendering'] : []), ...taus, ...others];
 }

@@ -4,7 +4,7 @@ import type { LabelArray } from './types.js';
  * Raised with every change to the methods below or their arguments, together with kAddonVersion of
  * native/binding/addon.cc: an addon built from other sources is refused instead of failing somewhere later.
  */
-export const ADDON_VERSION = 10;
+export const ADDON_VERSION = 11;
 
 /** The whole native interface: the CPU's operations and access to other backends. */
 export interface Addon extends NativeOperations, NativeCoding {
@@ -77,6 +77,7 @@ export interface NativeCoding {
     samples: number,
     ordered: number,
     stages: number,
+    counted: boolean,
     codebooks: Float32Array | null,
     scale: Float32Array | null,
     bytes: Uint8Array,
@@ -92,6 +93,7 @@ export interface NativeCoding {
     samples: number,
     ordered: number,
     stages: number,
+    counted: boolean,
     counts: Uint32Array,
     ids: Uint32Array,
     logProbs: Float32Array | null,

@@ -27,6 +27,8 @@ export interface TokenLabelModel {
   readonly ids: Uint32Array;
   /** [vocabulary], the name of each id. */
   readonly names: Uint32Array;
+  /** Samples are a set and how often each id occurs in it; default: a multiset. */
+  readonly counted?: boolean;
   /** Absent: a float16 log-probability per id. */
   readonly values?: TokenValues;
 }
@@ -121,5 +123,5 @@ export function tokenCapacity(
   ids: number,
 ): number {
   const { ordered = 0, stages = 0 } = values ?? {};
-  return labels * (32 + 32 * ordered + 8 * stages + 23 * samples) + ids * 39;
+  return labels * (32 + 32 * ordered + 8 * stages + 32 * samples) + ids * 39;
 }

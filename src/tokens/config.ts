@@ -33,6 +33,8 @@ export interface TokenCodecConfig {
   /** Ids drawn from the tail per label. */
   readonly samples: number;
   readonly tail: StoredTail;
+  /** `counted`: as the ids that occur and how often each does. Absent: one by one, as older archives have them. */
+  readonly draws?: 'counted';
   /** Of the draws. */
   readonly seed: number;
   /** `coded`: ids of texts by a code that labels tell them by. Absent: as they are, as older archives have them. */
@@ -43,7 +45,7 @@ export interface TokenCodecConfig {
 export const MAX_VOCABULARY = TOKEN_LIMITS.vocabulary;
 
 export function checkTokenConfig(config: TokenCodecConfig, check: FieldChecker): TokenCodecConfig {
-  const { vocabulary, k, values, ordered, stages, samples, tail, seed, text } = config;
+  const { vocabulary, k, values, ordered, stages, samples, draws, tail, seed, text } = config;
   check.count(vocabulary, 'vocabulary', 1, MAX_VOCABULARY);
   check.count(k, 'k', 0, Math.min(vocabulary, TOKEN_LIMITS.k));
   check.oneOf(values, 'values', ['float16', 'vq']);
@@ -55,9 +57,13 @@ export function checkTokenConfig(config: TokenCodecConfig, check: FieldChecker):
   const agrees = (tail === 'sampled') === samples > 0 && k + samples > 0;
   check.that(agrees, tail, 'tail', "'sampled' with samples, another one with ids but no samples");
   check.count(seed, 'seed', 0);
+  if (draws !== undefined) check.oneOf(draws, 'draws', ['counted']);
   if (text !== undefined) check.oneOf(text, 'text', ['coded']);
-  const coded = text === undefined ? {} : { text };
-  return { vocabulary, k, values, ordered, stages, samples, tail, seed, ...coded };
+  const chosen = {
+    ...(draws === undefined ? {} : { draws }),
+    ...(text === undefined ? {} : { text }),
+  };
+  return { vocabulary, k, values, ordered, stages, samples, tail, seed, ...chosen };
 }
 
 /** Kinds of labels by name. */
@@ -70,8 +76,11 @@ export const TOKEN_PRESETS = {
   topk: { k: 20, values: 'float16', ordered: 0, stages: 0, samples: 0, tail: 'ghost' },
   /** The paper's (section 4.2): 20 ids, values by vector quantisation, renormalised. */
   'topk-vq': { k: 20, values: 'vq', ordered: 20, stages: 4, samples: 0, tail: 'zero' },
-  /** Random sampling (RS-KD): ids drawn from the whole distribution. */
-  sampled: { k: 0, values: 'float16', ordered: 0, stages: 0, samples: 50, tail: 'sampled' },
+  /** 25 B. Ids drawn from the whole distribution, as RS-KD does, systematically: 50 probabilities rounded at random. */
+  sampled: {
+    ...{ k: 0, values: 'float16', ordered: 0, stages: 0 },
+    ...{ samples: 50, draws: 'counted', tail: 'sampled' },
+  },
 } as const satisfies Record<string, Omit<TokenCodecConfig, 'vocabulary' | 'seed' | 'text'>>;
 
 export type TokenPreset = keyof typeof TOKEN_PRESETS;

@@ -31,7 +31,7 @@ export const TOKEN_CODEC = 'tokens';
 export const TOKEN_DECODING =
   'labels as docs/tokens.md has them: the set of ids, renamed by `ids`, in the binary interpolative code; float16 ' +
   'log-probabilities in the order of the set, or the order of the first ids and indices of `codebooks`; then the ' +
-  'multiset of samples';
+  'multiset of samples, counted if `draws` says so';
 
 /** Values of a label with `vq` are kept above this: e^-20 of the mass. */
 const LEAST_LOG = -20;
@@ -188,9 +188,10 @@ export function vectorWidth({ k, ordered }: TokenCodecConfig): number {
   return valueWidth(k, ordered);
 }
 
-function labelModel({ k, samples, ordered, stages }: TokenCodecConfig, model: TokenModel) {
+function labelModel({ k, samples, draws, ordered, stages }: TokenCodecConfig, model: TokenModel) {
   const { renaming, vq, scale } = model;
-  const common = { k, samples, ids: renaming.ids, names: renaming.names };
+  const counted = draws === 'counted';
+  const common = { k, samples, counted, ids: renaming.ids, names: renaming.names };
   if (vq === undefined || scale === undefined) return common;
   return { ...common, values: { ordered, stages, codebooks: vq.codebooks, scale } };
 }

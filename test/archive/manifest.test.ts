@@ -89,7 +89,7 @@ describe('parseManifest', () => {
         code: 'UNSUPPORTED',
         field: 'm.json: features.required',
         expected:
-          'among pruned, listed, rendering, tau-schedule, views, parts, sample-parts, sample-blocks, side-trellis, coded-text, likeness, exact-logits',
+          'among pruned, listed, rendering, tau-schedule, views, parts, sample-parts, sample-blocks, side-trellis, coded-text, likeness, exact-logits, counted-draws',
         found: 'entropy-coded',
       }),
     );

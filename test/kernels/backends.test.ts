@@ -109,7 +109,7 @@ it('has the methods that its version stands for: raise the version where they ch
   const surface = found.state === 'ready' ? Object.keys(found.addon).sort() : [];
   expect([ADDON_VERSION, ...surface]).toEqual([
     ...[
-      10,
+      11,
       'Decoder',
       'Encoder',
       'LatentDecoder',

@@ -49,11 +49,11 @@ const CALLS = {
   ],
   encodeRans: () => [i16(3), frequencies(), u16(2), 3, 4, 0, u8(200), u32(1)],
   decodeTokens: () => [
-    ...[u32(9).map((_, i) => i), 3, 2, 2, 1, f32(768), f32(3)],
+    ...[u32(9).map((_, i) => i), 3, 2, 2, 1, true, f32(768), f32(3)],
     ...[u8(40).fill(0x5a), 3, u32(1), 1, new Int32Array(20), f32(20)],
   ],
   encodeTokens: () => [
-    ...[u32(9).map((_, i) => i), 3, 2, 0, 0, u32(2).fill(3)],
+    ...[u32(9).map((_, i) => i), 3, 2, 0, 0, true, u32(2).fill(3)],
     ...[Uint32Array.of(4, 7, 1, 2, 0, 8), f32(6), null, u32(4), u8(200), 5, u32(0), u32(1)],
   ],
   centreLogits: () => [f32(6), f32(3), 3, 87, f32(6), 1],

@@ -65,7 +65,7 @@ function decodeTokens({
   labels = new Int32Array(10),
   probabilities = f32(10),
 }) {
-  const sizes = [k, 2, ordered, stages] as const;
+  const sizes = [k, 2, ordered, stages, false] as const;
   const bytes = new Uint8Array(20);
   const places = [position, begins, skip, labels, probabilities] as const;
   return addon.decodeTokens(ids, ...sizes, codebooks, scale, bytes, ...places);
@@ -88,6 +88,7 @@ function encodeTokens({
     2,
     0,
     0,
+    false,
     ...labels,
     out,
     position,

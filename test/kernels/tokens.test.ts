@@ -22,6 +22,7 @@ interface Shape {
   readonly vocabulary: number;
   readonly k: number;
   readonly samples: number;
+  readonly counted?: boolean;
   /** 0: float16. */
   readonly stages: number;
   readonly ordered: number;
@@ -36,11 +37,14 @@ function shuffled(length: number, random: () => number): Uint32Array {
   return ids;
 }
 
-function modelOf({ vocabulary, k, samples, stages, ordered }: Shape, random: () => number) {
+function modelOf(
+  { vocabulary, k, samples, counted, stages, ordered }: Shape,
+  random: () => number,
+) {
   const ids = shuffled(vocabulary, random);
   const names = new Uint32Array(vocabulary);
   for (const [name, id] of ids.entries()) names[id] = name;
-  const common = { k, samples, ids, names };
+  const common = { k, samples, counted, ids, names };
   if (stages === 0) return common;
   const width = valueWidth(k, ordered);
   const codebooks = randomFloats(random, stages * 256 * width).map((value) => 2 * value - 2);
@@ -91,14 +95,15 @@ const shapes = fc
     vocabulary: fc.constantFrom(1, 2, 3, 5, 64, 397, 4096, 4099, 49_152),
     k: fc.nat(40),
     samples: fc.nat(12),
+    counted: fc.boolean(),
     stages: fc.nat(4),
     ordered: fc.integer({ min: 1, max: 32 }),
   })
-  .map(({ vocabulary, k, samples, stages, ordered }) => {
+  .map(({ vocabulary, k, samples, counted, stages, ordered }) => {
     const most = Math.min(k, vocabulary);
     const quantised = stages > 0 && most > 0;
     return {
-      ...{ vocabulary, k: most, samples: most === 0 ? samples + 1 : samples },
+      ...{ vocabulary, k: most, samples: most === 0 ? samples + 1 : samples, counted },
       ...{ stages: quantised ? stages : 0, ordered: quantised ? Math.min(ordered, most) : 0 },
     };
   });
@@ -163,6 +168,9 @@ describe('the addon and the reference', () => {
     { vocabulary: 300, k: 300, samples: 7, stages: 16, ordered: 32 },
     { vocabulary: 1, k: 1, samples: 1, stages: 1, ordered: 1 },
     { vocabulary: 151_936, k: 2, samples: 3, stages: 0, ordered: 0 },
+    { vocabulary: 262_144, k: 0, samples: 256, counted: true, stages: 0, ordered: 0 },
+    { vocabulary: 3, k: 0, samples: 256, counted: true, stages: 0, ordered: 0 },
+    { vocabulary: 1, k: 1, samples: 1, counted: true, stages: 1, ordered: 1 },
   ])('agree at the limits, %j', (shape) => {
     const random = randomStream(shape.vocabulary);
     const model = modelOf(shape, random);

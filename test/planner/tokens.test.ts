@@ -19,6 +19,8 @@ test('sizes of a model that was measured', () => {
   expect(Math.abs(8 * kind('topk-vq').perToken.ids - 168)).toBeLessThan(5);
   expect(Math.abs(8 * kind('head-tail').perToken.ids - 109)).toBeLessThan(5);
   expect(Math.abs(kind('tiny').perToken.samples - 11.7)).toBeLessThan(0.3);
+  // 7,102 labels of the teacher's own answers, all bytes but the texts' (2026-11-30).
+  expect(Math.abs(kind('sampled').perToken.samples - 28.4)).toBeLessThan(0.5);
   expect(8 * kind('head-tail').perToken.order).toBeCloseTo(Math.log2(479_001_600 / 24), 6);
   expect(kind('topk').perToken.values).toBe(40);
   expect(kind('tiny').perToken.total).toBeLessThan(30);

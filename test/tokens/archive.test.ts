@@ -102,6 +102,26 @@ function checkLabel(
   if (name !== 'topk-vq') expect(mass).toBeCloseTo(1, 5);
 }
 
+it('draws each id as often as its probability tells, rounded up or down', async () => {
+  const out = newFolder();
+  const teacher = testTeacher({ vocabulary: 300, lengths: [200, 7] });
+  await packTokens({ source: teacher.source, out, codec: { name: 'sampled', samples: 50 } });
+  await using archive = await openTokenArchive(out);
+  for (const [sequence, logits] of teacher.logits.entries()) {
+    const { ids, probabilities } = await archive.labels(sequence);
+    for (let row = 0; row < logits.length / 300; row++) {
+      const p = distribution(logits.subarray(row * 300, (row + 1) * 300));
+      const found = new Float64Array(300);
+      for (let i = row * 50; i < (row + 1) * 50; i++) found[ids[i]] += 50 * probabilities[i];
+      // Behind the last entry stands id 0 with probability 0.
+      for (const [id, count] of found.entries()) {
+        expect(count).toBeCloseTo(Math.round(count), 4);
+        expect(Math.abs(count - 50 * p[id])).toBeLessThan(1.0001);
+      }
+    }
+  }
+});
+
 it('samples of the tail are unbiased', async () => {
   // The same distribution at many positions: shares of unlisted ids must be what they are in it.
   const vocabulary = 50;

@@ -74,20 +74,22 @@ export function checkListTokens(args: ListTokensArgs): ListTokensArgs {
 }
 
 function checkModel(model: TokenLabelModel): TokenLabelModel {
-  const { k, samples, values } = given(model);
+  const { k, samples, counted = false, values } = given(model);
   const ids = typedArray('ids', model.ids, 'Uint32Array');
   argument.count(ids.length, 'ids', 1, TOKEN_LIMITS.vocabulary);
   const names = typedArray('names', model.names, 'Uint32Array', ids.length);
   argument.count(k, 'k', 0, Math.min(TOKEN_LIMITS.k, ids.length));
   argument.count(samples, 'samples', k === 0 ? 1 : 0, TOKEN_LIMITS.samples);
-  if (values === undefined) return { k, samples, ids, names };
+  argument.that(typeof counted === 'boolean', counted, 'counted', 'true or false');
+  const common = { k, samples, counted, ids, names };
+  if (values === undefined) return common;
   const { ordered, stages } = values;
   argument.count(ordered, 'ordered', 1, Math.min(TOKEN_LIMITS.ordered, k));
   argument.count(stages, 'stages', 1, TOKEN_LIMITS.stages);
   const width = valueWidth(k, ordered);
   const codebooks = floats('codebooks', values.codebooks, stages * STAGE_CODES * width);
   const scale = floats('scale', values.scale, width);
-  return { k, samples, ids, names, values: { ordered, stages, codebooks, scale } };
+  return { ...common, values: { ordered, stages, codebooks, scale } };
 }
 
 /** The error of labels that cannot be written. */

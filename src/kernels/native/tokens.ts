@@ -74,8 +74,8 @@ export function listTokens(backend: NativeBackend, args: ListTokensArgs): number
   return listed[0];
 }
 
-function sizesOf({ k, samples, values }: TokenLabelModel) {
-  return [k, samples, values?.ordered ?? 0, values?.stages ?? 0] as const;
+function sizesOf({ k, samples, counted = false, values }: TokenLabelModel) {
+  return [k, samples, values?.ordered ?? 0, values?.stages ?? 0, counted] as const;
 }
 
 function sum(counts: Uint32Array): number {

@@ -40,6 +40,33 @@ export function writeMultiset(writer: BitWriter, values: ArrayLike<number>, rang
   writeSet(writer, raised, range + Math.max(values.length - 1, 0));
 }
 
+/** The same as how many differ, these, and where each but the first begins among them. @param values at least one. */
+export function writeCounted(writer: BitWriter, values: ArrayLike<number>, range: number): void {
+  const count = values.length;
+  const starts = Array.from(values, (_, i) => i).filter(
+    (i) => i === 0 || values[i] !== values[i - 1],
+  );
+  writeBelow(writer, starts.length - 1, Math.min(count, range));
+  writeSet(
+    writer,
+    starts.map((i) => values[i]),
+    range,
+  );
+  writeSet(
+    writer,
+    starts.slice(1).map((i) => i - 1),
+    count - 1,
+  );
+}
+
+export function readCounted(reader: BitReader, out: Uint32Array, range: number): void {
+  const names = new Uint32Array(readBelow(reader, Math.min(out.length, range)) + 1);
+  const starts = new Uint32Array(names.length - 1);
+  readSet(reader, names, range);
+  readSet(reader, starts, out.length - 1);
+  for (const [i, name] of names.entries()) out.fill(name, i === 0 ? 0 : starts[i - 1] + 1);
+}
+
 export function readMultiset(reader: BitReader, out: Uint32Array, range: number): void {
   readSet(reader, out, range + Math.max(out.length - 1, 0));
   for (let i = 0; i < out.length; i++) out[i] -= i;

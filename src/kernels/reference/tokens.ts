@@ -17,7 +17,14 @@ import {
   valueWidth,
   vocabularyOf,
 } from '../tokens.js';
-import { readMultiset, readSet, writeMultiset, writeSet } from './set-code.js';
+import {
+  readCounted,
+  readMultiset,
+  readSet,
+  writeCounted,
+  writeMultiset,
+  writeSet,
+} from './set-code.js';
 import { expOf } from './token-exp.js';
 
 /** Of a sum of float32 probabilities. */
@@ -44,7 +51,10 @@ export function encodeTokens(args: EncodeTokensArgs): EncodedTokens {
       writeQuantised(writer, model, values.ordered, own, order, stages);
     }
     const others = drawn.subarray(label * samples, (label + 1) * samples);
-    writeMultiset(writer, namesOf(model, others).sort(), vocabularyOf(model));
+    if (samples > 0) {
+      const write = model.counted ? writeCounted : writeMultiset;
+      write(writer, namesOf(model, others).sort(), vocabularyOf(model));
+    }
   }
   if (writer.position - position > 2 ** 32 - 1) throw invalidTokens();
   return { bytes: writer.bytes(), begins: Uint32Array.from(begins) };
@@ -147,7 +157,7 @@ function decodeLabel(reader: BitReader, model: TokenLabelModel, out: DecodedLabe
   boundMass(out.probabilities, listed);
   if (samples === 0) return;
   const drawn = new Uint32Array(samples);
-  readMultiset(reader, drawn, vocabularyOf(model));
+  (model.counted ? readCounted : readMultiset)(reader, drawn, vocabularyOf(model));
   addSamples(drawn, model, listed, out);
   boundMass(out.probabilities, out.probabilities.length);
 }

@@ -16,9 +16,16 @@
 // D_j decides: b^2 - 2 e_L L^2 - 2 e_D b^2 <= D_j^2; and D_1^2 <= (a^2 + 5 r L^2) / (1 - 4 r).
 // Collected:
 //   bar - best > off (a + b) + (e_L + 8.1 r) L^2 + (e_D + 2.5 r) b^2 + 4.6 r a^2,
-// with the float32 half norm's own rounding, at which scores start. Distances count, not norms: the
-// longest codeword is several times as long as one that a vector can be near to, and of the bench's
-// labels at (20, 1024) a bound by its length left 34 in 100 undecided, this one leaves 2.
+// with the float32 half norm's own rounding, at which scores start. The error of tensor cores'
+// scores is `omitted` |g| |c_j| + `sums` (|c_j|^2 / 2 + |g| |c_j|), so that e_L = 1.5 omitted + 2.5
+// sums and e_D = 0.5 omitted + 2 sums; taken 1.05 times for what these leave of parts.
+//
+// Distances count here, not norms: the longest codeword is several times as long as one that a
+// vector can be near to, and of the bench's labels at (20, 1024) a bound by its length left 34 in
+// 100 undecided, this one leaves 2. Vectors far longer than any codeword are better off with that,
+// too: |c_j| <= C, and |c_j - c_1| <= 2 C, so that
+//   bar - best > 2 C off + omitted L C + (sums + 4 r) (C^2 / 2 + L C)
+// does as well.
 #ifndef SOFTPACK_CUDA_CERTAINTY_H_
 #define SOFTPACK_CUDA_CERTAINTY_H_
 
@@ -27,9 +34,10 @@
 namespace softpack {
 
 struct ScoreErrors {
-  float of_length;    // e_L
-  float of_distance;  // e_D
-  float rounding;     // r
+  float omitted;
+  float sums;
+  float rounding;  // r
+  float longest;   // C, or infinity
 };
 
 // `square` is |g|^2 in float32. Within these limits of it nothing here overflows and what
@@ -42,11 +50,15 @@ __device__ inline bool IsCertain(float square, float best, float bar, float off,
   const auto upper = [&](float score) {
     return (1.0f + 8.0f * r) * fmaxf(square + 2.0f * score, 0.0f) + 16.0f * r * longest;
   };
+  const float omitted = 1.05f * errors.omitted, sums = 1.05f * errors.sums;
   const float chosen = upper(best), other = upper(bar);
-  const float doubt = (errors.of_length + 10.0f * r) * longest +
-                      (errors.of_distance + 4.0f * r) * other + 5.0f * r * chosen +
-                      off * (sqrtf(chosen) + sqrtf(other));
-  return bar - best > 1.01f * doubt;
+  const float by_distance = (1.5f * omitted + 2.5f * sums + 10.0f * r) * longest +
+                            (0.5f * omitted + 2.0f * sums + 4.0f * r) * other + 5.0f * r * chosen +
+                            off * (sqrtf(chosen) + sqrtf(other));
+  const float most = errors.longest;
+  const float by_length = 2.0f * most * off + omitted * length * most +
+                          (sums + 4.0f * r) * most * (0.5f * most + length);
+  return bar - best > 1.01f * fminf(by_distance, by_length);
 }
 
 }  // namespace softpack

@@ -10,6 +10,8 @@
 
 #include <algorithm>
 
+#include "core/nearest_bound.h"
+#include "cuda/certainty.h"
 #include "cuda/gemm_tile.h"
 
 namespace softpack {
@@ -31,6 +33,22 @@ __global__ void HalfNormKernel(HalfNormParams params) {
   params.half_norms[level] = 0.5f * norm;
 }
 
+// Writes the index of a vector of which the CPU's is within `off`, or leaves it undecided.
+__device__ inline void Decide(const NearestParams& params, uint64_t row, const Margin& margin) {
+  const float* const vector = params.vectors + row * params.width;
+  float square = 0.0f;
+  for (uint64_t d = 0; d < params.width; ++d) square = fmaf(vector[d], vector[d], square);
+  const float rounding = static_cast<float>(kScoreRounding) * static_cast<float>(params.width + 2);
+  if (IsCertain(square, margin.best.score, margin.second, params.off[row],
+                {0.0f, 0.0f, rounding, Infinity()})) {
+    params.out[row] = static_cast<uint16_t>(margin.best.index);
+  } else {
+    params.undecided.Add(row);
+  }
+}
+
+// kOff: `off` is given.
+template <bool kOff>
 __global__ void __launch_bounds__(kTileThreads) NearestKernel(NearestParams params) {
   const uint64_t first_vector = static_cast<uint64_t>(blockIdx.x) * kTile;
   const uint64_t count = params.list == nullptr ? params.count : *params.list_count;
@@ -39,9 +57,9 @@ __global__ void __launch_bounds__(kTileThreads) NearestKernel(NearestParams para
   const int column_part = static_cast<int>(threadIdx.x) % 16;
   const TileOperand vectors = {params.vectors, params.width, 1, count};
   const TileOperand codebook = {params.codebook, params.width, 1, params.levels};
-  Candidate best[8];
+  Margin margins[8];
 #pragma unroll
-  for (int i = 0; i < 8; ++i) best[i] = {Infinity(), 0};
+  for (int i = 0; i < 8; ++i) margins[i] = {{Infinity(), 0}, Infinity()};
 
   for (uint64_t first = 0; first < params.levels; first += kTile) {
     float scores[8][8];
@@ -60,26 +78,37 @@ __global__ void __launch_bounds__(kTileThreads) NearestKernel(NearestParams para
       const uint32_t level = static_cast<uint32_t>(first) + TileElement(column_part, j);
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
-        if (scores[i][j] < best[i].score) best[i] = {scores[i][j], level};
+        Margin& margin = margins[i];
+        if constexpr (kOff) {
+          margin.second = fminf(margin.second, fmaxf(margin.best.score, scores[i][j]));
+        }
+        if (scores[i][j] < margin.best.score) margin.best = {scores[i][j], level};
       }
     }
   }
 
   // The 16 threads of a row are adjacent in a warp.
+  Margin mine = margins[0];  // of the vector that this thread decides
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
 #pragma unroll
     for (int lanes = 8; lanes > 0; lanes /= 2) {
-      Candidate other;
-      other.score = __shfl_xor_sync(0xffffffffu, best[i].score, lanes);
-      other.index = __shfl_xor_sync(0xffffffffu, best[i].index, lanes);
-      if (IsBetter(other, best[i])) best[i] = other;
+      if constexpr (kOff) {
+        margins[i].MergeLanes(lanes);
+      } else {
+        const Candidate other = FromLane(margins[i].best, lanes);
+        if (IsBetter(other, margins[i].best)) margins[i].best = other;
+      }
     }
-    const uint64_t vector = first_vector + TileElement(row_part, i);
-    if (column_part == 0 && vector < count) {
-      params.out[params.list == nullptr ? vector : params.list[vector]] =
-          static_cast<uint16_t>(best[i].index);
-    }
+    if (column_part == i) mine = margins[i];
+  }
+  const uint64_t vector = first_vector + TileElement(row_part, column_part % 8);
+  if (column_part >= 8 || vector >= count) return;
+  if constexpr (kOff) {
+    Decide(params, vector, mine);
+  } else {
+    params.out[params.list == nullptr ? vector : params.list[vector]] =
+        static_cast<uint16_t>(mine.best.index);
   }
 }
 
@@ -98,7 +127,8 @@ void RunHalfNorms(Operation& operation, const float* codebook, uint64_t levels, 
 void RunNearest(Operation& operation, const NearestParams& params) {
   if (params.count == 0) return;
   const unsigned blocks = static_cast<unsigned>((params.count + kTile - 1) / kTile);
-  operation.Run("looking for the nearest codewords", NearestKernel,
+  operation.Run("looking for the nearest codewords",
+                params.off == nullptr ? NearestKernel<false> : NearestKernel<true>,
                 {blocks, kTileThreads, kTileSharedBytes}, params);
 }
 

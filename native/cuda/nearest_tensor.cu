@@ -10,8 +10,8 @@
 // are measured, for they are a fifth of the most that they can be. Tensor cores multiply exactly
 // and add with at least single precision (PTX ISA, mma); with every term of the 17 of an addition
 // truncated to 2^-22 of the greatest, twice what that allows, an instruction errs by 17 * 2^-22
-// (|c|^2 / 2 + |h| |c|), which bounds every partial sum. Both are taken 1.05 times for the parts'
-// excess. certainty.h says what follows from such an error.
+// (|c|^2 / 2 + |h| |c|), which bounds every partial sum. certainty.h says what follows from such an
+// error.
 //
 // A thread keeps the least score of its eight codewords of 32, the least of these blocks, and the
 // least of the others. If the two are far enough apart, every codeword of another block scores
@@ -34,7 +34,7 @@
 #include <algorithm>
 
 #include "core/nearest_bound.h"
-#include "core/scalar_math.h"
+#include "cuda/bfloat_parts.h"
 #include "cuda/certainty.h"
 #include "cuda/layout.h"
 #include "cuda/nearest.h"
@@ -76,36 +76,6 @@ Prepared Layout(uint64_t width, uint64_t levels, void* array) {
   return prepared;
 }
 
-struct BfloatParts {
-  uint32_t high;
-  uint32_t low;
-};
-__device__ inline BfloatParts PartsOf(float value) {
-  const uint32_t high = scalar::FloatToBfloat(value);
-  return {high, scalar::FloatToBfloat(value - scalar::FloatOf(high << 16))};
-}
-
-// Squared lengths of a vector, of its low parts and of what is left of it.
-struct PartSquares {
-  float whole;
-  float low;
-  float rest;
-
-  __device__ void Add(float value) {
-    const BfloatParts parts = PartsOf(value);
-    const float second = scalar::FloatOf(parts.low << 16);
-    const float left = value - scalar::FloatOf(parts.high << 16) - second;
-    whole = fmaf(value, value, whole);
-    low = fmaf(second, second, low);
-    rest = fmaf(left, left, rest);
-  }
-  __device__ void AddLanes(unsigned lanes) {
-    whole += __shfl_xor_sync(0xffffffffu, whole, lanes);
-    low += __shfl_xor_sync(0xffffffffu, low, lanes);
-    rest += __shfl_xor_sync(0xffffffffu, rest, lanes);
-  }
-};
-
 struct PrepareParams {
   const float* codebook;
   const float* half_norms;
@@ -135,8 +105,8 @@ __global__ void PrepareKernel(PrepareParams params) {
   if (threadIdx.x != 0) return;
   params.to.starts[level] = inside ? params.half_norms[level] : Infinity();
   if (!inside) return;
-  PartSquares squares = {};
-  for (uint64_t d = 0; d < width; ++d) squares.Add(codeword[d]);
+  PartSquares<float> squares = {};
+  for (uint64_t d = 0; d < width; ++d) squares.Add(codeword[d], PartsOf(codeword[d]));
   // Squares of short codewords may underflow: the most that parts can be.
   const bool measured = squares.whole > 0x1p-60f;
   const float low = measured ? sqrtf(squares.low / squares.whole) : 0x1p-8f,
@@ -271,7 +241,8 @@ __device__ __forceinline__ void ScoreGroup(const unsigned char* tile, int group,
   }
 }
 
-// Combines the results of four threads for one vector into its index, or adds it to the list.
+// Combines the results of four threads for one vector into its index, or adds it to a list.
+template <bool kOff>
 __device__ inline void Finish(const TensorParams& params, uint64_t row, Blocks blocks) {
   const NearestParams& nearest = params.nearest;
   const uint32_t lane = threadIdx.x % 4;
@@ -280,10 +251,11 @@ __device__ inline void Finish(const TensorParams& params, uint64_t row, Blocks b
   Merge(blocks, 1);
   Merge(blocks, 2);
 
-  PartSquares squares = {};
-  for (uint64_t d = lane; inside && d < nearest.width; d += 4) squares.Add(vector[d]);
-  squares.AddLanes(1);
-  squares.AddLanes(2);
+  PartSquares<float> squares = {};
+  for (uint64_t d = lane; inside && d < nearest.width; d += 4) {
+    squares.Add(vector[d], PartsOf(vector[d]));
+  }
+  AddLanes<4>(squares);
   const uint32_t* const greatest = params.prepared.greatest;
   const float low = __uint_as_float(greatest[1]), rest = __uint_as_float(greatest[2]);
   // Relative to |h|, of which IsCertain refuses what makes this overflow.
@@ -301,22 +273,29 @@ __device__ inline void Finish(const TensorParams& params, uint64_t row, Blocks b
     score.x = fmaf(factor, codeword.x, score.x);
     score.y = fmaf(factor, codeword.y, score.y);
   }
-  Candidate best = {score.x, static_cast<uint32_t>(level)};
-  if (score.y < best.score) best = {score.y, static_cast<uint32_t>(level) + 1};
-#pragma unroll
-  for (unsigned lanes = 1; lanes < 4; lanes *= 2) {
-    Candidate other;
-    other.score = __shfl_xor_sync(0xffffffffu, best.score, lanes);
-    other.index = __shfl_xor_sync(0xffffffffu, best.index, lanes);
-    if (IsBetter(other, best)) best = other;
-  }
+  const auto at = static_cast<uint32_t>(level);
+  Margin eight = {{score.x, at}, Infinity()};
+  eight.Add({score.y, at + 1});
+  eight.MergeLanes(1);
+  eight.MergeLanes(2);
   if (!inside || lane != 0) return;
-  const ScoreErrors errors = {1.05f * (1.5f * omitted + 2.5f * params.sums),
-                              1.05f * (0.5f * omitted + 2.0f * params.sums), params.rounding};
+  const float half_norm = __uint_as_float(greatest[0]);
+  const ScoreErrors errors = {omitted, params.sums, params.rounding,
+                              1.001f * sqrtf(2.0f * half_norm + 0x1p-120f)};
   // Beyond, scores and parts may overflow.
-  const bool bounded = __uint_as_float(greatest[0]) < 0x1p100f;
-  if (bounded && IsCertain(squares.whole, best.score, blocks.second, 0.0f, errors)) {
-    nearest.out[row] = static_cast<uint16_t>(best.index);
+  const bool bounded = half_norm < 0x1p100f;
+  float bar = blocks.second, off = 0.0f;
+  if constexpr (kOff) {
+    // The vector that the CPU has may be nearer to another of the eight.
+    bar = fminf(bar, eight.second);
+    off = nearest.off[row];
+  }
+  if (bounded && IsCertain(squares.whole, eight.best.score, bar, off, errors)) {
+    nearest.out[row] = static_cast<uint16_t>(eight.best.index);
+    return;
+  }
+  if constexpr (kOff) {
+    nearest.undecided.Add(row);
     return;
   }
   const uint64_t place = atomicAdd(params.list_count, 1u);
@@ -328,17 +307,18 @@ __device__ inline void Finish(const TensorParams& params, uint64_t row, Blocks b
 
 // Blocks that a multiprocessor has registers for: a thread holds `steps` fragments of its vectors.
 // The compiler needs a few registers more but for A100 and H100.
-constexpr int LeastBlocks(int steps) {
+constexpr int LeastBlocks(int steps, bool off) {
+  // Steps up to which there are so many.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ != 800 && __CUDA_ARCH__ != 900
-  constexpr int kThree = 1, kTwo = 4;  // steps up to which there are so many
+  const int three = 1, two = 4;
 #else
-  constexpr int kThree = 2, kTwo = 5;
+  const int three = off ? 1 : 2, two = 5;
 #endif
-  return steps <= kThree ? 3 : steps <= kTwo ? 2 : 1;
+  return steps <= three ? 3 : steps <= two ? 2 : 1;
 }
 
-template <int kSteps>
-__global__ void __launch_bounds__(kThreads, LeastBlocks(kSteps))
+template <int kSteps, bool kOff>
+__global__ void __launch_bounds__(kThreads, LeastBlocks(kSteps, kOff))
     TensorNearestKernel(TensorParams params) {
   unsigned char* const shared = SharedMemory<unsigned char>();
   const uint64_t first_row =
@@ -381,7 +361,7 @@ __global__ void __launch_bounds__(kThreads, LeastBlocks(kSteps))
 #pragma unroll
   for (int r = 0; r < kThreadRows; ++r) {
     const int in_tile = PlaceInSums(static_cast<int>(threadIdx.x % 32), r % 2 * 2).row;
-    Finish(params, first_row + r / 2 * 16 + in_tile, blocks[r]);
+    Finish<kOff>(params, first_row + r / 2 * 16 + in_tile, blocks[r]);
   }
 }
 
@@ -389,7 +369,9 @@ template <int kSteps>
 void Run(Operation& operation, const TensorParams& params) {
   const unsigned blocks =
       static_cast<unsigned>((params.nearest.count + kBlockRows - 1) / kBlockRows);
-  operation.Run("looking for the nearest codewords on tensor cores", TensorNearestKernel<kSteps>,
+  operation.Run("looking for the nearest codewords on tensor cores",
+                params.nearest.off == nullptr ? TensorNearestKernel<kSteps, false>
+                                              : TensorNearestKernel<kSteps, true>,
                 {blocks, kThreads, 2 * Tile<kSteps>::kBytes}, params);
 }
 
@@ -430,10 +412,12 @@ void RunTensorNearest(Operation& operation, const NearestParams& params, void* p
   tensor.prepared = Layout(params.width, params.levels, prepared);
   tensor.sums = 17 * 0x1p-22f * static_cast<float>(steps);
   tensor.rounding = static_cast<float>(kScoreRounding) * static_cast<float>(params.width + 2);
-  tensor.vectors = static_cast<float*>(work);
-  tensor.list = reinterpret_cast<uint32_t*>(tensor.vectors + params.count * params.width);
-  tensor.list_count = tensor.list + params.count;
-  operation.Clear(tensor.list_count, 0, sizeof(uint32_t));
+  if (params.off == nullptr) {
+    tensor.vectors = static_cast<float*>(work);
+    tensor.list = reinterpret_cast<uint32_t*>(tensor.vectors + params.count * params.width);
+    tensor.list_count = tensor.list + params.count;
+    operation.Clear(tensor.list_count, 0, sizeof(uint32_t));
+  }
   switch (steps) {
     case 1:
       Run<1>(operation, tensor);
@@ -453,6 +437,7 @@ void RunTensorNearest(Operation& operation, const NearestParams& params, void* p
     default:
       Run<6>(operation, tensor);
   }
+  if (params.off != nullptr) return;
   NearestParams rest = params;
   rest.vectors = tensor.vectors;
   rest.list = tensor.list;

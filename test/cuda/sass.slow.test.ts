@@ -9,7 +9,7 @@ const FIRST_CLUSTERS = 90;
 
 /** Kernels that decode and encode, by file. */
 const HOT =
-  /BfloatLabelsKernel|BfloatProductKernel|Hopper\w+Kernel|TensorNearestKernel|SliceKernel|TableKernel/;
+  /BfloatLabelsKernel|BfloatProductKernel|Hopper\w+Kernel|SplitProductKernel|TensorNearestKernel|SliceKernel|TableKernel/;
 
 /**
  * Around each of four products of a warpgroup: 17 instructions that read a lane's four words of whole codewords, 27 more
@@ -19,11 +19,13 @@ const MOST_AROUND_HGMMA = 110;
 
 /**
  * The most instructions of the loop around so many products on tensor cores. A tile of bfloat_tile.h reads the operands of
- * 32 by 12 LDSM; the search of nearest_tensor.cu keeps, besides its products, what does not grow with codewords.
+ * 32 by 12 LDSM; the search of nearest_tensor.cu keeps, besides its products, what does not grow with codewords; split_project.cu adds each
+ * sum of six products to two others.
  */
 const MOST_INSTRUCTIONS = {
   Bfloat: (products: number) => 4.5 * products,
   TensorNearest: (products: number) => 3.5 * products + 140,
+  SplitProduct: (products: number) => 3.2 * products,
 };
 
 /** For 16 bytes of a row: their load, 2 to 4 additions, an address and a share of an index. */

@@ -15,6 +15,7 @@
 #include "cpu/cpu_backend.h"
 #include "cuda_decode_check.h"
 #include "cuda_encode_check.h"
+#include "cuda_encode_versions_check.h"
 #include "cuda_harness.h"
 #include "cuda_tables_check.h"
 #include "cuda_timing.h"
@@ -67,6 +68,7 @@ int Run(const char* path, const char* timings, uint64_t labels) {
   }
   CheckTiles();
   CheckVersions();
+  CheckEncodeVersions();
   CheckTableVersions();
   CheckThreads();
   std::printf("%d checks, %d failed\n", checks, failures);

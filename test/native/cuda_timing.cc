@@ -7,6 +7,7 @@
 
 #include "cases.h"
 #include "core/scalar_math.h"
+#include "cuda_encode_data.h"
 #include "cuda_stopwatch.h"
 #include "cuda_tokens_data.h"
 #include "cuda_transform_data.h"
@@ -47,6 +48,7 @@ class Timing {
     const uint64_t bytes = labels_ * classes_ * sizeof(float);
     out_ = watch_.Memory(bytes);
     logits_ = watch_.Memory(bytes);
+    encoded_ = watch_.Memory(bytes);
     rounded_logits_ = watch_.Memory(bytes / 2);
     if (!watch_.ok()) return false;
     Random random(1);
@@ -145,19 +147,39 @@ class Timing {
     TimeVersions("bfloat", kBfloatVersion, spec, name, codes.size(), codes_there);
     spec.method = kSoftpackMethodFixed;
     TimeVersions("fixed", kTableVersion, spec, name, codes.size(), codes_there);
-    const SoftpackEncoderSpec encoder_spec{basis.data(),   codebook.data(), classes_,
-                                           setting.latent, setting.width,   setting.levels,
-                                           setting.bits};
-    SoftpackEncoder* encoder = nullptr;
-    watch_.Check(backend_.encoder_create(&encoder_spec, &encoder));
-    if (!watch_.ok()) return;
-    watch_.Median("encode", name, labels_, label_bytes + 4.0 * static_cast<double>(classes_),
-                  [&](uint64_t) {
-                    const SoftpackEncodeArgs args{static_cast<const float*>(logits_),
-                                                  static_cast<uint8_t*>(out_), labels_, 1};
-                    return backend_.encode(encoder, &args);
-                  });
-    backend_.encoder_destroy(encoder);
+    TimeEncode(setting, name, label_bytes);
+  }
+
+  // Labels as at temperature 20, by both versions next to each other.
+  void TimeEncode(const Setting& setting, const std::string& name, double code_bytes) {
+    const uint64_t batch = std::min(kLabelsABatch, labels_);
+    const EncodeData data(
+        {batch, classes_, setting.latent / setting.width, setting.width, setting.levels}, 2);
+    for (uint64_t at = 0; at + batch <= labels_; at += batch) {
+      watch_.Check(module_.memory_write(static_cast<float*>(encoded_) + at * classes_,
+                                        data.labels.data(), data.labels.size() * sizeof(float)));
+    }
+    const SoftpackEncoderSpec spec = data.spec();
+    SoftpackEncoder* encoders[2] = {};
+    for (int version = 0; watch_.ok() && version < 2; ++version) {
+      const WishedVersion wished(kEncodeVersion, version == 0 ? "1" : "2");
+      watch_.Check(backend_.encoder_create(&spec, &encoders[version]));
+    }
+    // Version 2 keeps the projection's parts besides.
+    const bool differ =
+        watch_.ok() && backend_.encoder_bytes(encoders[1]) > backend_.encoder_bytes(encoders[0]);
+    for (int version = 0; version < (differ ? 2 : 1); ++version) {
+      watch_.Median(
+          std::string("encode") + (differ ? " version " + std::to_string(version + 1) : ""), name,
+          labels_, code_bytes + 4.0 * static_cast<double>(classes_), [&](uint64_t) {
+            const SoftpackEncodeArgs args{static_cast<const float*>(encoded_),
+                                          static_cast<uint8_t*>(out_), labels_, 1};
+            return backend_.encode(encoders[version], &args);
+          });
+    }
+    for (SoftpackEncoder* encoder : encoders) {
+      if (encoder != nullptr) backend_.encoder_destroy(encoder);
+    }
   }
 
   // A method by its versions, where it has a second one for this shape: the rows that say which is
@@ -294,6 +316,7 @@ class Timing {
   Stopwatch watch_;
   void* out_ = nullptr;
   void* logits_ = nullptr;
+  void* encoded_ = nullptr;         // labels
   void* rounded_logits_ = nullptr;  // to bfloat16
 };
 

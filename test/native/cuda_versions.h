@@ -1,5 +1,6 @@
-// Versions of what a decoder does, that decoders created meanwhile are to have: of `bfloat`
-// (cuda/bfloat_versions.h) and of tables in shared memory (cuda/table_versions.h).
+// Versions that decoders and encoders created meanwhile are to have: of `bfloat`
+// (cuda/bfloat_versions.h), of tables in shared memory (cuda/table_versions.h) and of encoding
+// (cuda/encode_versions.h).
 #ifndef SOFTPACK_TESTING_CUDA_VERSIONS_H_
 #define SOFTPACK_TESTING_CUDA_VERSIONS_H_
 
@@ -13,6 +14,7 @@ namespace testing {
 
 constexpr const char* kBfloatVersion = "SOFTPACK_CUDA_BFLOAT";
 constexpr const char* kTableVersion = "SOFTPACK_CUDA_TABLES";
+constexpr const char* kEncodeVersion = "SOFTPACK_CUDA_ENCODE";
 
 class WishedVersion {
  public:

@@ -243,6 +243,7 @@ function report() {
 
 if (flags.json !== undefined) {
   const shape = { collages, epochs, heldOut, seeds, tau: TAU };
-  const record = { machine: { processor: os.cpus()[0].model, backend }, shape, rows };
+  const measured = rows.map(({ archive: _, ...row }) => row);
+  const record = { machine: { processor: os.cpus()[0].model, backend }, shape, rows: measured };
   await writeFile(flags.json, `${JSON.stringify(record, null, 2)}\n`);
 }

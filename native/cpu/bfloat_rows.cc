@@ -82,6 +82,10 @@ class BfloatRows : public RowSource {
       if (split_) std::fill(own_low + filled, own_low + a_stride_, uint16_t{0});
     }
     float* const values = scratch->values.data();
+    const uint64_t product = panels_ * unit_.panel_columns;
+    for (uint64_t i = 0; i < padded; ++i) {
+      std::fill(values + i * stride_ + product, values + (i + 1) * stride_, 0.0f);
+    }
     const float* start = bias_.data();
     const auto multiply = [&](const uint16_t* a, const uint16_t* b) {
       unit_.multiply(a, a_stride_, b, padded, inner_, panels_, start, values, stride_);

@@ -101,7 +101,7 @@ inline Shape ShapeOf(const DecoderTables& tables) {
 
 inline unsigned ClusterOf(const Shape& shape) { return kLabelBlocks * shape.columns(); }
 
-// Clusters of a kernel that the device runs at once; 0 after a failure.
+// Clusters of a kernel that the device runs at once, at least 1.
 inline uint32_t CountClusters(Operation& operation, void (*kernel)(Params), const Shape& shape,
                               const Plan& plan) {
   const unsigned cluster = ClusterOf(shape);

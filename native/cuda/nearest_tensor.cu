@@ -307,18 +307,17 @@ __device__ inline void Finish(const TensorParams& params, uint64_t row, Blocks b
 
 // Blocks that a multiprocessor has registers for: a thread holds `steps` fragments of its vectors.
 // The compiler needs a few registers more but for A100 and H100.
-constexpr int LeastBlocks(int steps, bool off) {
-  // Steps up to which there are so many.
+constexpr int LeastBlocks(int steps) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ != 800 && __CUDA_ARCH__ != 900
-  const int three = 1, two = 4;
+  constexpr int kTwo = 4;  // steps up to which there are two
 #else
-  const int three = off ? 1 : 2, two = 5;
+  constexpr int kTwo = 5;
 #endif
-  return steps <= three ? 3 : steps <= two ? 2 : 1;
+  return steps == 1 ? 3 : steps <= kTwo ? 2 : 1;
 }
 
 template <int kSteps, bool kOff>
-__global__ void __launch_bounds__(kThreads, LeastBlocks(kSteps, kOff))
+__global__ void __launch_bounds__(kThreads, LeastBlocks(kSteps))
     TensorNearestKernel(TensorParams params) {
   unsigned char* const shared = SharedMemory<unsigned char>();
   const uint64_t first_row =

@@ -96,8 +96,23 @@ struct FloatElement {
   }
 };
 
-struct HalfElement {
+// Four elements of 16 bits each at a time.
+struct WordElement {
   using Type = uint16_t;
+  using Four = uint2;
+  static __device__ __forceinline__ Four LoadFour(const uint16_t* from) {
+    return __ldcg(reinterpret_cast<const uint2*>(from));
+  }
+  static __device__ __forceinline__ Four LastFour(const uint16_t* from) {
+    return __ldcs(reinterpret_cast<const uint2*>(from));
+  }
+  static __device__ __forceinline__ Four JoinFour(const uint16_t (&four)[4]) {
+    return {four[0] | static_cast<uint32_t>(four[1]) << 16, four[2] | static_cast<uint32_t>(four[3])
+                                                                          << 16};
+  }
+};
+
+struct HalfElement : WordElement {
   static __device__ __forceinline__ uint32_t Pair(float low, float high) {
     uint32_t pair = RoundToHalves(low, high);
     if (low != low) pair = (pair & 0xffff0000u) | NanToHalf(low);
@@ -120,17 +135,6 @@ struct HalfElement {
   static __device__ __forceinline__ void StreamFour(uint16_t* to, const float (&four)[4]) {
     __stcs(reinterpret_cast<uint2*>(to), uint2{Pair(four[0], four[1]), Pair(four[2], four[3])});
   }
-  using Four = uint2;
-  static __device__ __forceinline__ Four LoadFour(const uint16_t* from) {
-    return __ldcg(reinterpret_cast<const uint2*>(from));
-  }
-  static __device__ __forceinline__ Four LastFour(const uint16_t* from) {
-    return __ldcs(reinterpret_cast<const uint2*>(from));
-  }
-  static __device__ __forceinline__ Four JoinFour(const uint16_t (&four)[4]) {
-    return {four[0] | static_cast<uint32_t>(four[1]) << 16, four[2] | static_cast<uint32_t>(four[3])
-                                                                          << 16};
-  }
   static __device__ __forceinline__ void SplitFour(const Four& four, float (&values)[4]) {
     values[0] = OfHalf(static_cast<uint16_t>(four.x));
     values[1] = OfHalf(static_cast<uint16_t>(four.x >> 16));
@@ -139,8 +143,7 @@ struct HalfElement {
   }
 };
 
-struct BfloatElement {
-  using Type = uint16_t;
+struct BfloatElement : WordElement {
   static __device__ __forceinline__ uint32_t Pair(float low, float high) {
     uint32_t pair = RoundToBfloats(low, high);
     if (low != low) pair = (pair & 0xffff0000u) | scalar::FloatToBfloat(low);
@@ -164,17 +167,6 @@ struct BfloatElement {
   }
   static __device__ __forceinline__ void StreamFour(uint16_t* to, const float (&four)[4]) {
     __stcs(reinterpret_cast<uint2*>(to), uint2{Pair(four[0], four[1]), Pair(four[2], four[3])});
-  }
-  using Four = uint2;
-  static __device__ __forceinline__ Four LoadFour(const uint16_t* from) {
-    return __ldcg(reinterpret_cast<const uint2*>(from));
-  }
-  static __device__ __forceinline__ Four LastFour(const uint16_t* from) {
-    return __ldcs(reinterpret_cast<const uint2*>(from));
-  }
-  static __device__ __forceinline__ Four JoinFour(const uint16_t (&four)[4]) {
-    return {four[0] | static_cast<uint32_t>(four[1]) << 16, four[2] | static_cast<uint32_t>(four[3])
-                                                                          << 16};
   }
   static __device__ __forceinline__ void SplitFour(const Four& four, float (&values)[4]) {
     values[0] = scalar::FloatOf(four.x << 16);

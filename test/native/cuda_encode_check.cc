@@ -54,6 +54,27 @@ void CheckProject(bool on_device) {
   }
 }
 
+// The module's indices, which have to be the CPU's.
+std::vector<uint16_t> CheckIndices(const std::string& name, const std::vector<float>& vectors,
+                                   const std::vector<float>& codebook, uint64_t width,
+                                   bool on_device) {
+  const uint64_t count = vectors.size() / width, levels = codebook.size() / width;
+  auto expected = Poisoned<uint16_t>(count);
+  SoftpackNearestArgs args{
+      vectors.data(), codebook.data(), expected.data(), count, width, levels, 1};
+  cpu->nearest(&args);
+  Array<float> vectors_there(vectors, on_device), codebook_there(codebook, on_device);
+  Array<uint16_t> out(Poisoned<uint16_t>(count), on_device);
+  args.vectors = vectors_there.get();
+  args.codebook = codebook_there.get();
+  args.out = out.get();
+  const int status = cuda->nearest(&args);
+  Expect(status == kSoftpackOk, name + " " + Reason(status));
+  const auto found = out.Read();
+  Expect(Same(found, expected), name + " gives the CPU's indices");
+  return found;
+}
+
 void CheckNearest(bool on_device) {
   Random random(2);
   for (const auto& [count, width, levels] : kNearest) {
@@ -67,19 +88,7 @@ void CheckNearest(bool on_device) {
       std::copy_n(codebook.data() + (level - levels / 2) * width, width,
                   codebook.data() + level * width);
     }
-    auto expected = Poisoned<uint16_t>(count);
-    SoftpackNearestArgs args{
-        vectors.data(), codebook.data(), expected.data(), count, width, levels, 1};
-    cpu->nearest(&args);
-    Array<float> vectors_there(vectors, on_device), codebook_there(codebook, on_device);
-    Array<uint16_t> out(Poisoned<uint16_t>(count), on_device);
-    args.vectors = vectors_there.get();
-    args.codebook = codebook_there.get();
-    args.out = out.get();
-    const int status = cuda->nearest(&args);
-    Expect(status == kSoftpackOk, name + " " + Reason(status));
-    const auto found = out.Read();
-    Expect(Same(found, expected), name + " gives the CPU's indices");
+    const auto found = CheckIndices(name, vectors, codebook, width, on_device);
     for (uint64_t i = 0; i < count; ++i) {
       double least = INFINITY, chosen = INFINITY;
       uint64_t best = 0;
@@ -139,18 +148,8 @@ void CheckNearTies(bool on_device) {
     for (const bool bad : {false, true}) {
       if (brief && (bad || !on_device)) continue;
       if (bad) codebook[5 * kWidth + 3] = NAN, codebook[9 * kWidth] = INFINITY;
-      auto expected = Poisoned<uint16_t>(kCount);
-      SoftpackNearestArgs args{
-          vectors.data(), codebook.data(), expected.data(), kCount, kWidth, kLevels, 1};
-      cpu->nearest(&args);
-      Array<float> vectors_there(vectors, on_device), codebook_there(codebook, on_device);
-      Array<uint16_t> out(Poisoned<uint16_t>(kCount), on_device);
-      args.vectors = vectors_there.get();
-      args.codebook = codebook_there.get();
-      args.out = out.get();
       const std::string name = "nearest of near ties at size " + std::to_string(size);
-      Expect(cuda->nearest(&args) == kSoftpackOk, name);
-      Expect(Same(out.Read(), expected), name + " gives the CPU's indices");
+      CheckIndices(name, vectors, codebook, kWidth, on_device);
     }
   }
 }
@@ -174,18 +173,7 @@ void CheckAlignedParts(bool on_device) {
   for (uint64_t i = 0; i < kCount; ++i) {
     vectors[i * kWidth + kWidth - 1] = (static_cast<float>(i) - 128.0f) * 2e-5f;
   }
-  auto expected = Poisoned<uint16_t>(kCount);
-  SoftpackNearestArgs args{
-      vectors.data(), codebook.data(), expected.data(), kCount, kWidth, kLevels, 1};
-  cpu->nearest(&args);
-  Array<float> vectors_there(vectors, on_device), codebook_there(codebook, on_device);
-  Array<uint16_t> out(Poisoned<uint16_t>(kCount), on_device);
-  args.vectors = vectors_there.get();
-  args.codebook = codebook_there.get();
-  args.out = out.get();
-  Expect(cuda->nearest(&args) == kSoftpackOk, "nearest of aligned parts");
-  const auto found = out.Read();
-  Expect(Same(found, expected), "nearest of aligned parts gives the CPU's indices");
+  const auto found = CheckIndices("nearest of aligned parts", vectors, codebook, kWidth, on_device);
   Expect(std::count(found.begin(), found.end(), 0) > 20 &&
              std::count(found.begin(), found.end(), kOther) > 20,
          "aligned parts: both codewords are the nearest of some");

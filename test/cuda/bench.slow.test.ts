@@ -69,7 +69,7 @@ describe('bench/cuda.sh', () => {
       const whole = await run('ready', 'ready');
       expect([whole.status, whole.stderr]).toEqual([0, '']);
       expect(whole.states).toMatchObject({ check: 'done', timings: 'done', node: 'done' });
-      expect(whole.results.softpack?.rows).toHaveLength(32);
+      expect(whole.results.softpack?.rows).toHaveLength(33);
       expect(whole.results.node?.rows).toHaveLength(2);
       const broken = await run('broken', 'ready,launch:40');
       expect(broken.status).toBe(1);

@@ -76,7 +76,7 @@ export const TOKEN_PRESETS = {
   topk: { k: 20, values: 'float16', ordered: 0, stages: 0, samples: 0, tail: 'ghost' },
   /** The paper's (section 4.2): 20 ids, values by vector quantisation, renormalised. */
   'topk-vq': { k: 20, values: 'vq', ordered: 20, stages: 4, samples: 0, tail: 'zero' },
-  /** 25 B. Ids drawn from the whole distribution, as RS-KD does, systematically: 50 probabilities rounded at random. */
+  /** 28 B. Ids drawn from the whole distribution, as RS-KD does, systematically: 50 probabilities rounded at random. */
   sampled: {
     ...{ k: 0, values: 'float16', ordered: 0, stages: 0 },
     ...{ samples: 50, draws: 'counted', tail: 'sampled' },

@@ -40,6 +40,11 @@ export function writeMultiset(writer: BitWriter, values: ArrayLike<number>, rang
   writeSet(writer, raised, range + Math.max(values.length - 1, 0));
 }
 
+export function readMultiset(reader: BitReader, out: Uint32Array, range: number): void {
+  readSet(reader, out, range + Math.max(out.length - 1, 0));
+  for (let i = 0; i < out.length; i++) out[i] -= i;
+}
+
 /** The same as how many differ, these, and where each but the first begins among them. @param values at least one. */
 export function writeCounted(writer: BitWriter, values: ArrayLike<number>, range: number): void {
   const count = values.length;
@@ -65,9 +70,4 @@ export function readCounted(reader: BitReader, out: Uint32Array, range: number):
   readSet(reader, names, range);
   readSet(reader, starts, out.length - 1);
   for (const [i, name] of names.entries()) out.fill(name, i === 0 ? 0 : starts[i - 1] + 1);
-}
-
-export function readMultiset(reader: BitReader, out: Uint32Array, range: number): void {
-  readSet(reader, out, range + Math.max(out.length - 1, 0));
-  for (let i = 0; i < out.length; i++) out[i] -= i;
 }

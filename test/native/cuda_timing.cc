@@ -131,14 +131,7 @@ class Timing {
       watch_.Median(std::string("decode_kl ") + methods[method], name, labels_,
                     label_bytes + 8.0 * static_cast<double>(classes_), [&](uint64_t round) {
                       labels.first = first(round);
-                      const SoftpackDecodeKlArgs args{labels,
-                                                      static_cast<const float*>(logits_),
-                                                      nullptr,
-                                                      static_cast<float*>(out_),
-                                                      4.0f,
-                                                      1.0f,
-                                                      kSoftpackLossKl,
-                                                      1};
+                      const SoftpackDecodeKlArgs args = LossArgs(labels, logits_);
                       return backend_.decode_kl(decoder, &args);
                     });
       backend_.decoder_destroy(decoder);
@@ -218,18 +211,23 @@ class Timing {
     if (spec.method != kSoftpackMethodBfloat) return;
     const auto loss = [&](const SoftpackDecoder* decoder, uint32_t type) {
       const void* const logits = type == kSoftpackFloat32 ? logits_ : rounded_logits_;
-      const SoftpackDecodeKlArgs args{labels,
-                                      static_cast<const float*>(logits),
-                                      nullptr,
-                                      static_cast<float*>(out_),
-                                      4.0f,
-                                      1.0f,
-                                      kSoftpackLossKl,
-                                      1};
+      const SoftpackDecodeKlArgs args = LossArgs(labels, logits);
       return module_.decode_kl_as(decoder, &args, type);
     };
     compare("decode_kl", kSoftpackFloat32, 8, loss);
     compare("decode_kl", kSoftpackBfloat16, 4, loss);
+  }
+
+  // Gradients are stored, losses are not.
+  SoftpackDecodeKlArgs LossArgs(const SoftpackLabels& labels, const void* logits) const {
+    return {labels,
+            static_cast<const float*>(logits),
+            nullptr,
+            static_cast<float*>(out_),
+            4.0f,
+            1.0f,
+            kSoftpackLossKl,
+            1};
   }
 
   // 64 components of one base vector a label, some 2 bits each.

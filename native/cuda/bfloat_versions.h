@@ -7,28 +7,21 @@
 #ifndef SOFTPACK_CUDA_BFLOAT_VERSIONS_H_
 #define SOFTPACK_CUDA_BFLOAT_VERSIONS_H_
 
-#include <cstdlib>
-#include <cstring>
-
 #include "core/backend.h"
 #include "cpu/value_bound.h"
 #include "cuda/bfloat_pack.h"
 #include "cuda/device.h"
+#include "cuda/wished_version.h"
 
 namespace softpack {
 
 // Whether the module's image for this device has version 2's instructions.
 bool HopperImage();
 
-inline int WishedBfloatVersion() {
-  const char* const text = std::getenv("SOFTPACK_CUDA_BFLOAT");
-  return text != nullptr && std::strcmp(text, "2") == 0 ? 2 : 1;
-}
-
 // For a decoder of method `bfloat`, when it is created.
 inline int ChooseBfloatVersion(const SoftpackDecoderSpec& spec) {
   using namespace hopper;
-  if (WishedBfloatVersion() < 2 || !HopperImage()) return 1;
+  if (WishedVersion("SOFTPACK_CUDA_BFLOAT") < 2 || !HopperImage()) return 1;
   // One codebook of adjacent segments, and nothing added to them.
   const bool segments = spec.bases == nullptr && spec.latent_step == spec.width &&
                         spec.stages * spec.width == spec.latent &&
@@ -39,7 +32,8 @@ inline int ChooseBfloatVersion(const SoftpackDecoderSpec& spec) {
   const Shape shape = {static_cast<uint32_t>(spec.stages), static_cast<uint32_t>(spec.width),
                        static_cast<uint32_t>(spec.levels), static_cast<uint32_t>(spec.classes)};
   // Padding multiplies elements by zeros: they have to be finite.
-  return PlanOf(shape, kLabelQuantities, Facts().shared_bytes).slots > 0 && !MayOverflow(spec) ? 2 : 1;
+  return PlanOf(shape, kLabelQuantities, Facts().shared_bytes).slots > 0 && !MayOverflow(spec) ? 2
+                                                                                               : 1;
 }
 
 }  // namespace softpack

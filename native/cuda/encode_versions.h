@@ -7,18 +7,11 @@
 #ifndef SOFTPACK_CUDA_ENCODE_VERSIONS_H_
 #define SOFTPACK_CUDA_ENCODE_VERSIONS_H_
 
-#include <cstdlib>
-#include <cstring>
-
 #include "core/backend.h"
 #include "cuda/device.h"
+#include "cuda/wished_version.h"
 
 namespace softpack {
-
-inline int WishedEncodeVersion() {
-  const char* const text = std::getenv("SOFTPACK_CUDA_ENCODE");
-  return text != nullptr && std::strcmp(text, "2") == 0 ? 2 : 1;
-}
 
 // For an encoder, when it is created.
 inline int ChooseEncodeVersion(const SoftpackEncoderSpec& spec) {
@@ -27,7 +20,8 @@ inline int ChooseEncodeVersion(const SoftpackEncoderSpec& spec) {
   constexpr uint64_t kLeastWidth = 8;
   // For what is rounded in bounds (split_project.cu, certainty.h).
   constexpr uint64_t kMostWidth = 4096, kMostClasses = 65536;
-  if (WishedEncodeVersion() < 2 || Facts().instructions < kBfloatCapability) return 1;
+  if (WishedVersion("SOFTPACK_CUDA_ENCODE") < 2 || Facts().instructions < kBfloatCapability)
+    return 1;
   const bool fits = spec.width >= kLeastWidth && spec.width <= kMostWidth && spec.classes > 0 &&
                     spec.classes <= kMostClasses;
   return fits ? 2 : 1;

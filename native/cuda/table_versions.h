@@ -7,23 +7,16 @@
 #ifndef SOFTPACK_CUDA_TABLE_VERSIONS_H_
 #define SOFTPACK_CUDA_TABLE_VERSIONS_H_
 
-#include <cstdlib>
-#include <cstring>
-
 #include "cuda/cluster.h"
 #include "cuda/decoder.h"
 #include "cuda/device.h"
 #include "cuda/table_clusters.h"
+#include "cuda/wished_version.h"
 
 namespace softpack {
 
 // Labels of a call below which reading a table into shared memory does not pay.
 constexpr uint64_t kLeastTableLabels = 2048;
-
-inline int WishedTableVersion() {
-  const char* const text = std::getenv("SOFTPACK_CUDA_TABLES");
-  return text != nullptr && std::strcmp(text, "2") == 0 ? 2 : 1;
-}
 
 // For a decoder of method `fixed`, when it is created: how version 2 divides its table; no blocks
 // for version 1. Rounding in several runs, and predictions, are left to rows in L2, as by
@@ -31,7 +24,7 @@ inline int WishedTableVersion() {
 inline clusters::Plan PlanTableVersion(const DecoderTables& tables) {
   const bool fits = tables.classes <= clusters::kClasses && tables.runs == 1 &&
                     tables.base_rows == 0 && Facts().instructions >= kClusterCapability;
-  if (WishedTableVersion() < 2 || !fits) return {};
+  if (WishedVersion("SOFTPACK_CUDA_TABLES") < 2 || !fits) return {};
   return clusters::PlanOf(tables.stages, tables.levels, Facts().shared_bytes);
 }
 

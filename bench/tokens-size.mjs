@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { openTokenLabels } from '#src/interop/open-tokens.js';
 import { readOutputHead } from '#src/interop/tokens/output-head.js';
 import { loadKernels } from '#src/kernels/load.js';
+import { headLogits, logitsOfStates } from '#src/tokens/hidden/head-logits.js';
 import { openHiddenArchive } from '#src/tokens/hidden/hidden-archive.js';
 import { packHidden } from '#src/tokens/hidden/pack-hidden.js';
 import { packTokens } from '#src/tokens/pack-tokens.js';
@@ -18,10 +19,10 @@ import { divergenceOf } from './divergence-of.mjs';
 
 const [, , folder, most = 'Infinity', hiddenMost = '0', exacts = '0,16', kls = '0.0047,0.0175'] =
   process.argv;
-const KINDS = ['tiny', 'head-tail'];
+const KINDS = ['tiny', 'head-tail', 'sampled'];
 const kernels = loadKernels();
 const head = await readOutputHead(join(folder, 'head.npy'));
-const { vocabulary, width, weights } = head;
+const { vocabulary, width } = head;
 const states = await openTokenLabels({
   ...{ source: join(folder, 'hidden.npy'), from: 'hidden', vocabulary },
   ...{ tokens: join(folder, 'tokens.npy'), lengths: join(folder, 'lengths.npy') },
@@ -42,33 +43,24 @@ function beginning(limit) {
   };
 }
 
-async function logitsOfStates(states) {
-  const rows = states.length / width;
-  const out = new Float32Array(rows * vocabulary);
-  const shape = { rows, inner: width, columns: vocabulary, transposeB: true };
-  await kernels.projectAsync({ a: states, b: weights, out, ...shape, threads: 1 });
-  return out;
-}
-
 /** Logits that were asked for last: kinds that are packed side by side ask for the same ones. */
-const made = new Map();
-function logitsOf(own, start, count) {
-  const key = `${own.name} ${start} ${count}`;
-  const known = made.get(key);
-  if (known !== undefined) return known;
-  if (made.size > 8) made.delete(made.keys().next().value);
-  const logits = own.labels.read(start, count).then((states) => logitsOfStates(states.slice()));
-  made.set(key, logits);
-  return logits;
-}
-
-function withLogits(source) {
+function remembered(source) {
+  const made = new Map();
+  const logitsOf = ({ name, labels }, start, count) => {
+    const key = `${name} ${start} ${count}`;
+    const known = made.get(key);
+    if (known !== undefined) return known;
+    if (made.size > 8) made.delete(made.keys().next().value);
+    const logits = labels.read(start, count);
+    made.set(key, logits);
+    return logits;
+  };
   return {
     vocabulary,
     async *sequences(signal) {
       for await (const own of source.sequences(signal)) {
         const read = (start, count) => logitsOf(own, start, count);
-        yield { ...own, labels: { kind: 'logits', width: vocabulary, read } };
+        yield { ...own, labels: { ...own.labels, read } };
       }
     },
   };
@@ -98,7 +90,9 @@ async function distancesOf({ rows, labels }, { hidden, exact }) {
     const to = Math.min(from + PIECE, rows);
     const exactStates = (await labels.read(from, to - from)).slice();
     const [p, q] = await Promise.all(
-      [exactStates, hidden.slice(from * width, to * width)].map(logitsOfStates),
+      [exactStates, hidden.slice(from * width, to * width)].map((own) =>
+        headLogits(own, head, kernels),
+      ),
     );
     for (let i = from; i < to; i++) {
       const own = (all) => all.subarray((i - from) * vocabulary, (i - from + 1) * vocabulary);
@@ -135,9 +129,10 @@ async function divergence(source, archive) {
 async function listedRows(kinds) {
   if (kinds.length === 0) return;
   const begin = process.cpuUsage();
+  const logits = remembered(logitsOfStates(source, head, kernels));
   const packed = await Promise.all(
     kinds.map((name) =>
-      packTokens({ source: withLogits(source), out: join(work, name), codec: { name }, kernels }),
+      packTokens({ source: logits, out: join(work, name), codec: { name }, kernels }),
     ),
   );
   const [{ labels, sequences }] = packed;

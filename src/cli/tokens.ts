@@ -175,7 +175,7 @@ function addImport(tokens: Command, io: CliIo): void {
     .addOption(
       new Option(
         '--codec <name>',
-        'default: head-tail for logits, topk for labels of a few ids, hidden for hidden states',
+        'default: head-tail for logits, topk for labels of a few ids, hidden for hidden states, which --head makes logits of for the other kinds',
       ).choices([...Object.keys(TOKEN_PRESETS), 'hidden']),
     )
     .option('-k, --top <n>', 'ids kept per label; default: those of the files', positiveInteger)

@@ -1,19 +1,27 @@
 import { argument } from '../core/check.js';
 import { SoftpackError } from '../errors.js';
+import { loadKernels } from '../kernels/load.js';
 import { refusePredictor, type StoredTail, type TokenPreset } from '../tokens/config.js';
+import { logitsOfStates } from '../tokens/hidden/head-logits.js';
+import { packHidden } from '../tokens/hidden/pack-hidden.js';
 import { type PackTokensResult, packTokens } from '../tokens/pack-tokens.js';
 import { RememberedSource } from '../tokens/remembered-source.js';
 import type { TokenSource } from '../tokens/token-source.js';
 import { TRAINING_LABELS } from '../tokens/train-tokens.js';
-import { type ImportHiddenOptions, importHidden } from './import-hidden.js';
-import { type OpenTokensOptions, openTokenLabels, type TokenLayout } from './open-tokens.js';
+import { type ImportHiddenOptions, teacherStates } from './import-hidden.js';
+import {
+  type OpenedTokens,
+  type OpenTokensOptions,
+  openTokenLabels,
+  type TokenLayout,
+} from './open-tokens.js';
 
 export interface ImportTokensOptions extends Omit<OpenTokensOptions, 'k'>, ImportHiddenOptions {
   /** Archive to write; an interrupted import is resumed. */
   readonly out: string;
   /**
    * Default: `head-tail` for logits, `topk` for labels of a few ids, which say nothing of the tail, `hidden` for hidden
-   * states.
+   * states. Kinds that list ids take the logits that the output matrix makes of hidden states.
    */
   readonly codec?: TokenPreset | 'hidden';
   /** Ids kept per label; default: the codec's, for labels of a few ids as many as they have. */
@@ -44,28 +52,44 @@ export async function importTokens(options: ImportTokensOptions): Promise<Import
   const { layout, notes } = labels;
   const texts = RememberedSource.of(labels, { dense: TRAINING_LABELS });
   const most = await mostEntries(texts, signal);
-  if (most === 'hidden') {
-    if (codec !== undefined) argument.oneOf(codec, 'codec', ['hidden']);
+  const ofTeacher = { imported: { layout } };
+  if (most === 'hidden' && (codec ?? 'hidden') === 'hidden') {
     requireUnused({ top, tail, seed }, 'labels of ids');
-    const result = await importHidden(labels, options);
+    const states = await teacherStates(labels, options);
+    const { kl, exact, storeHead } = options;
+    const how = { out, kl, exact, storeHead, onProgress, signal };
+    const result = await packHidden({ ...states, ...how, teacher: ofTeacher });
     return { ...result, layout, codec: 'hidden', notes };
   }
   if (codec === 'hidden') throw noStates(layout);
-  const { head, headTensor, storeHead, norm, normTensor, normEps, kl, exact } = options;
-  const ofStates = { head, headTensor, storeHead, norm, normTensor, normEps, kl, exact };
-  requireUnused(ofStates, 'hidden states');
-  const name = codec ?? (most === undefined ? 'head-tail' : 'topk');
-  const kept = top ?? (name === 'topk' ? most : undefined);
+  const source = most === 'hidden' ? await logitsOf(labels, options) : texts;
+  if (most !== 'hidden') requireUnused(statesOnly(options), 'hidden states');
+  const sparse = typeof most === 'number' ? most : undefined;
+  const name = codec ?? (sparse === undefined ? 'head-tail' : 'topk');
+  const kept = top ?? (name === 'topk' ? sparse : undefined);
   const result = await packTokens({
-    ...{ source: texts, out, seed, onProgress, signal },
+    ...{ source, out, seed, onProgress, signal },
     codec: { name, ...(kept === undefined ? {} : { k: kept }), ...(tail && { tail }) },
-    teacher: { imported: { layout } },
+    teacher: ofTeacher,
   });
   return { ...result, layout, codec: name, notes };
 }
 
+/** Hidden states as what labels of ids are listed from. */
+async function logitsOf(labels: OpenedTokens, options: ImportTokensOptions): Promise<TokenSource> {
+  const { kl, exact, storeHead } = options;
+  requireUnused({ kl, exact, storeHead }, "the codec 'hidden'");
+  const { source, head } = await teacherStates(labels, options);
+  return logitsOfStates(source, head, loadKernels());
+}
+
+function statesOnly(options: ImportHiddenOptions): ImportHiddenOptions {
+  const { head, headTensor, storeHead, norm, normTensor, normEps, kl, exact } = options;
+  return { head, headTensor, storeHead, norm, normTensor, normEps, kl, exact };
+}
+
 /** `INVALID_ARGUMENT` for an option of labels of another kind. */
-function requireUnused(given: Readonly<Record<string, unknown>>, kind: string): void {
+function requireUnused(given: object, kind: string): void {
   const [name, value] = Object.entries(given).find(([, own]) => own !== undefined) ?? [];
   argument.that(name === undefined, value, name ?? '', `${kind}, which these labels are not`);
 }

@@ -1,11 +1,11 @@
 import type { LabelArchive } from '../archive/archive.js';
-import { allocate } from '../core/allocate.js';
 import { STREAM } from '../core/philox.js';
 import { RandomSequence } from '../core/random.js';
 import { isSoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import { softmaxRows } from '../labels/temperature.js';
 import type { ByteStore } from '../store/byte-store.js';
+import { headLogits } from '../tokens/hidden/head-logits.js';
 import { type HiddenLabels, openHiddenArchive } from '../tokens/hidden/hidden-archive.js';
 import { HIDDEN_CODEC } from '../tokens/hidden/hidden-codec.js';
 import type { OutputHead } from '../tokens/hidden/output-head.js';
@@ -134,12 +134,11 @@ function addCorrections(
 /** The largest probabilities of each of some labels. */
 async function likeliest(
   { hidden: states, exact, positions: rows }: HiddenLabels,
-  { vocabulary, width, weights }: OutputHead,
+  head: OutputHead,
 ): Promise<ShownText['labels']> {
   if (rows === 0) return [];
-  const logits = new Float32Array(allocate(4 * rows * vocabulary, 'logits'));
-  const shape = { rows, inner: width, columns: vocabulary, transposeB: true };
-  await loadKernels().projectAsync({ a: states, b: weights, out: logits, ...shape });
+  const { vocabulary } = head;
+  const logits = await headLogits(states, head, loadKernels());
   if (exact !== undefined) addCorrections(exact, vocabulary, logits);
   softmaxRows(logits, rows, vocabulary, 1, logits);
   const ids = Int32Array.from({ length: vocabulary }, (_, id) => id);

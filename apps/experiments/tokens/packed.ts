@@ -1,10 +1,12 @@
+import { loadKernels } from '#src/kernels/load.js';
+import { logitsOfStates } from '#src/tokens/hidden/head-logits.js';
 import { openHiddenArchive } from '#src/tokens/hidden/hidden-archive.js';
 import { packHidden } from '#src/tokens/hidden/pack-hidden.js';
 import { packTokens, type TokenCodecChoice } from '#src/tokens/pack-tokens.js';
 import { openTokenArchive } from '#src/tokens/token-archive.js';
 import { tokenWindows } from '#src/tokens/windows.js';
 import type { Answer } from './answer.js';
-import { hiddenSource, logitsSource, type TeacherHead } from './corpus.js';
+import { hiddenSource, type TeacherHead } from './corpus.js';
 import type { PackedTexts } from './train.js';
 
 /** Hidden states, aimed at a mean KL in nats. */
@@ -27,8 +29,9 @@ export async function packTexts(
   codec: TokenCodecChoice | HiddenChoice,
   { out, seed, head, onProgress, signal }: PackSetting,
 ): Promise<PackedTexts> {
+  const states = hiddenSource(texts, head);
   if (codec.name !== 'hidden') {
-    const source = logitsSource(texts, head);
+    const source = logitsOfStates(states, head, loadKernels());
     await packTokens({ source, out, codec, seed, onProgress, signal });
     const archive = await openTokenArchive(out);
     return {
@@ -36,8 +39,7 @@ export async function packTexts(
       [Symbol.asyncDispose]: () => archive.close(),
     };
   }
-  const source = hiddenSource(texts, head);
-  await packHidden({ source, head, out, kl: codec.kl, onProgress, signal });
+  await packHidden({ source: states, head, out, kl: codec.kl, onProgress, signal });
   const archive = await openHiddenArchive(out);
   return {
     async *windows(options) {

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { importTokens } from '#src/interop/import-tokens.js';
 import { openHiddenArchive } from '#src/tokens/hidden/hidden-archive.js';
+import { openTokenArchive } from '#src/tokens/token-archive.js';
 import { softpack } from '../../cli/softpack.js';
 import { temporaryDirectory } from '../../temporary.js';
 import {
@@ -120,6 +121,41 @@ test("vLLM's states pass the last norm, which must be given", async () => {
   expect(await meanKl(out, exact)).toBeLessThan(0.03);
 });
 
+test.each(['head-tail', 'tiny', 'sampled', 'topk', 'topk-vq'] as const)(
+  'labels of hidden states as %s are those of their logits',
+  async (codec) => {
+    const total = LENGTHS.reduce((sum, length) => sum + length, 0);
+    const all = Float32Array.from(teacher.states.flatMap((own) => [...own]));
+    const logits = new Float32Array(total * VOCABULARY);
+    for (let t = 0; t < total; t++) {
+      const state = all.subarray(t * WIDTH, (t + 1) * WIDTH);
+      logits.set(hiddenDistribution(teacher.head, state).map(Math.log), t * VOCABULARY);
+    }
+    const ids = Int32Array.from(teacher.texts.flatMap((own) => [...own]));
+    const texts = {
+      tokens: await temporary.file('listed-ids.npy', npy(ids, [total])),
+      lengths: await temporary.file('listed-lengths.npy', npy(Int32Array.from(LENGTHS), [3])),
+    };
+    const states = await temporary.file('listed-states.npy', npy(all, [total, WIDTH]));
+    const dense = await temporary.file('listed-logits.npy', npy(logits, [total, VOCABULARY]));
+    const [out, expected] = ['states', 'logits'].map((name) => temporary.path(`${codec}-${name}`));
+    const shared = { ...texts, codec, seed: 3 };
+    await importTokens({ ...shared, source: dense, from: 'logits', out: expected });
+    const flags = ['--tokens', texts.tokens, '--lengths', texts.lengths, '--from', 'hidden'];
+    const kind = ['--codec', codec, '--seed', '3'];
+    const run = ['tokens', 'import', states, ...flags, ...HEAD, ...kind, '-o', out];
+    expect((await softpack(run)).out).toContain(`codec ${codec}`);
+    await using found = await openTokenArchive(out);
+    await using known = await openTokenArchive(expected);
+    for (const s of LENGTHS.keys()) {
+      const [own, wanted] = [await found.labels(s), await known.labels(s)];
+      expect(own.ids).toEqual(wanted.ids);
+      const error = own.probabilities.map((p, i) => Math.abs(p - wanted.probabilities[i]));
+      expect(Math.max(...error)).toBeLessThan(codec === 'topk' ? 1e-3 : 1e-5);
+    }
+  },
+);
+
 test('refusals say what is missing', async () => {
   const states = teacher.states[0];
   const source = await temporary.file('one.npy', npy(states, [LENGTHS[0], WIDTH]));
@@ -143,10 +179,16 @@ test('refusals say what is missing', async () => {
   await expect(run({ head: model, headTensor: 'model.norm.weight' })).rejects.toMatchObject({
     code: 'INVALID_FILE',
   });
-  await expect(run({ codec: 'head-tail', head: model })).rejects.toMatchObject({
-    code: 'INVALID_ARGUMENT',
-    field: 'codec',
-  });
+  const listed = { codec: 'head-tail', head: model, headTensor: 'lm_head.weight' };
+  for (const [field, options] of [
+    ['head', { ...listed, head: undefined }],
+    ['kl', { ...listed, kl: 0.1 }],
+    ['exact', { ...listed, exact: 4 }],
+    ['storeHead', { ...listed, storeHead: true }],
+    ['head', { ...listed, head: narrow, headTensor: undefined }],
+  ] as const) {
+    await expect(run(options)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', field });
+  }
   for (const [field, options] of [
     ['top', { head: model, top: 5 }],
     ['tail', { head: model, tail: 'ghost' }],

@@ -36,9 +36,8 @@ export interface TokenLossOptions {
  * @param logits [positions, vocabulary], or [batch, length, vocabulary] with batch * length positions. Those of a
  *   position predict the token after it, which is what labels of the position are about: nothing is shifted here.
  *
- * The teacher's [positions, vocabulary] is never in memory: of most labels a few entries are, of hidden states a range
- * of tokens at a time. With tail `sampled` the value
- * is the divergence up to a constant of the labels; its gradient is unbiased. Like `kdLoss` it is not multiplied by
+ * Of the teacher's [positions, vocabulary] few entries are in memory, and of hidden states 256 MB at a time. With tail `sampled` the
+ * value is the divergence up to a constant of the labels; its gradient is unbiased. Like `kdLoss` it is not multiplied by
  * tau^2.
  */
 export function tokenLoss(
@@ -55,14 +54,14 @@ export function tokenLoss(
   const { positions, vocabulary } = targets;
   const loss = tf.customGrad((z, save) => {
     const [value, gradient] = tf.tidy(() => {
-      const padded = (z as tf.Tensor).reshape([positions, columns]) as tf.Tensor2D;
-      const own = padded.slice([0, 0], [positions, vocabulary]);
+      const all = (z as tf.Tensor).reshape([positions, columns]) as tf.Tensor2D;
+      const padding = columns - vocabulary;
+      // Each pass over [positions, vocabulary] counts: what changes nothing is left out.
+      const own = padding === 0 ? all : all.slice([0, 0], [positions, vocabulary]);
       const blended = blend(own, counted, distanceOf, { tau, alpha });
       const scale = column(counted.counts).div(Math.max(counted.counted, 1));
-      const whole = blended.gradient.mul(scale).pad([
-        [0, 0],
-        [0, columns - vocabulary],
-      ]);
+      const gradient = blended.gradient.mul(scale);
+      const whole = padding === 0 ? gradient : tf.pad(gradient, [NONE, [0, padding]]);
       return [blended.value.mul(scale).sum(), whole.reshape((z as tf.Tensor).shape)];
     });
     (save as tf.GradSaveFunc)([gradient]);
@@ -71,6 +70,9 @@ export function tokenLoss(
   });
   return loss(logits) as tf.Scalar;
 }
+
+/** Of rows, which are not padded. */
+const NONE: [number, number] = [0, 0];
 
 /** What gives the distance of logits from labels, which are checked here. */
 function distanceTo(
@@ -95,7 +97,8 @@ function blend(
   const distance = alpha === 0 ? undefined : distanceOf(logits);
   const text = alpha === 1 ? undefined : crossEntropy(logits, counted);
   if (distance === undefined) return text as Distance;
-  const scaled = { value: distance.value, gradient: distance.gradient.div(tau) };
+  const { value, gradient } = distance;
+  const scaled = tau === 1 ? distance : { value, gradient: gradient.div(tau) };
   if (text === undefined) return scaled;
   return {
     value: scaled.value.mul(alpha).add(text.value.mul(1 - alpha)),

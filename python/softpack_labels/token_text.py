@@ -10,8 +10,8 @@ MAX_BITS = 12
 
 
 class TextCode:
-    def __init__(self, lengths, ids, k):
-        self._ids, self._ranks = ids, min(k, MOST_RANKS)
+    def __init__(self, lengths, ids, entries):
+        self._ids, self._ranks = ids, min(entries, MOST_RANKS)
         symbols = self._ranks + len(ids).bit_length()
         if lengths is None or lengths.dtype != np.uint8 or lengths.shape != (2, symbols):
             raise SoftpackError("INVALID_FILE", "not the parts of this codec", "codec: text", f"u1 (2, {symbols})")
@@ -21,7 +21,7 @@ class TextCode:
         self._codes = [_symbols(own.tolist()) for own in lengths]
 
     def ids(self, data, head, start, count, listed):
-        """Ids of positions from `start` on; `listed(row)` gives the entries of a label."""
+        """Ids of positions from `start` on; `listed(row)` gives the entries of a label, as texts are told by them."""
         groups, group, end = -(-head.length // TEXT_GROUP), start // TEXT_GROUP, start + count
         begin = head.text_at + 32 * groups
         ends = BitReader(data, head.text_at + 32 * max(group - 1, 0))

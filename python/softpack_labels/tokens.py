@@ -112,7 +112,7 @@ class TokenArchive:
         begin = max(start - start % TEXT_GROUP - 1 - head.first, 0)
         try:
             reader = head.reader_at(data, begin, self._codec.decode) if begin < head.rows else None
-            ids = self._text_code.ids(data, head, start, count, lambda _: self._codec.decode(reader)[0])
+            ids = self._text_code.ids(data, head, start, count, lambda _: self._codec.text_ids(reader))
             return np.fromiter(ids, np.int32)
         except SoftpackError as error:
             raise self._at(sequence, error) from None
@@ -145,7 +145,8 @@ class _TokenCodec:
         if not np.array_equal(np.sort(ids), np.arange(vocabulary)):
             raise SoftpackError("INVALID_FILE", "not a renaming", "codec: ids", "each id once")
         self._ids = ids.tolist()
-        self.text_code = TextCode(tensors.get("text"), self._ids, self.k) if coded else None
+        entries = self.k or (self.samples if self._counted else 0)
+        self.text_code = TextCode(tensors.get("text"), self._ids, entries) if coded else None
         self.prior = None
         if self.tail == "prior":
             logs = _tensor(tensors, "prior", "<f2", (vocabulary,)).astype(np.float32)
@@ -178,6 +179,11 @@ class _TokenCodec:
                 p.append(0.0)
             p[place[own]] += each
         return ids, _bounded(np.array(p, np.float32))
+
+    def text_ids(self, reader):
+        """Ids of the next label in the order in which texts are told by them."""
+        ids, p = self.decode(reader)
+        return ids if self.k > 0 else [ids[i] for i in np.argsort(-p, kind="stable")]
 
     def _exact(self, reader):
         if self.k == 0:

@@ -1,7 +1,8 @@
 import { bitsFor } from '../core/bits.js';
 import { argument } from '../core/check.js';
 import { MAX_VOCABULARY, TOKEN_PRESETS, type TokenPreset } from '../tokens/config.js';
-import { textRanks, textSymbols } from '../tokens/text-code.js';
+import { textSymbols } from '../tokens/text-code.js';
+import { textRanks } from '../tokens/text-ranks.js';
 
 /** What sizes of labels of language models follow from. */
 export interface TokenPlanRequest {
@@ -54,9 +55,8 @@ export interface TokenPlan {
  */
 const HEAD_SAVING = 2.8;
 const SAMPLE_SAVING = 0.9;
-/** Bits per id of a text that its code saves of log2(vocabulary): with labels that list ids, and by frequency alone. */
+/** Bits per id of a text that its code, which labels tell of, saves of log2(vocabulary). */
 const LISTED_TEXT_SAVING = 9.9;
-const TEXT_SAVING = 4.8;
 /**
  * Bits per dimension of a hidden state at a divergence of 0.005 nats, on the same model with 576 dimensions: 2.95 of states
  * alone, and what 16 corrected logits were measured to save of that.
@@ -109,7 +109,7 @@ function listedPlan(name: TokenPreset, request: TokenPlanRequest): TokenKindPlan
   const vectorWidth = ordered + (k > ordered ? 1 : 0);
   const vq = values === 'vq';
   return whole(name, request, {
-    text: Math.max(Math.log2(vocabulary) - (k > 0 ? LISTED_TEXT_SAVING : TEXT_SAVING), 1),
+    text: Math.max(Math.log2(vocabulary) - LISTED_TEXT_SAVING, 1),
     ids: k * bitsPerId(vocabulary, k, HEAD_SAVING) + (vq || k === 0 ? 0 : Math.log2(k + 1)),
     order,
     values: vq ? 8 * stages : 16 * k,
@@ -118,7 +118,9 @@ function listedPlan(name: TokenPreset, request: TokenPlanRequest): TokenKindPlan
         ? countedBits(vocabulary, samples)
         : samples * bitsPerId(vocabulary, samples, SAMPLE_SAVING),
     offsets: 32 / GROUP,
-    side: sharedTables(vocabulary, k) + (vq ? 4 * vectorWidth * (256 * stages + 1) : 0),
+    side:
+      sharedTables(vocabulary, textRanks({ ...preset, k })) +
+      (vq ? 4 * vectorWidth * (256 * stages + 1) : 0),
   });
 }
 
@@ -131,9 +133,9 @@ function countedBits(vocabulary: number, draws: number): number {
 }
 
 /** Names of ids, and the code of texts. */
-function sharedTables(vocabulary: number, k: number): number {
+function sharedTables(vocabulary: number, ranks: number): number {
   const names = (vocabulary <= 2 ** 16 ? 2 : 4) * vocabulary;
-  return names + 2 * textSymbols(vocabulary, textRanks(k));
+  return names + 2 * textSymbols(vocabulary, ranks);
 }
 
 /** At least the bit that tells two ids apart. */

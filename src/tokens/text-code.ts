@@ -3,9 +3,6 @@ import { areCodeLengths, codeLengths, MAX_CODE_BITS, PrefixCode } from '../core/
 import type { Renaming } from './renaming.js';
 import { invalidCodes } from './sequence-error.js';
 
-/** Entries of a label that the id which follows may be told by. */
-const MOST_RANKS = 32;
-
 /** Ids that labels list. */
 export interface LabelIds {
   /** Position in the text of the first of these labels: its row tells of the id behind it. */
@@ -13,7 +10,7 @@ export interface LabelIds {
   readonly rows: number;
   /** Entries of a label. */
   readonly width: number;
-  /** [rows, width], as they are decoded: 0 behind the last entry. */
+  /** [rows, width], as texts are told by them: 0 behind the last entry. */
   readonly ids: Int32Array;
 }
 
@@ -89,11 +86,6 @@ export class TextCode {
     }
     return bit;
   }
-}
-
-/** Entries of a label with so many listed ids that have a symbol. */
-export function textRanks(k: number): number {
-  return Math.min(k, MOST_RANKS);
 }
 
 /** Numbers of bits of names + 1. */

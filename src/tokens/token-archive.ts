@@ -82,11 +82,10 @@ class ListedArchive extends StoredSequences implements TokenArchive {
     start: number,
     count: number,
   ): LabelIds {
-    const { width } = this;
     // Texts end with the token that the label before the last one is of: all are decoded for both.
-    const all = start === 0 && count + 1 >= head.rows && 8 * head.rows * width <= KEPT_BYTES;
-    const { ids } = this.#decode(bytes, head, start, all ? head.rows : count);
-    return { first: head.first + start, rows: count, width, ids };
+    const all = start === 0 && count + 1 >= head.rows && 8 * head.rows * this.width <= KEPT_BYTES;
+    const own = this.#decode(bytes, head, start, all ? head.rows : count);
+    return this.#codec.textIds(own, head.first + start);
   }
 
   #decode(bytes: Uint8Array, head: SequenceHead, start: number, count: number): DecodedLabels {

@@ -24,7 +24,8 @@ import { idsTensor, type Renaming, readIds } from './renaming.js';
 import { ResidualVq } from './residual-vq.js';
 import type { TextFormat } from './sequence-text.js';
 import type { TokenTail } from './targets.js';
-import { areTextLengths, type LabelIds, TextCode, textRanks, textSymbols } from './text-code.js';
+import { areTextLengths, type LabelIds, TextCode, textSymbols } from './text-code.js';
+import { byProbability, textRanks } from './text-ranks.js';
 
 export const TOKEN_CODEC = 'tokens';
 
@@ -143,8 +144,14 @@ export class TokenCodec {
 
   /** Ids that labels of a place list, the first of which is that of position `first`. */
   labelIds(bytes: Uint8Array, place: LabelPlace, count: number, first: number): LabelIds {
-    const { ids } = this.labelsAt(bytes, place, count);
-    return { first, rows: count, width: this.width, ids };
+    return this.textIds(this.labelsAt(bytes, place, count), first);
+  }
+
+  /** Ids of labels in the order in which texts are told by them, the first of which is that of position `first`. */
+  textIds({ ids: stored, probabilities }: DecodedLabels, first: number): LabelIds {
+    const { width } = this;
+    const ids = this.config.k > 0 ? stored : byProbability(stored, probabilities, width);
+    return { first, rows: stored.length / width, width, ids };
   }
 
   async #quantise(rows: ListedRows): Promise<Uint16Array> {
@@ -216,11 +223,11 @@ function hasShortIds({ vocabulary, text }: TokenCodecConfig): boolean {
 
 function readTextCode(
   tensors: ReadonlyMap<string, Tensor>,
-  { vocabulary, k }: TokenCodecConfig,
+  config: TokenCodecConfig,
   renaming: Renaming,
 ): TextCode {
-  const ranks = textRanks(k);
-  const shape = [2, textSymbols(vocabulary, ranks)];
+  const ranks = textRanks(config);
+  const shape = [2, textSymbols(config.vocabulary, ranks)];
   const lengths = requireTensor(tensors, 'text', 'U8', shape).slice();
   if (areTextLengths(lengths, ranks)) return new TextCode(renaming, ranks, lengths);
   throw invalidTensor('text', 'not a code', 'lengths of a prefix code', 'others');

@@ -10,7 +10,8 @@ import { type ListedRows, listRows } from './listed-rows.js';
 import { type CountedSource, changed } from './pack-sequences.js';
 import { Renaming } from './renaming.js';
 import { ResidualVq } from './residual-vq.js';
-import { TextCounts, textRanks } from './text-code.js';
+import { type LabelIds, TextCounts } from './text-code.js';
+import { drawnByFrequency, textRanks } from './text-ranks.js';
 import { TokenCodec, type TokenModel, valueVectors, vectorWidth } from './token-codec.js';
 import type { TokenSource } from './token-source.js';
 
@@ -39,7 +40,7 @@ export async function trainTokenCodec(
   const share = Math.min(1, TRAINING_LABELS / labels);
   let [passed, taken] = [0, 0];
   const counts = new Float64Array(config.vocabulary);
-  const texts = new TextCounts(config.vocabulary, textRanks(config.k));
+  const texts = new TextCounts(config.vocabulary, textRanks(config));
   const tailSums = config.tail === 'prior' ? new Float64Array(config.vocabulary) : undefined;
   const vectors: Float32Array[] = [];
   const kept = new Map<number, ListedRows>();
@@ -54,9 +55,7 @@ export async function trainTokenCodec(
         ...{ sequence, tailSums, kernels },
       });
       count(listed, counts);
-      const { rows, k: width, ids } = listed;
-      const labels = { first: own.first, rows, width, ids: Int32Array.from(ids) };
-      texts.add(own.tokens ?? new Int32Array(), labels);
+      texts.add(own.tokens ?? new Int32Array(), textIds(listed, config, own.first));
       if (keptBytes < KEPT_BYTES) kept.set(sequence, listed);
       keptBytes += bytesOf(listed);
       if (config.values === 'vq') vectors.push(valueVectors(listed, config));
@@ -67,9 +66,26 @@ export async function trainTokenCodec(
   const renaming = Renaming.byFrequency(counts);
   const values = config.values === 'vq' ? await learnValues(vectors, config, kernels) : {};
   const prior = tailSums === undefined ? {} : { prior: priorOf(tailSums) };
-  const text = texts.code(renaming, config.values === 'vq' ? config.ordered : config.k);
+  const text = texts.code(renaming, placesKnown(config));
   const codec = new TokenCodec(config, { renaming, ...values, ...prior, text }, kernels);
   return { codec, listed: kept };
+}
+
+/** What a text is told by, as far as it is known before ids are renamed. */
+function textIds(
+  { rows, k, ids, samples }: ListedRows,
+  config: TokenCodecConfig,
+  first: number,
+): LabelIds {
+  if (k > 0) return { first, rows, width: k, ids: Int32Array.from(ids) };
+  const width = config.samples;
+  return { first, rows, width, ids: drawnByFrequency(samples, width) };
+}
+
+/** Entries whose order does not depend on names, or hardly: of draws that of those which are equally frequent does. */
+function placesKnown({ k, values, ordered, samples }: TokenCodecConfig): number {
+  if (k === 0) return samples;
+  return values === 'vq' ? ordered : k;
 }
 
 function bytesOf({ counts, ids, logProbs, samples }: ListedRows): number {

@@ -4,7 +4,7 @@ import { BitWriter } from '#src/core/bit-stream.js';
 import { Renaming } from '#src/tokens/renaming.js';
 import { readHead, type SequenceText, writeHead } from '#src/tokens/sequence-block.js';
 import { readText } from '#src/tokens/sequence-text.js';
-import { areTextLengths, type LabelIds, TextCounts, textRanks } from '#src/tokens/text-code.js';
+import { areTextLengths, type LabelIds, TextCounts } from '#src/tokens/text-code.js';
 
 const VOCABULARY = 1000;
 
@@ -27,7 +27,7 @@ function madeText(length: number, first: number, width: number, seed: number) {
 }
 
 function codeOf(tokens: Int32Array, labels: LabelIds, k: number) {
-  const counts = new TextCounts(VOCABULARY, textRanks(k));
+  const counts = new TextCounts(VOCABULARY, Math.min(k, 32));
   counts.add(tokens, labels);
   const frequency = new Float64Array(VOCABULARY);
   for (const id of tokens) frequency[id]++;

@@ -53,7 +53,7 @@ function addLabel(tokens: Command, io: CliIo): void {
     .requiredOption('--model <file>', 'GGUF model')
     .option(OUT, 'archive to write; interrupted labelling is resumed')
     .addOption(
-      new Option('--codec <name>', 'default: head-tail').choices([
+      new Option('--codec <name>', 'default: sampled, with --top head-tail').choices([
         ...Object.keys(TOKEN_PRESETS),
         'hidden',
       ]),
@@ -175,7 +175,7 @@ function addImport(tokens: Command, io: CliIo): void {
     .addOption(
       new Option(
         '--codec <name>',
-        'default: head-tail for logits, topk for labels of a few ids, hidden for hidden states, which --head makes logits of for the other kinds',
+        'default: sampled for logits, head-tail with --top, topk for labels of a few ids, hidden for hidden states, which --head makes logits of for the other kinds',
       ).choices([...Object.keys(TOKEN_PRESETS), 'hidden']),
     )
     .option('-k, --top <n>', 'ids kept per label; default: those of the files', positiveInteger)

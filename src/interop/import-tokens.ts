@@ -1,7 +1,12 @@
 import { argument } from '../core/check.js';
 import { SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
-import { refusePredictor, type StoredTail, type TokenPreset } from '../tokens/config.js';
+import {
+  defaultPreset,
+  refusePredictor,
+  type StoredTail,
+  type TokenPreset,
+} from '../tokens/config.js';
 import { logitsOfStates } from '../tokens/hidden/head-logits.js';
 import { packHidden } from '../tokens/hidden/pack-hidden.js';
 import { type PackTokensResult, packTokens } from '../tokens/pack-tokens.js';
@@ -20,7 +25,7 @@ export interface ImportTokensOptions extends Omit<OpenTokensOptions, 'k'>, Impor
   /** Archive to write; an interrupted import is resumed. */
   readonly out: string;
   /**
-   * Default: `head-tail` for logits, `topk` for labels of a few ids, which say nothing of the tail, `hidden` for hidden
+   * Default: `sampled` for logits, `head-tail` with `top`, `topk` for labels of a few ids, which say nothing of the tail, `hidden` for hidden
    * states. Kinds that list ids take the logits that the output matrix makes of hidden states.
    */
   readonly codec?: TokenPreset | 'hidden';
@@ -65,7 +70,7 @@ export async function importTokens(options: ImportTokensOptions): Promise<Import
   const source = most === 'hidden' ? await logitsOf(labels, options) : texts;
   if (most !== 'hidden') requireUnused(statesOnly(options), 'hidden states');
   const sparse = typeof most === 'number' ? most : undefined;
-  const name = codec ?? (sparse === undefined ? 'head-tail' : 'topk');
+  const name = codec ?? (sparse === undefined ? defaultPreset(top) : 'topk');
   const kept = top ?? (name === 'topk' ? sparse : undefined);
   const result = await packTokens({
     ...{ source, out, seed, onProgress, signal },

@@ -24,7 +24,7 @@ export interface LabelTextsOptions
   readonly source: string;
   /** Archive to write; labelling that was interrupted is resumed. */
   readonly out: string;
-  /** Default: `head-tail`. `hidden`: hidden states. */
+  /** Default: `sampled`, with `top` `head-tail`. `hidden`: hidden states. */
   readonly codec?: TokenPreset | 'hidden';
   /** Hidden states: mean KL that is aimed at. Default: 0.005. */
   readonly kl?: number;
@@ -82,11 +82,11 @@ function requireUsed({ codec, top, ...options }: LabelTextsOptions): void {
 }
 
 export function codecChoice({
-  codec: name = 'head-tail',
+  codec: name,
   top,
 }: Pick<LabelTextsOptions, 'codec' | 'top'>): TokenCodecChoice {
   if (name === 'hidden') throw new TypeError('hidden states are packed by packHidden');
-  return { name, ...(top === undefined ? {} : { k: top }) };
+  return { ...(name && { name }), ...(top === undefined ? {} : { k: top }) };
 }
 
 /** Texts of a file, a line each. */

@@ -84,3 +84,11 @@ export const TOKEN_PRESETS = {
 } as const satisfies Record<string, Omit<TokenCodecConfig, 'vocabulary' | 'seed' | 'text'>>;
 
 export type TokenPreset = keyof typeof TOKEN_PRESETS;
+
+/**
+ * What whole distributions are stored as if nothing else is asked for: of kinds of about the same size students learn most from draws
+ * alone (docs/tokens.md). Who names a number of ids wants those.
+ */
+export function defaultPreset(k: number | undefined): TokenPreset {
+  return k === undefined ? 'sampled' : 'head-tail';
+}

@@ -3,6 +3,7 @@ import { SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
 import type { Kernels } from '../kernels/types.js';
 import {
+  defaultPreset,
   refusePredictor,
   TOKEN_PRESETS,
   type TokenCodecConfig,
@@ -25,7 +26,7 @@ import { TRAINING_LABELS, trainTokenCodec } from './train-tokens.js';
 /** A kind of label and what differs from it. */
 export interface TokenCodecChoice
   extends Partial<Omit<TokenCodecConfig, 'vocabulary' | 'seed' | 'text'>> {
-  /** Default: `head-tail`. */
+  /** Default: `sampled`, with `k` `head-tail`. */
   readonly name?: TokenPreset;
 }
 
@@ -98,7 +99,7 @@ export function tokenConfig(
   vocabulary: number,
   seed: number,
 ): TokenCodecConfig {
-  const { name = 'head-tail', ...changes } = choice;
+  const { name = defaultPreset(choice.k), ...changes } = choice;
   argument.oneOf(name, 'codec.name', Object.keys(TOKEN_PRESETS));
   refusePredictor(changes.tail, 'codec.tail');
   const preset = TOKEN_PRESETS[name];

@@ -8,6 +8,8 @@ import { SoftpackError, throwIfAborted } from '#src/errors.js';
 const JOB = 'SOFTPACK_EXPERIMENTS_JOB';
 
 export const isJob = process.env[JOB] !== undefined;
+/** Whether this process writes down what is known so far, which one of them does. */
+export const reports = !isJob || process.env[JOB] === '0';
 
 /**
  * Runs the same program `jobs` times over the same folder, each with its share of the CPUs: small students leave

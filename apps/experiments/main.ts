@@ -97,14 +97,18 @@ async function run(name: string, flags: Flags): Promise<void> {
   const { dir, jobs } = flags;
   await mkdir(dir, { recursive: true });
   if (name === TABLE2) {
+    const together = !isJob && !flags.report && jobs > 1;
+    if (together) await runJobs(jobs, signal);
+    const report = flags.report || together;
     const { name: backend } = await selectBackend({ backend: flags.backend });
     const context = {
-      workspace: new Workspace(dir, { knownOnly: flags.report }),
+      workspace: new Workspace(dir, { knownOnly: report }),
       run: runOf({ backend }),
-      say,
+      say: together ? () => {} : say,
       signal,
     };
-    return say(await table2(flags, context));
+    const file = await table2({ ...flags, report }, context);
+    return isJob ? undefined : say(file);
   }
   const { categories } = scale;
   const emoji = await loadEmoji({ dir, size: STORED_SIZE, categories, signal });

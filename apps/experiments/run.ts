@@ -1,14 +1,9 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { seconds } from '#src/cli/progress.js';
-import { throwIfAborted } from '#src/errors.js';
 import type { ExperimentRow, Report } from '../report/experiments.js';
 import type { Cell, Experiment } from './cells.js';
 import type { Setting } from './labels.js';
 import { known, type MeasureOptions, measure } from './measure.js';
-import { BusyStep } from './workspace.js';
-
-/** Milliseconds between attempts at steps that other processes are computing. */
-const RETRY_AFTER = 2000;
+import { inRounds } from './rounds.js';
 
 export interface RunOptions extends MeasureOptions {
   readonly say: (line: string) => void;
@@ -24,41 +19,26 @@ export async function runCells(
 ): Promise<void> {
   const { say, onMeasured } = options;
   const all = distinct(experiments.flatMap(({ cells }) => cells));
-  let waiting = all.toSorted((a, b) => a.set.ipc - b.set.ipc);
   const start = performance.now();
   let [done, fresh] = [0, 0];
-  while (waiting.length > 0) {
-    const busy: Cell[] = [];
-    for (const cell of waiting) {
-      const before = performance.now();
-      const row = await measure(cell, setting, options).catch((error) => {
-        if (error instanceof BusyStep) return 'busy' as const;
-        throw error;
-      });
-      if (row === 'busy') {
-        busy.push(cell);
-        continue;
-      }
-      done++;
-      const took = (performance.now() - before) / 1000;
-      const counted = `[${done}/${all.length}]`;
-      if (row === 'too small') {
-        say(`${counted} nothing of ${cell.method} reaches ${cell.ratio}x: left out`);
-        continue;
-      }
-      if (took > 1) fresh++;
-      const each = (performance.now() - start) / 1000 / fresh;
-      const left = fresh === 0 ? '' : `, at most ${seconds(each * (all.length - done))} left`;
-      say(`${counted} ${wordsOf(row)} (${seconds(took)}${left})`);
-      if (took > 1) await onMeasured();
+  const one = async (cell: Cell) => {
+    const before = performance.now();
+    const row = await measure(cell, setting, options);
+    done++;
+    const took = (performance.now() - before) / 1000;
+    const counted = `[${done}/${all.length}]`;
+    if (row === 'too small') {
+      say(`${counted} nothing of ${cell.method} reaches ${cell.ratio}x: left out`);
+      return;
     }
-    if (busy.length > 0 && busy.length === waiting.length) await pause(setting.signal);
-    waiting = busy;
-  }
-}
-
-async function pause(signal: AbortSignal): Promise<void> {
-  await sleep(RETRY_AFTER, undefined, { signal }).catch(() => throwIfAborted(signal));
+    if (took > 1) fresh++;
+    const each = (performance.now() - start) / 1000 / fresh;
+    const left = fresh === 0 ? '' : `, at most ${seconds(each * (all.length - done))} left`;
+    say(`${counted} ${wordsOf(row)} (${seconds(took)}${left})`);
+    if (took > 1) await onMeasured();
+  };
+  const ordered = all.toSorted((a, b) => a.set.ipc - b.set.ipc);
+  await inRounds(ordered, one, setting.signal);
 }
 
 /** Known results of all experiments, in their order. */

@@ -3,7 +3,7 @@ import { beforeAll, expect, test } from 'vitest';
 import type { Answer } from '#apps/experiments/tokens/answer.js';
 import { judge } from '#apps/experiments/tokens/judge.js';
 import { packTexts } from '#apps/experiments/tokens/packed.js';
-import { meanScore, paired } from '#apps/experiments/tokens/paired.js';
+import { commonSeeds, meanScore, paired } from '#apps/experiments/tokens/paired.js';
 import { Predictor } from '#apps/experiments/tokens/predictor.js';
 import { greedyAnswers, rougeL } from '#apps/experiments/tokens/rouge.js';
 import { TokenStudent } from '#apps/experiments/tokens/student.js';
@@ -217,9 +217,9 @@ test('answers are the most probable tokens, and are compared by their longest co
 });
 
 test('differences are weighted by labels, and texts are drawn whole', () => {
-  const row = (kl: readonly number[]) => ({
+  const row = (...students: readonly (readonly number[])[]) => ({
     ...{ method: 'm', base: 'm', rouge: [] },
-    judged: [{ kl, nll: kl }],
+    judged: students.map((kl, i) => ({ seed: 2 * i, kl, nll: kl })),
   });
   const labels = [1, 3, 2];
   const base = row([1, 1, 1]);
@@ -230,6 +230,11 @@ test('differences are weighted by labels, and texts are drawn whole', () => {
   expect(uneven.mean).toBeCloseTo(2 / 6);
   expect(uneven.low).toBe(0);
   expect(uneven.high).toBeGreaterThan(uneven.mean);
+  // Of each seed the difference from the student of that seed, whatever others there are.
+  const later = { ...base, judged: [{ seed: 2, kl: [2, 2, 2], nll: [2, 2, 2] }] };
+  const several = row([9, 9, 9], [3, 3, 3]);
+  expect(commonSeeds(several, later)).toEqual([2]);
+  expect(paired(several, later, labels, 'kl').mean).toBeCloseTo(3 / 6);
   const scores = meanScore([
     [0.5, 0.1],
     [0.7, 0.3],

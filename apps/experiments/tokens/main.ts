@@ -6,7 +6,9 @@ import { argument } from '#src/core/check.js';
 import { SoftpackError } from '#src/errors.js';
 import { loadLlama } from '#src/interop/tokens/llama-teacher.js';
 import { openLocalFile } from '#src/store/local.js';
+import { reports } from '../jobs.js';
 import { pace } from '../pace.js';
+import { inRounds } from '../rounds.js';
 import type { Workspace } from '../workspace.js';
 import type { Answer } from './answer.js';
 import { Answers } from './answers.js';
@@ -60,14 +62,14 @@ const FOLD = 5;
 const FULL: Scale = {
   recipe: {
     shape: { width: 128, layers: 4, heads: 4 },
-    ...{ passes: 2, window: 256, learningRate: 1e-3 },
+    ...{ passes: 2, window: 1024, learningRate: 1e-3 },
   },
   ...{ seeds: 3, prompts: 24_000, tested: 400 },
 };
 const QUICK: Scale = {
   recipe: {
     shape: { width: 64, layers: 2, heads: 4 },
-    ...{ passes: 1, window: 256, learningRate: 3e-3 },
+    ...{ passes: 2, window: 1024, learningRate: 3e-3 },
   },
   ...{ seeds: 3, prompts: 2000, tested: 80 },
 };
@@ -106,6 +108,7 @@ export async function table2(flags: Table2Flags, context: Table2Context): Promis
       return { train: all.filter(learns), test: all.filter(tests), end: END, most: MOST };
     });
   await measureTable2({ ...setting, greedy: greedily }, async (rows) => {
+    if (!reports) return;
     await writeTable2(out, { ...run, facts, labels }, rows);
   });
   tensor.dispose();
@@ -156,20 +159,28 @@ async function labelledTexts(
   const sha256 = await sha256Of(path);
   const kind = questions === undefined ? undefined : 'nouns and questions';
   const how = (greedy: boolean) => ({ model: sha256, most: MOST, greedy, kind });
-  const drawn = await answersOf(report ? undefined : llama, asked, how(false), context);
+  let drawn: readonly Answer[] = [];
+  const draw = async () => {
+    drawn = await answersOf(report ? undefined : llama, asked, how(false), context);
+  };
+  await inRounds([draw], (own) => own(), context.signal);
   let known: Promise<Answer[]> | undefined;
   const answerGreedily = async () => {
     using again = report ? undefined : await Llama.open(path);
     return await answersOf(again, asked, how(true), context);
   };
+  // While another process makes them there is other work.
   const greedy = () => {
-    known ??= answerGreedily();
+    known ??= answerGreedily().catch((error) => {
+      known = undefined;
+      throw error;
+    });
     return known;
   };
   return { texts: drawn, head: llama.head, greedy };
 }
 
-/** The teacher's answers, made unless they are known. */
+/** The teacher's answers, made unless they are known; `BusyStep` if another process is making them. */
 async function answersOf(
   llama: Llama | undefined,
   prompts: readonly Prompt[],
@@ -181,7 +192,8 @@ async function answersOf(
   },
   { workspace, say, signal }: Table2Context,
 ): Promise<Answer[]> {
-  const answers = new Answers(join(workspace.dir, workspace.key('token-answers', how)));
+  const key = workspace.key('token-answers', how);
+  const answers = new Answers(join(workspace.dir, key));
   const start = performance.now();
   const due = pace();
   const onProgress = (done: number, made: number) => {
@@ -190,7 +202,9 @@ async function answersOf(
     const left = each * (prompts.length - done);
     say(`    answer ${done} of ${prompts.length}, about ${seconds(left)} left`);
   };
-  await answers.make(llama, prompts, { ...how, end: END }, onProgress, signal);
+  const make = () => answers.make(llama, prompts, { ...how, end: END }, onProgress, signal);
+  if (llama === undefined) await make();
+  else await workspace.exclusive(key, make);
   return Promise.all(prompts.map((_, i) => answers.read(i)));
 }
 

@@ -11,24 +11,29 @@ export interface Interval {
 
 const RESAMPLES = 2000;
 
+/** Seeds that both rows have students of. */
+export function commonSeeds(row: TokenRow, base: TokenRow): readonly number[] {
+  const known = new Set(base.judged.map(({ seed }) => seed));
+  return row.judged.map(({ seed }) => seed).filter((seed) => known.has(seed));
+}
+
 /**
  * Differences per label between students of the same seeds, and an interval over texts.
  *
- * @param most seeds, the first ones.
+ * @param seeds that both rows have students of, at least one.
  */
 export function paired(
   row: TokenRow,
   base: TokenRow,
   labels: readonly number[],
   of: 'kl' | 'nll',
-  most = Number.POSITIVE_INFINITY,
+  seeds: readonly number[] = commonSeeds(row, base),
 ): Interval {
-  const seeds = Math.min(row.judged.length, base.judged.length, most);
-  const differences = labels.map((_, text) => {
-    let sum = 0;
-    for (let s = 0; s < seeds; s++) sum += row.judged[s][of][text] - base.judged[s][of][text];
-    return sum / seeds;
-  });
+  const sums = (own: TokenRow, text: number) =>
+    own.judged
+      .filter(({ seed }) => seeds.includes(seed))
+      .reduce((sum, judged) => sum + judged[of][text], 0);
+  const differences = labels.map((_, text) => (sums(row, text) - sums(base, text)) / seeds.length);
   return meanOf(differences, labels);
 }
 

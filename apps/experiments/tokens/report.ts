@@ -1,9 +1,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { markdownTable } from '../../report/markdown-table.js';
-import type { Judged } from './judge.js';
 import { RENORMALISED } from './methods.js';
-import { type Interval, meanScore, paired } from './paired.js';
+import { commonSeeds, type Interval, meanScore, paired } from './paired.js';
 import type { TokenRow } from './table2.js';
 
 export interface Table2Run {
@@ -33,17 +32,25 @@ function markdown(
   { command, machine, backend, facts, labels }: Table2Run,
   rows: readonly TokenRow[],
 ) {
-  const excess = (row: TokenRow | undefined, of: 'kl' | 'nll', seeds?: number) => {
-    const base = rows.find(({ method }) => method === row?.base);
-    if (row === undefined || base === undefined || row === base) return undefined;
-    return paired(row, base, labels, of, seeds);
+  const baseOf = (row: TokenRow) => {
+    const base = rows.find(({ method }) => method === row.base);
+    return base === undefined || base === row || commonSeeds(row, base).length === 0
+      ? undefined
+      : base;
+  };
+  const excess = (row: TokenRow, of: 'kl' | 'nll') => {
+    const base = baseOf(row);
+    return base && paired(row, base, labels, of);
   };
   /** What renormalised top-k costs students of the same seeds; a cost that may be none measures nothing. */
-  const reference = ({ base, judged }: TokenRow) => {
-    const vq = rows.find((row) => row.base === base && row.method.endsWith(RENORMALISED));
-    if (vq === undefined || vq.judged.length < judged.length) return undefined;
-    const cost = excess(vq, 'kl', judged.length);
-    return cost !== undefined && cost.low > 0 ? cost.mean : undefined;
+  const reference = (row: TokenRow) => {
+    const base = baseOf(row);
+    const vq = rows.find((own) => own.base === row.base && own.method.endsWith(RENORMALISED));
+    if (base === undefined || vq === undefined) return undefined;
+    const seeds = commonSeeds(row, base);
+    if (!seeds.every((seed) => vq.judged.some((own) => own.seed === seed))) return undefined;
+    const cost = paired(vq, base, labels, 'kl', seeds);
+    return cost.low > 0 ? cost.mean : undefined;
   };
   const lines = rows.map((row) => {
     const kl = excess(row, 'kl');
@@ -55,11 +62,11 @@ function markdown(
       String(row.judged.length),
       meanPer(row, labels, 'kl').toFixed(4),
       words(kl),
-      eachSeed(row, rows, labels),
+      eachSeed(row, baseOf(row), labels),
       share,
       meanPer(row, labels, 'nll').toFixed(4),
       words(excess(row, 'nll')),
-      row.rouge.length === 0 ? '-' : words(meanScore(row.rouge), 3),
+      row.rouge.length === 0 ? '-' : words(meanScore(row.rouge.map(({ scores }) => scores)), 3),
     ];
   });
   return `${[
@@ -87,15 +94,11 @@ function meanPer({ judged }: TokenRow, labels: readonly number[], of: 'kl' | 'nl
 }
 
 /** What a row's students cost more than those that saw the teacher, by seed. */
-function eachSeed(row: TokenRow, rows: readonly TokenRow[], labels: readonly number[]): string {
-  const base = rows.find(({ method }) => method === row.base);
-  if (base === undefined || base === row) return '-';
-  const all = labels.reduce((sum, own) => sum + own, 0);
-  const total = ({ kl }: Judged) => kl.reduce((sum, own) => sum + own, 0) / all;
-  const seeds = Math.min(row.judged.length, base.judged.length);
-  return Array.from({ length: seeds }, (_, s) =>
-    (total(row.judged[s]) - total(base.judged[s])).toFixed(4),
-  ).join(', ');
+function eachSeed(row: TokenRow, base: TokenRow | undefined, labels: readonly number[]): string {
+  if (base === undefined) return '-';
+  return commonSeeds(row, base)
+    .map((seed) => paired(row, base, labels, 'kl', [seed]).mean.toFixed(4))
+    .join(', ');
 }
 
 function words(interval: Interval | undefined, digits = 4): string {

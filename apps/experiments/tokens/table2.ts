@@ -5,6 +5,7 @@ import { seconds } from '#src/cli/progress.js';
 import { replaceFile } from '#src/container/durable.js';
 import { isSoftpackError } from '#src/errors.js';
 import { pace } from '../pace.js';
+import { inRounds } from '../rounds.js';
 import type { Workspace } from '../workspace.js';
 import type { Answer, DrawOptions } from './answer.js';
 import type { TeacherHead } from './corpus.js';
@@ -16,16 +17,21 @@ import { greedyAnswers, rougeL } from './rouge.js';
 import type { TokenStudent } from './student.js';
 import { newStudent, type Recipe, trainStudent } from './train.js';
 
+/** Of the student of a seed. */
+export interface Seeded {
+  readonly seed: number;
+}
+
 export interface TokenRow {
   readonly method: string;
   /** The row that it is compared with. */
   readonly base: string;
   /** Of codes, texts included, per label. */
   readonly bytes?: number;
-  /** One per seed, sums over each of the same texts. */
-  readonly judged: readonly Judged[];
-  /** One per seed, of each text, if it was measured. */
-  readonly rouge: readonly (readonly number[])[];
+  /** In the order of seeds, sums over each of the same texts. */
+  readonly judged: readonly (Judged & Seeded)[];
+  /** Of each text, if it was measured. */
+  readonly rouge: readonly (Seeded & { readonly scores: readonly number[] })[];
 }
 
 interface Greedy extends DrawOptions {
@@ -52,15 +58,16 @@ interface Cell {
 }
 
 /**
- * Measures a group of methods after the other, each with all its seeds, so that a run that is stopped has what decides.
+ * Measures a group of methods after the other, each with all its seeds, so that a run that is stopped has what decides; then what
+ * students answer, which needs the teacher once more. What another process is measuring comes later.
  */
 export async function measureTable2(
   setting: Table2Setting,
   onMeasured: (rows: readonly TokenRow[]) => Promise<void>,
 ): Promise<void> {
-  const { greedy } = setting;
-  const groups = GROUPS.map((methods) => cellsOf(methods, setting));
-  const run = new Run(setting, groups.flat().length);
+  const { greedy, signal } = setting;
+  const cells = GROUPS.flatMap((methods) => cellsOf(methods, setting));
+  const run = new Run(setting, cells.length);
   const rows = new Map<string, TokenRow>();
   const change = async (method: TokenMethod, with_: (row: TokenRow) => TokenRow) => {
     const { name, base = ONLINE } = method;
@@ -68,21 +75,26 @@ export async function measureTable2(
     rows.set(name, with_(row));
     await onMeasured([...rows.values()]);
   };
-  for (const cells of groups) {
-    for (const { method, seed } of cells) {
-      const found = await ifKnown(() => run.cell(method, seed));
-      if (found === undefined) continue;
-      const { bytes, judged } = found;
-      await change(method, (row) => ({ ...row, bytes, judged: [...row.judged, judged] }));
-    }
-    // Answering needs the teacher once more; what decides is measured before.
-    for (const { method, seed } of cells) {
-      if (greedy === undefined || method.strong) continue;
-      const scores = await ifKnown(async () => run.rouge(method, seed, await greedy()));
-      if (scores === undefined) continue;
-      await change(method, (row) => ({ ...row, rouge: [...row.rouge, scores] }));
-    }
-  }
+  const measureOne = async ({ method, seed }: Cell) => {
+    const found = await ifKnown(() => run.cell(method, seed));
+    if (found === undefined) return;
+    const { bytes, judged } = found;
+    const own = { ...judged, seed };
+    await change(method, (row) => ({ ...row, bytes, judged: bySeed([...row.judged, own]) }));
+  };
+  const answerOne = async ({ method, seed }: Cell) => {
+    if (greedy === undefined || method.strong) return;
+    const scores = await ifKnown(async () => run.rouge(method, seed, await greedy()));
+    if (scores === undefined) return;
+    const own = { seed, scores };
+    await change(method, (row) => ({ ...row, rouge: bySeed([...row.rouge, own]) }));
+  };
+  await inRounds(cells, measureOne, signal);
+  await inRounds(cells, answerOne, signal);
+}
+
+function bySeed<T extends Seeded>(rows: readonly T[]): T[] {
+  return rows.toSorted((a, b) => a.seed - b.seed);
 }
 
 /** `undefined`: nothing may be measured, and this is not known. */
@@ -212,7 +224,10 @@ class Run {
     const onProgress = (packed: number, all: number) => {
       if (due()) say(`    ${name}: labels of ${packed} texts of ${all} packed`);
     };
-    await using packed = await packTexts(train, choice, { out, seed, head, onProgress, signal });
+    // Students of one seed that learn from no labels share it.
+    await using packed = await workspace.exclusive(key, () =>
+      packTexts(train, choice, { out, seed, head, onProgress, signal }),
+    );
     const recipe = this.#recipeOf(method);
     const predictor = lesson === 'predictor' ? await this.#learnPredictor() : undefined;
     const onStep = (step: number, steps: number, loss: number) => {

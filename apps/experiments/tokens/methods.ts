@@ -43,13 +43,13 @@ const DECISIVE: readonly TokenMethod[] = [
 
 const OTHERS: readonly TokenMethod[] = [
   { name: '12 sampled', lesson: 'labels', codec: { name: 'sampled', samples: 12 } },
-  { name: 'text drawn from the teacher (SeqKD)', lesson: 'text' },
   PREDICTED,
-  { name: 'online distillation, texts in another order', lesson: 'teacher', order: 1000 },
-  { name: "the teacher's greedy answers (SFT)", lesson: 'text', greedy: true },
+  { name: 'text drawn from the teacher (SeqKD)', lesson: 'text' },
   { name: 'top-20, VQ, ghost', lesson: 'labels', codec: { ...VQ, tail: 'ghost' } },
   { name: 'top-20, VQ, uniform', lesson: 'labels', codec: { ...VQ, tail: 'uniform' } },
   { name: '`hidden`, KL .005', lesson: 'labels', codec: { name: 'hidden', kl: 0.005 } },
+  { name: "the teacher's greedy answers (SFT)", lesson: 'text', greedy: true },
+  { name: 'online distillation, texts in another order', lesson: 'teacher', order: 1000 },
   { name: '`hidden`, KL .02', lesson: 'labels', codec: { name: 'hidden', kl: 0.02 } },
 ];
 
@@ -62,4 +62,4 @@ const SEEING: readonly TokenMethod[] = [ONLINE_KD, TOP, EIGHT, PREDICTED].map((o
 }));
 
 /** In the order in which they are measured, groups first. */
-export const GROUPS: readonly (readonly TokenMethod[])[] = [DECISIVE, OTHERS, SEEING];
+export const GROUPS: readonly (readonly TokenMethod[])[] = [DECISIVE, SEEING, OTHERS];

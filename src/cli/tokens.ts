@@ -71,7 +71,7 @@ function addLabel(tokens: Command, io: CliIo): void {
     )
     .option(
       '--head <file>',
-      "hidden states: the model's output matrix (.gguf, .npy, .safetensors); default: that of the model's file",
+      "the model's output matrix (.gguf, .npy, .safetensors), to make logits of hidden states: faster than asking for probabilities; hidden states: default: that of the model's file",
     )
     .option('--head-tensor <name>', 'which tensor of it, e.g. output.weight')
     .option('--store-head', 'store the output matrix in the archive; default: only its sha256')

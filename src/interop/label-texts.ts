@@ -3,8 +3,10 @@ import { argument } from '../core/check.js';
 import { isJsonObject, parseJson } from '../core/json.js';
 import { decodeText } from '../core/text.js';
 import { invalidFile } from '../errors.js';
+import { loadKernels } from '../kernels/load.js';
 import { readLocalFile } from '../store/local.js';
 import type { TokenPreset } from '../tokens/config.js';
+import { logitsOfStates } from '../tokens/hidden/head-logits.js';
 import { packHidden } from '../tokens/hidden/pack-hidden.js';
 import { type PackTokensResult, packTokens, type TokenCodecChoice } from '../tokens/pack-tokens.js';
 import type { HiddenOptions } from './tokens/llama-head.js';
@@ -24,7 +26,10 @@ export interface LabelTextsOptions
   readonly source: string;
   /** Archive to write; labelling that was interrupted is resumed. */
   readonly out: string;
-  /** Default: `sampled`, with `top` `head-tail`. `hidden`: hidden states. */
+  /**
+   * Default: `sampled`, with `top` `head-tail`. `hidden`: hidden states. With `head` labels of the other kinds are listed and drawn from
+   * the logits that it makes of hidden states, which takes less time than asking for probabilities.
+   */
   readonly codec?: TokenPreset | 'hidden';
   /** Hidden states: mean KL that is aimed at. Default: 0.005. */
   readonly kl?: number;
@@ -55,18 +60,27 @@ export async function labelTexts(
 ): Promise<PackTokensResult> {
   const { source, out, shardTexts, seed, onProgress, signal } = options;
   const { codec, head, headTensor, kl, exact, storeHead } = options;
-  const hidden = codec === 'hidden' ? { head, headTensor } : undefined;
   requireUsed(options);
+  const byStates = codec === 'hidden' || head !== undefined;
+  const hidden = byStates ? { head, headTensor } : undefined;
   const texts = textsOf(source, await readLocalFile(source, MAX_TEXT));
   // Beside the archive, also if its name ends in a separator.
   const answers = options.answers ?? `${resolve(out)}.answers.jsonl`;
   await using teacher = await openLlamaTeacher({ ...options, texts, answers, hidden }, load);
-  const shared = { source: teacher, out, shardTexts, onProgress, signal };
-  const named = { ...shared, teacher: { model: options.model } };
-  if (teacher.head !== undefined) {
-    return await packHidden({ ...named, head: teacher.head, kl, exact, storeHead });
+  const shared = { out, shardTexts, onProgress, signal, teacher: { model: options.model } };
+  if (codec === 'hidden' && teacher.head !== undefined) {
+    return await packHidden({
+      ...shared,
+      source: teacher,
+      head: teacher.head,
+      kl,
+      exact,
+      storeHead,
+    });
   }
-  return await packTokens({ ...named, seed, codec: codecChoice(options) });
+  const logits =
+    teacher.head === undefined ? teacher : logitsOfStates(teacher, teacher.head, loadKernels());
+  return await packTokens({ ...shared, source: logits, seed, codec: codecChoice(options) });
 }
 
 /** That no option is of another codec. */
@@ -76,9 +90,10 @@ function requireUsed({ codec, top, ...options }: LabelTextsOptions): void {
     return;
   }
   const { head, headTensor, kl, exact, storeHead } = options;
-  const given = Object.entries({ head, headTensor, kl, exact, storeHead });
+  const given = Object.entries({ kl, exact, storeHead });
   const [name, value] = given.find(([, own]) => own !== undefined) ?? [];
   argument.that(name === undefined, value, name ?? '', 'codec hidden');
+  argument.that(head !== undefined || headTensor === undefined, headTensor, 'headTensor', 'a head');
 }
 
 export function codecChoice({

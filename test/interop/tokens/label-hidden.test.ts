@@ -5,6 +5,7 @@ import { labelTexts } from '#src/interop/label-texts.js';
 import { planTokenJob } from '#src/interop/token-jobs.js';
 import { openJobStores } from '#src/pipeline/job/stores.js';
 import { openHiddenArchive } from '#src/tokens/hidden/hidden-archive.js';
+import { openTokenArchive } from '#src/tokens/token-archive.js';
 import { temporaryDirectory } from '../../temporary.js';
 import { hiddenDistribution, klOf } from '../../tokens/hidden-sources.js';
 import { bytesOf } from './fixture.js';
@@ -71,6 +72,30 @@ test('stopped after any text and started again it ends with the same bytes', asy
   expect(await content(out)).toEqual(await content(whole));
 });
 
+test.each(['topk', 'sampled'] as const)(
+  '%s of states and matrix is that of probabilities',
+  async (codec) => {
+    const counts = { evaluated: 0, disposed: 0 };
+    const shared = { source, model, codec, seed: 2 };
+    const [out, expected] = ['by-states', 'by-probabilities'].map((name) =>
+      temporary.path(`${name}-${codec}`),
+    );
+    await labelTexts({ ...shared, head: model, out }, async () => stub(counts));
+    // As above: no token is evaluated for its probabilities too.
+    expect(counts).toEqual({ evaluated: 35 + 1 + 4 + 4, disposed: 1 });
+    await labelTexts({ ...shared, out: expected }, async () => stub());
+    await using found = await openTokenArchive(out);
+    await using known = await openTokenArchive(expected);
+    for (const text of TEXTS.keys()) {
+      const [own, wanted] = [await found.labels(text), await known.labels(text)];
+      expect(own.ids).toEqual(wanted.ids);
+      for (const [i, p] of own.probabilities.entries()) {
+        expect(p).toBeCloseTo(wanted.probabilities[i], 3);
+      }
+    }
+  },
+);
+
 test('another matrix, other options and a package without states are refused', async () => {
   const label = (changes: object, load = async (): Promise<unknown> => stub()) =>
     expect(labelTexts({ ...options, out: temporary.path('refused'), ...changes }, load)).rejects;
@@ -83,6 +108,9 @@ test('another matrix, other options and a package without states are refused', a
   await label({ headTensor: 'none' }).toMatchObject({ code: 'INVALID_FILE' });
   await label({ top: 5 }).toMatchObject({ code: 'INVALID_ARGUMENT', field: 'top' });
   await label({ codec: 'topk', storeHead: undefined }).toMatchObject({ field: 'kl' });
+  const listed = { codec: 'topk', kl: undefined, storeHead: undefined };
+  await label({ ...listed, headTensor: 'x' }).toMatchObject({ field: 'headTensor' });
+  await label({ ...listed, head }).toMatchObject({ code: 'UNSUPPORTED', field: head });
   let disposed = 0;
   const dispose = async () => {
     disposed += 1;

@@ -205,7 +205,8 @@ test('answers are drawn from the distribution that their states give, and kept',
     const { signal } = new AbortController();
     const onProgress = (done: number) => made.push(done);
     const dir = temporary.path('answers');
-    return new Answers(dir).make(llama, prompts.slice(0, count), options, onProgress, signal);
+    const which = Array.from({ length: count }, (_, i) => i);
+    return new Answers(dir).make(llama, prompts, which, options, onProgress, signal);
   };
   await make(2);
   await make(3);

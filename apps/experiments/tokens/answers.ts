@@ -22,22 +22,28 @@ export class Answers {
     this.#dir = dir;
   }
 
-  /** Makes those that are missing. @param llama nothing is made without it: `INCOMPLETE` if any is missing. */
+  /**
+   * Makes those that are missing.
+   *
+   * @param llama nothing is made without it: `INCOMPLETE` if any is missing.
+   * @param which of the prompts.
+   */
   async make(
     llama: Llama | undefined,
     prompts: readonly Prompt[],
+    which: readonly number[],
     options: DrawOptions,
     onProgress: (done: number, made: number) => void,
     signal: AbortSignal,
   ): Promise<void> {
     await mkdir(this.#dir, { recursive: true });
     const known = new Set(await readdir(this.#dir));
-    const missing = [...prompts.keys()].filter((i) => !known.has(nameOf(i)));
+    const missing = which.filter((i) => !known.has(nameOf(i)));
     if (llama === undefined) {
       if (missing.length === 0) return;
       const details = {
         field: this.#dir,
-        expected: prompts.length,
+        expected: which.length,
         found: `${missing.length} less`,
       };
       throw new SoftpackError('INCOMPLETE', 'answers are not made yet', details);
@@ -53,7 +59,7 @@ export class Answers {
         await this.#write(batch[at], head, Int32Array.from([...tokens, ...ids]), states);
       }
       made += batch.length;
-      onProgress(prompts.length - missing.length + made, made);
+      onProgress(which.length - missing.length + made, made);
     }
   }
 

@@ -92,6 +92,8 @@ export async function table2(flags: Table2Flags, context: Table2Context): Promis
   const tests = (_: unknown, i: number) => i % FOLD === 0 && i < FOLD * scale.tested;
   const learns = (own: unknown, i: number) => !tests(own, i);
   const [train, test] = [texts.filter(learns), texts.filter(tests)];
+  const numbers = [...texts.keys()];
+  const [learnt, tested] = [numbers.filter(learns), numbers.filter(tests)];
   const { vocabulary, width } = matrix;
   const tensor = tf.tensor2d(matrix.weights, [vocabulary, width]);
   const head = { ...matrix, tensor };
@@ -101,12 +103,10 @@ export async function table2(flags: Table2Flags, context: Table2Context): Promis
   const out = join(flags.out, 'tokens');
   const labels = test.map(({ rows }) => rows);
   const setting = { workspace, train, test, head, recipe, seeds, say, signal };
-  const greedily =
-    greedy &&
-    (async () => {
-      const all = await greedy();
-      return { train: all.filter(learns), test: all.filter(tests), end: END, most: MOST };
-    });
+  const greedily = greedy && {
+    ...{ train: () => greedy(learnt), test: () => greedy(tested) },
+    ...{ end: END, most: MOST },
+  };
   await measureTable2({ ...setting, greedy: greedily }, async (rows) => {
     if (!reports) return;
     await writeTable2(out, { ...run, facts, labels }, rows);
@@ -159,23 +159,25 @@ async function labelledTexts(
   const sha256 = await sha256Of(path);
   const kind = questions === undefined ? undefined : 'nouns and questions';
   const how = (greedy: boolean) => ({ model: sha256, most: MOST, greedy, kind });
+  const all = [...asked.keys()];
   let drawn: readonly Answer[] = [];
   const draw = async () => {
-    drawn = await answersOf(report ? undefined : llama, asked, how(false), context);
+    drawn = await answersOf(report ? undefined : llama, asked, all, how(false), context);
   };
   await inRounds([draw], (own) => own(), context.signal);
-  let known: Promise<Answer[]> | undefined;
-  const answerGreedily = async () => {
+  const answerGreedily = async (which: readonly number[]) => {
     using again = report ? undefined : await Llama.open(path);
-    return await answersOf(again, asked, how(true), context);
+    return await answersOf(again, asked, which, how(true), context);
   };
+  const known = new Map<readonly number[], Promise<Answer[]>>();
   // While another process makes them there is other work.
-  const greedy = () => {
-    known ??= answerGreedily().catch((error) => {
-      known = undefined;
+  const greedy = (which: readonly number[]) => {
+    const made = known.get(which) ?? answerGreedily(which);
+    known.set(which, made);
+    return made.catch((error) => {
+      known.delete(which);
       throw error;
     });
-    return known;
   };
   return { texts: drawn, head: llama.head, greedy };
 }
@@ -184,6 +186,7 @@ async function labelledTexts(
 async function answersOf(
   llama: Llama | undefined,
   prompts: readonly Prompt[],
+  which: readonly number[],
   how: {
     readonly model: string;
     readonly most: number;
@@ -199,13 +202,13 @@ async function answersOf(
   const onProgress = (done: number, made: number) => {
     if (!due()) return;
     const each = (performance.now() - start) / made / 1000;
-    const left = each * (prompts.length - done);
-    say(`    answer ${done} of ${prompts.length}, about ${seconds(left)} left`);
+    const left = each * (which.length - done);
+    say(`    answer ${done} of ${which.length}, about ${seconds(left)} left`);
   };
-  const make = () => answers.make(llama, prompts, { ...how, end: END }, onProgress, signal);
+  const make = () => answers.make(llama, prompts, which, { ...how, end: END }, onProgress, signal);
   if (llama === undefined) await make();
   else await workspace.exclusive(key, make);
-  return Promise.all(prompts.map((_, i) => answers.read(i)));
+  return Promise.all(which.map((i) => answers.read(i)));
 }
 
 async function sha256Of(path: string): Promise<string> {

@@ -48,9 +48,9 @@ const OTHERS: readonly TokenMethod[] = [
   { name: 'top-20, VQ, ghost', lesson: 'labels', codec: { ...VQ, tail: 'ghost' } },
   { name: 'top-20, VQ, uniform', lesson: 'labels', codec: { ...VQ, tail: 'uniform' } },
   { name: '`hidden`, KL .005', lesson: 'labels', codec: { name: 'hidden', kl: 0.005 } },
-  { name: "the teacher's greedy answers (SFT)", lesson: 'text', greedy: true },
   { name: 'online distillation, texts in another order', lesson: 'teacher', order: 1000 },
   { name: '`hidden`, KL .02', lesson: 'labels', codec: { name: 'hidden', kl: 0.02 } },
+  { name: "the teacher's greedy answers (SFT)", lesson: 'text', greedy: true },
 ];
 
 /** The student sees the teacher's states, so that it can learn what a predictor cannot know. */

@@ -9,8 +9,8 @@ import type { Answer } from './answer.js';
 export interface LabelledTexts {
   readonly texts: readonly Answer[];
   readonly head: OutputHead;
-  /** The teacher's most probable answers to the same prompts, made when they are asked for. */
-  greedy?(): Promise<readonly Answer[]>;
+  /** The teacher's most probable answers to some of the same prompts, made when they are asked for. */
+  greedy?(which: readonly number[]): Promise<readonly Answer[]>;
 }
 
 /**

@@ -35,8 +35,8 @@ export interface TokenRow {
 }
 
 interface Greedy extends DrawOptions {
-  readonly train: readonly Answer[];
-  readonly test: readonly Answer[];
+  train(): Promise<readonly Answer[]>;
+  test(): Promise<readonly Answer[]>;
 }
 
 export interface Table2Setting {
@@ -45,7 +45,7 @@ export interface Table2Setting {
   readonly test: readonly Answer[];
   readonly head: TeacherHead;
   /** The teacher's most probable answers to the same prompts; what needs them is left out without it. */
-  readonly greedy?: () => Promise<Greedy>;
+  readonly greedy?: Greedy;
   readonly recipe: Recipe;
   readonly seeds: number;
   readonly say: (line: string) => void;
@@ -84,7 +84,7 @@ export async function measureTable2(
   };
   const answerOne = async ({ method, seed }: Cell) => {
     if (greedy === undefined || method.strong) return;
-    const scores = await ifKnown(async () => run.rouge(method, seed, await greedy()));
+    const scores = await ifKnown(async () => run.rouge(method, seed, greedy));
     if (scores === undefined) return;
     const own = { seed, scores };
     await change(method, (row) => ({ ...row, rouge: bySeed([...row.rouge, own]) }));
@@ -166,8 +166,9 @@ class Run {
   async rouge(
     method: TokenMethod,
     seed: number,
-    { test, end, most }: Greedy,
+    { test: make, end, most }: Greedy,
   ): Promise<readonly number[]> {
+    const test = await make();
     const { parameters } = await this.studentOf(method, seed);
     const answering = { student: parameters, test: this.#testData, most };
     const prompts = test.map(({ tokens, first }) => tokens.subarray(0, first + 1));
@@ -250,8 +251,8 @@ class Run {
   }
 
   async #textsOf({ greedy }: TokenMethod): Promise<readonly Answer[]> {
-    const { train, greedy: make } = this.#setting;
-    return greedy && make !== undefined ? (await make()).train : train;
+    const { train, greedy: own } = this.#setting;
+    return greedy && own !== undefined ? own.train() : train;
   }
 
   #recipeOf({ strong }: TokenMethod): Recipe {

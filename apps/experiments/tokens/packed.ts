@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { loadKernels } from '#src/kernels/load.js';
 import { logitsOfStates } from '#src/tokens/hidden/head-logits.js';
 import { openHiddenArchive } from '#src/tokens/hidden/hidden-archive.js';
@@ -23,23 +25,24 @@ export interface PackSetting {
   readonly signal: AbortSignal;
 }
 
-/** Texts with their labels as an archive has them. */
+/** Texts with their labels as an archive has them, which is made unless it is there. */
 export async function packTexts(
   texts: readonly Answer[],
   codec: TokenCodecChoice | HiddenChoice,
   { out, seed, head, onProgress, signal }: PackSetting,
 ): Promise<PackedTexts> {
   const states = hiddenSource(texts, head);
+  const finished = existsSync(join(out, 'manifest.json'));
   if (codec.name !== 'hidden') {
     const source = logitsOfStates(states, head, loadKernels());
-    await packTokens({ source, out, codec, seed, onProgress, signal });
+    if (!finished) await packTokens({ source, out, codec, seed, onProgress, signal });
     const archive = await openTokenArchive(out);
     return {
       windows: (options) => tokenWindows(archive, options),
       [Symbol.asyncDispose]: () => archive.close(),
     };
   }
-  await packHidden({ source: states, head, out, kl: codec.kl, onProgress, signal });
+  if (!finished) await packHidden({ source: states, head, out, kl: codec.kl, onProgress, signal });
   const archive = await openHiddenArchive(out);
   return {
     async *windows(options) {

@@ -219,7 +219,9 @@ class Run {
     const { name, lesson, codec } = method;
     // Those that learn from no labels read their texts from an archive all the same.
     const choice = codec ?? ({ name: 'tiny' } as const);
-    const key = workspace.key('token-labels', { choice, seed, texts });
+    // Hidden states are stored without a draw.
+    const drawn = choice.name === 'hidden' ? {} : { seed };
+    const key = workspace.key('token-labels', { choice, ...drawn, texts });
     const out = join(workspace.dir, 'archives', key);
     const due = pace();
     const onProgress = (packed: number, all: number) => {

@@ -7,6 +7,7 @@ import { openTokenLabels } from '#src/interop/open-tokens.js';
 import { readOutputHead } from '#src/interop/tokens/output-head.js';
 import { loadKernels } from '#src/kernels/load.js';
 import { exactRule } from '#src/tokens/hidden/exact-ids.js';
+import { headLogits } from '#src/tokens/hidden/head-logits.js';
 import { HIDDEN_GROUP } from '#src/tokens/hidden/hidden-codec.js';
 import { learnHidden } from '#src/tokens/hidden/learn.js';
 import { divergenceOf } from './divergence-of.mjs';
@@ -14,7 +15,7 @@ import { divergenceOf } from './divergence-of.mjs';
 const [, , folder, learn, test, ...cases] = process.argv;
 const kernels = loadKernels();
 const head = await readOutputHead(join(folder, 'head.npy'));
-const { vocabulary, width, weights } = head;
+const { vocabulary, width } = head;
 const states = await readStates(Number(learn) + Number(test));
 const known = states.subarray(0, Number(learn) * width);
 const others = states.subarray(known.length);
@@ -36,20 +37,13 @@ async function readStates(count) {
   return out.subarray(0, at);
 }
 
-async function logitsOf(some) {
-  const rows = some.length / width;
-  const out = new Float32Array(rows * vocabulary);
-  const shape = { rows, inner: width, columns: vocabulary, transposeB: true };
-  await kernels.projectAsync({ a: some, b: weights, out, ...shape, threads: 1 });
-  return out;
-}
-
 /** Bytes of a group, and the divergence of each of its labels. */
 async function coded(group, encoder) {
   const labels = group.length / width;
   const bytes = await encoder.encode(group);
   const { hidden, exact } = encoder.codec.decodeGroup(bytes, labels);
-  const [p, q] = [await logitsOf(group), await logitsOf(hidden)];
+  const p = await headLogits(group, head, kernels);
+  const q = await headLogits(hidden, head, kernels);
   for (const [e, id] of exact?.ids.entries() ?? []) {
     q[Math.floor(e / exact.width) * vocabulary + id] += exact.corrections[e];
   }

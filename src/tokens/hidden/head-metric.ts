@@ -1,6 +1,6 @@
-import { allocate } from '../../core/allocate.js';
 import type { Kernels } from '../../kernels/types.js';
 import { type ExactIds, type ExactRule, NO_IDS, takeExact } from './exact-ids.js';
+import { headLogits } from './head-logits.js';
 import type { OutputHead } from './output-head.js';
 
 /** Probabilities in memory at a time: 32 MB. */
@@ -94,7 +94,7 @@ export class HeadMetric {
     for (let start = 0; start < exact.length; start += this.#rows) {
       const own = exact.slice(start, start + this.#rows);
       const part = others.subarray(start * width, (start + own.length) * width);
-      const logits = await this.#logits(part, own.length);
+      const logits = await headLogits(part, this.#head, this.#kernels);
       for (const [row, ids] of own.entries()) {
         all.push(correctionsOf(ids, logits.subarray(row * vocabulary, (row + 1) * vocabulary)));
       }
@@ -125,7 +125,7 @@ export class HeadMetric {
     const out = new Float64Array(states.length / width);
     for await (const { probabilities, start, count, exact } of this.#softmaxes(states)) {
       const part = others.subarray(start * width, (start + count) * width);
-      const logits = await this.#logits(part, count);
+      const logits = await headLogits(part, this.#head, this.#kernels);
       for (let row = 0; row < count; row++) {
         const p = probabilities.subarray(row * vocabulary, (row + 1) * vocabulary);
         const own = logits.subarray(row * vocabulary, (row + 1) * vocabulary);
@@ -142,7 +142,7 @@ export class HeadMetric {
     for (let start = 0; start < total; start += this.#rows) {
       const count = Math.min(this.#rows, total - start);
       const part = states.subarray(start * width, (start + count) * width);
-      const probabilities = await this.#logits(part, count);
+      const probabilities = await headLogits(part, this.#head, this.#kernels);
       const exact = Array.from({ length: count }, (_, row) => {
         const own = probabilities.subarray(row * vocabulary, (row + 1) * vocabulary);
         softmax(own);
@@ -150,14 +150,6 @@ export class HeadMetric {
       });
       yield { probabilities, start, count, exact };
     }
-  }
-
-  async #logits(states: Float32Array, count: number): Promise<Float32Array> {
-    const { vocabulary, width, weights } = this.#head;
-    const out = new Float32Array(allocate(4 * count * vocabulary, 'logits'));
-    const shape = { rows: count, inner: width, columns: vocabulary, transposeB: true };
-    await this.#kernels.projectAsync({ a: states, b: weights, out, ...shape });
-    return out;
   }
 
   /** The matrix's mean row under each distribution, [count, width]. */

@@ -12,6 +12,11 @@ export function addTokensPlan(tokens: Command, io: CliIo): void {
     .description('Predict bytes per token of every kind of label, before there are any.')
     .requiredOption('--vocabulary <n>', "ids of the teacher's tokenizer", positiveInteger)
     .requiredOption('--tokens <n>', 'labels, one per token', positiveInteger)
+    .option(
+      '--draws <n>',
+      "ids drawn per label, of kinds that draw any; default: each kind's",
+      positiveInteger,
+    )
     .option('--width <n>', "dimensions of the teacher's hidden states", positiveInteger)
     .option('--teacher-bytes <n>', "size of the teacher's file", positiveInteger)
     .option('--json', 'print as JSON')

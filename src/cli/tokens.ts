@@ -60,6 +60,11 @@ function addLabel(tokens: Command, io: CliIo): void {
     )
     .option('-k, --top <n>', "ids kept per label; default: the codec's", positiveInteger)
     .option(
+      '--draws <n>',
+      "ids drawn per label, of codecs that draw any; default: the codec's",
+      positiveInteger,
+    )
+    .option(
       '--kl <x>',
       'hidden states: divergence aimed at, in nats; default: 0.005',
       positiveNumber,
@@ -124,8 +129,8 @@ function addLabel(tokens: Command, io: CliIo): void {
 }
 
 async function planJob(io: CliIo, address: string, source: string, all: LabelFlags): Promise<void> {
-  const { model, codec, top, seed, contextSize, threads, shardTexts } = all;
-  const options = { source, model, codec, top, seed, contextSize, threads, shardTexts };
+  const { model, codec, top, draws, seed, contextSize, threads, shardTexts } = all;
+  const options = { source, model, codec, top, draws, seed, contextSize, threads, shardTexts };
   const { planTokenJob } = await import('../interop/token-jobs.js');
   const job = await planTokenJob(await openJobStores(address), options, io.signal);
   const { labels, sequences } = job.content.found;
@@ -179,6 +184,11 @@ function addImport(tokens: Command, io: CliIo): void {
       ).choices([...Object.keys(TOKEN_PRESETS), 'hidden']),
     )
     .option('-k, --top <n>', 'ids kept per label; default: those of the files', positiveInteger)
+    .option(
+      '--draws <n>',
+      "ids drawn per label, of codecs that draw any; default: the codec's",
+      positiveInteger,
+    )
     .addOption(
       new Option(
         '--tail <kind>',

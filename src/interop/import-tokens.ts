@@ -9,7 +9,7 @@ import {
 } from '../tokens/config.js';
 import { logitsOfStates } from '../tokens/hidden/head-logits.js';
 import { packHidden } from '../tokens/hidden/pack-hidden.js';
-import { type PackTokensResult, packTokens } from '../tokens/pack-tokens.js';
+import { type PackTokensResult, packTokens, tokenCodecChoice } from '../tokens/pack-tokens.js';
 import { RememberedSource } from '../tokens/remembered-source.js';
 import type { TokenSource } from '../tokens/token-source.js';
 import { TRAINING_LABELS } from '../tokens/train-tokens.js';
@@ -31,6 +31,8 @@ export interface ImportTokensOptions extends Omit<OpenTokensOptions, 'k'>, Impor
   readonly codec?: TokenPreset | 'hidden';
   /** Ids kept per label; default: the codec's, for labels of a few ids as many as they have. */
   readonly top?: number;
+  /** Ids drawn per label, by codecs that draw any; default: the codec's. */
+  readonly draws?: number;
   /** What labels without samples say of unlisted ids; default: the codec's. `prior` needs logits. */
   readonly tail?: StoredTail;
   /** vLLM: `prompt_logprobs` of the requests. */
@@ -50,7 +52,7 @@ export interface ImportTokensResult extends PackTokensResult {
 
 /** Stores labels of tokens that another tool wrote as an archive. */
 export async function importTokens(options: ImportTokensOptions): Promise<ImportTokensResult> {
-  const { out, codec, top, tail, seed, promptLogprobs: k, onProgress, signal } = options;
+  const { out, codec, top, draws, tail, seed, promptLogprobs: k, onProgress, signal } = options;
   if (top !== undefined) argument.count(top, 'top', 1);
   refusePredictor(tail, 'tail');
   await using labels = await openTokenLabels({ ...options, k });
@@ -59,7 +61,7 @@ export async function importTokens(options: ImportTokensOptions): Promise<Import
   const most = await mostEntries(texts, signal);
   const ofTeacher = { imported: { layout } };
   if (most === 'hidden' && (codec ?? 'hidden') === 'hidden') {
-    requireUnused({ top, tail, seed }, 'labels of ids');
+    requireUnused({ top, draws, tail, seed }, 'labels of ids');
     const states = await teacherStates(labels, options);
     const { kl, exact, storeHead } = options;
     const how = { out, kl, exact, storeHead, onProgress, signal };
@@ -74,7 +76,7 @@ export async function importTokens(options: ImportTokensOptions): Promise<Import
   const kept = top ?? (name === 'topk' ? sparse : undefined);
   const result = await packTokens({
     ...{ source, out, seed, onProgress, signal },
-    codec: { name, ...(kept === undefined ? {} : { k: kept }), ...(tail && { tail }) },
+    codec: tokenCodecChoice({ name, k: kept, draws, tail }),
     teacher: ofTeacher,
   });
   return { ...result, layout, codec: name, notes };

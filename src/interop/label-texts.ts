@@ -8,7 +8,12 @@ import { readLocalFile } from '../store/local.js';
 import type { TokenPreset } from '../tokens/config.js';
 import { logitsOfStates } from '../tokens/hidden/head-logits.js';
 import { packHidden } from '../tokens/hidden/pack-hidden.js';
-import { type PackTokensResult, packTokens, type TokenCodecChoice } from '../tokens/pack-tokens.js';
+import {
+  type PackTokensResult,
+  packTokens,
+  type TokenCodecChoice,
+  tokenCodecChoice,
+} from '../tokens/pack-tokens.js';
 import type { HiddenOptions } from './tokens/llama-head.js';
 import {
   type LlamaTeacherOptions,
@@ -39,6 +44,8 @@ export interface LabelTextsOptions
   readonly storeHead?: boolean;
   /** Ids kept per label; default: the codec's. */
   readonly top?: number;
+  /** Ids drawn per label, by codecs that draw any; default: the codec's. */
+  readonly draws?: number;
   /** Texts of a shard of the archive; default: as many as have about 2^18 labels. */
   readonly shardTexts?: number;
   /** Texts labelled, of all. */
@@ -84,9 +91,10 @@ export async function labelTexts(
 }
 
 /** That no option is of another codec. */
-function requireUsed({ codec, top, ...options }: LabelTextsOptions): void {
+function requireUsed({ codec, top, draws, ...options }: LabelTextsOptions): void {
   if (codec === 'hidden') {
     argument.that(top === undefined, top, 'top', 'a codec that lists ids');
+    argument.that(draws === undefined, draws, 'draws', 'a codec that draws ids');
     return;
   }
   const { head, headTensor, kl, exact, storeHead } = options;
@@ -99,9 +107,10 @@ function requireUsed({ codec, top, ...options }: LabelTextsOptions): void {
 export function codecChoice({
   codec: name,
   top,
-}: Pick<LabelTextsOptions, 'codec' | 'top'>): TokenCodecChoice {
+  draws,
+}: Pick<LabelTextsOptions, 'codec' | 'top' | 'draws'>): TokenCodecChoice {
   if (name === 'hidden') throw new TypeError('hidden states are packed by packHidden');
-  return { ...(name && { name }), ...(top === undefined ? {} : { k: top }) };
+  return tokenCodecChoice({ name, k: top, draws });
 }
 
 /** Texts of a file, a line each. */

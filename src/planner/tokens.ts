@@ -1,5 +1,6 @@
 import { bitsFor } from '../core/bits.js';
 import { argument } from '../core/check.js';
+import { TOKEN_LIMITS } from '../kernels/tokens.js';
 import { MAX_VOCABULARY, TOKEN_PRESETS, type TokenPreset } from '../tokens/config.js';
 import { textSymbols } from '../tokens/text-code.js';
 import { textRanks } from '../tokens/text-ranks.js';
@@ -10,6 +11,8 @@ export interface TokenPlanRequest {
   readonly vocabulary: number;
   /** Labels, one per token. */
   readonly tokens: number;
+  /** Ids drawn per label, of kinds that draw any; default: each kind's. */
+  readonly draws?: number;
   /** Dimensions of the teacher's hidden states; without it hidden states are left out. */
   readonly width?: number;
   /** Size of the teacher's file. */
@@ -72,9 +75,10 @@ const HIDDEN_GROUP = 128;
 
 /** Predicts bytes per token, apart by what they are for, of each kind of label. */
 export function planTokens(request: TokenPlanRequest): TokenPlan {
-  const { vocabulary, tokens, width, teacherBytes } = request;
+  const { vocabulary, tokens, draws, width, teacherBytes } = request;
   argument.count(vocabulary, 'vocabulary', 2, MAX_VOCABULARY);
   argument.count(tokens, 'tokens', 1);
+  if (draws !== undefined) argument.count(draws, 'draws', 1, TOKEN_LIMITS.samples);
   if (width !== undefined) argument.count(width, 'width', 1, 2 ** 16);
   if (teacherBytes !== undefined) argument.count(teacherBytes, 'teacherBytes', 1);
   const names = Object.keys(TOKEN_PRESETS) as TokenPreset[];
@@ -103,7 +107,8 @@ function listedPlan(name: TokenPreset, request: TokenPlanRequest): TokenKindPlan
   const preset = TOKEN_PRESETS[name];
   const k = Math.min(preset.k, vocabulary);
   const ordered = Math.min(preset.ordered, k);
-  const { samples, stages, values } = preset;
+  const { stages, values, tail } = preset;
+  const samples = tail === 'sampled' ? (request.draws ?? preset.samples) : 0;
   let order = 0;
   for (let rank = 0; rank < ordered; rank++) order += Math.log2(k - rank);
   const vectorWidth = ordered + (k > ordered ? 1 : 0);
@@ -119,15 +124,15 @@ function listedPlan(name: TokenPreset, request: TokenPlanRequest): TokenKindPlan
         : samples * bitsPerId(vocabulary, samples, SAMPLE_SAVING),
     offsets: 32 / GROUP,
     side:
-      sharedTables(vocabulary, textRanks({ ...preset, k })) +
+      sharedTables(vocabulary, textRanks({ ...preset, samples, k })) +
       (vq ? 4 * vectorWidth * (256 * stages + 1) : 0),
   });
 }
 
 /** Draws from a whole distribution: how many ids differ, these, and how the draws are shared among them. */
 function countedBits(vocabulary: number, draws: number): number {
-  const ids = Math.min(vocabulary, DRAWN.factor * draws ** DRAWN.exponent);
-  const share = (ids - 1) / (draws - 1);
+  const ids = Math.min(vocabulary, draws, DRAWN.factor * draws ** DRAWN.exponent);
+  const share = draws === 1 ? 1 : (ids - 1) / (draws - 1);
   const entropy = share < 1 ? -share * Math.log2(share) - (1 - share) * Math.log2(1 - share) : 0;
   return Math.log2(draws) + ids * bitsPerId(vocabulary, ids, DRAWN.saving) + (draws - 1) * entropy;
 }

@@ -1,6 +1,7 @@
 import { argument } from '../core/check.js';
 import { SoftpackError } from '../errors.js';
 import { loadKernels } from '../kernels/load.js';
+import { TOKEN_LIMITS } from '../kernels/tokens.js';
 import type { Kernels } from '../kernels/types.js';
 import {
   defaultPreset,
@@ -91,6 +92,31 @@ export async function encodeTokens(
 export function countTokens(source: TokenSource, signal?: AbortSignal): Promise<CountedSource> {
   const check = (sequence: TokenSequence) => requireSequence(sequence, source.vocabulary);
   return countSequences(source, check, signal);
+}
+
+/** What is given of a choice: `INVALID_ARGUMENT` for a number of draws with a kind that draws nothing. */
+export function tokenCodecChoice({
+  name,
+  k,
+  draws,
+  tail,
+}: Pick<TokenCodecChoice, 'name' | 'k' | 'tail'> & {
+  /** Ids drawn per label. */
+  readonly draws?: number;
+}): TokenCodecChoice {
+  if (draws !== undefined) {
+    argument.count(draws, 'draws', 1, TOKEN_LIMITS.samples);
+    const kind = name ?? defaultPreset(k);
+    argument.oneOf(kind, 'codec', Object.keys(TOKEN_PRESETS));
+    const drawn = TOKEN_PRESETS[kind].tail === 'sampled';
+    argument.that(drawn, draws, 'draws', 'a codec that draws ids, as sampled and head-tail do');
+  }
+  return {
+    ...(name && { name }),
+    ...(k === undefined ? {} : { k }),
+    ...(draws === undefined ? {} : { samples: draws }),
+    ...(tail && { tail }),
+  };
 }
 
 /** The kind's settings, as far as there are so many ids, and what differs from them. */

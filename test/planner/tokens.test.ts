@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { openArchive } from '#src/archive/archive.js';
-import { planTokens } from '#src/planner/tokens.js';
+import { planTokens, type TokenPlanRequest } from '#src/planner/tokens.js';
 import { packTokens } from '#src/tokens/pack-tokens.js';
 import { softpack } from '../cli/softpack.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -8,7 +8,7 @@ import { testTeacher } from '../tokens/sources.js';
 
 const temporary = await temporaryDirectory();
 const SMOL = { vocabulary: 49_152, tokens: 1_200_000, width: 576, teacherBytes: 98_000_000 };
-const kind = (name: string, request = SMOL) => {
+const kind = (name: string, request: TokenPlanRequest = SMOL) => {
   const found = planTokens(request).kinds.find((own) => own.name === name);
   if (found === undefined) throw new Error(name);
   return found;
@@ -21,6 +21,15 @@ test('sizes of a model that was measured', () => {
   expect(Math.abs(kind('tiny').perToken.samples - 11.7)).toBeLessThan(0.3);
   // 7,102 labels of the teacher's own answers, all bytes but the texts' (2026-11-30).
   expect(Math.abs(kind('sampled').perToken.samples - 28.4)).toBeLessThan(0.5);
+  // 70,813 labels of other draws (docs/results/tokens): 12 took 17.6 bytes less than 50, 64 took 5.1 more.
+  const drawn = (draws: number) => kind('sampled', { ...SMOL, draws }).perToken.samples;
+  expect(Math.abs(drawn(50) - drawn(12) - 17.6)).toBeLessThan(1);
+  expect(Math.abs(drawn(64) - drawn(50) - 5.1)).toBeLessThan(1);
+  for (const draws of [1, 2, 256]) expect(drawn(draws)).toBeGreaterThan(0);
+  // One id of the renamed ones, and nothing to share.
+  expect(8 * drawn(1)).toBeLessThan(Math.log2(SMOL.vocabulary));
+  expect(kind('topk', { ...SMOL, draws: 9 })).toEqual(kind('topk'));
+  expect(kind('tiny', { ...SMOL, draws: 8 })).toEqual(kind('tiny'));
   expect(8 * kind('head-tail').perToken.order).toBeCloseTo(Math.log2(479_001_600 / 24), 6);
   expect(kind('topk').perToken.values).toBe(40);
   expect(kind('tiny').perToken.total).toBeLessThan(30);
@@ -71,6 +80,10 @@ test('the command prints every kind, and refuses nonsense', async () => {
   const json = JSON.parse((await softpack(['tokens', 'plan', ...flags, '--json'])).out);
   expect(json).toEqual(
     JSON.parse(JSON.stringify(planTokens({ vocabulary: 49_152, tokens: 1_200_000 }))),
+  );
+  const more = await softpack(['tokens', 'plan', ...flags, '--draws', '64', '--json']);
+  expect(JSON.parse(more.out).kinds).toEqual(
+    planTokens({ vocabulary: 49_152, tokens: 1_200_000, draws: 64 }).kinds,
   );
   expect(() => planTokens({ vocabulary: 1, tokens: 1 })).toThrow(
     expect.objectContaining({ code: 'INVALID_ARGUMENT', field: 'vocabulary' }),

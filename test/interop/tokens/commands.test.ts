@@ -119,6 +119,23 @@ test('own logits are stored with ids of their tail, and such labels stay in the 
   const { ids } = await archive.labels(0);
   // Columns behind the vocabulary pad the head.
   expect(Math.max(...ids)).toBeLessThan(37);
+  const run3 = (...more: string[]) =>
+    softpack(['tokens', 'import', source, ...flags, '-o', temporary.path('three'), ...more]);
+  expect(JSON.parse((await run3('--draws', '3')).out)).toMatchObject({ labels: 6 });
+  await using three = await openTokenArchive(temporary.path('three'));
+  expect(three.width).toBe(3);
+  // Probabilities of draws: thirds.
+  const { probabilities } = await three.labels(0);
+  expect([...probabilities].every((p) => Math.abs(3 * p - Math.round(3 * p)) < 1e-3)).toBe(true);
+  for (const [number, codec] of [
+    ['257', 'sampled'],
+    ['8', 'topk'],
+    ['8', 'hidden'],
+  ]) {
+    const { code, err } = await run3('--draws', number, '--codec', codec);
+    expect([code, err]).toEqual([codec === 'hidden' ? 1 : 2, expect.any(String)]);
+    expect(err).toMatch(codec === 'hidden' ? /UNSUPPORTED/ : /draws: /);
+  }
   const exported = await softpack([
     'tokens',
     'export',

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { labelTexts } from '#src/interop/label-texts.js';
+import type { TokenPreset } from '#src/tokens/config.js';
 import { openTokenArchive } from '#src/tokens/token-archive.js';
 import { temporaryDirectory } from '../../temporary.js';
 import { probabilitiesOf, stub, V } from './stub-llama.mjs';
@@ -29,6 +30,33 @@ test('labels are those of the model behind each token of the text', async () => 
     expect([...labels.ids.subarray(5 * row, 5 * row + 5)]).toEqual(known.map(([id]) => id));
     const error = Math.abs(labels.probabilities[5 * row] - known[0][1]);
     expect(error).toBeLessThan(2e-3);
+  }
+});
+
+test('as many ids are drawn as asked, by codecs that draw', async () => {
+  const label = (codec: TokenPreset | 'hidden' | undefined, draws: number) => {
+    const options = { source, model: MODEL, out: temporary.path('drawn'), codec, draws };
+    return labelTexts(options, async () => stub());
+  };
+  await label(undefined, 7);
+  await using archive = await openTokenArchive(temporary.path('drawn'));
+  expect(archive.width).toBe(7);
+  const { counts, probabilities } = await archive.labels(0);
+  for (const row of counts.keys()) {
+    const own = [...probabilities.subarray(7 * row, 7 * row + 7)];
+    expect(own.reduce((sum, p) => sum + p, 0)).toBeCloseTo(1, 5);
+    expect(own.every((p) => Math.abs(7 * p - Math.round(7 * p)) < 1e-5)).toBe(true);
+  }
+  for (const [codec, draws] of [
+    ['topk', 7],
+    ['topk-vq', 7],
+    ['hidden', 7],
+    ['sampled', 0],
+    ['tiny', 1.5],
+    ['tiny', 257],
+  ] as const) {
+    const failure = { code: 'INVALID_ARGUMENT', field: 'draws' };
+    await expect(label(codec, draws)).rejects.toMatchObject(failure);
   }
 });
 

@@ -84,6 +84,7 @@ describe('is refused', () => {
     const other = plan('foreign', { seed: 4 });
     await expect(other).rejects.toMatchObject({ code: 'ALREADY_EXISTS' });
     await expect(other).rejects.toThrow('codec.seed');
+    await expect(plan('foreign', { draws: 9 })).rejects.toThrow('codec.samples');
     const texts = await temporary.file('others.txt', 'other texts');
     await expect(plan('foreign', { source: texts })).rejects.toThrow('found');
   });
@@ -95,6 +96,8 @@ describe('is refused', () => {
     await expect(plan('a', { source: missing })).rejects.toMatchObject({ code: 'NOT_FOUND' });
     const open = await temporary.file('open.jsonl', '{"prompt": "why?"}');
     await expect(plan('a', { source: open })).rejects.toMatchObject({ code: 'UNSUPPORTED' });
+    const draws = plan('a', { codec: 'topk', draws: 3 });
+    await expect(draws).rejects.toMatchObject({ field: 'draws' });
     await expect(plan('a', { shardTexts: 0 })).rejects.toMatchObject({ field: 'shardTexts' });
   });
 

@@ -16,7 +16,7 @@ import { Llama } from './llama.js';
 import { END, type Prompt, promptsOf } from './prompts.js';
 import { writeTable2 } from './report.js';
 import { type LabelledTexts, textsOfStates } from './states.js';
-import { measureTable2 } from './table2.js';
+import { digest, measureTable2 } from './table2.js';
 import { type Recipe, stepsOf } from './train.js';
 
 export interface Table2Flags {
@@ -102,6 +102,7 @@ export async function table2(flags: Table2Flags, context: Table2Context): Promis
   for (const fact of facts) say(fact);
   const out = join(flags.out, 'tokens');
   const labels = test.map(({ rows }) => rows);
+  const table = { runs: [run], facts, texts: digest([...train, ...test], head), labels };
   const setting = { workspace, train, test, head, recipe, seeds, say, signal };
   const greedily = greedy && {
     ...{ train: () => greedy(learnt), test: () => greedy(tested) },
@@ -109,7 +110,7 @@ export async function table2(flags: Table2Flags, context: Table2Context): Promis
   };
   await measureTable2({ ...setting, greedy: greedily }, async (rows) => {
     if (!reports) return;
-    await writeTable2(out, { ...run, facts, labels }, rows);
+    await writeTable2(out, { ...table, rows });
   });
   tensor.dispose();
   return join(out, 'results.md');

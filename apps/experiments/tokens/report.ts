@@ -1,37 +1,73 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { replaceFile } from '#src/container/durable.js';
 import { markdownTable } from '../../report/markdown-table.js';
-import { RENORMALISED } from './methods.js';
+import { GROUPS, RENORMALISED } from './methods.js';
 import { commonSeeds, type Interval, meanScore, paired } from './paired.js';
-import type { TokenRow } from './table2.js';
+import { bySeed, type Seeded, type TokenRow } from './table2.js';
 
-export interface Table2Run {
+interface Run {
   readonly command: string;
   readonly machine: string;
   readonly backend: string;
-  /** What was learnt and tested on, in words. */
-  readonly facts: readonly string[];
-  /** Labels of each test text. */
-  readonly labels: readonly number[];
 }
 
-/** Writes `results.md` and `results.json`; returns the table's path. */
-export async function writeTable2(
-  out: string,
-  run: Table2Run,
-  rows: readonly TokenRow[],
-): Promise<string> {
+/** `results.json`. */
+export interface Table2 {
+  /** Those that rows are of, the last one first. */
+  readonly runs: readonly Run[];
+  /** What was learnt and tested on, in words. */
+  readonly facts: readonly string[];
+  /** Tells the texts from others. */
+  readonly texts: string;
+  /** Labels of each test text. */
+  readonly labels: readonly number[];
+  readonly rows: readonly TokenRow[];
+}
+
+/** Writes `results.md` and `results.json`, with what earlier runs of the same texts and recipe found; returns the table's path. */
+export async function writeTable2(out: string, table: Table2): Promise<string> {
   await mkdir(out, { recursive: true });
-  await writeFile(join(out, 'results.json'), `${JSON.stringify({ ...run, rows })}\n`);
+  const json = join(out, 'results.json');
+  const text = await readFile(json, 'utf8').catch(() => undefined);
+  const all = text === undefined ? table : withEarlierRows(table, JSON.parse(text) as Table2);
+  await replaceFile(json, Buffer.from(`${JSON.stringify(all)}\n`));
   const file = join(out, 'results.md');
-  await writeFile(file, markdown(run, rows));
+  await replaceFile(file, Buffer.from(markdown(all)));
   return file;
 }
 
-function markdown(
-  { command, machine, backend, facts, labels }: Table2Run,
-  rows: readonly TokenRow[],
-) {
+/** `table` with the students of `earlier` that it lacks, if they learnt from the same texts by the same recipe. */
+export function withEarlierRows(table: Table2, earlier: Table2): Table2 {
+  const alike = ({ facts, texts }: Table2) => JSON.stringify([facts, texts]);
+  if (alike(earlier) !== alike(table)) return table;
+  const known = new Map(table.rows.map((row) => [row.method, row]));
+  const rows = earlier.rows.map((row) => {
+    const own = known.get(row.method);
+    known.delete(row.method);
+    return own === undefined ? row : joined(own, row);
+  });
+  const order = GROUPS.flat().map(({ name }) => name);
+  const all = [...rows, ...known.values()].toSorted(
+    (a, b) => order.indexOf(a.method) - order.indexOf(b.method),
+  );
+  const runs = new Map([...table.runs, ...earlier.runs].map((run) => [JSON.stringify(run), run]));
+  return { ...table, runs: [...runs.values()], rows: all };
+}
+
+function joined(own: TokenRow, earlier: TokenRow): TokenRow {
+  const both = <T extends Seeded>(now: readonly T[], before: readonly T[]) => {
+    const lacking = before.filter(({ seed }) => !now.some((one) => one.seed === seed));
+    return bySeed([...now, ...lacking]);
+  };
+  return {
+    ...earlier,
+    ...own,
+    ...{ judged: both(own.judged, earlier.judged), rouge: both(own.rouge, earlier.rouge) },
+  };
+}
+
+function markdown({ runs, facts, labels, rows }: Table2) {
   const baseOf = (row: TokenRow) => {
     const base = rows.find(({ method }) => method === row.base);
     return base === undefined || base === row || commonSeeds(row, base).length === 0
@@ -72,8 +108,10 @@ function markdown(
   return `${[
     '# Labels of language models',
     [
-      `- Command: \`${command}\``,
-      `- Machine: ${machine}; TensorFlow.js on ${backend}`,
+      ...runs.map(
+        ({ command, machine, backend }) =>
+          `- \`${command}\` on ${machine}; TensorFlow.js on ${backend}`,
+      ),
       ...facts.map((fact) => `- ${fact}`),
     ].join('\n'),
     markdownTable(HEADINGS, lines),

@@ -93,7 +93,7 @@ export async function measureTable2(
   await inRounds(cells, answerOne, signal);
 }
 
-function bySeed<T extends Seeded>(rows: readonly T[]): T[] {
+export function bySeed<T extends Seeded>(rows: readonly T[]): T[] {
   return rows.toSorted((a, b) => a.seed - b.seed);
 }
 
@@ -276,7 +276,7 @@ class Run {
 const TELLING = 4096;
 
 /** What tells texts of a teacher from others. */
-function digest(answers: readonly Answer[], { weights }: TeacherHead): string {
+export function digest(answers: readonly Answer[], { weights }: TeacherHead): string {
   const hash = createHash('sha256').update(weights.subarray(0, TELLING));
   for (const { tokens, first } of answers) hash.update(Int32Array.of(first)).update(tokens);
   return hash.digest('hex');

@@ -8,8 +8,8 @@ import { linesOf } from './lines.js';
 import { SparseBuilder } from './sparse-builder.js';
 
 /**
- * Prompt log-probabilities of vLLM as JSON: whole responses of its server, or their choices, one per line or one per
- * file. `prompt_logprobs` is `[null, {"<id>": {"logprob", "rank"}, ...}, ...]`: entry i is the distribution of token
+ * Prompt log-probabilities of vLLM as JSON: whole responses of its server, their choices, or what `vllm run-batch` writes
+ * around responses, one per line or one per file. `prompt_logprobs` is `[null, {"<id>": {"logprob", "rank"}, ...}, ...]`: entry i is the distribution of token
  * i. The prompt's own token is an additional entry where it is not among the k most probable ones: what counts is the
  * rank, never the number of entries. The text is in `prompt_token_ids` (`return_token_ids` of the request).
  */
@@ -77,10 +77,11 @@ function isWhole(bytes: Uint8Array): boolean {
 }
 
 /** Objects with `prompt_logprobs`: the document, its choices, or the items of a list of either. */
-function requestsOf(name: string, value: JsonValue): readonly Named<JsonObject>[] {
-  if (Array.isArray(value)) {
-    return (value as readonly JsonValue[]).flatMap((item, i) => requestsOf(`${name}[${i}]`, item));
+function requestsOf(name: string, found: JsonValue): readonly Named<JsonObject>[] {
+  if (Array.isArray(found)) {
+    return (found as readonly JsonValue[]).flatMap((item, i) => requestsOf(`${name}[${i}]`, item));
   }
+  const value = responseOf(name, found);
   if (!isJsonObject(value)) {
     throw invalidFile(name, 'content', 'not an answer of vLLM', {
       expected: 'an object with prompt_logprobs',
@@ -101,6 +102,19 @@ function requestsOf(name: string, value: JsonValue): readonly Named<JsonObject>[
         prompt_token_ids: at.prompt_token_ids ?? value.prompt_token_ids ?? null,
       },
     };
+  });
+}
+
+/** What a line of a batch holds, `{custom_id, response: {status_code, body}, error}`; anything else as it is. */
+function responseOf(name: string, value: JsonValue): JsonValue {
+  if (!isJsonObject(value) || !('custom_id' in value && 'response' in value)) return value;
+  const { custom_id: id, response, error } = value;
+  const { status_code: status, body } = isJsonObject(response) ? response : {};
+  if (error == null && status === 200 && body != null) return body;
+  throw invalidFile(name, `custom_id ${JSON.stringify(id)}`, 'request has no answer', {
+    expected:
+      'an answer to every request: ask again for those that failed, or leave their lines out',
+    found: error ?? response ?? null,
   });
 }
 

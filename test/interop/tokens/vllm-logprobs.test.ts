@@ -4,6 +4,17 @@ import { all, entriesOf, memoryFile } from './fixture.js';
 
 const entry = (logprob: number, rank: number | null) => ({ logprob, rank, decoded_token: 'x' });
 
+/** As `vllm run-batch` writes it. */
+const batched = (body: unknown, changes: object = {}) =>
+  JSON.stringify({
+    ...{ id: 'vllm-1', custom_id: 'request-1' },
+    ...{
+      response: { status_code: 200, request_id: 'vllm-batch-1', body },
+      error: null,
+      ...changes,
+    },
+  });
+
 /** Two positions with labels of the top 2; the second has the prompt's own token with rank 3 in addition. */
 const CHOICE = {
   index: 0,
@@ -36,6 +47,11 @@ test.each([
   ['one indented answer', JSON.stringify({ choices: [CHOICE] }, null, 2), 1],
   ['a list of answers', JSON.stringify([{ choices: [CHOICE] }, CHOICE]), 2],
   ['chat completions', JSON.stringify({ choices: [{ index: 0 }], ...CHOICE }), 1],
+  [
+    'lines of a batch',
+    `${batched({ choices: [{ index: 0 }], ...CHOICE })}\n${batched({ choices: [CHOICE] })}`,
+    2,
+  ],
 ])('reads %s and drops the additional entry by its rank', async (_, text, count) => {
   const sequences = await read(text);
   expect(sequences).toHaveLength(count);
@@ -76,6 +92,13 @@ test.each([
   ['a number', '5'],
   ['an empty file', ' \n'],
   ['half an answer', JSON.stringify(CHOICE).slice(0, -9)],
+  ['a request of a batch that failed', batched({ message: 'too long' }, { error: { code: 400 } })],
+  [
+    'an answer of a batch with another status',
+    batched(CHOICE, { response: { status_code: 500, body: CHOICE } }),
+  ],
+  ['a batch without answers', batched(null)],
+  ['a request of a batch without any response', batched(null, { response: null })],
   ['a key that occurs twice', '{"prompt_logprobs": [null, {"5": {}, "5": {}}]}'],
 ])('refuses %s', async (_, text) => {
   await expect(read(text)).rejects.toMatchObject({ code: 'INVALID_FILE' });

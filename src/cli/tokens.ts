@@ -143,7 +143,7 @@ function addImport(tokens: Command, io: CliIo): void {
     .command('import')
     .alias('pack')
     .description(
-      'Store labels of llama.cpp, vLLM, DeepSpec, DistillKit, Megatron-LM, axolotl or own arrays as an archive.',
+      'Store labels of llama.cpp, vLLM, SGLang, DeepSpec, DistillKit, Megatron-LM, axolotl or own arrays as an archive.',
     )
     .argument('<path>', 'file or folder that the tool wrote')
     .requiredOption('-o, --out <dir>', 'archive to write; an interrupted import is resumed')

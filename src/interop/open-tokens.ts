@@ -15,6 +15,7 @@ import { readIntegerArray } from './tokens/integer-array.js';
 import type { TokenLabelFile } from './tokens/label-file.js';
 import { readLlamaBase } from './tokens/llama-base.js';
 import { readMegatron } from './tokens/megatron.js';
+import { readSglang } from './tokens/sglang.js';
 import { type VllmHiddenOptions, vllmHiddenSequence } from './tokens/vllm-hidden.js';
 import { readVllmLogprobs } from './tokens/vllm-logprobs.js';
 import { type TextIds, withText } from './tokens/with-text.js';
@@ -23,6 +24,7 @@ export const TOKEN_LAYOUTS = [
   'llama',
   'vllm',
   'vllm-hidden',
+  'sglang',
   'deepspec',
   'distillkit',
   'megatron',
@@ -121,6 +123,8 @@ async function openLayout(
       return readVllmLogprobs(await openFile(source), { vocabulary: needed(), k: options.k });
     case 'vllm-hidden':
       return hiddenFolder(source, { vocabulary: needed(), layer: options.layer });
+    case 'sglang':
+      return readSglang(await openFile(source), { vocabulary: needed() });
     case 'deepspec':
       return readDeepSpec(localStore(source), { vocabulary: needed() });
     case 'distillkit':
@@ -205,5 +209,6 @@ async function layoutOfFile(path: string): Promise<TokenLayout | undefined> {
   // Editors on Windows begin a text with a mark of its byte order.
   if (!/^(?:\xef\xbb\xbf)?\s*[[{]/.test(head)) return undefined;
   if (head.includes('"prompt_logprobs"')) return 'vllm';
+  if (/"(?:in|out)put_(?:token|top)_logprobs/.test(head)) return 'sglang';
   return /"(?:target_)?logprobs"/.test(head) ? 'axolotl' : undefined;
 }

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { SoftpackError } from '#src/errors.js';
@@ -8,6 +9,7 @@ import { readDistillKit } from '#src/interop/tokens/distillkit.js';
 import type { TokenLabelFile } from '#src/interop/tokens/label-file.js';
 import { readLlamaBase } from '#src/interop/tokens/llama-base.js';
 import { readMegatron } from '#src/interop/tokens/megatron.js';
+import { readSglang } from '#src/interop/tokens/sglang.js';
 import { vllmHiddenSequence } from '#src/interop/tokens/vllm-hidden.js';
 import { readVllmLogprobs } from '#src/interop/tokens/vllm-logprobs.js';
 import type { TokenSequence } from '#src/tokens/token-source.js';
@@ -123,6 +125,14 @@ const LAYOUTS: Record<string, Layout> = {
         yield await vllmHiddenSequence(one(own), { vocabulary: 9 });
       },
     }),
+  },
+  sglang: {
+    ...{ files: file(await readFile(join(SAMPLES, 'sglang/nested.json'))), vocabulary: 50 },
+    open: (own) => readSglang(one(own), { vocabulary: 50 }),
+  },
+  'sglang, arrays': {
+    ...{ files: file(await readFile(join(SAMPLES, 'sglang/base64.jsonl'))), vocabulary: 50 },
+    open: (own) => readSglang(one(own), { vocabulary: 50 }),
   },
   deepspec: {
     ...{ files: deepSpec(), vocabulary: 9 },

@@ -209,6 +209,7 @@ async function layoutOfFile(path: string): Promise<TokenLayout | undefined> {
   // Editors on Windows begin a text with a mark of its byte order.
   if (!/^(?:\xef\xbb\xbf)?\s*[[{]/.test(head)) return undefined;
   if (head.includes('"prompt_logprobs"')) return 'vllm';
+  if (head.includes('"choices"') && head.includes('"token_id:')) return 'vllm';
   if (/"(?:in|out)put_(?:token|top)_logprobs/.test(head)) return 'sglang';
   return /"(?:target_)?logprobs"/.test(head) ? 'axolotl' : undefined;
 }

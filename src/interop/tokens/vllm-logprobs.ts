@@ -4,14 +4,17 @@ import { invalidFile, throwIfAborted } from '../../errors.js';
 import type { ByteFile } from '../../store/byte-store.js';
 import type { TokenSequence } from '../../tokens/token-source.js';
 import { documentsOf, type Named } from './json-documents.js';
-import { requireTokens, type TokenLabelFile } from './label-file.js';
+import type { TokenLabelFile } from './label-file.js';
 import { SparseBuilder } from './sparse-builder.js';
+import { answerSequence } from './vllm-answers.js';
+import { vllmLogProb } from './vllm-log-prob.js';
 
 /**
  * Prompt log-probabilities of vLLM as JSON: whole responses of its server, their choices, or what `vllm run-batch` writes
  * around responses, one per line or one per file. `prompt_logprobs` is `[null, {"<id>": {"logprob", "rank"}, ...}, ...]`: entry i is the distribution of token
  * i. The prompt's own token is an additional entry where it is not among the k most probable ones: what counts is the
- * rank, never the number of entries. The text is in `prompt_token_ids` (`return_token_ids` of the request).
+ * rank, never the number of entries. The text is in `prompt_token_ids` (`return_token_ids` of the request). Choices without it that
+ * have `logprobs` give the labels of their answer.
  */
 export interface VllmLogprobsOptions {
   /** Ids of the teacher's vocabulary, which the files do not tell. */
@@ -19,9 +22,6 @@ export interface VllmLogprobsOptions {
   /** `prompt_logprobs` of the request; default: what the ranks of a text have in common. */
   readonly k?: number;
 }
-
-/** Stands for minus infinity, which JSON has not. */
-export const NO_PROBABILITY = -9999;
 
 export function readVllmLogprobs(file: ByteFile, options: VllmLogprobsOptions): TokenLabelFile {
   const { vocabulary, k } = options;
@@ -57,12 +57,13 @@ function requestsOf(name: string, found: JsonValue): readonly Named<JsonObject>[
     const own = `${name}: choices[${i}]`;
     const at = new FieldChecker(own, 'INVALID_FILE').object(choice, 'choice');
     // Chat completions have both beside their choices.
-    const logprobs = at.prompt_logprobs ?? value.prompt_logprobs;
+    const ofPrompt = at.prompt_logprobs ?? value.prompt_logprobs;
     return {
       name: own,
       value: {
-        prompt_logprobs: logprobs ?? null,
+        prompt_logprobs: ofPrompt ?? null,
         prompt_token_ids: at.prompt_token_ids ?? value.prompt_token_ids ?? null,
+        logprobs: at.logprobs ?? null,
       },
     };
   });
@@ -88,8 +89,13 @@ function sequenceOf(
   k: number | undefined,
 ): TokenSequence {
   const check = new FieldChecker(name, 'INVALID_FILE');
+  const { prompt_logprobs: ofPrompt, logprobs } = request;
+  if (ofPrompt === null && logprobs != null) {
+    const prompt = idsOf(name, request.prompt_token_ids, vocabulary);
+    return answerSequence(name, check.object(logprobs, 'logprobs'), prompt, vocabulary);
+  }
   const positions = check
-    .list(request.prompt_logprobs, 'prompt_logprobs')
+    .list(ofPrompt, 'prompt_logprobs')
     .map((entries, i) =>
       entries === null
         ? []
@@ -142,22 +148,17 @@ function rankedEntries(name: string, position: number, entries: JsonObject): rea
     const { rank, logprob } = isJsonObject(value) ? value : {};
     // vLLM gives no rank to tokens that it did not rank.
     if (rank === null) continue;
-    const valid =
-      /^\d{1,10}$/.test(key) && Number.isInteger(rank) && Number(rank) >= 1 && isNumber(logprob);
-    if (!valid) {
+    const logProb = vllmLogProb(logprob);
+    const valid = /^\d{1,10}$/.test(key) && Number.isInteger(rank) && Number(rank) >= 1;
+    if (!valid || logProb === undefined) {
       throw invalidFile(name, field, 'not an entry', {
         expected: '"<id>": {"logprob", "rank"}',
         found: value,
       });
     }
-    const logProb = Number(logprob) <= NO_PROBABILITY ? Number.NEGATIVE_INFINITY : Number(logprob);
     found.push({ id: Number(key), rank: Number(rank), logProb });
   }
   return found;
-}
-
-function isNumber(value: unknown): boolean {
-  return typeof value === 'number';
 }
 
 /**
@@ -165,8 +166,12 @@ function isNumber(value: unknown): boolean {
  * one; if they differ by more, something else than vLLM chose them, and each keeps what it has.
  */
 function commonRanks(labels: readonly (readonly Entry[])[]): number {
-  const counts = labels.filter((entries) => entries.length > 0).map(ranksFromOne);
-  const [least, most] = [Math.min(...counts), Math.max(...counts)];
+  let [least, most] = [Number.POSITIVE_INFINITY, 0];
+  for (const entries of labels) {
+    if (entries.length === 0) continue;
+    const ranks = ranksFromOne(entries);
+    [least, most] = [Math.min(least, ranks), Math.max(most, ranks)];
+  }
   return most - least <= 1 ? least : most;
 }
 
@@ -184,16 +189,24 @@ function tokensOf(
   count: number,
   vocabulary: number,
 ): Int32Array | undefined {
-  if (value == null) return undefined;
-  const check = new FieldChecker(name, 'INVALID_FILE');
-  const ids = check
-    .list(value, 'prompt_token_ids')
-    .map((id, i) => check.count(id, `prompt_token_ids[${i}]`, 0, vocabulary - 1));
-  if (ids.length !== count) {
+  const ids = idsOf(name, value, vocabulary);
+  if (ids !== undefined && ids.length !== count) {
     throw invalidFile(name, 'prompt_token_ids', 'another number of tokens than of labels', {
       expected: count,
       found: ids.length,
     });
   }
-  return requireTokens(name, Int32Array.from(ids), vocabulary);
+  return ids && Int32Array.from(ids);
+}
+
+function idsOf(
+  name: string,
+  value: JsonValue | undefined,
+  vocabulary: number,
+): readonly number[] | undefined {
+  if (value == null) return undefined;
+  const check = new FieldChecker(name, 'INVALID_FILE');
+  return check
+    .list(value, 'prompt_token_ids')
+    .map((id, i) => check.count(id, `prompt_token_ids[${i}]`, 0, vocabulary - 1));
 }

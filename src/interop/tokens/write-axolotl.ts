@@ -26,7 +26,10 @@ async function* linesOf(source: TokenSource, signal: AbortSignal | undefined) {
   for await (const sequence of sparseSequences(source, signal)) {
     const { tokens, first, labels } = sequence;
     const rows = labelledRows(sequence).map((row) => entriesOf(labels, row));
-    const width = rows.length === 0 ? 0 : Math.min(...rows.map(({ ids }) => ids.length));
+    const width = rows.reduce(
+      (least, { ids }) => Math.min(least, ids.length),
+      rows[0]?.ids.length ?? 0,
+    );
     if (first + 1 + rows.length !== tokens.length || !(width > 0)) {
       throw unsupported(
         sequence.name,

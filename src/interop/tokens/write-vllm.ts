@@ -1,7 +1,7 @@
 import type { TokenSource } from '../../tokens/token-source.js';
 import type { NewFolder } from '../exports/folder.js';
 import { entriesOf, otherIds, type SparseSequence, sparseSequences } from './sparse-sequences.js';
-import { NO_PROBABILITY } from './vllm-logprobs.js';
+import { NO_PROBABILITY } from './vllm-log-prob.js';
 import { writeJsonLines } from './write-json-lines.js';
 
 const FILE = 'prompt_logprobs.jsonl';

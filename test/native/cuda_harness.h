@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -34,6 +35,17 @@ inline std::string Reason(int status) {
   return std::string(SoftpackStatusText(status)) + ": " + module->last_error();
 }
 
+// A copy of `bytes` on the device. Without memory nothing more can be checked: ends the program.
+inline void* CopyToDevice(const std::vector<uint8_t>& bytes) {
+  void* memory = nullptr;
+  int status = module->memory_create(bytes.size(), &memory);
+  if (status == kSoftpackOk) status = module->memory_write(memory, bytes.data(), bytes.size());
+  if (status == kSoftpackOk) return memory;
+  Expect(false, "memory is allocated and written: " + Reason(status));
+  std::printf("%d checks, %d failed, others not made\n", checks, failures);
+  std::exit(1);
+}
+
 // An array for the module: the host's own, or a copy on the device. `guard` bytes of poison follow
 // and must be unchanged when it is read back.
 template <class T>
@@ -45,10 +57,7 @@ class Array {
     const uint64_t bytes = host_.size() * sizeof(T);
     bytes_.assign(bytes + kGuard, 0xaa);
     if (bytes > 0) std::memcpy(bytes_.data(), host_.data(), bytes);
-    if (!on_device) return;
-    Expect(module->memory_create(bytes_.size(), &device_) == kSoftpackOk, "memory is allocated");
-    Expect(module->memory_write(device_, bytes_.data(), bytes_.size()) == kSoftpackOk,
-           "memory is written");
+    if (on_device) device_ = CopyToDevice(bytes_);
   }
   ~Array() { module->memory_destroy(device_); }
   Array(const Array&) = delete;
@@ -79,17 +88,14 @@ class Array {
 // Memory of exactly these bytes, for what is read beyond its end.
 class ExactBytes {
  public:
-  explicit ExactBytes(const std::vector<uint8_t>& bytes) {
-    module->memory_create(bytes.size(), &memory_);
-    module->memory_write(memory_, bytes.data(), bytes.size());
-  }
+  explicit ExactBytes(const std::vector<uint8_t>& bytes) : memory_(CopyToDevice(bytes)) {}
   ~ExactBytes() { module->memory_destroy(memory_); }
   ExactBytes(const ExactBytes&) = delete;
   ExactBytes& operator=(const ExactBytes&) = delete;
   const uint8_t* get() const { return static_cast<const uint8_t*>(memory_); }
 
  private:
-  void* memory_ = nullptr;
+  void* memory_;
 };
 
 template <class T>

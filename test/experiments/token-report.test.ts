@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 import { ONLINE, RENORMALISED } from '#apps/experiments/tokens/methods.js';
-import { type Table2, withEarlierRows, writeTable2 } from '#apps/experiments/tokens/report.js';
+import { type Table2, writeTable2 } from '#apps/experiments/tokens/report.js';
 import { temporaryDirectory } from '../temporary.js';
 
 const temporary = await temporaryDirectory();
@@ -20,16 +20,19 @@ const table = (command: string, rows: Table2['rows']): Table2 => ({
   ...{ runs: [run(command)], facts: ['two texts'], texts: 'a', labels: LABELS, rows },
 });
 
-test('a run adds to what earlier runs of the same texts found', () => {
-  const earlier = table('first', [
-    row(ONLINE, [
-      [0, 1],
-      [1, 2],
-    ]),
-    row('12 sampled', [[0, 3]]),
+async function written(out: string, tables: readonly Table2[]): Promise<Table2> {
+  for (const own of tables) await writeTable2(out, own);
+  return JSON.parse(await readFile(`${out}/results.json`, 'utf8'));
+}
+
+test('a run adds to what earlier runs of the same texts found', async () => {
+  const first = row(ONLINE, [
+    [0, 1],
+    [1, 2],
   ]);
+  const earlier = table('first', [first, row('12 sampled', [[0, 3]])]);
   const now = table('second', [row(RENORMALISED, [[1, 5]]), row(ONLINE, [[1, 7]], [1])]);
-  const { runs, rows } = withEarlierRows(now, earlier);
+  const { runs, rows } = await written(temporary.path('added'), [earlier, now]);
   expect(runs.map(({ command }) => command)).toEqual(['second', 'first']);
   // In the table's own order, whatever was measured when.
   expect(rows).toEqual([
@@ -44,8 +47,10 @@ test('a run adds to what earlier runs of the same texts found', () => {
     row(RENORMALISED, [[1, 5]]),
     row('12 sampled', [[0, 3]]),
   ]);
-  expect(withEarlierRows({ ...now, texts: 'b' }, earlier).rows).toEqual(now.rows);
-  expect(withEarlierRows({ ...now, facts: ['others'] }, earlier).runs).toEqual(now.runs);
+  const others = await written(temporary.path('others'), [earlier, { ...now, texts: 'b' }]);
+  expect(others.rows).toEqual(now.rows);
+  const recipe = await written(temporary.path('recipe'), [earlier, { ...now, facts: ['others'] }]);
+  expect(recipe.runs).toEqual(now.runs);
 });
 
 test('results on disk are added to, and started anew with other texts', async () => {

@@ -38,7 +38,7 @@ export async function writeTable2(out: string, table: Table2): Promise<string> {
 }
 
 /** `table` with the students of `earlier` that it lacks, if they learnt from the same texts by the same recipe. */
-export function withEarlierRows(table: Table2, earlier: Table2): Table2 {
+function withEarlierRows(table: Table2, earlier: Table2): Table2 {
   const alike = ({ facts, texts }: Table2) => JSON.stringify([facts, texts]);
   if (alike(earlier) !== alike(table)) return table;
   const known = new Map(table.rows.map((row) => [row.method, row]));

@@ -10,11 +10,11 @@ import { answerSequence } from './vllm-answers.js';
 import { vllmLogProb } from './vllm-log-prob.js';
 
 /**
- * Prompt log-probabilities of vLLM as JSON: whole responses of its server, their choices, or what `vllm run-batch` writes
- * around responses, one per line or one per file. `prompt_logprobs` is `[null, {"<id>": {"logprob", "rank"}, ...}, ...]`: entry i is the distribution of token
- * i. The prompt's own token is an additional entry where it is not among the k most probable ones: what counts is the
- * rank, never the number of entries. The text is in `prompt_token_ids` (`return_token_ids` of the request). Choices without it that
- * have `logprobs` give the labels of their answer.
+ * Log-probabilities of vLLM as JSON: whole responses of its server, their choices, or what `vllm run-batch` writes around
+ * responses, one per line or one per file. `prompt_logprobs` is `[null, {"<id>": {"logprob", "rank"}, ...}, ...]`: entry i
+ * is the distribution of token i. The prompt's own token is an additional entry where it is not among the k most probable
+ * ones: what counts is the rank, never the number of entries. The text is in `prompt_token_ids` (`return_token_ids` of the
+ * request). Choices without `prompt_logprobs` that have `logprobs` give the labels of their answer.
  */
 export interface VllmLogprobsOptions {
   /** Ids of the teacher's vocabulary, which the files do not tell. */
@@ -51,7 +51,8 @@ function requestsOf(name: string, found: JsonValue): readonly Named<JsonObject>[
       found: value,
     });
   }
-  if (value.prompt_logprobs != null) return [{ name, value }];
+  const bare = value.choices === undefined && value.logprobs != null;
+  if (value.prompt_logprobs != null || bare) return [{ name, value }];
   const choices = new FieldChecker(name, 'INVALID_FILE').list(value.choices, 'choices');
   return choices.map((choice, i) => {
     const own = `${name}: choices[${i}]`;
@@ -90,7 +91,7 @@ function sequenceOf(
 ): TokenSequence {
   const check = new FieldChecker(name, 'INVALID_FILE');
   const { prompt_logprobs: ofPrompt, logprobs } = request;
-  if (ofPrompt === null && logprobs != null) {
+  if (ofPrompt == null && logprobs != null) {
     const prompt = idsOf(name, request.prompt_token_ids, vocabulary);
     return answerSequence(name, check.object(logprobs, 'logprobs'), prompt, vocabulary);
   }

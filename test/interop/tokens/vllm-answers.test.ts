@@ -110,6 +110,14 @@ test('labels of the prompt go before those of the answer', async () => {
   expect([found.first, found.rows, found.tokens?.length]).toEqual([0, 1, 2]);
 });
 
+test('a choice is read on its own too', async () => {
+  const choice = { logprobs: completion(PROMPT, [1, 2]), prompt_token_ids: PROMPT };
+  expect(await read(choice)).toEqual(await read({ ...choice, prompt_logprobs: null }));
+  const [own] = await read([choice]);
+  const [within] = await read(response(choice));
+  expect([own.tokens, entriesOf(own)]).toEqual([within.tokens, entriesOf(within)]);
+});
+
 test('files of answers are detected', async () => {
   const value = { choices: [{ logprobs: completion(PROMPT, [1, 2]), prompt_token_ids: PROMPT }] };
   const source = await temporary.file('answers.jsonl', JSON.stringify(value));

@@ -3,7 +3,7 @@ import { isJsonObject, type JsonObject, type JsonValue } from '../../core/json.j
 import { invalidFile, throwIfAborted } from '../../errors.js';
 import type { ByteFile } from '../../store/byte-store.js';
 import type { TokenSequence } from '../../tokens/token-source.js';
-import { documentsOf, type Named } from './json-documents.js';
+import { documentsOf, promptIds } from './json-documents.js';
 import { requireTokens, type TokenLabelFile } from './label-file.js';
 import { SparseBuilder } from './sparse-builder.js';
 
@@ -29,21 +29,10 @@ export function readSglang(
     async *sequences(signal) {
       for await (const { name, value } of documentsOf(file)) {
         throwIfAborted(signal);
-        for (const answer of answersOf(name, value)) yield sequenceOf(answer, vocabulary);
+        yield sequenceOf(name, value, vocabulary);
       }
     },
   };
-}
-
-function answersOf(name: string, value: JsonValue): readonly Named<JsonObject>[] {
-  if (Array.isArray(value)) {
-    return (value as readonly JsonValue[]).flatMap((item, i) => answersOf(`${name}[${i}]`, item));
-  }
-  if (isJsonObject(value) && isJsonObject(value.meta_info)) return [{ name, value }];
-  throw invalidFile(name, 'content', 'not an answer of SGLang', {
-    expected: 'an object with meta_info',
-    found: value,
-  });
 }
 
 /** Tokens of a context at most. */
@@ -52,17 +41,18 @@ const MAX_TOKENS = 2 ** 24;
 /** A token's distribution; undefined for a token without. */
 type Entries = readonly { readonly id: number; readonly logProb: number }[] | undefined;
 
-function sequenceOf({ name, value }: Named<JsonObject>, vocabulary: number): TokenSequence {
+function sequenceOf(name: string, value: JsonValue, vocabulary: number): TokenSequence {
+  if (!isJsonObject(value) || !isJsonObject(value.meta_info)) {
+    throw invalidFile(name, 'content', 'not an answer of SGLang', {
+      expected: 'an object with meta_info',
+      found: value,
+    });
+  }
   const check = new FieldChecker(name, 'INVALID_FILE');
-  const meta = check.object(value.meta_info, 'meta_info');
+  const meta = value.meta_info;
   const input = sideOf(check, meta, 'input');
   const output = sideOf(check, meta, 'output');
-  const prompt =
-    value.prompt_token_ids == null
-      ? undefined
-      : check
-          .list(value.prompt_token_ids, 'prompt_token_ids')
-          .map((id, i) => check.count(id, `prompt_token_ids[${i}]`, 0));
+  const prompt = promptIds(name, value.prompt_token_ids, vocabulary);
   const length = check.count(
     meta.prompt_tokens ?? prompt?.length ?? input.ids.length,
     'meta_info.prompt_tokens',

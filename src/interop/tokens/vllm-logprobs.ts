@@ -3,7 +3,7 @@ import { isJsonObject, type JsonObject, type JsonValue } from '../../core/json.j
 import { invalidFile, throwIfAborted } from '../../errors.js';
 import type { ByteFile } from '../../store/byte-store.js';
 import type { TokenSequence } from '../../tokens/token-source.js';
-import { documentsOf, type Named } from './json-documents.js';
+import { documentsOf, type Named, promptIds } from './json-documents.js';
 import type { TokenLabelFile } from './label-file.js';
 import { SparseBuilder } from './sparse-builder.js';
 import { answerSequence } from './vllm-answers.js';
@@ -39,11 +39,8 @@ export function readVllmLogprobs(file: ByteFile, options: VllmLogprobsOptions): 
   };
 }
 
-/** Objects with `prompt_logprobs`: the document, its choices, or the items of a list of either. */
+/** Objects with `prompt_logprobs`: the document or its choices. */
 function requestsOf(name: string, found: JsonValue): readonly Named<JsonObject>[] {
-  if (Array.isArray(found)) {
-    return (found as readonly JsonValue[]).flatMap((item, i) => requestsOf(`${name}[${i}]`, item));
-  }
   const value = responseOf(name, found);
   if (!isJsonObject(value)) {
     throw invalidFile(name, 'content', 'not an answer of vLLM', {
@@ -92,7 +89,7 @@ function sequenceOf(
   const check = new FieldChecker(name, 'INVALID_FILE');
   const { prompt_logprobs: ofPrompt, logprobs } = request;
   if (ofPrompt == null && logprobs != null) {
-    const prompt = idsOf(name, request.prompt_token_ids, vocabulary);
+    const prompt = promptIds(name, request.prompt_token_ids, vocabulary);
     return answerSequence(name, check.object(logprobs, 'logprobs'), prompt, vocabulary);
   }
   const positions = check
@@ -190,7 +187,7 @@ function tokensOf(
   count: number,
   vocabulary: number,
 ): Int32Array | undefined {
-  const ids = idsOf(name, value, vocabulary);
+  const ids = promptIds(name, value, vocabulary);
   if (ids !== undefined && ids.length !== count) {
     throw invalidFile(name, 'prompt_token_ids', 'another number of tokens than of labels', {
       expected: count,
@@ -198,16 +195,4 @@ function tokensOf(
     });
   }
   return ids && Int32Array.from(ids);
-}
-
-function idsOf(
-  name: string,
-  value: JsonValue | undefined,
-  vocabulary: number,
-): readonly number[] | undefined {
-  if (value == null) return undefined;
-  const check = new FieldChecker(name, 'INVALID_FILE');
-  return check
-    .list(value, 'prompt_token_ids')
-    .map((id, i) => check.count(id, `prompt_token_ids[${i}]`, 0, vocabulary - 1));
 }

@@ -62,6 +62,10 @@ struct Fiber {
   unsigned rank = 0;    // of the block in its cluster
   unsigned linear = 0;  // thread in the block
   bool done = true;
+  const Barrier* awaited = nullptr;
+  uint64_t generation = 0;  // of `awaited`, until which the fiber has nothing to do
+
+  bool CanRun() const { return !done && (awaited == nullptr || awaited->generation != generation); }
 #if defined(SOFTPACK_WATCH_THREADS)
   void* watched = nullptr;
   ~Fiber() {
@@ -164,7 +168,11 @@ void Wait(Barrier& barrier) {
     ++barrier.generation;
     ++machine.progress;
   } else {
-    while (barrier.generation == generation) ToScheduler(machine);
+    Fiber& fiber = *machine.current;
+    fiber.awaited = &barrier;
+    fiber.generation = generation;
+    ToScheduler(machine);
+    fiber.awaited = nullptr;
   }
   Acquire(&barrier);
 }
@@ -249,7 +257,7 @@ void RunCluster(Machine& machine, const std::vector<dim3>& blocks, dim3 grid, di
     const uint64_t before = machine.progress;
     for (size_t i = 0; i < fibers; ++i) {
       Fiber& fiber = *machine.fibers[i];
-      if (fiber.done) continue;
+      if (!fiber.CanRun()) continue;
       ToFiber(machine, fiber);
       if (fiber.done) --running;
     }
@@ -330,7 +338,9 @@ namespace {
 
 // The least exact addition that the kernels' bounds allow for: of each term, multiples of 2^-22 of
 // the greatest.
-float CoarseSum(const float (&terms)[17]) {
+float CoarseSum(float before, const float (&row)[16], const float (&column)[16]) {
+  float terms[17] = {before};
+  for (unsigned k = 0; k < 16; ++k) terms[1 + k] = row[k] * column[k];
   float greatest = 0;
   for (const float term : terms) greatest = std::max(greatest, std::fabs(term));
   const double unit = std::ldexp(greatest, -22);
@@ -353,26 +363,33 @@ void WarpMultiply(const uint32_t (&a)[4], const uint32_t (&b)[2], float (&sums)[
   CopyUnwatched(table[lane], a, sizeof a);
   CopyUnwatched(table[lane] + sizeof a, b, sizeof b);
   Wait(warp.barrier);
-  // The inverse of PlaceInA and PlaceInB: the lane and the word that hold an element.
-  const auto element = [](const char* words, unsigned word, unsigned k) {
+  // The inverse of PlaceInA and PlaceInB: two rows of A and two columns of B, by the lanes and the
+  // words that hold them.
+  float rows[2][16], columns[2][16];
+  const auto place = [](const char* words, unsigned word, float* low) {
     uint32_t bits;
     std::memcpy(&bits, words + word * sizeof bits, sizeof bits);
-    bits = bits >> 16 * (k % 2) << 16;
-    float value;
-    std::memcpy(&value, &bits, sizeof value);
-    return value;
+    const uint32_t halves[] = {bits << 16, bits >> 16 << 16};
+    std::memcpy(low, halves, sizeof halves);
   };
-  for (unsigned i = 0; i < 4; ++i) {
-    const unsigned row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
-    float terms[17] = {sums[i]};
-    for (unsigned k = 0; k < 16; ++k) {
-      const char* const in_a = table[row % 8 * 4 + k % 8 / 2];
-      const char* const in_b = table[column * 4 + k % 8 / 2] + sizeof a;
-      terms[1 + k] = element(in_a, row / 8 + k / 8 * 2, k) * element(in_b, k / 8, k);
+  for (unsigned pair = 0; pair < 4; ++pair) {
+    const char* const in_a = table[lane / 4 * 4 + pair];
+    for (unsigned word = 0; word < 4; ++word) {
+      place(in_a, word, &rows[word % 2][word / 2 * 8 + pair * 2]);
     }
-    sums[i] = terms[0];
-    for (unsigned k = 1; k < 17; ++k) sums[i] += terms[k];
-    if (CoarseSums()) sums[i] = CoarseSum(terms);
+    for (unsigned column = 0; column < 2; ++column) {
+      const char* const in_b = table[(lane % 4 * 2 + column) * 4 + pair] + sizeof a;
+      for (unsigned word = 0; word < 2; ++word) {
+        place(in_b, word, &columns[column][word * 8 + pair * 2]);
+      }
+    }
+  }
+  if (CoarseSums()) {
+    for (unsigned i = 0; i < 4; ++i) sums[i] = CoarseSum(sums[i], rows[i / 2], columns[i % 2]);
+    return;
+  }
+  for (unsigned k = 0; k < 16; ++k) {
+    for (unsigned i = 0; i < 4; ++i) sums[i] += rows[i / 2][k] * columns[i % 2][k];
   }
 }
 

@@ -10,9 +10,9 @@ const place =
 // Of operations that many a run repeats one of so many, another one every day.
 it.for([
   ['pack topk', 1],
-  ['cache', 3],
-  ['cache topk', 10],
-  ['cache topk at once', 5],
+  ['cache', 6],
+  ['cache topk', 20],
+  ['cache topk at once', 10],
   ['pack-images', 3],
 ] as const)(
   '%s tells of errors at its file operations (1 of %d), and is resumed to the same bytes',

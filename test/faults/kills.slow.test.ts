@@ -11,10 +11,10 @@ const place =
 it.for([
   ['pack topk', 1],
   ['pack vqae', 1],
-  ['cache', 1],
-  ['cache topk', 4],
-  ['cache topk at once', 1],
-  ['cache transform at once', 4],
+  ['cache', 4],
+  ['cache topk', 8],
+  ['cache topk at once', 4],
+  ['cache transform at once', 6],
   ['pack-images', 1],
   ['pack-images jpeg', 4],
 ] as const)(

@@ -12,6 +12,7 @@ import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll } from 'vitest';
 import { NpyWriter } from '#src/labels/npy.js';
+import { TEST_ALL } from '../all.js';
 import { syntheticLogits } from '../codecs/labels.js';
 import { writeImage } from '../images/fixture.js';
 import type { TemporaryDirectory } from '../temporary.js';
@@ -192,13 +193,14 @@ export class FaultWorkplace {
 }
 
 /**
- * One of `step` faults, from a place that changes daily: as many days try them all. SOFTPACK_FAULT_DAY is the day of a
- * failure that is to be seen again.
+ * One of `every` faults, from a place that changes daily: as many days try them all, or SOFTPACK_TEST_ALL=1 at once.
+ * SOFTPACK_FAULT_DAY is the day of a failure that is to be seen again.
  */
-export function todays(step: number): {
+export function todays(every: number): {
   readonly named: string;
   of<T>(all: readonly T[]): readonly T[];
 } {
+  const step = TEST_ALL ? 1 : every;
   const day = Number(process.env.SOFTPACK_FAULT_DAY ?? Math.floor(Date.now() / 86_400_000));
   return {
     named: `1 of ${step} with SOFTPACK_FAULT_DAY=${day}`,

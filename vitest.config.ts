@@ -9,9 +9,13 @@ const SLOW = 'test/**/*.slow.test.ts';
  */
 const SHARED = [
   'test/{augment,codecs,container,core,images,interop,kernels,labels,planner,report,store}/**/*.test.ts',
-  'test/archive/{archive,manifest,writer}.test.ts',
+  'test/archive/{archive,flips,labels,manifest,merge,parts,rectangles,remote-shards,repair,sample-blocks}.test.ts',
+  'test/archive/{tau-schedule,tensor-blocks,verify,writer}.test.ts',
   'test/cli/codec-options.test.ts',
-  'test/loader/{bench,order,plan}.test.ts',
+  'test/loader/{bench,empty,labels-ahead,order,plan,remote,sources}.test.ts',
+  'test/pipeline/{append-samples,contradictions,copy,diff,keep,kept-epochs,label-filter,mixed-views,open-archive}.test.ts',
+  'test/pipeline/{pack,pack-resume,parts,pilot,preflight,provenance,pruned,pruned-context,runner,temperatures}.test.ts',
+  'test/tokens/**/*.test.ts',
 ];
 
 export default defineConfig(({ mode }) => ({

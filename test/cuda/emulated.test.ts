@@ -54,31 +54,6 @@ describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
     BUILD_TIMEOUT,
   );
 
-  it(
-    'pass it where tensor cores round as much as the bounds allow',
-    () => {
-      const { stdout, stderr, status } = check({ SOFTPACK_EMULATION: 'ready,coarse:1' }, '--brief');
-      expect(stderr).toBe('');
-      expect(stdout).toMatch(/\n\d{3,} checks, 0 failed/);
-      expect(status).toBe(0);
-    },
-    BUILD_TIMEOUT,
-  );
-
-  it.each(['80', '75'])(
-    'use no instruction that their image lacks, on a device that has it: PTX %s on Blackwell',
-    (image) => {
-      const { stdout, stderr, status } = check(
-        { SOFTPACK_EMULATION: `blackwell,image:${image}` },
-        '--brief',
-      );
-      expect(stderr).toBe('');
-      expect(stdout).toMatch(/compute capability 12\.0[\s\S]*\n\d{3,} checks, 0 failed/);
-      expect(status).toBe(0);
-    },
-    BUILD_TIMEOUT,
-  );
-
   it('report a missing driver as no device', () => {
     const { stdout, status } = check({ SOFTPACK_EMULATION: 'absent' });
     expect(stdout).toMatch(/no device: .*CUDA error 35/);
@@ -190,18 +165,6 @@ describe.skipIf(lacking !== undefined)('the CUDA kernels, emulated', () => {
       expect(stdout + stderr).toMatch(fault);
       expect(status).not.toBe(0);
     }
-  });
-
-  it('leave version 2 of bfloat to images that have its instructions', () => {
-    const { stdout, status } = check({ SOFTPACK_EMULATION: 'ready,plain:1' }, '--brief');
-    expect(stdout).toMatch(/skipped: version 2 of bfloat/);
-    expect(status).toBe(0);
-  });
-
-  it('leave version 2 of tables to images with clusters', () => {
-    const { stdout, status } = check({ SOFTPACK_EMULATION: 'blackwell,image:80' }, '--brief');
-    expect(stdout).toMatch(/skipped: version 2 of tables/);
-    expect(status).toBe(0);
   });
 
   it('find races and barriers that not all threads reach', () => {

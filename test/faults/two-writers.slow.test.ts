@@ -9,7 +9,7 @@ import { treeOf } from './writers.js';
 
 const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 const temporary = await temporaryDirectory();
-const ROUNDS = 10;
+const ROUNDS = 6;
 
 async function logits(name: string, seed: number): Promise<string> {
   const path = temporary.path(name);

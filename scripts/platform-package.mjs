@@ -15,7 +15,6 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { requireReleasable } from './release-check.mjs';
-import { findZig } from './zig.mjs';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const require = createRequire(import.meta.url);
@@ -106,4 +105,12 @@ function run(program, args) {
 function fail(message) {
   console.error(`platform-package: ${message}`);
   process.exit(1);
+}
+
+/** The command of zig, which has a C++ compiler and the headers of every libc; undefined without one (pip install ziglang). */
+function findZig() {
+  const python = process.env.SOFTPACK_PYTHON || 'python3';
+  return [['zig'], [python, '-m', 'ziglang']].find(([program, ...args]) => {
+    return spawnSync(program, [...args, 'version'], { stdio: 'ignore' }).status === 0;
+  });
 }

@@ -1,1 +1,0 @@
-export function findZig(): string[] | undefined;

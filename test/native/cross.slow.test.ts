@@ -5,7 +5,8 @@ import { describe, expect, it } from 'vitest';
 import { BUILD_TIMEOUT, cached, missingTools, root, run } from '../cuda/build.js';
 import { temporaryDirectory } from '../temporary.js';
 
-const CLANG = ['clang++', ...[21, 20, 19, 18, 17, 16].map((version) => `clang++-${version}`)];
+/** The newest first: what the plain name is may be older, and lack the linker. */
+const CLANG = [...[21, 20, 19, 18, 17, 16].map((version) => `clang++-${version}`), 'clang++'];
 const QEMU = ['qemu-aarch64-static', 'qemu-aarch64'];
 
 function found(program: string): boolean {
@@ -13,7 +14,7 @@ function found(program: string): boolean {
 }
 
 const clang = CLANG.find(found);
-const lacking = missingTools() ?? (clang === undefined ? `no ${CLANG[0]}` : undefined);
+const lacking = missingTools() ?? (clang === undefined ? 'no clang++' : undefined);
 
 /** Why programs for a target cannot be linked here; undefined if they can. */
 async function lackingFor(target: string): Promise<string | undefined> {
